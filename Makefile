@@ -1,0 +1,62 @@
+# Needs make and Python >= 3.11 with venv; everything else goes into .venv.
+#   make bids    bids for one day (DATE=2023-08-15)      make test    set-up and tests
+#   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
+
+PYTHON ?= python3
+DATE ?= 2023-08-15
+PYTEST_ARGS ?=
+
+# Tools run as modules or from .venv/bin by relative path, so that the folder's own path may contain spaces.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK_EXTRAS := --extra ui --extra dev
+
+.DEFAULT_GOAL := bids
+.PHONY: bids setup test lint check format dev lock clean
+
+bids: $(STAMP)
+	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
+
+setup: $(STAMP)
+
+# hatchling is in the lock: the editable install needs no build isolation and fetches nothing more
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "vpp-pipeline needs Python 3.11 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "Python's venv module did not work; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+format: $(STAMP)
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+
+# in the project folder, without DAGSTER_HOME, Dagster takes dagster.yaml from here and keeps its history in data/dagster
+dev: $(STAMP)
+	$(BIN)/python -m dagster dev
+
+# runtime + ui + dev; the gemini extras stay out: google-generativeai forces protobuf back to 5
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" $(LOCK_EXTRAS) $(LOCK_ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,129 @@
+"""The fleet of one day as whole arrays: what the negotiation and the optimiser compute with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.domain.arrays import Array, Flags, Texts
+from vpp_pipeline.domain.availability import highest_reachable_kwh
+from vpp_pipeline.settings import NegotiationPolicy
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """N prosumers over T hours of one market day. Arrays are (N,) or (N, T); step 1 h."""
+
+    prosumer_id: Texts
+    has_store: Flags
+    charge_efficiency: Array
+    discharge_efficiency: Array
+    initial_stored_kwh: Array
+    terminal_stored_kwh: Array
+    capacity_kwh: Array
+    maximum_cycles_per_day: Array
+    willingness_fraction: Array
+    minimum_compensation_usd_per_kwh: Array
+    wear_usd_per_mwh: Array
+    patience: Array
+    availability_fraction: Array
+    max_charge_kw: Array
+    max_discharge_kw: Array
+    min_stored_kwh: Array
+    max_stored_kwh: Array
+    solar_kw: Array
+    load_kw: Array
+    drive_kwh: Array
+    export_limit_kw: Array
+
+    def __len__(self) -> int:
+        return len(self.prosumer_id)
+
+    @cached_property
+    def surplus_kw(self) -> Array:
+        """Solar left after the home's own load (N, T)."""
+        return np.maximum(self.solar_kw - self.load_kw, 0.0)
+
+    @cached_property
+    def reachable_kwh(self) -> Array:
+        """Highest stored energy (N, T+1), column 0 at the day's start."""
+        return highest_reachable_kwh(
+            self.initial_stored_kwh, self.charge_efficiency, self.max_charge_kw, self.max_stored_kwh, self.drive_kwh
+        )
+
+    @cached_property
+    def energy_capacity_kw(self) -> Array:
+        """Most each prosumer can export in an hour (N, T): store and surplus solar, within its export limit."""
+        above_floor_kwh = np.maximum(self.reachable_kwh[:, :-1] - self.drive_kwh - self.min_stored_kwh, 0.0)
+        store_kw = np.minimum(self.max_discharge_kw, above_floor_kwh * self.discharge_efficiency[:, None])
+        return np.minimum(store_kw + self.surplus_kw, self.export_limit_kw)
+
+    def reserve_capacity_kw(self, call_hours: float) -> Array:
+        """Most each prosumer can hold as reserve (N, T), backed by ``call_hours`` of energy before and after the hour."""
+        floor_before = np.column_stack([np.minimum(self.initial_stored_kwh, self.min_stored_kwh[:, 0]), self.min_stored_kwh])[:, :-1]
+        before_kwh = self.reachable_kwh[:, :-1] - floor_before
+        after_kwh = self.reachable_kwh[:, 1:] - self.min_stored_kwh
+        backed_kw = np.maximum(np.minimum(before_kwh, after_kwh), 0.0) * self.discharge_efficiency[:, None] / call_hours
+        return np.minimum(np.minimum(self.max_discharge_kw, backed_kw), self.export_limit_kw)
+
+    def capacity_kw(self, product: str, call_hours: float) -> Array:
+        """Most each prosumer can offer of ``product`` (N, T)."""
+        return self.energy_capacity_kw if product == "energy" else self.reserve_capacity_kw(call_hours)
+
+
+def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
+    """``fleet.prosumers`` and ``fleet.availability`` of one day as arrays, prosumers in the order of their id."""
+    rows = prosumers.sort("prosumer_id")
+    hourly = availability.sort("prosumer_id", "start_utc")
+    shape = (rows.height, hourly.height // rows.height)
+    if hourly["prosumer_id"].unique(maintain_order=True).to_list() != rows["prosumer_id"].to_list():
+        raise ValueError("fleet.availability and fleet.prosumers do not hold the same prosumers: materialise both for this day")
+
+    def per_prosumer(name: str) -> Array:
+        return rows[name].to_numpy()
+
+    def per_hour(name: str) -> Array:
+        return hourly[name].to_numpy().reshape(shape)
+
+    return Fleet(
+        prosumer_id=per_prosumer("prosumer_id"),
+        has_store=(rows["store"] != "none").to_numpy(),
+        charge_efficiency=per_prosumer("charge_efficiency"),
+        discharge_efficiency=per_prosumer("discharge_efficiency"),
+        initial_stored_kwh=per_prosumer("initial_stored_kwh"),
+        terminal_stored_kwh=per_prosumer("terminal_stored_kwh"),
+        capacity_kwh=per_prosumer("capacity_kwh"),
+        maximum_cycles_per_day=per_prosumer("maximum_cycles_per_day"),
+        willingness_fraction=per_prosumer("participation_willingness_fraction"),
+        minimum_compensation_usd_per_kwh=per_prosumer("minimum_compensation_usd_per_kwh"),
+        wear_usd_per_mwh=per_prosumer("wear_usd_per_mwh"),
+        patience=per_prosumer("patience"),
+        availability_fraction=per_prosumer("availability_fraction"),
+        max_charge_kw=per_hour("max_charge_kw"),
+        max_discharge_kw=per_hour("max_discharge_kw"),
+        min_stored_kwh=per_hour("min_stored_kwh"),
+        max_stored_kwh=per_hour("max_stored_kwh"),
+        solar_kw=per_hour("solar_kw"),
+        load_kw=per_hour("load_kw"),
+        drive_kwh=per_hour("drive_kwh"),
+        export_limit_kw=per_hour("export_limit_kw"),
+    )
+
+
+def reservation_price(fleet: Fleet, product: str, policy: NegotiationPolicy) -> Array:
+    """Least each owner (N,) must be paid: $/MWh delivered, for reserves $ per MW held for one hour.
+
+    Energy: wear + minimum compensation + inconvenience x (1 - willingness). Reserve: a holding premium plus the chance
+    of being called times the energy reservation. Charging is not in it: the optimiser buys that at the market price.
+    """
+    energy = (
+        fleet.wear_usd_per_mwh
+        + 1000.0 * fleet.minimum_compensation_usd_per_kwh
+        + policy.inconvenience_usd_per_mwh * (1.0 - fleet.willingness_fraction)
+    )
+    if product == "energy":
+        return energy
+    return policy.holding_usd_per_mw_h(product) + policy.call_probability(product) * energy

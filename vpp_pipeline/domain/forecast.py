@@ -1,0 +1,110 @@
+"""The price forecast: from prices published before the bids close, and from nothing else."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from vpp_pipeline.domain.calendar import PRICE_COLUMN, bid_deadline_utc, market_hours
+from vpp_pipeline.errors import InputError
+from vpp_pipeline.schemas import PriceForecast, Prices, door
+
+HISTORY_DAYS = 7
+LEAST_DAYS = 3
+METHOD = "7-day hourly mean"
+REPEATED_HOUR, ITS_ORIGINAL = 25, 2  # OASIS labels: the repeated autumn hour and the hour it repeats
+
+
+def history_dates(market_date: date) -> list[date]:
+    """The seven market days whose prices the forecast for ``market_date`` may use: D-7 to D-1."""
+    return [market_date - timedelta(days=back) for back in range(HISTORY_DAYS, 0, -1)]
+
+
+def forecast_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``market.price_forecast``: for each hour of the day, the mean of that hour over the days D-7 to D-1.
+
+    ``history`` holds rows of ``market.prices`` for those days. An hour that some days lack (hour ending 3 in spring)
+    uses the days that have it; hour ending 25 uses the hour it repeats, 2. Prices of D or later are refused, not
+    ignored: they are published three hours after the bids of D close.
+
+    Raises ``InputError`` if a row is of D or later, of a day before D-7, or published after the bids of D close; with
+    fewer than 3 days; with several nodes or sources; and if rows are not valid prices.
+    """
+    _check(market_date, history)
+    means = history.group_by("hour_ending").agg(
+        *(pl.col(column).mean() for column in PRICE_COLUMN.values()),
+        history_days=pl.col("market_date").n_unique(),
+    )
+    like = pl.col("hour_ending").replace(REPEATED_HOUR, ITS_ORIGINAL)
+    hours = market_hours(market_date).with_columns(like=like)
+    forecast = hours.join(means, left_on="like", right_on="hour_ending", how="left", maintain_order="left")
+    unknown = forecast.filter(pl.col("history_days").is_null())
+    if unknown.height:
+        raise InputError(
+            f"no day of the history of {market_date} has this hour",
+            column="hour_ending",
+            value=unknown["hour_ending"][0],
+            remedy="Ingest complete days of prices.",
+        )
+    return door(
+        PriceForecast,
+        forecast.with_columns(
+            node=pl.lit(history["node"][0]),
+            source=pl.lit(history["source"][0]),
+            method=pl.lit(METHOD),
+            latest_input_utc=pl.lit(history["published_utc"].max()),
+        ),
+    )
+
+
+def _check(market_date: date, history: pl.DataFrame) -> None:
+    """The rows are prices, each once; the information rule; enough days, of one node and source."""
+    missing = [column for column in Prices.column_names() if column not in history.columns]
+    if missing:
+        raise InputError("not a table of prices", column=", ".join(missing), remedy="Give rows of market.prices.")
+
+    rows = history.select(Prices.column_names())
+    if not Prices.is_valid(rows, cast=True):
+        broken_rules = Prices.filter(rows, cast=True).failure.counts()
+        raise InputError(
+            f"the history of {market_date} does not hold valid prices: {broken_rules}",
+            remedy="Ingest these days again.",
+        )
+
+    deadline = bid_deadline_utc(market_date)
+    window = history_dates(market_date)
+    rules = [
+        (
+            pl.col("market_date") >= market_date,
+            "market_date",
+            f"a price of {market_date} or later, which its bids may not know",
+        ),
+        (
+            pl.col("published_utc") > deadline,
+            "published_utc",
+            f"a price published after the bids of {market_date} close at {deadline:%Y-%m-%d %H:%MZ}",
+        ),
+        (pl.col("market_date") < window[0], "market_date", f"a price from before {window[0]}, outside the seven days"),
+    ]
+    for broken, column, problem in rules:
+        rows = history.filter(broken)
+        if rows.height:
+            raise InputError(
+                problem, column=column, value=rows[column][0], remedy=f"Use prices of {window[0]} to {window[-1]} only."
+            )
+    days = history["market_date"].n_unique()
+    if days < LEAST_DAYS:
+        raise InputError(
+            f"{days} days of prices before {market_date}, where a forecast needs {LEAST_DAYS}",
+            remedy=f"Ingest prices of {window[0]} to {window[-1]} first.",
+        )
+    for column in ("node", "source"):
+        found = history[column].unique().sort().to_list()
+        if len(found) > 1:
+            raise InputError(
+                f"prices of several {column}s in the history of {market_date}",
+                column=column,
+                value=", ".join(map(str, found)),
+                remedy="Ingest the seven days again from one source and node.",
+            )

@@ -1,0 +1,123 @@
+"""What the market can buy from the fleet today: the policy's hourly opportunities and the requests that replace them."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS, bid_deadline_utc, opportunity_id, slot_of
+from vpp_pipeline.domain.fleet import Fleet
+from vpp_pipeline.errors import InputError
+from vpp_pipeline.schemas import Opportunities, door
+from vpp_pipeline.settings import MarketRules, OpportunityPolicy
+
+REQUEST_COLUMNS = ("product", "start_utc", "duration_hours", "required_capacity_mw", "offered_price_usd_per_mwh")
+
+
+def find_opportunities(
+    market_date: date,
+    forecast: pl.DataFrame,
+    fleet: Fleet,
+    policy: OpportunityPolicy,
+    rules: MarketRules,
+    requests: pl.DataFrame,
+) -> pl.DataFrame:
+    """Rows of :class:`~vpp_pipeline.schemas.Opportunities`: one per product and hour, and one per request.
+
+    ``requests`` has REQUEST_COLUMNS, rows of any day. A request replaces the policy's opportunities of its product in
+    the hours it covers and takes its first hour's slot.
+
+    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one.
+    """
+    starts = forecast["start_utc"].to_list()
+    rows = []
+    for product in PRODUCTS:
+        price = forecast[PRICE_COLUMN[product]].to_numpy()
+        offerable_mw = fleet.capacity_kw(product, rules.reserve_call_hours).sum(axis=0) / 1000.0
+        blocks = _requested_blocks(requests, product, starts)
+        covered = {hour for first, last, _ in blocks for hour in range(first, last)}
+        for hour in range(len(starts)):
+            if hour in covered or (policy.minimum_price_usd_per_mwh is not None and price[hour] < policy.minimum_price_usd_per_mwh):
+                continue
+            required_mw = _planned_size_mw(offerable_mw[hour], product, policy, rules)
+            rows.append((product, hour, hour + 1, required_mw, price[hour], "policy", price, offerable_mw))
+        rows += [
+            (product, first, last, request["required_capacity_mw"], request["offered_price_usd_per_mwh"], "request", price, offerable_mw)
+            for first, last, request in blocks
+        ]
+    return door(Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None))
+
+
+def _row(
+    market_date: date,
+    forecast: pl.DataFrame,
+    product: str,
+    first: int,
+    last: int,
+    required_mw: float,
+    price: float,
+    origin: str,
+    market_price: Array,
+    offerable_mw: Array,
+) -> dict[str, object]:
+    start = forecast["start_utc"][first]
+    return {
+        "opportunity_id": opportunity_id(product, start),
+        "market_date": market_date,
+        "slot": slot_of(product, forecast["hour_ending"][first]),
+        "product": product,
+        "start_utc": start,
+        "duration_hours": last - first,
+        "required_capacity_mw": float(required_mw),
+        "offerable_capacity_mw": float(offerable_mw[first:last].min()),
+        "forecast_price": float(price),
+        "market_price": float(market_price[first:last].mean()),
+        "origin": origin,
+        "deadline_utc": bid_deadline_utc(market_date),
+    }
+
+
+def _planned_size_mw(offerable_mw: float, product: str, policy: OpportunityPolicy, rules: MarketRules) -> float:
+    """R: a share of what the fleet can offer (or a fixed size), to the bid step, never below the market's minimum."""
+    wanted_mw = policy.fraction * offerable_mw if policy.sizing == "fraction" else policy.fixed_mw
+    steps = round(wanted_mw / rules.quantity_step_mw)
+    return max(round(steps * rules.quantity_step_mw, 6), rules.minimum_mw(product))
+
+
+def _requested_blocks(requests: pl.DataFrame, product: str, starts: list[object]) -> list[tuple[int, int, dict[str, float]]]:
+    """First hour, hour after the last, and the request itself, for every request of ``product`` that starts today."""
+    unknown = requests.filter(~pl.col("product").is_in(PRODUCTS))
+    if unknown.height:
+        raise InputError(
+            "unknown product in a request", remedy=f"Use one of {', '.join(PRODUCTS)}", column="product", value=unknown["product"][0]
+        )
+    blocks = []
+    for request in requests.filter(pl.col("product") == product).sort("start_utc").iter_rows(named=True):
+        if request["start_utc"] not in starts:
+            continue
+        first = starts.index(request["start_utc"])
+        last = first + request["duration_hours"]
+        if last > len(starts):
+            raise InputError(
+                f"the {product} request from {request['start_utc']:%Y-%m-%d %H:%M} UTC leaves its market day",
+                remedy="Shorten it, or split it at Pacific midnight",
+                column="duration_hours",
+                value=request["duration_hours"],
+            )
+        if blocks and first < blocks[-1][1]:
+            raise InputError(
+                f"two {product} requests cover the hour from {request['start_utc']:%Y-%m-%d %H:%M} UTC",
+                remedy="Move or merge one of them",
+                column="start_utc",
+            )
+        blocks.append((first, last, request))
+    return blocks
+
+
+def hours_of(opportunities: pl.DataFrame, starts: pl.Series) -> list[slice]:
+    """The hours of the day (as slices) that each opportunity covers."""
+    first = np.searchsorted(starts.to_numpy(), opportunities["start_utc"].to_numpy())
+    return [slice(int(f), int(f) + int(n)) for f, n in zip(first, opportunities["duration_hours"], strict=True)]

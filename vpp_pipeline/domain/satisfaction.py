@@ -1,0 +1,22 @@
+"""How content a prosumer is with a deal: one formula for every engine and baseline."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array, Flags
+
+
+def surplus_fraction(agreed: Array, reservation: Array) -> Array:
+    """sigma = (agreed - reservation) / agreed, in 0-1: the part of the price that is the owner's gain."""
+    return np.clip((agreed - reservation) / np.where(agreed > 0.0, agreed, 1.0), 0.0, 1.0)
+
+
+def satisfaction_score(
+    agreed: Array, reservation: Array, used_fraction: Array | float, is_broken: Flags | bool = False
+) -> Array:
+    """S (0-10) = 0 where a stated preference was broken, else 5 + 5 u sigma.
+
+    ``used_fraction`` u = dispatched / committed. 5 is "nothing lost, nothing gained".
+    """
+    return np.where(is_broken, 0.0, 5.0 + 5.0 * np.asarray(used_fraction) * surplus_fraction(agreed, reservation))

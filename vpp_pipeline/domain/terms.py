@@ -1,0 +1,112 @@
+"""What each side brings to the table, computed before anyone speaks: capacities, reservation prices, ceilings."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.domain.arrays import Array, Texts
+from vpp_pipeline.domain.calendar import PRICE_COLUMN
+from vpp_pipeline.domain.fleet import Fleet, reservation_price
+from vpp_pipeline.domain.opportunities import hours_of
+from vpp_pipeline.settings import MarketRules, NegotiationPolicy
+
+CHEAPEST_HOURS = 4  # a store recharges in the day's cheapest hours
+
+
+@dataclass(frozen=True)
+class Terms:
+    """O opportunities by N prosumers. Prices are $/MWh, for reserves $ per MW held for one hour."""
+
+    opportunity_id: Texts  # (O,)
+    prosumer_id: Texts  # (N,)
+    required_kw: Array  # (O,)
+    capacity_kw: Array  # (O, N) within the envelope and the largest commitment
+    reservation: Array  # (O, N) private to the prosumer
+    opening_ask: Array  # (O, N) never below the reservation
+    ceiling: Array  # (O, N) private to the aggregator: paying it leaves the minimum margin
+    patience: Array  # (N,)
+    availability_fraction: Array  # (N,)
+
+    def fingerprints(self, context: str) -> list[str]:
+        """One hash per opportunity of everything its negotiation depends on; ``context`` adds policy and code version."""
+        shared = hashlib.sha256(context.encode())
+        for values in (self.patience, self.availability_fraction, "\n".join(self.prosumer_id).encode()):
+            shared.update(np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values)
+        hashes = []
+        for o, name in enumerate(self.opportunity_id):
+            own = shared.copy()
+            own.update(f"{name} {self.required_kw[o]!r}".encode())
+            for rows in (self.capacity_kw, self.reservation, self.opening_ask, self.ceiling):
+                own.update(np.ascontiguousarray(rows[o]))
+            hashes.append(own.hexdigest())
+        return hashes
+
+
+def prepare_terms(
+    opportunities: pl.DataFrame, forecast: pl.DataFrame, fleet: Fleet, policy: NegotiationPolicy, rules: MarketRules
+) -> Terms:
+    """Terms of every opportunity; nothing here depends on another negotiation's outcome.
+
+    Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R.
+    Ceiling: reserve, price x (1 - margin); energy, (price - recharging) x (1 - margin), where recharging a store costs
+    the mean of the four cheapest forecast hours (never below 0) over the round-trip efficiency.
+    Opening ask: reservation plus the larger of the markup and the value of the prosumer's best other use.
+    """
+    energy_price = forecast[PRICE_COLUMN["energy"]].to_numpy()
+    recharging = _recharging_usd_per_mwh(fleet, energy_price)
+    energy_margin = _energy_margin(fleet, energy_price, recharging, policy)  # (N, T)
+    best_elsewhere = _best_other_hour(energy_margin)
+    capacity_of, reservation_of = {}, {}
+    for product in PRICE_COLUMN:
+        capacity_of[product] = fleet.capacity_kw(product, rules.reserve_call_hours)
+        reservation_of[product] = reservation_price(fleet, product, policy)
+
+    required_kw = 1000.0 * opportunities["required_capacity_mw"].to_numpy()
+    products, prices = opportunities["product"].to_list(), opportunities["forecast_price"].to_list()
+    capacity, reservation, opening, ceiling = [], [], [], []
+    for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
+        product = products[o]
+        least_kw = capacity_of[product][:, block].min(axis=1)
+        capacity.append(np.minimum(least_kw, rules.maximum_commitment_fraction * required_kw[o]))
+        other_use = best_elsewhere[:, block].max(axis=1) if product == "energy" else energy_margin[:, block].max(axis=1)
+        reservation.append(reservation_of[product])
+        opening.append(reservation_of[product] + np.maximum(policy.opening_markup_fraction * reservation_of[product], other_use))
+        cost = recharging if product == "energy" else np.zeros(len(fleet))
+        ceiling.append((prices[o] - cost) * (1.0 - policy.minimum_margin_fraction))
+    shape = (opportunities.height, len(fleet))
+    return Terms(
+        opportunity_id=opportunities["opportunity_id"].to_numpy(),
+        prosumer_id=fleet.prosumer_id,
+        required_kw=required_kw,
+        capacity_kw=np.reshape(capacity, shape),
+        reservation=np.reshape(reservation, shape),
+        opening_ask=np.reshape(opening, shape),
+        ceiling=np.reshape(ceiling, shape),
+        patience=fleet.patience,
+        availability_fraction=fleet.availability_fraction,
+    )
+
+
+def _recharging_usd_per_mwh(fleet: Fleet, energy_price: Array) -> Array:
+    """Cost (N,) of putting back one MWh that was delivered; nothing without a store."""
+    cheapest = max(0.0, float(np.sort(energy_price)[:CHEAPEST_HOURS].mean()))
+    return np.where(fleet.has_store, cheapest / (fleet.charge_efficiency * fleet.discharge_efficiency), 0.0)
+
+
+def _energy_margin(fleet: Fleet, energy_price: Array, recharging: Array, policy: NegotiationPolicy) -> Array:
+    """What one MWh could bring its owner above the reservation in each hour (N, T), where it can be delivered at all."""
+    ceiling = (energy_price[None, :] - recharging[:, None]) * (1.0 - policy.minimum_margin_fraction)
+    margin = np.maximum(ceiling - reservation_price(fleet, "energy", policy)[:, None], 0.0)
+    return np.where(fleet.energy_capacity_kw > 0.0, margin, 0.0)
+
+
+def _best_other_hour(margin: Array) -> Array:
+    """For each hour (N, T), the largest margin among the other hours."""
+    hours = np.arange(margin.shape[1])
+    best = margin.argmax(axis=1)
+    runner_up = np.where(hours[None, :] == best[:, None], -np.inf, margin).max(axis=1)
+    return np.where(hours[None, :] == best[:, None], runner_up[:, None], margin.max(axis=1)[:, None])

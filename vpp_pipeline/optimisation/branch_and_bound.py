@@ -1,0 +1,131 @@
+"""Bid or no bid: best-first branch and bound over the linear problem that CVXPY compiled.
+
+The relaxation is nearly integral, so a handful of branchings closes the gap; a general mixed-integer search spends its
+time on cuts instead (`benchmarks/bench_search.py` compares the two). Each node changes bounds of z only, so HiGHS
+continues from the basis it has (dual simplex).
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.exact import Formulation
+from vpp_pipeline.optimisation.problem import DayProblem
+
+INTEGRAL = 1e-6
+MOST_NODES = 5_000
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Best decisions z (O,), what they earn, and a bound on what any decisions could earn."""
+
+    decisions: Array
+    objective_usd: float
+    bound_usd: float
+    nodes: int
+    ran_out_of_time: bool
+
+
+class _WarmLinearProgram:
+    """One HiGHS instance that solves the same LP for other bounds of z."""
+
+    def __init__(self, formulation: Formulation) -> None:
+        data, _, _ = formulation.problem.get_problem_data("HIGHS")
+        columns = data["param_prob"].var_id_to_col
+        count = formulation.z.size
+        matrix, right = data["A"].tocsc(), data["b"]
+        model = highspy.HighsModel()
+        lp = model.lp_
+        lp.num_row_, lp.num_col_ = matrix.shape
+        lp.col_cost_ = data["c"]
+        lp.row_lower_ = np.concatenate([right[: data["dims"].zero], np.full(len(right) - data["dims"].zero, -np.inf)])
+        lp.row_upper_ = right
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+        lp.col_lower_, lp.col_upper_ = _bounds(data["lower_bounds"], -np.inf, lp.num_col_), _bounds(data["upper_bounds"], np.inf, lp.num_col_)
+        self._z = np.arange(columns[formulation.z.id], columns[formulation.z.id] + count, dtype=np.int32)
+        self._q = slice(columns[formulation.q.id], columns[formulation.q.id] + count)
+        self._highs = highspy.Highs()
+        self._highs.setOptionValue("output_flag", False)
+        self._highs.passModel(model)
+
+    def solve(self, low: Array, high: Array) -> tuple[float, Array, Array] | None:
+        """Objective in $, z and q (O,); None if no answer exists within these bounds of z."""
+        self._highs.changeColsBounds(len(self._z), self._z, low, high)
+        self._highs.run()
+        status = self._highs.getModelStatus()
+        if status == highspy.HighsModelStatus.kInfeasible:
+            return None
+        if status != highspy.HighsModelStatus.kOptimal:
+            raise SolveError(f"HiGHS says {self._highs.modelStatusToString(status)} within the search")
+        values = np.array(self._highs.getSolution().col_value)
+        return -self._highs.getInfo().objective_function_value, values[self._z], values[self._q]
+
+
+def _bounds(given: Array | None, otherwise: float, count: int) -> Array:
+    return np.full(count, otherwise) if given is None else np.asarray(given, dtype=float)
+
+
+def search(
+    day: DayProblem, linear: Formulation, start: tuple[float, Array], gap_target: float, seconds: float
+) -> SearchResult:
+    """Decisions within ``gap_target`` of the best there are, or the best found in ``seconds``, with the proven bound.
+
+    ``linear`` is the formulation with 0 ≤ z ≤ 1; its quantities are left free. ``start``: a feasible objective and its
+    decisions. Best-first; branches on the most fractional z; at each node the relaxed quantities, rounded to
+    decisions, are tried as an answer.
+    """
+    begun, count = time.perf_counter(), len(day.opportunity_id)
+    linear.set_quantities(np.zeros(count), day.required_mw)
+    linear.set_bids(np.zeros(count), day.may_bid.astype(float))
+    relaxed, rounded = _WarmLinearProgram(linear), _WarmLinearProgram(linear)
+    best_usd, best = start
+    tried: set[bytes] = set()
+
+    def try_rounding(quantity_mw: Array) -> None:
+        nonlocal best_usd, best
+        decisions = ((quantity_mw >= 0.5 * day.minimum_mw) & day.may_bid).astype(float)
+        if decisions.tobytes() not in tried:
+            tried.add(decisions.tobytes())
+            answer = rounded.solve(decisions, decisions)
+            if answer is not None and answer[0] > best_usd:
+                best_usd, best = answer[0], decisions
+
+    low, high = np.zeros(count), day.may_bid.astype(float)
+    root = relaxed.solve(low, high)
+    if root is None:
+        raise SolveError("the day has no feasible schedule at all, with or without bids")
+    # a heap entry: -bound, order of creation (so that ties are settled the same way each time), bounds of z, z, q
+    nodes, heap = 0, [(-root[0], 0, low, high, root[1], root[2])]
+    out_of_time = False
+    while heap:
+        bound_usd, low, high, z, quantity_mw = -heap[0][0], *heap[0][2:]
+        if bound_usd - best_usd <= gap_target * abs(bound_usd):
+            break
+        out_of_time = time.perf_counter() - begun > seconds or nodes >= MOST_NODES
+        if out_of_time:
+            break
+        heapq.heappop(heap)
+        try_rounding(quantity_mw)
+        fractional = np.minimum(z, 1.0 - z)
+        branch = int(fractional.argmax())
+        if fractional[branch] <= INTEGRAL:
+            if bound_usd > best_usd:
+                best_usd, best = bound_usd, np.round(z)
+            continue
+        for decision in (0.0, 1.0):
+            nodes += 1
+            child_low, child_high = low.copy(), high.copy()
+            child_low[branch] = child_high[branch] = decision
+            answer = relaxed.solve(child_low, child_high)
+            if answer is not None and answer[0] > best_usd:
+                heapq.heappush(heap, (-answer[0], nodes, child_low, child_high, answer[1], answer[2]))
+    return SearchResult(best, best_usd, max(best_usd, -heap[0][0]) if heap else best_usd, nodes, out_of_time)

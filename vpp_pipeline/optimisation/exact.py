@@ -1,0 +1,172 @@
+"""The day's optimisation in CVXPY: the formulation that people read, and the oracle for anything faster.
+
+Sets: prosumers i (N), hours t (T, step Δ = 1 h), opportunities o (O). Units: kW, kWh; bids q in MW; money in $.
+
+    maximise    Σ_o price_o q_o h_o  −  Σ_t (market_t + adder) buy_t Δ  −  Σ agreed · sold  +  w Σ σ · sold
+    dynamics    E_t = E_{t−1} + ηc (cg + cs) Δ − d Δ/ηd − drive_t,     floor ≤ E ≤ cap,   E_T ≥ target
+    inverter    cg + cs ≤ Pc,   d + s + n ≤ Pd,   d + v + s + n ≤ export limit
+    solar       cs + v ≤ max(solar − load, 0)
+    cycles      Σ_t d Δ/ηd ≤ cycles · capacity
+    backing     (s + n) τ/ηd ≤ E_t − floor_t   and   ≤ E_{t−1} − floor_{t−1}
+    options     each of d + v, s, n ≤ its commitment in that opportunity
+    position    Σ_i (d + v − cg)/1000 = q_o − buy_t,   Σ_i s/1000 = q_o  (or n)
+    bid or not  minimum_o z_o ≤ q_o ≤ R_o z_o,   sold only where z = 1,   buy only in hours without an energy bid
+
+Charging in an hour with an energy bid is delivered by the fleet itself (it lowers q); in other hours it is bought.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
+
+ENERGY, SPIN, NONSPIN = range(3)
+STEP_H = 1.0
+
+
+@dataclass(frozen=True)
+class Formulation:
+    """A CVXPY problem and the handles to set its bid decisions and to read its answer."""
+
+    problem: cp.Problem
+    z: cp.Variable
+    q: cp.Variable
+    powers: dict[str, cp.Variable]
+    stored: cp.Variable
+    dynamics: cp.Constraint
+    largest: cp.Constraint
+    z_low: cp.Parameter
+    z_high: cp.Parameter
+    q_low: cp.Parameter
+    q_high: cp.Parameter
+
+    def set_bids(self, low: Array, high: Array) -> None:
+        """Bounds of z (O,)."""
+        self.z_low.value, self.z_high.value = low, high
+
+    def set_quantities(self, low: Array, high: Array) -> None:
+        """Bounds of q (O,) in MW."""
+        self.q_low.value, self.q_high.value = low, high
+
+    def solve(self, solver: str, **options: Any) -> float:
+        """Objective in $; raises SolveError with the solver's word if there is no answer."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an inaccurate answer is judged by our own verification
+            try:
+                self.problem.solve(solver=solver, **options)
+            except cp.SolverError as error:
+                raise SolveError(f"{solver}: {error}") from error
+        if self.z.value is None or self.stored.value is None:
+            raise SolveError(f"{solver} says {self.problem.status}")
+        return float(self.problem.value)
+
+    def schedule(self) -> DaySchedule:
+        """The answer as clean arrays: no negative powers from solver tolerance."""
+        kw = {name: np.maximum(variable.value, 0.0) for name, variable in self.powers.items()}
+        return DaySchedule(**kw, stored_kwh=np.asarray(self.stored.value[:, 1:]))
+
+
+def formulate(day: DayProblem, *, binary: bool) -> Formulation:
+    """The day's problem with z ∈ {0, 1} (``binary``) or 0 ≤ z ≤ 1; bounds of z and q are parameters."""
+    fleet, (n, t) = day.fleet, (len(day.fleet), len(day.market_price))
+    count = len(day.opportunity_id)
+    eta_c, eta_d = fleet.charge_efficiency[:, None], fleet.discharge_efficiency[:, None]
+    commitment = [day.by_prosumer_and_hour(product, day.committed_kw) for product in range(3)]
+    cost = [_usd_per_kwh(day, product) for product in range(3)]
+
+    def power(most: Array) -> cp.Variable:
+        return cp.Variable((n, t), bounds=[np.zeros((n, t)), np.maximum(most, 0.0)])
+
+    grid_charge = power(fleet.max_charge_kw)
+    solar_charge = power(np.minimum(fleet.max_charge_kw, fleet.surplus_kw))
+    discharge = power(np.minimum(fleet.max_discharge_kw, commitment[ENERGY]))
+    solar_sold = power(np.minimum(fleet.surplus_kw, commitment[ENERGY]))
+    spin = power(np.minimum(fleet.max_discharge_kw, commitment[SPIN]))
+    nonspin = power(np.minimum(fleet.max_discharge_kw, commitment[NONSPIN]))
+    initial = np.minimum(fleet.initial_stored_kwh, np.inf)[:, None]
+    floor = np.column_stack([initial, fleet.min_stored_kwh])
+    floor[:, -1] = np.maximum(floor[:, -1], fleet.terminal_stored_kwh)
+    stored = cp.Variable((n, t + 1), bounds=[floor, np.column_stack([initial, fleet.max_stored_kwh])])
+
+    exported = discharge + solar_sold
+    reserve = spin + nonspin
+    z = cp.Variable(count, boolean=True) if binary else cp.Variable(count)
+    q = cp.Variable(count, nonneg=True)
+    buy = cp.Variable(t, nonneg=True)
+    z_low, z_high = cp.Parameter(count), cp.Parameter(count)
+    q_low, q_high = cp.Parameter(count), cp.Parameter(count)
+    is_product = [day.covers.T * (day.product == product)[None, :] for product in range(3)]  # (T, O)
+    most_mw = [commitment[product].sum(axis=0) / 1000.0 for product in range(3)]
+    most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0
+    reserve_floor = np.column_stack([np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh])
+
+    dynamics = stored[:, 1:] == (
+        stored[:, :-1]
+        + cp.multiply(eta_c * STEP_H, grid_charge + solar_charge)
+        - cp.multiply(STEP_H / eta_d, discharge)
+        - fleet.drive_kwh
+    )
+    largest = q <= cp.multiply(day.required_mw, z)
+    within_limits = [
+        dynamics,
+        grid_charge + solar_charge <= fleet.max_charge_kw,
+        discharge + reserve <= fleet.max_discharge_kw,
+        exported + reserve <= fleet.export_limit_kw,
+        solar_charge + solar_sold <= fleet.surplus_kw,
+        exported <= commitment[ENERGY],
+        cp.sum(cp.multiply(STEP_H / eta_d, discharge), axis=1) <= fleet.maximum_cycles_per_day * fleet.capacity_kwh,
+        cp.multiply(day.call_hours / eta_d, reserve) <= stored[:, 1:] - reserve_floor[:, 1:],
+        cp.multiply(day.call_hours / eta_d, reserve) <= stored[:, :-1] - reserve_floor[:, :-1],
+    ]
+    coupling = [
+        cp.sum(exported - grid_charge, axis=0) / 1000.0 == is_product[ENERGY] @ q - buy,
+        cp.sum(spin, axis=0) / 1000.0 == is_product[SPIN] @ q,
+        cp.sum(nonspin, axis=0) / 1000.0 == is_product[NONSPIN] @ q,
+        cp.sum(exported, axis=0) / 1000.0 <= cp.multiply(most_mw[ENERGY], is_product[ENERGY] @ z),
+        buy <= cp.multiply(most_bought_mw, 1.0 - is_product[ENERGY] @ z),
+        largest,
+        q >= cp.multiply(day.minimum_mw, z),
+        z >= z_low,
+        z <= z_high,
+        q >= q_low,
+        q <= q_high,
+    ]
+    revenue_usd = cp.sum(cp.multiply(day.price * day.hours * STEP_H, q))
+    purchases_usd = cp.sum(cp.multiply((day.market_price + day.charging_adder) * STEP_H, buy))
+    owners_usd = sum(
+        cp.sum(cp.multiply(cost[product] * STEP_H, sold)) for product, sold in enumerate((exported, spin, nonspin))
+    )
+    return Formulation(
+        problem=cp.Problem(cp.Maximize(revenue_usd - purchases_usd - owners_usd), within_limits + coupling),
+        z=z,
+        q=q,
+        powers={
+            "grid_charge_kw": grid_charge,
+            "solar_charge_kw": solar_charge,
+            "discharge_kw": discharge,
+            "solar_sold_kw": solar_sold,
+            "spin_kw": spin,
+            "nonspin_kw": nonspin,
+        },
+        stored=stored,
+        dynamics=dynamics,
+        largest=largest,
+        z_low=z_low,
+        z_high=z_high,
+        q_low=q_low,
+        q_high=q_high,
+    )
+
+
+def _usd_per_kwh(day: DayProblem, product: int) -> Array:
+    """Agreed price less the worth of satisfaction (N, T), $ per kW and hour."""
+    worth = day.satisfaction_weight * day.surplus_fraction
+    return day.by_prosumer_and_hour(product, (day.agreed_price - worth) / 1000.0)

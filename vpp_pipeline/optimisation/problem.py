@@ -1,0 +1,154 @@
+"""The day's problem as numbers: what any method that solves it is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.domain.arrays import Array, Flags, Indices, Texts
+from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.domain.fleet import Fleet
+from vpp_pipeline.domain.opportunities import hours_of
+from vpp_pipeline.domain.satisfaction import surplus_fraction
+from vpp_pipeline.settings import MarketRules, OptimiserSettings
+
+
+@dataclass(frozen=True)
+class DayProblem:
+    """N prosumers, T hours (step 1 h), O opportunities, K agreements. Powers in kW, quantities of bids in MW."""
+
+    market_date: object
+    fleet: Fleet
+    start_utc: pl.Series  # (T,)
+    market_price: Array  # (T,) $/MWh at which charging is bought
+    opportunity_id: Texts  # (O,)
+    product: Indices  # (O,) index into PRODUCTS
+    covers: Flags  # (O, T) hours of each opportunity
+    price: Array  # (O,) $/MWh or $ per MW and hour
+    required_mw: Array  # (O,)
+    minimum_mw: Array  # (O,) least quantity of a bid
+    may_bid: Flags  # (O,) the negotiation found enough capacity
+    agreement_opportunity: Indices  # (K,)
+    agreement_prosumer: Indices  # (K,)
+    committed_kw: Array  # (K,)
+    agreed_price: Array  # (K,)
+    surplus_fraction: Array  # (K,) sigma, for the satisfaction term
+    call_hours: float
+    charging_adder: float
+    satisfaction_weight: float
+
+    @property
+    def hours(self) -> Array:
+        """Hours (O,) in each opportunity."""
+        return self.covers.sum(axis=1).astype(float)
+
+    def by_prosumer_and_hour(self, product: int, values: Array) -> Array:
+        """Spread per-agreement ``values`` of one product over (N, T); zero where there is no agreement."""
+        mine = np.flatnonzero(self.product[self.agreement_opportunity] == product)
+        spread = np.zeros((len(self.fleet), self.covers.shape[1]))
+        k, t = np.nonzero(self.covers[self.agreement_opportunity[mine]])
+        spread[self.agreement_prosumer[mine][k], t] = values[mine][k]
+        return spread
+
+
+@dataclass(frozen=True)
+class DaySchedule:
+    """Powers (N, T) in kW and stored energy (N, T) in kWh, end of hour."""
+
+    grid_charge_kw: Array
+    solar_charge_kw: Array
+    discharge_kw: Array
+    solar_sold_kw: Array
+    spin_kw: Array
+    nonspin_kw: Array
+    stored_kwh: Array
+
+    @property
+    def charge_kw(self) -> Array:
+        return self.grid_charge_kw + self.solar_charge_kw
+
+    @property
+    def exported_kw(self) -> Array:
+        """Energy sold: discharge and own solar."""
+        return self.discharge_kw + self.solar_sold_kw
+
+    def sold_kw(self, product: int) -> Array:
+        """What is sold of a product (N, T)."""
+        return (self.exported_kw, self.spin_kw, self.nonspin_kw)[product]
+
+
+@dataclass(frozen=True)
+class DaySolution:
+    """A schedule, what it earns, and how much better any schedule could be."""
+
+    schedule: DaySchedule
+    is_bid: Flags  # (O,)
+    quantity_mw: Array  # (O,)
+    objective_usd: float
+    bound_usd: float
+    stored_value_usd_per_mwh: Array  # (N, T) dual of the stored-energy balance
+    shadow_price_usd_per_mwh: Array  # (O,) dual of R, per MW and hour
+    no_sale_charging_usd: Array  # (N,) cheapest charging that each owner needs with no sales
+    method: str
+    solver: str
+    status: str
+    seconds: float
+
+    @property
+    def gap_fraction(self) -> float:
+        """(bound - objective) / |bound|, never negative; 0 where both are 0."""
+        return max(0.0, self.bound_usd - self.objective_usd) / max(abs(self.bound_usd), 1e-9)
+
+
+def day_problem(
+    fleet: Fleet,
+    forecast: pl.DataFrame,
+    opportunities: pl.DataFrame,
+    summary: pl.DataFrame,
+    agreements: pl.DataFrame,
+    rules: MarketRules,
+    settings: OptimiserSettings,
+) -> DayProblem:
+    """The problem of one day from its tables; opportunities in the order of ``opportunities``."""
+    covers = np.zeros((opportunities.height, forecast.height), dtype=bool)
+    for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
+        covers[o, block] = True
+    required_mw = opportunities["required_capacity_mw"].to_numpy()
+    floor_mw = np.array([rules.minimum_mw(product) for product in opportunities["product"]])
+    statuses = opportunities.select("opportunity_id").join(summary, on="opportunity_id", how="left", maintain_order="left")
+    places = {name: o for o, name in enumerate(opportunities["opportunity_id"])}
+    rows = {name: i for i, name in enumerate(fleet.prosumer_id)}
+    agreed = agreements["agreed_price_usd_per_mwh"].to_numpy()
+    return DayProblem(
+        market_date=forecast["market_date"][0],
+        fleet=fleet,
+        start_utc=forecast["start_utc"],
+        market_price=forecast[PRICE_COLUMN["energy"]].to_numpy(),
+        opportunity_id=opportunities["opportunity_id"].to_numpy(),
+        product=np.array([PRODUCTS.index(product) for product in opportunities["product"]], dtype=np.int64),
+        covers=covers,
+        price=opportunities["forecast_price"].to_numpy(),
+        required_mw=required_mw,
+        minimum_mw=round_up(np.maximum(rules.required_fraction * required_mw, floor_mw), rules.quantity_step_mw),
+        may_bid=(statuses["status"] != "no_bid").to_numpy(),
+        agreement_opportunity=np.array([places[name] for name in agreements["opportunity_id"]], dtype=np.int64),
+        agreement_prosumer=np.array([rows[name] for name in agreements["prosumer_id"]], dtype=np.int64),
+        committed_kw=agreements["committed_capacity_kw"].to_numpy(),
+        agreed_price=agreed,
+        surplus_fraction=surplus_fraction(agreed, agreements["reservation_price_usd_per_mwh"].to_numpy()),
+        call_hours=rules.reserve_call_hours,
+        charging_adder=settings.charging_adder_usd_per_mwh,
+        satisfaction_weight=settings.satisfaction_weight_usd_per_mwh,
+    )
+
+
+def round_down(values: Array, step: float) -> Array:
+    """To a multiple of ``step``, down; a value within 1e-6 of a step above counts as that step."""
+    return np.round(np.floor(values / step + 1e-6) * step, 9)
+
+
+def round_up(values: Array, step: float) -> Array:
+    """To a multiple of ``step``, up; a value within 1e-6 of a step below counts as that step."""
+    return np.round(np.ceil(values / step - 1e-6) * step, 9)

@@ -1,0 +1,139 @@
+"""Solve the day: a bound from the relaxation, a feasible start, a search for better decisions, a settled schedule."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.branch_and_bound import search
+from vpp_pipeline.optimisation.exact import Formulation, formulate
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, DaySolution, round_down
+from vpp_pipeline.settings import MarketRules, OptimiserSettings
+
+
+@dataclass
+class _Log:
+    """What happened on the way, for `dispatch.proof`."""
+
+    steps: list[str] = field(default_factory=list)
+
+    def note(self, step: str) -> None:
+        if step not in self.steps:
+            self.steps.append(step)
+
+
+def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
+    """The schedule and bids that earn most, with a proven bound; never worse than bidding nothing.
+
+    1. With no bids: what charging costs anyway, and a first feasible answer.
+    2. Decisions z by branch and bound, from that answer, until the gap or the time limit is reached.
+    3. Quantities are settled to the bid step, downwards, and the LP is solved again with them.
+
+    Raises SolveError if no solver answers even the LPs.
+    """
+    begun, log, count = time.perf_counter(), _Log(), len(day.opportunity_id)
+    linear = formulate(day, binary=False)
+    nothing, full = np.zeros(count), day.required_mw
+
+    def solve_linear(z_low: Array, z_high: Array, q_low: Array, q_high: Array) -> float:
+        linear.set_bids(z_low, z_high)
+        linear.set_quantities(q_low, q_high)
+        return _solve_linear(linear, settings, log)
+
+    no_sale_usd = solve_linear(nothing, nothing, nothing, full)
+    no_sale_charging_usd = linear.schedule().grid_charge_kw @ (day.market_price + day.charging_adder) / 1000.0
+
+    start = (no_sale_usd, nothing)
+    if settings.solver == "HIGHS":
+        found = search(day, linear, start, settings.gap_target_fraction / 2.0, settings.time_limit_seconds)
+        best_z, bound_usd = found.decisions, found.bound_usd
+        log.note(f"branch and bound, {found.nodes} nodes")
+        if found.ran_out_of_time:
+            log.note(f"stopped at its time limit of {settings.time_limit_seconds:g} s")
+    else:
+        bound_usd = solve_linear(nothing, day.may_bid.astype(float), nothing, full)
+        best_z, bound_usd = _mixed_integer(day, settings, log, start, bound_usd)
+
+    unsettled_usd = solve_linear(best_z, best_z, nothing, full)
+    quantity_mw = round_down(np.asarray(linear.q.value) * best_z, rules.quantity_step_mw)
+    objective_usd = solve_linear(best_z, best_z, quantity_mw, quantity_mw)
+    if objective_usd < no_sale_usd - 1e-6:
+        log.note("no bid: bidding would lose money")
+        best_z, quantity_mw = nothing, nothing
+        objective_usd = solve_linear(nothing, nothing, nothing, nothing)
+    schedule = _exact_energy(day, linear.schedule())
+    stored_value = _stored_value(linear)
+    # the value of a larger R is read where q is free: settled quantities would hide it
+    solve_linear(best_z, best_z, nothing, full) if unsettled_usd > objective_usd + 1e-9 else None
+    shadow = np.zeros(count) if linear.largest.dual_value is None else np.asarray(linear.largest.dual_value)
+    return DaySolution(
+        schedule=schedule,
+        is_bid=best_z > 0.5,
+        quantity_mw=quantity_mw,
+        objective_usd=objective_usd,
+        bound_usd=max(bound_usd, objective_usd),
+        stored_value_usd_per_mwh=stored_value,
+        shadow_price_usd_per_mwh=shadow / day.hours,
+        no_sale_charging_usd=no_sale_charging_usd,
+        method="; ".join(["exact", *log.steps]),
+        solver=settings.solver,
+        status=str(linear.problem.status),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _solve_linear(linear: Formulation, settings: OptimiserSettings, log: _Log) -> float:
+    """The LP by the chosen solver, else by the fallback; which one is recorded."""
+    try:
+        return linear.solve(settings.solver)
+    except SolveError as first:
+        if linear.problem.status == "infeasible" or settings.fallback_solver == settings.solver:
+            raise
+        try:
+            value = linear.solve(settings.fallback_solver)
+        except SolveError as second:
+            raise SolveError(f"{first}; {second}") from second
+        log.note(f"{settings.fallback_solver} took over an LP: {first}")
+        return value
+
+
+def _mixed_integer(
+    day: DayProblem, settings: OptimiserSettings, log: _Log, start: tuple[float, Array], bound_usd: float
+) -> tuple[Array, float]:
+    """Decisions and bound from CVXPY's own mixed-integer problem, for a solver other than HiGHS."""
+    start_usd, start_z = start
+    try:
+        binary = formulate(day, binary=True)
+        binary.set_bids(np.zeros(len(start_z)), day.may_bid.astype(float))
+        binary.set_quantities(np.zeros(len(start_z)), day.required_mw)
+        found_usd = binary.solve(settings.solver)
+    except SolveError as error:
+        log.note(f"no bid: the mixed-integer search failed: {error}")
+        return start_z, bound_usd
+    log.note(f"mixed-integer search by {settings.solver}")
+    if found_usd <= start_usd:
+        return start_z, bound_usd
+    return np.round(np.asarray(binary.z.value)), bound_usd
+
+
+def _exact_energy(day: DayProblem, schedule: DaySchedule) -> DaySchedule:
+    """The schedule with stored energy integrated from its powers, so that the balance holds to the last digit."""
+    fleet = day.fleet
+    change_kwh = (
+        fleet.charge_efficiency[:, None] * schedule.charge_kw
+        - schedule.discharge_kw / fleet.discharge_efficiency[:, None]
+        - fleet.drive_kwh
+    )
+    stored_kwh = fleet.initial_stored_kwh[:, None] + np.cumsum(change_kwh, axis=1)
+    return DaySchedule(**{**vars(schedule), "stored_kwh": stored_kwh})
+
+
+def _stored_value(linear: Formulation) -> Array:
+    """Dual (N, T) of the stored-energy balance in $/MWh: what one more stored MWh at the end of the hour is worth."""
+    dual = linear.dynamics.dual_value
+    return np.zeros(linear.stored.shape)[:, 1:] if dual is None else 1000.0 * np.asarray(dual)
+

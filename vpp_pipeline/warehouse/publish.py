@@ -1,0 +1,175 @@
+"""Publishing: one day of the lake into the DuckDB warehouse, by building a draft beside it and swapping it in.
+
+Readers never wait and never see a part: an open session keeps the file it opened, the next one opens the new file.
+The cost of a day is copying the file plus that day's rows, whatever the history.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.tables import create_tables, quoted
+
+STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
+LOCK_TIMEOUT_S = 900.0
+PRICE_HISTORY_DAYS = 7  # the forecast's history, so that the bids can be explained from the warehouse alone
+
+
+def publish(lake: Lake, warehouse: Path, market_date: date) -> dict[str, int]:
+    """Make the warehouse hold the lake's ``market_date``, replacing that day's rows; returns rows written per table.
+
+    A table whose file is not in the lake has no rows for the day. Prices of the seven days before are published too.
+    """
+    warehouse = warehouse.absolute()
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    draft = warehouse.with_name(f"{warehouse.name}.draft")
+    with _only_publisher(warehouse):
+        _remove(draft)  # what a killed publication left
+        try:
+            if warehouse.exists():
+                _settle_log(warehouse)
+                shutil.copyfile(warehouse, draft)
+            rows = _fill(draft, lake, market_date)
+            os.replace(draft, warehouse)
+        finally:
+            _remove(draft)
+    return rows
+
+
+@contextmanager
+def open_warehouse(warehouse: Path, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse as it is now, closed on leaving.
+
+    Attached rather than connected to: within one process ``duckdb.connect`` hands out the file that is already open,
+    even after it has been replaced.
+    """
+    if not warehouse.is_file():
+        raise NoDataError(
+            "there is no warehouse yet", file=warehouse, remedy="Make a day's bids first: vpp-pipeline bids --date …"
+        )
+    with duckdb.connect(":memory:") as connection:
+        try:
+            connection.execute(f"attach {_literal(warehouse)} as vpp{' (read_only)' if read_only else ''}")
+        except duckdb.Error as error:
+            raise InputError(
+                f"the warehouse cannot be opened: {error}",
+                file=warehouse,
+                remedy="If a session has it open for writing, close that session or open it read-only there.",
+            ) from error
+        connection.execute("use vpp")
+        yield connection
+
+
+def _fill(draft: Path, lake: Lake, market_date: date) -> dict[str, int]:
+    """Bring the draft's tables up to date and put the day in; closes the draft with everything in the one file."""
+    rows: dict[str, int] = {}
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(f"attach {_literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
+        connection.execute("use draft")
+        create_tables(connection)
+        connection.execute("begin")
+        for table in TABLES:
+            rows[table] = sum(_replace_day(connection, lake, table, day) for day in _days(lake, table, market_date))
+        connection.execute("commit")
+        connection.execute("checkpoint draft")
+        connection.execute("use memory")
+        connection.execute("detach draft")
+    return rows
+
+
+def _days(lake: Lake, table: str, market_date: date) -> list[date]:
+    """The days to replace in ``table``: the market day and, for prices, the days before it that the lake holds."""
+    if table != "market.prices":
+        return [market_date]
+    history = [market_date - timedelta(days=days) for days in range(PRICE_HISTORY_DAYS, 0, -1)]
+    return [day for day in history if lake.exists(table, day.isoformat())] + [market_date]
+
+
+def _replace_day(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, market_date: date) -> int:
+    """Replace one day of one table by what the lake holds; returns the rows written."""
+    connection.execute(f"delete from {quoted(table)} where market_date = $day", {"day": market_date})
+    source, partitions = _source(lake, table, market_date)
+    if not partitions:
+        return 0
+    # a file older than a column has no value for it; a column that is not declared stays in the lake
+    insert = f"""
+        insert into {quoted(table)} by name
+        select columns(lambda name: list_contains($declared, name)) from read_parquet($files, union_by_name = true)
+    """
+    files = [str(lake.path(source, partition)) for partition in partitions]
+    declared = TABLES[table].column_names()
+    try:
+        (written,) = connection.execute(insert, {"files": files, "declared": declared}).fetchall()[0]
+    except duckdb.Error as error:
+        for partition in partitions:
+            lake.read(source, partition)  # a damaged file is named, with its remedy
+        raise InputError(
+            f"the lake's {source} of {market_date} does not fit {table}: {error}",
+            file=lake.path(source, partitions[0]),
+            remedy=f"Materialise {source.replace('.', '/')} again with the current code.",
+        ) from error
+    return int(written)
+
+
+def _source(lake: Lake, table: str, market_date: date) -> tuple[str, list[str]]:
+    """The lake table and the partitions that hold ``table``'s day; messages are kept per negotiated opportunity."""
+    day = market_date.isoformat()
+    if table != "negotiation.messages":
+        return table, [day] if lake.exists(table, day) else []
+    rounds = "negotiation.rounds"
+    slots = [partition for partition in lake.partitions(rounds) if partition.startswith(f"{day}|")]
+    if lake.exists("market.opportunities", day):  # a slot that is no longer traded keeps its file, not its words
+        traded = set(lake.read("market.opportunities", day)["slot"])
+        slots = [partition for partition in slots if partition.split("|")[1] in traded]
+    return rounds, slots
+
+
+@contextmanager
+def _only_publisher(warehouse: Path) -> Iterator[None]:
+    """One publication at a time, across processes; the lock of a killed process is free."""
+    lock = warehouse.with_name(f"{warehouse.name}.lock")
+    try:
+        with FileLock(lock, timeout=LOCK_TIMEOUT_S):
+            yield
+    except Timeout as error:
+        raise InputError(
+            f"another publication has held the warehouse for {LOCK_TIMEOUT_S:.0f} s",
+            file=lock,
+            remedy="Wait for that run or stop it, then publish again.",
+        ) from error
+
+
+def _settle_log(warehouse: Path) -> None:
+    """Take over what a writing session left in the write-ahead log, which the copy would miss and the swap orphan."""
+    if not warehouse.with_name(f"{warehouse.name}.wal").exists():
+        return
+    try:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute(f"attach {_literal(warehouse)} as vpp")
+            connection.execute("checkpoint vpp")
+    except duckdb.Error as error:
+        raise InputError(
+            f"the warehouse has unsaved changes of another session: {error}",
+            file=warehouse,
+            remedy="Close that session (or open the warehouse read-only there), then publish again.",
+        ) from error
+
+
+def _remove(draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+    draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -1,0 +1,99 @@
+"""The warehouse's tables as DuckDB knows them: created, described and extended from `schemas.py`."""
+
+from __future__ import annotations
+
+import dataframely as dy
+import duckdb
+
+from vpp_pipeline.schemas import TABLES, sentence
+
+_TYPES: dict[type[dy.Column], str] = {
+    dy.String: "VARCHAR",
+    dy.Bool: "BOOLEAN",
+    dy.Int32: "INTEGER",
+    dy.Int64: "BIGINT",
+    dy.Float64: "DOUBLE",
+    dy.Date: "DATE",
+    dy.Datetime: "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the current database to ``TABLES``: schemas, tables, columns, comments; what is there already stays.
+
+    A column that is new in `schemas.py` is added without a value for past days. One that is no longer declared keeps
+    its history and may be empty from now on.
+    """
+    columns = _columns(connection)
+    comments = _table_comments(connection)
+    for table, schema in TABLES.items():
+        if table not in columns:
+            _create(connection, table, schema)
+        else:
+            _extend(connection, table, schema, columns[table])
+        words = " ".join(sentence(schema).split())
+        if comments.get(table) != words:
+            connection.execute(f"comment on table {quoted(table)} is {_literal(words)}")
+        for name, column in schema.columns().items():
+            known = columns.get(table, {}).get(name)
+            if known is None or known[1] != column.description:
+                connection.execute(f"comment on column {quoted(table)}.{quoted(name)} is {_literal(column.description)}")
+
+
+def quoted(name: str) -> str:
+    """``schema.table``, or a column's name, as SQL identifiers."""
+    return ".".join(f'"{part}"' for part in name.split("."))
+
+
+def duckdb_type(column: dy.Column) -> str:
+    """The DuckDB type of a declared column."""
+    return _TYPES[type(column)]
+
+
+def _table_comments(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
+    query = """
+        select schema_name || '.' || table_name, comment
+        from duckdb_tables() where database_name = current_database() and not internal
+    """
+    return dict(connection.execute(query).fetchall())
+
+
+def _columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, tuple[bool, str | None]]]:
+    """Table -> column -> whether it may be empty, and its comment."""
+    known: dict[str, dict[str, tuple[bool, str | None]]] = {}
+    query = """
+        select schema_name || '.' || table_name, column_name, is_nullable, comment
+        from duckdb_columns() where database_name = current_database() and not internal
+    """
+    for table, name, is_nullable, comment in connection.execute(query).fetchall():
+        known.setdefault(table, {})[name] = (is_nullable, comment)
+    return known
+
+
+def _create(connection: duckdb.DuckDBPyConnection, table: str, schema: type[dy.Schema]) -> None:
+    # no primary keys: DuckDB's indexes slow bulk loads, and keys are checked at each asset's door
+    columns = ", ".join(
+        f"{quoted(name)} {duckdb_type(column)}{'' if column.nullable else ' not null'}"
+        for name, column in schema.columns().items()
+    )
+    connection.execute(f"create schema if not exists {quoted(table.split('.')[0])}")
+    connection.execute(f"create table {quoted(table)} ({columns})")
+
+
+def _extend(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    schema: type[dy.Schema],
+    known: dict[str, tuple[bool, str | None]],
+) -> None:
+    declared = schema.columns()
+    for name, column in declared.items():
+        if name not in known:
+            connection.execute(f"alter table {quoted(table)} add column {quoted(name)} {duckdb_type(column)}")
+    for name, (is_nullable, _) in known.items():
+        if not is_nullable and (name not in declared or declared[name].nullable):
+            connection.execute(f"alter table {quoted(table)} alter column {quoted(name)} drop not null")
+
+
+def _literal(words: str | None) -> str:
+    return "null" if words is None else "'" + words.replace("'", "''") + "'"

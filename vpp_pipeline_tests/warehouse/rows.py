@@ -1,0 +1,43 @@
+"""Rows of any table for tests: plain values of the declared types, not meant to make sense."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+
+from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.lake import Lake
+
+DAY = date(2023, 8, 15)
+NEXT_DAY = date(2023, 8, 16)
+
+
+def rows(table: str, market_date: date = DAY, n: int = 3) -> pl.DataFrame:
+    """``n`` rows of ``table`` on ``market_date``."""
+    schema = TABLES[table]
+    start = datetime.combine(market_date, time(7), UTC)
+    values: dict[type[pl.DataType], list[object]] = {
+        pl.Date: [market_date] * n,
+        pl.Datetime: [start + timedelta(hours=k) for k in range(n)],
+        pl.Int32: list(range(1, n + 1)),
+        pl.Int64: list(range(1, n + 1)),
+        pl.Float64: [k / 4 for k in range(n)],
+        pl.Boolean: [k % 2 == 0 for k in range(n)],
+        pl.String: [f"row_{k}" for k in range(n)],
+    }
+    types = {name: column.dtype for name, column in schema.columns().items()}
+    return pl.DataFrame({name: values[dtype.base_type()] for name, dtype in types.items()}, schema=types)
+
+
+def fill(lake: Lake, market_date: date = DAY, n: int = 3) -> None:
+    """Write the day's file of every table, and two slots of messages."""
+    day = market_date.isoformat()
+    for table in TABLES:
+        if table != "negotiation.messages":
+            lake.write(table, day, rows(table, market_date, n))
+    slots = ["energy_he13", "spin_he20"]
+    opportunities = rows("market.opportunities", market_date, 2).with_columns(slot=pl.Series(slots))
+    lake.write("market.opportunities", day, opportunities)
+    for slot in slots:
+        lake.write("negotiation.rounds", f"{day}|{slot}", rows("negotiation.messages", market_date, n))
