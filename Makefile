@@ -55,7 +55,7 @@ lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --custom-compile-command "make lock" $(LOCK_EXTRAS) $(LOCK_ARGS)
+	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_EXTRAS) $(LOCK_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*

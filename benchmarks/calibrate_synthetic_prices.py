@@ -131,12 +131,11 @@ def price_constants() -> None:
     print("peak against the day's mean energy:", np.corrcoef(standard, daily)[0, 1])
 
     quiet = hours.filter(pl.col("spin") < 0.25 * pl.col("peak"))
-    months = quiet.group_by("month").agg(
-        spin=pl.col("spin").median(), nonspin=pl.col("nonspin").median(), noise=pl.col("spin").log().std()
-    )
+    months = quiet.group_by("month").agg(spin=pl.col("spin").median(), nonspin=pl.col("nonspin").median())
     show("QUIET_SPIN", months.sort("month")["spin"].to_numpy())
     show("QUIET_NONSPIN", months.sort("month")["nonspin"].to_numpy())
-    print("log deviation of quiet spin:", months["noise"].mean())
+    noise = quiet.group_by("year", "month").agg(pl.col("spin").log().std())["spin"]
+    print("log deviation of quiet spin within a month of one year, mean and median:", noise.mean(), noise.median())
     ratio = (pl.col("nonspin") / pl.col("spin")).mean()
     scarce = dict(hours.filter(pl.col("spin") > 10).group_by("month").agg(ratio).iter_rows())
     rest = float(np.mean([share for month, share in scarce.items() if month not in SUMMER]))

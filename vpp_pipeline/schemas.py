@@ -286,6 +286,16 @@ class Reconciliation(dy.Schema):
     objective_usd = number("The optimiser's objective.")
 
 
+class Charging(dy.Schema):
+    """What each prosumer's charging from the market costs, and how much of it its sales must recover."""
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    charging_usd = number("Charging bought at the market price, outside hours in which the fleet sells energy.")
+    no_sale_charging_usd = number("Cheapest charging that meets the owner's limits with no sales.")
+    to_recover_usd = number("The difference: charging that the sales have caused (or saved).")
+
+
 class Proof(dy.Schema):
     """How the day was solved, and how far the answer can be from the best there is."""
 
@@ -385,6 +395,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "dispatch.schedule": Schedule,
     "dispatch.positions": Positions,
     "dispatch.proof": Proof,
+    "dispatch.charging": Charging,
     "dispatch.payments": Payments,
     "dispatch.reconciliation": Reconciliation,
     "bids.final_bids": FinalBids,

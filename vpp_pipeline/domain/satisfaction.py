@@ -12,6 +12,15 @@ def surplus_fraction(agreed: Array, reservation: Array) -> Array:
     return np.clip((agreed - reservation) / np.where(agreed > 0.0, agreed, 1.0), 0.0, 1.0)
 
 
+def satisfaction_worth(agreed: Array, reservation: Array, weight_usd_per_mwh: float) -> Array:
+    """w sigma, $/MWh: what the optimiser credits for a content owner, never more than the owner is paid.
+
+    The bound keeps delivered energy from being worth more than nothing at all, so that a store never charges and
+    discharges at once to collect it.
+    """
+    return np.minimum(weight_usd_per_mwh * surplus_fraction(agreed, reservation), agreed)
+
+
 def satisfaction_score(
     agreed: Array, reservation: Array, used_fraction: Array | float, is_broken: Flags | bool = False
 ) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import Formulation
-from vpp_pipeline.optimisation.problem import DayProblem
+from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 
 INTEGRAL = 1e-6
 MOST_NODES = 5_000
@@ -84,7 +84,7 @@ def search(
     decisions, are tried as an answer.
     """
     begun, count = time.perf_counter(), len(day.opportunity_id)
-    linear.set_quantities(np.zeros(count), day.required_mw)
+    linear.set_quantities(np.zeros(count), unlimited_mw(day))
     linear.set_bids(np.zeros(count), day.may_bid.astype(float))
     relaxed, rounded = _WarmLinearProgram(linear), _WarmLinearProgram(linear)
     best_usd, best = start

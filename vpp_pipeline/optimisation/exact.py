@@ -168,5 +168,4 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
 
 def _usd_per_kwh(day: DayProblem, product: int) -> Array:
     """Agreed price less the worth of satisfaction (N, T), $ per kW and hour."""
-    worth = day.satisfaction_weight * day.surplus_fraction
-    return day.by_prosumer_and_hour(product, (day.agreed_price - worth) / 1000.0)
+    return day.by_prosumer_and_hour(product, (day.agreed_price - day.satisfaction_worth) / 1000.0)

@@ -11,7 +11,7 @@ from vpp_pipeline.domain.arrays import Array, Flags, Indices, Texts
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.opportunities import hours_of
-from vpp_pipeline.domain.satisfaction import surplus_fraction
+from vpp_pipeline.domain.satisfaction import satisfaction_worth
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
@@ -34,10 +34,9 @@ class DayProblem:
     agreement_prosumer: Indices  # (K,)
     committed_kw: Array  # (K,)
     agreed_price: Array  # (K,)
-    surplus_fraction: Array  # (K,) sigma, for the satisfaction term
+    satisfaction_worth: Array  # (K,) $/MWh credited in the objective, on top of the money
     call_hours: float
     charging_adder: float
-    satisfaction_weight: float
 
     @property
     def hours(self) -> Array:
@@ -137,11 +136,17 @@ def day_problem(
         agreement_prosumer=np.array([rows[name] for name in agreements["prosumer_id"]], dtype=np.int64),
         committed_kw=agreements["committed_capacity_kw"].to_numpy(),
         agreed_price=agreed,
-        surplus_fraction=surplus_fraction(agreed, agreements["reservation_price_usd_per_mwh"].to_numpy()),
+        satisfaction_worth=satisfaction_worth(
+            agreed, agreements["reservation_price_usd_per_mwh"].to_numpy(), settings.satisfaction_weight_usd_per_mwh
+        ),
         call_hours=rules.reserve_call_hours,
         charging_adder=settings.charging_adder_usd_per_mwh,
-        satisfaction_weight=settings.satisfaction_weight_usd_per_mwh,
     )
+
+
+def unlimited_mw(day: DayProblem) -> Array:
+    """Quantities (O,) that never bind, so that the dual of q ≤ R z alone tells what a larger R is worth."""
+    return day.required_mw + 1.0
 
 
 def round_down(values: Array, step: float) -> Array:

@@ -11,7 +11,7 @@ from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import Formulation, formulate
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, DaySolution, round_down
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, DaySolution, round_down, unlimited_mw
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
@@ -37,14 +37,14 @@ def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) 
     """
     begun, log, count = time.perf_counter(), _Log(), len(day.opportunity_id)
     linear = formulate(day, binary=False)
-    nothing, full = np.zeros(count), day.required_mw
+    nothing, free = np.zeros(count), unlimited_mw(day)
 
     def solve_linear(z_low: Array, z_high: Array, q_low: Array, q_high: Array) -> float:
         linear.set_bids(z_low, z_high)
         linear.set_quantities(q_low, q_high)
         return _solve_linear(linear, settings, log)
 
-    no_sale_usd = solve_linear(nothing, nothing, nothing, full)
+    no_sale_usd = solve_linear(nothing, nothing, nothing, free)
     no_sale_charging_usd = linear.schedule().grid_charge_kw @ (day.market_price + day.charging_adder) / 1000.0
 
     start = (no_sale_usd, nothing)
@@ -55,10 +55,11 @@ def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) 
         if found.ran_out_of_time:
             log.note(f"stopped at its time limit of {settings.time_limit_seconds:g} s")
     else:
-        bound_usd = solve_linear(nothing, day.may_bid.astype(float), nothing, full)
+        bound_usd = solve_linear(nothing, day.may_bid.astype(float), nothing, free)
         best_z, bound_usd = _mixed_integer(day, settings, log, start, bound_usd)
 
-    unsettled_usd = solve_linear(best_z, best_z, nothing, full)
+    solve_linear(best_z, best_z, nothing, free)
+    shadow_price = np.asarray(linear.largest.dual_value) / day.hours
     quantity_mw = round_down(np.asarray(linear.q.value) * best_z, rules.quantity_step_mw)
     objective_usd = solve_linear(best_z, best_z, quantity_mw, quantity_mw)
     if objective_usd < no_sale_usd - 1e-6:
@@ -66,18 +67,14 @@ def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) 
         best_z, quantity_mw = nothing, nothing
         objective_usd = solve_linear(nothing, nothing, nothing, nothing)
     schedule = _exact_energy(day, linear.schedule())
-    stored_value = _stored_value(linear)
-    # the value of a larger R is read where q is free: settled quantities would hide it
-    solve_linear(best_z, best_z, nothing, full) if unsettled_usd > objective_usd + 1e-9 else None
-    shadow = np.zeros(count) if linear.largest.dual_value is None else np.asarray(linear.largest.dual_value)
     return DaySolution(
         schedule=schedule,
         is_bid=best_z > 0.5,
         quantity_mw=quantity_mw,
         objective_usd=objective_usd,
         bound_usd=max(bound_usd, objective_usd),
-        stored_value_usd_per_mwh=stored_value,
-        shadow_price_usd_per_mwh=shadow / day.hours,
+        stored_value_usd_per_mwh=_stored_value(linear),
+        shadow_price_usd_per_mwh=shadow_price,
         no_sale_charging_usd=no_sale_charging_usd,
         method="; ".join(["exact", *log.steps]),
         solver=settings.solver,
@@ -109,7 +106,7 @@ def _mixed_integer(
     try:
         binary = formulate(day, binary=True)
         binary.set_bids(np.zeros(len(start_z)), day.may_bid.astype(float))
-        binary.set_quantities(np.zeros(len(start_z)), day.required_mw)
+        binary.set_quantities(np.zeros(len(start_z)), unlimited_mw(day))
         found_usd = binary.solve(settings.solver)
     except SolveError as error:
         log.note(f"no bid: the mixed-integer search failed: {error}")

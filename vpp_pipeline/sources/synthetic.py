@@ -58,7 +58,7 @@ EXAMPLE_NAME = "example_prices_2023-08.csv"
 
 # The seed, among 0-399, whose August 2023 is nearest to the real one in hour-of-day mean and deviation and in daily
 # spread: `python benchmarks/calibrate_synthetic_prices.py seed`. Other seeds are alike on average, not in that month.
-SEED = 211
+SEED = 37
 
 MEMORY_DAYS = 10
 

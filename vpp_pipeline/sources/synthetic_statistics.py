@@ -1,7 +1,9 @@
 """Statistics of real day-ahead prices that the synthetic ones imitate; statistics only, no price of any hour.
 
 CAISO SP15 (TH_SP15_GEN-APND), January 2023 to December 2024, printed by
-`python benchmarks/calibrate_synthetic_prices.py prices`. Rows of 12: January to December; of 24: Pacific hour 0-23.
+`python benchmarks/calibrate_synthetic_prices.py prices`; what is chosen says so. Outside summer the energy price is
+taken to rise with reserve one to one, as few such hours are there to fit. Rows of 12: January to December; of 24:
+Pacific hour 0-23.
 """
 
 import numpy as np
@@ -83,9 +85,15 @@ QUIET_NONSPIN = np.array([0.35, 0.3, 1, 0.7, 0.45, 0.3, 0.45, 0.45, 0.45, 0.35, 
 NONSPIN_SHARE = np.array([0.06, 0.04, 0.35, 0.27, 0.19, 0.22, 0.97, 0.97, 0.97, 0.89, 1, 0.3])
 # fmt: on
 
-LEVEL_SHARE, SINE_SHARE, COSINE_SHARE = 0.65, 0.14, 0.07  # of the variance within a month; the rest is hourly noise
-LEVEL_CARRY, PEAK_CARRY = 0.60, 0.50  # correlation from one day to the next
+LEVEL_SHARE, SINE_SHARE, COSINE_SHARE = (
+    0.65,
+    0.14,
+    0.07,
+)  # first eigenvalues of the hours' correlation; the rest is noise
+LEVEL_CARRY, PEAK_CARRY = 0.61, 0.44  # correlation from one day to the next
 HEAT = 0.26  # correlation of the day's peak with its level
-QUIET_NOISE = 0.4  # log deviation of quiet reserve within a month (0.74 with both years together)
-PEAK_LIMIT_USD_PER_MW_H = 1_500.0  # keeps energy below CAISO's hard cap of 2,000 $/MWh; the data's highest is 1,012
+QUIET_NOISE = 0.65  # log deviation of quiet spin within a month
 RESERVE_FLOOR_USD_PER_MW_H = 0.11  # the lowest in the data
+PEAK_LIMIT_USD_PER_MW_H = (
+    1_500.0  # chosen: keeps energy below CAISO's hard cap of 2,000 $/MWh; highest in the data 1,012
+)

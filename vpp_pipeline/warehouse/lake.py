@@ -54,9 +54,7 @@ class Lake:
         files = (file.relative_to(folder).with_suffix("") for file in folder.rglob("*.parquet"))
         return sorted("|".join(file.parts) for file in files)
 
-    def write(
-        self, table: str, partition: str, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None
-    ) -> Path:
+    def write(self, table: str, partition: str, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> Path:
         """Write or replace the partition; a reader sees the old file or the new one, never a part.
 
         Equal frames and metadata give equal bytes. ``metadata`` is kept in the Parquet footer.

@@ -37,7 +37,9 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
         for name, column in schema.columns().items():
             known = columns.get(table, {}).get(name)
             if known is None or known[1] != column.description:
-                connection.execute(f"comment on column {quoted(table)}.{quoted(name)} is {_literal(column.description)}")
+                connection.execute(
+                    f"comment on column {quoted(table)}.{quoted(name)} is {_literal(column.description)}"
+                )
 
 
 def quoted(name: str) -> str:

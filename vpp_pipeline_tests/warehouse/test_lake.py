@@ -88,8 +88,8 @@ def test_a_write_that_fails_leaves_the_old_file(lake: Lake, monkeypatch: pytest.
     def full_disk(*_: object) -> None:
         raise OSError("No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(os, "replace", full_disk)
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
         lake.write("market.prices", "2023-08-15", FRAME.clear())
     assert_frame_equal(lake.read("market.prices", "2023-08-15"), FRAME)
     assert list(file.parent.iterdir()) == [file]

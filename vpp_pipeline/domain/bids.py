@@ -1,0 +1,172 @@
+"""Final bids: MW, price and money of every opportunity, or the reason why there is none."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.domain.curves import bid_segments
+from vpp_pipeline.domain.reliability import delivery_probability
+from vpp_pipeline.domain.satisfaction import satisfaction_worth
+from vpp_pipeline.schemas import FinalBids, Reconciliation, door
+from vpp_pipeline.settings import MarketRules
+
+CENTS = 2
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Who made a bid, from what: enough to make it again."""
+
+    fingerprint: str
+    code_version: str
+    seed: int | None
+    run_id: str
+    created_utc: datetime
+
+
+def form_bids(
+    opportunities: pl.DataFrame,
+    summary: pl.DataFrame,
+    agreements: pl.DataFrame,
+    positions: pl.DataFrame,
+    payments: pl.DataFrame,
+    schedule: pl.DataFrame,
+    fleet: pl.DataFrame,
+    rules: MarketRules,
+    stamp: Stamp,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`bids.final_bids` and `bids.bid_segments`.
+
+    Money: revenue = expected price x MW x hours; profit = revenue - payments - charging, all from figures rounded to
+    cents. Bid price = price of the first segment: below it the coalition would rather not run.
+    """
+    bids = _money(opportunities, summary, positions, payments).with_columns(
+        bid_id=pl.Series([_bid_id(name, stamp.fingerprint) for name in opportunities["opportunity_id"]])
+    )
+    trading = bids.filter(pl.col("status") == "bid")
+    segments = bid_segments(trading, payments, schedule, fleet, opportunities, rules)
+    first = segments.filter(pl.col("segment") == 1).select("bid_id", bid_price_usd_per_mwh="price_usd_per_mwh")
+    quality = _quality(trading, payments, agreements, fleet, rules)
+    stamped = {
+        "seed": pl.lit(stamp.seed, dtype=pl.Int64),
+        "fingerprint": pl.lit(stamp.fingerprint),
+        "code_version": pl.lit(stamp.code_version),
+        "run_id": pl.lit(stamp.run_id),
+        "created_utc": pl.lit(stamp.created_utc),
+    }
+    final = (
+        bids.join(first, on="bid_id", how="left")
+        .join(quality, on="opportunity_id", how="left")
+        .with_columns(pl.col("coalition_size").fill_null(0), total_capacity_mw="quantity_mw", **stamped)
+    )
+    return door(FinalBids, final), segments
+
+
+def _bid_id(opportunity_id: str, fingerprint: str) -> str:
+    return f"vpp_bid_{opportunity_id}_{hashlib.sha256(f'{opportunity_id} {fingerprint}'.encode()).hexdigest()[:8]}"
+
+
+def _money(opportunities: pl.DataFrame, summary: pl.DataFrame, positions: pl.DataFrame, payments: pl.DataFrame) -> pl.DataFrame:
+    """Opportunities with status, reason and money in cents, in the order of their id."""
+    paid = payments.group_by("opportunity_id").agg(
+        pl.col("payment_usd").sort_by("prosumer_id").sum(),
+        pl.col("charging_cost_usd").sort_by("prosumer_id").sum(),
+        coalition_size=pl.len(),
+    )
+    rows = (
+        opportunities.join(summary.select("opportunity_id", "status", "reason"), on="opportunity_id", how="left")
+        .join(positions.drop("market_date"), on="opportunity_id", how="left")
+        .join(paid, on="opportunity_id", how="left")
+        .with_columns(pl.col("payment_usd", "charging_cost_usd").fill_null(0.0))
+    )
+    mwh = pl.col("quantity_mw") * pl.col("duration_hours")
+    revenue = (pl.col("forecast_price") * mwh).round(CENTS)
+    payment, charging = pl.col("payment_usd").round(CENTS), pl.col("charging_cost_usd").round(CENTS)
+    profit = (revenue - payment - charging).round(CENTS)
+    reason = (
+        pl.when("is_bid")
+        .then(pl.format("{}; {} MW delivered by {} of them", "reason", "quantity_mw", "coalition_size"))
+        .when(pl.col("status") == "no_bid")
+        .then(pl.col("reason"))
+        .otherwise(pl.lit("the day earns more without it: the same energy or power is worth more elsewhere"))
+    )
+    return rows.with_columns(
+        status=pl.when("is_bid").then(pl.lit("bid")).otherwise(pl.lit("no_bid")),
+        reason=reason,
+        expected_revenue_usd=revenue,
+        payments_usd=payment,
+        charging_cost_usd=charging,
+        expected_profit_usd=profit,
+        profit_margin_fraction=pl.when("is_bid").then(profit / revenue),
+        average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / mwh,
+        last_mw_cost=pl.col("forecast_price") - pl.col("shadow_price_usd_per_mwh").clip(lower_bound=0.0),
+    ).sort("opportunity_id").drop("coalition_size")
+
+
+def _quality(trading: pl.DataFrame, payments: pl.DataFrame, agreements: pl.DataFrame, fleet: pl.DataFrame, rules: MarketRules) -> pl.DataFrame:
+    """Members, their mean satisfaction (weighted by commitment) and the chance that 80 % is delivered, per bid."""
+    members = (
+        payments.join(fleet.select("prosumer_id", "availability_fraction"), on="prosumer_id")
+        .join(agreements.select("opportunity_id", "prosumer_id", "committed_capacity_kw"), on=["opportunity_id", "prosumer_id"])
+        .sort("opportunity_id", "prosumer_id")
+    )
+    rows = []
+    for (name,), group in members.group_by("opportunity_id", maintain_order=True):
+        delivered = group["dispatched_kw"].to_numpy()
+        chance = delivery_probability(delivered, group["availability_fraction"].to_numpy(), rules.required_fraction * delivered.sum())
+        weights = group["committed_capacity_kw"].to_numpy()
+        rows.append((name, group.height, chance, float(np.average(group["satisfaction_score"].to_numpy(), weights=weights))))
+    kinds = {"opportunity_id": pl.String, "coalition_size": pl.Int32, "reliability_score": pl.Float64, "satisfaction_score": pl.Float64}
+    return pl.DataFrame(rows, schema=kinds, orient="row").join(trading.select("opportunity_id"), on="opportunity_id", how="semi")
+
+
+def reconcile(
+    final_bids: pl.DataFrame,
+    payments: pl.DataFrame,
+    agreements: pl.DataFrame,
+    charging: pl.DataFrame,
+    proof: pl.DataFrame,
+    satisfaction_weight_usd_per_mwh: float,
+) -> pl.DataFrame:
+    """`dispatch.reconciliation`: sum of bid profits + unallocated = objective - satisfaction term - no-sale value.
+
+    Every figure is in cents. Unallocated is the charging that no bid recovers (or that sales have saved), plus the
+    rounding of each bid's money to cents, shown as `rounding_usd`.
+    """
+    trading = final_bids.filter(pl.col("status") == "bid")
+    exact_profit_usd = float(
+        (trading["forecast_price"] * trading["total_capacity_mw"] * trading["duration_hours"]).sum()
+        - payments["payment_usd"].sum()
+        - payments["charging_cost_usd"].sum()
+    )
+    sum_profit_usd = round(float(trading["expected_profit_usd"].sum()), CENTS)
+    options = payments.join(
+        agreements.select("opportunity_id", "prosumer_id", "reservation_price_usd_per_mwh"), on=["opportunity_id", "prosumer_id"]
+    )
+    worth = satisfaction_worth(
+        options["agreed_price_usd_per_mwh"].to_numpy(), options["reservation_price_usd_per_mwh"].to_numpy(), satisfaction_weight_usd_per_mwh
+    )
+    satisfaction_usd = float(worth @ options["dispatched_kwh"].to_numpy()) / 1000.0
+    no_sale_usd = -float(charging["no_sale_charging_usd"].sum())
+    objective = round(float(proof["objective_usd"][0]), CENTS)
+    satisfaction, no_sale = round(satisfaction_usd, CENTS), round(no_sale_usd, CENTS)
+    unallocated_usd = round(objective - satisfaction - no_sale - sum_profit_usd, CENTS)
+    return door(
+        Reconciliation,
+        pl.DataFrame(
+            {
+                "market_date": [proof["market_date"][0]],
+                "sum_bid_profit_usd": [sum_profit_usd],
+                "unallocated_usd": [unallocated_usd],
+                "rounding_usd": [round(exact_profit_usd - sum_profit_usd, 4)],
+                "satisfaction_term_usd": [satisfaction],
+                "no_sale_value_usd": [no_sale],
+                "objective_usd": [objective],
+            }
+        ),
+    )

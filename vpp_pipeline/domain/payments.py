@@ -1,0 +1,66 @@
+"""What each prosumer delivers, is paid, and how the charging that sales cause is shared among the bids."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from vpp_pipeline.domain.satisfaction import satisfaction_score
+from vpp_pipeline.schemas import Payments, door
+
+DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
+SOLD = {"energy": pl.col("discharge_kw") + pl.col("solar_sold_kw"), "spin": pl.col("spin_kw"), "nonspin": pl.col("nonspin_kw")}
+
+
+def sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
+    """What each prosumer sells of each product in each hour: prosumer_id, start_utc, product, sold_kw."""
+    keys = ["prosumer_id", "start_utc"]
+    return pl.concat([schedule.select(*keys, product=pl.lit(product), sold_kw=sold) for product, sold in SOLD.items()])
+
+
+def hours_covered(opportunities: pl.DataFrame) -> pl.DataFrame:
+    """One row per opportunity and hour it covers: opportunity_id, product, start_utc, duration_hours, forecast_price."""
+    return (
+        opportunities.select("opportunity_id", "product", "start_utc", "duration_hours", "forecast_price")
+        .with_columns(offset=pl.int_ranges(0, "duration_hours"))
+        .explode("offset")
+        .with_columns(start_utc=pl.col("start_utc") + pl.duration(hours="offset"))
+        .drop("offset")
+    )
+
+
+def payments_of(
+    opportunities: pl.DataFrame,
+    agreements: pl.DataFrame,
+    schedule: pl.DataFrame,
+    positions: pl.DataFrame,
+    charging: pl.DataFrame,
+) -> pl.DataFrame:
+    """Rows of :class:`~vpp_pipeline.schemas.Payments`: one per prosumer dispatched in an opportunity that trades.
+
+    Payment = agreed price x energy delivered (reserve: capacity held). The charging that a prosumer's sales cause
+    (`to_recover_usd`, where positive) is split over its bids in proportion to revenue - payment.
+    """
+    traded = opportunities.join(positions.filter("is_bid").select("opportunity_id"), on="opportunity_id", how="semi")
+    delivered = (
+        hours_covered(traded)
+        .join(sold_by_hour(schedule), on=["product", "start_utc"])
+        .group_by("opportunity_id", "prosumer_id", "duration_hours", "forecast_price")
+        .agg(dispatched_kwh=pl.col("sold_kw").sum())
+        .with_columns(dispatched_kw=pl.col("dispatched_kwh") / pl.col("duration_hours"))
+        .filter(pl.col("dispatched_kw") > DUST_KW)
+        .sort("opportunity_id", "prosumer_id")
+        .join(agreements, on=["opportunity_id", "prosumer_id"])
+        .join(charging.select("prosumer_id", "to_recover_usd"), on="prosumer_id")
+    )
+    owned = delivered.with_columns(payment_usd=pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0)
+    owned = owned.with_columns(
+        earned=(pl.col("forecast_price") * pl.col("dispatched_kwh") / 1000.0 - pl.col("payment_usd")).clip(lower_bound=0.0)
+    )
+    share = pl.col("earned") / pl.col("earned").sum().over("prosumer_id")
+    recovered = pl.when(pl.col("earned").sum().over("prosumer_id") > 0).then(share * pl.col("to_recover_usd").clip(lower_bound=0.0))
+    score = satisfaction_score(
+        owned["agreed_price_usd_per_mwh"].to_numpy(),
+        owned["reservation_price_usd_per_mwh"].to_numpy(),
+        (owned["dispatched_kw"] / owned["committed_capacity_kw"]).clip(0.0, 1.0).to_numpy(),
+    )
+    return door(Payments, owned.with_columns(charging_cost_usd=recovered.fill_null(0.0), satisfaction_score=score))

@@ -1,0 +1,54 @@
+"""What must never be broken. Every claim is checked from the published tables alone, by code that shares nothing with
+the solver or the negotiation engine, and answers with numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.domain.verify_bids import (
+    bid_curves_are_valid_for_caiso,
+    bids_meet_80_percent_of_required_capacity,
+    bids_were_ready_before_the_deadline,
+    coalitions_have_enough_members,
+    money_adds_up,
+)
+from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
+from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
+from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
+from vpp_pipeline.errors import ViolationError
+from vpp_pipeline.schemas import Checks, door
+from vpp_pipeline.settings import Settings
+
+#: claim -> table whose making it guards; every claim reads the day's tables up to that one
+GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
+    prices_are_complete_and_ordered: "market.price_forecast",
+    every_prosumer_is_physical: "fleet.availability",
+    negotiations_follow_the_protocol: "negotiation.agreements",
+    no_prosumer_is_pushed_past_its_limits: "dispatch.schedule",
+    no_kilowatt_hour_is_sold_twice: "dispatch.payments",
+    nobody_is_paid_below_reservation: "dispatch.payments",
+    bids_meet_80_percent_of_required_capacity: "bids.final_bids",
+    coalitions_have_enough_members: "bids.final_bids",
+    bid_curves_are_valid_for_caiso: "bids.final_bids",
+    money_adds_up: "bids.final_bids",
+    bids_were_ready_before_the_deadline: "bids.final_bids",
+}
+
+
+def verify(day: Day, settings: Settings) -> dict[str, Verdict]:
+    """Every claim, by name."""
+    return {claim.__name__: claim(day, settings) for claim in GUARDS}
+
+
+def checks_table(day: Day, settings: Settings) -> pl.DataFrame:
+    """`bids.checks`: every claim and its answer. Raises ViolationError, naming each broken claim, if one is broken."""
+    verdicts = verify(day, settings)
+    broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)]
+    if broken:
+        raise ViolationError("no bids are published; " + "; ".join(broken))
+    market_date = day["market.price_forecast"]["market_date"][0]
+    rows = [(market_date, name, verdict.passed, verdict.violations, verdict.description) for name, verdict in verdicts.items()]
+    return door(Checks, pl.DataFrame(rows, schema=Checks.column_names(), orient="row"))

@@ -1,0 +1,58 @@
+"""Checks of what goes in: prices and prosumers."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.domain.verdict import Day, Verdict, judge
+from vpp_pipeline.settings import Settings
+
+TOLERANCE_KWH = 1e-6
+
+
+def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "market.price_forecast") -> Verdict:
+    """Every hour of the market day once, in order of time; warns where spin is cheaper than nonspin."""
+    prices = day[table]
+    expected = market_hours(prices["market_date"][0])
+    if prices["start_utc"].to_list() != expected["start_utc"].to_list():
+        wanted, found = set(expected["start_utc"].to_list()), set(prices["start_utc"].to_list())
+        missing, alien = len(wanted - found), len(found - wanted)
+        return Verdict(
+            max(1, missing + alien), f"{prices.height} rows for {expected.height} hours: {missing} missing, {alien} alien", prices.height
+        )
+    inverted = prices.filter(pl.col("spin_usd_per_mw_h") < pl.col("nonspin_usd_per_mw_h") - 1e-9)
+    if inverted.height:
+        columns = inverted.select("start_utc", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")
+        return judge(columns, "hours with spin below nonspin", "", prices.height, is_warning=True)
+    return Verdict(0, f"{prices.height} hours, each once and in order; spin is never below nonspin", prices.height)
+
+
+def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
+    """Sizes, efficiencies and limits that a device can have, and an envelope that leaves room inside its limits."""
+    fleet = day["fleet.prosumers"]
+    capacity, reserve = pl.col("capacity_kwh"), pl.col("backup_reserve_fraction")
+    claims = {
+        "starts outside its limits": (pl.col("initial_stored_kwh") > capacity + TOLERANCE_KWH)
+        | (pl.col("initial_stored_kwh") < reserve * capacity - TOLERANCE_KWH),
+        "owes more than it holds": pl.col("terminal_stored_kwh") > capacity + TOLERANCE_KWH,
+        "has power without a store": (pl.col("store") == "none") & (pl.max_horizontal("max_charge_kw", "max_discharge_kw") > 0),
+        "has a store without capacity": (pl.col("store") != "none") & (capacity <= 0),
+        "is an EV without hours": (pl.col("store") == "ev") & (pl.col("ev_departure_hour").is_null() | pl.col("ev_arrival_hour").is_null()),
+        "discharges an EV without V2G": (pl.col("store") == "ev") & ~pl.col("has_v2g") & (pl.col("max_discharge_kw") > 0),
+    }
+    unphysical = pl.concat([fleet.filter(broken).select("prosumer_id", fault=pl.lit(fault)) for fault, broken in claims.items()])
+    hourly = day["fleet.availability"].join(
+        fleet.select("prosumer_id", "capacity_kwh", device_charge_kw="max_charge_kw", device_discharge_kw="max_discharge_kw"), on="prosumer_id"
+    )
+    beyond = hourly.filter(
+        (pl.col("min_stored_kwh") > pl.col("max_stored_kwh") + TOLERANCE_KWH)
+        | (pl.col("max_stored_kwh") > pl.col("capacity_kwh") + TOLERANCE_KWH)
+        | (pl.col("max_charge_kw") > pl.col("device_charge_kw") + TOLERANCE_KWH)
+        | (pl.col("max_discharge_kw") > pl.col("device_discharge_kw") + TOLERANCE_KWH)
+    ).select("prosumer_id", fault=pl.format("envelope beyond the device at {}", "start_utc"))
+    hours = day["market.price_forecast"].height
+    short = hourly.group_by("prosumer_id").len().filter(pl.col("len") != hours).select("prosumer_id", fault=pl.format("{} hours", "len"))
+    power_mw = fleet["max_discharge_kw"].sum() / 1000.0
+    held = f"{fleet.height} prosumers, {fleet['capacity_kwh'].sum() / 1000.0:.1f} MWh, {power_mw:.1f} MW: all physical"
+    return judge(pl.concat([unphysical, beyond, short]), "faults in the fleet", held, power_mw)

@@ -1,0 +1,108 @@
+"""Checks of the schedule: every prosumer's limits, hour by hour, and that each kWh is sold once.
+
+The day is rebuilt from `dispatch.schedule`, `fleet.prosumers` and `fleet.availability`; nothing of the solver is used.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from vpp_pipeline.domain.payments import hours_covered, sold_by_hour
+from vpp_pipeline.domain.verdict import Day, Verdict, judge
+from vpp_pipeline.settings import Settings
+
+TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
+BOTH_WAYS_KW = 1e-3
+MW_TOLERANCE = 1e-5
+ROW = ["prosumer_id", "start_utc"]
+
+
+def rebuilt(day: Day) -> pl.DataFrame:
+    """The schedule beside the envelope, with stored energy integrated anew from the powers (`rebuilt_kwh`, `before_kwh`)."""
+    schedule = day["dispatch.schedule"].drop("market_date")
+    limits = day["fleet.availability"].drop("market_date")
+    devices = day["fleet.prosumers"].select(
+        "prosumer_id",
+        "charge_efficiency",
+        "discharge_efficiency",
+        "initial_stored_kwh",
+        "terminal_stored_kwh",
+        "capacity_kwh",
+        "maximum_cycles_per_day",
+        "backup_reserve_fraction",
+    )
+    rows = limits.join(schedule, on=ROW, how="left").join(devices, on="prosumer_id").sort(ROW)
+    change = (
+        pl.col("charge_efficiency") * pl.col("charge_kw") - pl.col("discharge_kw") / pl.col("discharge_efficiency") - pl.col("drive_kwh")
+    )
+    after = pl.col("initial_stored_kwh") + change.cum_sum().over("prosumer_id")
+    return rows.with_columns(rebuilt_kwh=after, before_kwh=after - change)
+
+
+def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdict:
+    """Zero constraint violations: power, stored energy, reserve backing, solar, export, cycles, end of day."""
+    rows = rebuilt(day)
+    power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
+    surplus = (pl.col("solar_kw") - pl.col("load_kw")).clip(lower_bound=0.0)
+    reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
+    backing_kwh = reserve * settings.rules.reserve_call_hours / pl.col("discharge_efficiency")
+    floor_before = pl.min_horizontal(
+        pl.col("before_kwh"), pl.col("min_stored_kwh").shift(1).over("prosumer_id").fill_null(pl.min_horizontal("initial_stored_kwh", "min_stored_kwh"))
+    )
+    excess = {
+        "negative power": -pl.min_horizontal(power),
+        "charging power": pl.col("charge_kw") - pl.col("max_charge_kw"),
+        "charging split": (pl.col("charge_kw") - pl.col("grid_charge_kw") - pl.col("solar_charge_kw")).abs(),
+        "discharging power": pl.col("discharge_kw") + reserve - pl.col("max_discharge_kw"),
+        "export limit": pl.col("discharge_kw") + pl.col("solar_sold_kw") + reserve - pl.col("export_limit_kw"),
+        "solar surplus": pl.col("solar_charge_kw") + pl.col("solar_sold_kw") - surplus,
+        "floor of stored energy": pl.col("min_stored_kwh") - pl.col("rebuilt_kwh"),
+        "ceiling of stored energy": pl.col("rebuilt_kwh") - pl.col("max_stored_kwh"),
+        "stored energy as stated": (pl.col("rebuilt_kwh") - pl.col("stored_kwh")).abs(),
+        "reserve backing after": pl.when(reserve > TOLERANCE).then(backing_kwh - (pl.col("rebuilt_kwh") - pl.col("min_stored_kwh"))).otherwise(0.0),
+        "reserve backing before": pl.when(reserve > TOLERANCE).then(backing_kwh - (pl.col("before_kwh") - floor_before)).otherwise(0.0),
+        "charging and discharging at once": pl.min_horizontal("charge_kw", "discharge_kw") - BOTH_WAYS_KW,
+    }
+    hourly = pl.concat(
+        [rows.select(*ROW, limit=pl.lit(name), by=value.fill_null(float("inf"))).filter(pl.col("by") > TOLERANCE) for name, value in excess.items()]
+    )
+    days = rows.group_by("prosumer_id").agg(
+        pl.col("start_utc").last(),
+        owed=(pl.col("terminal_stored_kwh") - pl.col("rebuilt_kwh")).last(),
+        cycled=(pl.col("discharge_kw") / pl.col("discharge_efficiency")).sum() - (pl.col("maximum_cycles_per_day") * pl.col("capacity_kwh")).first(),
+    )
+    daily = pl.concat(
+        [days.select(*ROW, limit=pl.lit(name), by=value).filter(pl.col("by") > TOLERANCE) for name, value in (("end of day", "owed"), ("cycles", "cycled"))]
+    )
+    checked = rows.height * len(excess) + 2 * days.height
+    return judge(pl.concat([hourly, daily]), "limits broken", f"0 of {checked} limits broken, tolerance {TOLERANCE} kW or kWh", 0.0)
+
+
+def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
+    """What prosumers sell in each hour adds up to the bids, once; within each commitment; nothing is sold without a bid."""
+    bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
+    hours = hours_covered(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
+    overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
+    sold = sold_by_hour(day["dispatch.schedule"]).filter(pl.col("sold_kw") > TOLERANCE)
+    options = day["negotiation.agreements"].select("opportunity_id", "prosumer_id", "committed_capacity_kw")
+    placed = sold.join(hours, on=["product", "start_utc"], how="left").join(options, on=["opportunity_id", "prosumer_id"], how="left")
+    allowed = pl.when(pl.col("is_bid").fill_null(False)).then(pl.col("committed_capacity_kw").fill_null(0.0)).otherwise(0.0)
+    beyond = placed.filter(pl.col("sold_kw") > allowed + TOLERANCE)
+
+    netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
+    totals = sold_by_hour(day["dispatch.schedule"]).group_by("product", "start_utc").agg(total_kw=pl.col("sold_kw").sum())
+    delivered = hours.filter("is_bid").join(totals, on=["product", "start_utc"], how="left").join(netted, on="start_utc", how="left")
+    net_mw = (pl.col("total_kw") - pl.when(pl.col("product") == "energy").then(pl.col("grid_kw")).otherwise(0.0)) / 1000.0
+    unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
+    paid_kwh, sold_kwh = float(day["dispatch.payments"]["dispatched_kwh"].sum()), float(sold["sold_kw"].sum())
+    unpaid = pl.DataFrame({"product": ["all"], "fault": [f"{sold_kwh:.3f} kWh sold, {paid_kwh:.3f} kWh paid"]}).filter(
+        abs(paid_kwh - sold_kwh) > TOLERANCE * max(1, sold.height)
+    )
+    faults = [
+        overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc")),
+        beyond.select("product", fault=pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc")),
+        unequal.select("product", fault=pl.format("{}: members deliver another quantity", "opportunity_id")),
+        unpaid,
+    ]
+    held = f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold by {sold.height} deliveries, each paid once and within its commitment"
+    return judge(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
