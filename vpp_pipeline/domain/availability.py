@@ -28,7 +28,7 @@ def hourly_envelope(prosumers: pl.DataFrame, hours: pl.DataFrame, solar: pl.Data
     capacity_kwh = p["capacity_kwh"]
 
     leaves, returns = _hour(prosumers, "ev_departure_hour"), _hour(prosumers, "ev_arrival_hour")
-    is_away = (clock >= leaves) & (clock < returns)
+    is_away = _between(clock, leaves, returns)
     is_quiet = _between(clock, _hour(prosumers, "quiet_start_hour"), _hour(prosumers, "quiet_end_hour"))
     weekday = hours["market_date"][0].isoweekday()
     opted_out = _hour(prosumers, "opt_out_weekday") == weekday

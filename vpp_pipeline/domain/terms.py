@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Texts
+from vpp_pipeline.domain.arrays import Array, Flags, Texts
 from vpp_pipeline.domain.calendar import PRICE_COLUMN
 from vpp_pipeline.domain.fleet import Fleet, reservation_price
 from vpp_pipeline.domain.opportunities import hours_of
@@ -30,6 +30,11 @@ class Terms:
     ceiling: Array  # (O, N) private to the aggregator: paying it leaves the minimum margin
     patience: Array  # (N,)
     availability_fraction: Array  # (N,)
+
+    def only(self, wanted: Flags) -> Terms:
+        """The same terms for some of the opportunities: ``wanted`` (O,)."""
+        rows = ("opportunity_id", "required_kw", "capacity_kw", "reservation", "opening_ask", "ceiling")
+        return replace(self, **{name: getattr(self, name)[wanted] for name in rows})
 
     def fingerprints(self, context: str) -> list[str]:
         """One hash per opportunity of everything its negotiation depends on; ``context`` adds policy and code version."""

@@ -38,14 +38,16 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
 }
 
 
-def verify(day: Day, settings: Settings) -> dict[str, Verdict]:
-    """Every claim, by name."""
-    return {claim.__name__: claim(day, settings) for claim in GUARDS}
+def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> dict[str, Verdict]:
+    """Every claim, by name; a scheduled run's bids must also have been made before the market closed."""
+    verdicts = {claim.__name__: claim(day, settings) for claim in GUARDS}
+    ready = bids_were_ready_before_the_deadline
+    return verdicts | {ready.__name__: ready(day, settings, is_scheduled=is_scheduled)}
 
 
-def checks_table(day: Day, settings: Settings) -> pl.DataFrame:
+def checks_table(day: Day, settings: Settings, *, is_scheduled: bool = False) -> pl.DataFrame:
     """`bids.checks`: every claim and its answer. Raises ViolationError, naming each broken claim, if one is broken."""
-    verdicts = verify(day, settings)
+    verdicts = verify(day, settings, is_scheduled=is_scheduled)
     broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)]
     if broken:
         raise ViolationError("no bids are published; " + "; ".join(broken))

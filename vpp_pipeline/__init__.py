@@ -1,0 +1,17 @@
+"""From prices and homes to market bids: the day-ahead CAISO bids of a virtual power plant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "run_cycle"]
+
+
+def __getattr__(name: str) -> Any:
+    """``run_cycle`` on first use: the solvers behind it take seconds to import."""
+    if name == "run_cycle":
+        from vpp_pipeline.cycle import run_cycle
+
+        return run_cycle
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

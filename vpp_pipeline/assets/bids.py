@@ -1,0 +1,93 @@
+"""Final bids: the last door before the market, and the warehouse that serves them."""
+
+from collections import ChainMap
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from vpp_pipeline.assets.dispatch import SOLVE_INPUTS
+from vpp_pipeline.assets.partitions import DAYS, market_date_of
+from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.tables import OWNERS, key_of, table_outs
+from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.domain.verification import checks_table
+from vpp_pipeline.provenance import code_version, fingerprint
+from vpp_pipeline.warehouse.publish import publish
+
+BIDS = {
+    "final_bids": "bids.final_bids",
+    "bid_segments": "bids.bid_segments",
+    "reconciliation": "dispatch.reconciliation",
+    "checks": "bids.checks",
+}
+DISPATCH = [f"dispatch.{name}" for name in ("schedule", "positions", "charging", "proof", "payments")]
+INPUTS = [*SOLVE_INPUTS, *DISPATCH]
+SCHEDULE_TAG = "dagster/schedule_name"
+
+
+@dg.multi_asset(outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids")
+def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
+    """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
+    settings, day = desk.settings(), storage.day(market_date_of(context))
+    stamp = Stamp(
+        fingerprint=fingerprint({table: day[table] for table in SOLVE_INPUTS if table != "negotiation.summary"}, settings.model_dump_json()),
+        code_version=code_version(),
+        seed=None if settings.fleet.path else settings.fleet.seed,
+        run_id=context.run_id,
+        created_utc=datetime.now(UTC),
+    )
+    payments, agreements = day["dispatch.payments"], day["negotiation.agreements"]
+    final, segments = form_bids(
+        day["market.opportunities"],
+        day["negotiation.summary"],
+        agreements,
+        day["dispatch.positions"],
+        payments,
+        day["dispatch.schedule"],
+        day["fleet.prosumers"],
+        settings.rules,
+        stamp,
+    )
+    weight = settings.optimiser.satisfaction_weight_usd_per_mwh
+    books = reconcile(final, payments, agreements, day["dispatch.charging"], day["dispatch.proof"], weight)
+    tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
+    checks = checks_table(ChainMap(tables, day), settings, is_scheduled=SCHEDULE_TAG in context.run.tags)  # type: ignore[arg-type]
+    trading = final.filter(pl.col("status") == "bid")
+    yield dg.Output(
+        final,
+        "final_bids",
+        metadata={
+            "bids": trading.height,
+            "bid_mw": float(trading["total_capacity_mw"].sum()),
+            "expected_profit_usd": float(trading["expected_profit_usd"].sum()),
+            "payments_usd": float(trading["payments_usd"].sum()),
+            "violations": int(checks["violations"].filter(~checks["passed"]).sum()),
+        },
+    )
+    yield dg.Output(segments, "bid_segments")
+    yield dg.Output(books, "reconciliation")
+    yield dg.Output(checks, "checks")
+
+
+@dg.asset(
+    key_prefix="warehouse",
+    group_name="warehouse",
+    kinds={"duckdb"},
+    partitions_def=DAYS,
+    code_version=code_version(),
+    owners=OWNERS,
+    pool="warehouse",
+    deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), "evaluation.settlement"]],
+)
+def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
+
+    The lake's tables are verified once more on the way, whatever was done by hand in between.
+    """
+    market_date = market_date_of(context)
+    day = storage.day(market_date)
+    checks_table(day, desk.settings(), is_scheduled=SCHEDULE_TAG in context.run.tags)
+    rows = publish(storage.lake, storage.warehouse, market_date)
+    return dg.MaterializeResult(metadata={"warehouse": dg.MetadataValue.path(storage.warehouse), "dagster/row_count": sum(rows.values())})

@@ -1,0 +1,46 @@
+"""The rules that no day may break, as blocking checks in the run that makes the bids. The logic is the domain's."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from vpp_pipeline.assets.bids import SCHEDULE_TAG
+from vpp_pipeline.assets.partitions import market_date_of
+from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.domain.verification import GUARDS, bids_were_ready_before_the_deadline, prices_are_complete_and_ordered
+from vpp_pipeline.settings import Settings
+
+Claim = Callable[..., Verdict]
+
+
+def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
+    """``claim`` as a blocking check of the asset that makes ``table``."""
+
+    @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=True)
+    def check(context: dg.AssetCheckExecutionContext, desk: _Desk, storage: Storage) -> dg.AssetCheckResult:
+        verdict = _judge(context, claim, table, storage.day(market_date_of(context)), desk.settings())
+        return dg.AssetCheckResult(
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.WARN if verdict.is_warning else dg.AssetCheckSeverity.ERROR,
+            description=verdict.description,
+            metadata={"violations": verdict.violations, "measured": float(verdict.measured)},
+        )
+
+    return check
+
+
+def _judge(context: dg.AssetCheckExecutionContext, claim: Claim, table: str, day: Day, settings: Settings) -> Verdict:
+    extra: dict[str, Any] = {}
+    if claim is bids_were_ready_before_the_deadline:
+        extra["is_scheduled"] = SCHEDULE_TAG in context.run.tags
+    if claim is prices_are_complete_and_ordered:
+        extra["table"] = table
+    return partial(claim, **extra)(day, settings)
+
+
+all_checks = [_check(claim, table) for claim, table in GUARDS.items()]
+all_checks.append(_check(prices_are_complete_and_ordered, "market.prices"))

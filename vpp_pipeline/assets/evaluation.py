@@ -1,0 +1,24 @@
+"""What the bids earned once prices are known."""
+
+import dagster as dg
+import polars as pl
+
+from vpp_pipeline.assets.tables import key_of, table_asset
+from vpp_pipeline.domain.settlement import settle
+
+TABLES = {
+    "opportunities": "market.opportunities",
+    "final_bids": "bids.final_bids",
+    "bid_segments": "bids.bid_segments",
+    "prices": "market.prices",
+}
+
+
+@table_asset("evaluation.settlement", {"polars"}, ins={name: dg.AssetIn(key_of(table)) for name, table in TABLES.items()})
+def settlement(
+    opportunities: pl.DataFrame, final_bids: pl.DataFrame, bid_segments: pl.DataFrame, prices: pl.DataFrame
+) -> dg.Output[pl.DataFrame]:
+    """What each bid earned at the prices that cleared: awards by segment, revenue, payments, profit."""
+    table = settle(opportunities, final_bids, bid_segments, prices)
+    totals = {name: float(table[name].sum()) for name in ("awarded_mw", "revenue_usd", "profit_usd")}
+    return dg.Output(table, metadata=totals)

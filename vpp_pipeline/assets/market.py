@@ -1,0 +1,123 @@
+"""Market data, forecasts and opportunities."""
+
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from vpp_pipeline.assets.io_manager import first_rows
+from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE, market_date_of
+from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.tables import key_of, table_asset
+from vpp_pipeline.domain.fleet import fleet_arrays
+from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.opportunities import find_opportunities
+from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.provenance import frame_hash
+from vpp_pipeline.sources import profiles
+from vpp_pipeline.sources.requests import read_requests
+from vpp_pipeline.warehouse.lake import Lake
+
+PRICES = "market.prices"
+
+
+@table_asset(PRICES, {"parquet"})
+def prices(context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Day-ahead prices of the day as the market published them: energy, spin and nonspin of one node.
+
+    A day is written only when it is complete. Its data version is a hash of its content, so that a correction makes
+    everything downstream stale, and a repetition nothing.
+    """
+    market_date = market_date_of(context)
+    frame = prices_source.open().day(market_date)
+    storage.lake.write(PRICES, market_date.isoformat(), frame)
+    return dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=_price_metadata(frame))
+
+
+def _price_metadata(frame: pl.DataFrame) -> dict[str, object]:
+    return {
+        "dagster/row_count": frame.height,
+        "mean_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].mean() or 0.0),  # type: ignore[arg-type]
+        "highest_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].max() or 0.0),  # type: ignore[arg-type]
+        "source": frame["source"][0],
+        "node": frame["node"][0],
+        "first_rows": first_rows(frame),
+    }
+
+
+@table_asset("market.price_forecast", {"polars"}, deps=[dg.AssetDep(key_of(PRICES), partition_mapping=WEEK_BEFORE)])
+def price_forecast(context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage) -> pl.DataFrame:
+    """Prices expected for the day: the mean by hour of the seven days before, all published before bids close.
+
+    Days of that week that the lake does not hold yet, or holds from another source, are ingested on the way and
+    recorded as materialisations of `market/prices`. A price of the day itself is never read.
+    """
+    market_date = market_date_of(context)
+    source = prices_source.open()
+    history = []
+    for day in history_dates(market_date):
+        try:
+            frame = source.day(day)
+        except NoDataError as error:
+            context.log.warning(str(error))
+            continue
+        history.append(frame)
+        if _replace(storage.lake, day, frame) and DAYS.has_partition_key(day.isoformat()):
+            context.log_event(
+                dg.AssetMaterialization(
+                    key_of(PRICES),
+                    partition=day.isoformat(),
+                    metadata=_price_metadata(frame),  # type: ignore[arg-type]
+                    tags={"dagster/data_version": frame_hash(frame)},
+                )
+            )
+    if not history:
+        raise NoDataError(
+            f"{source.name} holds no prices in the week before {market_date}",
+            remedy="Choose a day inside its range, or another source of prices",
+        )
+    return forecast_prices(market_date, pl.concat(history))
+
+
+def _replace(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
+    """Write the day's prices unless the lake holds just these; whether it did."""
+    if lake.exists(PRICES, day.isoformat()) and lake.read(PRICES, day.isoformat()).equals(frame):
+        return False
+    lake.write(PRICES, day.isoformat(), frame)
+    return True
+
+
+@table_asset("market.solar_forecast", {"polars"})
+def solar_forecast(context: dg.AssetExecutionContext) -> pl.DataFrame:
+    """Expected solar output per kW installed, hour by hour (embedded profile, synthetic)."""
+    return profiles.solar_forecast(market_date_of(context))
+
+
+@table_asset("market.load_forecast", {"polars"})
+def load_forecast(context: dg.AssetExecutionContext) -> pl.DataFrame:
+    """Expected consumption of homes and businesses as a multiple of their mean (embedded profile, synthetic)."""
+    return profiles.load_forecast(market_date_of(context))
+
+
+@table_asset(
+    "market.opportunities",
+    {"polars"},
+    ins={
+        "forecast": dg.AssetIn(key_of("market.price_forecast")),
+        "prosumers": dg.AssetIn(key_of("fleet.prosumers")),
+        "availability": dg.AssetIn(key_of("fleet.availability")),
+    },
+)
+def opportunities(
+    context: dg.AssetExecutionContext,
+    desk: _Desk,
+    storage: Storage,
+    forecast: pl.DataFrame,
+    prosumers: pl.DataFrame,
+    availability: pl.DataFrame,
+) -> pl.DataFrame:
+    """What can be sold today: each product in each hour, sized to the fleet, and the requests that replace some of them."""
+    settings = desk.settings()
+    requests = read_requests(settings.opportunities.requests or storage.requests)
+    fleet = fleet_arrays(prosumers, availability)
+    return find_opportunities(market_date_of(context), forecast, fleet, settings.opportunities, settings.rules, requests)

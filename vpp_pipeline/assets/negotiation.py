@@ -1,0 +1,96 @@
+"""Negotiation: one partition per opportunity, and the daily tables that collect them."""
+
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from vpp_pipeline.assets.partitions import ROUNDS, SAME_DAY, market_date_of
+from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.tables import key_of, table_asset
+from vpp_pipeline.domain.fleet import fleet_arrays
+from vpp_pipeline.domain.negotiation import agreements_of, summarise
+from vpp_pipeline.domain.terms import Terms, prepare_terms
+from vpp_pipeline.provenance import code_version
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.rounds import negotiate_missing
+
+INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
+ROUNDS_KEY = key_of("negotiation.rounds")
+
+
+def _terms(day: LakeDay, opportunities: pl.DataFrame, settings: Settings) -> Terms:
+    fleet = fleet_arrays(day["fleet.prosumers"], day["fleet.availability"])
+    return prepare_terms(opportunities, day["market.price_forecast"], fleet, settings.negotiation, settings.rules)
+
+
+@table_asset(
+    "negotiation.rounds",
+    {"polars"},
+    partitions_def=ROUNDS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[dg.AssetDep(key_of(table), partition_mapping=SAME_DAY) for table in INPUTS],
+)
+def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> None:
+    """Every word of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
+
+    `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again.
+    A slot without an opportunity holds an empty table.
+    """
+    slots_by_day: dict[str, list[str]] = {}
+    for key in context.partition_keys:
+        day, slot = key.split("|")
+        slots_by_day.setdefault(day, []).append(slot)
+    settings = desk.settings()
+    for name, slots in slots_by_day.items():
+        day = storage.day(date.fromisoformat(name))
+        wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
+        negotiate_missing(
+            storage.lake, date.fromisoformat(name), wanted, _terms(day, wanted, settings), settings.negotiation, settings.rules, reuse=False
+        )
+        idle = sorted(set(slots) - set(wanted["slot"]))
+        context.log.info(f"{name}: {wanted.height} opportunities negotiated; no opportunity in {', '.join(idle) or 'none'} of the slots")
+
+
+@table_asset("negotiation.summary", {"polars"}, deps=[key_of(table) for table in INPUTS])
+def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.Output[pl.DataFrame]:
+    """How each opportunity's negotiation went: who was asked, who closed, and whether that is enough to bid.
+
+    Negotiates every opportunity whose partition of `negotiation/rounds` is missing or rests on other inputs, another
+    policy or other code, and records it there; the others are reused.
+    """
+    market_date, settings = market_date_of(context), desk.settings()
+    day = storage.day(market_date)
+    opportunities = day["market.opportunities"]
+    terms = _terms(day, opportunities, settings)
+    messages, provenance = negotiate_missing(storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules)
+    _record(context, provenance.filter("is_new"))
+    agreements = agreements_of(messages, terms, settings.negotiation)
+    table = summarise(messages, agreements, opportunities, terms, settings.rules, provenance)
+    return dg.Output(table, metadata={"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())})
+
+
+def _record(context: dg.AssetExecutionContext, negotiated: pl.DataFrame) -> None:
+    """Log each new negotiation as a materialisation of its partition, with what it rests on."""
+    source = context.instance.get_latest_data_version_record(key_of("market.opportunities"), partition_key=context.partition_key)
+    pointer = {"dagster/input_event_pointer/market/opportunities": str(source.storage_id)} if source else {}
+    for row in negotiated.iter_rows(named=True):
+        partition = dg.MultiPartitionKey({"date": context.partition_key, "slot": row["slot"]})
+        tags = {
+            "dagster/data_version": row["fingerprint"],
+            "dagster/code_version": code_version(),
+            **pointer,
+        }
+        context.log_event(dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=tags, metadata={"seconds": row["seconds"]}))
+
+
+@table_asset(
+    "negotiation.agreements",
+    {"polars"},
+    deps=[dg.AssetDep(ROUNDS_KEY, partition_mapping=SAME_DAY), key_of("negotiation.summary")],
+)
+def agreements(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> pl.DataFrame:
+    """The options that prosumers gave: how much each may be asked for, at what price, how content it is, and why."""
+    day, settings = storage.day(market_date_of(context)), desk.settings()
+    return agreements_of(day["negotiation.messages"], _terms(day, day["market.opportunities"], settings), settings.negotiation)

@@ -1,0 +1,80 @@
+"""What runs are configured with: where data lies, which prices, every setting of the desk."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import dagster as dg
+from pydantic import BaseModel, Field, create_model
+
+from vpp_pipeline.paths import project_folder
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.base import PriceSource, open_source
+from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.lake import Lake
+
+
+class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The lake and the published warehouse."""
+
+    data_folder: str = Field(str(project_folder() / "data"), description="Folder of the lake, the warehouse and requests.")
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(Path(self.data_folder) / "lake")
+
+    @property
+    def warehouse(self) -> Path:
+        return Path(self.data_folder) / "vpp.duckdb"
+
+    @property
+    def requests(self) -> Path | None:
+        """The file of requests beside the data, else the project's own, if there is one."""
+        folders = (Path(self.data_folder), project_folder() / "data")
+        return next((folder / "opportunities.csv" for folder in folders if (folder / "opportunities.csv").is_file()), None)
+
+    def day(self, market_date: date) -> LakeDay:
+        """The day's tables."""
+        return LakeDay(self.lake, market_date)
+
+
+class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where market prices come from."""
+
+    path: str | None = Field(None, description="File or folder of prices; empty: the embedded generator (synthetic).")
+    node: str | None = Field(None, description="Pricing node; empty: the source's own, or SP15.")
+
+    def open(self) -> PriceSource:
+        return open_source(Path(self.path) if self.path else None, self.node)
+
+
+def _config_field(kind: Any) -> Any:
+    """A type that Dagster's configuration knows, for a type of pydantic's."""
+    if get_origin(kind) is Literal:
+        return str
+    if Path in get_args(kind) or kind is Path:
+        return str | None
+    return kind
+
+
+def _as_config(group: type[BaseModel]) -> type[dg.Config]:
+    """The same fields and words as a settings group, as Dagster configuration."""
+    fields: dict[str, Any] = {
+        name: (_config_field(field.annotation), Field(field.default, description=field.description))
+        for name, field in group.model_fields.items()
+    }
+    return create_model(group.__name__, __base__=dg.Config, __doc__=group.__doc__, **fields)
+
+
+_GROUPS: dict[str, Any] = {name: _as_config(field.annotation) for name, field in Settings.model_fields.items() if field.annotation}
+
+
+class _Desk(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Every setting of the desk (see `vpp_pipeline/settings.py`), validated when it is read."""
+
+    def settings(self) -> Settings:
+        """Raises pydantic's ValidationError for a value outside its bounds."""
+        return Settings.model_validate({name: getattr(self, name).model_dump() for name in _GROUPS})
+
+
+Desk = create_model("Desk", __base__=_Desk, **{name: (group, Field(default_factory=group)) for name, group in _GROUPS.items()})

@@ -1,0 +1,149 @@
+"""The command line: the same jobs as in Dagster's UI, run in this process and recorded in the same history."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from vpp_pipeline.errors import InputError, SolveError, ViolationError
+from vpp_pipeline.paths import project_folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (ViolationError, SolveError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vpp-pipeline", description="Day-ahead CAISO bids of a virtual power plant.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    day = argparse.ArgumentParser(add_help=False)
+    day.add_argument("--date", type=_market_date, required=True, help="trade date, e.g. 2023-08-15")
+    day.add_argument("--data", type=Path, default=project_folder() / "data", help="folder of lake and warehouse (default: %(default)s)")
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument("--prices", type=Path, help="file or folder of market prices (default: the embedded generator, synthetic)")
+    source.add_argument("--node", help="pricing node in that file, e.g. TH_SP15_GEN-APND")
+
+    bids = commands.add_parser("bids", parents=[day, source], help="make, check and publish the bids of one day")
+    bids.add_argument("--fleet", type=Path, help="CSV or Parquet file of your fleet (default: a generated one)")
+    bids.add_argument("--prosumers", type=int, help="size of the generated fleet (default: 200)")
+    bids.add_argument("--seed", type=int, help="seed of the generated fleet")
+    bids.add_argument("--requests", type=Path, help="CSV of requests (default: data/opportunities.csv)")
+    bids.add_argument("--set", action="append", default=[], metavar="GROUP.NAME=VALUE", help="any setting, e.g. negotiation.rounds=5")
+    bids.set_defaults(run=_bids)
+
+    ingest = commands.add_parser("ingest", parents=[day, source], help="take in one day of published prices")
+    ingest.set_defaults(run=_ingest)
+    settle = commands.add_parser("settle", parents=[day, source], help="what the day's bids earned at the prices that cleared")
+    settle.set_defaults(run=_settle)
+    documents = commands.add_parser("documents", parents=[day], help="write the day's results as JSON documents")
+    documents.add_argument("--out", type=Path, help="folder (default: data/documents/DATE)")
+    documents.set_defaults(run=_documents)
+    example = commands.add_parser("make-data", help="write the embedded example prices again")
+    example.add_argument("--out", type=Path, default=project_folder() / "data")
+    example.set_defaults(run=_make_data)
+    return parser
+
+
+def _market_date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write it as 2023-08-15") from None
+
+
+def _bids(options: argparse.Namespace) -> int:
+    begun = time.perf_counter()
+    from vpp_pipeline.console import show_bids
+    from vpp_pipeline.launch import run_job
+
+    seconds = run_job("bid_day", options.date, options.data, _price_config(options), _settings_config(options))
+    show_bids(options.data, options.date, seconds, begun)
+    return 0
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from vpp_pipeline.launch import run_job
+
+    run_job("ingest_market", options.date, options.data, _price_config(options), {})
+    print(f"prices of {options.date} are in {options.data / 'lake'}")
+    return 0
+
+
+def _settle(options: argparse.Namespace) -> int:
+    from vpp_pipeline.console import show_settlement
+    from vpp_pipeline.launch import run_job
+
+    run_job("settle_day", options.date, options.data, _price_config(options), {})
+    show_settlement(options.data, options.date)
+    return 0
+
+
+def _documents(options: argparse.Namespace) -> int:
+    from vpp_pipeline.documents import write_documents
+    from vpp_pipeline.warehouse.day import LakeDay
+    from vpp_pipeline.warehouse.lake import Lake
+
+    folder = options.out or options.data / "documents" / options.date.isoformat()
+    count = write_documents(LakeDay(Lake(options.data / "lake"), options.date), folder)
+    print(f"{count} documents in {folder}")
+    return 0
+
+
+def _make_data(options: argparse.Namespace) -> int:
+    from vpp_pipeline.sources.synthetic import EXAMPLE_NAME, write_example
+
+    write_example(options.out / EXAMPLE_NAME)
+    print(f"wrote {options.out / EXAMPLE_NAME}")
+    return 0
+
+
+def _price_config(options: argparse.Namespace) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    if options.prices is not None:
+        config["path"] = str(options.prices.resolve())
+    if options.node is not None:
+        config["node"] = options.node
+    return config
+
+
+def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of this run, by group, checked as a whole; only what differs from the defaults is passed on."""
+    from pydantic import ValidationError
+
+    from vpp_pipeline.settings import Settings
+
+    chosen: dict[str, dict[str, Any]] = {}
+    named = {
+        "fleet.path": options.fleet and str(options.fleet.resolve()),
+        "fleet.prosumers": options.prosumers,
+        "fleet.seed": options.seed,
+        "opportunities.requests": options.requests and str(options.requests.resolve()),
+    }
+    pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + options.set
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        group, _, setting = name.partition(".")
+        chosen.setdefault(group, {})[setting] = value
+    try:
+        settings = Settings.model_validate(chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"a setting cannot be used: {first['msg']}", column=name, value=first.get("input"), remedy="vpp_pipeline/settings.py lists them all"
+        ) from None
+    return settings.model_dump(mode="json", exclude_unset=True)

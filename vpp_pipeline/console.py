@@ -1,0 +1,72 @@
+"""A day's results as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.lake import Lake
+
+PLAIN_WIDTH = 132  # columns when the output goes to a file or another program
+
+
+def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: float) -> None:
+    """The table of bids, a summary, seconds per stage, and where the warehouse lies."""
+    day, console = LakeDay(Lake(data / "lake"), market_date), Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    bids, source = day["bids.final_bids"], day["market.price_forecast"].row(0, named=True)
+    table = Table(title=f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}", title_justify="left", box=SIMPLE)
+    table.add_column("opportunity", no_wrap=True)
+    for name in ("MW", "bid $/MWh", "expected $", "profit $", "members"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why there is no bid", overflow="fold")
+    for bid in bids.sort("product", "start_utc").iter_rows(named=True):
+        expected = f"{bid['forecast_price']:.2f}"
+        if bid["status"] == "bid":
+            price, profit = f"{bid['bid_price_usd_per_mwh']:.2f}", f"{bid['expected_profit_usd']:.2f}"
+            table.add_row(bid["opportunity_id"], f"{bid['total_capacity_mw']:.2f}", price, expected, profit, str(bid["coalition_size"]), "")
+        else:
+            table.add_row(bid["opportunity_id"], "no bid", "", expected, "", "", bid["reason"], style="dim")
+    console.print(table)
+    _show_summary(console, day, bids.filter(pl.col("status") == "bid"))
+    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
+    console.print(f"seconds: {stages}; in all {time.perf_counter() - begun:.1f}", soft_wrap=True)
+    console.print(f"warehouse: {data / 'vpp.duckdb'}  (select * from bids.final_bids)", soft_wrap=True)
+
+
+def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None:
+    proof, books = (day[table].row(0, named=True) for table in ("dispatch.proof", "dispatch.reconciliation"))
+    checks = day["bids.checks"]
+    broken = int(checks.filter(~pl.col("passed"))["violations"].sum())
+    energy, reserve = (trading.filter((pl.col("product") == "energy") == is_energy) for is_energy in (True, False))
+    console.print(
+        f"{trading.height} bids: {energy['total_capacity_mw'].sum():.2f} MW of energy in {energy.height}, "
+        f"{reserve['total_capacity_mw'].sum():.2f} MW of reserve in {reserve.height} (each MW for its own hours)"
+    )
+    console.print(
+        f"expected profit {trading['expected_profit_usd'].sum():.2f} $, payments to prosumers {trading['payments_usd'].sum():.2f} $, "
+        f"charging that no bid carries {-books['unallocated_usd']:.2f} $",
+        soft_wrap=True,
+    )
+    console.print(f"objective {proof['objective_usd']:.2f} $, no schedule can earn more than {proof['bound_usd']:.2f} $ (gap {100 * proof['gap_fraction']:.3f} %)")
+    console.print(f"violations found: {broken} ({checks.height} rules checked)")
+
+
+def show_settlement(data: Path, market_date: date) -> None:
+    """Totals of the day's settlement by product."""
+    table = Table(title=f"Settlement of {market_date}, at the prices that cleared", title_justify="left")
+    for name in ("product", "bids", "MW bid", "MW awarded", "revenue $", "payments $", "profit $"):
+        table.add_column(name, justify="left" if name == "product" else "right")
+    rows = LakeDay(Lake(data / "lake"), market_date)["evaluation.settlement"]
+    totals = [pl.col(name).sum() for name in ("bid_mw", "awarded_mw", "revenue_usd", "payments_usd", "profit_usd")]
+    for product, count, *sums in rows.group_by("product").agg(pl.len(), *totals).sort("product").iter_rows():
+        table.add_row(product, str(count), *(f"{value:.2f}" for value in sums))
+    Console().print(table)

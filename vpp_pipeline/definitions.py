@@ -1,0 +1,102 @@
+"""What Dagster sees: assets, checks, jobs, schedules and resources."""
+
+from datetime import date, timedelta
+
+import dagster as dg
+
+from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, market, negotiation
+from vpp_pipeline.assets.checks import all_checks
+from vpp_pipeline.assets.io_manager import LakeIOManager
+from vpp_pipeline.assets.partitions import DAYS
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.domain.calendar import PACIFIC
+from vpp_pipeline.domain.forecast import history_dates
+from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.sources.base import PriceSource
+
+PACIFIC_TIME = str(PACIFIC)
+LEAST_HISTORY_DAYS = 3
+
+all_assets = dg.load_assets_from_modules([market, fleet, negotiation, dispatch, bids, evaluation])
+_ingest = dg.AssetSelection.assets(key_of("market.prices"))
+_settle = _ingest | dg.AssetSelection.assets(key_of("evaluation.settlement"), dg.AssetKey(["warehouse", "published"]))
+_by_hand = dg.AssetSelection.assets(key_of("negotiation.rounds"))
+_bids = dg.AssetSelection.all() - _ingest - _by_hand - dg.AssetSelection.assets(key_of("evaluation.settlement"))
+
+# one process per run: the solvers and Dagster itself take seconds to import
+ingest_market = dg.define_asset_job(
+    "ingest_market", _ingest, description="Take in one day of published prices.", partitions_def=DAYS, executor_def=dg.in_process_executor
+)
+bid_day = dg.define_asset_job(
+    "bid_day",
+    _bids,
+    description="From price history and fleet to the final bids of one trade date, checked and published.",
+    partitions_def=DAYS,
+    executor_def=dg.in_process_executor,
+)
+settle_day = dg.define_asset_job(
+    "settle_day",
+    _settle,
+    description="What the day's bids earned at the prices that cleared.",
+    partitions_def=DAYS,
+    executor_def=dg.in_process_executor,
+)
+
+
+def trade_date(context: dg.ScheduleEvaluationContext) -> date:
+    """Tomorrow, seen from the Pacific clock at the scheduled time."""
+    return context.scheduled_execution_time.astimezone(PACIFIC).date() + timedelta(days=1)
+
+
+def _has(source: PriceSource, day: date) -> bool:
+    try:
+        source.day(day)
+    except NoDataError:
+        return False
+    return True
+
+
+def _request(day: date) -> dg.RunRequest:
+    return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat())
+
+
+@dg.schedule(job=ingest_market, cron_schedule="30 13 * * *", execution_timezone=PACIFIC_TIME, default_status=dg.DefaultScheduleStatus.RUNNING)
+def ingest_at_half_past_one(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
+    """13:30 Pacific: tomorrow's day-ahead prices were published at 13:00."""
+    day, source = trade_date(context), prices_source.open()
+    return _request(day) if _has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+
+
+@dg.schedule(job=bid_day, cron_schedule="0 8 * * *", execution_timezone=PACIFIC_TIME, default_status=dg.DefaultScheduleStatus.RUNNING)
+def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
+    """08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes."""
+    day, source = trade_date(context), prices_source.open()
+    known = sum(_has(source, earlier) for earlier in history_dates(day))
+    if known < LEAST_HISTORY_DAYS:
+        return dg.SkipReason(f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_HISTORY_DAYS}")
+    return _request(day)
+
+
+@dg.schedule(job=settle_day, cron_schedule="0 14 * * *", execution_timezone=PACIFIC_TIME, default_status=dg.DefaultScheduleStatus.RUNNING)
+def settle_at_two(context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage) -> dg.RunRequest | dg.SkipReason:
+    """14:00 Pacific: tomorrow's prices have cleared, so the awards of this morning's bids are known."""
+    day, source = trade_date(context), prices_source.open()
+    if not storage.lake.exists("bids.final_bids", day.isoformat()):
+        return dg.SkipReason(f"there are no bids for {day}")
+    return _request(day) if _has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+
+
+_storage = Storage.configure_at_launch()
+defs = dg.Definitions(
+    assets=all_assets,
+    asset_checks=all_checks,
+    jobs=[ingest_market, bid_day, settle_day],
+    schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
+    resources={
+        "storage": _storage,
+        "prices_source": Prices(),
+        "desk": Desk(),
+        "io_manager": LakeIOManager(storage=_storage),
+    },
+)

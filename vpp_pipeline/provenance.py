@@ -1,0 +1,40 @@
+"""What made a result: the version of the code and hashes of its inputs, so that it can be made again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+
+from vpp_pipeline import __version__
+
+PACKAGE = Path(__file__).parent
+COMPUTES = ("domain", "optimisation", "sources", "schemas.py", "settings.py")
+
+
+@cache
+def code_version() -> str:
+    """Release and a hash of the source that computes, e.g. ``0.1.0+3f2a9c1d``: an edited formula is another version."""
+    files = sorted(file for part in COMPUTES for file in [*(PACKAGE / part).rglob("*.py"), PACKAGE / part] if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:8]}"
+
+
+def frame_hash(frame: pl.DataFrame) -> str:
+    """Hash of a table's columns and values, the same in every process."""
+    digest = hashlib.sha256("\n".join(f"{name} {kind}" for name, kind in frame.schema.items()).encode())
+    digest.update(frame.write_csv(float_precision=None).encode())
+    return digest.hexdigest()
+
+
+def fingerprint(inputs: Mapping[str, pl.DataFrame], settings: str) -> str:
+    """One hash of tables, settings (as JSON) and code version."""
+    digest = hashlib.sha256(f"{settings}\n{code_version()}".encode())
+    for name in sorted(inputs):
+        digest.update(f"{name} {frame_hash(inputs[name])}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""One solved day for every test that needs a whole one: the pure chain from prices to bids, run once per argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from types import MappingProxyType
+
+import polars as pl
+import pytest
+
+from vpp_pipeline.domain.availability import hourly_envelope
+from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.domain.calendar import bid_deadline_utc, market_hours, pacific_moment_utc
+from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
+from vpp_pipeline.domain.fleet_generator import generate_fleet
+from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
+from vpp_pipeline.domain.opportunities import find_opportunities
+from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.domain.terms import Terms, prepare_terms
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.tables import charging_table, positions_table, proof_table, schedule_table
+from vpp_pipeline.settings import FleetSettings, Settings
+from vpp_pipeline.sources.base import open_source
+from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
+
+DAY = date(2023, 8, 15)
+REQUEST_SCHEMA = {
+    "product": pl.String,
+    "start_utc": pl.Datetime("us", "UTC"),
+    "duration_hours": pl.Int32,
+    "required_capacity_mw": pl.Float64,
+    "offered_price_usd_per_mwh": pl.Float64,
+}
+EXAMPLE_REQUEST = ("energy", pacific_moment_utc(DAY, 12), 1, 2.0, 85.0)  # the original's: 2 MW at noon for 85 $/MWh
+
+
+@dataclass(frozen=True)
+class SolvedDay:
+    """The day's tables by warehouse name (`Day` of domain/verdict.py), and what made them."""
+
+    tables: Mapping[str, pl.DataFrame]
+    settings: Settings
+    fleet: Fleet
+    terms: Terms
+    problem: DayProblem
+    solution: DaySolution
+
+    def with_table(self, name: str, frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        """The tables with one of them exchanged."""
+        return {**self.tables, name: frame}
+
+
+def request_table(*requests: tuple[object, ...]) -> pl.DataFrame:
+    """Requests as the domain takes them: product, start, hours, MW, offered price."""
+    return pl.DataFrame(list(requests), schema=REQUEST_SCHEMA, orient="row")
+
+
+@lru_cache(maxsize=None)
+def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, ...], ...]) -> SolvedDay:
+    source, rules = open_source(), settings.rules
+    history = pl.concat([source.day(day) for day in history_dates(market_date)])
+    forecast, hours = forecast_prices(market_date, history), market_hours(market_date)
+    solar, load = solar_forecast(market_date), load_forecast(market_date)
+    prosumers = generate_fleet(settings.fleet, market_date)
+    availability = hourly_envelope(prosumers, hours, solar, load)
+    fleet = fleet_arrays(prosumers, availability)
+    wanted = request_table(*requests)
+    opportunities = find_opportunities(market_date, forecast, fleet, settings.opportunities, rules, wanted)
+
+    terms = prepare_terms(opportunities, forecast, fleet, settings.negotiation, rules)
+    messages = negotiate(terms, opportunities, settings.negotiation)
+    agreements = agreements_of(messages, terms, settings.negotiation)
+    made = opportunities.select(
+        "opportunity_id",
+        engine=pl.lit("concession"),
+        fingerprint=pl.Series(terms.fingerprints("test")),
+        seconds=pl.lit(0.0),
+    )
+    summary = summarise(messages, agreements, opportunities, terms, rules, made)
+
+    problem = day_problem(fleet, forecast, opportunities, summary, agreements, rules, settings.optimiser)
+    solution = solve_day(problem, rules, settings.optimiser)
+    schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
+    charging, proof = charging_table(problem, solution), proof_table(problem, solution)
+    payments = payments_of(opportunities, agreements, schedule, positions, charging)
+    two_hours_early = bid_deadline_utc(market_date) - timedelta(hours=2)
+    stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)
+    bids, segments = form_bids(
+        opportunities, summary, agreements, positions, payments, schedule, prosumers, rules, stamp
+    )
+    weight = settings.optimiser.satisfaction_weight_usd_per_mwh
+    tables = {
+        "market.prices": history,
+        "market.price_forecast": forecast,
+        "market.solar_forecast": solar,
+        "market.load_forecast": load,
+        "market.opportunities": opportunities,
+        "fleet.prosumers": prosumers,
+        "fleet.availability": availability,
+        "negotiation.messages": messages,
+        "negotiation.summary": summary,
+        "negotiation.agreements": agreements,
+        "dispatch.schedule": schedule,
+        "dispatch.positions": positions,
+        "dispatch.charging": charging,
+        "dispatch.proof": proof,
+        "dispatch.payments": payments,
+        "dispatch.reconciliation": reconcile(bids, payments, agreements, charging, proof, weight),
+        "bids.final_bids": bids,
+        "bids.bid_segments": segments,
+    }
+    return SolvedDay(MappingProxyType(tables), settings, fleet, terms, problem, solution)
+
+
+@pytest.fixture(scope="session")
+def solved_day() -> Callable[..., SolvedDay]:
+    """`solved_day(market_date, prosumers, settings, requests)`: the chain, solved once per argument; all have defaults.
+
+    ``prosumers`` overrides the size of the fleet in ``settings``. Frames are shared between tests: never change one in
+    place.
+    """
+
+    def solved(
+        market_date: date = DAY,
+        prosumers: int | None = None,
+        settings: Settings | None = None,
+        requests: tuple[tuple[object, ...], ...] = (EXAMPLE_REQUEST,),
+    ) -> SolvedDay:
+        settings = settings or Settings()
+        if prosumers is not None:
+            fleet = FleetSettings(**{**settings.fleet.model_dump(), "prosumers": prosumers})
+            settings = settings.model_copy(update={"fleet": fleet})
+        return _solve(market_date, settings, requests)
+
+    return solved

@@ -1,0 +1,110 @@
+"""Small fleets and markets with round numbers, for cases that a reader can work by hand."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from vpp_pipeline.domain.availability import hourly_envelope
+from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
+from vpp_pipeline.schemas import PriceForecast, Prosumers, door
+
+DAY = date(2023, 8, 15)  # a Tuesday, 24 hours
+SPRING, AUTUMN = date(2024, 3, 10), date(2024, 11, 3)  # 23 and 25 hours
+
+#: 10 kWh, 5 kW, keeps 2 kWh, starts and ends at 5 kWh; in x 0.9, out x 0.8; its energy reservation is 10 + 20 + 5 = 35 $/MWh
+BATTERY: dict[str, Any] = {
+    "site_id": "site_1",
+    "site_type": "home",
+    "store": "battery",
+    "has_solar": False,
+    "has_v2g": False,
+    "capacity_kwh": 10.0,
+    "max_charge_kw": 5.0,
+    "max_discharge_kw": 5.0,
+    "charge_efficiency": 0.9,
+    "discharge_efficiency": 0.8,
+    "initial_stored_kwh": 5.0,
+    "terminal_stored_kwh": 5.0,
+    "solar_size_kw": 0.0,
+    "mean_load_kw": 0.0,
+    "export_limit_kw": 6.0,
+    "ev_arrival_hour": None,
+    "ev_departure_hour": None,
+    "ev_ready_fraction": None,
+    "ev_drive_kwh": 0.0,
+    "backup_reserve_fraction": 0.2,
+    "quiet_start_hour": None,
+    "quiet_end_hour": None,
+    "opt_out_weekday": None,
+    "participation_willingness_fraction": 0.75,
+    "minimum_compensation_usd_per_kwh": 0.02,
+    "wear_usd_per_mwh": 10.0,
+    "maximum_cycles_per_day": 1.0,
+    "patience": 1.0,
+    "availability_fraction": 0.95,
+    "note": None,
+}
+
+#: 50 kWh, 10 kW, away 8:00 to 17:00, leaves with 40 kWh, drives 9 kWh (1 kWh an hour)
+EV: dict[str, Any] = {
+    **BATTERY,
+    "store": "ev",
+    "has_v2g": True,
+    "capacity_kwh": 50.0,
+    "max_charge_kw": 10.0,
+    "max_discharge_kw": 10.0,
+    "initial_stored_kwh": 25.0,
+    "terminal_stored_kwh": 25.0,
+    "export_limit_kw": 10.0,
+    "ev_departure_hour": 8,
+    "ev_arrival_hour": 17,
+    "ev_ready_fraction": 0.8,
+    "ev_drive_kwh": 9.0,
+}
+
+
+def fleet_table(*rows: dict[str, Any], day: date = DAY) -> pl.DataFrame:
+    """`fleet.prosumers` with ids prosumer_1, prosumer_2, …"""
+    named = [{"market_date": day, "prosumer_id": f"prosumer_{k}"} | row for k, row in enumerate(rows, start=1)]
+    return door(Prosumers, pl.DataFrame(named, schema_overrides={"note": pl.String}, infer_schema_length=None))
+
+
+def envelope(*rows: dict[str, Any], day: date = DAY, solar: float = 0.0, load: float = 0.0) -> pl.DataFrame:
+    """`fleet.availability` with the same solar (kW per kW) and load (per mean; twice that for business) in every hour,
+    and the Pacific clock as ``local_hour``."""
+    hours = market_hours(day)
+    keys = hours.select("market_date", "start_utc", "hour_ending")
+    kinds = [("home", load), ("business", 2.0 * load)]
+    loads = pl.concat([keys.with_columns(site_type=pl.lit(kind), load_per_mean=pl.lit(level)) for kind, level in kinds])
+    table = hourly_envelope(fleet_table(*rows, day=day), hours, keys.with_columns(solar_kw_per_kw=pl.lit(solar)), loads)
+    return table.join(hours.select("start_utc", "local_hour"), on="start_utc").sort("prosumer_id", "start_utc")
+
+
+def fleet_of(*rows: dict[str, Any], day: date = DAY, solar: float = 0.0, load: float = 0.0) -> Fleet:
+    """The same as arrays."""
+    return fleet_arrays(fleet_table(*rows, day=day), envelope(*rows, day=day, solar=solar, load=load))
+
+
+def forecast_of(
+    energy: float | list[float] = 50.0, spin: float = 2.0, nonspin: float = 1.0, day: date = DAY
+) -> pl.DataFrame:
+    """`market.price_forecast` with the given prices, one number for all hours or one each."""
+    hours = market_hours(day)
+    levels = [energy] * hours.height if isinstance(energy, int | float) else energy
+    return door(
+        PriceForecast,
+        hours.with_columns(
+            pl.Series("energy_usd_per_mwh", [float(level) for level in levels]),
+            spin_usd_per_mw_h=pl.lit(spin),
+            nonspin_usd_per_mw_h=pl.lit(nonspin),
+            node=pl.lit("A"),
+            source=pl.lit("s"),
+            method=pl.lit("by hand"),
+            history_days=7,
+            latest_input_utc=hours["start_utc"][0],
+        ),
+    )
