@@ -32,9 +32,16 @@ def _parser() -> argparse.ArgumentParser:
 
     day = argparse.ArgumentParser(add_help=False)
     day.add_argument("--date", type=_market_date, required=True, help="trade date, e.g. 2023-08-15")
-    day.add_argument("--data", type=Path, default=project_folder() / "data", help="folder of lake and warehouse (default: %(default)s)")
+    day.add_argument(
+        "--data",
+        type=Path,
+        default=project_folder() / "data",
+        help="folder of lake and warehouse (default: %(default)s)",
+    )
     source = argparse.ArgumentParser(add_help=False)
-    source.add_argument("--prices", type=Path, help="file or folder of market prices (default: the embedded generator, synthetic)")
+    source.add_argument(
+        "--prices", type=Path, help="file or folder of market prices (default: the embedded generator, synthetic)"
+    )
     source.add_argument("--node", help="pricing node in that file, e.g. TH_SP15_GEN-APND")
 
     bids = commands.add_parser("bids", parents=[day, source], help="make, check and publish the bids of one day")
@@ -42,12 +49,16 @@ def _parser() -> argparse.ArgumentParser:
     bids.add_argument("--prosumers", type=int, help="size of the generated fleet (default: 200)")
     bids.add_argument("--seed", type=int, help="seed of the generated fleet")
     bids.add_argument("--requests", type=Path, help="CSV of requests (default: data/opportunities.csv)")
-    bids.add_argument("--set", action="append", default=[], metavar="GROUP.NAME=VALUE", help="any setting, e.g. negotiation.rounds=5")
+    bids.add_argument(
+        "--set", action="append", default=[], metavar="GROUP.NAME=VALUE", help="any setting, e.g. negotiation.rounds=5"
+    )
     bids.set_defaults(run=_bids)
 
     ingest = commands.add_parser("ingest", parents=[day, source], help="take in one day of published prices")
     ingest.set_defaults(run=_ingest)
-    settle = commands.add_parser("settle", parents=[day, source], help="what the day's bids earned at the prices that cleared")
+    settle = commands.add_parser(
+        "settle", parents=[day, source], help="what the day's bids earned at the prices that cleared"
+    )
     settle.set_defaults(run=_settle)
     documents = commands.add_parser("documents", parents=[day], help="write the day's results as JSON documents")
     documents.add_argument("--out", type=Path, help="folder (default: data/documents/DATE)")
@@ -144,6 +155,9 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"a setting cannot be used: {first['msg']}", column=name, value=first.get("input"), remedy="vpp_pipeline/settings.py lists them all"
+            f"a setting cannot be used: {first['msg']}",
+            column=name,
+            value=first.get("input"),
+            remedy="vpp_pipeline/settings.py lists them all",
         ) from None
     return settings.model_dump(mode="json", exclude_unset=True)

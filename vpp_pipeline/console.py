@@ -23,7 +23,11 @@ def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: f
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     bids, source = day["bids.final_bids"], day["market.price_forecast"].row(0, named=True)
-    table = Table(title=f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}", title_justify="left", box=SIMPLE)
+    table = Table(
+        title=f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}",
+        title_justify="left",
+        box=SIMPLE,
+    )
     table.add_column("opportunity", no_wrap=True)
     for name in ("MW", "bid $/MWh", "expected $", "profit $", "members"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -32,7 +36,15 @@ def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: f
         expected = f"{bid['forecast_price']:.2f}"
         if bid["status"] == "bid":
             price, profit = f"{bid['bid_price_usd_per_mwh']:.2f}", f"{bid['expected_profit_usd']:.2f}"
-            table.add_row(bid["opportunity_id"], f"{bid['total_capacity_mw']:.2f}", price, expected, profit, str(bid["coalition_size"]), "")
+            table.add_row(
+                bid["opportunity_id"],
+                f"{bid['total_capacity_mw']:.2f}",
+                price,
+                expected,
+                profit,
+                str(bid["coalition_size"]),
+                "",
+            )
         else:
             table.add_row(bid["opportunity_id"], "no bid", "", expected, "", "", bid["reason"], style="dim")
     console.print(table)
@@ -56,7 +68,9 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
         f"charging that no bid carries {-books['unallocated_usd']:.2f} $",
         soft_wrap=True,
     )
-    console.print(f"objective {proof['objective_usd']:.2f} $, no schedule can earn more than {proof['bound_usd']:.2f} $ (gap {100 * proof['gap_fraction']:.3f} %)")
+    console.print(
+        f"objective {proof['objective_usd']:.2f} $, no schedule can earn more than {proof['bound_usd']:.2f} $ (gap {100 * proof['gap_fraction']:.3f} %)"
+    )
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
 
 

@@ -26,7 +26,11 @@ _bids = dg.AssetSelection.all() - _ingest - _by_hand - dg.AssetSelection.assets(
 
 # one process per run: the solvers and Dagster itself take seconds to import
 ingest_market = dg.define_asset_job(
-    "ingest_market", _ingest, description="Take in one day of published prices.", partitions_def=DAYS, executor_def=dg.in_process_executor
+    "ingest_market",
+    _ingest,
+    description="Take in one day of published prices.",
+    partitions_def=DAYS,
+    executor_def=dg.in_process_executor,
 )
 bid_day = dg.define_asset_job(
     "bid_day",
@@ -61,25 +65,46 @@ def _request(day: date) -> dg.RunRequest:
     return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat())
 
 
-@dg.schedule(job=ingest_market, cron_schedule="30 13 * * *", execution_timezone=PACIFIC_TIME, default_status=dg.DefaultScheduleStatus.RUNNING)
-def ingest_at_half_past_one(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
+@dg.schedule(
+    job=ingest_market,
+    cron_schedule="30 13 * * *",
+    execution_timezone=PACIFIC_TIME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def ingest_at_half_past_one(
+    context: dg.ScheduleEvaluationContext, prices_source: Prices
+) -> dg.RunRequest | dg.SkipReason:
     """13:30 Pacific: tomorrow's day-ahead prices were published at 13:00."""
     day, source = trade_date(context), prices_source.open()
     return _request(day) if _has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 
-@dg.schedule(job=bid_day, cron_schedule="0 8 * * *", execution_timezone=PACIFIC_TIME, default_status=dg.DefaultScheduleStatus.RUNNING)
+@dg.schedule(
+    job=bid_day,
+    cron_schedule="0 8 * * *",
+    execution_timezone=PACIFIC_TIME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
 def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
     """08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes."""
     day, source = trade_date(context), prices_source.open()
     known = sum(_has(source, earlier) for earlier in history_dates(day))
     if known < LEAST_HISTORY_DAYS:
-        return dg.SkipReason(f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_HISTORY_DAYS}")
+        return dg.SkipReason(
+            f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_HISTORY_DAYS}"
+        )
     return _request(day)
 
 
-@dg.schedule(job=settle_day, cron_schedule="0 14 * * *", execution_timezone=PACIFIC_TIME, default_status=dg.DefaultScheduleStatus.RUNNING)
-def settle_at_two(context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage) -> dg.RunRequest | dg.SkipReason:
+@dg.schedule(
+    job=settle_day,
+    cron_schedule="0 14 * * *",
+    execution_timezone=PACIFIC_TIME,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def settle_at_two(
+    context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage
+) -> dg.RunRequest | dg.SkipReason:
     """14:00 Pacific: tomorrow's prices have cleared, so the awards of this morning's bids are known."""
     day, source = trade_date(context), prices_source.open()
     if not storage.lake.exists("bids.final_bids", day.isoformat()):

@@ -17,7 +17,13 @@ from vpp_pipeline.definitions import defs
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.paths import project_folder
 
-STAGES = {"market": "prices and forecasts", "fleet": "fleet", "negotiation": "negotiation", "day": "optimisation", "dispatch": "payments"}
+STAGES = {
+    "market": "prices and forecasts",
+    "fleet": "fleet",
+    "negotiation": "negotiation",
+    "day": "optimisation",
+    "dispatch": "payments",
+}
 STAGES |= {"formed": "bids", "warehouse": "publication"}
 
 
@@ -35,7 +41,9 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
     overrides: dict[str, Any] = {
         "storage": {"sqlite": {"base_dir": str(home / "history")}},
         "local_artifact_storage": _local("dagster._core.storage.root", "LocalArtifactStorage", home),
-        "compute_logs": _local("dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", home / "logs"),
+        "compute_logs": _local(
+            "dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", home / "logs"
+        ),
         "telemetry": {"enabled": False},
     }
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(project), overrides=overrides)) as instance:
@@ -46,7 +54,9 @@ def _local(module: str, name: str, folder: Path) -> dict[str, Any]:
     return {"module": module, "class": name, "config": {"base_dir": str(folder)}}
 
 
-def run_job(job: str, market_date: date, data: Path, prices: dict[str, Any], settings: dict[str, Any]) -> dict[str, float]:
+def run_job(
+    job: str, market_date: date, data: Path, prices: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, float]:
     """Run ``job`` for one market day; seconds per stage. Raises the failed asset's own error."""
     partition = market_date.isoformat()
     if not DAYS.has_partition_key(partition):
@@ -60,7 +70,9 @@ def run_job(job: str, market_date: date, data: Path, prices: dict[str, Any], set
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     with project_instance() as instance:
-        result = defs.resolve_job_def(job).execute_in_process(run_config=config, partition_key=partition, instance=instance)
+        result = defs.resolve_job_def(job).execute_in_process(
+            run_config=config, partition_key=partition, instance=instance
+        )
     seconds: dict[str, float] = {}
     for event in result.all_events:
         if event.event_type_value == "STEP_SUCCESS" and event.step_key is not None:

@@ -18,7 +18,9 @@ COMPUTES = ("domain", "optimisation", "sources", "schemas.py", "settings.py")
 @cache
 def code_version() -> str:
     """Release and a hash of the source that computes, e.g. ``0.1.0+3f2a9c1d``: an edited formula is another version."""
-    files = sorted(file for part in COMPUTES for file in [*(PACKAGE / part).rglob("*.py"), PACKAGE / part] if file.is_file())
+    files = sorted(
+        file for part in COMPUTES for file in [*(PACKAGE / part).rglob("*.py"), PACKAGE / part] if file.is_file()
+    )
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())

@@ -147,7 +147,9 @@ class Prosumers(dy.Schema):
     max_charge_kw = amount("Inverter limit while charging.")
     max_discharge_kw = amount("Inverter limit while discharging.")
     charge_efficiency = number("Stored energy per energy taken, one way.", min_exclusive=0.0, max=1.0)
-    discharge_efficiency = number("Energy delivered per energy taken from the store, one way.", min_exclusive=0.0, max=1.0)
+    discharge_efficiency = number(
+        "Energy delivered per energy taken from the store, one way.", min_exclusive=0.0, max=1.0
+    )
     initial_stored_kwh = amount("Stored energy when the market day begins.")
     terminal_stored_kwh = amount("Stored energy owed when the market day ends.")
     solar_size_kw = amount("Solar installed.")
@@ -158,14 +160,20 @@ class Prosumers(dy.Schema):
     ev_ready_fraction = fraction("Charge the EV must have when it leaves.", nullable=True)
     ev_drive_kwh = amount("Energy the EV loses while away.")
     backup_reserve_fraction = fraction("Share of the store that the owner keeps at all times.")
-    quiet_start_hour = column(dy.Int32, "Pacific hour from which the store may not discharge.", min=0, max=24, nullable=True)
-    quiet_end_hour = column(dy.Int32, "Pacific hour until which the store may not discharge.", min=0, max=24, nullable=True)
+    quiet_start_hour = column(
+        dy.Int32, "Pacific hour from which the store may not discharge.", min=0, max=24, nullable=True
+    )
+    quiet_end_hour = column(
+        dy.Int32, "Pacific hour until which the store may not discharge.", min=0, max=24, nullable=True
+    )
     opt_out_weekday = column(dy.Int32, "ISO weekday on which the owner sells nothing.", min=1, max=7, nullable=True)
     participation_willingness_fraction = fraction("How gladly the owner takes part; less asks for more money.")
     minimum_compensation_usd_per_kwh = amount("What the owner asks per kWh discharged, on top of wear.")
     wear_usd_per_mwh = amount("Battery wear per MWh discharged.")
     maximum_cycles_per_day = number("Full cycles a day that the owner allows.", min_exclusive=0.0)
-    patience = number("Exponent of the concession tactic: below 1 holds out, above 1 gives way early.", min_exclusive=0.0)
+    patience = number(
+        "Exponent of the concession tactic: below 1 holds out, above 1 gives way early.", min_exclusive=0.0
+    )
     availability_fraction = fraction("Probability that the prosumer delivers when called.")
     note = text("The owner's own words.", nullable=True)
 
@@ -257,7 +265,9 @@ class Positions(dy.Schema):
     opportunity_id = text(OPPORTUNITY, primary_key=True)
     is_bid = column(dy.Bool, "Bid or no bid.")
     quantity_mw = amount("MW sold throughout the block.")
-    shadow_price_usd_per_mwh = number("What one more MW of R would earn per hour (a dual); negative where the 80 % rule costs.")
+    shadow_price_usd_per_mwh = number(
+        "What one more MW of R would earn per hour (a dual); negative where the 80 % rule costs."
+    )
 
 
 class Payments(dy.Schema):

@@ -18,8 +18,12 @@ class FleetSettings(_Group):
     path: Path | None = Field(None, description="CSV or Parquet file of a real fleet; empty: the seeded generator.")
     prosumers: int = Field(200, ge=3, description="Size of the generated fleet.")
     seed: int = Field(20230815, description="Seed of the generated fleet.")
-    business_sites: int = Field(14, ge=0, description="Small business sites (100-500 kW) among the first 200 prosumers; the share holds beyond.")
-    initial_stored_fraction: float = Field(0.5, ge=0, le=1, description="Stored energy at the day's start and end, at least the floor.")
+    business_sites: int = Field(
+        14, ge=0, description="Small business sites (100-500 kW) among the first 200 prosumers; the share holds beyond."
+    )
+    initial_stored_fraction: float = Field(
+        0.5, ge=0, le=1, description="Stored energy at the day's start and end, at least the floor."
+    )
 
 
 class MarketRules(_Group):
@@ -30,13 +34,19 @@ class MarketRules(_Group):
     reserve_minimum_mw: float = Field(0.5, ge=0, description="Minimum for spin and nonspin [cfg].")
     required_fraction: float = Field(0.8, gt=0, le=1, description="The 80 % rule: least share of R that a bid offers.")
     minimum_members: int = Field(3, ge=1, description="Least number of prosumers behind a bid.")
-    maximum_commitment_fraction: float = Field(0.39, gt=0, le=1, description="Most of R that one prosumer may commit; below 0.4, so that 0.8 R needs three.")
+    maximum_commitment_fraction: float = Field(
+        0.39, gt=0, le=1, description="Most of R that one prosumer may commit; below 0.4, so that 0.8 R needs three."
+    )
     energy_price_floor_usd_per_mwh: float = Field(-150.0, description="CAISO energy bid floor (tariff 39.6.1.4).")
     energy_price_cap_usd_per_mwh: float = Field(1000.0, description="CAISO soft energy bid cap (tariff 39.6.1.1).")
     reserve_price_floor_usd_per_mw_h: float = Field(0.0)
     reserve_price_cap_usd_per_mw_h: float = Field(250.0, description="[cfg]")
-    reserve_call_hours: float = Field(1.0, gt=0, description="Hours a called reserve must last (tau) [cfg]; the rule's minimum is 0.5 h.")
-    maximum_segments: int = Field(10, ge=1, le=10, description="Most segments of an energy bid curve (tariff 30.5.2.4).")
+    reserve_call_hours: float = Field(
+        1.0, gt=0, description="Hours a called reserve must last (tau) [cfg]; the rule's minimum is 0.5 h."
+    )
+    maximum_segments: int = Field(
+        10, ge=1, le=10, description="Most segments of an energy bid curve (tariff 30.5.2.4)."
+    )
 
     def minimum_mw(self, product: str) -> float:
         """Least MW of a bid for ``product``."""
@@ -55,7 +65,9 @@ class OpportunityPolicy(_Group):
     sizing: Literal["fraction", "fixed_mw"] = Field("fraction", description="How R is set.")
     fraction: float = Field(0.10, gt=0, le=1, description="R as a share of what the fleet can offer then.")
     fixed_mw: float = Field(0.5, gt=0, description="R where sizing is `fixed_mw`.")
-    minimum_price_usd_per_mwh: float | None = Field(None, description="Opportunities with a lower expected price are not offered.")
+    minimum_price_usd_per_mwh: float | None = Field(
+        None, description="Opportunities with a lower expected price are not offered."
+    )
     requests: Path | None = Field(None, description="CSV of requests; empty: data/opportunities.csv of the project.")
 
 
@@ -66,13 +78,19 @@ class NegotiationPolicy(_Group):
     rounds: int = Field(3, ge=1, le=10, description="Most rounds; the last one ends it.")
     opening_markup_fraction: float = Field(0.25, ge=0, description="Opening ask above the reservation price.")
     opening_offer_fraction: float = Field(0.5, ge=0, le=1, description="First offer as a share of the ceiling.")
-    minimum_margin_fraction: float = Field(0.10, ge=0, lt=1, description="Share of the expected price that the aggregator keeps.")
+    minimum_margin_fraction: float = Field(
+        0.10, ge=0, lt=1, description="Share of the expected price that the aggregator keeps."
+    )
     maximum_coalition: int | None = Field(None, ge=3, description="Most members per opportunity, best-ranked first.")
     spin_holding_usd_per_mw_h: float = Field(0.5, ge=0, description="Premium for an hour of readiness, spin.")
     nonspin_holding_usd_per_mw_h: float = Field(0.25, ge=0, description="Premium for an hour of readiness, nonspin.")
     spin_call_probability: float = Field(0.01, ge=0, le=1, description="Chance that spin is called in an hour [cfg].")
-    nonspin_call_probability: float = Field(0.005, ge=0, le=1, description="Chance that nonspin is called in an hour [cfg].")
-    inconvenience_usd_per_mwh: float = Field(20.0, ge=0, description="Asked on top by an owner with no willingness at all.")
+    nonspin_call_probability: float = Field(
+        0.005, ge=0, le=1, description="Chance that nonspin is called in an hour [cfg]."
+    )
+    inconvenience_usd_per_mwh: float = Field(
+        20.0, ge=0, description="Asked on top by an owner with no willingness at all."
+    )
 
     def holding_usd_per_mw_h(self, product: str) -> float:
         return {"spin": self.spin_holding_usd_per_mw_h, "nonspin": self.nonspin_holding_usd_per_mw_h}[product]
@@ -88,8 +106,12 @@ class OptimiserSettings(_Group):
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
     time_limit_seconds: float = Field(8.0, gt=0, description="Limit of the search for better bid/no-bid decisions.")
     gap_target_fraction: float = Field(0.001, ge=0, description="The search ends when the proven gap is this small.")
-    satisfaction_weight_usd_per_mwh: float = Field(0.0, ge=0, le=10, description="Worth of one unit of satisfaction (sigma) per MWh.")
-    charging_adder_usd_per_mwh: float = Field(0.0, ge=0, description="Paid on top of the market price for charging [cfg].")
+    satisfaction_weight_usd_per_mwh: float = Field(
+        0.0, ge=0, le=10, description="Worth of one unit of satisfaction (sigma) per MWh."
+    )
+    charging_adder_usd_per_mwh: float = Field(
+        0.0, ge=0, description="Paid on top of the market price for charging [cfg]."
+    )
 
 
 class Settings(_Group):

@@ -27,12 +27,16 @@ INPUTS = [*SOLVE_INPUTS, *DISPATCH]
 SCHEDULE_TAG = "dagster/schedule_name"
 
 
-@dg.multi_asset(outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids")
+@dg.multi_asset(
+    outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
+)
 def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
     """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
     settings, day = desk.settings(), storage.day(market_date_of(context))
     stamp = Stamp(
-        fingerprint=fingerprint({table: day[table] for table in SOLVE_INPUTS if table != "negotiation.summary"}, settings.model_dump_json()),
+        fingerprint=fingerprint(
+            {table: day[table] for table in SOLVE_INPUTS if table != "negotiation.summary"}, settings.model_dump_json()
+        ),
         code_version=code_version(),
         seed=None if settings.fleet.path else settings.fleet.seed,
         run_id=context.run_id,
@@ -90,4 +94,6 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     day = storage.day(market_date)
     checks_table(day, desk.settings(), is_scheduled=SCHEDULE_TAG in context.run.tags)
     rows = publish(storage.lake, storage.warehouse, market_date)
-    return dg.MaterializeResult(metadata={"warehouse": dg.MetadataValue.path(storage.warehouse), "dagster/row_count": sum(rows.values())})
+    return dg.MaterializeResult(
+        metadata={"warehouse": dg.MetadataValue.path(storage.warehouse), "dagster/row_count": sum(rows.values())}
+    )

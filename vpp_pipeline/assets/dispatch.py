@@ -22,7 +22,12 @@ SOLVE_INPUTS = [
 ]
 
 
-@dg.multi_asset(outs=table_outs(SOLVED, {"cvxpy", "python"}), deps=[key_of(t) for t in SOLVE_INPUTS], partitions_def=DAYS, name="day_solution")
+@dg.multi_asset(
+    outs=table_outs(SOLVED, {"cvxpy", "python"}),
+    deps=[key_of(t) for t in SOLVE_INPUTS],
+    partitions_def=DAYS,
+    name="day_solution",
+)
 def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
     """The whole day solved at once, so that no kWh is sold twice."""
     from vpp_pipeline.optimisation.problem import day_problem
@@ -46,7 +51,11 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     yield dg.Output(
         proof_table(problem, solution),
         "proof",
-        metadata={"objective_usd": solution.objective_usd, "gap_fraction": solution.gap_fraction, "solve_seconds": solution.seconds},
+        metadata={
+            "objective_usd": solution.objective_usd,
+            "gap_fraction": solution.gap_fraction,
+            "solve_seconds": solution.seconds,
+        },
     )
 
 
@@ -60,7 +69,11 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     },
 )
 def payments(
-    opportunities: pl.DataFrame, agreements: pl.DataFrame, schedule: pl.DataFrame, positions: pl.DataFrame, charging: pl.DataFrame
+    opportunities: pl.DataFrame,
+    agreements: pl.DataFrame,
+    schedule: pl.DataFrame,
+    positions: pl.DataFrame,
+    charging: pl.DataFrame,
 ) -> dg.Output[pl.DataFrame]:
     """What each prosumer delivers and is paid in each bid, its satisfaction, and the charging its sales must recover."""
     table = payments_of(opportunities, agreements, schedule, positions, charging)

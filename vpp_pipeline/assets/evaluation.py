@@ -14,7 +14,9 @@ TABLES = {
 }
 
 
-@table_asset("evaluation.settlement", {"polars"}, ins={name: dg.AssetIn(key_of(table)) for name, table in TABLES.items()})
+@table_asset(
+    "evaluation.settlement", {"polars"}, ins={name: dg.AssetIn(key_of(table)) for name, table in TABLES.items()}
+)
 def settlement(
     opportunities: pl.DataFrame, final_bids: pl.DataFrame, bid_segments: pl.DataFrame, prices: pl.DataFrame
 ) -> dg.Output[pl.DataFrame]:

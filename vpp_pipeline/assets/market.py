@@ -120,4 +120,6 @@ def opportunities(
     settings = desk.settings()
     requests = read_requests(settings.opportunities.requests or storage.requests)
     fleet = fleet_arrays(prosumers, availability)
-    return find_opportunities(market_date_of(context), forecast, fleet, settings.opportunities, settings.rules, requests)
+    return find_opportunities(
+        market_date_of(context), forecast, fleet, settings.opportunities, settings.rules, requests
+    )

@@ -47,10 +47,18 @@ def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> 
         day = storage.day(date.fromisoformat(name))
         wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
         negotiate_missing(
-            storage.lake, date.fromisoformat(name), wanted, _terms(day, wanted, settings), settings.negotiation, settings.rules, reuse=False
+            storage.lake,
+            date.fromisoformat(name),
+            wanted,
+            _terms(day, wanted, settings),
+            settings.negotiation,
+            settings.rules,
+            reuse=False,
         )
         idle = sorted(set(slots) - set(wanted["slot"]))
-        context.log.info(f"{name}: {wanted.height} opportunities negotiated; no opportunity in {', '.join(idle) or 'none'} of the slots")
+        context.log.info(
+            f"{name}: {wanted.height} opportunities negotiated; no opportunity in {', '.join(idle) or 'none'} of the slots"
+        )
 
 
 @table_asset("negotiation.summary", {"polars"}, deps=[key_of(table) for table in INPUTS])
@@ -64,16 +72,22 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
     day = storage.day(market_date)
     opportunities = day["market.opportunities"]
     terms = _terms(day, opportunities, settings)
-    messages, provenance = negotiate_missing(storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules)
+    messages, provenance = negotiate_missing(
+        storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules
+    )
     _record(context, provenance.filter("is_new"))
     agreements = agreements_of(messages, terms, settings.negotiation)
     table = summarise(messages, agreements, opportunities, terms, settings.rules, provenance)
-    return dg.Output(table, metadata={"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())})
+    return dg.Output(
+        table, metadata={"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())}
+    )
 
 
 def _record(context: dg.AssetExecutionContext, negotiated: pl.DataFrame) -> None:
     """Log each new negotiation as a materialisation of its partition, with what it rests on."""
-    source = context.instance.get_latest_data_version_record(key_of("market.opportunities"), partition_key=context.partition_key)
+    source = context.instance.get_latest_data_version_record(
+        key_of("market.opportunities"), partition_key=context.partition_key
+    )
     pointer = {"dagster/input_event_pointer/market/opportunities": str(source.storage_id)} if source else {}
     for row in negotiated.iter_rows(named=True):
         partition = dg.MultiPartitionKey({"date": context.partition_key, "slot": row["slot"]})
@@ -82,7 +96,9 @@ def _record(context: dg.AssetExecutionContext, negotiated: pl.DataFrame) -> None
             "dagster/code_version": code_version(),
             **pointer,
         }
-        context.log_event(dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=tags, metadata={"seconds": row["seconds"]}))
+        context.log_event(
+            dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=tags, metadata={"seconds": row["seconds"]})
+        )
 
 
 @table_asset(
@@ -93,4 +109,6 @@ def _record(context: dg.AssetExecutionContext, negotiated: pl.DataFrame) -> None
 def agreements(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> pl.DataFrame:
     """The options that prosumers gave: how much each may be asked for, at what price, how content it is, and why."""
     day, settings = storage.day(market_date_of(context)), desk.settings()
-    return agreements_of(day["negotiation.messages"], _terms(day, day["market.opportunities"], settings), settings.negotiation)
+    return agreements_of(
+        day["negotiation.messages"], _terms(day, day["market.opportunities"], settings), settings.negotiation
+    )

@@ -17,7 +17,9 @@ from vpp_pipeline.warehouse.lake import Lake
 class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake and the published warehouse."""
 
-    data_folder: str = Field(str(project_folder() / "data"), description="Folder of the lake, the warehouse and requests.")
+    data_folder: str = Field(
+        str(project_folder() / "data"), description="Folder of the lake, the warehouse and requests."
+    )
 
     @property
     def lake(self) -> Lake:
@@ -31,7 +33,9 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
     def requests(self) -> Path | None:
         """The file of requests beside the data, else the project's own, if there is one."""
         folders = (Path(self.data_folder), project_folder() / "data")
-        return next((folder / "opportunities.csv" for folder in folders if (folder / "opportunities.csv").is_file()), None)
+        return next(
+            (folder / "opportunities.csv" for folder in folders if (folder / "opportunities.csv").is_file()), None
+        )
 
     def day(self, market_date: date) -> LakeDay:
         """The day's tables."""
@@ -66,7 +70,9 @@ def _as_config(group: type[BaseModel]) -> type[dg.Config]:
     return create_model(group.__name__, __base__=dg.Config, __doc__=group.__doc__, **fields)
 
 
-_GROUPS: dict[str, Any] = {name: _as_config(field.annotation) for name, field in Settings.model_fields.items() if field.annotation}
+_GROUPS: dict[str, Any] = {
+    name: _as_config(field.annotation) for name, field in Settings.model_fields.items() if field.annotation
+}
 
 
 class _Desk(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -77,4 +83,6 @@ class _Desk(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Settings.model_validate({name: getattr(self, name).model_dump() for name in _GROUPS})
 
 
-Desk = create_model("Desk", __base__=_Desk, **{name: (group, Field(default_factory=group)) for name, group in _GROUPS.items()})
+Desk = create_model(
+    "Desk", __base__=_Desk, **{name: (group, Field(default_factory=group)) for name, group in _GROUPS.items()}
+)

@@ -29,7 +29,9 @@ def columns_of(schema: type[dy.Schema]) -> dg.TableSchema:
                 name=name,
                 type=str(column.dtype),
                 description=column.description,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=["part of the key"] if name in keys else []),
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, other=["part of the key"] if name in keys else []
+                ),
             )
             for name, column in schema.columns().items()
         ]

@@ -12,7 +12,9 @@ from vpp_pipeline.schemas import Availability, door
 TOLERANCE_KWH = 1e-6
 
 
-def hourly_envelope(prosumers: pl.DataFrame, hours: pl.DataFrame, solar: pl.DataFrame, load: pl.DataFrame) -> pl.DataFrame:
+def hourly_envelope(
+    prosumers: pl.DataFrame, hours: pl.DataFrame, solar: pl.DataFrame, load: pl.DataFrame
+) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Availability`, one per prosumer and hour.
 
     ``hours``: :func:`~vpp_pipeline.domain.calendar.market_hours`; ``solar``, ``load``: the day's forecasts.
@@ -38,7 +40,9 @@ def hourly_envelope(prosumers: pl.DataFrame, hours: pl.DataFrame, solar: pl.Data
     floor_kwh = np.where(clock == leaves - 1, np.maximum(reserve_kwh, ready_kwh), reserve_kwh)
     away_hours = np.maximum(is_away.sum(axis=1, keepdims=True), 1)
     solar_per_kw = solar["solar_kw_per_kw"].to_numpy()[None, :]
-    load_per_mean = np.vstack([load.filter(site_type=kind).sort("start_utc")["load_per_mean"] for kind in ("home", "business")])
+    load_per_mean = np.vstack(
+        [load.filter(site_type=kind).sort("start_utc")["load_per_mean"] for kind in ("home", "business")]
+    )
     is_business = (prosumers["site_type"] == "business").to_numpy().astype(int)
 
     columns = {

@@ -71,7 +71,9 @@ def _bid_id(opportunity_id: str, fingerprint: str) -> str:
     return f"vpp_bid_{opportunity_id}_{hashlib.sha256(f'{opportunity_id} {fingerprint}'.encode()).hexdigest()[:8]}"
 
 
-def _money(opportunities: pl.DataFrame, summary: pl.DataFrame, positions: pl.DataFrame, payments: pl.DataFrame) -> pl.DataFrame:
+def _money(
+    opportunities: pl.DataFrame, summary: pl.DataFrame, positions: pl.DataFrame, payments: pl.DataFrame
+) -> pl.DataFrame:
     """Opportunities with status, reason and money in cents, in the order of their id."""
     paid = payments.group_by("opportunity_id").agg(
         pl.col("payment_usd").sort_by("prosumer_id").sum(),
@@ -95,34 +97,54 @@ def _money(opportunities: pl.DataFrame, summary: pl.DataFrame, positions: pl.Dat
         .then(pl.col("reason"))
         .otherwise(pl.lit("the day earns more without it: the same energy or power is worth more elsewhere"))
     )
-    return rows.with_columns(
-        status=pl.when("is_bid").then(pl.lit("bid")).otherwise(pl.lit("no_bid")),
-        reason=reason,
-        expected_revenue_usd=revenue,
-        payments_usd=payment,
-        charging_cost_usd=charging,
-        expected_profit_usd=profit,
-        profit_margin_fraction=pl.when("is_bid").then(profit / revenue),
-        average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / mwh,
-        last_mw_cost=pl.col("forecast_price") - pl.col("shadow_price_usd_per_mwh").clip(lower_bound=0.0),
-    ).sort("opportunity_id").drop("coalition_size")
+    return (
+        rows.with_columns(
+            status=pl.when("is_bid").then(pl.lit("bid")).otherwise(pl.lit("no_bid")),
+            reason=reason,
+            expected_revenue_usd=revenue,
+            payments_usd=payment,
+            charging_cost_usd=charging,
+            expected_profit_usd=profit,
+            profit_margin_fraction=pl.when("is_bid").then(profit / revenue),
+            average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / mwh,
+            last_mw_cost=pl.col("forecast_price") - pl.col("shadow_price_usd_per_mwh").clip(lower_bound=0.0),
+        )
+        .sort("opportunity_id")
+        .drop("coalition_size")
+    )
 
 
-def _quality(trading: pl.DataFrame, payments: pl.DataFrame, agreements: pl.DataFrame, fleet: pl.DataFrame, rules: MarketRules) -> pl.DataFrame:
+def _quality(
+    trading: pl.DataFrame, payments: pl.DataFrame, agreements: pl.DataFrame, fleet: pl.DataFrame, rules: MarketRules
+) -> pl.DataFrame:
     """Members, their mean satisfaction (weighted by commitment) and the chance that 80 % is delivered, per bid."""
     members = (
         payments.join(fleet.select("prosumer_id", "availability_fraction"), on="prosumer_id")
-        .join(agreements.select("opportunity_id", "prosumer_id", "committed_capacity_kw"), on=["opportunity_id", "prosumer_id"])
+        .join(
+            agreements.select("opportunity_id", "prosumer_id", "committed_capacity_kw"),
+            on=["opportunity_id", "prosumer_id"],
+        )
         .sort("opportunity_id", "prosumer_id")
     )
     rows = []
     for (name,), group in members.group_by("opportunity_id", maintain_order=True):
         delivered = group["dispatched_kw"].to_numpy()
-        chance = delivery_probability(delivered, group["availability_fraction"].to_numpy(), rules.required_fraction * delivered.sum())
+        chance = delivery_probability(
+            delivered, group["availability_fraction"].to_numpy(), rules.required_fraction * delivered.sum()
+        )
         weights = group["committed_capacity_kw"].to_numpy()
-        rows.append((name, group.height, chance, float(np.average(group["satisfaction_score"].to_numpy(), weights=weights))))
-    kinds = {"opportunity_id": pl.String, "coalition_size": pl.Int32, "reliability_score": pl.Float64, "satisfaction_score": pl.Float64}
-    return pl.DataFrame(rows, schema=kinds, orient="row").join(trading.select("opportunity_id"), on="opportunity_id", how="semi")
+        rows.append(
+            (name, group.height, chance, float(np.average(group["satisfaction_score"].to_numpy(), weights=weights)))
+        )
+    kinds = {
+        "opportunity_id": pl.String,
+        "coalition_size": pl.Int32,
+        "reliability_score": pl.Float64,
+        "satisfaction_score": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=kinds, orient="row").join(
+        trading.select("opportunity_id"), on="opportunity_id", how="semi"
+    )
 
 
 def reconcile(
@@ -146,10 +168,13 @@ def reconcile(
     )
     sum_profit_usd = round(float(trading["expected_profit_usd"].sum()), CENTS)
     options = payments.join(
-        agreements.select("opportunity_id", "prosumer_id", "reservation_price_usd_per_mwh"), on=["opportunity_id", "prosumer_id"]
+        agreements.select("opportunity_id", "prosumer_id", "reservation_price_usd_per_mwh"),
+        on=["opportunity_id", "prosumer_id"],
     )
     worth = satisfaction_worth(
-        options["agreed_price_usd_per_mwh"].to_numpy(), options["reservation_price_usd_per_mwh"].to_numpy(), satisfaction_weight_usd_per_mwh
+        options["agreed_price_usd_per_mwh"].to_numpy(),
+        options["reservation_price_usd_per_mwh"].to_numpy(),
+        satisfaction_weight_usd_per_mwh,
     )
     satisfaction_usd = float(worth @ options["dispatched_kwh"].to_numpy()) / 1000.0
     no_sale_usd = -float(charging["no_sale_charging_usd"].sum())

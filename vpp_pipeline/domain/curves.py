@@ -15,7 +15,12 @@ CENT = 0.01
 
 
 def bid_segments(
-    bids: pl.DataFrame, payments: pl.DataFrame, schedule: pl.DataFrame, fleet: pl.DataFrame, opportunities: pl.DataFrame, rules: MarketRules
+    bids: pl.DataFrame,
+    payments: pl.DataFrame,
+    schedule: pl.DataFrame,
+    fleet: pl.DataFrame,
+    opportunities: pl.DataFrame,
+    rules: MarketRules,
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.BidSegments`.
 
@@ -43,7 +48,9 @@ def bid_segments(
     return door(BidSegments, pl.DataFrame(rows, schema=names, orient="row")) if rows else BidSegments.create_empty()
 
 
-def _member_cost(payments: pl.DataFrame, schedule: pl.DataFrame, fleet: pl.DataFrame, opportunities: pl.DataFrame) -> pl.DataFrame:
+def _member_cost(
+    payments: pl.DataFrame, schedule: pl.DataFrame, fleet: pl.DataFrame, opportunities: pl.DataFrame
+) -> pl.DataFrame:
     """What one MWh of each member costs the day: its agreed price and the stored energy it gives up, $/MWh."""
     given_up = (
         hours_covered(opportunities.filter(pl.col("product") == "energy"))
@@ -55,12 +62,15 @@ def _member_cost(payments: pl.DataFrame, schedule: pl.DataFrame, fleet: pl.DataF
         payments.join(given_up, on=["opportunity_id", "prosumer_id"])
         .join(fleet.select("prosumer_id", "discharge_efficiency"), on="prosumer_id")
         .with_columns(
-            cost=pl.col("agreed_price_usd_per_mwh") + pl.col("stored_usd") / pl.col("discharge_efficiency") / pl.col("dispatched_kwh")
+            cost=pl.col("agreed_price_usd_per_mwh")
+            + pl.col("stored_usd") / pl.col("discharge_efficiency") / pl.col("dispatched_kwh")
         )
     )
 
 
-def _energy_curve(cost: np.ndarray, mw: np.ndarray, bid: dict[str, float], rules: MarketRules) -> list[tuple[float, float]]:
+def _energy_curve(
+    cost: np.ndarray, mw: np.ndarray, bid: dict[str, float], rules: MarketRules
+) -> list[tuple[float, float]]:
     """(end of segment in MW, price before rounding), members cheapest first; the ends lie on the bid step."""
     quantity, step = bid["quantity_mw"], rules.quantity_step_mw
     gross = np.cumsum(mw)

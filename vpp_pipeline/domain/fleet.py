@@ -63,7 +63,9 @@ class Fleet:
 
     def reserve_capacity_kw(self, call_hours: float) -> Array:
         """Most each prosumer can hold as reserve (N, T), backed by ``call_hours`` of energy before and after the hour."""
-        floor_before = np.column_stack([np.minimum(self.initial_stored_kwh, self.min_stored_kwh[:, 0]), self.min_stored_kwh])[:, :-1]
+        floor_before = np.column_stack(
+            [np.minimum(self.initial_stored_kwh, self.min_stored_kwh[:, 0]), self.min_stored_kwh]
+        )[:, :-1]
         before_kwh = self.reachable_kwh[:, :-1] - floor_before
         after_kwh = self.reachable_kwh[:, 1:] - self.min_stored_kwh
         backed_kw = np.maximum(np.minimum(before_kwh, after_kwh), 0.0) * self.discharge_efficiency[:, None] / call_hours
@@ -80,7 +82,9 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
     hourly = availability.sort("prosumer_id", "start_utc")
     shape = (rows.height, hourly.height // rows.height)
     if hourly["prosumer_id"].unique(maintain_order=True).to_list() != rows["prosumer_id"].to_list():
-        raise ValueError("fleet.availability and fleet.prosumers do not hold the same prosumers: materialise both for this day")
+        raise ValueError(
+            "fleet.availability and fleet.prosumers do not hold the same prosumers: materialise both for this day"
+        )
 
     def per_prosumer(name: str) -> Array:
         return rows[name].to_numpy()

@@ -60,7 +60,9 @@ def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
 
     departure = rng.integers(6, 10, n)
     arrival = rng.integers(15, 20, n)
-    floor_fraction = np.where(ev, 0.2, np.round(np.where(business, rng.uniform(0.05, 0.2, n), rng.uniform(0.1, 0.4, n)), 2))
+    floor_fraction = np.where(
+        ev, 0.2, np.round(np.where(business, rng.uniform(0.05, 0.2, n), rng.uniform(0.1, 0.4, n)), 2)
+    )
     initial = np.maximum(settings.initial_stored_fraction, floor_fraction) * capacity_kwh
     quiet = battery & ~business & (rng.random(n) < 0.15)
     return door(
@@ -77,8 +79,12 @@ def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
                 "capacity_kwh": capacity_kwh,
                 "max_charge_kw": power_kw,
                 "max_discharge_kw": np.where(ev & ~v2g, 0.0, power_kw),
-                "charge_efficiency": np.round(np.where(business, rng.uniform(0.94, 0.96, n), rng.uniform(0.93, 0.97, n)), 3),
-                "discharge_efficiency": np.round(np.where(business, rng.uniform(0.94, 0.96, n), rng.uniform(0.93, 0.97, n)), 3),
+                "charge_efficiency": np.round(
+                    np.where(business, rng.uniform(0.94, 0.96, n), rng.uniform(0.93, 0.97, n)), 3
+                ),
+                "discharge_efficiency": np.round(
+                    np.where(business, rng.uniform(0.94, 0.96, n), rng.uniform(0.93, 0.97, n)), 3
+                ),
                 "initial_stored_kwh": initial,
                 "terminal_stored_kwh": initial,
                 "solar_size_kw": solar_kw,
@@ -97,11 +103,15 @@ def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
                 "wear_usd_per_mwh": np.where(store == "none", 0.0, np.round(rng.uniform(5.0, 20.0, n), 2)),
                 "maximum_cycles_per_day": np.where(ev, 1.0, rng.choice([1.0, 1.5, 2.0], n, p=[0.3, 0.3, 0.4])),
                 "patience": np.round(np.exp(rng.normal(0.0, 0.4, n)), 3),
-                "availability_fraction": np.round(np.where(ev, rng.uniform(0.85, 0.95, n), rng.uniform(0.95, 0.995, n)), 3),
+                "availability_fraction": np.round(
+                    np.where(ev, rng.uniform(0.85, 0.95, n), rng.uniform(0.95, 0.995, n)), 3
+                ),
                 "note": pl.Series([None] * n, dtype=pl.String),
             }
         ).with_columns(
-            pl.col("ev_arrival_hour", "ev_departure_hour", "quiet_start_hour", "quiet_end_hour", "opt_out_weekday").replace(-1, None),
+            pl.col(
+                "ev_arrival_hour", "ev_departure_hour", "quiet_start_hour", "quiet_end_hour", "opt_out_weekday"
+            ).replace(-1, None),
             pl.col("ev_ready_fraction").fill_nan(None),
         ),
     )

@@ -30,7 +30,15 @@ def negotiate(terms: Terms, opportunities: pl.DataFrame, policy: NegotiationPoli
     hopeless = is_open & (terms.ceiling <= 0.0)
     said = [
         _say(terms, is_open, 1, "prosumer", "ask", terms.opening_ask, "opening ask"),
-        _say(terms, hopeless, 1, "aggregator", "reject", np.minimum(terms.ceiling, 0.0), "the price leaves nothing to offer"),
+        _say(
+            terms,
+            hopeless,
+            1,
+            "aggregator",
+            "reject",
+            np.minimum(terms.ceiling, 0.0),
+            "the price leaves nothing to offer",
+        ),
     ]
     is_open &= ~hopeless
     for round_ in range(1, policy.rounds + 1):
@@ -38,14 +46,38 @@ def negotiate(terms: Terms, opportunities: pl.DataFrame, policy: NegotiationPoli
         offer = _offer(terms, round_, policy)
         if round_ > 1:
             said.append(_say(terms, is_open, round_, "prosumer", "ask", ask, "concedes"))
-        said.append(_say(terms, is_open, round_, "aggregator", "offer", offer, "final offer" if round_ == policy.rounds else "counter-offer"))
+        said.append(
+            _say(
+                terms,
+                is_open,
+                round_,
+                "aggregator",
+                "offer",
+                offer,
+                "final offer" if round_ == policy.rounds else "counter-offer",
+            )
+        )
         closes = is_open & (offer >= ask)
-        said.append(_say(terms, closes, round_, "prosumer", "accept", (ask + offer) / 2.0, "the offer meets the ask: the difference is split"))
+        said.append(
+            _say(
+                terms,
+                closes,
+                round_,
+                "prosumer",
+                "accept",
+                (ask + offer) / 2.0,
+                "the offer meets the ask: the difference is split",
+            )
+        )
         is_open &= ~closes
         if not is_open.any():
             break
     else:
-        said.append(_say(terms, is_open, policy.rounds, "prosumer", "withdraw", ask, "the final offer stays below the final ask"))
+        said.append(
+            _say(
+                terms, is_open, policy.rounds, "prosumer", "withdraw", ask, "the final offer stays below the final ask"
+            )
+        )
     day = opportunities.select("opportunity_id", "market_date")
     return door(Messages, pl.concat(said).join(day, on="opportunity_id"))
 
@@ -90,13 +122,17 @@ def agreements_of(messages: pl.DataFrame, terms: Terms, policy: NegotiationPolic
     Rank: agreed price / probability of delivery, cheapest first; satisfaction, then the id, breaks ties. Where
     ``maximum_coalition`` is set, the best-ranked that many hold an option.
     """
-    said = messages.filter(pl.col("kind") == "accept").join(_private_terms(terms), on=["opportunity_id", "prosumer_id"], how="left")
+    said = messages.filter(pl.col("kind") == "accept").join(
+        _private_terms(terms), on=["opportunity_id", "prosumer_id"], how="left"
+    )
     agreed, reservation = pl.col("price_usd_per_mwh"), pl.col("reservation")
     score = satisfaction_score(said["price_usd_per_mwh"].to_numpy(), said["reservation"].to_numpy(), 1.0)
     ranked = said.with_columns(score=score, cost=agreed / pl.col("availability_fraction")).sort(
         ["opportunity_id", "cost", "score", "prosumer_id"], descending=[False, False, True, False]
     )
-    ranked = ranked.with_columns(rank=pl.int_range(1, pl.len() + 1).over("opportunity_id"), deals=pl.len().over("opportunity_id"))
+    ranked = ranked.with_columns(
+        rank=pl.int_range(1, pl.len() + 1).over("opportunity_id"), deals=pl.len().over("opportunity_id")
+    )
     if policy.maximum_coalition is not None:
         ranked = ranked.filter(pl.col("rank") <= policy.maximum_coalition)
     return door(

@@ -40,15 +40,28 @@ def find_opportunities(
         blocks = _requested_blocks(requests, product, starts)
         covered = {hour for first, last, _ in blocks for hour in range(first, last)}
         for hour in range(len(starts)):
-            if hour in covered or (policy.minimum_price_usd_per_mwh is not None and price[hour] < policy.minimum_price_usd_per_mwh):
+            if hour in covered or (
+                policy.minimum_price_usd_per_mwh is not None and price[hour] < policy.minimum_price_usd_per_mwh
+            ):
                 continue
             required_mw = _planned_size_mw(offerable_mw[hour], product, policy, rules)
             rows.append((product, hour, hour + 1, required_mw, price[hour], "policy", price, offerable_mw))
         rows += [
-            (product, first, last, request["required_capacity_mw"], request["offered_price_usd_per_mwh"], "request", price, offerable_mw)
+            (
+                product,
+                first,
+                last,
+                request["required_capacity_mw"],
+                request["offered_price_usd_per_mwh"],
+                "request",
+                price,
+                offerable_mw,
+            )
             for first, last, request in blocks
         ]
-    return door(Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None))
+    return door(
+        Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None)
+    )
 
 
 def _row(
@@ -87,12 +100,17 @@ def _planned_size_mw(offerable_mw: float, product: str, policy: OpportunityPolic
     return max(round(steps * rules.quantity_step_mw, 6), rules.minimum_mw(product))
 
 
-def _requested_blocks(requests: pl.DataFrame, product: str, starts: list[object]) -> list[tuple[int, int, dict[str, float]]]:
+def _requested_blocks(
+    requests: pl.DataFrame, product: str, starts: list[object]
+) -> list[tuple[int, int, dict[str, float]]]:
     """First hour, hour after the last, and the request itself, for every request of ``product`` that starts today."""
     unknown = requests.filter(~pl.col("product").is_in(PRODUCTS))
     if unknown.height:
         raise InputError(
-            "unknown product in a request", remedy=f"Use one of {', '.join(PRODUCTS)}", column="product", value=unknown["product"][0]
+            "unknown product in a request",
+            remedy=f"Use one of {', '.join(PRODUCTS)}",
+            column="product",
+            value=unknown["product"][0],
         )
     blocks = []
     for request in requests.filter(pl.col("product") == product).sort("start_utc").iter_rows(named=True):

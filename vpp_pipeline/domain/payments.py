@@ -8,7 +8,11 @@ from vpp_pipeline.domain.satisfaction import satisfaction_score
 from vpp_pipeline.schemas import Payments, door
 
 DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
-SOLD = {"energy": pl.col("discharge_kw") + pl.col("solar_sold_kw"), "spin": pl.col("spin_kw"), "nonspin": pl.col("nonspin_kw")}
+SOLD = {
+    "energy": pl.col("discharge_kw") + pl.col("solar_sold_kw"),
+    "spin": pl.col("spin_kw"),
+    "nonspin": pl.col("nonspin_kw"),
+}
 
 
 def sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
@@ -54,10 +58,14 @@ def payments_of(
     )
     owned = delivered.with_columns(payment_usd=pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0)
     owned = owned.with_columns(
-        earned=(pl.col("forecast_price") * pl.col("dispatched_kwh") / 1000.0 - pl.col("payment_usd")).clip(lower_bound=0.0)
+        earned=(pl.col("forecast_price") * pl.col("dispatched_kwh") / 1000.0 - pl.col("payment_usd")).clip(
+            lower_bound=0.0
+        )
     )
     share = pl.col("earned") / pl.col("earned").sum().over("prosumer_id")
-    recovered = pl.when(pl.col("earned").sum().over("prosumer_id") > 0).then(share * pl.col("to_recover_usd").clip(lower_bound=0.0))
+    recovered = pl.when(pl.col("earned").sum().over("prosumer_id") > 0).then(
+        share * pl.col("to_recover_usd").clip(lower_bound=0.0)
+    )
     score = satisfaction_score(
         owned["agreed_price_usd_per_mwh"].to_numpy(),
         owned["reservation_price_usd_per_mwh"].to_numpy(),

@@ -9,23 +9,33 @@ from vpp_pipeline.domain.payments import hours_covered
 from vpp_pipeline.schemas import Settlement, door
 
 
-def settle(opportunities: pl.DataFrame, final_bids: pl.DataFrame, segments: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFrame:
+def settle(
+    opportunities: pl.DataFrame, final_bids: pl.DataFrame, segments: pl.DataFrame, prices: pl.DataFrame
+) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Settlement`, one per bid.
 
     A segment is awarded where the clearing price (mean over the block; the offered price of a request) reaches its
     own. Revenue is paid at the clearing price; payments and charging follow in proportion to the award. Everything
     awarded counts as delivered, and charging is taken at forecast prices.
     """
-    long = prices.unpivot(on=list(PRICE_COLUMN.values()), index="start_utc", variable_name="column", value_name="cleared").with_columns(
+    long = prices.unpivot(
+        on=list(PRICE_COLUMN.values()), index="start_utc", variable_name="column", value_name="cleared"
+    ).with_columns(
         product=pl.col("column").replace_strict({column: product for product, column in PRICE_COLUMN.items()})
     )
-    cleared = hours_covered(opportunities).join(long, on=["product", "start_utc"], how="left").group_by("opportunity_id").agg(pl.col("cleared").mean())
+    cleared = (
+        hours_covered(opportunities)
+        .join(long, on=["product", "start_utc"], how="left")
+        .group_by("opportunity_id")
+        .agg(pl.col("cleared").mean())
+    )
     bids = (
         final_bids.filter(pl.col("status") == "bid")
         .join(cleared, on="opportunity_id")
         .join(opportunities.select("opportunity_id", "origin"), on="opportunity_id")
         .with_columns(
-            clearing_price=pl.when(pl.col("origin") == "request").then("forecast_price").otherwise("cleared"), bid_mw="total_capacity_mw"
+            clearing_price=pl.when(pl.col("origin") == "request").then("forecast_price").otherwise("cleared"),
+            bid_mw="total_capacity_mw",
         )
     )
     awarded = (

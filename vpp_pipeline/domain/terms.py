@@ -79,7 +79,9 @@ def prepare_terms(
         capacity.append(np.minimum(least_kw, rules.maximum_commitment_fraction * required_kw[o]))
         other_use = best_elsewhere[:, block].max(axis=1) if product == "energy" else energy_margin[:, block].max(axis=1)
         reservation.append(reservation_of[product])
-        opening.append(reservation_of[product] + np.maximum(policy.opening_markup_fraction * reservation_of[product], other_use))
+        opening.append(
+            reservation_of[product] + np.maximum(policy.opening_markup_fraction * reservation_of[product], other_use)
+        )
         cost = recharging if product == "energy" else np.zeros(len(fleet))
         ceiling.append((prices[o] - cost) * (1.0 - policy.minimum_margin_fraction))
     shape = (opportunities.height, len(fleet))

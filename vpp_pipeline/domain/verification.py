@@ -48,9 +48,16 @@ def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> dict[
 def checks_table(day: Day, settings: Settings, *, is_scheduled: bool = False) -> pl.DataFrame:
     """`bids.checks`: every claim and its answer. Raises ViolationError, naming each broken claim, if one is broken."""
     verdicts = verify(day, settings, is_scheduled=is_scheduled)
-    broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)]
+    broken = [
+        f"{name}: {verdict.description}"
+        for name, verdict in verdicts.items()
+        if not (verdict.passed or verdict.is_warning)
+    ]
     if broken:
         raise ViolationError("no bids are published; " + "; ".join(broken))
     market_date = day["market.price_forecast"]["market_date"][0]
-    rows = [(market_date, name, verdict.passed, verdict.violations, verdict.description) for name, verdict in verdicts.items()]
+    rows = [
+        (market_date, name, verdict.passed, verdict.violations, verdict.description)
+        for name, verdict in verdicts.items()
+    ]
     return door(Checks, pl.DataFrame(rows, schema=Checks.column_names(), orient="row"))

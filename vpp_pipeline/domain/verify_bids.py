@@ -26,9 +26,13 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> V
     quantity = pl.col("total_capacity_mw")
     steps = quantity / rules.quantity_step_mw
     broken = bids.filter(
-        (quantity < least - MW_TOLERANCE) | (quantity > pl.col("required_capacity_mw") + MW_TOLERANCE) | ((steps - steps.round()).abs() > 1e-6)
+        (quantity < least - MW_TOLERANCE)
+        | (quantity > pl.col("required_capacity_mw") + MW_TOLERANCE)
+        | ((steps - steps.round()).abs() > 1e-6)
     )
-    idle = day["bids.final_bids"].filter((pl.col("status") == "no_bid") & ((quantity != 0) | (pl.col("expected_revenue_usd") != 0)))
+    idle = day["bids.final_bids"].filter(
+        (pl.col("status") == "no_bid") & ((quantity != 0) | (pl.col("expected_revenue_usd") != 0))
+    )
     share = float((bids["total_capacity_mw"] / bids["required_capacity_mw"]).min() or 0.0)  # type: ignore[arg-type]
     held = f"{bids.height} bids, the smallest offers {100 * share:.1f} % of its R"
     rows = pl.concat([broken, idle]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
@@ -39,7 +43,9 @@ def coalitions_have_enough_members(day: Day, settings: Settings) -> Verdict:
     """At least three prosumers stand behind every bid, counted from the payments."""
     members = day["dispatch.payments"].group_by("opportunity_id").agg(found=pl.col("prosumer_id").n_unique())
     bids = _trading(day).join(members, on="opportunity_id", how="left").with_columns(pl.col("found").fill_null(0))
-    broken = bids.filter((pl.col("found") < settings.rules.minimum_members) | (pl.col("found") != pl.col("coalition_size")))
+    broken = bids.filter(
+        (pl.col("found") < settings.rules.minimum_members) | (pl.col("found") != pl.col("coalition_size"))
+    )
     least = int(bids["found"].min() or 0)  # type: ignore[call-overload]
     held = f"{bids.height} bids, the smallest coalition has {least} members"
     return judge(broken.select("bid_id", "coalition_size", "found"), "coalitions too small or miscounted", held, least)
@@ -51,7 +57,14 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
     rules = settings.rules
     segments = day["bids.bid_segments"].sort("bid_id", "segment")
     bids = _trading(day).select(
-        "bid_id", "product", "total_capacity_mw", "required_capacity_mw", "bid_price_usd_per_mwh", "duration_hours", "payments_usd", "charging_cost_usd"
+        "bid_id",
+        "product",
+        "total_capacity_mw",
+        "required_capacity_mw",
+        "bid_price_usd_per_mwh",
+        "duration_hours",
+        "payments_usd",
+        "charging_cost_usd",
     )
     curve = segments.join(bids, on="bid_id", how="full", coalesce=True)
     energy = pl.col("product") == "energy"
@@ -59,7 +72,9 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
     high = pl.when(energy).then(rules.energy_price_cap_usd_per_mwh).otherwise(rules.reserve_price_cap_usd_per_mw_h)
     before = pl.col("to_mw").shift(1).over("bid_id").fill_null(0.0)
     price = pl.col("price_usd_per_mwh")
-    average = (pl.col("payments_usd") + pl.col("charging_cost_usd") - 2 * HALF_CENT) / (pl.col("total_capacity_mw") * pl.col("duration_hours"))
+    average = (pl.col("payments_usd") + pl.col("charging_cost_usd") - 2 * HALF_CENT) / (
+        pl.col("total_capacity_mw") * pl.col("duration_hours")
+    )
     first = pl.col("segment") == 1
     is_last = pl.col("segment") == pl.col("segment").max().over("bid_id")
     faults = {
@@ -69,12 +84,16 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
         "price falls": price < price.shift(1).over("bid_id") - 1e-9,
         "price outside the limits": (price < low) | (price > high),
         "too many segments": pl.col("segment") > pl.when(energy).then(rules.maximum_segments).otherwise(1),
-        "curve does not end at the bid's MW": is_last & ((pl.col("to_mw") - pl.col("total_capacity_mw")).abs() > MW_TOLERANCE),
-        "first segment below 80 % of R": first & (pl.col("to_mw") < rules.required_fraction * pl.col("required_capacity_mw") - MW_TOLERANCE),
+        "curve does not end at the bid's MW": is_last
+        & ((pl.col("to_mw") - pl.col("total_capacity_mw")).abs() > MW_TOLERANCE),
+        "first segment below 80 % of R": first
+        & (pl.col("to_mw") < rules.required_fraction * pl.col("required_capacity_mw") - MW_TOLERANCE),
         "first price below average cost": first & (price < average),
         "bid price is not the first price": first & ((price - pl.col("bid_price_usd_per_mwh")).abs() > 1e-9),
     }
-    broken = pl.concat([curve.filter(fault).select("bid_id", "segment", fault=pl.lit(name)) for name, fault in faults.items()])
+    broken = pl.concat(
+        [curve.filter(fault).select("bid_id", "segment", fault=pl.lit(name)) for name, fault in faults.items()]
+    )
     dearest = float(segments["price_usd_per_mwh"].max() or 0.0)  # type: ignore[arg-type]
     held = f"{bids.height} curves with {segments.height} segments are valid; the dearest MW asks {dearest:.2f} $"
     return judge(broken, "faults in bid curves", held, dearest)
@@ -84,7 +103,9 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
     """Each bid's money follows from MW, price and payments; the day's bid profits and what no bid carries equal the
     objective, all to the cent."""
     bids, payments = _trading(day), day["dispatch.payments"]
-    owed = payments.group_by("opportunity_id").agg(pl.col("payment_usd").sum(), recovered=pl.col("charging_cost_usd").sum())
+    owed = payments.group_by("opportunity_id").agg(
+        pl.col("payment_usd").sum(), recovered=pl.col("charging_cost_usd").sum()
+    )
     rows = bids.join(owed, on="opportunity_id", how="left")
     revenue = pl.col("forecast_price") * pl.col("total_capacity_mw") * pl.col("duration_hours")
     profit = pl.col("expected_revenue_usd") - pl.col("payments_usd") - pl.col("charging_cost_usd")
@@ -94,11 +115,18 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
         "payments": (pl.col("payment_usd") - pl.col("payments_usd")).abs() > cent,
         "charging": (pl.col("recovered") - pl.col("charging_cost_usd")).abs() > cent,
         "profit": (profit - pl.col("expected_profit_usd")).abs() > 1e-6,
-        "margin": (pl.col("expected_profit_usd") / pl.col("expected_revenue_usd") - pl.col("profit_margin_fraction")).abs() > 1e-6,
+        "margin": (
+            pl.col("expected_profit_usd") / pl.col("expected_revenue_usd") - pl.col("profit_margin_fraction")
+        ).abs()
+        > 1e-6,
     }
     broken = [rows.filter(fault.fill_null(True)).select("bid_id", fault=pl.lit(name)) for name, fault in faults.items()]
     amount = pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0
-    broken.append(payments.filter((amount - pl.col("payment_usd")).abs() > 1e-6).select(bid_id="opportunity_id", fault=pl.lit("a payment")))
+    broken.append(
+        payments.filter((amount - pl.col("payment_usd")).abs() > 1e-6).select(
+            bid_id="opportunity_id", fault=pl.lit("a payment")
+        )
+    )
 
     books = day["dispatch.reconciliation"].row(0, named=True)
     left = books["sum_bid_profit_usd"] + books["unallocated_usd"]
@@ -108,7 +136,10 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
         "bid profits + unallocated = objective - satisfaction - no-sale value": abs(left - right) < 0.01 - 1e-6,
         "sum of bid profits": abs(float(bids["expected_profit_usd"].sum()) - books["sum_bid_profit_usd"]) < HALF_CENT,
         "objective": abs(float(day["dispatch.proof"]["objective_usd"][0]) - books["objective_usd"]) < cent,
-        "unallocated = charging not recovered + rounding": abs(books["unallocated_usd"] - unrecovered - books["rounding_usd"]) < 0.03,
+        "unallocated = charging not recovered + rounding": abs(
+            books["unallocated_usd"] - unrecovered - books["rounding_usd"]
+        )
+        < 0.03,
         "rounding is at most half a cent a figure": abs(books["rounding_usd"]) <= cent * 3 * max(1, bids.height),
         "the day does not lose against no bid": books["objective_usd"] >= books["no_sale_value_usd"] - 0.01,
     }
@@ -122,8 +153,12 @@ def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_schedul
     forecast, bids = day["market.price_forecast"], day["bids.final_bids"]
     deadline = bid_deadline_utc(forecast["market_date"][0])
     latest, made = forecast["latest_input_utc"].max(), bids["created_utc"].max()
-    inputs_late = forecast.filter(pl.col("latest_input_utc") >= deadline).select("start_utc", late_utc="latest_input_utc")
-    bids_late = bids.filter(pl.lit(is_scheduled) & (pl.col("created_utc") > deadline)).select("start_utc", late_utc="created_utc")
+    inputs_late = forecast.filter(pl.col("latest_input_utc") >= deadline).select(
+        "start_utc", late_utc="latest_input_utc"
+    )
+    bids_late = bids.filter(pl.lit(is_scheduled) & (pl.col("created_utc") > deadline)).select(
+        "start_utc", late_utc="created_utc"
+    )
     hours_early = (deadline - latest).total_seconds() / 3600.0  # type: ignore[operator]
     held = f"youngest price published {latest:%Y-%m-%d %H:%M} UTC, bids made {made:%Y-%m-%d %H:%M} UTC, market closed {deadline:%Y-%m-%d %H:%M} UTC"
     return judge(pl.concat([inputs_late, bids_late]), "hours or bids after the deadline", held, hours_early)

@@ -19,7 +19,9 @@ def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "
         wanted, found = set(expected["start_utc"].to_list()), set(prices["start_utc"].to_list())
         missing, alien = len(wanted - found), len(found - wanted)
         return Verdict(
-            max(1, missing + alien), f"{prices.height} rows for {expected.height} hours: {missing} missing, {alien} alien", prices.height
+            max(1, missing + alien),
+            f"{prices.height} rows for {expected.height} hours: {missing} missing, {alien} alien",
+            prices.height,
         )
     inverted = prices.filter(pl.col("spin_usd_per_mw_h") < pl.col("nonspin_usd_per_mw_h") - 1e-9)
     if inverted.height:
@@ -36,14 +38,23 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
         "starts outside its limits": (pl.col("initial_stored_kwh") > capacity + TOLERANCE_KWH)
         | (pl.col("initial_stored_kwh") < reserve * capacity - TOLERANCE_KWH),
         "owes more than it holds": pl.col("terminal_stored_kwh") > capacity + TOLERANCE_KWH,
-        "has power without a store": (pl.col("store") == "none") & (pl.max_horizontal("max_charge_kw", "max_discharge_kw") > 0),
+        "has power without a store": (pl.col("store") == "none")
+        & (pl.max_horizontal("max_charge_kw", "max_discharge_kw") > 0),
         "has a store without capacity": (pl.col("store") != "none") & (capacity <= 0),
-        "is an EV without hours": (pl.col("store") == "ev") & (pl.col("ev_departure_hour").is_null() | pl.col("ev_arrival_hour").is_null()),
-        "discharges an EV without V2G": (pl.col("store") == "ev") & ~pl.col("has_v2g") & (pl.col("max_discharge_kw") > 0),
+        "is an EV without hours": (pl.col("store") == "ev")
+        & (pl.col("ev_departure_hour").is_null() | pl.col("ev_arrival_hour").is_null()),
+        "discharges an EV without V2G": (pl.col("store") == "ev")
+        & ~pl.col("has_v2g")
+        & (pl.col("max_discharge_kw") > 0),
     }
-    unphysical = pl.concat([fleet.filter(broken).select("prosumer_id", fault=pl.lit(fault)) for fault, broken in claims.items()])
+    unphysical = pl.concat(
+        [fleet.filter(broken).select("prosumer_id", fault=pl.lit(fault)) for fault, broken in claims.items()]
+    )
     hourly = day["fleet.availability"].join(
-        fleet.select("prosumer_id", "capacity_kwh", device_charge_kw="max_charge_kw", device_discharge_kw="max_discharge_kw"), on="prosumer_id"
+        fleet.select(
+            "prosumer_id", "capacity_kwh", device_charge_kw="max_charge_kw", device_discharge_kw="max_discharge_kw"
+        ),
+        on="prosumer_id",
     )
     beyond = hourly.filter(
         (pl.col("min_stored_kwh") > pl.col("max_stored_kwh") + TOLERANCE_KWH)
@@ -52,7 +63,12 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
         | (pl.col("max_discharge_kw") > pl.col("device_discharge_kw") + TOLERANCE_KWH)
     ).select("prosumer_id", fault=pl.format("envelope beyond the device at {}", "start_utc"))
     hours = day["market.price_forecast"].height
-    short = hourly.group_by("prosumer_id").len().filter(pl.col("len") != hours).select("prosumer_id", fault=pl.format("{} hours", "len"))
+    short = (
+        hourly.group_by("prosumer_id")
+        .len()
+        .filter(pl.col("len") != hours)
+        .select("prosumer_id", fault=pl.format("{} hours", "len"))
+    )
     power_mw = fleet["max_discharge_kw"].sum() / 1000.0
     held = f"{fleet.height} prosumers, {fleet['capacity_kwh'].sum() / 1000.0:.1f} MWh, {power_mw:.1f} MW: all physical"
     return judge(pl.concat([unphysical, beyond, short]), "faults in the fleet", held, power_mw)

@@ -33,7 +33,9 @@ def rebuilt(day: Day) -> pl.DataFrame:
     )
     rows = limits.join(schedule, on=ROW, how="left").join(devices, on="prosumer_id").sort(ROW)
     change = (
-        pl.col("charge_efficiency") * pl.col("charge_kw") - pl.col("discharge_kw") / pl.col("discharge_efficiency") - pl.col("drive_kwh")
+        pl.col("charge_efficiency") * pl.col("charge_kw")
+        - pl.col("discharge_kw") / pl.col("discharge_efficiency")
+        - pl.col("drive_kwh")
     )
     after = pl.col("initial_stored_kwh") + change.cum_sum().over("prosumer_id")
     return rows.with_columns(rebuilt_kwh=after, before_kwh=after - change)
@@ -47,7 +49,11 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdi
     reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
     backing_kwh = reserve * settings.rules.reserve_call_hours / pl.col("discharge_efficiency")
     floor_before = pl.min_horizontal(
-        pl.col("before_kwh"), pl.col("min_stored_kwh").shift(1).over("prosumer_id").fill_null(pl.min_horizontal("initial_stored_kwh", "min_stored_kwh"))
+        pl.col("before_kwh"),
+        pl.col("min_stored_kwh")
+        .shift(1)
+        .over("prosumer_id")
+        .fill_null(pl.min_horizontal("initial_stored_kwh", "min_stored_kwh")),
     )
     excess = {
         "negative power": -pl.min_horizontal(power),
@@ -59,23 +65,39 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdi
         "floor of stored energy": pl.col("min_stored_kwh") - pl.col("rebuilt_kwh"),
         "ceiling of stored energy": pl.col("rebuilt_kwh") - pl.col("max_stored_kwh"),
         "stored energy as stated": (pl.col("rebuilt_kwh") - pl.col("stored_kwh")).abs(),
-        "reserve backing after": pl.when(reserve > TOLERANCE).then(backing_kwh - (pl.col("rebuilt_kwh") - pl.col("min_stored_kwh"))).otherwise(0.0),
-        "reserve backing before": pl.when(reserve > TOLERANCE).then(backing_kwh - (pl.col("before_kwh") - floor_before)).otherwise(0.0),
+        "reserve backing after": pl.when(reserve > TOLERANCE)
+        .then(backing_kwh - (pl.col("rebuilt_kwh") - pl.col("min_stored_kwh")))
+        .otherwise(0.0),
+        "reserve backing before": pl.when(reserve > TOLERANCE)
+        .then(backing_kwh - (pl.col("before_kwh") - floor_before))
+        .otherwise(0.0),
         "charging and discharging at once": pl.min_horizontal("charge_kw", "discharge_kw") - BOTH_WAYS_KW,
     }
     hourly = pl.concat(
-        [rows.select(*ROW, limit=pl.lit(name), by=value.fill_null(float("inf"))).filter(pl.col("by") > TOLERANCE) for name, value in excess.items()]
+        [
+            rows.select(*ROW, limit=pl.lit(name), by=value.fill_null(float("inf"))).filter(pl.col("by") > TOLERANCE)
+            for name, value in excess.items()
+        ]
     )
     days = rows.group_by("prosumer_id").agg(
         pl.col("start_utc").last(),
         owed=(pl.col("terminal_stored_kwh") - pl.col("rebuilt_kwh")).last(),
-        cycled=(pl.col("discharge_kw") / pl.col("discharge_efficiency")).sum() - (pl.col("maximum_cycles_per_day") * pl.col("capacity_kwh")).first(),
+        cycled=(pl.col("discharge_kw") / pl.col("discharge_efficiency")).sum()
+        - (pl.col("maximum_cycles_per_day") * pl.col("capacity_kwh")).first(),
     )
     daily = pl.concat(
-        [days.select(*ROW, limit=pl.lit(name), by=value).filter(pl.col("by") > TOLERANCE) for name, value in (("end of day", "owed"), ("cycles", "cycled"))]
+        [
+            days.select(*ROW, limit=pl.lit(name), by=value).filter(pl.col("by") > TOLERANCE)
+            for name, value in (("end of day", "owed"), ("cycles", "cycled"))
+        ]
     )
     checked = rows.height * len(excess) + 2 * days.height
-    return judge(pl.concat([hourly, daily]), "limits broken", f"0 of {checked} limits broken, tolerance {TOLERANCE} kW or kWh", 0.0)
+    return judge(
+        pl.concat([hourly, daily]),
+        "limits broken",
+        f"0 of {checked} limits broken, tolerance {TOLERANCE} kW or kWh",
+        0.0,
+    )
 
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
@@ -85,14 +107,26 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
     sold = sold_by_hour(day["dispatch.schedule"]).filter(pl.col("sold_kw") > TOLERANCE)
     options = day["negotiation.agreements"].select("opportunity_id", "prosumer_id", "committed_capacity_kw")
-    placed = sold.join(hours, on=["product", "start_utc"], how="left").join(options, on=["opportunity_id", "prosumer_id"], how="left")
-    allowed = pl.when(pl.col("is_bid").fill_null(False)).then(pl.col("committed_capacity_kw").fill_null(0.0)).otherwise(0.0)
+    placed = sold.join(hours, on=["product", "start_utc"], how="left").join(
+        options, on=["opportunity_id", "prosumer_id"], how="left"
+    )
+    allowed = (
+        pl.when(pl.col("is_bid").fill_null(False)).then(pl.col("committed_capacity_kw").fill_null(0.0)).otherwise(0.0)
+    )
     beyond = placed.filter(pl.col("sold_kw") > allowed + TOLERANCE)
 
     netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
-    totals = sold_by_hour(day["dispatch.schedule"]).group_by("product", "start_utc").agg(total_kw=pl.col("sold_kw").sum())
-    delivered = hours.filter("is_bid").join(totals, on=["product", "start_utc"], how="left").join(netted, on="start_utc", how="left")
-    net_mw = (pl.col("total_kw") - pl.when(pl.col("product") == "energy").then(pl.col("grid_kw")).otherwise(0.0)) / 1000.0
+    totals = (
+        sold_by_hour(day["dispatch.schedule"]).group_by("product", "start_utc").agg(total_kw=pl.col("sold_kw").sum())
+    )
+    delivered = (
+        hours.filter("is_bid")
+        .join(totals, on=["product", "start_utc"], how="left")
+        .join(netted, on="start_utc", how="left")
+    )
+    net_mw = (
+        pl.col("total_kw") - pl.when(pl.col("product") == "energy").then(pl.col("grid_kw")).otherwise(0.0)
+    ) / 1000.0
     unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
     paid_kwh, sold_kwh = float(day["dispatch.payments"]["dispatched_kwh"].sum()), float(sold["sold_kw"].sum())
     unpaid = pl.DataFrame({"product": ["all"], "fault": [f"{sold_kwh:.3f} kWh sold, {paid_kwh:.3f} kWh paid"]}).filter(
@@ -100,7 +134,10 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
     )
     faults = [
         overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc")),
-        beyond.select("product", fault=pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc")),
+        beyond.select(
+            "product",
+            fault=pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc"),
+        ),
         unequal.select("product", fault=pl.format("{}: members deliver another quantity", "opportunity_id")),
         unpaid,
     ]

@@ -50,7 +50,10 @@ class _WarmLinearProgram:
         lp.row_upper_ = right
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-        lp.col_lower_, lp.col_upper_ = _bounds(data["lower_bounds"], -np.inf, lp.num_col_), _bounds(data["upper_bounds"], np.inf, lp.num_col_)
+        lp.col_lower_, lp.col_upper_ = (
+            _bounds(data["lower_bounds"], -np.inf, lp.num_col_),
+            _bounds(data["upper_bounds"], np.inf, lp.num_col_),
+        )
         self._z = np.arange(columns[formulation.z.id], columns[formulation.z.id] + count, dtype=np.int32)
         self._q = slice(columns[formulation.q.id], columns[formulation.q.id] + count)
         self._highs = highspy.Highs()

@@ -106,7 +106,9 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
     is_product = [day.covers.T * (day.product == product)[None, :] for product in range(3)]  # (T, O)
     most_mw = [commitment[product].sum(axis=0) / 1000.0 for product in range(3)]
     most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0
-    reserve_floor = np.column_stack([np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh])
+    reserve_floor = np.column_stack(
+        [np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh]
+    )
 
     dynamics = stored[:, 1:] == (
         stored[:, :-1]

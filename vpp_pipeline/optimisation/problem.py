@@ -116,7 +116,9 @@ def day_problem(
         covers[o, block] = True
     required_mw = opportunities["required_capacity_mw"].to_numpy()
     floor_mw = np.array([rules.minimum_mw(product) for product in opportunities["product"]])
-    statuses = opportunities.select("opportunity_id").join(summary, on="opportunity_id", how="left", maintain_order="left")
+    statuses = opportunities.select("opportunity_id").join(
+        summary, on="opportunity_id", how="left", maintain_order="left"
+    )
     places = {name: o for o, name in enumerate(opportunities["opportunity_id"])}
     rows = {name: i for i, name in enumerate(fleet.prosumer_id)}
     agreed = agreements["agreed_price_usd_per_mwh"].to_numpy()

@@ -133,4 +133,3 @@ def _stored_value(linear: Formulation) -> Array:
     """Dual (N, T) of the stored-energy balance in $/MWh: what one more stored MWh at the end of the hour is worth."""
     dual = linear.dynamics.dual_value
     return np.zeros(linear.stored.shape)[:, 1:] if dual is None else 1000.0 * np.asarray(dual)
-

@@ -38,48 +38,92 @@ def read_fleet(path: Path, market_date: date) -> pl.DataFrame:
     if not path.is_file():
         raise InputError("the fleet file does not exist", file=path, remedy="Name an existing CSV or Parquet file")
     try:
-        rows = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False, comment_prefix="#")
+        rows = (
+            pl.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pl.read_csv(path, infer_schema=False, comment_prefix="#")
+        )
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"the fleet file cannot be read: {error}", file=path, remedy="Save it again as CSV or Parquet") from None
+        raise InputError(
+            f"the fleet file cannot be read: {error}", file=path, remedy="Save it again as CSV or Parquet"
+        ) from None
     rows = rows.with_columns(market_date=pl.lit(market_date))
     rows = rows.with_columns(pl.lit(value).alias(name) for name, value in DEFAULTS.items() if name not in rows.columns)
     wanted = Prosumers.columns()
     missing = [name for name in wanted if name not in rows.columns]
     if missing:
-        raise InputError("columns are missing in the fleet file", file=path, column=", ".join(missing), remedy="Add them; docs/fleet.md lists all columns")
+        raise InputError(
+            "columns are missing in the fleet file",
+            file=path,
+            column=", ".join(missing),
+            remedy="Add them; docs/fleet.md lists all columns",
+        )
     cast = rows.select(_cast(pl.col(name), kind.dtype, rows.schema[name]).alias(name) for name, kind in wanted.items())
     for name in wanted:
-        _first(path, rows, cast, name, rows[name].is_not_null() & cast[name].is_null(), "not of the column's kind", f"Write a {wanted[name].dtype}")
+        _first(
+            path,
+            rows,
+            cast,
+            name,
+            rows[name].is_not_null() & cast[name].is_null(),
+            "not of the column's kind",
+            f"Write a {wanted[name].dtype}",
+        )
     _, failures = Prosumers.filter(cast)
     for rule, number in failures.counts().items():
         name = rule.split("|")[0]
-        broken = failures.details().filter(pl.col(rule) != "valid") if rule in failures.details().columns else failures.invalid()
-        row = cast.with_row_index("row").join(broken.select("prosumer_id"), on="prosumer_id", how="semi", nulls_equal=True)["row"]
+        broken = (
+            failures.details().filter(pl.col(rule) != "valid")
+            if rule in failures.details().columns
+            else failures.invalid()
+        )
+        row = cast.with_row_index("row").join(
+            broken.select("prosumer_id"), on="prosumer_id", how="semi", nulls_equal=True
+        )["row"]
         place = int(row[0]) if len(row) else 0
         value = rows[name][place] if name in rows.columns else None
         raise InputError(
-            f"{number} rows of the fleet break the rule {rule!r}", file=path, row=place + 2, column=name, value=value, remedy=_words(name)
+            f"{number} rows of the fleet break the rule {rule!r}",
+            file=path,
+            row=place + 2,
+            column=name,
+            value=value,
+            remedy=_words(name),
         )
     capacity, reserve = cast["capacity_kwh"], cast["backup_reserve_fraction"]
     for name in ("initial_stored_kwh", "terminal_stored_kwh"):
         outside = (cast[name] > capacity + 1e-9) | (cast[name] < reserve * capacity - 1e-9)
-        _first(path, rows, cast, name, outside, "stored energy outside the store's limits", "It must lie between the backup reserve and the capacity")
+        _first(
+            path,
+            rows,
+            cast,
+            name,
+            outside,
+            "stored energy outside the store's limits",
+            "It must lie between the backup reserve and the capacity",
+        )
     return door(Prosumers, cast)
 
 
 def _cast(column: pl.Expr, kind: pl.DataType, found: pl.DataType) -> pl.Expr:
     if kind == pl.Boolean and found == pl.String:
-        return column.str.to_lowercase().replace_strict({"true": True, "false": False, "1": True, "0": False}, default=None)
+        return column.str.to_lowercase().replace_strict(
+            {"true": True, "false": False, "1": True, "0": False}, default=None
+        )
     return column.cast(kind, strict=False)
 
 
-def _first(path: Path, rows: pl.DataFrame, cast: pl.DataFrame, name: str, broken: pl.Series, problem: str, remedy: str) -> None:
+def _first(
+    path: Path, rows: pl.DataFrame, cast: pl.DataFrame, name: str, broken: pl.Series, problem: str, remedy: str
+) -> None:
     """Raise InputError for the first row where ``broken`` holds."""
     places = broken.fill_null(False).arg_true()
     if len(places):
         place = int(places[0])
         who = cast["prosumer_id"][place]
-        raise InputError(f"{problem} for {who}", file=path, row=place + 2, column=name, value=rows[name][place], remedy=remedy)
+        raise InputError(
+            f"{problem} for {who}", file=path, row=place + 2, column=name, value=rows[name][place], remedy=remedy
+        )
 
 
 def _words(name: str) -> str:

@@ -32,11 +32,23 @@ def read_requests(path: Path | None) -> pl.DataFrame:
     if path is None:
         return pl.DataFrame(schema=SCHEMA)
     if not path.is_file():
-        raise InputError("the file of requests does not exist", file=path, remedy="Name an existing CSV file, or leave it out")
-    lines = [(number, line) for number, line in enumerate(path.read_text().splitlines(), start=1) if line.strip() and not line.startswith("#")]
+        raise InputError(
+            "the file of requests does not exist", file=path, remedy="Name an existing CSV file, or leave it out"
+        )
+    lines = [
+        (number, line)
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if line.strip() and not line.startswith("#")
+    ]
     if not lines or lines[0][1].replace(" ", "") != LAYOUT:
         found = lines[0][1] if lines else "nothing"
-        raise InputError("unknown columns in the file of requests", file=path, row=1, value=found, remedy=f"The header must be {LAYOUT}")
+        raise InputError(
+            "unknown columns in the file of requests",
+            file=path,
+            row=1,
+            value=found,
+            remedy=f"The header must be {LAYOUT}",
+        )
     rows = [_request(path, number, line.split(",")) for number, line in lines[1:]]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row").select(REQUEST_COLUMNS)
 
@@ -44,11 +56,15 @@ def read_requests(path: Path | None) -> pl.DataFrame:
 def _request(path: Path, number: int, cells: list[str]) -> tuple[str, datetime, int, float, float]:
     names = LAYOUT.split(",")
     if len(cells) != len(names):
-        raise InputError(f"{len(cells)} cells instead of {len(names)}", file=path, row=number, remedy=f"Each row holds {LAYOUT}")
+        raise InputError(
+            f"{len(cells)} cells instead of {len(names)}", file=path, row=number, remedy=f"Each row holds {LAYOUT}"
+        )
     cell = dict(zip(names, (text.strip() for text in cells), strict=True))
 
     def wrong(column: str, remedy: str) -> InputError:
-        return InputError("a request cannot be used", file=path, row=number, column=column, value=cell[column], remedy=remedy)
+        return InputError(
+            "a request cannot be used", file=path, row=number, column=column, value=cell[column], remedy=remedy
+        )
 
     if cell["product"] not in PRODUCTS:
         raise wrong("product", f"Use one of {', '.join(PRODUCTS)}")
@@ -58,9 +74,15 @@ def _request(path: Path, number: int, cells: list[str]) -> tuple[str, datetime, 
         raise wrong("start", "Write it as 2023-08-15T12:00 (Pacific) or with its offset") from None
     if start.minute or start.second:
         raise wrong("start", "Requests begin on the hour")
-    start_utc = (start if start.tzinfo else start.replace(tzinfo=ZoneInfo("America/Los_Angeles"))).astimezone(ZoneInfo("UTC"))
+    start_utc = (start if start.tzinfo else start.replace(tzinfo=ZoneInfo("America/Los_Angeles"))).astimezone(
+        ZoneInfo("UTC")
+    )
     numbers = []
-    for column, most in (("duration_hours", 25.0), ("required_capacity_mw", 1e5), ("offered_price_usd_per_mwh", 5_000.0)):
+    for column, most in (
+        ("duration_hours", 25.0),
+        ("required_capacity_mw", 1e5),
+        ("offered_price_usd_per_mwh", 5_000.0),
+    ):
         try:
             value = float(cell[column])
         except ValueError:

@@ -24,7 +24,9 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         if table not in TABLES:
             raise KeyError(table)
         if table not in self._read:
-            self._read[table] = self._messages() if table == "negotiation.messages" else self._lake.read(table, self._day)
+            self._read[table] = (
+                self._messages() if table == "negotiation.messages" else self._lake.read(table, self._day)
+            )
         return self._read[table]
 
     def _messages(self) -> pl.DataFrame:

@@ -36,7 +36,9 @@ def negotiate_missing(
         fingerprint=pl.Series(terms.fingerprints(context), dtype=pl.String), engine=pl.lit(policy.engine)
     )
     stored = [_stored(lake, market_date, slot) if reuse else {} for slot in state["slot"]]
-    is_new = np.array([seen.get("fingerprint") != now for seen, now in zip(stored, state["fingerprint"], strict=True)], dtype=bool)
+    is_new = np.array(
+        [seen.get("fingerprint") != now for seen, now in zip(stored, state["fingerprint"], strict=True)], dtype=bool
+    )
 
     begun = time.perf_counter()
     new = opportunities.filter(pl.Series(is_new, dtype=pl.Boolean))
