@@ -64,12 +64,14 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
         f"{reserve['total_capacity_mw'].sum():.2f} MW of reserve in {reserve.height} (each MW for its own hours)"
     )
     console.print(
-        f"expected profit {trading['expected_profit_usd'].sum():.2f} $, payments to prosumers {trading['payments_usd'].sum():.2f} $, "
-        f"charging that no bid carries {-books['unallocated_usd']:.2f} $",
+        f"expected profit {trading['expected_profit_usd'].sum():.2f} $, "
+        f"payments to prosumers {trading['payments_usd'].sum():.2f} $, "
+        f"profit of charging that no bid carries, and rounding {books['unallocated_usd']:.2f} $",
         soft_wrap=True,
     )
     console.print(
-        f"objective {proof['objective_usd']:.2f} $, no schedule can earn more than {proof['bound_usd']:.2f} $ (gap {100 * proof['gap_fraction']:.3f} %)"
+        f"objective {proof['objective_usd']:.2f} $, no schedule can earn more than {proof['bound_usd']:.2f} $ "
+        f"(gap {100 * proof['gap_fraction']:.3f} %)"
     )
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
 

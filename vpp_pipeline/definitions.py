@@ -120,7 +120,7 @@ defs = dg.Definitions(
     schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
     resources={
         "storage": _storage,
-        "prices_source": Prices(),
+        "prices_source": Prices(path=None, node=None),
         "desk": Desk(),
         "io_manager": LakeIOManager(storage=_storage),
     },

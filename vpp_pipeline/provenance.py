@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline import __version__
+from vpp_pipeline.version import __version__
 
 PACKAGE = Path(__file__).parent
 COMPUTES = ("domain", "optimisation", "sources", "schemas.py", "settings.py")

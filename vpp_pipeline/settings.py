@@ -1,4 +1,4 @@
-"""Every choice a desk makes, with its default, unit and source. Marked [cfg]: could not be sourced, so it is a setting."""
+"""Every choice of a desk, with default, unit and source. Marked [cfg]: no source was found, so it is a setting."""
 
 from __future__ import annotations
 

@@ -11,11 +11,9 @@ from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verdict import Day, Verdict
-from vpp_pipeline.domain.verification import (
-    GUARDS,
-    bids_were_ready_before_the_deadline,
-    prices_are_complete_and_ordered,
-)
+from vpp_pipeline.domain.verification import GUARDS
+from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
+from vpp_pipeline.domain.verify_inputs import prices_are_complete_and_ordered
 from vpp_pipeline.settings import Settings
 
 Claim = Callable[..., Verdict]

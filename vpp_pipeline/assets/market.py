@@ -34,11 +34,11 @@ def prices(context: dg.AssetExecutionContext, prices_source: Prices, storage: St
     return dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=_price_metadata(frame))
 
 
-def _price_metadata(frame: pl.DataFrame) -> dict[str, object]:
+def _price_metadata(frame: pl.DataFrame) -> dict[str, dg.RawMetadataValue]:
     return {
         "dagster/row_count": frame.height,
-        "mean_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].mean() or 0.0),  # type: ignore[arg-type]
-        "highest_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].max() or 0.0),  # type: ignore[arg-type]
+        "mean_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().mean()),
+        "highest_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().max()),
         "source": frame["source"][0],
         "node": frame["node"][0],
         "first_rows": first_rows(frame),
@@ -67,7 +67,7 @@ def price_forecast(context: dg.AssetExecutionContext, prices_source: Prices, sto
                 dg.AssetMaterialization(
                     key_of(PRICES),
                     partition=day.isoformat(),
-                    metadata=_price_metadata(frame),  # type: ignore[arg-type]
+                    metadata=_price_metadata(frame),
                     tags={"dagster/data_version": frame_hash(frame)},
                 )
             )
@@ -116,7 +116,7 @@ def opportunities(
     prosumers: pl.DataFrame,
     availability: pl.DataFrame,
 ) -> pl.DataFrame:
-    """What can be sold today: each product in each hour, sized to the fleet, and the requests that replace some of them."""
+    """What can be sold: each product in each hour, sized to the fleet, and the requests that replace some of them."""
     settings = desk.settings()
     requests = read_requests(settings.opportunities.requests or storage.requests)
     fleet = fleet_arrays(prosumers, availability)

@@ -57,7 +57,7 @@ def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> 
         )
         idle = sorted(set(slots) - set(wanted["slot"]))
         context.log.info(
-            f"{name}: {wanted.height} opportunities negotiated; no opportunity in {', '.join(idle) or 'none'} of the slots"
+            f"{name}: {wanted.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
         )
 
 

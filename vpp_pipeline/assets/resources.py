@@ -70,9 +70,7 @@ def _as_config(group: type[BaseModel]) -> type[dg.Config]:
     return create_model(group.__name__, __base__=dg.Config, __doc__=group.__doc__, **fields)
 
 
-_GROUPS: dict[str, Any] = {
-    name: _as_config(field.annotation) for name, field in Settings.model_fields.items() if field.annotation
-}
+_GROUPS: dict[str, Any] = {name: _as_config(type(field.default)) for name, field in Settings.model_fields.items()}
 
 
 class _Desk(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -83,6 +81,5 @@ class _Desk(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Settings.model_validate({name: getattr(self, name).model_dump() for name in _GROUPS})
 
 
-Desk = create_model(
-    "Desk", __base__=_Desk, **{name: (group, Field(default_factory=group)) for name, group in _GROUPS.items()}
-)
+_fields: dict[str, Any] = {name: (group, Field(default_factory=group)) for name, group in _GROUPS.items()}
+Desk: type[_Desk] = create_model("Desk", __base__=_Desk, **_fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -38,12 +38,12 @@ def columns_of(schema: type[dy.Schema]) -> dg.TableSchema:
     )
 
 
-def table_asset(table: str, kinds: set[str], **options: Any) -> Any:
+def table_asset(table: str, kinds: set[str], **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Decorator of an asset that makes ``table``; its docstring is the catalogue entry."""
     group, name = table.split(".")
     declared = TABLES.get(table, Messages)
     arguments: dict[str, Any] = {"partitions_def": DAYS, "code_version": code_version(), "owners": OWNERS} | options
-    return dg.asset(
+    decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         name=name,
         key_prefix=group,
         group_name=group,
@@ -51,6 +51,7 @@ def table_asset(table: str, kinds: set[str], **options: Any) -> Any:
         metadata={"dagster/column_schema": columns_of(declared), "dagster/table_name": table},
         **arguments,
     )
+    return decorator
 
 
 def table_outs(tables: Mapping[str, str], kinds: set[str]) -> dict[str, dg.AssetOut]:

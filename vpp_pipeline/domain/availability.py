@@ -105,9 +105,9 @@ def _keeps_its_limits(prosumers: pl.DataFrame, hours: pl.DataFrame, columns: dic
     if len(short):
         i, t = short[0]
         raise InputError(
-            f"{len(np.unique(short[:, 0]))} prosumers cannot keep their own limits, first {prosumers['prosumer_id'][int(i)]}: "
-            f"it must hold {owed_kwh[i, t]:.2f} kWh at the end of the hour from {hours['start_utc'][int(t)]:%Y-%m-%d %H:%M} UTC "
-            f"but reaches at most {reach[i, t]:.2f} kWh",
+            f"{len(np.unique(short[:, 0]))} prosumers cannot keep their own limits, "
+            f"first {prosumers['prosumer_id'][int(i)]}: it must hold {owed_kwh[i, t]:.2f} kWh at the end of the hour "
+            f"from {hours['start_utc'][int(t)]:%Y-%m-%d %H:%M} UTC but reaches at most {reach[i, t]:.2f} kWh",
             remedy="Lower its ready-by charge, backup reserve or driving energy, or raise its charging power",
             column="ev_ready_fraction, backup_reserve_fraction, terminal_stored_kwh",
         )

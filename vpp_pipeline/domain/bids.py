@@ -161,11 +161,8 @@ def reconcile(
     rounding of each bid's money to cents, shown as `rounding_usd`.
     """
     trading = final_bids.filter(pl.col("status") == "bid")
-    exact_profit_usd = float(
-        (trading["forecast_price"] * trading["total_capacity_mw"] * trading["duration_hours"]).sum()
-        - payments["payment_usd"].sum()
-        - payments["charging_cost_usd"].sum()
-    )
+    revenue_usd = float((trading["forecast_price"] * trading["total_capacity_mw"] * trading["duration_hours"]).sum())
+    costs_usd = float(payments["payment_usd"].sum()) + float(payments["charging_cost_usd"].sum())
     sum_profit_usd = round(float(trading["expected_profit_usd"].sum()), CENTS)
     options = payments.join(
         agreements.select("opportunity_id", "prosumer_id", "reservation_price_usd_per_mwh"),
@@ -188,7 +185,7 @@ def reconcile(
                 "market_date": [proof["market_date"][0]],
                 "sum_bid_profit_usd": [sum_profit_usd],
                 "unallocated_usd": [unallocated_usd],
-                "rounding_usd": [round(exact_profit_usd - sum_profit_usd, 4)],
+                "rounding_usd": [round(revenue_usd - costs_usd - sum_profit_usd, 4)],
                 "satisfaction_term_usd": [satisfaction],
                 "no_sale_value_usd": [no_sale],
                 "objective_usd": [objective],

@@ -62,14 +62,15 @@ class Fleet:
         return np.minimum(store_kw + self.surplus_kw, self.export_limit_kw)
 
     def reserve_capacity_kw(self, call_hours: float) -> Array:
-        """Most each prosumer can hold as reserve (N, T), backed by ``call_hours`` of energy before and after the hour."""
+        """Most each prosumer can hold as reserve (N, T), backed by ``call_hours`` of energy before and after."""
         floor_before = np.column_stack(
             [np.minimum(self.initial_stored_kwh, self.min_stored_kwh[:, 0]), self.min_stored_kwh]
         )[:, :-1]
         before_kwh = self.reachable_kwh[:, :-1] - floor_before
         after_kwh = self.reachable_kwh[:, 1:] - self.min_stored_kwh
         backed_kw = np.maximum(np.minimum(before_kwh, after_kwh), 0.0) * self.discharge_efficiency[:, None] / call_hours
-        return np.minimum(np.minimum(self.max_discharge_kw, backed_kw), self.export_limit_kw)
+        held_kw: Array = np.minimum(np.minimum(self.max_discharge_kw, backed_kw), self.export_limit_kw)
+        return held_kw
 
     def capacity_kw(self, product: str, call_hours: float) -> Array:
         """Most each prosumer can offer of ``product`` (N, T)."""

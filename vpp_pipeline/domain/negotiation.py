@@ -29,7 +29,7 @@ def negotiate(terms: Terms, opportunities: pl.DataFrame, policy: NegotiationPoli
     is_open: Flags = terms.capacity_kw > 0.0
     hopeless = is_open & (terms.ceiling <= 0.0)
     said = [
-        _say(terms, is_open, 1, "prosumer", "ask", terms.opening_ask, "opening ask"),
+        _say(terms, is_open, 1, "prosumer", "ask", _ask(terms, 1, policy.rounds), "opening ask"),
         _say(
             terms,
             hopeless,
@@ -202,7 +202,7 @@ def summarise(
     status = (
         pl.when(enough_members & (committed >= required))
         .then(pl.lit("agreed"))
-        .when(enough_members & (committed >= rules.required_fraction * required))
+        .when(enough_members & (committed >= rules.required_fraction * required - 1e-9))
         .then(pl.lit("relaxed"))
         .otherwise(pl.lit("no_bid"))
     )

@@ -1,4 +1,4 @@
-"""What the market can buy from the fleet today: the policy's hourly opportunities and the requests that replace them."""
+"""What the market can buy from the fleet today: the policy's hourly opportunities, and requests in their place."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _requested_blocks(
             column="product",
             value=unknown["product"][0],
         )
-    blocks = []
+    blocks: list[tuple[int, int, dict[str, float]]] = []
     for request in requests.filter(pl.col("product") == product).sort("start_utc").iter_rows(named=True):
         if request["start_utc"] not in starts:
             continue

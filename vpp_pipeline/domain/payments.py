@@ -22,7 +22,7 @@ def sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
 
 
 def hours_covered(opportunities: pl.DataFrame) -> pl.DataFrame:
-    """One row per opportunity and hour it covers: opportunity_id, product, start_utc, duration_hours, forecast_price."""
+    """One row per opportunity and hour it covers, with its product, duration_hours and forecast_price."""
     return (
         opportunities.select("opportunity_id", "product", "start_utc", "duration_hours", "forecast_price")
         .with_columns(offset=pl.int_ranges(0, "duration_hours"))

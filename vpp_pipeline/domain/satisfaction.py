@@ -7,6 +7,11 @@ import numpy as np
 from vpp_pipeline.domain.arrays import Array, Flags
 
 
+def weighted_satisfaction(scores: Array, committed_kw: Array) -> float | None:
+    """Mean of ``scores`` (n,) weighted by commitment; None of nobody."""
+    return float(np.average(scores, weights=committed_kw)) if len(scores) else None
+
+
 def surplus_fraction(agreed: Array, reservation: Array) -> Array:
     """sigma = (agreed - reservation) / agreed, in 0-1: the part of the price that is the owner's gain."""
     return np.clip((agreed - reservation) / np.where(agreed > 0.0, agreed, 1.0), 0.0, 1.0)

@@ -37,16 +37,20 @@ class Terms:
         return replace(self, **{name: getattr(self, name)[wanted] for name in rows})
 
     def fingerprints(self, context: str) -> list[str]:
-        """One hash per opportunity of everything its negotiation depends on; ``context`` adds policy and code version."""
+        """One hash per opportunity of all that its negotiation depends on; ``context``: policy and code version."""
         shared = hashlib.sha256(context.encode())
-        for values in (self.patience, self.availability_fraction, "\n".join(self.prosumer_id).encode()):
-            shared.update(np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values)
+        for values in (
+            self.patience.tobytes(),
+            self.availability_fraction.tobytes(),
+            "\n".join(self.prosumer_id).encode(),
+        ):
+            shared.update(values)
         hashes = []
         for o, name in enumerate(self.opportunity_id):
             own = shared.copy()
             own.update(f"{name} {self.required_kw[o]!r}".encode())
             for rows in (self.capacity_kw, self.reservation, self.opening_ask, self.ceiling):
-                own.update(np.ascontiguousarray(rows[o]))
+                own.update(rows[o].tobytes())
             hashes.append(own.hexdigest())
         return hashes
 
@@ -105,7 +109,7 @@ def _recharging_usd_per_mwh(fleet: Fleet, energy_price: Array) -> Array:
 
 
 def _energy_margin(fleet: Fleet, energy_price: Array, recharging: Array, policy: NegotiationPolicy) -> Array:
-    """What one MWh could bring its owner above the reservation in each hour (N, T), where it can be delivered at all."""
+    """What one MWh could bring above the reservation in each hour (N, T), where it can be delivered at all."""
     ceiling = (energy_price[None, :] - recharging[:, None]) * (1.0 - policy.minimum_margin_fraction)
     margin = np.maximum(ceiling - reservation_price(fleet, "energy", policy)[:, None], 0.0)
     return np.where(fleet.energy_capacity_kw > 0.0, margin, 0.0)
@@ -116,4 +120,5 @@ def _best_other_hour(margin: Array) -> Array:
     hours = np.arange(margin.shape[1])
     best = margin.argmax(axis=1)
     runner_up = np.where(hours[None, :] == best[:, None], -np.inf, margin).max(axis=1)
-    return np.where(hours[None, :] == best[:, None], runner_up[:, None], margin.max(axis=1)[:, None])
+    others: Array = np.where(hours[None, :] == best[:, None], runner_up[:, None], margin.max(axis=1)[:, None])
+    return others

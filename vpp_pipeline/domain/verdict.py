@@ -21,6 +21,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
+        """Nothing broke the claim."""
         return self.violations == 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import polars as pl
 
 from vpp_pipeline.domain.calendar import bid_deadline_utc
@@ -17,7 +19,7 @@ def _trading(day: Day) -> pl.DataFrame:
 
 
 def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> Verdict:
-    """Every bid offers at least 80 % of R and at most R, in steps, above the market's minimum; every other row offers 0."""
+    """Every bid offers 80-100 % of R, in steps, above the market's minimum; every other row offers nothing."""
     rules, bids = settings.rules, _trading(day)
     least = pl.max_horizontal(
         rules.required_fraction * pl.col("required_capacity_mw"),
@@ -33,7 +35,7 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> V
     idle = day["bids.final_bids"].filter(
         (pl.col("status") == "no_bid") & ((quantity != 0) | (pl.col("expected_revenue_usd") != 0))
     )
-    share = float((bids["total_capacity_mw"] / bids["required_capacity_mw"]).min() or 0.0)  # type: ignore[arg-type]
+    share = float((bids["total_capacity_mw"] / bids["required_capacity_mw"]).to_numpy().min(initial=1.0))
     held = f"{bids.height} bids, the smallest offers {100 * share:.1f} % of its R"
     rows = pl.concat([broken, idle]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
     return judge(rows, "bids outside 80-100 % of R", held, share)
@@ -46,7 +48,7 @@ def coalitions_have_enough_members(day: Day, settings: Settings) -> Verdict:
     broken = bids.filter(
         (pl.col("found") < settings.rules.minimum_members) | (pl.col("found") != pl.col("coalition_size"))
     )
-    least = int(bids["found"].min() or 0)  # type: ignore[call-overload]
+    least = int(bids["found"].to_numpy().min(initial=10**6)) if bids.height else 0
     held = f"{bids.height} bids, the smallest coalition has {least} members"
     return judge(broken.select("bid_id", "coalition_size", "found"), "coalitions too small or miscounted", held, least)
 
@@ -94,7 +96,7 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
     broken = pl.concat(
         [curve.filter(fault).select("bid_id", "segment", fault=pl.lit(name)) for name, fault in faults.items()]
     )
-    dearest = float(segments["price_usd_per_mwh"].max() or 0.0)  # type: ignore[arg-type]
+    dearest = float(segments["price_usd_per_mwh"].to_numpy().max(initial=0.0))
     held = f"{bids.height} curves with {segments.height} segments are valid; the dearest MW asks {dearest:.2f} $"
     return judge(broken, "faults in bid curves", held, dearest)
 
@@ -131,7 +133,7 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
     books = day["dispatch.reconciliation"].row(0, named=True)
     left = books["sum_bid_profit_usd"] + books["unallocated_usd"]
     right = books["objective_usd"] - books["satisfaction_term_usd"] - books["no_sale_value_usd"]
-    unrecovered = float(payments["charging_cost_usd"].sum() - day["dispatch.charging"]["to_recover_usd"].sum())
+    unrecovered = float(payments["charging_cost_usd"].sum()) - float(day["dispatch.charging"]["to_recover_usd"].sum())
     statements = {
         "bid profits + unallocated = objective - satisfaction - no-sale value": abs(left - right) < 0.01 - 1e-6,
         "sum of bid profits": abs(float(bids["expected_profit_usd"].sum()) - books["sum_bid_profit_usd"]) < HALF_CENT,
@@ -144,7 +146,10 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
         "the day does not lose against no bid": books["objective_usd"] >= books["no_sale_value_usd"] - 0.01,
     }
     broken += [pl.DataFrame({"bid_id": ["day"], "fault": [name]}) for name, holds in statements.items() if not holds]
-    held = f"{books['sum_bid_profit_usd']:.2f} $ of bid profit + {books['unallocated_usd']:.2f} $ unallocated = {right:.2f} $, to the cent"
+    held = (
+        f"{books['sum_bid_profit_usd']:.2f} $ of bid profit + {books['unallocated_usd']:.2f} $ unallocated "
+        f"= {right:.2f} $, to the cent"
+    )
     return judge(pl.concat(broken), "sums that do not add up", held, books["sum_bid_profit_usd"])
 
 
@@ -152,13 +157,17 @@ def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_schedul
     """A scheduled run's bids were made before the market closed; any run used only what was published before."""
     forecast, bids = day["market.price_forecast"], day["bids.final_bids"]
     deadline = bid_deadline_utc(forecast["market_date"][0])
-    latest, made = forecast["latest_input_utc"].max(), bids["created_utc"].max()
+    latest: datetime = max(forecast["latest_input_utc"])
+    made: datetime = max(bids["created_utc"])
     inputs_late = forecast.filter(pl.col("latest_input_utc") >= deadline).select(
         "start_utc", late_utc="latest_input_utc"
     )
     bids_late = bids.filter(pl.lit(is_scheduled) & (pl.col("created_utc") > deadline)).select(
         "start_utc", late_utc="created_utc"
     )
-    hours_early = (deadline - latest).total_seconds() / 3600.0  # type: ignore[operator]
-    held = f"youngest price published {latest:%Y-%m-%d %H:%M} UTC, bids made {made:%Y-%m-%d %H:%M} UTC, market closed {deadline:%Y-%m-%d %H:%M} UTC"
+    hours_early = (deadline - latest).total_seconds() / 3600.0
+    held = (
+        f"youngest price published {latest:%Y-%m-%d %H:%M} UTC, bids made {made:%Y-%m-%d %H:%M} UTC, "
+        f"market closed {deadline:%Y-%m-%d %H:%M} UTC"
+    )
     return judge(pl.concat([inputs_late, bids_late]), "hours or bids after the deadline", held, hours_early)

@@ -69,6 +69,7 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
         .filter(pl.col("len") != hours)
         .select("prosumer_id", fault=pl.format("{} hours", "len"))
     )
-    power_mw = fleet["max_discharge_kw"].sum() / 1000.0
-    held = f"{fleet.height} prosumers, {fleet['capacity_kwh'].sum() / 1000.0:.1f} MWh, {power_mw:.1f} MW: all physical"
+    power_mw = float(fleet["max_discharge_kw"].sum()) / 1000.0
+    energy_mwh = float(fleet["capacity_kwh"].sum()) / 1000.0
+    held = f"{fleet.height} prosumers, {energy_mwh:.1f} MWh, {power_mw:.1f} MW: all physical"
     return judge(pl.concat([unphysical, beyond, short]), "faults in the fleet", held, power_mw)

@@ -77,13 +77,13 @@ def negotiations_follow_the_protocol(day: Day, settings: Settings) -> Verdict:
     faults.append(
         wrong.select("opportunity_id", prosumer_id=pl.lit("all"), fault=pl.lit("summary does not match agreements"))
     )
-    rounds = int(messages["round"].max() or 0)  # type: ignore[call-overload]
-    held = f"{messages.height} messages in at most {rounds} rounds, {agreements.height} deals: every rule of the protocol holds"
+    rounds = int(messages["round"].to_numpy().max(initial=0))
+    held = f"{messages.height} messages in at most {rounds} rounds, {agreements.height} deals: every rule holds"
     return judge(pl.concat(faults), "breaches of the protocol", held, agreements.height)
 
 
 def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> Verdict:
-    """Agreed price and payment reach the owner's least price; reservation prices follow from the fleet's own columns."""
+    """Agreed price and payment reach the owner's least price, which follows from the fleet's own columns."""
     agreements = day["negotiation.agreements"]
     low = agreements.filter(pl.col("agreed_price_usd_per_mwh") < pl.col("reservation_price_usd_per_mwh") - TOLERANCE)
     fleet = day["fleet.prosumers"].select(
@@ -95,6 +95,10 @@ def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> Verdict:
     least_usd = pl.col("reservation_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0
     underpaid = owed.filter(~(pl.col("payment_usd") >= least_usd - 1e-6).fill_null(False))
     broken = pl.concat([frame.select(*DEAL) for frame in (low, understated, underpaid)])
-    least = float((agreements["agreed_price_usd_per_mwh"] - agreements["reservation_price_usd_per_mwh"]).min() or 0.0)  # type: ignore[arg-type]
-    held = f"{agreements.height} agreements and {owed.height} payments at or above the least price; the closest by {least:.4f} $/MWh"
+    above = agreements["agreed_price_usd_per_mwh"] - agreements["reservation_price_usd_per_mwh"]
+    least = float(above.to_numpy().min()) if agreements.height else 0.0
+    held = (
+        f"{agreements.height} agreements and {owed.height} payments at or above the least price; "
+        f"the closest by {least:.4f} $/MWh"
+    )
     return judge(broken, "deals below the owner's least price", held, least)

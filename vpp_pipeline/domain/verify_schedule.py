@@ -18,7 +18,7 @@ ROW = ["prosumer_id", "start_utc"]
 
 
 def rebuilt(day: Day) -> pl.DataFrame:
-    """The schedule beside the envelope, with stored energy integrated anew from the powers (`rebuilt_kwh`, `before_kwh`)."""
+    """The schedule beside the envelope, stored energy integrated anew from the powers: `rebuilt_kwh`, `before_kwh`."""
     schedule = day["dispatch.schedule"].drop("market_date")
     limits = day["fleet.availability"].drop("market_date")
     devices = day["fleet.prosumers"].select(
@@ -101,7 +101,7 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdi
 
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
-    """What prosumers sell in each hour adds up to the bids, once; within each commitment; nothing is sold without a bid."""
+    """What prosumers sell adds up to the bids, once, within each commitment; nothing is sold without a bid."""
     bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
     hours = hours_covered(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
@@ -141,5 +141,8 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
         unequal.select("product", fault=pl.format("{}: members deliver another quantity", "opportunity_id")),
         unpaid,
     ]
-    held = f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold by {sold.height} deliveries, each paid once and within its commitment"
+    held = (
+        f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold in {sold.height} deliveries, "
+        "each paid once and within its commitment"
+    )
     return judge(pl.concat(faults), "quantities that do not add up", held, sold_kwh)

@@ -41,7 +41,7 @@ class DayProblem:
     @property
     def hours(self) -> Array:
         """Hours (O,) in each opportunity."""
-        return self.covers.sum(axis=1).astype(float)
+        return np.asarray(self.covers.sum(axis=1), dtype=float)
 
     def by_prosumer_and_hour(self, product: int, values: Array) -> Array:
         """Spread per-agreement ``values`` of one product over (N, T); zero where there is no agreement."""

@@ -47,6 +47,11 @@ def read_fleet(path: Path, market_date: date) -> pl.DataFrame:
         raise InputError(
             f"the fleet file cannot be read: {error}", file=path, remedy="Save it again as CSV or Parquet"
         ) from None
+    return check_fleet(rows, market_date, path)
+
+
+def check_fleet(rows: pl.DataFrame, market_date: date, path: object) -> pl.DataFrame:
+    """``rows`` as `fleet.prosumers` of ``market_date``, with the errors of :func:`read_fleet`; ``path`` names them."""
     rows = rows.with_columns(market_date=pl.lit(market_date))
     rows = rows.with_columns(pl.lit(value).alias(name) for name, value in DEFAULTS.items() if name not in rows.columns)
     wanted = Prosumers.columns()
@@ -114,7 +119,7 @@ def _cast(column: pl.Expr, kind: pl.DataType, found: pl.DataType) -> pl.Expr:
 
 
 def _first(
-    path: Path, rows: pl.DataFrame, cast: pl.DataFrame, name: str, broken: pl.Series, problem: str, remedy: str
+    path: object, rows: pl.DataFrame, cast: pl.DataFrame, name: str, broken: pl.Series, problem: str, remedy: str
 ) -> None:
     """Raise InputError for the first row where ``broken`` holds."""
     places = broken.fill_null(False).arg_true()

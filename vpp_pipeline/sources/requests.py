@@ -12,7 +12,7 @@ from vpp_pipeline.domain.opportunities import REQUEST_COLUMNS
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import PRODUCTS
 
-SCHEMA = {
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "product": pl.String,
     "start_utc": pl.Datetime("us", "UTC"),
     "duration_hours": pl.Int32,
@@ -25,7 +25,7 @@ LAYOUT = "product,start,duration_hours,required_capacity_mw,offered_price_usd_pe
 def read_requests(path: Path | None) -> pl.DataFrame:
     """Requests with columns REQUEST_COLUMNS; none where there is no file.
 
-    The file's ``start`` is Pacific time (``2023-08-15T12:00``) or carries its own offset; lines with ``#`` are comments.
+    The file's ``start`` is Pacific time (``2023-08-15T12:00``) or carries an offset; ``#`` opens a comment.
 
     Raises InputError naming file, row, column and value of the first entry that cannot be used.
     """

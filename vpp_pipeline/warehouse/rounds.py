@@ -1,4 +1,4 @@
-"""Negotiations in the lake: one file of messages per opportunity, reused for as long as nothing it depends on changes."""
+"""Negotiations in the lake: one file of messages per opportunity, reused while nothing it depends on changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def negotiate_missing(
     *,
     reuse: bool = True,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Negotiate every opportunity whose stored messages do not answer today's terms, policy and code (all: ``reuse=False``).
+    """Negotiate every opportunity whose stored messages rest on other terms, policy or code (all: ``reuse=False``).
 
     Returns the messages of all ``opportunities``, and one row for each: opportunity_id, slot, engine, fingerprint,
     seconds (its share of a joint negotiation), is_new.

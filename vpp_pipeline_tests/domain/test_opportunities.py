@@ -135,12 +135,6 @@ def test_the_last_hour_may_be_requested() -> None:
     assert only(opportunities(("energy", at(23), 1, 1.0, 85.0)), "energy_20230815_2300")["origin"] == "request"
 
 
-@pytest.mark.xfail(strict=True, reason="a start between two hours of the day is passed over in silence")
-def test_a_request_that_starts_between_two_hours_is_refused() -> None:
-    with pytest.raises(InputError):
-        opportunities(("energy", at(12) + timedelta(minutes=30), 1, 1.0, 85.0))
-
-
 def test_an_opportunity_knows_its_hours() -> None:
     rows = opportunities(("energy", at(12), 3, 2.0, 85.0))
     blocks = dict(zip(rows["opportunity_id"], hours_of(rows, forecast_of()["start_utc"]), strict=True))

@@ -104,7 +104,7 @@ def test_an_opening_ask_is_never_below_the_reservation() -> None:
 def test_terms_never_depend_on_other_negotiations(name: str) -> None:
     ids, together = terms_of()
     row = ids.index(f"{name}00")
-    _, alone = terms_of(only=name)
+    _, alone = terms_of(only=f"^{name}")
     for array in ("capacity_kw", "reservation", "opening_ask", "ceiling", "required_kw"):
         np.testing.assert_array_equal(getattr(alone, array)[0], getattr(together, array)[row])
     assert alone.fingerprints("v1") == [together.fingerprints("v1")[row]]

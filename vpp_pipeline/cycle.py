@@ -1,0 +1,177 @@
+"""One opportunity from negotiation to bid in a single call, for notebooks and for users of the original project."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.documents import documents_of
+from vpp_pipeline.domain.availability import hourly_envelope
+from vpp_pipeline.domain.bids import Stamp, form_bids
+from vpp_pipeline.domain.calendar import (
+    PACIFIC,
+    PRICE_COLUMN,
+    bid_deadline_utc,
+    market_hours,
+    opportunity_id,
+    slot_of,
+)
+from vpp_pipeline.domain.fleet import fleet_arrays
+from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
+from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.domain.terms import prepare_terms
+from vpp_pipeline.errors import InputError
+from vpp_pipeline.messages import CycleResult, MarketOpportunity
+from vpp_pipeline.optimisation.problem import day_problem
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.tables import charging_table, positions_table, schedule_table
+from vpp_pipeline.provenance import code_version, fingerprint
+from vpp_pipeline.schemas import Opportunities, door
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.fleet_file import check_fleet
+from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MARKET_COLUMN = {"energy": "lmp", "spin": "spin_price", "nonspin": "nonspin_price"}
+
+
+def run_cycle(
+    opportunity: MarketOpportunity,
+    fleet: pl.DataFrame | pd.DataFrame,
+    market_data: pl.DataFrame | pd.DataFrame,
+    settings: Settings | None = None,
+) -> CycleResult:
+    """Negotiate, optimise and price one opportunity on its own.
+
+    ``fleet``: rows of `fleet.prosumers` (see docs/fleet.md); `initial_stored_kwh` is what is stored when the block
+    begins. ``market_data``: timestamp, lmp, spin_price, nonspin_price in $/MWh or $ per MW and hour; it must hold the
+    block's hours, and gives the price where the opportunity names none. Timestamps without an offset are Pacific.
+
+    One opportunity has no other hours: stored energy may fall to each owner's floor, and charging is not modelled.
+
+    Raises InputError where fleet, market data or opportunity cannot be used.
+    """
+    settings = settings or Settings()
+    start_utc = _utc(opportunity.timestamp)
+    market_date = start_utc.astimezone(PACIFIC).date()
+    hours = _block(opportunity, start_utc)
+    price = _market_price(opportunity, _polars(market_data), hours["start_utc"])
+    prosumers = check_fleet(_polars(fleet), market_date, "the fleet table")
+    standing = prosumers.with_columns(
+        max_charge_kw=pl.lit(0.0),
+        ev_drive_kwh=pl.lit(0.0),
+        ev_ready_fraction=pl.col("backup_reserve_fraction"),
+        terminal_stored_kwh=pl.col("backup_reserve_fraction") * pl.col("capacity_kwh"),
+    )
+    solar, load = (
+        frame.join(hours, on="start_utc", how="semi")
+        for frame in (solar_forecast(market_date), load_forecast(market_date))
+    )
+    arrays = fleet_arrays(standing, hourly_envelope(standing, hours, solar, load))
+    # no other hour to recharge in or to sell in: energy has no price but the opportunity's own
+    forecast = hours.with_columns(pl.lit(0.0).alias(column) for column in PRICE_COLUMN.values())
+    wanted = _as_table(
+        opportunity, start_utc, hours, price, arrays.capacity_kw(opportunity.market_type, 1.0).sum(axis=0)
+    )
+
+    terms = prepare_terms(wanted, forecast, arrays, settings.negotiation, settings.rules)
+    messages = negotiate(terms, wanted, settings.negotiation)
+    agreements = agreements_of(messages, terms, settings.negotiation)
+    inputs = {"fleet": prosumers, "opportunity": wanted}
+    stamp = Stamp(fingerprint(inputs, settings.model_dump_json()), code_version(), None, "run_cycle", datetime.now(UTC))
+    provenance = wanted.select(
+        "opportunity_id",
+        engine=pl.lit(settings.negotiation.engine),
+        fingerprint=pl.lit(stamp.fingerprint),
+        seconds=pl.lit(0.0),
+    )
+    summary = summarise(messages, agreements, wanted, terms, settings.rules, provenance)
+    problem = day_problem(arrays, forecast, wanted, summary, agreements, settings.rules, settings.optimiser)
+    solution = solve_day(problem, settings.rules, settings.optimiser)
+    schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
+    payments = payments_of(wanted, agreements, schedule, positions, charging_table(problem, solution))
+    final, _ = form_bids(wanted, summary, agreements, positions, payments, schedule, standing, settings.rules, stamp)
+    return next(
+        documents_of(
+            {
+                "negotiation.agreements": agreements,
+                "negotiation.summary": summary,
+                "dispatch.payments": payments,
+                "bids.final_bids": final,
+            }
+        )
+    )
+
+
+def _polars(frame: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:
+    return frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
+
+
+def _utc(moment: datetime) -> datetime:
+    """A moment in UTC; Pacific where it has no offset."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=PACIFIC)).astimezone(UTC)
+
+
+def _block(opportunity: MarketOpportunity, start_utc: datetime) -> pl.DataFrame:
+    """The market hours that the opportunity covers."""
+    count = round(opportunity.duration_hours)
+    day = market_hours(start_utc.astimezone(PACIFIC).date())
+    hours = day.filter(pl.col("start_utc").is_between(start_utc, start_utc + timedelta(hours=count - 1)))
+    if count != opportunity.duration_hours or hours.height != count or hours["start_utc"][0] != start_utc:
+        raise InputError(
+            f"{opportunity.opportunity_id} does not cover whole hours of one market day",
+            column="timestamp, duration_hours",
+            value=f"{opportunity.timestamp}, {opportunity.duration_hours}",
+            remedy="Begin on the hour, last whole hours, and end by Pacific midnight",
+        )
+    return hours
+
+
+def _market_price(opportunity: MarketOpportunity, market: pl.DataFrame, starts: pl.Series) -> float:
+    """The opportunity's own price, else the market's mean over the block."""
+    column = MARKET_COLUMN[opportunity.market_type]
+    missing = [name for name in ("timestamp", column) if name not in market.columns]
+    if missing:
+        raise InputError(
+            "columns are missing in market_data",
+            column=", ".join(missing),
+            remedy="Give timestamp, lmp, spin_price, nonspin_price",
+        )
+    prices = {_utc(moment): value for moment, value in market.select("timestamp", column).iter_rows()}
+    found = [prices.get(start) for start in starts]
+    if any(value is None or not np.isfinite(value) for value in found):
+        raise InputError(
+            "market_data has no price for an hour of the block",
+            column=column,
+            value=found,
+            remedy="Give every hour of it",
+        )
+    return opportunity.market_price_mwh if opportunity.market_price_mwh is not None else float(np.mean(found))  # type: ignore[arg-type]
+
+
+def _as_table(
+    opportunity: MarketOpportunity, start_utc: datetime, hours: pl.DataFrame, price: float, offerable_kw: np.ndarray
+) -> pl.DataFrame:
+    """The opportunity as a row of `market.opportunities`, under its own name."""
+    market_date = hours["market_date"][0]
+    deadline = _utc(opportunity.deadline) if opportunity.deadline else bid_deadline_utc(market_date)
+    row = {
+        "opportunity_id": opportunity.opportunity_id or opportunity_id(opportunity.market_type, start_utc),
+        "market_date": market_date,
+        "slot": slot_of(opportunity.market_type, hours["hour_ending"][0]),
+        "product": opportunity.market_type,
+        "start_utc": start_utc,
+        "duration_hours": hours.height,
+        "required_capacity_mw": opportunity.required_capacity_mw,
+        "offerable_capacity_mw": float(offerable_kw.min()) / 1000.0,
+        "forecast_price": price,
+        "market_price": price,
+        "origin": "request",
+        "deadline_utc": deadline,
+    }
+    return door(Opportunities, pl.DataFrame([row]))

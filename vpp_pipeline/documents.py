@@ -1,0 +1,99 @@
+"""A day's tables as the JSON documents that users of the original project know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vpp_pipeline.domain.satisfaction import weighted_satisfaction
+from vpp_pipeline.messages import CoalitionMember, CycleResult, FinalBid, NegotiationResult, OptimizationResult
+
+
+def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
+    """One document per opportunity, in the order of `bids.final_bids`."""
+    agreements = _by_opportunity(day["negotiation.agreements"])
+    payments = _by_opportunity(day["dispatch.payments"])
+    summary = day["negotiation.summary"].select(
+        "opportunity_id", "rounds", negotiated="status", negotiation_reason="reason"
+    )
+    for bid in day["bids.final_bids"].join(summary, on="opportunity_id").sort("opportunity_id").iter_rows(named=True):
+        name = bid["opportunity_id"]
+        members = agreements.get((name,), day["negotiation.agreements"].clear()).sort("rank")
+        delivered = payments.get((name,), day["dispatch.payments"].clear())
+        yield CycleResult(
+            opportunity_id=name,
+            created=bid["created_utc"],
+            negotiation=_negotiation(bid, members),
+            optimization=_optimization(bid, delivered),
+            final_bid=_final_bid(bid) if bid["status"] == "bid" else None,
+        )
+
+
+def _by_opportunity(frame: pl.DataFrame) -> dict[tuple[object, ...], pl.DataFrame]:
+    return frame.partition_by("opportunity_id", as_dict=True)
+
+
+def _negotiation(bid: dict[str, Any], members: pl.DataFrame) -> NegotiationResult:
+    """Satisfaction is weighted by commitment; the price is the bid's, where there is one."""
+    return NegotiationResult(
+        success=bid["negotiated"] != "no_bid",
+        coalition_members=[
+            CoalitionMember(
+                prosumer_id=row["prosumer_id"],
+                committed_capacity_kw=row["committed_capacity_kw"],
+                agreed_price_per_mwh=row["agreed_price_usd_per_mwh"],
+                satisfaction_score=row["expected_satisfaction_score"],
+            )
+            for row in members.iter_rows(named=True)
+        ],
+        total_capacity_mw=float(members["committed_capacity_kw"].sum()) / 1000.0,
+        negotiation_rounds=bid["rounds"],
+        final_bid_price=bid["bid_price_usd_per_mwh"],
+        prosumer_satisfaction_avg=weighted_satisfaction(
+            members["expected_satisfaction_score"].to_numpy(), members["committed_capacity_kw"].to_numpy()
+        ),
+        reason=str(bid["negotiation_reason"]),
+    )
+
+
+def _optimization(bid: dict[str, Any], delivered: pl.DataFrame) -> OptimizationResult:
+    return OptimizationResult(
+        success=bid["status"] == "bid",
+        total_bid_capacity_mw=bid["total_capacity_mw"],
+        optimal_bid_price_mwh=bid["bid_price_usd_per_mwh"],
+        expected_profit=bid["expected_profit_usd"],
+        dispatch_schedule=dict(zip(delivered["prosumer_id"], delivered["dispatched_kw"], strict=True)),
+        prosumer_payments=dict(zip(delivered["prosumer_id"], delivered["payment_usd"], strict=True)),
+    )
+
+
+def _final_bid(bid: dict[str, Any]) -> FinalBid:
+    return FinalBid.model_validate(
+        {
+            "bid_id": bid["bid_id"],
+            "opportunity_id": bid["opportunity_id"],
+            "total_capacity_mw": bid["total_capacity_mw"],
+            "bid_price_mwh": bid["bid_price_usd_per_mwh"],
+            "expected_profit": bid["expected_profit_usd"],
+            "profit_margin": bid["profit_margin_fraction"],
+            "reliability_score": bid["reliability_score"],
+            "coalition_size": bid["coalition_size"],
+        }
+    )
+
+
+def write_documents(day: Mapping[str, pl.DataFrame], folder: Path) -> int:
+    """One ``<opportunity_id>.json`` per opportunity in ``folder``, each replaced whole; how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for document in documents_of(day):
+        target = folder / f"{document.opportunity_id}.json"
+        draft = target.with_suffix(".json.draft")
+        draft.write_text(document.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        os.replace(draft, target)
+        count += 1
+    return count

@@ -1,0 +1,116 @@
+"""What is said between market, aggregator and prosumers, and what comes of it, as documents.
+
+Field names of the results are those of the original project's JSON (`NegotiationResult`, `OptimizationResult`,
+`FinalBid`); powers in kW or MW, prices in $/MWh (for reserves $ per MW held for one hour), money in $.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Product = Literal["energy", "spin", "nonspin"]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MarketOpportunity(_Message):
+    """What a market or a buyer asks for."""
+
+    opportunity_id: str
+    market_type: Product
+    timestamp: datetime = Field(description="Start of the block; Pacific where it has no offset.")
+    duration_hours: float = Field(1.0, gt=0)
+    required_capacity_mw: float = Field(gt=0)
+    market_price_mwh: float | None = Field(None, description="Offered or expected price; empty: the market's.")
+    deadline: datetime | None = None
+
+
+class ProsumerBid(_Message):
+    """A prosumer's ask."""
+
+    opportunity_id: str
+    prosumer_id: str
+    round: int = Field(ge=1, le=10)
+    available_capacity_kw: float = Field(gt=0)
+    minimum_price_per_mwh: float
+
+
+class AggregatorOffer(_Message):
+    """What the aggregator offers in return."""
+
+    opportunity_id: str
+    prosumer_id: str
+    round: int = Field(ge=1, le=10)
+    requested_capacity_kw: float = Field(gt=0)
+    offered_price_per_mwh: float
+
+
+class ProsumerResponse(_Message):
+    """A prosumer's answer to an offer."""
+
+    opportunity_id: str
+    prosumer_id: str
+    round: int = Field(ge=1, le=10)
+    answer: Literal["accept", "reject", "withdraw"]
+    price_per_mwh: float
+    reason: str
+
+
+class CoalitionMember(_Message):
+    """A prosumer that holds an option of the opportunity."""
+
+    prosumer_id: str
+    committed_capacity_kw: float = Field(gt=0)
+    agreed_price_per_mwh: float
+    satisfaction_score: float = Field(ge=0, le=10)
+
+
+class NegotiationResult(_Message):
+    """How the negotiation of one opportunity ended."""
+
+    success: bool
+    coalition_members: list[CoalitionMember]
+    total_capacity_mw: float = Field(ge=0)
+    negotiation_rounds: int = Field(ge=0)
+    final_bid_price: float | None
+    prosumer_satisfaction_avg: float | None
+    reason: str
+
+
+class OptimizationResult(_Message):
+    """Who delivers how much, and earns what."""
+
+    success: bool
+    total_bid_capacity_mw: float = Field(ge=0)
+    optimal_bid_price_mwh: float | None
+    expected_profit: float
+    dispatch_schedule: dict[str, float] = Field(description="kW by prosumer.")
+    prosumer_payments: dict[str, float] = Field(description="$ by prosumer.")
+
+
+class FinalBid(_Message):
+    """The bid as it goes to the market."""
+
+    bid_id: str
+    opportunity_id: str
+    total_capacity_mw: float = Field(ge=0)
+    bid_price_mwh: float
+    expected_profit: float
+    profit_margin: float
+    reliability_score: float = Field(ge=0, le=1)
+    coalition_size: int = Field(ge=3)
+
+
+class CycleResult(_Message):
+    """All three results of one opportunity; no bid where the rules leave none."""
+
+    opportunity_id: str
+    created: AwareDatetime
+    negotiation: NegotiationResult
+    optimization: OptimizationResult
+    final_bid: FinalBid | None

@@ -1,0 +1,65 @@
+"""The chance to deliver, against every subset of the coalition."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpp_pipeline.domain.reliability import GRID_POINTS, delivery_probability
+
+CHANCES = st.floats(0, 1)
+
+
+def over_all_subsets(member_kw: np.ndarray, chance: np.ndarray, threshold_kw: float) -> float:
+    """P(Σ x B ≥ threshold) by adding up every subset of members that delivers."""
+    total = 0.0
+    for comes in product((0, 1), repeat=len(member_kw)):
+        delivers = np.array(comes, bool)
+        if member_kw[delivers].sum() >= threshold_kw:
+            total += float(np.prod(np.where(delivers, chance, 1.0 - chance)))
+    return total
+
+
+@pytest.mark.parametrize(
+    ("threshold_kw", "chance"),
+    [(100.0, 0.9 * 0.8), (60.0, 0.9), (40.0, 0.98), (41.0, 0.9), (100.1, 0.0), (0.0, 1.0)],
+)
+def test_two_members_by_hand(threshold_kw: float, chance: float) -> None:
+    # 60 kW come with 0.9, 40 kW with 0.8
+    found = delivery_probability(np.array([60.0, 40.0]), np.array([0.9, 0.8]), threshold_kw)
+    assert found == pytest.approx(chance)
+
+
+@given(st.lists(st.tuples(st.integers(1, 390), CHANCES), min_size=1, max_size=9), CHANCES, st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_on_the_grid_it_is_exact(members: list[tuple[int, float]], chance: float, part: float) -> None:
+    sizes = [size for size, _ in members]
+    member_kw = np.array([*sizes, GRID_POINTS - sum(sizes)], float)  # the last fills up to 4,000: one kW a grid point
+    chances = np.array([*(c for _, c in members), chance])
+    threshold_kw = float(round(part * GRID_POINTS))
+    exact = over_all_subsets(member_kw, chances, threshold_kw)
+    assert delivery_probability(member_kw, chances, threshold_kw) == pytest.approx(exact, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 500), CHANCES), min_size=1, max_size=8), st.floats(0.05, 0.99))
+@settings(max_examples=60, deadline=None)
+def test_off_the_grid_it_is_off_by_no_more_than_the_rounding(members: list[tuple[float, float]], part: float) -> None:
+    member_kw, chances = np.array(members).T
+    threshold_kw = part * member_kw.sum()
+    slack_kw = (len(members) + 1) / (2 * GRID_POINTS) * member_kw.sum()
+    least = over_all_subsets(member_kw, chances, threshold_kw + slack_kw)
+    most = over_all_subsets(member_kw, chances, threshold_kw - slack_kw)
+    found = delivery_probability(member_kw, chances, threshold_kw)
+    assert least - 1e-9 <= found <= most + 1e-9
+
+
+def test_a_hundred_certain_members_deliver() -> None:
+    assert delivery_probability(np.full(100, 3.3), np.ones(100), 0.8 * 330.0) == 1.0
+
+
+def test_nobody_delivers_nothing() -> None:
+    assert delivery_probability(np.array([]), np.array([]), 0.0) == 0.0

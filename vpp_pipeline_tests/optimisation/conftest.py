@@ -1,0 +1,65 @@
+"""The default day as the pipeline's pure functions make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import polars as pl
+import pytest
+
+from vpp_pipeline.domain.availability import hourly_envelope
+from vpp_pipeline.domain.calendar import market_hours, pacific_moment_utc
+from vpp_pipeline.domain.fleet import fleet_arrays
+from vpp_pipeline.domain.fleet_generator import generate_fleet
+from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
+from vpp_pipeline.domain.opportunities import find_opportunities
+from vpp_pipeline.domain.terms import prepare_terms
+from vpp_pipeline.optimisation.problem import DayProblem, day_problem
+from vpp_pipeline.settings import OptimiserSettings, Settings
+from vpp_pipeline.sources.base import open_source
+from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
+
+MARKET_DATE = date(2023, 8, 15)
+REQUEST = pl.DataFrame(
+    {
+        "product": ["energy"],
+        "start_utc": [pacific_moment_utc(MARKET_DATE, 12)],
+        "duration_hours": [1],
+        "required_capacity_mw": [2.0],
+        "offered_price_usd_per_mwh": [85.0],
+    }
+)
+
+
+def make_day(optimiser: OptimiserSettings, lowest_usd_per_mwh: float | None = None) -> DayProblem:
+    """The default fleet's day; with ``lowest_usd_per_mwh``, that is the price from 09:00 to 15:00."""
+    settings = Settings()
+    history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
+    if lowest_usd_per_mwh is not None:
+        noon = pl.col("hour_ending").is_between(10, 15)
+        history = history.with_columns(energy_usd_per_mwh=pl.when(noon).then(lowest_usd_per_mwh).otherwise("energy_usd_per_mwh"))
+    forecast = forecast_prices(MARKET_DATE, history)
+    prosumers = generate_fleet(settings.fleet, MARKET_DATE)
+    envelope = hourly_envelope(prosumers, market_hours(MARKET_DATE), solar_forecast(MARKET_DATE), load_forecast(MARKET_DATE))
+    fleet = fleet_arrays(prosumers, envelope)
+    opportunities = find_opportunities(MARKET_DATE, forecast, fleet, settings.opportunities, settings.rules, REQUEST)
+    terms = prepare_terms(opportunities, forecast, fleet, settings.negotiation, settings.rules)
+    messages = negotiate(terms, opportunities, settings.negotiation)
+    agreements = agreements_of(messages, terms, settings.negotiation)
+    provenance = opportunities.select("opportunity_id", engine=pl.lit("concession"), fingerprint=pl.lit("x"), seconds=pl.lit(0.0))
+    summary = summarise(messages, agreements, opportunities, terms, settings.rules, provenance)
+    return day_problem(fleet, forecast, opportunities, summary, agreements, settings.rules, optimiser)
+
+
+@pytest.fixture(scope="session")
+def pipeline_day() -> Callable[..., DayProblem]:
+    """Makes the default day for other settings of the optimiser or prices."""
+    return make_day
+
+
+@pytest.fixture(scope="session")
+def default_day() -> DayProblem:
+    """2023-08-15: 200 prosumers, 24 hours, 72 opportunities, one of them the request of the original example."""
+    return make_day(OptimiserSettings())
