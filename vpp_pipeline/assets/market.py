@@ -1,6 +1,7 @@
 """Market data, forecasts and opportunities."""
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -34,7 +35,7 @@ def prices(context: dg.AssetExecutionContext, prices_source: Prices, storage: St
     return dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=_price_metadata(frame))
 
 
-def _price_metadata(frame: pl.DataFrame) -> dict[str, dg.RawMetadataValue]:
+def _price_metadata(frame: pl.DataFrame) -> dict[str, Any]:
     return {
         "dagster/row_count": frame.height,
         "mean_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().mean()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import BATTERY, EV, envelope, fleet_of, fleet_table
 
 POLICY = NegotiationPolicy()
+TWO_BATTERIES = fleet_of(BATTERY, BATTERY)
 
 
 def test_a_store_can_reach_what_it_may_charge() -> None:
@@ -80,9 +83,9 @@ def test_the_least_price_of_an_owner(product: str, least: float) -> None:
 @given(st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=50, deadline=None)
 def test_less_willingness_never_asks_for_less(one: float, other: float) -> None:
-    rows = [{**BATTERY, "participation_willingness_fraction": value} for value in sorted((one, other))]
+    fleet = replace(TWO_BATTERIES, willingness_fraction=np.array(sorted((one, other))))
     for product in ("energy", "spin", "nonspin"):
-        reluctant, willing = reservation_price(fleet_of(*rows), product, POLICY)
+        reluctant, willing = reservation_price(fleet, product, POLICY)
         assert reluctant >= willing
 
 

@@ -38,7 +38,8 @@ def option(name: str, prosumer: str, agreed: float, kw: float = 10.0, least: flo
 
 
 def delivery(prosumer: str, hour: int = 0, **kw: float) -> dict[str, object]:
-    return {"prosumer_id": prosumer, "start_utc": NOON + timedelta(hours=hour)} | dict.fromkeys(POWERS, 0.0) | kw
+    powers = {name: float(kw.get(name, 0.0)) for name in POWERS}
+    return {"prosumer_id": prosumer, "start_utc": NOON + timedelta(hours=hour)} | powers
 
 
 def paid(

@@ -50,7 +50,12 @@ class _Lp:
             floor_before = min(f.initial_stored_kwh[i], f.min_stored_kwh[i, 0])
             for t in range(self.t):
                 x = {kind: self.at(kind, i, t) for kind in KINDS}
-                balance = {x["E"]: 1.0, x["cg"]: -f.charge_efficiency[i], x["cs"]: -f.charge_efficiency[i], x["d"]: 1.0 / f.discharge_efficiency[i]}
+                balance = {
+                    x["E"]: 1.0,
+                    x["cg"]: -f.charge_efficiency[i],
+                    x["cs"]: -f.charge_efficiency[i],
+                    x["d"]: 1.0 / f.discharge_efficiency[i],
+                }
                 held = tau / f.discharge_efficiency[i]
                 if t == 0:
                     self._equal(balance, f.initial_stored_kwh[i] - f.drive_kwh[i, t])
@@ -68,7 +73,9 @@ class _Lp:
         everyone = range(self.n)
         for t in range(self.t):
             covering = {int(day.product[o]): o for o in range(self.count) if day.covers[o, t]}
-            energy = {self.at(k, i, t): 1e-3 for k in ("d", "v") for i in everyone} | {self.at("cg", i, t): -1e-3 for i in everyone}
+            energy = {self.at(k, i, t): 1e-3 for k in ("d", "v") for i in everyone} | {
+                self.at("cg", i, t): -1e-3 for i in everyone
+            }
             energy |= {self.buy(t): 1.0} | ({self.q(covering[0]): -1.0} if 0 in covering else {})
             self._equal(energy, 0.0)
             for product, kind in ((1, "s"), (2, "n")):
@@ -89,7 +96,9 @@ class _Lp:
     def matrix(self, kind: str) -> tuple[sp.csr_matrix, Array]:
         entries = [(r, c, value) for r, (row, _) in enumerate(self.rows[kind]) for c, value in row.items()]
         r, c, values = zip(*entries, strict=True)
-        return sp.csr_matrix((values, (r, c)), shape=(len(self.rows[kind]), self.columns)), np.array([right for _, right in self.rows[kind]])
+        return sp.csr_matrix((values, (r, c)), shape=(len(self.rows[kind]), self.columns)), np.array(
+            [right for _, right in self.rows[kind]]
+        )
 
     def cost(self) -> Array:
         day, cost = self.day, np.zeros(self.columns)
@@ -100,7 +109,9 @@ class _Lp:
         for k, o in enumerate(day.agreement_opportunity):
             for t in np.flatnonzero(day.covers[o]):
                 for kind in (("d", "v"), ("s",), ("n",))[day.product[o]]:
-                    cost[self.at(kind, int(day.agreement_prosumer[k]), int(t))] = (day.agreed_price[k] - day.satisfaction_worth[k]) / 1000.0
+                    cost[self.at(kind, int(day.agreement_prosumer[k]), int(t))] = (
+                        day.agreed_price[k] - day.satisfaction_worth[k]
+                    ) / 1000.0
         return cost
 
     def bounds(self, bids: tuple[int, ...]) -> Array:
@@ -109,7 +120,9 @@ class _Lp:
         for i in range(self.n):
             for t in range(self.t):
                 high[self.at("cg", i, t)] = high[self.at("cs", i, t)] = np.inf
-                low[self.at("E", i, t)] = max(f.min_stored_kwh[i, t], f.terminal_stored_kwh[i] if t == self.t - 1 else 0.0)
+                low[self.at("E", i, t)] = max(
+                    f.min_stored_kwh[i, t], f.terminal_stored_kwh[i] if t == self.t - 1 else 0.0
+                )
                 high[self.at("E", i, t)] = f.max_stored_kwh[i, t]
         for k, o in enumerate(day.agreement_opportunity):
             if bids[o]:

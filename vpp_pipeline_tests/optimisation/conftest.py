@@ -39,16 +39,22 @@ def make_day(optimiser: OptimiserSettings, lowest_usd_per_mwh: float | None = No
     history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
     if lowest_usd_per_mwh is not None:
         noon = pl.col("hour_ending").is_between(10, 15)
-        history = history.with_columns(energy_usd_per_mwh=pl.when(noon).then(lowest_usd_per_mwh).otherwise("energy_usd_per_mwh"))
+        history = history.with_columns(
+            energy_usd_per_mwh=pl.when(noon).then(lowest_usd_per_mwh).otherwise("energy_usd_per_mwh")
+        )
     forecast = forecast_prices(MARKET_DATE, history)
     prosumers = generate_fleet(settings.fleet, MARKET_DATE)
-    envelope = hourly_envelope(prosumers, market_hours(MARKET_DATE), solar_forecast(MARKET_DATE), load_forecast(MARKET_DATE))
+    envelope = hourly_envelope(
+        prosumers, market_hours(MARKET_DATE), solar_forecast(MARKET_DATE), load_forecast(MARKET_DATE)
+    )
     fleet = fleet_arrays(prosumers, envelope)
     opportunities = find_opportunities(MARKET_DATE, forecast, fleet, settings.opportunities, settings.rules, REQUEST)
     terms = prepare_terms(opportunities, forecast, fleet, settings.negotiation, settings.rules)
     messages = negotiate(terms, opportunities, settings.negotiation)
     agreements = agreements_of(messages, terms, settings.negotiation)
-    provenance = opportunities.select("opportunity_id", engine=pl.lit("concession"), fingerprint=pl.lit("x"), seconds=pl.lit(0.0))
+    provenance = opportunities.select(
+        "opportunity_id", engine=pl.lit("concession"), fingerprint=pl.lit("x"), seconds=pl.lit(0.0)
+    )
     summary = summarise(messages, agreements, opportunities, terms, settings.rules, provenance)
     return day_problem(fleet, forecast, opportunities, summary, agreements, settings.rules, optimiser)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -12,14 +13,22 @@ from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.calendar import PRODUCTS
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
-from vpp_pipeline.optimisation.problem import DayProblem, round_up
-from vpp_pipeline.settings import MarketRules
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, round_up
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 RULES = MarketRules()
 STARTS = datetime(2023, 8, 15, 7, tzinfo=UTC)
 HOURLY = (
-    "max_charge_kw", "max_discharge_kw", "min_stored_kwh", "max_stored_kwh", "solar_kw", "load_kw", "drive_kwh", "export_limit_kw",
-)  # fmt: skip
+    "max_charge_kw",
+    "max_discharge_kw",
+    "min_stored_kwh",
+    "max_stored_kwh",
+    "solar_kw",
+    "load_kw",
+    "drive_kwh",
+    "export_limit_kw",
+)
 
 
 def fleet(prosumers: int, hours: int, **given: object) -> Fleet:
@@ -48,19 +57,30 @@ def fleet(prosumers: int, hours: int, **given: object) -> Fleet:
     }
     assert set(given) <= set(defaults), set(given) - set(defaults)
     arrays = {
-        name: np.array(np.broadcast_to(np.asarray(value, float), (prosumers, hours) if name in HOURLY else (prosumers,)))
+        name: np.array(
+            np.broadcast_to(np.asarray(value, float), (prosumers, hours) if name in HOURLY else (prosumers,))
+        )
         for name, value in (defaults | given).items()
     }
     return Fleet(prosumer_id=np.array([f"p{i}" for i in range(prosumers)]), **arrays)  # type: ignore[arg-type]
 
 
-def deal(product: str, hours: list[int], price: float, required_mw: float, kw: object, agreed: object) -> dict[str, object]:
+def deal(
+    product: str, hours: list[int], price: float, required_mw: float, kw: object, agreed: object
+) -> dict[str, object]:
     """An opportunity and its agreements: ``kw`` and ``agreed`` are numbers or (N,); 0 kW is no agreement."""
     return {"product": product, "hours": hours, "price": price, "required_mw": required_mw, "kw": kw, "agreed": agreed}
 
 
-def small_day(fleet: Fleet, market_price: object, deals: list[dict[str, object]], *, credit: float = 0.0, rules: MarketRules = RULES) -> DayProblem:
-    """The day's problem of ``deals``; ``credit`` is the satisfaction weight, with reservations at half the agreed price."""
+def small_day(
+    fleet: Fleet,
+    market_price: object,
+    deals: list[dict[str, object]],
+    *,
+    credit: float = 0.0,
+    rules: MarketRules = RULES,
+) -> DayProblem:
+    """The day's problem of ``deals``; ``credit`` is the satisfaction weight; reservations are half the agreed price."""
     n, prices = len(fleet), np.asarray(market_price, float)
     covers = np.zeros((len(deals), len(prices)), dtype=bool)
     for o, one in enumerate(deals):
@@ -92,6 +112,7 @@ def small_day(fleet: Fleet, market_price: object, deals: list[dict[str, object]]
     )
 
 
+@cache
 def random_day(seed: int) -> DayProblem:
     """3-5 prosumers (batteries, EVs, solar alone) over 23-25 hours, up to 6 opportunities, blocks among them."""
     rng = np.random.default_rng(seed)
@@ -152,3 +173,9 @@ def random_day(seed: int) -> DayProblem:
 def with_fleet(day: DayProblem, **changed: Array) -> DayProblem:
     """The same day with other arrays of the fleet."""
     return replace(day, fleet=replace(day.fleet, **changed))
+
+
+@cache
+def random_answer(seed: int) -> DaySolution:
+    """The solution of that random day by default settings."""
+    return solve_day(random_day(seed), RULES, OptimiserSettings())

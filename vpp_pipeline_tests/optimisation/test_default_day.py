@@ -17,6 +17,7 @@ def answer(default_day: DayProblem) -> DaySolution:
     return solve_day(default_day, RULES, OptimiserSettings(time_limit_seconds=60.0))
 
 
+@pytest.mark.slow
 def test_the_mixed_integer_solver_agrees_within_the_gap_targets(default_day: DayProblem, answer: DaySolution):
     target = 1e-3
     binary = formulate(default_day, binary=True)

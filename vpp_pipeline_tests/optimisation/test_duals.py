@@ -13,7 +13,15 @@ from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
-from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, random_day, small_day, with_fleet
+from vpp_pipeline_tests.optimisation.small_days import (
+    RULES,
+    deal,
+    fleet,
+    random_answer,
+    random_day,
+    small_day,
+    with_fleet,
+)
 
 SEEDS = [1, 3, 5, 15, 29]
 STEP_KWH, STEP_MW = 1e-3, 1e-4
@@ -42,10 +50,21 @@ def test_stored_energy_is_worth_what_it_saves_in_the_worked_day():
     Quantities are settled, so one kWh more at the end of the day, where 50 kWh are owed, saves the same: 25 $/MWh.
     """
     batteries = fleet(
-        3, 2, charge_efficiency=0.8, discharge_efficiency=0.8, initial_stored_kwh=50, terminal_stored_kwh=50, max_stored_kwh=200,
-        max_charge_kw=70, max_discharge_kw=50,
-    )  # fmt: skip
-    answer = solve_day(small_day(batteries, [20.0, 100.0], [deal("energy", [1], 100.0, 0.12, kw=45.0, agreed=30.0)]), RULES, OptimiserSettings())
+        3,
+        2,
+        charge_efficiency=0.8,
+        discharge_efficiency=0.8,
+        initial_stored_kwh=50,
+        terminal_stored_kwh=50,
+        max_stored_kwh=200,
+        max_charge_kw=70,
+        max_discharge_kw=50,
+    )
+    answer = solve_day(
+        small_day(batteries, [20.0, 100.0], [deal("energy", [1], 100.0, 0.12, kw=45.0, agreed=30.0)]),
+        RULES,
+        OptimiserSettings(),
+    )
     assert answer.stored_value_usd_per_mwh == pytest.approx(np.full((3, 2), 25.0), abs=1e-6)
 
 
@@ -53,7 +72,7 @@ def test_stored_energy_is_worth_what_it_saves_in_the_worked_day():
 def test_stored_value_equals_what_less_driving_earns(seed: int):
     """The dual lies between the slopes to both sides; where they agree, it equals them. Most of them agree."""
     day = random_day(seed)
-    answer = solve_day(day, RULES, OptimiserSettings())
+    answer = random_answer(seed)
     settled = answer.quantity_mw
     rng = np.random.default_rng(seed)
     smooth = 0
@@ -73,7 +92,7 @@ def test_stored_value_equals_what_less_driving_earns(seed: int):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_shadow_price_equals_what_a_larger_r_earns_per_hour(seed: int):
     day = random_day(seed)
-    answer = solve_day(day, RULES, OptimiserSettings())
+    answer = random_answer(seed)
     free, nothing = unlimited_mw(day) + 1.0, np.zeros(len(day.price))
     checked = 0
     for o in np.flatnonzero(answer.is_bid):
@@ -91,6 +110,10 @@ def test_shadow_price_equals_what_a_larger_r_earns_per_hour(seed: int):
 def test_shadow_price_of_the_worked_day():
     """R = 0.1 MW binds; one MW more would earn 100 - 30 = 70 $ an hour, three times over in a block of three."""
     solar = fleet(3, 3, solar_kw=100.0)
-    answer = solve_day(small_day(solar, [90.0] * 3, [deal("energy", [0, 1, 2], 100.0, 0.1, kw=39.0, agreed=30.0)]), RULES, OptimiserSettings())
+    answer = solve_day(
+        small_day(solar, [90.0] * 3, [deal("energy", [0, 1, 2], 100.0, 0.1, kw=39.0, agreed=30.0)]),
+        RULES,
+        OptimiserSettings(),
+    )
     assert answer.objective_usd == pytest.approx(0.1 * 70.0 * 3)
     assert answer.shadow_price_usd_per_mwh == pytest.approx([70.0])

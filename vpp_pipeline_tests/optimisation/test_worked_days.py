@@ -44,7 +44,9 @@ def test_three_batteries_buy_in_the_cheap_hour_and_sell_in_the_dear_one():
     assert answer.no_sale_charging_usd == pytest.approx(np.zeros(3), **CLOSE)
 
 
-@pytest.mark.parametrize(("call_hours", "bids_mw", "profit_usd"), [(1.0, 0.96, 5.76), (1.8, 0.53, 3.18), (2.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("call_hours", "bids_mw", "profit_usd"), [(1.0, 0.96, 5.76), (1.8, 0.53, 3.18), (2.0, 0.0, 0.0)]
+)
 def test_reserve_is_limited_by_the_energy_that_backs_it(call_hours: float, bids_mw: float, profit_usd: float):
     """1,000 kWh stores at 600, floor 200, discharge efficiency 0.8: 400 kWh back 400 x 0.8 / tau kW.
 
@@ -52,7 +54,13 @@ def test_reserve_is_limited_by_the_energy_that_backs_it(call_hours: float, bids_
     tau 2 h: 160 kW each, 0.48 MW, below the market's 0.5 MW: no bid. R is 0.96 MW at 1 h, then 0.6 MW.
     """
     batteries = fleet(
-        3, 1, discharge_efficiency=0.8, initial_stored_kwh=600, terminal_stored_kwh=600, min_stored_kwh=200, max_discharge_kw=450
+        3,
+        1,
+        discharge_efficiency=0.8,
+        initial_stored_kwh=600,
+        terminal_stored_kwh=600,
+        min_stored_kwh=200,
+        max_discharge_kw=450,
     )
     required_mw = 1.0 if call_hours == 1.0 else 0.6
     rules = RULES.model_copy(update={"reserve_call_hours": call_hours})
@@ -88,7 +96,10 @@ def test_an_ev_is_charged_in_its_cheapest_hours_whatever_is_sold():
     assert answer.objective_usd == pytest.approx(-0.788889, **CLOSE)
 
 
-@pytest.mark.parametrize(("evening_usd", "sold_at_noon_mw", "sold_in_the_evening_mw", "profit_usd"), [(100.0, 0.0, 0.12, 10.8), (30.0, 0.15, 0.0, 3.0)])
+@pytest.mark.parametrize(
+    ("evening_usd", "sold_at_noon_mw", "sold_in_the_evening_mw", "profit_usd"),
+    [(100.0, 0.0, 0.12, 10.8), (30.0, 0.15, 0.0, 3.0)],
+)
 def test_solar_is_stored_where_the_evening_pays_for_the_loss(
     evening_usd: float, sold_at_noon_mw: float, sold_in_the_evening_mw: float, profit_usd: float
 ):
@@ -98,9 +109,18 @@ def test_solar_is_stored_where_the_evening_pays_for_the_loss(
     10.80; in a cheap one 0.8 x (30 - 10) = 16, so it goes at noon: 0.15 MW x 20 = 3.00.
     """
     homes = fleet(
-        3, 2, discharge_efficiency=0.8, solar_kw=[[60.0, 0.0]] * 3, load_kw=10.0, max_charge_kw=[[50.0, 0.0]] * 3, max_discharge_kw=100
+        3,
+        2,
+        discharge_efficiency=0.8,
+        solar_kw=[[60.0, 0.0]] * 3,
+        load_kw=10.0,
+        max_charge_kw=[[50.0, 0.0]] * 3,
+        max_discharge_kw=100,
     )
-    deals = [deal("energy", [0], 30.0, 0.15, kw=58.0, agreed=10.0), deal("energy", [1], evening_usd, 0.15, kw=58.0, agreed=10.0)]
+    deals = [
+        deal("energy", [0], 30.0, 0.15, kw=58.0, agreed=10.0),
+        deal("energy", [1], evening_usd, 0.15, kw=58.0, agreed=10.0),
+    ]
     answer = solved(small_day(homes, [30.0, evening_usd], deals))
     assert answer.quantity_mw == pytest.approx([sold_at_noon_mw, sold_in_the_evening_mw], abs=1e-9)
     assert answer.schedule.solar_sold_kw.sum() == pytest.approx(1000.0 * sold_at_noon_mw, **CLOSE)
@@ -117,7 +137,9 @@ def test_seventy_percent_of_r_is_lifted_to_eighty_or_not_bid(dear_usd: float, bi
     9.80 - 0.02 x 20 = 9.40 and is bid; at 600 $ it would earn 9.80 - 0.02 x 500 = -0.20 and is not.
     """
     solar = fleet(5, 1, solar_kw=np.array([[50.0], [50.0], [40.0], [70.0], [70.0]]))
-    one = deal("energy", [0], 100.0, 0.2, kw=[50.0, 50.0, 40.0, 70.0, 70.0], agreed=[30.0, 30.0, 30.0, dear_usd, dear_usd])
+    one = deal(
+        "energy", [0], 100.0, 0.2, kw=[50.0, 50.0, 40.0, 70.0, 70.0], agreed=[30.0, 30.0, 30.0, dear_usd, dear_usd]
+    )
     answer = solved(small_day(solar, [100.0], [one]))
     assert answer.quantity_mw == pytest.approx([bids_mw], abs=1e-9)
     assert answer.is_bid.tolist() == [bids_mw > 0]
@@ -133,7 +155,9 @@ def test_a_block_is_delivered_at_constant_power_by_members_that_rotate():
     power = np.full((4, 3), 40.0)
     power[[0, 1, 2], [0, 1, 2]] = 0.0
     members = fleet(4, 3, initial_stored_kwh=120, max_discharge_kw=power)
-    answer = solved(small_day(members, [40.0, 50.0, 60.0], [deal("energy", [0, 1, 2], 50.0, 0.12, kw=40.0, agreed=20.0)]))
+    answer = solved(
+        small_day(members, [40.0, 50.0, 60.0], [deal("energy", [0, 1, 2], 50.0, 0.12, kw=40.0, agreed=20.0)])
+    )
     assert answer.quantity_mw == pytest.approx([0.12])
     assert answer.schedule.discharge_kw == pytest.approx(power, **CLOSE)
     assert answer.schedule.stored_kwh[:, -1] == pytest.approx([40.0, 40.0, 40.0, 0.0], **CLOSE)
@@ -156,10 +180,15 @@ def test_charging_in_an_hour_with_a_bid_is_delivered_by_the_others():
     $/MWh = 3.00, the no-sale value is -3.00.
     """
     members = fleet(
-        4, 1, solar_kw=np.array([[60.0], [60.0], [60.0], [0.0]]), max_charge_kw=np.array([[0.0], [0.0], [0.0], [30.0]]),
+        4,
+        1,
+        solar_kw=np.array([[60.0], [60.0], [60.0], [0.0]]),
+        max_charge_kw=np.array([[0.0], [0.0], [0.0], [30.0]]),
         min_stored_kwh=np.array([[0.0], [0.0], [0.0], [30.0]]),
-    )  # fmt: skip
-    answer = solved(small_day(members, [100.0], [deal("energy", [0], 100.0, 0.12, kw=[50.0, 50.0, 50.0, 0.0], agreed=40.0)]))
+    )
+    answer = solved(
+        small_day(members, [100.0], [deal("energy", [0], 100.0, 0.12, kw=[50.0, 50.0, 50.0, 0.0], agreed=40.0)])
+    )
     assert answer.quantity_mw == pytest.approx([0.12])
     assert answer.schedule.solar_sold_kw[:, 0] == pytest.approx([50.0, 50.0, 50.0, 0.0], **CLOSE)
     assert answer.schedule.grid_charge_kw[:, 0] == pytest.approx([0.0, 0.0, 0.0, 30.0], **CLOSE)
