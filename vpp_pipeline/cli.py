@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     example = commands.add_parser("make-data", help="write the embedded example prices again")
     example.add_argument("--out", type=Path, default=project_folder() / "data")
     example.set_defaults(run=_make_data)
+    fleet = commands.add_parser("make-fleet", help="write a generated fleet as CSV, to edit into your own")
+    fleet.add_argument("--out", type=Path, default=Path("my_fleet.csv"))
+    fleet.add_argument("--prosumers", type=int, default=200)
+    fleet.set_defaults(run=_make_fleet)
     return parser
 
 
@@ -119,6 +123,16 @@ def _make_data(options: argparse.Namespace) -> int:
 
     write_example(options.out / EXAMPLE_NAME)
     print(f"wrote {options.out / EXAMPLE_NAME}")
+    return 0
+
+
+def _make_fleet(options: argparse.Namespace) -> int:
+    from vpp_pipeline.domain.fleet_generator import generate_fleet
+    from vpp_pipeline.settings import FleetSettings
+
+    fleet = generate_fleet(FleetSettings(prosumers=options.prosumers), date(2023, 8, 15)).drop("market_date")
+    fleet.write_csv(options.out)
+    print(f"wrote {fleet.height} prosumers to {options.out}")
     return 0
 
 

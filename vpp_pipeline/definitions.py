@@ -7,7 +7,6 @@ import dagster as dg
 from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.assets.checks import all_checks
 from vpp_pipeline.assets.io_manager import LakeIOManager
-from vpp_pipeline.assets.partitions import DAYS
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.calendar import PACIFIC
@@ -29,21 +28,18 @@ ingest_market = dg.define_asset_job(
     "ingest_market",
     _ingest,
     description="Take in one day of published prices.",
-    partitions_def=DAYS,
     executor_def=dg.in_process_executor,
 )
 bid_day = dg.define_asset_job(
     "bid_day",
     _bids,
     description="From price history and fleet to the final bids of one trade date, checked and published.",
-    partitions_def=DAYS,
     executor_def=dg.in_process_executor,
 )
 settle_day = dg.define_asset_job(
     "settle_day",
     _settle,
     description="What the day's bids earned at the prices that cleared.",
-    partitions_def=DAYS,
     executor_def=dg.in_process_executor,
 )
 

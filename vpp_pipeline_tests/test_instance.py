@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.instance.config import PoolGranularity
 
 PROJECT = Path(__file__).parents[1]
 
@@ -51,9 +52,11 @@ def test_only_a_lost_process_is_retried(project: Path):
         assert instance.run_monitoring_max_runtime_seconds == 7200
 
 
-def test_no_pool_can_block_after_a_killed_run(project: Path):
+def test_one_run_publishes_at_a_time_and_a_killed_step_keeps_no_place(project: Path):
     with dg.DagsterInstance.from_config(str(project)) as instance:
-        assert instance.get_concurrency_config().pool_config.default_pool_limit is None
+        pools = instance.get_concurrency_config().pool_config
+        assert pools.default_pool_limit == 1
+        assert pools.pool_granularity == PoolGranularity.RUN
 
 
 def test_nothing_is_sent_to_dagster(project: Path):

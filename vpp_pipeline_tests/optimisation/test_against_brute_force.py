@@ -37,7 +37,7 @@ def test_the_search_finds_the_best_of_all_combinations_of_bids(seed: int):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_settled_day_lies_between_no_bid_and_the_best_and_its_bound_above(seed: int):
-    day, best = case(seed)
+    _, best = case(seed)
     answer = random_answer(seed)
     tolerance = RELATIVE * max(1.0, abs(best.objective_usd))
     assert best.no_bid_usd - tolerance <= answer.objective_usd <= best.objective_usd + tolerance

@@ -1,0 +1,88 @@
+"""Our branch and bound against HiGHS' own mixed-integer search: same problem, gap target and time limit, in one run.
+
+    python benchmarks/bench_search.py [time limit in seconds, default 8] [day ...]
+
+Both begin from CVXPY's formulation of the same day (real SP15 prices, default fleet); each one's seconds include its
+compilation. Gaps are against each search's own bound; `best bound` is the lower of the two, `short of it` how far each
+answer can be from the optimum by it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import date
+
+import numpy as np
+from bench_day import prepare, real_prices
+
+from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.branch_and_bound import search
+from vpp_pipeline.optimisation.exact import formulate
+from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
+from vpp_pipeline.settings import OptimiserSettings, Settings
+
+DAYS = ("2023-08-15", "2023-06-18", "2023-03-30", "2024-05-31", "2024-03-10", "2024-11-03")
+
+Answer = tuple[float, float, float]  # objective $, bound $, seconds
+
+
+def by_branch_and_bound(day: DayProblem, settings: OptimiserSettings) -> tuple[Answer, int]:
+    """From no bid, as `solve_day` does; the number of nodes too."""
+    begun, nothing = time.perf_counter(), np.zeros(len(day.price))
+    linear = formulate(day, binary=False)
+    linear.set_bids(nothing, nothing)
+    linear.set_quantities(nothing, unlimited_mw(day))
+    start = (linear.solve("HIGHS"), nothing)
+    found = search(day, linear, start, settings.gap_target_fraction, settings.time_limit_seconds)
+    return (found.objective_usd, found.bound_usd, time.perf_counter() - begun), found.nodes
+
+
+def by_highs(day: DayProblem, settings: OptimiserSettings) -> Answer:
+    """CVXPY's mixed-integer problem; objective minus infinity where HiGHS has found nothing in time."""
+    begun, nothing = time.perf_counter(), np.zeros(len(day.price))
+    binary = formulate(day, binary=True)
+    binary.set_bids(nothing, day.may_bid.astype(float))
+    binary.set_quantities(nothing, unlimited_mw(day))
+    try:
+        found_usd = binary.solve(
+            "HIGHS", time_limit=settings.time_limit_seconds, mip_rel_gap=settings.gap_target_fraction
+        )
+    except SolveError:
+        return -np.inf, np.inf, time.perf_counter() - begun
+    information = binary.problem.solver_stats.extra_stats
+    return found_usd, -float(information.mip_dual_bound), time.perf_counter() - begun
+
+
+def gap(answer_usd: float, bound_usd: float) -> float:
+    return max(0.0, bound_usd - answer_usd) / max(abs(bound_usd), 1e-9)
+
+
+def main() -> None:
+    limit_seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 8.0
+    settings = Settings(optimiser=OptimiserSettings(time_limit_seconds=limit_seconds))
+    source = real_prices()
+    print(
+        "                  ---- branch and bound ----------   ---- HiGHS mixed-integer --------   short of best bound"
+    )
+    print(
+        "day               seconds  objective      gap nodes   seconds  objective      gap  ratio      ours     HiGHS"
+    )
+    ratios = []
+    for text in sys.argv[2:] or DAYS:
+        day = prepare(date.fromisoformat(text), source, settings).problem
+        ours, nodes = by_branch_and_bound(day, settings.optimiser)
+        theirs = by_highs(day, settings.optimiser)
+        best_bound_usd = min(ours[1], theirs[1])
+        ratios.append(theirs[2] / ours[2])
+        print(
+            f"{text}        {ours[2]:7.2f} {ours[0]:10.2f} {100 * gap(*ours[:2]):7.3f}% {nodes:5d}   "
+            f"{theirs[2]:7.2f} {theirs[0]:10.2f} {100 * gap(*theirs[:2]):7.3f}% {ratios[-1]:6.1f} "
+            f"{100 * gap(ours[0], best_bound_usd):9.3f}% {100 * gap(theirs[0], best_bound_usd):8.3f}%",
+            flush=True,
+        )
+    print(f"median ratio of seconds, HiGHS over ours: {np.median(ratios):.1f}")
+
+
+if __name__ == "__main__":
+    main()

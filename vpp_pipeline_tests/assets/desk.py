@@ -1,0 +1,175 @@
+"""Real runs for tests: the project's own jobs on a data folder and a Dagster history of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster._core.execution.execute_in_process_result import ExecuteInProcessResult
+
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.definitions import defs
+from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.publish import open_warehouse
+
+DAY = "2023-08-15"
+EXAMPLE = "energy_20230815_1200"  # the request in data/opportunities.csv: 2 MW at noon for 85 $/MWh
+EXAMPLE_SLOT = "energy_he13"
+SMALL: dict[str, Any] = {"fleet": {"prosumers": 30}}
+WHEN_AND_WHO = ("seconds", "run_id", "created_utc")  # what a repetition may change
+
+
+@dataclass(frozen=True)
+class TradingDesk:
+    """A data folder, the runs made on it, and what they are configured with."""
+
+    data: Path
+    instance: dg.DagsterInstance
+    settings: Mapping[str, Any]
+    prices: Mapping[str, Any]
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.data / "lake")
+
+    @property
+    def warehouse(self) -> Path:
+        return self.data / "vpp.duckdb"
+
+    def config(self, **overrides: Any) -> dict[str, Any]:
+        """Run configuration; ``prices`` and ``settings`` (by group) replace the desk's own."""
+        prices, settings = overrides.get("prices", self.prices), {**self.settings, **overrides.get("settings", {})}
+        resources = {"storage": {"data_folder": str(self.data)}, "prices_source": prices, "desk": settings}
+        return {
+            "resources": {name: {"config": dict(config)} for name, config in resources.items()},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        }
+
+    def run(
+        self, job: str = "bid_day", day: str = DAY, *, tags: dict[str, str] | None = None, **overrides: Any
+    ) -> ExecuteInProcessResult:
+        """One run of a job; a failed step does not raise, as in Dagster's own runs."""
+        return defs.resolve_job_def(job).execute_in_process(
+            run_config=self.config(**overrides),
+            partition_key=day,
+            instance=self.instance,
+            raise_on_error=False,
+            tags=tags,
+        )
+
+    def materialise(self, *tables: str, partition: str = DAY, checks: bool = True) -> ExecuteInProcessResult:
+        """Only these assets (with their checks), as from the asset's page."""
+        keys = frozenset(key_of(table) for table in tables)
+        return self._subset(keys, frozenset(check for check in CHECKS if checks and check.asset_key in keys), partition)
+
+    def check(self, table: str, day: str = DAY) -> dict[str, dg.AssetCheckEvaluation]:
+        """Only the checks of one asset, by name."""
+        wanted = frozenset(check for check in CHECKS if check.asset_key == key_of(table))
+        return evaluations(self._subset(frozenset(), wanted, day))
+
+    def _subset(
+        self, assets: frozenset[dg.AssetKey], checks: frozenset[dg.AssetCheckKey], partition: str
+    ) -> ExecuteInProcessResult:
+        everything = defs.resolve_implicit_global_asset_job_def()
+        chosen = everything.get_subset(asset_selection=assets, asset_check_selection=checks)
+        return chosen.execute_in_process(
+            run_config=self.config(), partition_key=partition, instance=self.instance, raise_on_error=False
+        )
+
+    def day(self, day: str = DAY) -> LakeDay:
+        return LakeDay(self.lake, date.fromisoformat(day))
+
+    def tables(self, day: str = DAY) -> dict[str, pl.DataFrame]:
+        """Every table that the lake holds of the day, without what a repetition may change."""
+        names = [name for name in self.day(day) if name in self._held(day)]
+        return {name: self.day(day)[name].drop(WHEN_AND_WHO, strict=False) for name in names}
+
+    def _held(self, day: str) -> set[str]:
+        held = {name for name in self.day(day) if self.lake.exists(name, day)}
+        return held | {"negotiation.messages"} if "market.opportunities" in held else held
+
+    def sql(self, query: str) -> list[tuple[Any, ...]]:
+        with open_warehouse(self.warehouse) as connection:
+            return connection.execute(query).fetchall()
+
+
+GRAPH = defs.resolve_asset_graph()
+CHECKS: frozenset[dg.AssetCheckKey] = frozenset(GRAPH.asset_check_keys)
+
+
+def new_desk(
+    data: Path | None = None, settings: Mapping[str, Any] = SMALL, prices: Mapping[str, Any] | None = None
+) -> TradingDesk:
+    """An empty desk with a history of its own; ``data`` may hold earlier days."""
+    folder = Path(tempfile.mkdtemp(prefix="vpp_desk_")) if data is None else data
+    return TradingDesk(folder, dg.DagsterInstance.ephemeral(), settings, prices or {})
+
+
+@cache
+def example_run() -> tuple[TradingDesk, ExecuteInProcessResult]:
+    """The default fleet's bids for 2023-08-15, made once for all tests that only read them."""
+    desk = new_desk(settings={})
+    return desk, desk.run()
+
+
+def evaluations(result: ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {found.check_name: found for found in result.get_asset_check_evaluations()}
+
+
+def made(result: ExecuteInProcessResult) -> set[str]:
+    """Tables of the assets that the run materialised."""
+    return {".".join(event.asset_key.path) for event in result.get_asset_materialization_events() if event.asset_key}
+
+
+def metadata_of(result: ExecuteInProcessResult, table: str) -> dict[str, Any]:
+    """What the run's materialisation of ``table`` says about itself."""
+    for event in result.get_asset_materialization_events():
+        if event.asset_key == key_of(table):
+            return {name: value.value for name, value in event.materialization.metadata.items()}
+    raise AssertionError(f"{table} was not made")
+
+
+def negotiated(result: ExecuteInProcessResult) -> tuple[int, int]:
+    """How many opportunities the run negotiated, and how many negotiations it reused."""
+    metadata = metadata_of(result, "negotiation.summary")
+    return metadata["negotiated"], metadata["reused"]
+
+
+def failures(result: ExecuteInProcessResult) -> dict[str, str]:
+    """Failed steps and the messages of their errors, innermost last."""
+    found = {}
+    for event in result.all_events:
+        if event.is_step_failure:
+            error, words = event.step_failure_data.error, []
+            while error is not None:
+                words.append(error.message)
+                error = error.cause
+            found[str(event.step_key)] = "\n".join(words)
+    return found
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file below ``folder`` and a hash of its content; lock files are no data."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.suffix != ".lock"
+    }
+
+
+def assert_same(one: Mapping[str, pl.DataFrame], other: Mapping[str, pl.DataFrame]) -> None:
+    """The same tables with the same rows."""
+    assert set(one) == set(other)
+    different = [name for name in one if not one[name].equals(other[name])]
+    assert not different
+
+

@@ -1,0 +1,111 @@
+"""What Dagster sees before anything runs: the asset graph of the design, its words and its partitions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from vpp_pipeline.assets.partitions import DAYS, ROUNDS
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.definitions import defs
+from vpp_pipeline.domain.verification import GUARDS
+from vpp_pipeline.schemas import TABLES
+from vpp_pipeline_tests.assets.desk import GRAPH
+
+INPUTS = {"market.price_forecast", "market.opportunities", "fleet.prosumers", "fleet.availability"}
+SOLVE = INPUTS | {"negotiation.summary", "negotiation.agreements"}
+SOLUTION = {"dispatch.schedule", "dispatch.positions", "dispatch.charging", "dispatch.proof"}
+BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}
+
+DEPENDENCIES: dict[str, set[str]] = {
+    "market.prices": set(),
+    "market.solar_forecast": set(),
+    "market.load_forecast": set(),
+    "fleet.prosumers": set(),
+    "market.price_forecast": {"market.prices"},
+    "fleet.availability": {"fleet.prosumers", "market.solar_forecast", "market.load_forecast"},
+    "market.opportunities": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
+    "negotiation.rounds": INPUTS,
+    "negotiation.summary": INPUTS,
+    "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},
+    **dict.fromkeys(SOLUTION, SOLVE),
+    "dispatch.payments": {"market.opportunities", "negotiation.agreements"} | SOLUTION - {"dispatch.proof"},
+    **dict.fromkeys(BIDS, SOLVE | SOLUTION | {"dispatch.payments"}),
+    "evaluation.settlement": {"market.opportunities", "market.prices", "bids.final_bids", "bids.bid_segments"},
+    "warehouse.published": SOLVE | SOLUTION | BIDS | {"dispatch.payments", "evaluation.settlement"},
+}
+BY_HAND = {"negotiation.rounds"}
+SETTLING = {"market.prices", "evaluation.settlement"}
+
+
+def name_of(key: dg.AssetKey) -> str:
+    return ".".join(key.path)
+
+
+def test_the_graph_is_that_of_the_design():
+    found = {
+        name_of(key): {name_of(parent) for parent in GRAPH.get(key).parent_keys} for key in GRAPH.get_all_asset_keys()
+    }
+    assert found == DEPENDENCIES
+
+
+def test_an_asset_is_a_table_of_its_groups_schema():
+    assert set(TABLES) - {"negotiation.messages"} == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
+    assert {name: GRAPH.get(key_of(name)).group_name for name in DEPENDENCIES} == {
+        name: name.split(".")[0] for name in DEPENDENCIES
+    }
+
+
+@pytest.mark.parametrize("table", DEPENDENCIES)
+def test_every_asset_is_explained(table: str):
+    asset = GRAPH.get(key_of(table))
+    assert asset.description
+    assert asset.description.strip().endswith((".", "|"))
+    assert asset.owners
+    assert asset.kinds
+    assert asset.code_version
+    if table in TABLES:
+        columns = asset.metadata["dagster/column_schema"].schema.columns
+        assert [column.name for column in columns] == TABLES[table].column_names()
+        assert all(column.description for column in columns)
+
+
+def test_only_negotiations_are_partitioned_by_more_than_the_day():
+    kinds = {name: GRAPH.get(key_of(name)).partitions_def for name in DEPENDENCIES}
+    assert kinds.pop("negotiation.rounds") == ROUNDS
+    assert set(kinds.values()) == {DAYS}
+
+
+def test_forecasts_rest_on_the_week_before_and_never_on_the_day():
+    parents = GRAPH.get_parent_partition_keys_for_child(
+        "2023-08-15", key_of("market.prices"), key_of("market.price_forecast")
+    )
+    assert sorted(parents.partitions_subset.get_partition_keys()) == [f"2023-08-{day:02d}" for day in range(8, 15)]
+
+
+def test_every_rule_is_a_blocking_check_of_its_asset():
+    wanted = {dg.AssetCheckKey(key_of(table), claim.__name__) for claim, table in GUARDS.items()}
+    wanted.add(dg.AssetCheckKey(key_of("market.prices"), "prices_are_complete_and_ordered"))
+    assert set(GRAPH.asset_check_keys) == wanted
+    for key in wanted:
+        assert GRAPH.get(key).blocking
+        assert GRAPH.get(key).description
+
+
+def test_pages_stay_quick_with_the_number_of_negotiation_partitions():
+    """Dagster's pages slow down beyond ~100,000 keys; there are 75 a day, so this holds until March 2027."""
+    assert 75 * len(DAYS.get_partition_keys(current_time=datetime(2026, 12, 31, tzinfo=UTC))) < 100_000
+
+
+def test_jobs_and_what_they_make():
+    jobs = {
+        name: {name_of(key) for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys}
+        for name in ("ingest_market", "bid_day", "settle_day")
+    }
+    assert jobs == {
+        "ingest_market": {"market.prices"},
+        "bid_day": set(DEPENDENCIES) - BY_HAND - SETTLING,
+        "settle_day": SETTLING | {"warehouse.published"},
+    }
