@@ -6,6 +6,7 @@ import dagster as dg
 
 from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.assets.checks import all_checks
+from vpp_pipeline.assets.inputs import BIDS_JOB
 from vpp_pipeline.assets.io_manager import LakeIOManager
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of
@@ -23,24 +24,20 @@ _settle = _ingest | dg.AssetSelection.assets(key_of("evaluation.settlement"), dg
 _by_hand = dg.AssetSelection.assets(key_of("negotiation.rounds"))
 _bids = dg.AssetSelection.all() - _ingest - _by_hand - dg.AssetSelection.assets(key_of("evaluation.settlement"))
 
-# one process per run: the solvers and Dagster itself take seconds to import
 ingest_market = dg.define_asset_job(
     "ingest_market",
     _ingest,
     description="Take in one day of published prices.",
-    executor_def=dg.in_process_executor,
 )
 bid_day = dg.define_asset_job(
-    "bid_day",
+    BIDS_JOB,
     _bids,
     description="From price history and fleet to the final bids of one trade date, checked and published.",
-    executor_def=dg.in_process_executor,
 )
 settle_day = dg.define_asset_job(
     "settle_day",
     _settle,
     description="What the day's bids earned at the prices that cleared.",
-    executor_def=dg.in_process_executor,
 )
 
 
@@ -114,6 +111,7 @@ defs = dg.Definitions(
     asset_checks=all_checks,
     jobs=[ingest_market, bid_day, settle_day],
     schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
+    executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
     resources={
         "storage": _storage,
         "prices_source": Prices(path=None, node=None),

@@ -12,7 +12,7 @@ import polars as pl
 from vpp_pipeline.version import __version__
 
 PACKAGE = Path(__file__).parent
-COMPUTES = ("domain", "optimisation", "sources", "schemas.py", "settings.py")
+COMPUTES = ("domain", "optimisation", "sources", "schemas", "settings.py")
 
 
 @cache

@@ -8,12 +8,15 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.dispatch import SOLVE_INPUTS
+from vpp_pipeline.assets.inputs import BIDS_JOB
+from vpp_pipeline.assets.io_manager import SETTINGS
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import OWNERS, key_of, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.provenance import code_version, fingerprint
+from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.publish import publish
 
 BIDS = {
@@ -24,7 +27,11 @@ BIDS = {
 }
 DISPATCH = [f"dispatch.{name}" for name in ("schedule", "positions", "charging", "proof", "payments")]
 INPUTS = [*SOLVE_INPUTS, *DISPATCH]
-SCHEDULE_TAG = "dagster/schedule_name"
+
+
+def is_scheduled(run: dg.DagsterRun) -> bool:
+    """Whether the schedule asked for these bids, so that they must be ready before the market closes."""
+    return run.job_name == BIDS_JOB and "dagster/schedule_name" in run.tags
 
 
 @dg.multi_asset(
@@ -39,7 +46,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
         ),
         code_version=code_version(),
         seed=None if settings.fleet.path else settings.fleet.seed,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         created_utc=datetime.now(UTC),
     )
     payments, agreements = day["dispatch.payments"], day["negotiation.agreements"]
@@ -57,7 +64,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     weight = settings.optimiser.satisfaction_weight_usd_per_mwh
     books = reconcile(final, payments, agreements, day["dispatch.charging"], day["dispatch.proof"], weight)
     tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
-    checks = checks_table(ChainMap(tables, day), settings, is_scheduled=SCHEDULE_TAG in context.run.tags)  # type: ignore[arg-type]
+    checks = checks_table(ChainMap(tables, day), settings, is_scheduled=is_scheduled(context.run))  # type: ignore[arg-type]
     trading = final.filter(pl.col("status") == "bid")
     yield dg.Output(
         final,
@@ -68,6 +75,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
             "expected_profit_usd": float(trading["expected_profit_usd"].sum()),
             "payments_usd": float(trading["payments_usd"].sum()),
             "violations": int(checks["violations"].filter(~checks["passed"]).sum()),
+            SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json")),
         },
     )
     yield dg.Output(segments, "bid_segments")
@@ -88,11 +96,14 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
 def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
 
-    The lake's tables are verified once more on the way, whatever was done by hand in between.
+    The lake's tables are verified once more on the way, by the settings that made the bids, whatever was done by hand
+    in between.
     """
     market_date = market_date_of(context)
     day = storage.day(market_date)
-    checks_table(day, desk.settings(), is_scheduled=SCHEDULE_TAG in context.run.tags)
+    made_with = storage.lake.metadata("bids.final_bids", market_date.isoformat()).get(SETTINGS)
+    settings = Settings.model_validate_json(made_with) if made_with else desk.settings()
+    checks_table(day, settings, is_scheduled=is_scheduled(context.run))
     rows = publish(storage.lake, storage.warehouse, market_date)
     return dg.MaterializeResult(
         metadata={"warehouse": dg.MetadataValue.path(storage.warehouse), "dagster/row_count": sum(rows.values())}

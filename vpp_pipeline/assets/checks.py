@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from vpp_pipeline.assets.bids import SCHEDULE_TAG
+from vpp_pipeline.assets.bids import is_scheduled
 from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of
@@ -38,7 +38,7 @@ def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
 def _judge(context: dg.AssetCheckExecutionContext, claim: Claim, table: str, day: Day, settings: Settings) -> Verdict:
     extra: dict[str, Any] = {}
     if claim is bids_were_ready_before_the_deadline:
-        extra["is_scheduled"] = SCHEDULE_TAG in context.run.tags
+        extra["is_scheduled"] = is_scheduled(context.run)
     if claim is prices_are_complete_and_ordered:
         extra["table"] = table
     return partial(claim, **extra)(day, settings)

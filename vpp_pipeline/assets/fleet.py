@@ -3,24 +3,26 @@
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.partitions import market_date_of
-from vpp_pipeline.assets.resources import _Desk
+from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.sources.fleet_file import read_fleet
+from vpp_pipeline.provenance import frame_hash
 
 
 @table_asset("fleet.prosumers", {"polars"})
-def prosumers(context: dg.AssetExecutionContext, desk: _Desk) -> pl.DataFrame:
+def prosumers(
+    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+) -> dg.Output[pl.DataFrame]:
     """The homes and businesses that take part: devices, limits and what each owner asks for.
 
-    Generated from a seed, or read from a user's own file (setting `fleet.path`).
+    Generated from a seed, or read from a user's own file (setting `fleet.path`). The data version is a hash of the
+    content, so that another fleet makes everything downstream stale.
     """
-    settings = desk.settings().fleet
-    market_date = market_date_of(context)
-    return read_fleet(settings.path, market_date) if settings.path else generate_fleet(settings, market_date)
+    table = day_inputs(context, desk, prices_source, storage).fleet
+    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))
 
 
 @table_asset(

@@ -1,9 +1,13 @@
 """Tables between assets are files of the lake."""
 
+import json
+
 import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.resources import Storage
+
+SETTINGS = "settings"  # metadata of this name stays with the table, in its file
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -12,7 +16,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
     storage: dg.ResourceDependency[Storage]
 
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
-        path = self.storage.lake.write(".".join(context.asset_key.path), context.partition_key, obj)
+        chosen = context.output_metadata.get(SETTINGS)
+        kept = {SETTINGS: json.dumps(chosen.value, sort_keys=True)} if isinstance(chosen, dg.JsonMetadataValue) else {}
+        path = self.storage.lake.write(".".join(context.asset_key.path), context.partition_key, obj, kept)
         context.add_output_metadata({"dagster/row_count": obj.height, "file": str(path), "first_rows": first_rows(obj)})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:

@@ -1,22 +1,23 @@
 """Market data, forecasts and opportunities."""
 
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.io_manager import first_rows
 from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE, market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
-from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.opportunities import find_opportunities
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.sources import profiles
-from vpp_pipeline.sources.requests import read_requests
 from vpp_pipeline.warehouse.lake import Lake
 
 PRICES = "market.prices"
@@ -47,57 +48,54 @@ def _price_metadata(frame: pl.DataFrame) -> dict[str, Any]:
 
 
 @table_asset("market.price_forecast", {"polars"}, deps=[dg.AssetDep(key_of(PRICES), partition_mapping=WEEK_BEFORE)])
-def price_forecast(context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage) -> pl.DataFrame:
+def price_forecast(
+    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+) -> dg.Output[pl.DataFrame]:
     """Prices expected for the day: the mean by hour of the seven days before, all published before bids close.
 
     Days of that week that the lake does not hold yet, or holds from another source, are ingested on the way and
     recorded as materialisations of `market/prices`. A price of the day itself is never read.
     """
-    market_date = market_date_of(context)
-    source = prices_source.open()
-    history = []
-    for day in history_dates(market_date):
-        try:
-            frame = source.day(day)
-        except NoDataError as error:
-            context.log.warning(str(error))
-            continue
-        history.append(frame)
-        if _replace(storage.lake, day, frame) and DAYS.has_partition_key(day.isoformat()):
+    inputs = day_inputs(context, desk, prices_source, storage)
+    forecast = inputs.forecast
+    for day in history_dates(inputs.market_date):
+        if day not in inputs.history:
+            context.log.warning(f"the source holds no prices of {day}; the forecast does without")
+        elif _replace(storage.lake, day, inputs.history[day]) and DAYS.has_partition_key(day.isoformat()):
             context.log_event(
                 dg.AssetMaterialization(
                     key_of(PRICES),
                     partition=day.isoformat(),
-                    metadata=_price_metadata(frame),
-                    tags={"dagster/data_version": frame_hash(frame)},
+                    metadata=_price_metadata(inputs.history[day]),
+                    tags={"dagster/data_version": frame_hash(inputs.history[day])},
                 )
             )
-    if not history:
-        raise NoDataError(
-            f"{source.name} holds no prices in the week before {market_date}",
-            remedy="Choose a day inside its range, or another source of prices",
-        )
-    return forecast_prices(market_date, pl.concat(history))
+    return dg.Output(forecast, data_version=dg.DataVersion(frame_hash(forecast)))
 
 
 def _replace(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
-    """Write the day's prices unless the lake holds just these; whether it did."""
-    if lake.exists(PRICES, day.isoformat()) and lake.read(PRICES, day.isoformat()).equals(frame):
-        return False
+    """Write the day's prices unless the lake holds just these; whether it did. A damaged file is replaced."""
+    with suppress(InputError):
+        if lake.read(PRICES, day.isoformat()).equals(frame):
+            return False
     lake.write(PRICES, day.isoformat(), frame)
     return True
 
 
 @table_asset("market.solar_forecast", {"polars"})
-def solar_forecast(context: dg.AssetExecutionContext) -> pl.DataFrame:
+def solar_forecast(
+    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+) -> pl.DataFrame:
     """Expected solar output per kW installed, hour by hour (embedded profile, synthetic)."""
-    return profiles.solar_forecast(market_date_of(context))
+    return profiles.solar_forecast(day_inputs(context, desk, prices_source, storage).market_date)
 
 
 @table_asset("market.load_forecast", {"polars"})
-def load_forecast(context: dg.AssetExecutionContext) -> pl.DataFrame:
+def load_forecast(
+    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+) -> pl.DataFrame:
     """Expected consumption of homes and businesses as a multiple of their mean (embedded profile, synthetic)."""
-    return profiles.load_forecast(market_date_of(context))
+    return profiles.load_forecast(day_inputs(context, desk, prices_source, storage).market_date)
 
 
 @table_asset(
@@ -112,15 +110,20 @@ def load_forecast(context: dg.AssetExecutionContext) -> pl.DataFrame:
 def opportunities(
     context: dg.AssetExecutionContext,
     desk: _Desk,
+    prices_source: Prices,
     storage: Storage,
     forecast: pl.DataFrame,
     prosumers: pl.DataFrame,
     availability: pl.DataFrame,
-) -> pl.DataFrame:
+) -> dg.Output[pl.DataFrame]:
     """What can be sold: each product in each hour, sized to the fleet, and the requests that replace some of them."""
-    settings = desk.settings()
-    requests = read_requests(settings.opportunities.requests or storage.requests)
-    fleet = fleet_arrays(prosumers, availability)
-    return find_opportunities(
-        market_date_of(context), forecast, fleet, settings.opportunities, settings.rules, requests
+    inputs = day_inputs(context, desk, prices_source, storage)
+    table = find_opportunities(
+        inputs.market_date,
+        forecast,
+        fleet_arrays(prosumers, availability),
+        inputs.settings.opportunities,
+        inputs.settings.rules,
+        inputs.requests,
     )
+    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))

@@ -36,7 +36,7 @@ def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> 
     """Every word of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
 
     `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again.
-    A slot without an opportunity holds an empty table.
+    A slot without an opportunity has nothing to negotiate.
     """
     slots_by_day: dict[str, list[str]] = {}
     for key in context.partition_keys:

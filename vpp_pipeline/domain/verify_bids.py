@@ -12,6 +12,7 @@ from vpp_pipeline.settings import Settings
 
 HALF_CENT = 0.005
 MW_TOLERANCE = 1e-9
+MONEY = ["expected_revenue_usd", "payments_usd", "charging_cost_usd", "expected_profit_usd"]
 
 
 def _trading(day: Day) -> pl.DataFrame:
@@ -33,11 +34,14 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> V
         | ((steps - steps.round()).abs() > 1e-6)
     )
     idle = day["bids.final_bids"].filter(
-        (pl.col("status") == "no_bid") & ((quantity != 0) | (pl.col("expected_revenue_usd") != 0))
+        (pl.col("status") == "no_bid")
+        & (pl.any_horizontal(quantity != 0, pl.col(MONEY) != 0) | pl.col("bid_price_usd_per_mwh").is_not_null())
     )
     share = float((bids["total_capacity_mw"] / bids["required_capacity_mw"]).to_numpy().min(initial=1.0))
     held = f"{bids.height} bids, the smallest offers {100 * share:.1f} % of its R"
-    rows = pl.concat([broken, idle]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
+    asked = day["market.opportunities"].select("opportunity_id", "required_capacity_mw")
+    misstated = day["bids.final_bids"].join(asked, on=["opportunity_id", "required_capacity_mw"], how="anti")
+    rows = pl.concat([broken, idle, misstated]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
     return judge(rows, "bids outside 80-100 % of R", held, share)
 
 
@@ -134,6 +138,8 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
     left = books["sum_bid_profit_usd"] + books["unallocated_usd"]
     right = books["objective_usd"] - books["satisfaction_term_usd"] - books["no_sale_value_usd"]
     unrecovered = float(payments["charging_cost_usd"].sum()) - float(day["dispatch.charging"]["to_recover_usd"].sum())
+    exact_profit = float(rows.select((revenue - pl.col("payment_usd") - pl.col("recovered")).sum()).item())
+    no_sale_charging = float(day["dispatch.charging"]["no_sale_charging_usd"].sum())
     statements = {
         "bid profits + unallocated = objective - satisfaction - no-sale value": abs(left - right) < 0.01 - 1e-6,
         "sum of bid profits": abs(float(bids["expected_profit_usd"].sum()) - books["sum_bid_profit_usd"]) < HALF_CENT,
@@ -143,6 +149,8 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
         )
         < 0.03,
         "rounding is at most half a cent a figure": abs(books["rounding_usd"]) <= cent * 3 * max(1, bids.height),
+        "no-sale value": abs(books["no_sale_value_usd"] + no_sale_charging) < cent,
+        "rounding": abs(books["rounding_usd"] - (exact_profit - books["sum_bid_profit_usd"])) < 1e-3,
         "the day does not lose against no bid": books["objective_usd"] >= books["no_sale_value_usd"] - 0.01,
     }
     broken += [pl.DataFrame({"bid_id": ["day"], "fault": [name]}) for name, holds in statements.items() if not holds]

@@ -43,6 +43,7 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
         "has a store without capacity": (pl.col("store") != "none") & (capacity <= 0),
         "is an EV without hours": (pl.col("store") == "ev")
         & (pl.col("ev_departure_hour").is_null() | pl.col("ev_arrival_hour").is_null()),
+        "gives more than it took": pl.max_horizontal("charge_efficiency", "discharge_efficiency") > 1.0,
         "discharges an EV without V2G": (pl.col("store") == "ev")
         & ~pl.col("has_v2g")
         & (pl.col("max_discharge_kw") > 0),
@@ -52,20 +53,28 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
     )
     hourly = day["fleet.availability"].join(
         fleet.select(
-            "prosumer_id", "capacity_kwh", device_charge_kw="max_charge_kw", device_discharge_kw="max_discharge_kw"
+            "prosumer_id",
+            "capacity_kwh",
+            reserve_kwh=reserve * capacity,
+            device_charge_kw="max_charge_kw",
+            device_discharge_kw="max_discharge_kw",
+            site_export_kw="export_limit_kw",
         ),
         on="prosumer_id",
     )
     beyond = hourly.filter(
         (pl.col("min_stored_kwh") > pl.col("max_stored_kwh") + TOLERANCE_KWH)
         | (pl.col("max_stored_kwh") > pl.col("capacity_kwh") + TOLERANCE_KWH)
+        | (pl.col("min_stored_kwh") < pl.col("reserve_kwh") - TOLERANCE_KWH)
+        | (pl.col("export_limit_kw") > pl.col("site_export_kw") + TOLERANCE_KWH)
         | (pl.col("max_charge_kw") > pl.col("device_charge_kw") + TOLERANCE_KWH)
         | (pl.col("max_discharge_kw") > pl.col("device_discharge_kw") + TOLERANCE_KWH)
     ).select("prosumer_id", fault=pl.format("envelope beyond the device at {}", "start_utc"))
     hours = day["market.price_forecast"].height
     short = (
-        hourly.group_by("prosumer_id")
-        .len()
+        fleet.select("prosumer_id")
+        .join(hourly.group_by("prosumer_id").len(), on="prosumer_id", how="left")
+        .with_columns(pl.col("len").fill_null(0))
         .filter(pl.col("len") != hours)
         .select("prosumer_id", fault=pl.format("{} hours", "len"))
     )

@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, market_hours, prices_published_utc
 from vpp_pipeline.errors import InputError
-from vpp_pipeline.schemas import PRICE_LIMIT_USD_PER_MWH
+from vpp_pipeline.schemas.columns import PRICE_LIMIT_USD_PER_MWH
 
 PRICE_COLUMNS = tuple(PRICE_COLUMN.values())
 

@@ -74,27 +74,11 @@ def check_fleet(rows: pl.DataFrame, market_date: date, path: object) -> pl.DataF
             "not of the column's kind",
             f"Write a {wanted[name].dtype}",
         )
-    _, failures = Prosumers.filter(cast)
-    for rule, number in failures.counts().items():
-        name = rule.split("|")[0]
-        broken = (
-            failures.details().filter(pl.col(rule) != "valid")
-            if rule in failures.details().columns
-            else failures.invalid()
-        )
-        row = cast.with_row_index("row").join(
-            broken.select("prosumer_id"), on="prosumer_id", how="semi", nulls_equal=True
-        )["row"]
-        place = int(row[0]) if len(row) else 0
-        value = rows[name][place] if name in rows.columns else None
-        raise InputError(
-            f"{number} rows of the fleet break the rule {rule!r}",
-            file=path,
-            row=place + 2,
-            column=name,
-            value=value,
-            remedy=_words(name),
-        )
+    repeated = ~cast["prosumer_id"].is_first_distinct()
+    _first(path, rows, cast, "prosumer_id", repeated, "a second row", "Give each prosumer one row")
+    for rule, broken in _broken_rules(cast).items():
+        name = rule.partition("|")[0]
+        _first(path, rows, cast, name, broken, f"the rule {rule!r} is broken", f"{wanted[name].description}")
     capacity, reserve = cast["capacity_kwh"], cast["backup_reserve_fraction"]
     for name in ("initial_stored_kwh", "terminal_stored_kwh"):
         outside = (cast[name] > capacity + 1e-9) | (cast[name] < reserve * capacity - 1e-9)
@@ -131,7 +115,11 @@ def _first(
         )
 
 
-def _words(name: str) -> str:
-    """What the column means, as its remedy."""
-    columns = Prosumers.columns()
-    return f"{name}: {columns[name].description}" if name in columns else "Give each prosumer one row"
+def _broken_rules(cast: pl.DataFrame) -> dict[str, pl.Series]:
+    """Rule of the declared table -> whether each row breaks it; only rules that some row breaks."""
+    _, failures = Prosumers.filter(cast)
+    details = failures.details()
+    return {
+        rule: cast["prosumer_id"].is_in(details.filter(pl.col(rule) == "invalid")["prosumer_id"].implode())
+        for rule in failures.counts()
+    }

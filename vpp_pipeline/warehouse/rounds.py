@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import date
 
 import numpy as np
@@ -10,6 +11,7 @@ import polars as pl
 
 from vpp_pipeline.domain.negotiation import negotiate
 from vpp_pipeline.domain.terms import Terms
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.provenance import code_version
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 from vpp_pipeline.warehouse.day import ROUNDS
@@ -60,9 +62,10 @@ def negotiate_missing(
 
 
 def _stored(lake: Lake, market_date: date, slot: str) -> dict[str, str]:
-    """What is known of the slot's stored messages; nothing where there are none."""
-    partition = f"{market_date}|{slot}"
-    return lake.metadata(ROUNDS, partition) if lake.exists(ROUNDS, partition) else {}
+    """What is known of the slot's stored messages; nothing where there are none, or the file is damaged."""
+    with suppress(InputError):
+        return lake.metadata(ROUNDS, f"{market_date}|{slot}")
+    return {}
 
 
 def _split(messages: pl.DataFrame, names: pl.Series) -> list[pl.DataFrame]:

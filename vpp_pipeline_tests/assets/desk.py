@@ -166,10 +166,13 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def assert_same(one: Mapping[str, pl.DataFrame], other: Mapping[str, pl.DataFrame]) -> None:
-    """The same tables with the same rows."""
-    assert set(one) == set(other)
-    different = [name for name in one if not one[name].equals(other[name])]
-    assert not different
-
-
+def differences(one: Mapping[str, pl.DataFrame], other: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Names of the tables, and of their columns, that are not the same."""
+    found = sorted(set(one) ^ set(other))
+    for name in sorted(set(one) & set(other)):
+        mine, theirs = one[name], other[name]
+        if mine.shape != theirs.shape:
+            found.append(f"{name}: {mine.shape} and {theirs.shape}")
+        else:
+            found += [f"{name}.{column}" for column in mine.columns if not mine[column].equals(theirs[column])]
+    return found

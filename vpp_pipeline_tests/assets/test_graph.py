@@ -67,7 +67,7 @@ def test_every_asset_is_explained(table: str):
     assert asset.kinds
     assert asset.code_version
     if table in TABLES:
-        columns = asset.metadata["dagster/column_schema"].schema.columns
+        columns = asset.metadata["dagster/column_schema"].columns
         assert [column.name for column in columns] == TABLES[table].column_names()
         assert all(column.description for column in columns)
 

@@ -1,0 +1,78 @@
+"""Every table, declared once: columns, units, keys, bounds and the words a reader sees.
+
+Validation at each asset's door, DuckDB comments, Dagster's *Columns* panel and docs/fleet.md derive from here.
+"""
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+from vpp_pipeline.schemas.bids import BidSegments, Checks, FinalBids, Settlement
+from vpp_pipeline.schemas.columns import PRODUCTS
+from vpp_pipeline.schemas.dispatch import Charging, Payments, Positions, Proof, Reconciliation, Schedule
+from vpp_pipeline.schemas.fleet import Availability, Prosumers
+from vpp_pipeline.schemas.market import LoadForecast, Opportunities, PriceForecast, Prices, SolarForecast
+from vpp_pipeline.schemas.negotiation import Agreements, Messages, Summary
+
+__all__ = [
+    "PRODUCTS",
+    "TABLES",
+    "Agreements",
+    "Availability",
+    "BidSegments",
+    "Charging",
+    "Checks",
+    "FinalBids",
+    "LoadForecast",
+    "Messages",
+    "Opportunities",
+    "Payments",
+    "Positions",
+    "PriceForecast",
+    "Prices",
+    "Proof",
+    "Prosumers",
+    "Reconciliation",
+    "Schedule",
+    "Settlement",
+    "SolarForecast",
+    "Summary",
+    "door",
+    "sentence",
+]
+
+#: table name in the warehouse -> schema; the order is that of the pipeline
+TABLES: dict[str, type[dy.Schema]] = {
+    "market.prices": Prices,
+    "market.price_forecast": PriceForecast,
+    "market.solar_forecast": SolarForecast,
+    "market.load_forecast": LoadForecast,
+    "market.opportunities": Opportunities,
+    "fleet.prosumers": Prosumers,
+    "fleet.availability": Availability,
+    "negotiation.messages": Messages,
+    "negotiation.summary": Summary,
+    "negotiation.agreements": Agreements,
+    "dispatch.schedule": Schedule,
+    "dispatch.positions": Positions,
+    "dispatch.proof": Proof,
+    "dispatch.charging": Charging,
+    "dispatch.payments": Payments,
+    "dispatch.reconciliation": Reconciliation,
+    "bids.final_bids": FinalBids,
+    "bids.bid_segments": BidSegments,
+    "bids.checks": Checks,
+    "evaluation.settlement": Settlement,
+}
+
+
+def sentence(schema: type[dy.Schema]) -> str:
+    """First sentence of a table's description."""
+    return (schema.__doc__ or "").strip()
+
+
+def door(schema: type[dy.Schema], frame: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` validated, columns in declared order, rows in key order: what an asset may hand on."""
+    key = schema.primary_key()
+    return schema.validate(frame.select(schema.column_names()), cast=True).sort(key)

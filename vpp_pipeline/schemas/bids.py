@@ -1,0 +1,88 @@
+"""What goes to the market, and what it earned."""
+
+from __future__ import annotations
+
+import dataframely as dy
+
+from vpp_pipeline.schemas.columns import (
+    OPPORTUNITY,
+    PRODUCTS,
+    amount,
+    choice,
+    column,
+    count,
+    fraction,
+    market_day,
+    moment,
+    number,
+    price,
+    text,
+)
+
+
+class FinalBids(dy.Schema):
+    """The day's bids, one row per opportunity, with the reason where there is none."""
+
+    bid_id = text("Name of the bid; the same inputs give the same name.", primary_key=True)
+    opportunity_id = text(OPPORTUNITY, unique=True)
+    market_date = market_day()
+    product = choice("Market product.", PRODUCTS)
+    start_utc = moment("Start of the block.")
+    duration_hours = column(dy.Int32, "Hours in the block.", min=1, max=25)
+    status = choice("Bid or not.", ("bid", "no_bid"))
+    reason = text("Why.")
+    required_capacity_mw = amount("R.")
+    total_capacity_mw = amount("MW bid.")
+    forecast_price = price("Expected (or offered) price.")
+    bid_price_usd_per_mwh = price("Price below which the coalition would rather not run.", nullable=True)
+    expected_revenue_usd = number("Expected price x MW x hours.")
+    payments_usd = number("Payments to prosumers.")
+    charging_cost_usd = number("Charging that this bid must recover.")
+    expected_profit_usd = number("Revenue - payments - charging.")
+    profit_margin_fraction = number("Profit / revenue.", nullable=True)
+    reliability_score = fraction("Probability that at least 80 % of the MW are delivered.", nullable=True)
+    coalition_size = count("Prosumers dispatched.")
+    satisfaction_score = number("Members' mean satisfaction, 0-10.", min=0.0, max=10.0, nullable=True)
+    seed = column(dy.Int64, "Seed of the fleet.", nullable=True)
+    fingerprint = text("Hash of inputs, settings and code version that made this bid.")
+    code_version = text("Version of the code.")
+    run_id = text("Run that made the bid.")
+    created_utc = moment("When it was made.")
+
+
+class BidSegments(dy.Schema):
+    """The price curve of each bid: rising in MW and price, at most ten segments."""
+
+    market_date = market_day()
+    bid_id = text("The bid.", primary_key=True)
+    segment = column(dy.Int32, "Number of the segment, from 1.", min=1, max=10, primary_key=True)
+    from_mw = amount("Where the segment begins.")
+    to_mw = number("Where it ends.", min_exclusive=0.0)
+    price_usd_per_mwh = price("Least price at which the segment runs.")
+
+
+class Settlement(dy.Schema):
+    """What each bid earned at the prices that cleared; delivery as awarded."""
+
+    market_date = market_day()
+    bid_id = text("The bid.", primary_key=True)
+    opportunity_id = text(OPPORTUNITY)
+    product = choice("Market product.", PRODUCTS)
+    clearing_price = price("Price that cleared, mean over the block; the offered price for a request.")
+    bid_mw = amount("MW bid.")
+    awarded_mw = amount("MW in segments at or below the clearing price.")
+    delivered_mw = amount("MW delivered; here all that was awarded.")
+    revenue_usd = number("Clearing price x awarded MW x hours.")
+    payments_usd = number("Payments to prosumers, in proportion to the award.")
+    charging_cost_usd = number("Charging recovered, in proportion to the award, at forecast prices.")
+    profit_usd = number("Revenue - payments - charging.")
+
+
+class Checks(dy.Schema):
+    """Every rule the day was held against, with its numbers."""
+
+    market_date = market_day(primary_key=True)
+    check_name = text("The rule, as a claim.", primary_key=True)
+    passed = column(dy.Bool, "Whether it held.")
+    violations = count("Cases that broke it.")
+    description = text("The answer in numbers.")

@@ -1,0 +1,233 @@
+"""A day's bids in one run: what it makes, that a repetition makes the same, and what changes when something does."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.domain.verification import GUARDS
+from vpp_pipeline.paths import project_folder
+from vpp_pipeline.schemas import TABLES, sentence
+from vpp_pipeline_tests.assets.desk import (
+    DAY,
+    EXAMPLE,
+    EXAMPLE_SLOT,
+    GRAPH,
+    TradingDesk,
+    differences,
+    evaluations,
+    example_run,
+    failures,
+    made,
+    negotiated,
+    new_desk,
+)
+
+ROUNDS_KEY = key_of("negotiation.rounds")
+PRICES_FILE = project_folder() / "data" / "example_prices_2023-08.csv"
+REQUESTS = """product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh
+energy,2023-08-15T12:00,1,2.0,{price}
+"""
+
+
+@pytest.fixture(scope="module")
+def small() -> TradingDesk:
+    """A small fleet's desk with the day's bids made once."""
+    desk = new_desk()
+    assert desk.run().success
+    return desk
+
+
+# what one run makes
+
+
+def test_one_run_makes_every_table_and_every_check_passes():
+    _, result = example_run()
+    assert result.success
+    assert not failures(result)
+    by_hand = {"negotiation.messages", "evaluation.settlement"}
+    assert made(result) == (set(TABLES) - by_hand) | {"negotiation.rounds", "warehouse.published"}
+    found = evaluations(result)
+    assert set(found) == {claim.__name__ for claim in GUARDS}
+    assert all(check.passed for check in found.values() if check.severity == dg.AssetCheckSeverity.ERROR)
+    assert all(check.blocking for check in found.values())
+    assert found["no_prosumer_is_pushed_past_its_limits"].metadata["violations"].value == 0
+
+
+def test_each_opportunity_is_a_partition_of_the_rounds():
+    desk, _ = example_run()
+    slots = desk.day()["market.opportunities"]["slot"].to_list()
+    assert len(slots) == 72
+    assert desk.instance.get_materialized_partitions(ROUNDS_KEY) == {f"{DAY}|{slot}" for slot in slots}
+    assert negotiated(example_run()[1]) == (72, 0)
+
+
+def test_the_week_before_is_recorded_as_ingested():
+    desk, _ = example_run()
+    week = {f"2023-08-{day:02d}" for day in range(8, 15)}
+    assert desk.instance.get_materialized_partitions(key_of("market.prices")) == week
+
+
+def test_the_warehouse_answers():
+    desk, _ = example_run()
+    assert len(desk.sql("select * from bids.final_bids")) == 72
+    ((status, wanted, offered, mw, reason),) = desk.sql(f"""
+        select status, required_capacity_mw, forecast_price, total_capacity_mw, reason
+        from bids.final_bids where opportunity_id = '{EXAMPLE}'
+    """)
+    assert (status, wanted, offered) == ("bid", 2.0, 85.0)
+    assert 1.6 <= mw <= 2.0
+    assert reason
+    assert desk.sql("select count(*) from bids.final_bids where status = 'no_bid'") != [(0,)]
+
+
+def test_every_table_and_column_of_the_warehouse_is_there_and_described():
+    desk, _ = example_run()
+    tables = dict(
+        desk.sql("select schema_name || '.' || table_name, comment from duckdb_tables() where database_name = 'vpp'")
+    )
+    assert tables == {table: " ".join(sentence(schema).split()) for table, schema in TABLES.items()}
+    counts = {table: desk.sql(f"select count(*) from {table}")[0][0] for table in TABLES}
+    assert [table for table, count in counts.items() if not count] == ["evaluation.settlement"]
+    mute = "select count(*) from duckdb_columns() where database_name = 'vpp' and coalesce(comment, '') = ''"
+    assert desk.sql(mute) == [(0,)]
+
+
+def test_what_made_a_bid_is_stored_with_it():
+    desk, result = example_run()
+    stamps = "select distinct seed, run_id, length(fingerprint), code_version != '' from bids.final_bids"
+    assert desk.sql(stamps) == [(20230815, result.run_id, 64, True)]
+
+
+# the same again
+
+
+def test_a_second_run_negotiates_nothing_and_changes_nothing(small: TradingDesk):
+    before = small.tables()
+    again = small.run()
+    assert again.success
+    assert negotiated(again) == (0, 72)
+    assert differences(before, small.tables()) == []
+
+
+def test_a_fresh_folder_gives_the_same_tables(small: TradingDesk):
+    fresh = new_desk()
+    assert fresh.run().success
+    assert differences(small.tables(), fresh.tables()) == []
+
+
+# what changes when something does
+
+
+def statuses(desk: TradingDesk, day: str = DAY) -> dict[str, StaleStatus]:
+    """What Dagster's pages say of every asset of the day, and of each negotiation."""
+    resolver = CachingStaleStatusResolver(desk.instance, GRAPH, LoadingContextForTest(desk.instance))
+    found = {
+        ".".join(key.path): resolver.get_status(key, day) for key in GRAPH.get_all_asset_keys() if key != ROUNDS_KEY
+    }
+    slots = desk.day(day)["market.opportunities"]["slot"]
+    return found | {slot: resolver.get_status(ROUNDS_KEY, f"{day}|{slot}") for slot in slots}
+
+
+def not_fresh(desk: TradingDesk) -> set[str]:
+    later = {"market.prices", "evaluation.settlement"}  # prices of the day itself: another job
+    return {name for name, status in statuses(desk).items() if status != StaleStatus.FRESH} - later
+
+
+def test_everything_is_fresh_after_the_day_was_run():
+    desk = new_desk()
+    assert desk.run().success
+    first = not_fresh(desk)
+    assert desk.run().success
+    assert (first, not_fresh(desk)) == (set(), set())
+
+
+def test_one_negotiation_alone_is_reused_by_the_next_run(small: TradingDesk):
+    before = small.tables()
+    alone = small.materialise("negotiation.rounds", partition=f"{DAY}|{EXAMPLE_SLOT}")
+    assert alone.success
+    assert made(alone) == {"negotiation.rounds"}
+    assert not_fresh(small) == {"negotiation.agreements"}
+    again = small.run()
+    assert negotiated(again) == (0, 72)
+    assert differences(before, small.tables()) == []
+    assert not_fresh(small) == set()
+
+
+def test_a_slot_without_an_opportunity_negotiates_nothing(small: TradingDesk):
+    assert small.materialise("negotiation.rounds", partition=f"{DAY}|energy_he25").success
+    assert small.run().success
+
+
+def test_a_changed_price_negotiates_only_that_opportunity_again(small: TradingDesk, tmp_path: Path):
+    desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
+    requests = tmp_path / "requests.csv"
+    requests.write_text(REQUESTS.format(price="95.0"))
+    other = desk.run(settings={"opportunities": {"requests": str(requests)}})
+    assert negotiated(other) == (1, 71)
+    changed = desk.day()["bids.final_bids"].filter(pl.col("opportunity_id") == EXAMPLE)
+    assert changed["forecast_price"].to_list() == [95.0]
+    withdrawn = desk.run(settings={"opportunities": {"requests": None}})
+    assert negotiated(withdrawn) == (1, 71)  # back to the project's own file, at 85 $
+    assert differences(small.tables(), desk.tables()) == []
+
+
+def test_another_policy_negotiates_everything_again(small: TradingDesk, tmp_path: Path):
+    desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
+    assert negotiated(desk.run(settings={"negotiation": {"rounds": 4}})) == (72, 0)
+
+
+def test_another_fleet_makes_what_rests_on_it_stale(tmp_path: Path):
+    desk = new_desk()
+    assert desk.run().success
+    assert desk.run().success
+    other = TradingDesk(desk.data, desk.instance, {"fleet": {"prosumers": 31}}, {})
+    assert other.materialise("fleet.prosumers").success
+    assert {"fleet.availability", "market.opportunities", "dispatch.schedule"} <= not_fresh(desk)
+
+
+@pytest.mark.parametrize("table", ["market.prices", "negotiation.rounds"])
+def test_a_damaged_file_is_made_again(small: TradingDesk, tmp_path: Path, table: str):
+    desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
+    damaged = desk.lake.path(table, "2023-08-14" if table == "market.prices" else f"{DAY}|{EXAMPLE_SLOT}")
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    assert desk.run().success
+    assert differences(small.tables(), desk.tables()) == []
+
+
+# the information rule
+
+
+def with_prices(path: Path, changed: str, by_usd: float) -> Path:
+    """The example prices with every price from Pacific midnight of ``changed`` on moved; only that day if it is past."""
+    lines = PRICES_FILE.read_text().splitlines()
+    header = next(k for k, line in enumerate(lines) if line.startswith("start_utc"))
+    moved = []
+    for line in lines[header + 1 :]:
+        start, node, *prices = line.split(",")
+        is_changed = start >= f"{changed}T07" if date.fromisoformat(changed) >= date.fromisoformat(DAY) else False
+        is_changed |= f"{changed}T07" <= start < f"{date.fromisoformat(changed).replace(day=int(changed[-2:]) + 1)}T07"
+        moved.append(",".join([start, node, *(f"{float(p) + by_usd * is_changed:.5f}" for p in prices)]))
+    path.write_text("\n".join([*lines[: header + 1], *moved]) + "\n")
+    return path
+
+
+def test_prices_of_the_day_change_no_bid_and_prices_of_the_day_before_do(tmp_path: Path):
+    def bids(path: Path) -> pl.DataFrame:
+        desk = new_desk(prices={"path": str(path)})
+        assert desk.run().success
+        return desk.tables()["bids.final_bids"]
+
+    known = bids(PRICES_FILE)
+    assert bids(with_prices(tmp_path / "later.csv", DAY, 30.0)).equals(known)
+    other = bids(with_prices(tmp_path / "earlier.csv", "2023-08-14", 30.0))
+    columns = ["opportunity_id", "status", "total_capacity_mw", "bid_price_usd_per_mwh", "expected_profit_usd"]
+    assert not other.select(columns).equals(known.select(columns))
