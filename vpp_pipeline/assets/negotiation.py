@@ -4,6 +4,12 @@ from datetime import date
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
 
 from vpp_pipeline.assets.partitions import ROUNDS, SAME_DAY, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
@@ -75,7 +81,7 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
     messages, provenance = negotiate_missing(
         storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules
     )
-    _record(context, provenance.filter("is_new"))
+    _record(context, provenance)
     agreements = agreements_of(messages, terms, settings.negotiation)
     table = summarise(messages, agreements, opportunities, terms, settings.rules, provenance)
     return dg.Output(
@@ -83,21 +89,29 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
     )
 
 
-def _record(context: dg.AssetExecutionContext, negotiated: pl.DataFrame) -> None:
-    """Log each new negotiation as a materialisation of its partition, with what it rests on."""
-    source = context.instance.get_latest_data_version_record(
-        key_of("market.opportunities"), partition_key=context.partition_key
-    )
-    pointer = {"dagster/input_event_pointer/market/opportunities": str(source.storage_id)} if source else {}
-    for row in negotiated.iter_rows(named=True):
-        partition = dg.MultiPartitionKey({"date": context.partition_key, "slot": row["slot"]})
-        tags = {
-            "dagster/data_version": row["fingerprint"],
-            "dagster/code_version": code_version(),
-            **pointer,
-        }
+def _record(context: dg.AssetExecutionContext, negotiations: pl.DataFrame) -> None:
+    """Log each new negotiation as a materialisation of its partition, with the versions of what it rests on.
+
+    Where an input has another version than in the run before, the reused ones are logged too: they rest on it as well,
+    and would look stale otherwise.
+    """
+    day, instance = context.partition_key, context.instance
+    versions, pointers = {}, {}
+    for key in map(key_of, INPUTS):
+        record = instance.get_latest_data_version_record(key, partition_key=day)
+        if record is not None:
+            versions[get_input_data_version_tag(key)] = (record.event_log_entry.tags or {}).get(DATA_VERSION_TAG, "")
+            pointers[get_input_event_pointer_tag(key)] = str(record.storage_id)
+    before = instance.get_latest_data_version_record(key_of("negotiation.summary"), partition_key=day)
+    known = (before.event_log_entry.tags or {}) if before else {}
+    if all(known.get(tag) == version for tag, version in versions.items()):
+        negotiations = negotiations.filter("is_new")
+    for row in negotiations.iter_rows(named=True):
+        partition = dg.MultiPartitionKey({"date": day, "slot": row["slot"]})
+        own = {DATA_VERSION_TAG: row["fingerprint"], CODE_VERSION_TAG: code_version()}
+        metadata = {"seconds": row["seconds"], "reused": not row["is_new"]}
         context.log_event(
-            dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=tags, metadata={"seconds": row["seconds"]})
+            dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=own | versions | pointers, metadata=metadata)
         )
 
 

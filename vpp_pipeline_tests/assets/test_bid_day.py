@@ -175,6 +175,7 @@ def test_a_changed_price_negotiates_only_that_opportunity_again(small: TradingDe
     assert negotiated(other) == (1, 71)
     changed = desk.day()["bids.final_bids"].filter(pl.col("opportunity_id") == EXAMPLE)
     assert changed["forecast_price"].to_list() == [95.0]
+    assert not_fresh(desk) == set()
     withdrawn = desk.run(settings={"opportunities": {"requests": None}})
     assert negotiated(withdrawn) == (1, 71)  # back to the project's own file, at 85 $
     assert differences(small.tables(), desk.tables()) == []

@@ -140,3 +140,7 @@ def test_an_opportunity_knows_its_hours() -> None:
     blocks = dict(zip(rows["opportunity_id"], hours_of(rows, forecast_of()["start_utc"]), strict=True))
     assert blocks["energy_20230815_1200"] == slice(12, 15)
     assert blocks["spin_20230815_2300"] == slice(23, 24)
+
+
+def test_a_day_on_which_no_price_pays_has_no_opportunities() -> None:
+    assert opportunities(energy=20.0, minimum_price_usd_per_mwh=40.0).is_empty()

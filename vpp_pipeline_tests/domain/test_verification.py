@@ -319,7 +319,7 @@ BID_FAULTS = [
     Fault(EIGHTY, "offers more than R", BIDS, edit(BIDS, NOON, total_capacity_mw=2.01), f"{OUTSIDE}.*total_capacity_mw 2.01"),
     Fault(EIGHTY, "offers between two steps", BIDS, edit(BIDS, NOON, total_capacity_mw=1.805), f"{OUTSIDE}.*total_capacity_mw 1.805"),
     Fault(EIGHTY, "offers below the market's minimum of reserve", BIDS, edit(BIDS, SPIN, required_capacity_mw=0.5, total_capacity_mw=0.49), f"{OUTSIDE}.*total_capacity_mw 0.49"),
-    Fault(EIGHTY, "offers below the market's minimum of energy", BIDS, edit(BIDS, NOON, required_capacity_mw=0.1, total_capacity_mw=0.09), f"{OUTSIDE}.*total_capacity_mw 0.09"),
+    Fault(EIGHTY, "offers below the market's minimum of energy", BIDS, edit(BIDS, NOON, required_capacity_mw=0.1, total_capacity_mw=0.09), f"{OUTSIDE}.*total_capacity_mw 0.09, required_capacity_mw 0.1", 2),
     Fault(EIGHTY, "a row without a bid has MW", BIDS, edit(BIDS, NO_BID, total_capacity_mw=0.5), f"{OUTSIDE}.*total_capacity_mw 0.5"),
     Fault(EIGHTY, "a row without a bid has revenue", BIDS, edit(BIDS, NO_BID, expected_revenue_usd=0.01), OUTSIDE),
     Fault(COALITION, "a coalition of two", PAID, lambda day: keep_members(day, 2), r"coalition_size \d+, found 2"),
@@ -403,17 +403,17 @@ MONEY_FAULTS = [
     Fault(MONEY, "charging by a cent", BIDS, cent(BIDS, "charging_cost_usd", BID), "fault charging", None),
     Fault(MONEY, "profit by a cent", BIDS, cent(BIDS, "expected_profit_usd", BID), "fault profit", None),
     Fault(MONEY, "margin by a thousandth", BIDS, edit(BIDS, BID, profit_margin_fraction=sees("profit_margin_fraction", 0.001)), "fault margin"),
-    Fault(MONEY, "forecast price of a bid", BIDS, edit(BIDS, NOON, forecast_price=86.0), "fault revenue"),
+    Fault(MONEY, "forecast price of a bid", BIDS, edit(BIDS, NOON, forecast_price=86.0), "fault revenue", 2),
     Fault(MONEY, "a bid is missing", BIDS, dropped(BIDS, BID), "bid_id day, fault sum of bid profits", None),
     Fault(MONEY, "a bid without payments", PAID, lambda day: keep_members(day, 0), "fault payments", None),
-    Fault(MONEY, "a payment by a cent", PAID, cent(PAID, "payment_usd"), "fault payments", 2),
+    Fault(MONEY, "a payment by a cent", PAID, cent(PAID, "payment_usd"), "fault payments", 3),
     Fault(MONEY, "an agreed price by a cent", PAID, cent(PAID, "agreed_price_usd_per_mwh", pl.col("dispatched_kwh") > 1), "fault a payment"),
-    Fault(MONEY, "recovered charging by a cent", PAID, cent(PAID, "charging_cost_usd"), "fault charging"),
-    Fault(MONEY, "sum of profits by a cent", BOOKS, cent(BOOKS, "sum_bid_profit_usd"), "bid_id day, fault bid profits . unallocated = objective", 2),
+    Fault(MONEY, "recovered charging by a cent", PAID, cent(PAID, "charging_cost_usd"), "fault charging", 2),
+    Fault(MONEY, "sum of profits by a cent", BOOKS, cent(BOOKS, "sum_bid_profit_usd"), "bid_id day, fault bid profits . unallocated = objective", 3),
     Fault(MONEY, "unallocated by a cent", BOOKS, cent(BOOKS, "unallocated_usd"), "fault bid profits . unallocated = objective"),
     Fault(MONEY, "objective by a cent", BOOKS, cent(BOOKS, "objective_usd"), "fault bid profits . unallocated = objective", 2),
     Fault(MONEY, "satisfaction term by a cent", BOOKS, cent(BOOKS, "satisfaction_term_usd"), "fault bid profits . unallocated = objective"),
-    Fault(MONEY, "no-sale value by a cent", BOOKS, cent(BOOKS, "no_sale_value_usd"), "fault bid profits . unallocated = objective"),
+    Fault(MONEY, "no-sale value by a cent", BOOKS, cent(BOOKS, "no_sale_value_usd"), "fault bid profits . unallocated = objective", 2),
     Fault(MONEY, "the solver's objective by a cent", "dispatch.proof", cent("dispatch.proof", "objective_usd"), "bid_id day, fault objective"),
     Fault(MONEY, "charging to recover by a dollar", "dispatch.charging", edit("dispatch.charging", to_recover_usd=sees("to_recover_usd", 1)), "fault unallocated = charging not recovered"),
 ]  # fmt: skip
@@ -678,3 +678,20 @@ def test_actual_prices_are_held_to_the_same_claim(solved_day: Callable[..., Solv
     assert prices_are_complete_and_ordered(tables, day.settings, "market.prices").violations == 0
     short = day.with_table("market.prices", one_day.head(23))
     assert "1 missing" in prices_are_complete_and_ordered(short, day.settings, "market.prices").description
+
+
+@pytest.mark.parametrize("row", [0, 1_234, 2_500, 4_799])
+@pytest.mark.parametrize(
+    "column",
+    ["grid_charge_kw", "solar_charge_kw", "charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw", "stored_kwh"],
+)
+def test_no_cell_of_the_schedule_changes_unnoticed(honest: SolvedDay, column: str, row: int) -> None:
+    here = pl.col("_row") == row
+    tables = honest.with_table(SCHEDULE, edited(honest.tables[SCHEDULE], here, **{column: sees(column, 1.0)}))
+    assert not (LIMITS(tables, honest.settings).passed and SOLD(tables, honest.settings).passed)
+
+
+def test_a_day_without_bids_holds_every_claim(solved_day: Callable[..., SolvedDay]) -> None:
+    day = solved_day(prosumers=3, requests=())
+    assert (day.tables[BIDS]["status"] == "no_bid").all()
+    assert checks_table(day.tables, day.settings)["passed"].all()
