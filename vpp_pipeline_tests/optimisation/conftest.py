@@ -17,7 +17,7 @@ from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
 from vpp_pipeline.domain.opportunities import find_opportunities
 from vpp_pipeline.domain.terms import prepare_terms
 from vpp_pipeline.optimisation.problem import DayProblem, day_problem
-from vpp_pipeline.settings import OptimiserSettings, Settings
+from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
 from vpp_pipeline.sources.base import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
@@ -33,9 +33,11 @@ REQUEST = pl.DataFrame(
 )
 
 
-def make_day(optimiser: OptimiserSettings, lowest_usd_per_mwh: float | None = None) -> DayProblem:
+def make_day(
+    optimiser: OptimiserSettings, lowest_usd_per_mwh: float | None = None, prosumers_wanted: int = 200
+) -> DayProblem:
     """The default fleet's day; with ``lowest_usd_per_mwh``, that is the price from 09:00 to 15:00."""
-    settings = Settings()
+    settings = Settings(fleet=FleetSettings(prosumers=prosumers_wanted))
     history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
     if lowest_usd_per_mwh is not None:
         noon = pl.col("hour_ending").is_between(10, 15)

@@ -55,3 +55,14 @@ def test_the_satisfaction_weight_at_its_maximum_burns_no_energy_at_the_lowest_pr
     stressed = solve_day(day, RULES, settings)
     assert stressed.is_bid.any()
     assert np.minimum(stressed.schedule.charge_kw, stressed.schedule.discharge_kw).max() < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(
+    reason="defect: discharging into one's own solar charging is a tie where stored energy is worth nothing"
+)
+def test_nobody_charges_and_discharges_at_once_among_a_thousand(pipeline_day):
+    """prosumer_0075 at 12:00: 4.39 kW of solar charging beside 7.54 kW of discharge, its stored energy worth 0."""
+    settings = OptimiserSettings()
+    schedule = solve_day(pipeline_day(settings, prosumers_wanted=1000), RULES, settings).schedule
+    assert np.minimum(schedule.charge_kw, schedule.discharge_kw).max() < 1e-3
