@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Group(BaseModel):
@@ -47,6 +47,15 @@ class MarketRules(_Group):
     maximum_segments: int = Field(
         10, ge=1, le=10, description="Most segments of an energy bid curve (tariff 30.5.2.4)."
     )
+
+    @model_validator(mode="after")
+    def _needs_enough_members(self) -> MarketRules:
+        if self.maximum_commitment_fraction * (self.minimum_members - 1) >= self.required_fraction:
+            raise ValueError(
+                f"{self.minimum_members - 1} members at maximum_commitment_fraction {self.maximum_commitment_fraction} "
+                f"reach required_fraction {self.required_fraction}: minimum_members {self.minimum_members} cannot be kept"
+            )
+        return self
 
     def minimum_mw(self, product: str) -> float:
         """Least MW of a bid for ``product``."""

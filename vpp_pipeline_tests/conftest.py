@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cache
 from types import MappingProxyType
 
 import polars as pl
@@ -60,7 +60,7 @@ def request_table(*requests: tuple[object, ...]) -> pl.DataFrame:
     return pl.DataFrame(list(requests), schema=REQUEST_SCHEMA, orient="row")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, ...], ...]) -> SolvedDay:
     source, rules = open_source(), settings.rules
     history = pl.concat([source.day(day) for day in history_dates(market_date)])

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from vpp_pipeline.assets.bids import is_scheduled
-from vpp_pipeline.assets.partitions import market_date_of
+from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verdict import Day, Verdict
@@ -22,7 +22,9 @@ Claim = Callable[..., Verdict]
 def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
     """``claim`` as a blocking check of the asset that makes ``table``."""
 
-    @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=True)
+    @dg.asset_check(
+        asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=True, partitions_def=DAYS
+    )
     def check(context: dg.AssetCheckExecutionContext, desk: _Desk, storage: Storage) -> dg.AssetCheckResult:
         verdict = _judge(context, claim, table, storage.day(market_date_of(context)), desk.settings())
         return dg.AssetCheckResult(

@@ -23,8 +23,8 @@ BATTERY_SHARE, EV_SHARE, SOLAR_SHARE, V2G_SHARE = 0.72, 0.35, 0.60, 0.35
 def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
     """``settings.prosumers`` rows of :class:`~vpp_pipeline.schemas.Prosumers` for ``market_date``.
 
-    Sites come in the order business, then homes; a home with battery and EV gives two rows with one ``site_id``, its
-    export limit divided between them by inverter size. The fleet depends on the seed only; the date is stamped on it.
+    Sites come in the order business, then homes; a home with battery and EV gives two rows with one ``site_id``, each
+    with its own share of the site's export limit. The fleet depends on the seed only; the date is stamped on it.
     """
     n = settings.prosumers
     rng = np.random.default_rng(settings.seed)

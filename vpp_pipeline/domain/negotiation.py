@@ -104,7 +104,7 @@ def _progress(round_: int, rounds: int, patience: Array) -> Array:
 def _ask(terms: Terms, round_: int, rounds: int) -> Array:
     """Asks (O, N): from the opening ask down to the reservation price."""
     conceded = _progress(round_, rounds, terms.patience)[None, :]
-    return np.maximum(terms.opening_ask - conceded * (terms.opening_ask - terms.reservation), terms.reservation)
+    return terms.reservation + (1.0 - conceded) * (terms.opening_ask - terms.reservation)
 
 
 def _offer(terms: Terms, round_: int, policy: NegotiationPolicy) -> Array:

@@ -30,14 +30,15 @@ def find_opportunities(
     ``requests`` has REQUEST_COLUMNS, rows of any day. A request replaces the policy's opportunities of its product in
     the hours it covers and takes its first hour's slot.
 
-    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one.
+    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one, and
+    where the minimum price leaves no opportunity at all.
     """
     starts = forecast["start_utc"].to_list()
     rows = []
     for product in PRODUCTS:
         price = forecast[PRICE_COLUMN[product]].to_numpy()
         offerable_mw = fleet.capacity_kw(product, rules.reserve_call_hours).sum(axis=0) / 1000.0
-        blocks = _requested_blocks(requests, product, starts)
+        blocks = _requested_blocks(requests, product, starts, rules)
         covered = {hour for first, last, _ in blocks for hour in range(first, last)}
         for hour in range(len(starts)):
             if hour in covered or (
@@ -59,6 +60,14 @@ def find_opportunities(
             )
             for first, last, request in blocks
         ]
+    if not rows:
+        highest = float(forecast["energy_usd_per_mwh"].to_numpy().max())
+        raise InputError(
+            f"no opportunity of {market_date} reaches the minimum price",
+            column="opportunities.minimum_price_usd_per_mwh",
+            value=policy.minimum_price_usd_per_mwh,
+            remedy=f"Lower it; the highest expected price of energy is {highest:.2f} $/MWh",
+        )
     return door(
         Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None)
     )
@@ -101,7 +110,7 @@ def _planned_size_mw(offerable_mw: float, product: str, policy: OpportunityPolic
 
 
 def _requested_blocks(
-    requests: pl.DataFrame, product: str, starts: list[object]
+    requests: pl.DataFrame, product: str, starts: list[object], rules: MarketRules
 ) -> list[tuple[int, int, dict[str, float]]]:
     """First hour, hour after the last, and the request itself, for every request of ``product`` that starts today."""
     unknown = requests.filter(~pl.col("product").is_in(PRODUCTS))
@@ -130,6 +139,13 @@ def _requested_blocks(
                 f"two {product} requests cover the hour from {request['start_utc']:%Y-%m-%d %H:%M} UTC",
                 remedy="Move or merge one of them",
                 column="start_utc",
+            )
+        if request["required_capacity_mw"] < rules.minimum_mw(product):
+            raise InputError(
+                f"the {product} request from {request['start_utc']:%Y-%m-%d %H:%M} UTC is too small for the market",
+                column="required_capacity_mw",
+                value=request["required_capacity_mw"],
+                remedy=f"Ask for at least {rules.minimum_mw(product)} MW",
             )
         blocks.append((first, last, request))
     return blocks

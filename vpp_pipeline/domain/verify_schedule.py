@@ -31,7 +31,9 @@ def rebuilt(day: Day) -> pl.DataFrame:
         "maximum_cycles_per_day",
         "backup_reserve_fraction",
     )
-    rows = limits.join(schedule, on=ROW, how="full", coalesce=True).join(devices, on="prosumer_id", how="left").sort(ROW)
+    rows = (
+        limits.join(schedule, on=ROW, how="full", coalesce=True).join(devices, on="prosumer_id", how="left").sort(ROW)
+    )
     change = (
         pl.col("charge_efficiency") * pl.col("charge_kw")
         - pl.col("discharge_kw") / pl.col("discharge_efficiency")

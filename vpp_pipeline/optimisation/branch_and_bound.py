@@ -107,6 +107,7 @@ def search(
     if root is None:
         raise SolveError("the day has no feasible schedule at all, with or without bids")
     # a heap entry: -bound, order of creation (so that ties are settled the same way each time), bounds of z, z, q
+    try_rounding(root[2])
     nodes, heap = 0, [(-root[0], 0, low, high, root[1], root[2])]
     out_of_time = False
     while heap:

@@ -13,6 +13,7 @@ Sets: prosumers i (N), hours t (T, step Δ = 1 h), opportunities o (O). Units: k
     bid or not  minimum_o z_o ≤ q_o ≤ R_o z_o,   sold only where z = 1,   buy only in hours without an energy bid
 
 Charging in an hour with an energy bid is delivered by the fleet itself (it lowers q); in other hours it is bought.
+Charging and discharging have limits of their own besides, by which `solve.py` keeps a store from doing both at once.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ class Formulation:
     stored: cp.Variable
     dynamics: cp.Constraint
     largest: cp.Constraint
+    least: cp.Constraint
     z_low: cp.Parameter
     z_high: cp.Parameter
     q_low: cp.Parameter
     q_high: cp.Parameter
+    charge_limit: cp.Parameter
+    discharge_limit: cp.Parameter
 
     def set_bids(self, low: Array, high: Array) -> None:
         """Bounds of z (O,)."""
@@ -55,6 +59,10 @@ class Formulation:
     def set_quantities(self, low: Array, high: Array) -> None:
         """Bounds of q (O,) in MW."""
         self.q_low.value, self.q_high.value = low, high
+
+    def set_directions(self, charge_kw: Array, discharge_kw: Array) -> None:
+        """Limits (N, T) of charging and of discharging, at most those of the envelope."""
+        self.charge_limit.value, self.discharge_limit.value = charge_kw, discharge_kw
 
     def solve(self, solver: str, **options: Any) -> float:
         """Objective in $; raises SolveError with the solver's word if there is no answer."""
@@ -110,16 +118,18 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
         [np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh]
     )
 
+    charge_limit, discharge_limit = cp.Parameter((n, t)), cp.Parameter((n, t))
     dynamics = stored[:, 1:] == (
         stored[:, :-1]
         + cp.multiply(eta_c * STEP_H, grid_charge + solar_charge)
         - cp.multiply(STEP_H / eta_d, discharge)
         - fleet.drive_kwh
     )
-    largest = q <= cp.multiply(day.required_mw, z)
+    largest, least = q <= cp.multiply(day.required_mw, z), q >= cp.multiply(day.minimum_mw, z)
     within_limits = [
         dynamics,
-        grid_charge + solar_charge <= fleet.max_charge_kw,
+        grid_charge + solar_charge <= charge_limit,
+        discharge <= discharge_limit,
         discharge + reserve <= fleet.max_discharge_kw,
         exported + reserve <= fleet.export_limit_kw,
         solar_charge + solar_sold <= fleet.surplus_kw,
@@ -135,7 +145,7 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
         cp.sum(exported, axis=0) / 1000.0 <= cp.multiply(most_mw[ENERGY], is_product[ENERGY] @ z),
         buy <= cp.multiply(most_bought_mw, 1.0 - is_product[ENERGY] @ z),
         largest,
-        q >= cp.multiply(day.minimum_mw, z),
+        least,
         z >= z_low,
         z <= z_high,
         q >= q_low,
@@ -146,7 +156,7 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
     owners_usd = sum(
         cp.sum(cp.multiply(cost[product] * STEP_H, sold)) for product, sold in enumerate((exported, spin, nonspin))
     )
-    return Formulation(
+    formulation = Formulation(
         problem=cp.Problem(cp.Maximize(revenue_usd - purchases_usd - owners_usd), within_limits + coupling),
         z=z,
         q=q,
@@ -161,11 +171,16 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
         stored=stored,
         dynamics=dynamics,
         largest=largest,
+        least=least,
         z_low=z_low,
         z_high=z_high,
         q_low=q_low,
         q_high=q_high,
+        charge_limit=charge_limit,
+        discharge_limit=discharge_limit,
     )
+    formulation.set_directions(fleet.max_charge_kw, fleet.max_discharge_kw)
+    return formulation
 
 
 def _usd_per_kwh(day: DayProblem, product: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,11 @@ from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import Formulation, formulate
 from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, DaySolution, round_down, unlimited_mw
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
+
+BOTH_WAYS_KW = 1e-4  # below the tolerance of verification
+MOST_PASSES = 20
+
+_SolveLinear = Callable[[Array, Array, Array, Array], float]
 
 
 @dataclass
@@ -33,7 +39,7 @@ def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) 
     2. Decisions z by branch and bound, from that answer, until the gap or the time limit is reached.
     3. Quantities are settled to the bid step, downwards, and the LP is solved again with them.
 
-    Raises SolveError if no solver answers even the LPs.
+    Raises SolveError with each solver's own word if there is no answer.
     """
     begun, log, count = time.perf_counter(), _Log(), len(day.opportunity_id)
     linear = formulate(day, binary=False)
@@ -47,28 +53,19 @@ def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) 
     no_sale_usd = solve_linear(nothing, nothing, nothing, free)
     no_sale_charging_usd = linear.schedule().grid_charge_kw @ (day.market_price + day.charging_adder) / 1000.0
 
-    start = (no_sale_usd, nothing)
-    if settings.solver == "HIGHS":
-        found = search(day, linear, start, settings.gap_target_fraction / 2.0, settings.time_limit_seconds)
-        best_z, bound_usd = found.decisions, found.bound_usd
-        log.note(f"branch and bound, {found.nodes} nodes")
-        if found.ran_out_of_time:
-            log.note(f"stopped at its time limit of {settings.time_limit_seconds:g} s")
-    else:
-        bound_usd = solve_linear(nothing, day.may_bid.astype(float), nothing, free)
-        best_z, bound_usd = _mixed_integer(day, settings, log, start, bound_usd)
+    found = _branch_and_bound(day, linear, settings, log, no_sale_usd) if settings.solver == "HIGHS" else None
+    if found is None:
+        relaxed_usd = solve_linear(nothing, day.may_bid.astype(float), nothing, free)
+        found = _mixed_integer(day, settings, log, no_sale_usd, relaxed_usd)
+    best_z, bound_usd = found
 
-    solve_linear(best_z, best_z, nothing, free)
-    shadow_price = np.asarray(linear.largest.dual_value) / day.hours
-    quantity_mw = round_down(np.asarray(linear.q.value) * best_z, rules.quantity_step_mw)
-    objective_usd = solve_linear(best_z, best_z, quantity_mw, quantity_mw)
+    quantity_mw, objective_usd, shadow_price = _settle(day, linear, solve_linear, best_z, rules, log)
     if objective_usd < no_sale_usd - 1e-6:
         log.note("no bid: bidding would lose money")
         best_z, quantity_mw = nothing, nothing
         objective_usd = solve_linear(nothing, nothing, nothing, nothing)
-    schedule = _exact_energy(day, linear.schedule())
     return DaySolution(
-        schedule=schedule,
+        schedule=_exact_energy(day, linear.schedule()),
         is_bid=best_z > 0.5,
         quantity_mw=quantity_mw,
         objective_usd=objective_usd,
@@ -98,21 +95,63 @@ def _solve_linear(linear: Formulation, settings: OptimiserSettings, log: _Log) -
         return value
 
 
-def _mixed_integer(
-    day: DayProblem, settings: OptimiserSettings, log: _Log, start: tuple[float, Array], bound_usd: float
-) -> tuple[Array, float]:
-    """Decisions and bound from CVXPY's own mixed-integer problem, for a solver other than HiGHS."""
-    start_usd, start_z = start
+def _settle(
+    day: DayProblem, linear: Formulation, solve_linear: _SolveLinear, decisions: Array, rules: MarketRules, log: _Log
+) -> tuple[Array, float, Array]:
+    """Quantities (O,) at the bid step, the objective with them, and the shadow price (O,) of each quantity's limit.
+
+    Where a store charges and discharges at once (free solar makes both worth the same, or a later price below zero
+    makes lost energy worth something), the smaller of the two is ruled out and the day solved again.
+
+    Raises SolveError if that goes on for MOST_PASSES.
+    """
+    nothing, free = np.zeros(len(decisions)), unlimited_mw(day)
+    charge_kw, discharge_kw = day.fleet.max_charge_kw.copy(), day.fleet.max_discharge_kw.copy()
+    for _ in range(MOST_PASSES):
+        linear.set_directions(charge_kw, discharge_kw)
+        solve_linear(decisions, decisions, nothing, free)
+        shadow_price = (np.asarray(linear.largest.dual_value) - np.asarray(linear.least.dual_value)) / day.hours
+        quantity_mw = round_down(np.asarray(linear.q.value) * decisions, rules.quantity_step_mw)
+        objective_usd = solve_linear(decisions, decisions, quantity_mw, quantity_mw)
+        schedule = linear.schedule()
+        both = np.minimum(schedule.charge_kw, schedule.discharge_kw) > BOTH_WAYS_KW
+        if not both.any():
+            return quantity_mw, objective_usd, shadow_price
+        log.note("stores kept from charging and discharging at once")
+        charges_less = schedule.charge_kw < schedule.discharge_kw
+        charge_kw[both & charges_less] = 0.0
+        discharge_kw[both & ~charges_less] = 0.0
+    raise SolveError(f"stores still charge and discharge at once after {MOST_PASSES} passes")
+
+
+def _branch_and_bound(
+    day: DayProblem, linear: Formulation, settings: OptimiserSettings, log: _Log, no_sale_usd: float
+) -> tuple[Array, float] | None:
+    """Decisions and bound from our own search; None if HiGHS failed on the way."""
+    start = (no_sale_usd, np.zeros(len(day.opportunity_id)))
     try:
-        binary = formulate(day, binary=True)
-        binary.set_bids(np.zeros(len(start_z)), day.may_bid.astype(float))
-        binary.set_quantities(np.zeros(len(start_z)), unlimited_mw(day))
-        found_usd = binary.solve(settings.solver)
+        found = search(day, linear, start, settings.gap_target_fraction / 2.0, settings.time_limit_seconds)
     except SolveError as error:
-        log.note(f"no bid: the mixed-integer search failed: {error}")
-        return start_z, bound_usd
+        log.note(f"branch and bound failed: {error}")
+        return None
+    log.note(f"branch and bound, {found.nodes} nodes")
+    if found.ran_out_of_time:
+        log.note(f"stopped at its time limit of {settings.time_limit_seconds:g} s")
+    return found.decisions, found.bound_usd
+
+
+def _mixed_integer(
+    day: DayProblem, settings: OptimiserSettings, log: _Log, no_sale_usd: float, bound_usd: float
+) -> tuple[Array, float]:
+    """Decisions and bound from CVXPY's own mixed-integer problem, for another solver or a search that failed."""
+    start_z = np.zeros(len(day.opportunity_id))
+    options = {"time_limit": settings.time_limit_seconds} if settings.solver == "HIGHS" else {}
+    binary = formulate(day, binary=True)
+    binary.set_bids(start_z, day.may_bid.astype(float))
+    binary.set_quantities(start_z, unlimited_mw(day))
+    found_usd = binary.solve(settings.solver, **options)
     log.note(f"mixed-integer search by {settings.solver}")
-    if found_usd <= start_usd:
+    if found_usd <= no_sale_usd:
         return start_z, bound_usd
     return np.round(np.asarray(binary.z.value)), bound_usd
 

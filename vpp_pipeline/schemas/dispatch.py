@@ -44,7 +44,7 @@ class Positions(dy.Schema):
     is_bid = column(dy.Bool, "Bid or no bid.")
     quantity_mw = amount("MW sold throughout the block.")
     shadow_price_usd_per_mwh = number(
-        "What one more MW of R would earn per hour (a dual); negative where the 80 % rule costs."
+        "What one more MW at the bid's largest (or, negative, least) quantity would earn per hour (a dual)."
     )
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
+from vpp_pipeline.domain.terms import Terms
 from vpp_pipeline.schemas import PriceForecast, Prosumers, door
 
 DAY = date(2023, 8, 15)  # a Tuesday, 24 hours
 SPRING, AUTUMN = date(2024, 3, 10), date(2024, 11, 3)  # 23 and 25 hours
 
-#: 10 kWh, 5 kW, keeps 2 kWh, starts and ends at 5 kWh; in x 0.9, out x 0.8; its energy reservation is 10 + 20 + 5 = 35 $/MWh
+#: 10 kWh, 5 kW, keeps 2 kWh, starts and ends at 5 kWh; in x 0.9, out x 0.8; asks at least 10 + 20 + 5 = 35 $/MWh
 BATTERY: dict[str, Any] = {
     "site_id": "site_1",
     "site_type": "home",
@@ -107,4 +109,40 @@ def forecast_of(
             history_days=7,
             latest_input_utc=hours["start_utc"][0],
         ),
+    )
+
+
+def terms_of(
+    capacity_kw: list[list[float]],
+    reservation: list[list[float]],
+    opening_ask: list[list[float]],
+    ceiling: list[list[float]],
+    required_kw: list[float] | None = None,
+    patience: list[float] | None = None,
+    availability: list[float] | None = None,
+) -> Terms:
+    """Terms of opportunities o0, o1, … and prosumers a, b, …"""
+    count, members = np.shape(capacity_kw)
+    return Terms(
+        opportunity_id=np.array([f"o{k}" for k in range(count)]),
+        prosumer_id=np.array(list("abcdefghij")[:members]),
+        required_kw=np.array(required_kw or [100.0] * count),
+        capacity_kw=np.array(capacity_kw, float),
+        reservation=np.array(reservation, float),
+        opening_ask=np.array(opening_ask, float),
+        ceiling=np.array(ceiling, float),
+        patience=np.array(patience or [1.0] * members),
+        availability_fraction=np.array(availability or [1.0] * members),
+    )
+
+
+def calls_of(terms: Terms, required_mw: list[float] | None = None) -> pl.DataFrame:
+    """The opportunities that the terms are about."""
+    return pl.DataFrame(
+        {
+            "opportunity_id": terms.opportunity_id.astype(str),
+            "market_date": [DAY] * len(terms.opportunity_id),
+            "required_capacity_mw": required_mw or (terms.required_kw / 1000.0).tolist(),
+            "forecast_price": [50.0] * len(terms.opportunity_id),
+        }
     )

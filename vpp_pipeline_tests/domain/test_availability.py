@@ -45,7 +45,13 @@ def test_a_ready_charge_below_the_reserve_does_not_lower_it() -> None:
 @pytest.mark.parametrize("day", [DAY, SPRING, AUTUMN])
 @pytest.mark.parametrize(("leaves", "returns"), [(8, 17), (1, 5), (22, 24)])
 def test_an_ev_loses_its_driving_energy_while_away_and_only_then(day: date, leaves: int, returns: int) -> None:
-    ev = {**EV, "ev_departure_hour": leaves, "ev_arrival_hour": returns, "ev_ready_fraction": 0.5, "terminal_stored_kwh": 10.0}
+    ev = {
+        **EV,
+        "ev_departure_hour": leaves,
+        "ev_arrival_hour": returns,
+        "ev_ready_fraction": 0.5,
+        "terminal_stored_kwh": 10.0,
+    }
     hours = envelope(ev, day=day)
     assert hours["drive_kwh"].sum() == pytest.approx(9.0)
     assert except_at(hours, *range(leaves, returns))["drive_kwh"].sum() == 0.0
@@ -91,7 +97,10 @@ def test_on_an_opt_out_weekday_nothing_is_exported(weekday: int, is_out: bool) -
 
 
 def test_solar_and_load_scale_with_the_site() -> None:
-    home, business = {**BATTERY, "solar_size_kw": 8.0, "mean_load_kw": 1.5}, {**BATTERY, "site_type": "business", "mean_load_kw": 40.0}
+    home, business = (
+        {**BATTERY, "solar_size_kw": 8.0, "mean_load_kw": 1.5},
+        {**BATTERY, "site_type": "business", "mean_load_kw": 40.0},
+    )
     hours = envelope(home, business, solar=0.25, load=1.2)  # the example gives businesses twice the load: 2.4
     first, second = hours.filter(prosumer_id="prosumer_1"), hours.filter(prosumer_id="prosumer_2")
     assert first["solar_kw"].unique().to_list() == [2.0]  # 8 x 0.25
@@ -110,7 +119,9 @@ def test_days_of_clock_change_have_a_row_per_hour(day: date) -> None:
 def test_an_impossible_ready_by_names_the_prosumer_and_the_shortfall() -> None:
     # 25 kWh at midnight + 5 h x 1 kW x 0.9 = 29.5 kWh at 5:00, where 40 are owed
     late = {**EV, "ev_departure_hour": 5, "max_charge_kw": 1.0}
-    with pytest.raises(InputError, match=r"1 prosumers .* first prosumer_2: it must hold 40\.00 kWh .* at most 29\.50 kWh"):
+    with pytest.raises(
+        InputError, match=r"1 prosumers .* first prosumer_2: it must hold 40\.00 kWh .* at most 29\.50 kWh"
+    ):
         envelope(EV, late)
 
 

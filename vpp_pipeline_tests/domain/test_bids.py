@@ -119,14 +119,7 @@ DAYS: list[tuple[date, int, Settings]] = [
     (DAY, 200, Settings()),
     (DAY, 60, Settings(optimiser=OptimiserSettings(satisfaction_weight_usd_per_mwh=8.0))),
     (DAY, 60, Settings(optimiser=OptimiserSettings(charging_adder_usd_per_mwh=4.0))),
-    (
-        date(2024, 1, 15),
-        60,
-        Settings(
-            fleet=FleetSettings(initial_stored_fraction=0.4, business_sites=4),
-            optimiser=OptimiserSettings(time_limit_seconds=1.5),
-        ),
-    ),
+    (DAY, 60, Settings(fleet=FleetSettings(initial_stored_fraction=0.4))),  # EVs must charge to be ready
     (SPRING, 60, Settings()),
     (AUTUMN, 60, Settings()),
 ]
@@ -139,9 +132,13 @@ def cents(value: float) -> Decimal:
 
 
 @whole_days
-def test_every_claim_holds_on_an_honest_day(solved_day: Callable[..., SolvedDay], arguments: tuple[object, ...]) -> None:
+def test_every_claim_holds_on_an_honest_day(
+    solved_day: Callable[..., SolvedDay], arguments: tuple[object, ...]
+) -> None:
     day = solved_day(*arguments)
-    broken = {name: verdict.description for name, verdict in verify(day.tables, day.settings).items() if not verdict.passed}
+    broken = {
+        name: verdict.description for name, verdict in verify(day.tables, day.settings).items() if not verdict.passed
+    }
     assert broken == {}
     assert (day.tables["bids.final_bids"]["status"] == "bid").sum() > 3
 
@@ -159,7 +156,9 @@ def test_the_days_sums_close_to_the_cent(solved_day: Callable[..., SolvedDay], a
 
 
 @whole_days
-def test_unallocated_is_charging_that_no_bid_carries(solved_day: Callable[..., SolvedDay], arguments: tuple[object, ...]) -> None:
+def test_unallocated_is_charging_that_no_bid_carries(
+    solved_day: Callable[..., SolvedDay], arguments: tuple[object, ...]
+) -> None:
     day = solved_day(*arguments)
     books = day.tables["dispatch.reconciliation"].row(0, named=True)
     carried = day.tables["dispatch.payments"]["charging_cost_usd"].sum()
@@ -171,11 +170,13 @@ def test_satisfaction_and_charging_really_occur_in_these_days(solved_day: Callab
     books = [solved_day(*arguments).tables["dispatch.reconciliation"].row(0, named=True) for arguments in DAYS]
     assert books[1]["satisfaction_term_usd"] > 0.1
     assert books[3]["no_sale_value_usd"] < -1.0
-    print([row["unallocated_usd"] for row in books])
+    assert any(abs(row["unallocated_usd"]) > 0.05 for row in books)  # charging that no bid carries
 
 
 @whole_days
-def test_each_bids_money_is_exact_arithmetic_of_cents(solved_day: Callable[..., SolvedDay], arguments: tuple[object, ...]) -> None:
+def test_each_bids_money_is_exact_arithmetic_of_cents(
+    solved_day: Callable[..., SolvedDay], arguments: tuple[object, ...]
+) -> None:
     for bid in solved_day(*arguments).tables["bids.final_bids"].iter_rows(named=True):
         revenue, payments, charging, profit = (Decimal(repr(bid[column])) for column in MONEY)
         assert all(amount == cents(float(amount)) for amount in (revenue, payments, charging, profit))
@@ -193,4 +194,6 @@ def test_the_requested_noon_trades_at_its_offered_price(solved_day: Callable[...
 
 def test_every_opportunity_has_one_row(solved_day: Callable[..., SolvedDay]) -> None:
     day = solved_day(DAY, 200)
-    assert sorted(day.tables["bids.final_bids"]["opportunity_id"]) == sorted(day.tables["market.opportunities"]["opportunity_id"])
+    assert sorted(day.tables["bids.final_bids"]["opportunity_id"]) == sorted(
+        day.tables["market.opportunities"]["opportunity_id"]
+    )

@@ -125,7 +125,7 @@ def test_every_curve_is_valid_for_the_market(offer: Offer) -> None:
     assert (starts[0], ends[-1]) == (0.0, offer.quantity_mw)
     assert starts[1:] == ends[:-1]
     assert all(b > a for a, b in zip(starts, ends, strict=True))
-    assert all(b >= a for a, b in zip(prices, prices[1:], strict=False))
+    assert list(prices) == sorted(prices)
     assert all(abs(100 * x - round(100 * x)) < 1e-6 for x in (*ends, *prices))
     assert ends[0] >= 0.8 * offer.required_mw - 1e-9
     assert prices[0] >= offer.average_cost - 1e-9

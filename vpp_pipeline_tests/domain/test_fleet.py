@@ -43,7 +43,9 @@ def test_reserve_is_backed_by_stored_energy_before_and_after_the_hour() -> None:
     fleet = fleet_of(BATTERY)
     # one hour's call: before the first hour (5 - 2) x 0.8 = 2.4 kW; before the second (9.5 - 2) x 0.8 = 6, inverter 5
     assert fleet.reserve_capacity_kw(1.0)[0, :2].tolist() == pytest.approx([2.4, 5.0])
-    assert fleet.reserve_capacity_kw(0.5)[0, :2].tolist() == pytest.approx([4.8, 5.0])  # half an hour needs half as much
+    assert fleet.reserve_capacity_kw(0.5)[0, :2].tolist() == pytest.approx(
+        [4.8, 5.0]
+    )  # half an hour needs half as much
     assert fleet.reserve_capacity_kw(3.0)[0, :2].tolist() == pytest.approx([0.8, 2.0])
 
 

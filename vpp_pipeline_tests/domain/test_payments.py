@@ -63,7 +63,9 @@ def paid(
 
 
 def test_a_payment_is_the_agreed_price_times_what_was_delivered() -> None:
-    row = paid([opportunity("o", "energy", 80)], [option("o", "a", 50.0)], [delivery("a", discharge_kw=6, solar_sold_kw=2)])["o", "a"]
+    row = paid(
+        [opportunity("o", "energy", 80)], [option("o", "a", 50.0)], [delivery("a", discharge_kw=6, solar_sold_kw=2)]
+    )["o", "a"]
     assert row["dispatched_kwh"] == row["dispatched_kw"] == 8.0
     assert row["payment_usd"] == pytest.approx(0.40)  # 50 $/MWh x 8 kWh
     assert row["satisfaction_score"] == pytest.approx(5 + 5 * 0.8 * 0.6)  # 8 of 10 kW; (50 - 20) / 50
@@ -78,7 +80,11 @@ def test_reserve_is_paid_for_the_capacity_held() -> None:
 
 def test_a_block_is_paid_for_all_its_hours_though_members_rotate() -> None:
     calls, options = [opportunity("o", "energy", 80, duration=2)], [option("o", "a", 50.0), option("o", "b", 40.0)]
-    rows = paid(calls, options, [delivery("a", 0, discharge_kw=10), delivery("b", 0, discharge_kw=2), delivery("b", 1, discharge_kw=10)])
+    rows = paid(
+        calls,
+        options,
+        [delivery("a", 0, discharge_kw=10), delivery("b", 0, discharge_kw=2), delivery("b", 1, discharge_kw=10)],
+    )
     assert (rows["o", "a"]["dispatched_kwh"], rows["o", "a"]["dispatched_kw"]) == (10.0, 5.0)
     assert (rows["o", "b"]["dispatched_kwh"], rows["o", "b"]["dispatched_kw"]) == (12.0, 6.0)
     assert rows["o", "b"]["payment_usd"] == pytest.approx(0.48)
@@ -86,14 +92,20 @@ def test_a_block_is_paid_for_all_its_hours_though_members_rotate() -> None:
 
 def test_charging_is_split_by_what_each_bid_leaves_after_payment() -> None:
     # a delivers 10 kWh twice: (100 - 40) and (60 - 40) $/MWh leave 0.60 and 0.20 $; 0.40 $ of charging splits 3 : 1
-    calls, options = [opportunity("x", "energy", 100), opportunity("y", "energy", 60, 1)], [option("x", "a", 40.0), option("y", "a", 40.0)]
+    calls, options = (
+        [opportunity("x", "energy", 100), opportunity("y", "energy", 60, 1)],
+        [option("x", "a", 40.0), option("y", "a", 40.0)],
+    )
     rows = paid(calls, options, [delivery("a", 0, discharge_kw=10), delivery("a", 1, discharge_kw=10)], {"a": 0.40})
     assert rows["x", "a"]["charging_cost_usd"] == pytest.approx(0.30)
     assert rows["y", "a"]["charging_cost_usd"] == pytest.approx(0.10)
 
 
 def test_a_bid_that_leaves_nothing_carries_no_charging() -> None:
-    calls, options = [opportunity("x", "energy", 100), opportunity("y", "energy", 30, 1)], [option("x", "a", 40.0), option("y", "a", 40.0)]
+    calls, options = (
+        [opportunity("x", "energy", 100), opportunity("y", "energy", 30, 1)],
+        [option("x", "a", 40.0), option("y", "a", 40.0)],
+    )
     rows = paid(calls, options, [delivery("a", 0, discharge_kw=10), delivery("a", 1, discharge_kw=10)], {"a": 0.40})
     assert rows["x", "a"]["charging_cost_usd"] == pytest.approx(0.40)
     assert rows["y", "a"]["charging_cost_usd"] == 0.0
@@ -102,7 +114,12 @@ def test_a_bid_that_leaves_nothing_carries_no_charging() -> None:
 @pytest.mark.parametrize(("price", "to_recover"), [(30.0, 0.4), (100.0, -0.4), (100.0, 0.0)])
 def test_charging_without_a_bearer_stays_unallocated(price: float, to_recover: float) -> None:
     # below the agreed price nothing is left to carry it; charging that sales have saved is no cost
-    rows = paid([opportunity("o", "energy", price)], [option("o", "a", 40.0)], [delivery("a", discharge_kw=10)], {"a": to_recover})
+    rows = paid(
+        [opportunity("o", "energy", price)],
+        [option("o", "a", 40.0)],
+        [delivery("a", discharge_kw=10)],
+        {"a": to_recover},
+    )
     assert rows["o", "a"]["charging_cost_usd"] == 0.0
 
 
@@ -113,7 +130,10 @@ def test_each_prosumer_carries_only_its_own_charging() -> None:
 
 
 def test_dust_and_opportunities_without_a_bid_are_not_paid() -> None:
-    calls, options = [opportunity("o", "energy", 80), opportunity("s", "spin", 4)], [option("o", "a", 50.0), option("s", "a", 3.0)]
+    calls, options = (
+        [opportunity("o", "energy", 80), opportunity("s", "spin", 4)],
+        [option("o", "a", 50.0), option("s", "a", 3.0)],
+    )
     assert paid(calls, options, [delivery("a", discharge_kw=1e-7, spin_kw=5)], idle=("s",)) == {}
 
 

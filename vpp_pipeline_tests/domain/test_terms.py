@@ -35,7 +35,9 @@ PRICES = forecast_of([18.0] * 20 + [100.0] + [18.0] * 3)
 def terms_of(
     *requests: tuple[object, ...], forecast: pl.DataFrame = PRICES, policy: NegotiationPolicy = POLICY, only: str = ""
 ) -> tuple[list[str], Terms]:
-    found = find_opportunities(DAY, forecast, FLEET, OpportunityPolicy(sizing="fixed_mw"), RULES, request_table(*requests))
+    found = find_opportunities(
+        DAY, forecast, FLEET, OpportunityPolicy(sizing="fixed_mw"), RULES, request_table(*requests)
+    )
     rows = found.filter(pl.col("opportunity_id").str.contains(only))
     return rows["opportunity_id"].to_list(), prepare_terms(rows, forecast, FLEET, policy, RULES)
 
@@ -100,7 +102,9 @@ def test_an_opening_ask_is_never_below_the_reservation() -> None:
     assert (terms.opening_ask == terms.reservation).any()
 
 
-@pytest.mark.parametrize("name", ["energy_20230815_12", "energy_20230815_20", "spin_20230815_20", "nonspin_20230815_03"])
+@pytest.mark.parametrize(
+    "name", ["energy_20230815_12", "energy_20230815_20", "spin_20230815_20", "nonspin_20230815_03"]
+)
 def test_terms_never_depend_on_other_negotiations(name: str) -> None:
     ids, together = terms_of()
     row = ids.index(f"{name}00")

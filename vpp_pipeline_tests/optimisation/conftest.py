@@ -34,10 +34,13 @@ REQUEST = pl.DataFrame(
 
 
 def make_day(
-    optimiser: OptimiserSettings, lowest_usd_per_mwh: float | None = None, prosumers_wanted: int = 200
+    optimiser: OptimiserSettings,
+    lowest_usd_per_mwh: float | None = None,
+    fleet_seed: int = 20230815,
+    requests: pl.DataFrame = REQUEST,
 ) -> DayProblem:
     """The default fleet's day; with ``lowest_usd_per_mwh``, that is the price from 09:00 to 15:00."""
-    settings = Settings(fleet=FleetSettings(prosumers=prosumers_wanted))
+    settings = Settings(fleet=FleetSettings(seed=fleet_seed))
     history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
     if lowest_usd_per_mwh is not None:
         noon = pl.col("hour_ending").is_between(10, 15)
@@ -50,7 +53,7 @@ def make_day(
         prosumers, market_hours(MARKET_DATE), solar_forecast(MARKET_DATE), load_forecast(MARKET_DATE)
     )
     fleet = fleet_arrays(prosumers, envelope)
-    opportunities = find_opportunities(MARKET_DATE, forecast, fleet, settings.opportunities, settings.rules, REQUEST)
+    opportunities = find_opportunities(MARKET_DATE, forecast, fleet, settings.opportunities, settings.rules, requests)
     terms = prepare_terms(opportunities, forecast, fleet, settings.negotiation, settings.rules)
     messages = negotiate(terms, opportunities, settings.negotiation)
     agreements = agreements_of(messages, terms, settings.negotiation)
@@ -63,7 +66,7 @@ def make_day(
 
 @pytest.fixture(scope="session")
 def pipeline_day() -> Callable[..., DayProblem]:
-    """Makes the default day for other settings of the optimiser or prices."""
+    """Makes the default day for other settings of the optimiser, prices, fleets or requests."""
     return make_day
 
 

@@ -9,6 +9,7 @@ from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.optimisation.conftest import REQUEST
 from vpp_pipeline_tests.optimisation.small_days import RULES
 
 
@@ -18,16 +19,19 @@ def answer(default_day: DayProblem) -> DaySolution:
 
 
 @pytest.mark.slow
-def test_the_mixed_integer_solver_agrees_within_the_gap_targets(default_day: DayProblem, answer: DaySolution):
-    target = 1e-3
-    binary = formulate(default_day, binary=True)
-    binary.set_bids(np.zeros(len(default_day.price)), default_day.may_bid.astype(float))
-    binary.set_quantities(np.zeros(len(default_day.price)), unlimited_mw(default_day))
+def test_the_mixed_integer_solver_agrees_within_the_gap_targets(pipeline_day):
+    """CVXPY's binary formulation by HiGHS' own branch and cut, without the request: with it, that takes 40 s."""
+    target, settings = 1e-3, OptimiserSettings(time_limit_seconds=60.0)
+    day = pipeline_day(settings, requests=REQUEST.clear())
+    ours = solve_day(day, RULES, settings)
+    binary = formulate(day, binary=True)
+    binary.set_bids(np.zeros(len(day.price)), day.may_bid.astype(float))
+    binary.set_quantities(np.zeros(len(day.price)), unlimited_mw(day))
     found_usd = binary.solve("HIGHS", mip_rel_gap=target, time_limit=60.0)
-    assert answer.gap_fraction <= target
-    assert found_usd <= answer.bound_usd * (1.0 + 1e-9)
-    assert answer.objective_usd >= found_usd * (1.0 - target)
-    assert answer.objective_usd <= found_usd * (1.0 + target) + 1e-6
+    assert ours.gap_fraction <= target
+    assert found_usd <= ours.bound_usd * (1.0 + 1e-9)
+    assert ours.objective_usd >= found_usd * (1.0 - target)
+    assert ours.objective_usd <= found_usd * (1.0 + 1.01 * target)
 
 
 def test_the_request_of_the_original_example_is_met_in_full(default_day: DayProblem, answer: DaySolution):
@@ -57,12 +61,11 @@ def test_the_satisfaction_weight_at_its_maximum_burns_no_energy_at_the_lowest_pr
     assert np.minimum(stressed.schedule.charge_kw, stressed.schedule.discharge_kw).max() < 1e-6
 
 
-@pytest.mark.slow
 @pytest.mark.xfail(
     reason="defect: discharging into one's own solar charging is a tie where stored energy is worth nothing"
 )
-def test_nobody_charges_and_discharges_at_once_among_a_thousand(pipeline_day):
-    """prosumer_0075 at 12:00: 4.39 kW of solar charging beside 7.54 kW of discharge, its stored energy worth 0."""
+def test_nobody_charges_and_discharges_at_once_in_another_fleet(pipeline_day):
+    """The default settings and prices, another seed of the fleet: 4.3 kW both ways, and the day is not published."""
     settings = OptimiserSettings()
-    schedule = solve_day(pipeline_day(settings, prosumers_wanted=1000), RULES, settings).schedule
+    schedule = solve_day(pipeline_day(settings, fleet_seed=10), RULES, settings).schedule
     assert np.minimum(schedule.charge_kw, schedule.discharge_kw).max() < 1e-3

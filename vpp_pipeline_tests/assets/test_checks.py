@@ -1,0 +1,200 @@
+"""The rules as Dagster's checks: each shown to fail on a seeded fault, and what a failure stops."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from vpp_pipeline_tests.assets.desk import (
+    CHECKS,
+    DAY,
+    TradingDesk,
+    evaluations,
+    failures,
+    files,
+    made,
+    new_desk,
+)
+
+Fault = Callable[[pl.DataFrame], pl.DataFrame]
+FIRST_BID = pl.col("opportunity_id") == pl.col("opportunity_id").filter(pl.col("status") == "bid").first()
+FIRST_ROW = pl.int_range(pl.len()) == 0
+
+
+@pytest.fixture(scope="module")
+def made_day() -> TradingDesk:
+    desk = new_desk()
+    assert desk.run().success
+    return desk
+
+
+@pytest.fixture
+def desk(made_day: TradingDesk, tmp_path: Path) -> TradingDesk:
+    """A desk of its own with the day's bids made and published."""
+    return new_desk(shutil.copytree(made_day.data, tmp_path / "data"))
+
+
+def changed(column: str, value: pl.Expr, where: pl.Expr = FIRST_ROW) -> Fault:
+    """A fault: ``column`` becomes ``value`` in the rows ``where``."""
+    return lambda frame: frame.with_columns(pl.when(where).then(value).otherwise(pl.col(column)).alias(column))
+
+
+def seed(desk: TradingDesk, table: str, fault: Fault) -> None:
+    desk.lake.write(table, DAY, fault(desk.lake.read(table, DAY)))
+
+
+# rule -> the asset that it guards, the table that is tampered with, the fault
+FAULTS: dict[str, tuple[str, str, Fault]] = {
+    "prices_are_complete_and_ordered": ("market.price_forecast", "market.price_forecast", lambda frame: frame[1:]),
+    "every_prosumer_is_physical": (
+        "fleet.availability",
+        "fleet.prosumers",
+        changed("initial_stored_kwh", pl.col("capacity_kwh") + 1.0),
+    ),
+    "negotiations_follow_the_protocol": (
+        "negotiation.agreements",
+        "negotiation.agreements",
+        changed("agreed_price_usd_per_mwh", pl.col("agreed_price_usd_per_mwh") + 1.0),
+    ),
+    "no_prosumer_is_pushed_past_its_limits": (
+        "dispatch.schedule",
+        "dispatch.schedule",
+        changed("discharge_kw", pl.col("discharge_kw") + 1000.0),
+    ),
+    "no_kilowatt_hour_is_sold_twice": (
+        "dispatch.payments",
+        "dispatch.payments",
+        changed("dispatched_kwh", 2.0 * pl.col("dispatched_kwh")),
+    ),
+    "nobody_is_paid_below_reservation": (
+        "dispatch.payments",
+        "dispatch.payments",
+        changed("payment_usd", pl.lit(0.0)),
+    ),
+    "bids_meet_80_percent_of_required_capacity": (
+        "bids.final_bids",
+        "bids.final_bids",
+        changed("total_capacity_mw", 0.5 * pl.col("required_capacity_mw"), FIRST_BID),
+    ),
+    "coalitions_have_enough_members": (
+        "bids.final_bids",
+        "bids.final_bids",
+        changed("coalition_size", pl.lit(2, pl.Int32), FIRST_BID),
+    ),
+    "bid_curves_are_valid_for_caiso": (
+        "bids.final_bids",
+        "bids.bid_segments",
+        changed("price_usd_per_mwh", pl.lit(1_500.0)),
+    ),
+    "money_adds_up": (
+        "bids.final_bids",
+        "bids.final_bids",
+        changed("expected_profit_usd", pl.col("expected_profit_usd") + 0.01, FIRST_BID),
+    ),
+    "bids_were_ready_before_the_deadline": (
+        "bids.final_bids",
+        "market.price_forecast",
+        changed("latest_input_utc", pl.col("start_utc")),
+    ),
+}
+
+
+def test_every_rule_has_a_fault_that_it_finds():
+    assert set(FAULTS) == {check.name for check in CHECKS}
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_a_rule_fails_on_its_fault_with_numbers(desk: TradingDesk, rule: str):
+    asset, table, fault = FAULTS[rule]
+    healthy = desk.check(asset)[rule]
+    seed(desk, table, fault)
+    found = desk.check(asset)[rule]
+    assert (healthy.passed, found.passed) == (True, False)
+    assert (found.severity, found.blocking) == (dg.AssetCheckSeverity.ERROR, True)
+    assert found.metadata["violations"].value >= 1
+    assert "measured" in found.metadata
+    assert found.description
+    assert any(letter.isdigit() for letter in found.description)
+    assert healthy.description
+    assert any(letter.isdigit() for letter in healthy.description)
+
+
+@pytest.mark.parametrize("rule", sorted(set(FAULTS) - {"bids_were_ready_before_the_deadline"}))
+def test_nothing_broken_is_published(desk: TradingDesk, rule: str):
+    _, table, fault = FAULTS[rule]
+    seed(desk, table, fault)
+    before = files(desk.data)
+    refused = desk.materialise("warehouse.published")
+    (message,) = failures(refused).values()
+    assert "ViolationError: no bids are published" in message
+    assert rule in message
+    assert files(desk.data) == before
+
+
+def test_the_last_door_verifies_by_itself(desk: TradingDesk):
+    """A broken schedule that no check has looked at yields no bids."""
+    seed(desk, *FAULTS["no_prosumer_is_pushed_past_its_limits"][1:])
+    before = files(desk.data)
+    refused = desk.materialise("bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation")
+    (message,) = failures(refused).values()
+    assert "no_prosumer_is_pushed_past_its_limits" in message
+    assert made(refused) == set()
+    assert files(desk.data) == before
+
+
+def test_a_failed_rule_stops_the_rest_of_the_run_and_leaves_the_warehouse(desk: TradingDesk, tmp_path: Path):
+    """A fleet whose EV discharges without its owner's leave: a real file, a real run."""
+    fleet = desk.lake.read("fleet.prosumers", DAY)
+    is_ev = (pl.col("store") == "ev") & ~pl.col("has_v2g")
+    fleet = changed("max_discharge_kw", pl.lit(7.0), is_ev)(fleet)
+    assert fleet.filter(is_ev).height
+    path = tmp_path / "fleet.parquet"
+    fleet.drop("market_date").write_parquet(path)
+    before = files(desk.data)
+    broken = desk.run(settings={"fleet": {"path": str(path)}})
+    check = evaluations(broken)["every_prosumer_is_physical"]
+    assert not broken.success
+    assert not check.passed
+    assert made(broken) == {
+        "market.price_forecast",
+        "market.solar_forecast",
+        "market.load_forecast",
+        "fleet.prosumers",
+        "fleet.availability",
+    }
+    after = files(desk.data)
+    assert {name for name in before if before[name] != after[name]} == {
+        f"lake/fleet/{table}/{DAY}.parquet" for table in ("prosumers", "availability")
+    }
+
+
+def test_a_warning_does_not_stop_the_run(desk: TradingDesk, tmp_path: Path):
+    """Spin below nonspin is strange, and possible."""
+    lines = ["start_utc,node,energy_usd_per_mwh,spin_usd_per_mw_h,nonspin_usd_per_mw_h"]
+    for day in range(8, 15):
+        frame = desk.lake.read("market.prices", f"2023-08-{day:02d}")
+        rows = frame.select("start_utc", "node", "energy_usd_per_mwh").iter_rows()
+        lines += [f"{start:%Y-%m-%dT%H:%M:%SZ},{node},{energy},1.0,2.0" for start, node, energy in rows]
+    path = tmp_path / "inverted.csv"
+    path.write_text("\n".join(lines) + "\n")
+    result = desk.run(prices={"path": str(path)})
+    check = evaluations(result)["prices_are_complete_and_ordered"]
+    assert result.success
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "24 hours with spin below nonspin" in (check.description or "")
+
+
+def test_only_a_scheduled_run_of_bids_must_meet_the_deadline(desk: TradingDesk):
+    """The market for 2023-08-15 closed long ago: the schedule's run is refused, one by hand is not."""
+    late = desk.run(tags={"dagster/schedule_name": "bid_at_eight"})
+    (message,) = failures(late).values()
+    assert "bids_were_ready_before_the_deadline" in message
+    assert "bids.final_bids" not in made(late)
+    assert desk.run().success
+    settled = desk.run("settle_day", tags={"dagster/schedule_name": "settle_at_two"})
+    assert settled.success

@@ -1,0 +1,179 @@
+"""The command line as a user runs it: another process, killed or not, alone or beside others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+
+from vpp_pipeline.paths import project_folder
+from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, TradingDesk, differences, example_run, new_desk
+
+NEXT = "2023-08-16"
+PATIENCE_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> TradingDesk:
+    """Two days of a small fleet, made one after the other."""
+    desk = new_desk()
+    assert desk.run(day=DAY).success
+    assert desk.run(day=NEXT).success
+    return desk
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """DAGSTER_HOME of the processes that a test starts."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    return folder
+
+
+def bids(data: Path, home: Path | None, day: str, *, project: Path | None = None) -> subprocess.Popen[str]:
+    """``python -m vpp_pipeline bids`` of a small fleet, started."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", "PYTHONPATH")}
+    environment |= {"DAGSTER_HOME": str(home)} if home else {}
+    environment |= {"PYTHONPATH": str(project)} if project else {}
+    command = [sys.executable, "-m", "vpp_pipeline", "bids", "--date", day, "--data", str(data), "--prosumers", "30"]
+    return subprocess.Popen(
+        command, env=environment, cwd=data.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
+    """SIGKILL as soon as ``moment`` has come, which must be before the process ends."""
+    for _ in range(int(PATIENCE_S / 0.002)):
+        if moment():
+            break
+        try:
+            process.wait(timeout=0.002)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"ended before it could be killed: {process.communicate()[1]}")
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+
+
+MOMENTS = {
+    "the first negotiation is stored": "lake/negotiation/rounds/{day}/*.parquet",
+    "the schedule is stored": "lake/dispatch/schedule/{day}.parquet",
+    "the draft of the warehouse is there": "vpp.duckdb.draft",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
+    moment: str, undisturbed: TradingDesk, home: Path, tmp_path: Path
+):
+    first = new_desk(tmp_path / "data")
+    shutil.copytree(undisturbed.data, first.data)
+    for path in [*first.data.rglob(f"{NEXT}*.parquet"), first.data / "lake/negotiation/rounds" / NEXT]:
+        path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+    with duckdb.connect(str(first.warehouse)) as connection:
+        connection.execute(f"delete from bids.final_bids where market_date = '{NEXT}'")
+
+    count = "select market_date, count(*) from bids.final_bids group by all order by all"
+    published = first.sql(count)
+    pattern = MOMENTS[moment].format(day=NEXT)
+    kill_when(bids(first.data, home, NEXT), lambda: any(first.data.glob(pattern)))
+    assert first.sql(count) == published
+
+    assert first.run(day=NEXT).success
+    assert differences(undisturbed.tables(NEXT), first.tables(NEXT)) == []
+    assert differences(undisturbed.tables(DAY), first.tables(DAY)) == []
+    assert first.sql(count) == undisturbed.sql(count)
+    assert not first.warehouse.with_name("vpp.duckdb.draft").exists()
+
+
+def test_runs_at_once_of_one_day_and_of_another_all_succeed(undisturbed: TradingDesk, home: Path, tmp_path: Path):
+    data = tmp_path / "data"
+    data.mkdir()
+    together = [bids(data, home, day) for day in (DAY, DAY, NEXT)]
+    for process in together:
+        output, errors = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, errors) == (0, "")
+        assert "violations found: 0" in output
+    desk = new_desk(data)
+    for day in (DAY, NEXT):
+        assert differences(undisturbed.tables(day), desk.tables(day)) == []
+    broken = "select count(*) from bids.checks where not passed"
+    counts = "select market_date, count(*), count(distinct run_id) from bids.final_bids group by all order by all"
+    assert desk.sql(broken) == [(0,)]
+    assert desk.sql(counts) == undisturbed.sql(counts)
+
+
+def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(tmp_path: Path):
+    """No environment variable, another working directory, a path with a space."""
+    project = tmp_path / "my project"
+    for name in ("vpp_pipeline", "dagster.yaml", "data/opportunities.csv"):
+        source = project_folder() / name
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, project / name) if source.is_dir() else shutil.copy(source, project / name)
+    process = bids(project / "data", None, DAY, project=project)
+    output, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (0, "")
+    assert f"warehouse: {project / 'data' / 'vpp.duckdb'}" in output
+    assert {path.name for path in project.iterdir()} == {"vpp_pipeline", "dagster.yaml", "data"}
+    assert {path.name for path in (project / "data").iterdir()} == {
+        "dagster",
+        "lake",
+        "opportunities.csv",
+        "vpp.duckdb",
+        "vpp.duckdb.lock",
+    }
+    assert {path.name for path in tmp_path.iterdir()} == {"my project"}
+    with open_warehouse(project / "data" / "vpp.duckdb") as connection:
+        assert connection.execute("select count(*) from bids.final_bids").fetchall() == [(72,)]
+
+
+def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared(tmp_path: Path):
+    """One bid of each kind by hand: the segments at or below the clearing price are awarded and paid that price."""
+    made, _ = example_run()
+    desk = TradingDesk(tmp_path / "data", dg.DagsterInstance.ephemeral(), {}, {})
+    shutil.copytree(made.data, desk.data)
+    assert desk.run("settle_day").success
+
+    settlement, day = desk.day()["evaluation.settlement"], desk.day()
+    bids_made = day["bids.final_bids"].filter(pl.col("status") == "bid")
+    assert sorted(settlement["bid_id"]) == sorted(bids_made["bid_id"])
+    prices = {row["start_utc"]: row for row in day["market.prices"].iter_rows(named=True)}
+    column = {"energy": "energy_usd_per_mwh", "spin": "spin_usd_per_mw_h", "nonspin": "nonspin_usd_per_mw_h"}
+    partly = 0
+    for bid in bids_made.iter_rows(named=True):
+        cleared = 85.0 if bid["opportunity_id"] == EXAMPLE else prices[bid["start_utc"]][column[bid["product"]]]
+        awarded = 0.0
+        for segment in day["bids.bid_segments"].filter(pl.col("bid_id") == bid["bid_id"]).iter_rows(named=True):
+            if segment["price_usd_per_mwh"] <= cleared:
+                awarded += segment["to_mw"] - segment["from_mw"]
+        row = settlement.row(by_predicate=pl.col("bid_id") == bid["bid_id"], named=True)
+        share = awarded / bid["total_capacity_mw"]
+        partly += 0.0 < share < 1.0 - 1e-9
+        assert row["clearing_price"] == pytest.approx(cleared)
+        assert (row["awarded_mw"], row["delivered_mw"]) == pytest.approx((awarded, awarded))
+        assert row["revenue_usd"] == pytest.approx(cleared * awarded, abs=0.0051)  # one hour each
+        assert row["payments_usd"] == pytest.approx(share * bid["payments_usd"], abs=0.0051)
+        assert row["charging_cost_usd"] == pytest.approx(share * bid["charging_cost_usd"], abs=0.0051)
+        money = row["revenue_usd"] - row["payments_usd"] - row["charging_cost_usd"]
+        assert row["profit_usd"] == pytest.approx(money, abs=1e-6)
+    example = settlement.filter(pl.col("opportunity_id") == EXAMPLE)
+    mw = example["bid_mw"][0]
+    assert example.select("awarded_mw", "revenue_usd").row(0) == pytest.approx((mw, round(85.0 * mw, 2)))
+    assert settlement["awarded_mw"].min() == 0.0  # some bids asked for more than cleared
+    assert partly
+
+    published = desk.sql("select count(*), sum(revenue_usd) from evaluation.settlement")
+    assert published == [(settlement.height, pytest.approx(settlement["revenue_usd"].sum()))]
+    assert desk.sql(f"select count(*) from market.prices where market_date = '{DAY}'") == [(24,)]
