@@ -52,8 +52,8 @@ class MarketRules(_Group):
     def _needs_enough_members(self) -> MarketRules:
         if self.maximum_commitment_fraction * (self.minimum_members - 1) >= self.required_fraction:
             raise ValueError(
-                f"{self.minimum_members - 1} members at maximum_commitment_fraction {self.maximum_commitment_fraction} "
-                f"reach required_fraction {self.required_fraction}: minimum_members {self.minimum_members} cannot be kept"
+                f"{self.minimum_members - 1} members could reach required_fraction {self.required_fraction} of R; "
+                "lower maximum_commitment_fraction, or minimum_members"
             )
         return self
 
