@@ -11,12 +11,14 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from filelock import FileLock
 
 from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.paths import project_folder
 
+OPENING_TIMEOUT_S = 120.0
 STAGES = {
     "market": "prices and forecasts",
     "fleet": "fleet",
@@ -31,7 +33,9 @@ STAGES |= {"formed": "bids", "warehouse": "publication"}
 def project_instance() -> Iterator[dg.DagsterInstance]:
     """The instance that `dagster dev` uses in the project folder (DAGSTER_HOME's, where that is set)."""
     if os.getenv("DAGSTER_HOME"):
-        with dg.DagsterInstance.get() as instance:
+        with _only_creator(Path(os.environ["DAGSTER_HOME"])):
+            instance = dg.DagsterInstance.get()
+        with instance:
             yield instance
         return
     project = project_folder()
@@ -46,8 +50,17 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
         ),
         "telemetry": {"enabled": False},
     }
-    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(project), overrides=overrides)) as instance:
+    with _only_creator(home):
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(project), overrides=overrides))
+    with instance:
         yield instance
+
+
+@contextmanager
+def _only_creator(home: Path) -> Iterator[None]:
+    """One process at a time: two that make a new history's databases at once leave them with two schema versions."""
+    with FileLock(home / "opening.lock", timeout=OPENING_TIMEOUT_S):
+        yield
 
 
 def _local(module: str, name: str, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -118,12 +118,6 @@ def test_a_second_run_negotiates_nothing_and_changes_nothing(small: TradingDesk)
     assert differences(before, small.tables()) == []
 
 
-def test_a_fresh_folder_gives_the_same_tables(small: TradingDesk):
-    fresh = new_desk()
-    assert fresh.run().success
-    assert differences(small.tables(), fresh.tables()) == []
-
-
 # what changes when something does
 
 
@@ -142,12 +136,16 @@ def not_fresh(desk: TradingDesk) -> set[str]:
     return {name for name, status in statuses(desk).items() if status != StaleStatus.FRESH} - later
 
 
-def test_everything_is_fresh_after_the_day_was_run():
-    desk = new_desk()
-    assert desk.run().success
-    first = not_fresh(desk)
-    assert desk.run().success
-    assert (first, not_fresh(desk)) == (set(), set())
+def test_a_fresh_folder_gives_the_same_tables_and_everything_is_fresh(small: TradingDesk):
+    fresh = new_desk()
+    assert fresh.run().success
+    assert differences(small.tables(), fresh.tables()) == []
+    assert not_fresh(fresh) == set()
+    assert fresh.run().success
+    assert not_fresh(fresh) == set()
+    other = TradingDesk(fresh.data, fresh.instance, {"fleet": {"prosumers": 31}}, {})
+    assert other.materialise("fleet.prosumers").success
+    assert {"fleet.availability", "market.opportunities", "dispatch.schedule"} <= not_fresh(fresh)
 
 
 def test_one_negotiation_alone_is_reused_by_the_next_run(small: TradingDesk):
@@ -164,7 +162,7 @@ def test_one_negotiation_alone_is_reused_by_the_next_run(small: TradingDesk):
 
 def test_a_slot_without_an_opportunity_negotiates_nothing(small: TradingDesk):
     assert small.materialise("negotiation.rounds", partition=f"{DAY}|energy_he25").success
-    assert small.run().success
+    assert not small.lake.exists("negotiation.rounds", f"{DAY}|energy_he25")
 
 
 def test_a_changed_price_negotiates_only_that_opportunity_again(small: TradingDesk, tmp_path: Path):
@@ -186,20 +184,11 @@ def test_another_policy_negotiates_everything_again(small: TradingDesk, tmp_path
     assert negotiated(desk.run(settings={"negotiation": {"rounds": 4}})) == (72, 0)
 
 
-def test_another_fleet_makes_what_rests_on_it_stale(tmp_path: Path):
-    desk = new_desk()
-    assert desk.run().success
-    assert desk.run().success
-    other = TradingDesk(desk.data, desk.instance, {"fleet": {"prosumers": 31}}, {})
-    assert other.materialise("fleet.prosumers").success
-    assert {"fleet.availability", "market.opportunities", "dispatch.schedule"} <= not_fresh(desk)
-
-
-@pytest.mark.parametrize("table", ["market.prices", "negotiation.rounds"])
-def test_a_damaged_file_is_made_again(small: TradingDesk, tmp_path: Path, table: str):
+def test_damaged_files_are_made_again(small: TradingDesk, tmp_path: Path):
     desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
-    damaged = desk.lake.path(table, "2023-08-14" if table == "market.prices" else f"{DAY}|{EXAMPLE_SLOT}")
-    damaged.write_bytes(damaged.read_bytes()[:-20])
+    for table, partition in (("market.prices", "2023-08-14"), ("negotiation.rounds", f"{DAY}|{EXAMPLE_SLOT}")):
+        damaged = desk.lake.path(table, partition)
+        damaged.write_bytes(damaged.read_bytes()[:-20])
     assert desk.run().success
     assert differences(small.tables(), desk.tables()) == []
 
@@ -207,16 +196,16 @@ def test_a_damaged_file_is_made_again(small: TradingDesk, tmp_path: Path, table:
 # the information rule
 
 
-def with_prices(path: Path, changed: str, by_usd: float) -> Path:
-    """The example prices with every price from Pacific midnight of ``changed`` on moved; only that day if it is past."""
+def with_prices(path: Path, first: str, last: str) -> Path:
+    """The example prices with those of Pacific days ``first`` to ``last`` raised by 30 $."""
     lines = PRICES_FILE.read_text().splitlines()
     header = next(k for k, line in enumerate(lines) if line.startswith("start_utc"))
     moved = []
     for line in lines[header + 1 :]:
         start, node, *prices = line.split(",")
-        is_changed = start >= f"{changed}T07" if date.fromisoformat(changed) >= date.fromisoformat(DAY) else False
-        is_changed |= f"{changed}T07" <= start < f"{date.fromisoformat(changed).replace(day=int(changed[-2:]) + 1)}T07"
-        moved.append(",".join([start, node, *(f"{float(p) + by_usd * is_changed:.5f}" for p in prices)]))
+        is_moved = f"{first}T07" <= start < f"{date.fromisoformat(last) + timedelta(days=1)}T07"
+        moved.append(",".join([start, node, *(f"{float(price) + 30.0 * is_moved:.5f}" for price in prices)]))
+    assert moved != lines[header + 1 :]
     path.write_text("\n".join([*lines[: header + 1], *moved]) + "\n")
     return path
 
@@ -228,7 +217,7 @@ def test_prices_of_the_day_change_no_bid_and_prices_of_the_day_before_do(tmp_pat
         return desk.tables()["bids.final_bids"]
 
     known = bids(PRICES_FILE)
-    assert bids(with_prices(tmp_path / "later.csv", DAY, 30.0)).equals(known)
-    other = bids(with_prices(tmp_path / "earlier.csv", "2023-08-14", 30.0))
+    assert bids(with_prices(tmp_path / "later.csv", DAY, "2023-08-31")).equals(known)
+    other = bids(with_prices(tmp_path / "earlier.csv", "2023-08-14", "2023-08-14"))
     columns = ["opportunity_id", "status", "total_capacity_mw", "bid_price_usd_per_mwh", "expected_profit_usd"]
     assert not other.select(columns).equals(known.select(columns))

@@ -139,6 +139,13 @@ def test_a_request_that_cannot_be_placed_is_refused(requests: list[tuple[str, in
         opportunities(*rows)
 
 
+@pytest.mark.parametrize(("product", "least_mw"), [("energy", 0.1), ("spin", 0.5)])
+def test_a_request_below_the_markets_minimum_is_refused(product: str, least_mw: float) -> None:
+    assert only(opportunities((product, at(12), 1, least_mw, 9.0)), f"{product}_20230815_1200")["origin"] == "request"
+    with pytest.raises(InputError, match=f"{product} request .* too small .*Ask for at least {least_mw} MW"):
+        opportunities((product, at(12), 1, least_mw - 0.01, 9.0))
+
+
 def test_the_last_hour_may_be_requested() -> None:
     assert only(opportunities(("energy", at(23), 1, 1.0, 85.0)), "energy_20230815_2300")["origin"] == "request"
 
@@ -150,6 +157,6 @@ def test_an_opportunity_knows_its_hours() -> None:
     assert blocks["spin_20230815_2300"] == slice(23, 24)
 
 
-@pytest.mark.xfail(strict=True, reason="an empty list of rows has no columns")
-def test_a_day_on_which_no_price_pays_has_no_opportunities() -> None:
-    assert opportunities(energy=20.0, minimum_price_usd_per_mwh=40.0).is_empty()
+def test_a_day_on_which_no_price_pays_is_refused_with_its_highest_price() -> None:
+    with pytest.raises(InputError, match=r"no opportunity of 2023-08-15 .*value 40.* highest .* 20\.00 \$/MWh"):
+        opportunities(energy=20.0, minimum_price_usd_per_mwh=40.0)

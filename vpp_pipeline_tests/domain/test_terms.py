@@ -15,7 +15,7 @@ from vpp_pipeline.settings import MarketRules, NegotiationPolicy, OpportunityPol
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.domain.examples import BATTERY, DAY, fleet_of, forecast_of
 
-RULES, POLICY = MarketRules(), NegotiationPolicy()
+RULES, POLICY = MarketRules(energy_minimum_mw=0.0), NegotiationPolicy()  # small requests suit two small homes
 SOLAR_HOME = {
     **BATTERY,
     "store": "none",
