@@ -8,6 +8,7 @@ from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, market, negot
 from vpp_pipeline.assets.checks import all_checks
 from vpp_pipeline.assets.inputs import BIDS_JOB
 from vpp_pipeline.assets.io_manager import LakeIOManager
+from vpp_pipeline.assets.lost_runs import lost_runs
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.calendar import PACIFIC
@@ -62,12 +63,12 @@ def _request(day: date) -> dg.RunRequest:
     job=ingest_market,
     cron_schedule="30 13 * * *",
     execution_timezone=PACIFIC_TIME,
+    description="13:30 Pacific: tomorrow's day-ahead prices were published at 13:00.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def ingest_at_half_past_one(
     context: dg.ScheduleEvaluationContext, prices_source: Prices
 ) -> dg.RunRequest | dg.SkipReason:
-    """13:30 Pacific: tomorrow's day-ahead prices were published at 13:00."""
     day, source = trade_date(context), prices_source.open()
     return _request(day) if _has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
@@ -76,10 +77,10 @@ def ingest_at_half_past_one(
     job=bid_day,
     cron_schedule="0 8 * * *",
     execution_timezone=PACIFIC_TIME,
+    description="08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
-    """08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes."""
     day, source = trade_date(context), prices_source.open()
     known = sum(_has(source, earlier) for earlier in history_dates(day))
     if known < LEAST_HISTORY_DAYS:
@@ -93,12 +94,12 @@ def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -
     job=settle_day,
     cron_schedule="0 14 * * *",
     execution_timezone=PACIFIC_TIME,
+    description="14:00 Pacific: tomorrow's prices have cleared, so the awards of this morning's bids are known.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def settle_at_two(
     context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage
 ) -> dg.RunRequest | dg.SkipReason:
-    """14:00 Pacific: tomorrow's prices have cleared, so the awards of this morning's bids are known."""
     day, source = trade_date(context), prices_source.open()
     if not storage.lake.exists("bids.final_bids", day.isoformat()):
         return dg.SkipReason(f"there are no bids for {day}")
@@ -111,6 +112,7 @@ defs = dg.Definitions(
     asset_checks=all_checks,
     jobs=[ingest_market, bid_day, settle_day],
     schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
+    sensors=[lost_runs],
     executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
     resources={
         "storage": _storage,

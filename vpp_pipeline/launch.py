@@ -11,8 +11,10 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
+from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs
 from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.errors import InputError
@@ -29,17 +31,16 @@ STAGES = {
 STAGES |= {"formed": "bids", "warehouse": "publication"}
 
 
+def project_home() -> Path:
+    """The folder of the project's Dagster history: ``data/dagster``, or DAGSTER_HOME where that is set."""
+    named = os.getenv("DAGSTER_HOME")
+    return Path(named) if named else project_folder() / "data" / "dagster"
+
+
 @contextmanager
 def project_instance() -> Iterator[dg.DagsterInstance]:
     """The instance that `dagster dev` uses in the project folder (DAGSTER_HOME's, where that is set)."""
-    if os.getenv("DAGSTER_HOME"):
-        with _only_creator(Path(os.environ["DAGSTER_HOME"])):
-            instance = dg.DagsterInstance.get()
-        with instance:
-            yield instance
-        return
-    project = project_folder()
-    home = project / "data" / "dagster"
+    home = project_home()
     home.mkdir(parents=True, exist_ok=True)
     # dagster.yaml's own paths are relative to the folder that Dagster is started in; here they must not depend on it
     overrides: dict[str, Any] = {
@@ -50,21 +51,30 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
         ),
         "telemetry": {"enabled": False},
     }
-    with _only_creator(home):
-        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(project), overrides=overrides))
+    # two processes that make a new history's databases at once would leave them with two schema versions
+    with FileLock(home / "opening.lock", timeout=OPENING_TIMEOUT_S):
+        if os.getenv("DAGSTER_HOME"):
+            instance = dg.DagsterInstance.get()
+        else:
+            instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(project_folder()), overrides=overrides))
     with instance:
         yield instance
 
 
-@contextmanager
-def _only_creator(home: Path) -> Iterator[None]:
-    """One process at a time: two that make a new history's databases at once leave them with two schema versions."""
-    with FileLock(home / "opening.lock", timeout=OPENING_TIMEOUT_S):
-        yield
-
-
 def _local(module: str, name: str, folder: Path) -> dict[str, Any]:
     return {"module": module, "class": name, "config": {"base_dir": str(folder)}}
+
+
+@contextmanager
+def _living_run() -> Iterator[tuple[str, dict[str, str]]]:
+    """Id and tags of a new run, whose lock is held while this process lives."""
+    run_id = make_new_run_id()
+    file = project_home() / "running" / f"{run_id}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file):
+        # Dagster's own retries start a run again from its code location, which a run of the command line has not
+        yield run_id, {LOCK_TAG: str(file), "dagster/max_retries": "0"}
+    file.unlink(missing_ok=True)
 
 
 def run_job(
@@ -82,9 +92,10 @@ def run_job(
         "resources": {"storage": storage, "prices_source": {"config": prices}, "desk": {"config": settings}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
-    with project_instance() as instance:
+    with project_instance() as instance, _living_run() as (run_id, tags):
+        close_lost_runs(instance)
         result = defs.resolve_job_def(job).execute_in_process(
-            run_config=config, partition_key=partition, instance=instance
+            run_config=config, partition_key=partition, instance=instance, run_id=run_id, tags=tags
         )
     seconds: dict[str, float] = {}
     for event in result.all_events:

@@ -15,6 +15,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from vpp_pipeline.assets.lost_runs import lost_runs
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, TradingDesk, differences, example_run, new_desk
@@ -90,6 +91,12 @@ def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
     pattern = MOMENTS[moment].format(day=NEXT)
     kill_when(bids(first.data, home, NEXT), lambda: any(first.data.glob(pattern)))
     assert first.sql(count) == published
+    with dg.DagsterInstance.from_config(str(home)) as history:
+        (lost,) = history.get_runs()
+        assert lost.status == dg.DagsterRunStatus.STARTED  # a queue would wait for it
+        with dg.build_sensor_context(instance=history) as context:
+            lost_runs(context)
+            assert history.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
 
     assert first.run(day=NEXT).success
     assert differences(undisturbed.tables(NEXT), first.tables(NEXT)) == []

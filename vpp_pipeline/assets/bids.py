@@ -71,9 +71,9 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
         "final_bids",
         metadata={
             "bids": trading.height,
-            "bid_mw": float(trading["total_capacity_mw"].sum()),
-            "expected_profit_usd": float(trading["expected_profit_usd"].sum()),
-            "payments_usd": float(trading["payments_usd"].sum()),
+            "bid_mw": round(float(trading["total_capacity_mw"].sum()), 2),
+            "expected_profit_usd": round(float(trading["expected_profit_usd"].sum()), 2),
+            "payments_usd": round(float(trading["payments_usd"].sum()), 2),
             "violations": int(checks["violations"].filter(~checks["passed"]).sum()),
             SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json")),
         },

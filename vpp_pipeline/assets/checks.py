@@ -1,19 +1,22 @@
 """The rules that no day may break, as blocking checks in the run that makes the bids. The logic is the domain's."""
 
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_TAG
 
 from vpp_pipeline.assets.bids import is_scheduled
-from vpp_pipeline.assets.partitions import DAYS, market_date_of
+from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verdict import Day, Verdict
 from vpp_pipeline.domain.verification import GUARDS
 from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.domain.verify_inputs import prices_are_complete_and_ordered
+from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.settings import Settings
 
 Claim = Callable[..., Verdict]
@@ -22,11 +25,9 @@ Claim = Callable[..., Verdict]
 def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
     """``claim`` as a blocking check of the asset that makes ``table``."""
 
-    @dg.asset_check(
-        asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=True, partitions_def=DAYS
-    )
+    @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=True)
     def check(context: dg.AssetCheckExecutionContext, desk: _Desk, storage: Storage) -> dg.AssetCheckResult:
-        verdict = _judge(context, claim, table, storage.day(market_date_of(context)), desk.settings())
+        verdict = _judge(context, claim, table, storage.day(_day_of(context, table)), desk.settings())
         return dg.AssetCheckResult(
             passed=verdict.passed,
             severity=dg.AssetCheckSeverity.WARN if verdict.is_warning else dg.AssetCheckSeverity.ERROR,
@@ -35,6 +36,17 @@ def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
         )
 
     return check
+
+
+def _day_of(context: dg.AssetCheckExecutionContext, table: str) -> date:
+    """The market day to check: the run's; for the button of the *Checks* page, which names none, the day made last."""
+    if context.run.tags.get(PARTITION_TAG):
+        return market_date_of(context)
+    latest = context.instance.get_latest_materialization_event(key_of(table))
+    partition = latest.asset_materialization.partition if latest and latest.asset_materialization else None
+    if partition is None:
+        raise NoDataError(f"no day of {table} was made yet", remedy="Make a day's bids first, by the job bid_day")
+    return date.fromisoformat(partition)
 
 
 def _judge(context: dg.AssetCheckExecutionContext, claim: Claim, table: str, day: Day, settings: Settings) -> Verdict:

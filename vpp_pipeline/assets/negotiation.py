@@ -109,7 +109,7 @@ def _record(context: dg.AssetExecutionContext, negotiations: pl.DataFrame) -> No
     for row in negotiations.iter_rows(named=True):
         partition = dg.MultiPartitionKey({"date": day, "slot": row["slot"]})
         own = {DATA_VERSION_TAG: row["fingerprint"], CODE_VERSION_TAG: code_version()}
-        metadata = {"seconds": row["seconds"], "reused": not row["is_new"]}
+        metadata = {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
         context.log_event(
             dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=own | versions | pointers, metadata=metadata)
         )

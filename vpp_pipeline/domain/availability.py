@@ -37,7 +37,9 @@ def hourly_envelope(
 
     reserve_kwh = p["backup_reserve_fraction"] * capacity_kwh
     ready_kwh = prosumers["ev_ready_fraction"].fill_null(0.0).to_numpy()[:, None] * capacity_kwh
-    floor_kwh = np.where(clock == leaves - 1, np.maximum(reserve_kwh, ready_kwh), reserve_kwh)
+    next_clock = np.append(clock[0, 1:], 24)[None, :]  # the spring day has no 2:00, the autumn day two of 1:00
+    leaves_next = (clock < leaves) & (next_clock >= leaves)
+    floor_kwh = np.where(leaves_next, np.maximum(reserve_kwh, ready_kwh), reserve_kwh)
     away_hours = np.maximum(is_away.sum(axis=1, keepdims=True), 1)
     solar_per_kw = solar["solar_kw_per_kw"].to_numpy()[None, :]
     load_per_mean = np.vstack(

@@ -20,7 +20,7 @@ def _trading(day: Day) -> pl.DataFrame:
 
 
 def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> Verdict:
-    """Every bid offers 80-100 % of R, in steps, above the market's minimum; every other row offers nothing."""
+    """Every bid offers 80-100 % of R as the optimiser decided, in steps, above the market's minimum; others nothing."""
     rules, bids = settings.rules, _trading(day)
     least = pl.max_horizontal(
         rules.required_fraction * pl.col("required_capacity_mw"),
@@ -41,7 +41,13 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> V
     held = f"{bids.height} bids, the smallest offers {100 * share:.1f} % of its R"
     asked = day["market.opportunities"].select("opportunity_id", "required_capacity_mw")
     misstated = day["bids.final_bids"].join(asked, on=["opportunity_id", "required_capacity_mw"], how="anti")
-    rows = pl.concat([broken, idle, misstated]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
+    decided = day["dispatch.positions"].select("opportunity_id", total_capacity_mw="quantity_mw")
+    changed = day["bids.final_bids"].join(decided, on=["opportunity_id", "total_capacity_mw"], how="anti")
+    forgotten = asked.join(day["bids.final_bids"], on="opportunity_id", how="anti").select(
+        bid_id="opportunity_id", total_capacity_mw=pl.lit(None, pl.Float64), required_capacity_mw="required_capacity_mw"
+    )
+    rows = pl.concat([broken, idle, misstated, changed]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
+    rows = pl.concat([rows, forgotten]).unique("bid_id", keep="first", maintain_order=True)
     return judge(rows, "bids outside 80-100 % of R", held, share)
 
 
@@ -133,6 +139,15 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
             bid_id="opportunity_id", fault=pl.lit("a payment")
         )
     )
+
+    caused = day["dispatch.charging"].select("prosumer_id", "to_recover_usd")
+    shares = (
+        payments.group_by("prosumer_id")
+        .agg(pl.col("charging_cost_usd").sum())
+        .join(caused, on="prosumer_id", how="left")
+    )
+    excessive = shares.filter(pl.col("charging_cost_usd") > pl.col("to_recover_usd").clip(lower_bound=0.0) + 1e-6)
+    broken.append(excessive.select(bid_id="prosumer_id", fault=pl.lit("recovers more charging than its sales caused")))
 
     books = day["dispatch.reconciliation"].row(0, named=True)
     left = books["sum_bid_profit_usd"] + books["unallocated_usd"]

@@ -6,6 +6,7 @@ import polars as pl
 
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.verdict import Day, Verdict, judge
+from vpp_pipeline.domain.verify_envelope import broken_wishes
 from vpp_pipeline.settings import Settings
 
 TOLERANCE_KWH = 1e-6
@@ -31,7 +32,7 @@ def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "
 
 
 def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
-    """Sizes, efficiencies and limits that a device can have, and an envelope that leaves room inside its limits."""
+    """Sizes, efficiencies and limits that a device can have, and an envelope that honours every wish of its owner."""
     fleet = day["fleet.prosumers"]
     capacity, reserve = pl.col("capacity_kwh"), pl.col("backup_reserve_fraction")
     claims = {
@@ -51,29 +52,10 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
     unphysical = pl.concat(
         [fleet.filter(broken).select("prosumer_id", fault=pl.lit(fault)) for fault, broken in claims.items()]
     )
-    hourly = day["fleet.availability"].join(
-        fleet.select(
-            "prosumer_id",
-            "capacity_kwh",
-            reserve_kwh=reserve * capacity,
-            device_charge_kw="max_charge_kw",
-            device_discharge_kw="max_discharge_kw",
-            site_export_kw="export_limit_kw",
-        ),
-        on="prosumer_id",
-    )
-    beyond = hourly.filter(
-        (pl.col("min_stored_kwh") > pl.col("max_stored_kwh") + TOLERANCE_KWH)
-        | (pl.col("max_stored_kwh") > pl.col("capacity_kwh") + TOLERANCE_KWH)
-        | (pl.col("min_stored_kwh") < pl.col("reserve_kwh") - TOLERANCE_KWH)
-        | (pl.col("export_limit_kw") > pl.col("site_export_kw") + TOLERANCE_KWH)
-        | (pl.col("max_charge_kw") > pl.col("device_charge_kw") + TOLERANCE_KWH)
-        | (pl.col("max_discharge_kw") > pl.col("device_discharge_kw") + TOLERANCE_KWH)
-    ).select("prosumer_id", fault=pl.format("envelope beyond the device at {}", "start_utc"))
     hours = day["market.price_forecast"].height
     short = (
         fleet.select("prosumer_id")
-        .join(hourly.group_by("prosumer_id").len(), on="prosumer_id", how="left")
+        .join(day["fleet.availability"].group_by("prosumer_id").len(), on="prosumer_id", how="left")
         .with_columns(pl.col("len").fill_null(0))
         .filter(pl.col("len") != hours)
         .select("prosumer_id", fault=pl.format("{} hours", "len"))
@@ -81,4 +63,4 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
     power_mw = float(fleet["max_discharge_kw"].sum()) / 1000.0
     energy_mwh = float(fleet["capacity_kwh"].sum()) / 1000.0
     held = f"{fleet.height} prosumers, {energy_mwh:.1f} MWh, {power_mw:.1f} MW: all physical"
-    return judge(pl.concat([unphysical, beyond, short]), "faults in the fleet", held, power_mw)
+    return judge(pl.concat([unphysical, broken_wishes(day), short]), "faults in the fleet", held, power_mw)

@@ -130,9 +130,24 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
         pl.col("total_kw") - pl.when(pl.col("product") == "energy").then(pl.col("grid_kw")).otherwise(0.0)
     ) / 1000.0
     unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
-    paid_kwh, sold_kwh = float(day["dispatch.payments"]["dispatched_kwh"].sum()), float(sold["sold_kw"].sum())
-    unpaid = pl.DataFrame({"product": ["all"], "fault": [f"{sold_kwh:.3f} kWh sold, {paid_kwh:.3f} kWh paid"]}).filter(
-        abs(paid_kwh - sold_kwh) > TOLERANCE * max(1, sold.height)
+    sold_kwh, paid = float(sold["sold_kw"].sum()), day["dispatch.payments"]
+    owed = placed.group_by("opportunity_id", "prosumer_id").agg(owed_kwh=pl.col("sold_kw").sum())
+    paid = paid.group_by("opportunity_id", "prosumer_id").agg(pl.col("dispatched_kwh", "dispatched_kw").sum())
+    both = owed.join(paid, on=["opportunity_id", "prosumer_id"], how="full", coalesce=True).join(
+        bids.select("opportunity_id", "duration_hours"), on="opportunity_id", how="left"
+    )
+    mean_kw = pl.col("dispatched_kwh") / pl.col("duration_hours")
+    as_sold = (pl.col("owed_kwh") - pl.col("dispatched_kwh")).abs() <= TOLERANCE * pl.col("duration_hours")
+    tiny = pl.max_horizontal("owed_kwh", "dispatched_kwh").fill_null(0.0) <= TOLERANCE * pl.col("duration_hours")
+    as_stated = (mean_kw - pl.col("dispatched_kw")).abs() <= TOLERANCE
+    unpaid = both.filter(~((as_sold & as_stated) | tiny).fill_null(False)).select(
+        product="opportunity_id",
+        fault=pl.format(
+            "{}: {} kWh sold, {} kWh paid",
+            "prosumer_id",
+            pl.col("owed_kwh").fill_null(0.0),
+            pl.col("dispatched_kwh").fill_null(0.0),
+        ),
     )
     faults = [
         overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc")),

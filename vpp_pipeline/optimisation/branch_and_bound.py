@@ -77,6 +77,30 @@ def _bounds(given: Array | None, otherwise: float, count: int) -> Array:
     return np.full(count, otherwise) if given is None else np.asarray(given, dtype=float)
 
 
+def _dive(
+    relaxed: _WarmLinearProgram, low: Array, high: Array, root: tuple[float, Array, Array], minimum_mw: Array
+) -> tuple[float, Array]:
+    """A feasible answer from the relaxation: give up the least filled of the undecided bids, one by one.
+
+    Once every undecided bid reaches its minimum, all of them are tried at once. Each step decides at least one bid, so
+    it ends; where a step has no answer, minus infinity says that the dive found nothing.
+    """
+    low, high, (objective_usd, z, quantity_mw) = low.copy(), high.copy(), root
+    while (undecided := np.minimum(z, 1.0 - z) > INTEGRAL).any():
+        filled = np.where(undecided, quantity_mw / minimum_mw, np.inf)
+        taken = np.where(undecided, 1.0, low)
+        answer = relaxed.solve(taken, high) if filled.min() >= 1.0 - INTEGRAL else None
+        if answer is not None:
+            low = taken
+        else:
+            high[int(filled.argmin())] = 0.0
+            answer = relaxed.solve(low, high)
+        if answer is None:
+            return -np.inf, z
+        objective_usd, z, quantity_mw = answer
+    return objective_usd, np.round(z)
+
+
 def search(
     day: DayProblem, linear: Formulation, start: tuple[float, Array], gap_target: float, seconds: float
 ) -> SearchResult:
@@ -107,6 +131,9 @@ def search(
     if root is None:
         raise SolveError("the day has no feasible schedule at all, with or without bids")
     # a heap entry: -bound, order of creation (so that ties are settled the same way each time), bounds of z, z, q
+    dived = _dive(relaxed, low, high, root, day.minimum_mw)
+    if dived[0] > best_usd:
+        best_usd, best = dived
     try_rounding(root[2])
     nodes, heap = 0, [(-root[0], 0, low, high, root[1], root[2])]
     out_of_time = False

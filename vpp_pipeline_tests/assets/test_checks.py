@@ -124,6 +124,14 @@ def test_a_rule_fails_on_its_fault_with_numbers(desk: TradingDesk, rule: str):
     assert any(letter.isdigit() for letter in healthy.description)
 
 
+def test_the_button_of_the_checks_page_checks_the_day_made_last(made_day: TradingDesk):
+    """It starts a run of checks that names no partition."""
+    found = made_day.check("bids.final_bids", day=None)
+    assert len(found) == 5
+    assert all(check.passed for check in found.values())
+    assert not new_desk(made_day.data).check("bids.final_bids", day=None)  # nothing was made by this history
+
+
 @pytest.mark.parametrize("rule", sorted(set(FAULTS) - {"bids_were_ready_before_the_deadline"}))
 def test_nothing_broken_is_published(desk: TradingDesk, rule: str):
     _, table, fault = FAULTS[rule]

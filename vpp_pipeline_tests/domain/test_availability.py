@@ -66,7 +66,6 @@ def test_an_ev_of_a_night_shift_is_away_past_midnight() -> None:
     assert at(hours, 21)["min_stored_kwh"].to_list() == [25.0]
 
 
-@pytest.mark.xfail(strict=True, reason="the floor is looked for at clock 2, which the spring day lacks")
 def test_an_ev_that_leaves_at_three_is_ready_on_the_spring_day_too() -> None:
     ev = {**EV, "ev_departure_hour": 3, "ev_ready_fraction": 0.6}
     assert envelope(ev)["min_stored_kwh"].max() == 30.0

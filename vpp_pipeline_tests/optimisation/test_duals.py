@@ -90,7 +90,7 @@ def test_stored_value_equals_what_less_driving_earns(seed: int):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_shadow_price_equals_what_a_larger_r_earns_per_hour(seed: int):
+def test_shadow_price_equals_what_moving_the_limits_of_the_quantity_earns_per_hour(seed: int):
     day = random_day(seed)
     answer = random_answer(seed)
     free, nothing = unlimited_mw(day) + 1.0, np.zeros(len(day.price))
@@ -98,9 +98,10 @@ def test_shadow_price_equals_what_a_larger_r_earns_per_hour(seed: int):
     for o in np.flatnonzero(answer.is_bid):
         earned = []
         for more in (-STEP_MW, 0.0, STEP_MW):
-            required_mw = day.required_mw.copy()
-            required_mw[o] += more
-            earned.append(earned_usd(replace(day, required_mw=required_mw), answer.is_bid, nothing, free))
+            limits = {"required_mw": day.required_mw.copy(), "minimum_mw": day.minimum_mw.copy()}
+            for limit in limits.values():
+                limit[o] += more
+            earned.append(earned_usd(replace(day, **limits), answer.is_bid, nothing, free))
         left, right = (slope / day.hours[o] for slope in two_sided(earned, STEP_MW))
         assert min(left, right) - 1e-3 <= answer.shadow_price_usd_per_mwh[o] <= max(left, right) + 1e-3
         checked += 1

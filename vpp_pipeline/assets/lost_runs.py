@@ -1,0 +1,42 @@
+"""Runs of the command line whose process was killed.
+
+Dagster would show them as running, and queue every later run of their market day behind them. Each holds a file lock
+while it lives, which the operating system frees whatever happens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock, Timeout
+
+LOCK_TAG = "vpp_pipeline/lock"
+LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs as failed whose lock is free; their ids."""
+    closed = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
+        file = Path(run.tags.get(LOCK_TAG, ""))
+        if LOCK_TAG not in run.tags or not file.parent.is_dir():  # not ours, or of another machine
+            continue
+        try:
+            with FileLock(file, timeout=0):
+                instance.report_run_failed(run, "Its process ended without a word; run the day again.")
+                closed.append(run.run_id)
+        except Timeout:
+            continue
+        file.unlink(missing_ok=True)
+    return closed
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Marks runs of the command line as failed whose process was killed, so that nothing waits for them.",
+)
+def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    closed = close_lost_runs(context.instance)
+    return dg.SkipReason(f"closed {', '.join(closed)}" if closed else "every run has its process")
