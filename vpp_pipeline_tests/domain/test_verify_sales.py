@@ -9,7 +9,6 @@ from vpp_pipeline.domain.verdict import Day
 from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.tampering import (
-    BIDS,
     CALLS,
     DEAL,
     DEALS,

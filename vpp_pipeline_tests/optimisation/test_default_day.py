@@ -62,7 +62,7 @@ def test_the_satisfaction_weight_at_its_maximum_burns_no_energy_at_the_lowest_pr
 
 
 def test_nobody_charges_and_discharges_at_once_in_another_fleet(pipeline_day):
-    """Free solar makes charging and discharging at once worth nothing; with this seed the LP used to do 4.3 kW of it."""
+    """Free solar makes charging and discharging at once worth nothing; this seed used to show 4.3 kW of it."""
     settings = OptimiserSettings()
     schedule = solve_day(pipeline_day(settings, fleet_seed=10), RULES, settings).schedule
     assert np.minimum(schedule.charge_kw, schedule.discharge_kw).max() < 1e-3
