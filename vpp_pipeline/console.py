@@ -66,7 +66,7 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
     console.print(
         f"expected profit {trading['expected_profit_usd'].sum():.2f} $, "
         f"payments to prosumers {trading['payments_usd'].sum():.2f} $, "
-        f"profit of charging that no bid carries, and rounding {books['unallocated_usd']:.2f} $",
+        f"carried by no bid (charging, rounding) {books['unallocated_usd']:.2f} $",
         soft_wrap=True,
     )
     console.print(
