@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     documents = commands.add_parser("documents", parents=[day], help="write the day's results as JSON documents")
     documents.add_argument("--out", type=Path, help="folder (default: data/documents/DATE)")
     documents.set_defaults(run=_documents)
+    transcript = commands.add_parser("transcript", parents=[day], help="one negotiation word by word, as JSON lines")
+    transcript.add_argument("--opportunity", required=True, help="e.g. energy_20230815_1200")
+    transcript.add_argument("--prosumer", help="one prosumer only, e.g. prosumer_020")
+    transcript.set_defaults(run=_transcript)
     example = commands.add_parser("make-data", help="write the embedded example prices again")
     example.add_argument("--out", type=Path, default=project_folder() / "data")
     example.set_defaults(run=_make_data)
@@ -115,6 +119,28 @@ def _documents(options: argparse.Namespace) -> int:
     folder = options.out or options.data / "documents" / options.date.isoformat()
     count = write_documents(LakeDay(Lake(options.data / "lake"), options.date), folder)
     print(f"{count} documents in {folder}")
+    return 0
+
+
+def _transcript(options: argparse.Namespace) -> int:
+    import polars as pl
+
+    from vpp_pipeline.documents import transcript_of
+    from vpp_pipeline.warehouse.day import LakeDay
+    from vpp_pipeline.warehouse.lake import Lake
+
+    spoken = LakeDay(Lake(options.data / "lake"), options.date)["negotiation.messages"]
+    wanted = spoken.filter(pl.col("opportunity_id") == options.opportunity)
+    if options.prosumer is not None:
+        wanted = wanted.filter(pl.col("prosumer_id") == options.prosumer)
+    if wanted.is_empty():
+        raise InputError(
+            "nobody spoke",
+            value=f"{options.opportunity}, {options.prosumer or 'any prosumer'}",
+            remedy="Take a name from market.opportunities; prosumers without capacity stay silent",
+        )
+    for message in transcript_of(wanted):
+        print(message.model_dump_json())
     return 0
 
 

@@ -10,7 +10,18 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.domain.satisfaction import weighted_satisfaction
-from vpp_pipeline.messages import CoalitionMember, CycleResult, FinalBid, NegotiationResult, OptimizationResult
+from vpp_pipeline.messages import (
+    AggregatorOffer,
+    CoalitionMember,
+    CycleResult,
+    FinalBid,
+    NegotiationResult,
+    OptimizationResult,
+    ProsumerBid,
+    ProsumerResponse,
+)
+
+SPOKEN = ("ask", "offer", "accept", "reject", "withdraw")
 
 
 def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
@@ -31,6 +42,25 @@ def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
             optimization=_optimization(bid, delivered),
             final_bid=_final_bid(bid) if bid["status"] == "bid" else None,
         )
+
+
+def transcript_of(messages: pl.DataFrame) -> Iterator[ProsumerBid | AggregatorOffer | ProsumerResponse]:
+    """Rows of `negotiation.messages` as the messages that were exchanged, in the order they were spoken."""
+    order = pl.col("kind").replace_strict({kind: place for place, kind in enumerate(SPOKEN)}, return_dtype=pl.Int32)
+    for row in messages.sort("opportunity_id", "prosumer_id", "round", order).iter_rows(named=True):
+        who = {name: row[name] for name in ("opportunity_id", "prosumer_id", "round")}
+        if row["kind"] == "ask":
+            yield ProsumerBid(
+                **who, available_capacity_kw=row["capacity_kw"], minimum_price_per_mwh=row["price_usd_per_mwh"]
+            )
+        elif row["kind"] == "offer":
+            yield AggregatorOffer(
+                **who, requested_capacity_kw=row["capacity_kw"], offered_price_per_mwh=row["price_usd_per_mwh"]
+            )
+        else:
+            yield ProsumerResponse(
+                **who, answer=row["kind"], price_per_mwh=row["price_usd_per_mwh"], reason=row["reason"]
+            )
 
 
 def _by_opportunity(frame: pl.DataFrame) -> dict[tuple[object, ...], pl.DataFrame]:

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from vpp_pipeline.documents import documents_of, write_documents
+from vpp_pipeline.documents import documents_of, transcript_of, write_documents
+from vpp_pipeline.messages import AggregatorOffer, ProsumerBid, ProsumerResponse
 
 NEGOTIATION = {
     "success",
@@ -63,3 +65,20 @@ def test_a_document_without_a_bid_still_tells_the_negotiation(solved_day):
     idle = next(document for document in documents_of(solved_day().tables) if document.final_bid is None)
     assert idle.negotiation.reason
     assert idle.optimization.dispatch_schedule == {}
+
+
+def test_a_transcript_is_every_message_in_the_order_it_was_spoken(solved_day):
+    """The slowest deal of the noon request: an ask and an offer a round, and the answer last."""
+    tables = solved_day().tables
+    deal = tables["negotiation.agreements"].filter(pl.col("opportunity_id") == "energy_20230815_1200")
+    slowest = deal.sort("closed_round", "prosumer_id", descending=[True, False]).row(0, named=True)
+    spoken = tables["negotiation.messages"].filter(
+        (pl.col("opportunity_id") == slowest["opportunity_id"]) & (pl.col("prosumer_id") == slowest["prosumer_id"])
+    )
+    messages = list(transcript_of(spoken))
+    assert [type(message) for message in messages] == [ProsumerBid, AggregatorOffer] * slowest["closed_round"] + [
+        ProsumerResponse
+    ]
+    assert isinstance(messages[-1], ProsumerResponse)
+    assert messages[-1].answer == "accept"
+    assert messages[-1].price_per_mwh == slowest["agreed_price_usd_per_mwh"]
