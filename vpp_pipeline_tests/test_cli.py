@@ -279,7 +279,7 @@ def test_prices_are_taken_in_and_the_day_settled(desk: TradingDesk, capsys: pyte
 
 
 def test_bids_made_with_other_settings_can_be_settled(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
-    other = ["--set", "negotiation.rounds=5", "--set", "rules.required_fraction=0.7", "--prosumers", "30"]
+    other = ["--prosumers", "30", "--set", "negotiation.rounds=5", "--set", "rules.energy_minimum_mw=0.05"]
     assert main(["bids", "--date", DAY, "--data", str(desk.data), *other]) == 0
     assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
 

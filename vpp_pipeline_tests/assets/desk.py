@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,9 +118,11 @@ CHECKS: frozenset[dg.AssetCheckKey] = frozenset(GRAPH.asset_check_keys)
 def new_desk(
     data: Path | None = None, settings: Mapping[str, Any] = SMALL, prices: Mapping[str, Any] | None = None
 ) -> TradingDesk:
-    """An empty desk with a history of its own; ``data`` may hold earlier days."""
-    folder = Path(tempfile.mkdtemp(prefix="vpp_desk_")) if data is None else data
-    return TradingDesk(folder, dg.DagsterInstance.ephemeral(), settings, prices or {})
+    """An empty desk with a history of its own; ``data`` may hold earlier days. Its folder goes with the process."""
+    if data is None:
+        data = Path(tempfile.mkdtemp(prefix="vpp_desk_"))
+        atexit.register(shutil.rmtree, data, ignore_errors=True)
+    return TradingDesk(data, dg.DagsterInstance.ephemeral(), settings, prices or {})
 
 
 @cache
