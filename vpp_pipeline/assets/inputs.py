@@ -12,8 +12,10 @@ import polars as pl
 
 from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.domain.calendar import PRODUCTS, market_hours
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.opportunities import requested_blocks
 from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.base import open_source
@@ -64,8 +66,11 @@ class DayInputs:
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """Rows of the file of requests."""
-        return read_requests(self.settings.opportunities.requests or self.requests_file)
+        """Rows of the file of requests, those of the day being possible."""
+        found = read_requests(self.settings.opportunities.requests or self.requests_file)
+        for product in PRODUCTS:
+            requested_blocks(found, product, market_hours(self.market_date)["start_utc"].to_list(), self.settings.rules)
+        return found
 
     def read_all(self) -> None:
         """Raises InputError for the first input that cannot be used."""

@@ -38,7 +38,7 @@ def find_opportunities(
     for product in PRODUCTS:
         price = forecast[PRICE_COLUMN[product]].to_numpy()
         offerable_mw = fleet.capacity_kw(product, rules.reserve_call_hours).sum(axis=0) / 1000.0
-        blocks = _requested_blocks(requests, product, starts, rules)
+        blocks = requested_blocks(requests, product, starts, rules)
         covered = {hour for first, last, _ in blocks for hour in range(first, last)}
         for hour in range(len(starts)):
             if hour in covered or (
@@ -109,7 +109,7 @@ def _planned_size_mw(offerable_mw: float, product: str, policy: OpportunityPolic
     return max(round(steps * rules.quantity_step_mw, 6), rules.minimum_mw(product))
 
 
-def _requested_blocks(
+def requested_blocks(
     requests: pl.DataFrame, product: str, starts: list[object], rules: MarketRules
 ) -> list[tuple[int, int, dict[str, float]]]:
     """First hour, hour after the last, and the request itself, for every request of ``product`` that starts today."""

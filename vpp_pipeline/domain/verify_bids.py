@@ -181,7 +181,6 @@ def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_schedul
     forecast, bids = day["market.price_forecast"], day["bids.final_bids"]
     deadline = bid_deadline_utc(forecast["market_date"][0])
     latest: datetime = max(forecast["latest_input_utc"])
-    made: datetime = max(bids["created_utc"])
     inputs_late = forecast.filter(pl.col("latest_input_utc") >= deadline).select(
         "start_utc", late_utc="latest_input_utc"
     )
@@ -190,7 +189,7 @@ def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_schedul
     )
     hours_early = (deadline - latest).total_seconds() / 3600.0
     held = (
-        f"youngest price published {latest:%Y-%m-%d %H:%M} UTC, bids made {made:%Y-%m-%d %H:%M} UTC, "
-        f"market closed {deadline:%Y-%m-%d %H:%M} UTC"
+        f"youngest price published {latest:%Y-%m-%d %H:%M} UTC, market closed {deadline:%Y-%m-%d %H:%M} UTC; "
+        f"{hours_early:.0f} hours apart"
     )
     return judge(pl.concat([inputs_late, bids_late]), "hours or bids after the deadline", held, hours_early)

@@ -96,11 +96,7 @@ class TradingDesk:
     def tables(self, day: str = DAY) -> dict[str, pl.DataFrame]:
         """Every table that the lake holds of the day, without what a repetition may change."""
         held = self._held(day)
-        found = {name: self.day(day)[name].drop(WHEN_AND_WHO, strict=False) for name in self.day(day) if name in held}
-        if "bids.checks" in found:  # one of the answers names the time as well
-            words = pl.col("description").str.replace("bids made [^,]*", "bids made then")
-            found["bids.checks"] = found["bids.checks"].with_columns(words)
-        return found
+        return {name: self.day(day)[name].drop(WHEN_AND_WHO, strict=False) for name in self.day(day) if name in held}
 
     def _held(self, day: str) -> set[str]:
         held = {name for name in self.day(day) if self.lake.exists(name, day)}
