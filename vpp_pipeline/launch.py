@@ -17,6 +17,7 @@ from filelock import FileLock
 from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs
 from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.definitions import defs
+from vpp_pipeline.domain.verification import GUARDS
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.paths import project_folder
 
@@ -27,8 +28,10 @@ STAGES = {
     "negotiation": "negotiation",
     "day": "optimisation",
     "dispatch": "payments",
+    "formed": "bids",
+    "warehouse": "publication",
+    "evaluation": "settlement",
 }
-STAGES |= {"formed": "bids", "warehouse": "publication"}
 
 
 def project_home() -> Path:
@@ -100,8 +103,12 @@ def run_job(
     seconds: dict[str, float] = {}
     for event in result.all_events:
         if event.event_type_value == "STEP_SUCCESS" and event.step_key is not None:
-            is_check = "_bid" in event.step_key or event.step_key.count("__") != 1
-            stage = STAGES.get(event.step_key.split("_")[0], "checks")
-            stage = "checks" if is_check and stage not in ("optimisation", "bids") else stage
+            stage = _stage(event.step_key)
             seconds[stage] = seconds.get(stage, 0.0) + event.step_success_data.duration_ms / 1000.0
     return seconds
+
+
+def _stage(step: str) -> str:
+    """What a person calls the step: ``market__price_forecast``, or that followed by the name of its check."""
+    is_check = any(step.endswith(claim.__name__) for claim in GUARDS)
+    return "checks" if is_check else STAGES[step.split("_")[0]]

@@ -16,6 +16,13 @@ from vpp_pipeline.domain.terms import Terms
 from vpp_pipeline.schemas import Agreements, Messages, Summary, door
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
+SENDER = {
+    "ask": "prosumer",
+    "accept": "prosumer",
+    "withdraw": "prosumer",
+    "offer": "aggregator",
+    "reject": "aggregator",
+}
 SCARCE_PATIENCE, AMPLE_PATIENCE = 4.0, 0.25  # bounds of the aggregator's concession exponent
 
 
@@ -26,63 +33,34 @@ def negotiate(terms: Terms, opportunities: pl.DataFrame, policy: NegotiationPoli
     ceiling leaves nothing to offer, the aggregator rejects at once. Ends in ``policy.rounds`` rounds, earlier when no
     one is left; in the last one asks stand at the reservation price and offers at the ceiling.
     """
+    said: list[pl.DataFrame] = []
+
+    def say(who: Flags, round_: int, kind: str, price: Array, reason: str) -> None:
+        said.append(_spoken(terms, who, round_, kind, price, reason))
+
+    last = policy.rounds
     is_open: Flags = terms.capacity_kw > 0.0
     hopeless = is_open & (terms.ceiling <= 0.0)
-    said = [
-        _say(terms, is_open, 1, "prosumer", "ask", _ask(terms, 1, policy.rounds), "opening ask"),
-        _say(
-            terms,
-            hopeless,
-            1,
-            "aggregator",
-            "reject",
-            np.minimum(terms.ceiling, 0.0),
-            "the price leaves nothing to offer",
-        ),
-    ]
+    say(is_open, 1, "ask", _ask(terms, 1, last), "opening ask")
+    say(hopeless, 1, "reject", np.minimum(terms.ceiling, 0.0), "the price leaves nothing to offer")
     is_open &= ~hopeless
-    for round_ in range(1, policy.rounds + 1):
-        ask = _ask(terms, round_, policy.rounds)
-        offer = _offer(terms, round_, policy)
+    for round_ in range(1, last + 1):
+        ask, offer = _ask(terms, round_, last), _offer(terms, round_, policy)
         if round_ > 1:
-            said.append(_say(terms, is_open, round_, "prosumer", "ask", ask, "concedes"))
-        said.append(
-            _say(
-                terms,
-                is_open,
-                round_,
-                "aggregator",
-                "offer",
-                offer,
-                "final offer" if round_ == policy.rounds else "counter-offer",
-            )
-        )
+            say(is_open, round_, "ask", ask, "concedes")
+        say(is_open, round_, "offer", offer, "final offer" if round_ == last else "counter-offer")
         closes = is_open & (offer >= ask)
-        said.append(
-            _say(
-                terms,
-                closes,
-                round_,
-                "prosumer",
-                "accept",
-                (ask + offer) / 2.0,
-                "the offer meets the ask: the difference is split",
-            )
-        )
+        say(closes, round_, "accept", (ask + offer) / 2.0, "the offer meets the ask: the difference is split")
         is_open &= ~closes
         if not is_open.any():
             break
     else:
-        said.append(
-            _say(
-                terms, is_open, policy.rounds, "prosumer", "withdraw", ask, "the final offer stays below the final ask"
-            )
-        )
+        say(is_open, last, "withdraw", ask, "the final offer stays below the final ask")
     day = opportunities.select("opportunity_id", "market_date")
     return door(Messages, pl.concat(said).join(day, on="opportunity_id"))
 
 
-def _say(terms: Terms, who: Flags, round_: int, sender: str, kind: str, price: Array, reason: str) -> pl.DataFrame:
+def _spoken(terms: Terms, who: Flags, round_: int, kind: str, price: Array, reason: str) -> pl.DataFrame:
     """One message for each True of ``who`` (O, N)."""
     o, i = np.nonzero(who)
     return pl.DataFrame(
@@ -92,7 +70,7 @@ def _say(terms: Terms, who: Flags, round_: int, sender: str, kind: str, price: A
             "capacity_kw": terms.capacity_kw[o, i],
             "price_usd_per_mwh": price[o, i],
         }
-    ).with_columns(round=round_, sender=pl.lit(sender), kind=pl.lit(kind), reason=pl.lit(reason))
+    ).with_columns(round=round_, sender=pl.lit(SENDER[kind]), kind=pl.lit(kind), reason=pl.lit(reason))
 
 
 def _progress(round_: int, rounds: int, patience: Array) -> Array:
