@@ -32,7 +32,8 @@ from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_probl
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.tables import charging_table, positions_table, proof_table, schedule_table
 from vpp_pipeline.settings import OptimiserSettings, Settings
-from vpp_pipeline.sources.base import PriceSource, open_source
+from vpp_pipeline.sources.base import PriceSource
+from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 PRICES = Path(__file__).resolve().parents[1] / "../shared/data/caiso_prices"

@@ -18,8 +18,8 @@ from vpp_pipeline.domain.forecast import forecast_prices, history_dates
 from vpp_pipeline.domain.opportunities import requested_blocks
 from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.base import open_source
 from vpp_pipeline.sources.fleet_file import read_fleet
+from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.requests import read_requests
 
 BIDS_JOB = "bid_day"

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, create_model
 
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.base import PriceSource, open_source
+from vpp_pipeline.sources.base import PriceSource
+from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 from typing import Protocol
 
 import polars as pl
@@ -32,32 +31,6 @@ class PriceSource(Protocol):
 
         Raises ``NoDataError`` if the source has nothing for the day and ``InputError`` if what it has is wrong.
         """
-
-
-def open_source(prices: Path | None = None, node: str | None = None) -> PriceSource:
-    """The source for a file or a directory of prices, its layout known by its columns; without one, synthetic prices.
-
-    ``node`` may be left out where the source has one node, or has SP15. Raises ``InputError`` for a missing path, an
-    unknown layout, wrong columns or a node that the source does not have.
-    """
-    from vpp_pipeline.sources.caiso_file import CaisoFile
-    from vpp_pipeline.sources.price_file import columns_of, files_of
-    from vpp_pipeline.sources.price_table import PriceTable
-    from vpp_pipeline.sources.synthetic import NODE, Synthetic
-
-    if prices is None:
-        return Synthetic(NODE if node is None else node)
-    first = files_of(prices)[0]
-    columns = columns_of(first)
-    for layout in (PriceTable, CaisoFile):
-        if layout.recognises(columns):
-            return layout(prices, node)
-    raise InputError(
-        f"unknown layout of prices, with the columns {', '.join(columns) or '(none)'}",
-        file=first,
-        row=1,
-        remedy=f"Give {' or '.join(', '.join(layout.columns.values()) for layout in (PriceTable, CaisoFile))}.",
-    )
 
 
 def complete_day(

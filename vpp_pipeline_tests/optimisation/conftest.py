@@ -18,7 +18,7 @@ from vpp_pipeline.domain.opportunities import find_opportunities
 from vpp_pipeline.domain.terms import prepare_terms
 from vpp_pipeline.optimisation.problem import DayProblem, day_problem
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
-from vpp_pipeline.sources.base import open_source
+from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 MARKET_DATE = date(2023, 8, 15)

@@ -13,8 +13,9 @@ import pytest
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.schemas import Prices
-from vpp_pipeline.sources.base import complete_day, open_source
+from vpp_pipeline.sources.base import complete_day
 from vpp_pipeline.sources.caiso_file import CaisoFile
+from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.price_table import PriceTable
 from vpp_pipeline.sources.synthetic import Synthetic
 

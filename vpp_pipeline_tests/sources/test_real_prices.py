@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.sources.base import PriceSource, open_source
+from vpp_pipeline.sources.base import PriceSource
+from vpp_pipeline.sources.opening import open_source
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 NODE = "TH_SP15_GEN-APND"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import Prices
-from vpp_pipeline.sources.base import open_source
+from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.synthetic import EXAMPLE_NAME, Synthetic, energy_and_reserve, normals, write_example
 
 ROOT = Path(__file__).resolve().parents[2]
