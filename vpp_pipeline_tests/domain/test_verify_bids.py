@@ -289,4 +289,4 @@ def test_only_a_scheduled_run_must_be_early(
     verdict = verify(tables, honest.settings, is_scheduled=is_scheduled)[READY.__name__]
     assert verdict.passed == passes
     assert verdict.violations == (0 if passes else 1)
-    assert f"{made:%H:%M}" in verdict.description
+    assert passes or f"{made:%H:%M}" in verdict.description
