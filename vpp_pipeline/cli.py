@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     example.set_defaults(run=_make_data)
     fleet = commands.add_parser("make-fleet", help="write a generated fleet as CSV, to edit into your own")
     fleet.add_argument("--out", type=Path, default=Path("my_fleet.csv"))
-    fleet.add_argument("--prosumers", type=int, default=200)
+    fleet.add_argument("--prosumers", type=int, choices=range(3, 1_000_001), default=200, metavar="N", help="3 or more")
     fleet.set_defaults(run=_make_fleet)
     return parser
 

@@ -57,7 +57,7 @@ def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: f
 def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None:
     proof, books = (day[table].row(0, named=True) for table in ("dispatch.proof", "dispatch.reconciliation"))
     checks = day["bids.checks"]
-    broken = int(checks.filter(~pl.col("passed"))["violations"].sum())
+    broken = int(checks.filter(~pl.col("passed") & ~pl.col("is_warning"))["violations"].sum())
     energy, reserve = (trading.filter((pl.col("product") == "energy") == is_energy) for is_energy in (True, False))
     console.print(
         f"{trading.height} bids: {energy['total_capacity_mw'].sum():.2f} MW of energy in {energy.height}, "

@@ -23,7 +23,14 @@ from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.domain.terms import prepare_terms
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.domain.verify_bids import (
+    bid_curves_are_valid_for_caiso,
+    bids_meet_80_percent_of_required_capacity,
+    coalitions_have_enough_members,
+)
+from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
+from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
+from vpp_pipeline.errors import InputError, ViolationError
 from vpp_pipeline.messages import CycleResult, MarketOpportunity
 from vpp_pipeline.optimisation.problem import day_problem
 from vpp_pipeline.optimisation.solve import solve_day
@@ -37,6 +44,15 @@ from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 if TYPE_CHECKING:
     import pandas as pd
 
+RULES = [
+    negotiations_follow_the_protocol,
+    nobody_is_paid_below_reservation,
+    no_prosumer_is_pushed_past_its_limits,
+    no_kilowatt_hour_is_sold_twice,
+    bids_meet_80_percent_of_required_capacity,
+    coalitions_have_enough_members,
+    bid_curves_are_valid_for_caiso,
+]
 MARKET_COLUMN = {"energy": "lmp", "spin": "spin_price", "nonspin": "nonspin_price"}
 
 
@@ -54,7 +70,9 @@ def run_cycle(
 
     One opportunity has no other hours: stored energy may fall to each owner's floor, and charging is not modelled.
 
-    Raises InputError where fleet, market data or opportunity cannot be used.
+    The result is verified by the rules of a whole day, but for those on money between bids and on time.
+
+    Raises InputError where fleet, market data or opportunity cannot be used, ViolationError where a rule is broken.
     """
     settings = settings or Settings()
     start_utc = _utc(opportunity.timestamp)
@@ -72,11 +90,23 @@ def run_cycle(
         frame.join(hours, on="start_utc", how="semi")
         for frame in (solar_forecast(market_date), load_forecast(market_date))
     )
-    arrays = fleet_arrays(standing, hourly_envelope(standing, hours, solar, load))
+    availability = hourly_envelope(standing, hours, solar, load)
+    arrays = fleet_arrays(standing, availability)
     # no other hour to recharge in or to sell in: energy has no price but the opportunity's own
     forecast = hours.with_columns(pl.lit(0.0).alias(column) for column in PRICE_COLUMN.values())
+    if opportunity.required_capacity_mw < settings.rules.minimum_mw(opportunity.market_type):
+        raise InputError(
+            f"{opportunity.opportunity_id} is too small for the market",
+            column="required_capacity_mw",
+            value=opportunity.required_capacity_mw,
+            remedy=f"Ask for at least {settings.rules.minimum_mw(opportunity.market_type)} MW",
+        )
     wanted = _as_table(
-        opportunity, start_utc, hours, price, arrays.capacity_kw(opportunity.market_type, 1.0).sum(axis=0)
+        opportunity,
+        start_utc,
+        hours,
+        price,
+        arrays.capacity_kw(opportunity.market_type, settings.rules.reserve_call_hours).sum(axis=0),
     )
 
     terms = prepare_terms(wanted, forecast, arrays, settings.negotiation, settings.rules)
@@ -95,17 +125,28 @@ def run_cycle(
     solution = solve_day(problem, settings.rules, settings.optimiser)
     schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
     payments = payments_of(wanted, agreements, schedule, positions, charging_table(problem, solution))
-    final, _ = form_bids(wanted, summary, agreements, positions, payments, schedule, standing, settings.rules, stamp)
-    return next(
-        documents_of(
-            {
-                "negotiation.agreements": agreements,
-                "negotiation.summary": summary,
-                "dispatch.payments": payments,
-                "bids.final_bids": final,
-            }
-        )
+    final, segments = form_bids(
+        wanted, summary, agreements, positions, payments, schedule, standing, settings.rules, stamp
     )
+    day = {
+        "market.price_forecast": forecast,
+        "market.opportunities": wanted,
+        "fleet.prosumers": standing,
+        "fleet.availability": availability,
+        "negotiation.messages": messages,
+        "negotiation.agreements": agreements,
+        "negotiation.summary": summary,
+        "dispatch.schedule": schedule,
+        "dispatch.positions": positions,
+        "dispatch.payments": payments,
+        "bids.final_bids": final,
+        "bids.bid_segments": segments,
+    }
+    verdicts = {rule.__name__: rule(day, settings) for rule in RULES}
+    broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not verdict.passed]
+    if broken:
+        raise ViolationError("no bid is formed; " + "; ".join(broken))
+    return next(documents_of(day))
 
 
 def _polars(frame: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:

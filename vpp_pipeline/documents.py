@@ -41,6 +41,7 @@ def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
             negotiation=_negotiation(bid, members),
             optimization=_optimization(bid, delivered),
             final_bid=_final_bid(bid) if bid["status"] == "bid" else None,
+            reason=bid["reason"],
         )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.events import DagsterEventType
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 from filelock import FileLock
@@ -18,7 +20,7 @@ from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs
 from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.domain.verification import GUARDS
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.errors import InputError, ViolationError
 from vpp_pipeline.paths import project_folder
 
 OPENING_TIMEOUT_S = 120.0
@@ -97,15 +99,26 @@ def run_job(
     }
     with project_instance() as instance, _living_run() as (run_id, tags):
         close_lost_runs(instance)
-        result = defs.resolve_job_def(job).execute_in_process(
-            run_config=config, partition_key=partition, instance=instance, run_id=run_id, tags=tags
-        )
+        try:
+            result = defs.resolve_job_def(job).execute_in_process(
+                run_config=config, partition_key=partition, instance=instance, run_id=run_id, tags=tags
+            )
+        except DagsterAssetCheckFailedError as error:
+            raise ViolationError(_broken_checks(instance, run_id) or str(error)) from None
     seconds: dict[str, float] = {}
     for event in result.all_events:
         if event.event_type_value == "STEP_SUCCESS" and event.step_key is not None:
             stage = _stage(event.step_key)
             seconds[stage] = seconds.get(stage, 0.0) + event.step_success_data.duration_ms / 1000.0
     return seconds
+
+
+def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The answers of the checks that stopped a run."""
+    events = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+    answers = [event.get_dagster_event().asset_check_evaluation_data for event in events]
+    broken = [f"{answer.check_name}: {answer.description}" for answer in answers if not answer.passed]
+    return f"no bids are published; {'; '.join(broken)}" if broken else ""
 
 
 def _stage(step: str) -> str:

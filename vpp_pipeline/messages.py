@@ -103,7 +103,7 @@ class FinalBid(_Message):
     expected_profit: float
     profit_margin: float
     reliability_score: float = Field(ge=0, le=1)
-    coalition_size: int = Field(ge=3)
+    coalition_size: int = Field(ge=1)
 
 
 class CycleResult(_Message):
@@ -114,3 +114,4 @@ class CycleResult(_Message):
     negotiation: NegotiationResult
     optimization: OptimizationResult
     final_bid: FinalBid | None
+    reason: str = Field(description="Why there is a bid, or none.")

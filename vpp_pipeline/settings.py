@@ -75,7 +75,7 @@ class OpportunityPolicy(_Group):
     fraction: float = Field(0.10, gt=0, le=1, description="R as a share of what the fleet can offer then.")
     fixed_mw: float = Field(0.5, gt=0, description="R where sizing is `fixed_mw`.")
     minimum_price_usd_per_mwh: float | None = Field(
-        None, description="Opportunities with a lower expected price are not offered."
+        None, description="Hours of energy with a lower expected price are not offered; reserve always is."
     )
     requests: Path | None = Field(None, description="CSV of requests; empty: data/opportunities.csv of the project.")
 
@@ -111,7 +111,7 @@ class NegotiationPolicy(_Group):
 class OptimiserSettings(_Group):
     """How the day is solved."""
 
-    solver: str = Field("HIGHS", description="CVXPY solver by name, for the mixed-integer problem and the LPs.")
+    solver: str = Field("HIGHS", description="CVXPY solver by name; HIGHS and LP solvers decide by our own search.")
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
     time_limit_seconds: float = Field(8.0, gt=0, description="Limit of the search for better bid/no-bid decisions.")
     gap_target_fraction: float = Field(0.001, ge=0, description="The search ends when the proven gap is this small.")

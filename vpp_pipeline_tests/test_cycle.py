@@ -84,6 +84,7 @@ def test_too_much_and_too_cheap_are_no_bid_with_a_reason():
     assert cheap.final_bid is None
     assert "no deal" in cheap.negotiation.reason
     assert cheap.optimization.dispatch_schedule == {}
+    assert cheap.reason == cheap.negotiation.reason
 
 
 def test_rounds_follow_the_settings_and_reserve_is_held_not_sold():
@@ -98,6 +99,8 @@ def test_rounds_follow_the_settings_and_reserve_is_held_not_sold():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"required_capacity_mw": 0.05}, "too small for the market"),
+        ({"market_type": "spin", "required_capacity_mw": 0.3}, "too small for the market"),
         ({"timestamp": datetime(2023, 8, 15, 12, 30)}, "whole hours of one market day"),
         ({"duration_hours": 1.5}, "whole hours of one market day"),
         ({"timestamp": datetime(2023, 8, 15, 23), "duration_hours": 2.0}, "whole hours of one market day"),

@@ -74,7 +74,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
             "bid_mw": round(float(trading["total_capacity_mw"].sum()), 2),
             "expected_profit_usd": round(float(trading["expected_profit_usd"].sum()), 2),
             "payments_usd": round(float(trading["payments_usd"].sum()), 2),
-            "violations": int(checks["violations"].filter(~checks["passed"]).sum()),
+            "violations": int(checks["violations"].filter(~checks["passed"] & ~checks["is_warning"]).sum()),
             SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json")),
         },
     )

@@ -12,6 +12,7 @@ import polars as pl
 
 from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import PRODUCTS, market_hours
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
@@ -20,6 +21,7 @@ from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.fleet_file import read_fleet
 from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 from vpp_pipeline.sources.requests import read_requests
 
 BIDS_JOB = "bid_day"
@@ -75,6 +77,8 @@ class DayInputs:
     def read_all(self) -> None:
         """Raises InputError for the first input that cannot be used."""
         _ = self.forecast, self.fleet, self.requests
+        solar, load = solar_forecast(self.market_date), load_forecast(self.market_date)
+        hourly_envelope(self.fleet, market_hours(self.market_date), solar, load)
 
 
 @lru_cache(maxsize=1)
@@ -85,10 +89,10 @@ def _of_run(run_id: str, inputs: DayInputs) -> DayInputs:
 
 def day_inputs(context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage) -> DayInputs:
     """The run's inputs. A run of the whole day reads all of them first: where one is wrong, the lake stays as it is."""
-    file = Path(prices_source.path) if prices_source.path else None
+    file, node = prices_source.chosen()
     inputs = _of_run(
         context.run.run_id,
-        DayInputs(market_date_of(context), desk.settings(), file, prices_source.node, storage.requests),
+        DayInputs(market_date_of(context), desk.settings(), file, node, storage.requests),
     )
     if context.run.job_name == BIDS_JOB:
         inputs.read_all()

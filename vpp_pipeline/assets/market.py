@@ -15,6 +15,7 @@ from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.opportunities import find_opportunities
+from vpp_pipeline.domain.settlement import same_source
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.sources import profiles
@@ -32,6 +33,8 @@ def prices(context: dg.AssetExecutionContext, prices_source: Prices, storage: St
     """
     market_date = market_date_of(context)
     frame = prices_source.open().day(market_date)
+    if storage.lake.exists("market.price_forecast", market_date.isoformat()):
+        same_source(storage.day(market_date)["market.price_forecast"], frame)
     storage.lake.write(PRICES, market_date.isoformat(), frame)
     return dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=_price_metadata(frame))
 

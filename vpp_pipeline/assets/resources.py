@@ -1,5 +1,6 @@
 """What runs are configured with: where data lies, which prices, every setting of the desk."""
 
+import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -50,7 +51,17 @@ class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
     node: str | None = Field(None, description="Pricing node; empty: the source's own, or SP15.")
 
     def open(self) -> PriceSource:
-        return open_source(Path(self.path) if self.path else None, self.node)
+        """The source of this run; where the run names none, that of data/prices.toml; else the generator."""
+        path, node = self.chosen()
+        return open_source(path, node)
+
+    def chosen(self) -> tuple[Path | None, str | None]:
+        """File or folder, and node."""
+        if self.path is not None or self.node is not None:
+            return Path(self.path) if self.path else None, self.node
+        file = project_folder() / "data" / "prices.toml"
+        named = tomllib.loads(file.read_text()) if file.is_file() else {}
+        return project_folder() / named["path"] if "path" in named else None, named.get("node")
 
 
 def _config_field(kind: Any) -> Any:

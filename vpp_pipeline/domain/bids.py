@@ -126,12 +126,13 @@ def _quality(
         )
         .sort("opportunity_id", "prosumer_id")
     )
-    rows = []
+    rows, quantity_mw = [], dict(trading.select("opportunity_id", "quantity_mw").iter_rows())
     for (name,), group in members.group_by("opportunity_id", maintain_order=True):
         delivered = group["dispatched_kw"].to_numpy()
-        chance = delivery_probability(
-            delivered, group["availability_fraction"].to_numpy(), rules.required_fraction * delivered.sum()
-        )
+        # the fleet's own charging in the hour must be delivered first, so it comes on top of 80 % of the bid
+        netted_kw = delivered.sum() - 1000.0 * quantity_mw[name]
+        threshold_kw = netted_kw + rules.required_fraction * 1000.0 * quantity_mw[name]
+        chance = delivery_probability(delivered, group["availability_fraction"].to_numpy(), threshold_kw)
         weights = group["committed_capacity_kw"].to_numpy()
         rows.append(
             (name, group.height, chance, float(np.average(group["satisfaction_score"].to_numpy(), weights=weights)))

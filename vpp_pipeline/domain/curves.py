@@ -30,6 +30,7 @@ def bid_segments(
     Energy: members in merit order of agreed price + the value of the stored energy they give up (a dual, over the
     discharge efficiency). The first segment spans at least 80 % of R, at no less than the bid's average cost; rising
     prices, at most ten segments. Reserve: one pair of MW and price, the larger of average cost and cost of the last MW.
+    No price exceeds the market's cap.
     """
     cost = _member_cost(payments, schedule, fleet, opportunities)
     rows = []
@@ -39,9 +40,9 @@ def bid_segments(
             curve = _energy_curve(members["cost"].to_numpy(), members["dispatched_kw"].to_numpy() / 1000.0, bid, rules)
         else:
             curve = [(bid["quantity_mw"], max(bid["average_cost"], bid["last_mw_cost"]))]
-        start_mw, least = 0.0, -math.inf
+        start_mw, least, highest = 0.0, -math.inf, rules.price_limits(bid["product"])[1]
         for number, (end_mw, price) in enumerate(curve, start=1):
-            least = max(least, _up_to_cent(price))
+            least = max(least, min(_up_to_cent(price), highest))
             rows.append((bid["market_date"], bid["bid_id"], number, start_mw, end_mw, least))
             start_mw = end_mw
     names = ["market_date", "bid_id", "segment", "from_mw", "to_mw", "price_usd_per_mwh"]

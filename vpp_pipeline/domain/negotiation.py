@@ -178,7 +178,7 @@ def summarise(
     committed, required = pl.col("committed_capacity_mw"), pl.col("required_capacity_mw")
     enough_members = pl.col("members") >= rules.minimum_members
     status = (
-        pl.when(enough_members & (committed >= required))
+        pl.when(enough_members & (committed >= required - 1e-9))
         .then(pl.lit("agreed"))
         .when(enough_members & (committed >= rules.required_fraction * required - 1e-9))
         .then(pl.lit("relaxed"))

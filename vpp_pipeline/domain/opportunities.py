@@ -30,10 +30,10 @@ def find_opportunities(
     ``requests`` has REQUEST_COLUMNS, rows of any day. A request replaces the policy's opportunities of its product in
     the hours it covers and takes its first hour's slot.
 
-    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one, and
-    where the minimum price leaves no opportunity at all.
+    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one,.
     """
     starts = forecast["start_utc"].to_list()
+    least_price = -np.inf if policy.minimum_price_usd_per_mwh is None else policy.minimum_price_usd_per_mwh
     rows = []
     for product in PRODUCTS:
         price = forecast[PRICE_COLUMN[product]].to_numpy()
@@ -41,9 +41,7 @@ def find_opportunities(
         blocks = requested_blocks(requests, product, starts, rules)
         covered = {hour for first, last, _ in blocks for hour in range(first, last)}
         for hour in range(len(starts)):
-            if hour in covered or (
-                policy.minimum_price_usd_per_mwh is not None and price[hour] < policy.minimum_price_usd_per_mwh
-            ):
+            if hour in covered or (product == "energy" and price[hour] < least_price):
                 continue
             required_mw = _planned_size_mw(offerable_mw[hour], product, policy, rules)
             rows.append((product, hour, hour + 1, required_mw, price[hour], "policy", price, offerable_mw))
@@ -60,14 +58,6 @@ def find_opportunities(
             )
             for first, last, request in blocks
         ]
-    if not rows:
-        highest = float(forecast["energy_usd_per_mwh"].to_numpy().max())
-        raise InputError(
-            f"no opportunity of {market_date} reaches the minimum price",
-            column="opportunities.minimum_price_usd_per_mwh",
-            value=policy.minimum_price_usd_per_mwh,
-            remedy=f"Lower it; the highest expected price of energy is {highest:.2f} $/MWh",
-        )
     return door(
         Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None)
     )

@@ -6,7 +6,20 @@ import polars as pl
 
 from vpp_pipeline.domain.calendar import PRICE_COLUMN
 from vpp_pipeline.domain.payments import hours_covered
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import Settlement, door
+
+
+def same_source(forecast: pl.DataFrame, prices: pl.DataFrame) -> None:
+    """Raises InputError unless prices and forecast (and so the bids) rest on the same source and node."""
+    bid_on, cleared = (frame.select("source", "node").row(0) for frame in (forecast, prices))
+    if bid_on != cleared:
+        raise InputError(
+            f"the bids of {prices['market_date'][0]} rest on other prices: {' at '.join(bid_on)}, not "
+            f"{' at '.join(cleared)}",
+            column="source, node",
+            remedy="Name the source of the bids (--prices, --node), or make the bids again from this one",
+        )
 
 
 def settle(

@@ -57,7 +57,7 @@ def checks_table(day: Day, settings: Settings, *, is_scheduled: bool = False) ->
         raise ViolationError("no bids are published; " + "; ".join(broken))
     market_date = day["market.price_forecast"]["market_date"][0]
     rows = [
-        (market_date, name, verdict.passed, verdict.violations, verdict.description)
+        (market_date, name, verdict.passed, verdict.violations, verdict.is_warning, verdict.description)
         for name, verdict in verdicts.items()
     ]
     return door(Checks, pl.DataFrame(rows, schema=Checks.column_names(), orient="row"))

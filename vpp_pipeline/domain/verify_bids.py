@@ -7,6 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from vpp_pipeline.domain.calendar import bid_deadline_utc
+from vpp_pipeline.domain.payments import hours_covered
 from vpp_pipeline.domain.verdict import Day, Verdict, judge
 from vpp_pipeline.settings import Settings
 
@@ -140,14 +141,7 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
         )
     )
 
-    caused = day["dispatch.charging"].select("prosumer_id", "to_recover_usd")
-    shares = (
-        payments.group_by("prosumer_id")
-        .agg(pl.col("charging_cost_usd").sum())
-        .join(caused, on="prosumer_id", how="left")
-    )
-    excessive = shares.filter(pl.col("charging_cost_usd") > pl.col("to_recover_usd").clip(lower_bound=0.0) + 1e-6)
-    broken.append(excessive.select(bid_id="prosumer_id", fault=pl.lit("recovers more charging than its sales caused")))
+    broken += _charging_faults(day, settings)
 
     books = day["dispatch.reconciliation"].row(0, named=True)
     left = books["sum_bid_profit_usd"] + books["unallocated_usd"]
@@ -174,6 +168,40 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
         f"= {right:.2f} $, to the cent"
     )
     return judge(pl.concat(broken), "sums that do not add up", held, books["sum_bid_profit_usd"])
+
+
+def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
+    """Charging bought, rebuilt from schedule and forecast, and recovered to the full by those whose sales have paid."""
+    trading = day["dispatch.positions"].filter("is_bid").select("opportunity_id")
+    energy = day["market.opportunities"].filter(pl.col("product") == "energy").join(trading, on="opportunity_id")
+    hours = hours_covered(energy).select("start_utc")
+    bought = day["dispatch.schedule"].join(hours, on="start_utc", how="anti")
+    price = pl.col("energy_usd_per_mwh") + settings.optimiser.charging_adder_usd_per_mwh
+    rebuilt = (
+        bought.join(day["market.price_forecast"].select("start_utc", "energy_usd_per_mwh"), on="start_utc")
+        .group_by("prosumer_id")
+        .agg(bought_usd=(pl.col("grid_charge_kw") * price).sum() / 1000.0)
+    )
+    worth = day["market.opportunities"].select("opportunity_id", "forecast_price")
+    earned = pl.col("forecast_price") * pl.col("dispatched_kwh") / 1000.0 - pl.col("payment_usd")
+    shares = (
+        day["dispatch.payments"]
+        .join(worth, on="opportunity_id")
+        .group_by("prosumer_id")
+        .agg(recovered=pl.col("charging_cost_usd").sum(), earned=earned.clip(lower_bound=0.0).sum())
+    )
+    rows = (
+        day["dispatch.charging"].join(rebuilt, on="prosumer_id", how="left").join(shares, on="prosumer_id", how="left")
+    )
+    rows = rows.with_columns(pl.col("bought_usd", "recovered", "earned").fill_null(0.0))
+    owed = pl.when(pl.col("earned") > 0.0).then(pl.col("to_recover_usd").clip(lower_bound=0.0)).otherwise(0.0)
+    caused = pl.col("charging_usd") - pl.col("no_sale_charging_usd")
+    faults = {
+        "charging is not what was bought": (pl.col("charging_usd") - pl.col("bought_usd")).abs() > 1e-6,
+        "charging to recover": (caused - pl.col("to_recover_usd")).abs() > 1e-6,
+        "recovers another charging than its sales caused": (pl.col("recovered") - owed).abs() > 1e-6,
+    }
+    return [rows.filter(fault).select(bid_id="prosumer_id", fault=pl.lit(name)) for name, fault in faults.items()]
 
 
 def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_scheduled: bool = False) -> Verdict:

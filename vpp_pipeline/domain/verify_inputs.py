@@ -31,11 +31,10 @@ def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "
     return Verdict(0, f"{prices.height} hours, each once and in order; spin is never below nonspin", prices.height)
 
 
-def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
-    """Sizes, efficiencies and limits that a device can have, and an envelope that honours every wish of its owner."""
-    fleet = day["fleet.prosumers"]
+def device_faults() -> dict[str, pl.Expr]:
+    """What no row of `fleet.prosumers` can be: the fault in words, and when a row has it."""
     capacity, reserve = pl.col("capacity_kwh"), pl.col("backup_reserve_fraction")
-    claims = {
+    return {
         "starts outside its limits": (pl.col("initial_stored_kwh") > capacity + TOLERANCE_KWH)
         | (pl.col("initial_stored_kwh") < reserve * capacity - TOLERANCE_KWH),
         "owes more than it holds": pl.col("terminal_stored_kwh") > capacity + TOLERANCE_KWH,
@@ -49,8 +48,13 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
         & ~pl.col("has_v2g")
         & (pl.col("max_discharge_kw") > 0),
     }
+
+
+def every_prosumer_is_physical(day: Day, settings: Settings) -> Verdict:
+    """Sizes, efficiencies and limits that a device can have, and an envelope that honours every wish of its owner."""
+    fleet = day["fleet.prosumers"]
     unphysical = pl.concat(
-        [fleet.filter(broken).select("prosumer_id", fault=pl.lit(fault)) for fault, broken in claims.items()]
+        [fleet.filter(broken).select("prosumer_id", fault=pl.lit(fault)) for fault, broken in device_faults().items()]
     )
     hours = day["market.price_forecast"].height
     short = (

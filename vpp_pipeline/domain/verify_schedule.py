@@ -94,12 +94,9 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdi
         ]
     )
     checked = rows.height * len(excess) + 2 * days.height
-    return judge(
-        pl.concat([hourly, daily]),
-        "limits broken",
-        f"0 of {checked} limits broken, tolerance {TOLERANCE} kW or kWh",
-        0.0,
-    )
+    broken = pl.concat([hourly, daily]).sort("by", descending=True)
+    held = f"0 of {checked} limits broken, tolerance {TOLERANCE} kW or kWh"
+    return judge(broken, "limits broken", held, float(broken["by"].to_numpy().max(initial=0.0)))
 
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:

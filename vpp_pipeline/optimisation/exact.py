@@ -99,7 +99,7 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
     solar_sold = power(np.minimum(fleet.surplus_kw, commitment[ENERGY]))
     spin = power(np.minimum(fleet.max_discharge_kw, commitment[SPIN]))
     nonspin = power(np.minimum(fleet.max_discharge_kw, commitment[NONSPIN]))
-    initial = np.minimum(fleet.initial_stored_kwh, np.inf)[:, None]
+    initial = fleet.initial_stored_kwh[:, None]
     floor = np.column_stack([initial, fleet.min_stored_kwh])
     floor[:, -1] = np.maximum(floor[:, -1], fleet.terminal_stored_kwh)
     stored = cp.Variable((n, t + 1), bounds=[floor, np.column_stack([initial, fleet.max_stored_kwh])])

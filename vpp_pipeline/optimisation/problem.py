@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ from vpp_pipeline.settings import MarketRules, OptimiserSettings
 class DayProblem:
     """N prosumers, T hours (step 1 h), O opportunities, K agreements. Powers in kW, quantities of bids in MW."""
 
-    market_date: object
+    market_date: date
     fleet: Fleet
     start_utc: pl.Series  # (T,)
     market_price: Array  # (T,) $/MWh at which charging is bought

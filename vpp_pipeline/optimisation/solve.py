@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from cvxpy.reductions.solvers.defines import MI_SOLVERS
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
@@ -53,16 +54,22 @@ def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) 
     no_sale_usd = solve_linear(nothing, nothing, nothing, free)
     no_sale_charging_usd = linear.schedule().grid_charge_kw @ (day.market_price + day.charging_adder) / 1000.0
 
-    found = _branch_and_bound(day, linear, settings, log, no_sale_usd) if settings.solver == "HIGHS" else None
+    decides_itself = settings.solver in MI_SOLVERS and settings.solver != "HIGHS"
+    found = None if decides_itself else _branch_and_bound(day, linear, settings, log, no_sale_usd)
     if found is None:
         relaxed_usd = solve_linear(nothing, day.may_bid.astype(float), nothing, free)
         found = _mixed_integer(day, settings, log, no_sale_usd, relaxed_usd)
     best_z, bound_usd = found
 
-    quantity_mw, objective_usd, shadow_price = _settle(day, linear, solve_linear, best_z, rules, log)
+    try:
+        quantity_mw, objective_usd, shadow_price = _settle(day, linear, solve_linear, best_z, rules, log)
+    except SolveError as error:
+        log.note(f"no bid: the bids could not be settled: {error}")
+        objective_usd = -np.inf
     if objective_usd < no_sale_usd - 1e-6:
         log.note("no bid: bidding would lose money")
-        best_z, quantity_mw = nothing, nothing
+        best_z, quantity_mw, shadow_price = nothing, nothing, nothing
+        linear.set_directions(day.fleet.max_charge_kw, day.fleet.max_discharge_kw)
         objective_usd = solve_linear(nothing, nothing, nothing, nothing)
     return DaySolution(
         schedule=_exact_energy(day, linear.schedule()),

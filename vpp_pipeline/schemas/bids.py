@@ -85,4 +85,5 @@ class Checks(dy.Schema):
     check_name = text("The rule, as a claim.", primary_key=True)
     passed = column(dy.Bool, "Whether it held.")
     violations = count("Cases that broke it.")
+    is_warning = column(dy.Bool, "Worth a look, but no reason to hold the bids back.")
     description = text("The answer in numbers.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from vpp_pipeline.domain.verify_inputs import device_faults
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import Prosumers, door
 
@@ -79,17 +80,16 @@ def check_fleet(rows: pl.DataFrame, market_date: date, path: object) -> pl.DataF
     for rule, broken in _broken_rules(cast).items():
         name = rule.partition("|")[0]
         _first(path, rows, cast, name, broken, f"the rule {rule!r} is broken", f"{wanted[name].description}")
-    capacity, reserve = cast["capacity_kwh"], cast["backup_reserve_fraction"]
-    for name in ("initial_stored_kwh", "terminal_stored_kwh"):
-        outside = (cast[name] > capacity + 1e-9) | (cast[name] < reserve * capacity - 1e-9)
+    for fault, claim in device_faults().items():
+        found = cast.select(claim.fill_null(False).alias("broken"))["broken"]
         _first(
             path,
             rows,
             cast,
-            name,
-            outside,
-            "stored energy outside the store's limits",
-            "It must lie between the backup reserve and the capacity",
+            ", ".join(dict.fromkeys(claim.meta.root_names())),
+            found,
+            f"the row {fault}",
+            "Correct the row",
         )
     return door(Prosumers, cast)
 
@@ -111,7 +111,12 @@ def _first(
         place = int(places[0])
         who = cast["prosumer_id"][place]
         raise InputError(
-            f"{problem} for {who}", file=path, row=place + 2, column=name, value=rows[name][place], remedy=remedy
+            f"{problem} for {who}",
+            file=path,
+            row=place + 2,
+            column=name,
+            value=_values(rows, name, place),
+            remedy=remedy,
         )
 
 
@@ -123,3 +128,8 @@ def _broken_rules(cast: pl.DataFrame) -> dict[str, pl.Series]:
         rule: cast["prosumer_id"].is_in(details.filter(pl.col(rule) == "invalid")["prosumer_id"].implode())
         for rule in failures.counts()
     }
+
+
+def _values(rows: pl.DataFrame, names: str, place: int) -> str:
+    """The row's own words in the named columns."""
+    return ", ".join(str(rows[name][place]) for name in names.split(", ") if name in rows.columns)

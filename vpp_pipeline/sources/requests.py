@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.opportunities import REQUEST_COLUMNS
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import PRODUCTS
@@ -72,11 +72,13 @@ def _request(path: Path, number: int, cells: list[str]) -> tuple[str, datetime, 
         start = datetime.fromisoformat(cell["start"])
     except ValueError:
         raise wrong("start", "Write it as 2023-08-15T12:00 (Pacific) or with its offset") from None
-    if start.minute or start.second:
+    if start.tzinfo is None:
+        local = start.replace(tzinfo=PACIFIC)
+        if local.utcoffset() != local.replace(fold=1).utcoffset():
+            raise wrong("start", "The clock is changed then; add the offset, such as -08:00")
+    start_utc = (start if start.tzinfo else start.replace(tzinfo=PACIFIC)).astimezone(UTC)
+    if start_utc.minute or start_utc.second or start_utc.microsecond:
         raise wrong("start", "Requests begin on the hour")
-    start_utc = (start if start.tzinfo else start.replace(tzinfo=ZoneInfo("America/Los_Angeles"))).astimezone(
-        ZoneInfo("UTC")
-    )
     numbers = []
     for column, most in (
         ("duration_hours", 25.0),

@@ -12,6 +12,7 @@ import pytest
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.calendar import pacific_moment_utc
 from vpp_pipeline.domain.verification import verify
+from vpp_pipeline.domain.verify_bids import bid_curves_are_valid_for_caiso
 from vpp_pipeline.settings import FleetSettings, MarketRules, OptimiserSettings, Settings
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.examples import AUTUMN, DAY, SPRING
@@ -197,3 +198,12 @@ def test_every_opportunity_has_one_row(solved_day: Callable[..., SolvedDay]) -> 
     assert sorted(day.tables["bids.final_bids"]["opportunity_id"]) == sorted(
         day.tables["market.opportunities"]["opportunity_id"]
     )
+
+
+def test_no_bid_asks_more_than_the_market_allows(solved_day):
+    """A buyer who offers 1,500 $/MWh: the last MW would be worth more than the cap of 1,000 $, the bid asks the cap."""
+    noon = pacific_moment_utc(date(2023, 8, 15), 19)
+    day = solved_day(requests=(("energy", noon, 1, 3.0, 1500.0),))
+    dearest = day.tables["bids.bid_segments"]["price_usd_per_mwh"].max()
+    assert dearest <= day.settings.rules.energy_price_cap_usd_per_mwh
+    assert bid_curves_are_valid_for_caiso(day.tables, day.settings).passed

@@ -75,9 +75,11 @@ def test_required_capacity_can_be_fixed() -> None:
     assert rows["required_capacity_mw"].unique().to_list() == [0.78]
 
 
-def test_prices_below_the_threshold_are_not_offered() -> None:
+def test_hours_of_energy_below_the_threshold_are_not_offered_and_reserve_always_is() -> None:
     rows = opportunities(energy=[20.0] * 23 + [40.0], minimum_price_usd_per_mwh=40.0)
-    assert rows["opportunity_id"].to_list() == ["energy_20230815_2300"]  # spin costs 2, nonspin 1
+    energy = rows.filter(pl.col("product") == "energy")
+    assert energy["opportunity_id"].to_list() == ["energy_20230815_2300"]
+    assert rows.height == 1 + 2 * 24
 
 
 def test_a_request_replaces_the_policys_hours_of_its_product_and_takes_its_first_slot() -> None:
@@ -155,8 +157,3 @@ def test_an_opportunity_knows_its_hours() -> None:
     blocks = dict(zip(rows["opportunity_id"], hours_of(rows, forecast_of()["start_utc"]), strict=True))
     assert blocks["energy_20230815_1200"] == slice(12, 15)
     assert blocks["spin_20230815_2300"] == slice(23, 24)
-
-
-def test_a_day_on_which_no_price_pays_is_refused_with_its_highest_price() -> None:
-    with pytest.raises(InputError, match=r"no opportunity of 2023-08-15 .*value 40.* highest .* 20\.00 \$/MWh"):
-        opportunities(energy=20.0, minimum_price_usd_per_mwh=40.0)

@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.settlement import settle
+from vpp_pipeline.domain.settlement import same_source, settle
+from vpp_pipeline.errors import InputError
 
 NOON = "energy_20230815_1200"
 EVENING = "energy_20230815_1900"
@@ -52,3 +53,11 @@ def test_a_request_is_paid_its_offered_price_whatever_clears(solved_day):
     row = settled(solved_day(), NOON, -20.0)
     assert row["clearing_price"] == 85.0
     assert row["revenue_usd"] == pytest.approx(85.0 * row["bid_mw"])
+
+
+@pytest.mark.parametrize("change", [{"source": "caiso file"}, {"node": "TH_NP15_GEN-APND"}])
+def test_bids_are_not_settled_at_the_prices_of_another_source(solved_day, change: dict[str, str]):
+    forecast = solved_day().tables["market.price_forecast"]
+    same_source(forecast, forecast)
+    with pytest.raises(InputError, match="rest on other prices"):
+        same_source(forecast, forecast.with_columns(**{name: pl.lit(value) for name, value in change.items()}))

@@ -130,7 +130,24 @@ FAULTS = [
         "charging to recover by a dollar",
         "dispatch.charging",
         edit("dispatch.charging", to_recover_usd=sees("to_recover_usd", 1)),
-        "fault unallocated = charging not recovered",
+        "fault charging to recover",
+        3,
+    ),
+    Fault(
+        MONEY,
+        "charging is a hundred times what was bought",
+        "dispatch.charging",
+        lambda day: day["dispatch.charging"].with_columns(pl.col("charging_usd") * 100.0),
+        "fault charging is not what was bought",
+        None,
+    ),
+    Fault(
+        MONEY,
+        "nobody recovers charging",
+        PAID,
+        lambda day: day[PAID].with_columns(charging_cost_usd=pl.lit(0.0)),
+        "fault charging",
+        None,
     ),
     Fault(MONEY, "rounding by a cent", BOOKS, cent(BOOKS, "rounding_usd"), "rounding"),
     Fault(
@@ -185,9 +202,7 @@ def test_a_day_that_loses_against_no_bid_is_refused(honest: SolvedDay) -> None:
         ),
     }
     verdict = money_adds_up(tables, honest.settings)
-    assert verdict.description == (
-        "1 sums that do not add up; first: bid_id day, fault the day does not lose against no bid"
-    )
+    assert verdict.violations == 2  # the prosumer whose charging was changed, and the day
 
 
 def test_dollars_cannot_hide_in_the_rounding(honest: SolvedDay) -> None:

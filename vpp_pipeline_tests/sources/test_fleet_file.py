@@ -45,8 +45,8 @@ def _with(column: str, value: object, row: int = 4) -> pl.DataFrame:
     [
         ("capacity_kwh", -5.0, "capacity_kwh"),
         ("capacity_kwh", "large", "not of the column's kind"),
-        ("initial_stored_kwh", 99999.0, "stored energy outside the store's limits"),
-        ("initial_stored_kwh", 0.0, "stored energy outside the store's limits"),
+        ("initial_stored_kwh", 99999.0, "starts outside its limits"),
+        ("initial_stored_kwh", 0.0, "starts outside its limits"),
         ("store", "tank", "store"),
         ("charge_efficiency", 1.2, "charge_efficiency"),
         ("charge_efficiency", "nan", "charge_efficiency"),
@@ -83,3 +83,21 @@ def test_the_page_on_fleets_names_every_column():
     page = COLUMNS_PAGE.read_text()
     missing = [name for name in Prosumers.column_names() if name != "market_date" and f"`{name}`" not in page]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("where", "changes", "words"),
+    [
+        (pl.col("store") == "ev", {"has_v2g": False, "max_discharge_kw": 7.2}, "discharges an EV without V2G"),
+        (pl.col("store") == "ev", {"ev_departure_hour": None}, "is an EV without hours"),
+        (pl.col("store") == "none", {"max_charge_kw": 5.0}, "has power without a store"),
+    ],
+)
+def test_a_device_that_cannot_be_is_refused(tmp_path: Path, where: pl.Expr, changes: dict[str, object], words: str):
+    path = tmp_path / "fleet.csv"
+    changed = [pl.when(where).then(pl.lit(value)).otherwise(name).alias(name) for name, value in changes.items()]
+    FLEET.drop("market_date").with_columns(changed).write_csv(path)
+    row = FLEET.with_row_index("row").filter(where)["row"][0] + 2
+    with pytest.raises(InputError, match=words) as error:
+        read_fleet(path, DAY)
+    assert f"row {row}" in str(error.value)
