@@ -26,6 +26,14 @@ FIRST_BID = pl.col("opportunity_id") == pl.col("opportunity_id").filter(pl.col("
 FIRST_ROW = pl.int_range(pl.len()) == 0
 
 
+RESTS_ON_THE_FLEET = [
+    "negotiation.summary",
+    "negotiation.agreements",
+    *(f"dispatch.{name}" for name in ("schedule", "positions", "charging", "proof", "payments", "reconciliation")),
+    *(f"bids.{name}" for name in ("final_bids", "bid_segments", "checks")),
+]
+
+
 @pytest.fixture(scope="module")
 def made_day() -> TradingDesk:
     desk = new_desk()
@@ -155,30 +163,21 @@ def test_the_last_door_verifies_by_itself(desk: TradingDesk):
     assert files(desk.data) == before
 
 
-def test_a_failed_rule_stops_the_rest_of_the_run_and_leaves_the_warehouse(desk: TradingDesk, tmp_path: Path):
-    """A fleet whose EV discharges without its owner's leave: a real file, a real run."""
-    fleet = desk.lake.read("fleet.prosumers", DAY)
+def test_a_failed_rule_stops_the_rest_of_the_run_and_leaves_the_warehouse(desk: TradingDesk):
+    """A fleet whose EV discharges without its owner's leave, put into the lake by hand; then all that rests on it."""
+    honest = desk.lake.read("fleet.prosumers", DAY)
     is_ev = (pl.col("store") == "ev") & ~pl.col("has_v2g")
-    fleet = changed("max_discharge_kw", pl.lit(7.0), is_ev)(fleet)
-    assert fleet.filter(is_ev).height
-    path = tmp_path / "fleet.parquet"
-    fleet.drop("market_date").write_parquet(path)
+    assert honest.filter(is_ev).height
+    desk.lake.write("fleet.prosumers", DAY, changed("max_discharge_kw", pl.lit(7.0), is_ev)(honest))
     before = files(desk.data)
-    broken = desk.run(settings={"fleet": {"path": str(path)}})
-    check = evaluations(broken)["every_prosumer_is_physical"]
+    broken = desk.materialise("fleet.availability", "market.opportunities", *RESTS_ON_THE_FLEET, "warehouse.published")
+    desk.lake.write("fleet.prosumers", DAY, honest)
     assert not broken.success
-    assert not check.passed
-    assert made(broken) == {
-        "market.price_forecast",
-        "market.solar_forecast",
-        "market.load_forecast",
-        "fleet.prosumers",
-        "fleet.availability",
-    }
+    assert not evaluations(broken)["every_prosumer_is_physical"].passed
+    assert made(broken) == {"fleet.availability"}
     after = files(desk.data)
-    assert {name for name in before if before[name] != after[name]} == {
-        f"lake/fleet/{table}/{DAY}.parquet" for table in ("prosumers", "availability")
-    }
+    changed_files = {name for name in before if before[name] != after[name]}
+    assert changed_files == {f"lake/fleet/{table}/{DAY}.parquet" for table in ("prosumers", "availability")}
 
 
 def test_a_warning_does_not_stop_the_run(desk: TradingDesk, tmp_path: Path):
