@@ -116,7 +116,7 @@ defs = dg.Definitions(
     executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
     resources={
         "storage": _storage,
-        "prices_source": Prices(path=None, node=None),
+        "prices_source": Prices.configure_at_launch(),
         "desk": Desk(),
         "io_manager": LakeIOManager(storage=_storage),
     },

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
 
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.base import PriceSource
@@ -47,21 +48,33 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
 class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where market prices come from."""
 
-    path: str | None = Field(None, description="File or folder of prices; empty: the embedded generator (synthetic).")
+    path: str | None = Field(None, description="File or folder of prices; empty: what `defaults` names.")
     node: str | None = Field(None, description="Pricing node; empty: the source's own, or SP15.")
+    defaults: str = Field(
+        str(project_folder() / "data" / "prices.toml"),
+        description="TOML file with `path` and `node` for runs that name neither; without it the generator.",
+    )
 
     def open(self) -> PriceSource:
-        """The source of this run; where the run names none, that of data/prices.toml; else the generator."""
-        path, node = self.chosen()
-        return open_source(path, node)
+        """The source of this run. Raises InputError where it cannot be used."""
+        return open_source(*self.chosen())
 
     def chosen(self) -> tuple[Path | None, str | None]:
-        """File or folder, and node."""
+        """File or folder of prices, and node; nothing for the generator. A path in the file is relative to it."""
         if self.path is not None or self.node is not None:
             return Path(self.path) if self.path else None, self.node
-        file = project_folder() / "data" / "prices.toml"
-        named = tomllib.loads(file.read_text()) if file.is_file() else {}
-        return project_folder() / named["path"] if "path" in named else None, named.get("node")
+        file = Path(self.defaults)
+        if not file.is_file():
+            return None, None
+        try:
+            named = tomllib.loads(file.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"not TOML: {error}", file=file, remedy='Write path = "…" and node = "…"') from None
+        unknown = set(named) - {"path", "node"}
+        if unknown or "path" not in named:
+            found = ", ".join(sorted(named)) or "nothing"
+            raise InputError("no source of prices", file=file, value=found, remedy='Write path = "…" and node = "…"')
+        return file.parent / named["path"], named.get("node")
 
 
 def _config_field(kind: Any) -> Any:
