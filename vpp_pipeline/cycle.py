@@ -184,15 +184,15 @@ def _market_price(opportunity: MarketOpportunity, market: pl.DataFrame, starts: 
             remedy="Give timestamp, lmp, spin_price, nonspin_price",
         )
     prices = {_utc(moment): value for moment, value in market.select("timestamp", column).iter_rows()}
-    found = [prices.get(start) for start in starts]
-    if any(value is None or not np.isfinite(value) for value in found):
+    found = np.array([prices.get(start) for start in starts], dtype=float)  # an absent price is not a number
+    if not np.isfinite(found).all():
         raise InputError(
             "market_data has no price for an hour of the block",
             column=column,
-            value=found,
+            value=found.tolist(),
             remedy="Give every hour of it",
         )
-    return opportunity.market_price_mwh if opportunity.market_price_mwh is not None else float(np.mean(found))  # type: ignore[arg-type]
+    return float(found.mean()) if opportunity.market_price_mwh is None else opportunity.market_price_mwh
 
 
 def _as_table(

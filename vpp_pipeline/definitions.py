@@ -12,12 +12,11 @@ from vpp_pipeline.assets.lost_runs import lost_runs
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.calendar import PACIFIC
-from vpp_pipeline.domain.forecast import history_dates
+from vpp_pipeline.domain.forecast import LEAST_DAYS, history_dates
 from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.sources.base import PriceSource
 
 PACIFIC_TIME = str(PACIFIC)
-LEAST_HISTORY_DAYS = 3
 
 all_assets = dg.load_assets_from_modules([market, fleet, negotiation, dispatch, bids, evaluation])
 _ingest = dg.AssetSelection.assets(key_of("market.prices"))
@@ -83,10 +82,8 @@ def ingest_at_half_past_one(
 def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
     day, source = trade_date(context), prices_source.open()
     known = sum(_has(source, earlier) for earlier in history_dates(day))
-    if known < LEAST_HISTORY_DAYS:
-        return dg.SkipReason(
-            f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_HISTORY_DAYS}"
-        )
+    if known < LEAST_DAYS:
+        return dg.SkipReason(f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_DAYS}")
     return _request(day)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.domain.payments import hours_covered
+from vpp_pipeline.domain.rounding import round_up
 from vpp_pipeline.schemas import BidSegments, door
 from vpp_pipeline.settings import MarketRules
 
@@ -76,7 +77,7 @@ def _energy_curve(
     quantity, step = bid["quantity_mw"], rules.quantity_step_mw
     gross = np.cumsum(mw)
     ends = gross * (quantity / gross[-1])  # charging delivered inside the fleet scales every member alike
-    first_mw = min(quantity, math.ceil(rules.required_fraction * bid["required_capacity_mw"] / step - 1e-6) * step)
+    first_mw = min(quantity, float(round_up(rules.required_fraction * bid["required_capacity_mw"], step)))
     first = int(np.searchsorted(ends, first_mw - 1e-9))
     first_price = max(bid["average_cost"], float(np.average(cost[: first + 1], weights=mw[: first + 1])))
     curve = [(round(first_mw, 6), first_price)]
@@ -94,4 +95,4 @@ def _energy_curve(
 
 
 def _up_to_cent(price: float) -> float:
-    return round(math.ceil(round(price / CENT, 4)) * CENT, 2)
+    return round(float(round_up(price, CENT)), 2)

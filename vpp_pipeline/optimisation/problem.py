@@ -12,6 +12,7 @@ from vpp_pipeline.domain.arrays import Array, Flags, Indices, Texts
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.opportunities import hours_of
+from vpp_pipeline.domain.rounding import round_up
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
@@ -150,13 +151,3 @@ def day_problem(
 def unlimited_mw(day: DayProblem) -> Array:
     """Quantities (O,) that never bind, so that the dual of q ≤ R z alone tells what a larger R is worth."""
     return day.required_mw + 1.0
-
-
-def round_down(values: Array, step: float) -> Array:
-    """To a multiple of ``step``, down; a value within 1e-6 of a step above counts as that step."""
-    return np.round(np.floor(values / step + 1e-6) * step, 9)
-
-
-def round_up(values: Array, step: float) -> Array:
-    """To a multiple of ``step``, up; a value within 1e-6 of a step below counts as that step."""
-    return np.round(np.ceil(values / step - 1e-6) * step, 9)

@@ -10,10 +10,11 @@ import numpy as np
 from cvxpy.reductions.solvers.defines import MI_SOLVERS
 
 from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.rounding import round_down
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import Formulation, formulate
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, DaySolution, round_down, unlimited_mw
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, DaySolution, unlimited_mw
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 BOTH_WAYS_KW = 1e-4  # below the tolerance of verification

@@ -10,12 +10,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import duckdb
 from filelock import FileLock, Timeout
 
+from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.lake import Lake
@@ -23,7 +24,6 @@ from vpp_pipeline.warehouse.tables import create_tables, quoted
 
 STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
 LOCK_TIMEOUT_S = 900.0
-PRICE_HISTORY_DAYS = 7  # the forecast's history, so that the bids can be explained from the warehouse alone
 
 
 def publish(lake: Lake, warehouse: Path, market_date: date) -> dict[str, int]:
@@ -92,7 +92,7 @@ def _days(lake: Lake, table: str, market_date: date) -> list[date]:
     """The days to replace in ``table``: the market day and, for prices, the days before it that the lake holds."""
     if table != "market.prices":
         return [market_date]
-    history = [market_date - timedelta(days=days) for days in range(PRICE_HISTORY_DAYS, 0, -1)]
+    history = history_dates(market_date)  # so that the bids can be explained from the warehouse alone
     return [day for day in history if lake.exists(table, day.isoformat())] + [market_date]
 
 

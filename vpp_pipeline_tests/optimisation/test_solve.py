@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vpp_pipeline.domain.rounding import round_down, round_up
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, round_down, round_up, unlimited_mw
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, unlimited_mw
 from vpp_pipeline.optimisation.solve import _Log, _solve_linear, solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
