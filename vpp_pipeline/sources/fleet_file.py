@@ -1,135 +1,119 @@
-"""A user's own fleet: one row per prosumer, columns as in `fleet.prosumers`."""
+"""A user's own fleet: one row per prosumer, columns as in `fleet.prosumers`, from a CSV or Parquet file."""
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.domain.verify_inputs import device_faults
 from vpp_pipeline.errors import InputError
-from vpp_pipeline.schemas import Prosumers, door
+from vpp_pipeline.schemas import Quarantine, door
+from vpp_pipeline.sources.fleet_check import DEFAULTS, check_fleet
+from vpp_pipeline.sources.fleet_quarantine import LoadedFleet, check_share, file_name, first_problem, set_aside
 
-# What a row may leave out, and what is then assumed; every other column must be there.
-DEFAULTS: dict[str, object] = {
-    "site_type": "home",
-    "has_v2g": False,
-    "has_solar": False,
-    "solar_size_kw": 0.0,
-    "mean_load_kw": 0.0,
-    "ev_arrival_hour": None,
-    "ev_departure_hour": None,
-    "ev_ready_fraction": None,
-    "ev_drive_kwh": 0.0,
-    "quiet_start_hour": None,
-    "quiet_end_hour": None,
-    "opt_out_weekday": None,
-    "patience": 1.0,
-    "note": None,
-}
+__all__ = ["DEFAULTS", "LoadedFleet", "check_fleet", "check_share", "first_problem", "read_fleet", "set_aside"]
+
+_COMMENT = r'^"?#'  # a spreadsheet puts quotes around a comment that holds a comma
+_BLANK = r'^[\s,"]*$'
+_QUOTED = r'(^|,)"(?:[^"]|"")*"'  # a cell between quotes
+_MARK = "\x01"  # stands for one
 
 
-def read_fleet(path: Path, market_date: date) -> pl.DataFrame:
-    """`fleet.prosumers` of ``market_date`` from a CSV or Parquet file.
+def read_fleet(path: Path, market_date: date) -> LoadedFleet:
+    """`fleet.prosumers` of ``market_date`` from a CSV or Parquet file, and the rows that cannot take part.
 
-    Raises InputError naming file, row (of the file, header = 1), column and value of the first entry that cannot be
-    used: a missing column, text in a number, a value outside its bounds, stored energy outside the store's limits.
+    CSV: UTF-8, commas, a header, one line per prosumer. Lines that begin with ``#`` and blank ones are passed over;
+    ``file_row`` is the line's number in a text editor. A cell may hold commas between quotes, but no line break: the
+    lines of such a row are set aside, each under its own number. Parquet: the first row is 2, as after a header.
+
+    Raises InputError where the file as a whole cannot be used: it does not exist, is of another format, its columns
+    are unknown or missing, or none of its rows can take part.
     """
     if not path.is_file():
         raise InputError("the fleet file does not exist", file=path, remedy="Name an existing CSV or Parquet file")
     try:
-        rows = (
-            pl.read_parquet(path)
-            if path.suffix == ".parquet"
-            else pl.read_csv(path, infer_schema=False, comment_prefix="#")
-        )
-    except pl.exceptions.PolarsError as error:
+        if path.suffix.lower() == ".parquet":
+            return check_fleet(pl.read_parquet(path), market_date, path)
+        return _read_csv(path.read_text(encoding="utf-8-sig"), market_date, path)  # with or without a byte-order mark
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
         raise InputError(
-            f"the fleet file cannot be read: {error}", file=path, remedy="Save it again as CSV or Parquet"
+            f"the fleet file cannot be read: {error}",
+            file=path,
+            remedy="Save it again as CSV (in a spreadsheet: CSV UTF-8) or Parquet",
         ) from None
-    return check_fleet(rows, market_date, path)
 
 
-def check_fleet(rows: pl.DataFrame, market_date: date, path: object) -> pl.DataFrame:
-    """``rows`` as `fleet.prosumers` of ``market_date``, with the errors of :func:`read_fleet`; ``path`` names them."""
-    rows = rows.with_columns(market_date=pl.lit(market_date))
-    rows = rows.with_columns(pl.lit(value).alias(name) for name, value in DEFAULTS.items() if name not in rows.columns)
-    wanted = Prosumers.columns()
-    missing = [name for name in wanted if name not in rows.columns]
-    if missing:
+def _read_csv(text: str, market_date: date, path: Path) -> LoadedFleet:
+    lines = pl.DataFrame({"line": text.split("\n")}).with_row_index("file_row", offset=1)
+    is_row = ~pl.col("line").str.contains(_COMMENT) & ~pl.col("line").str.contains(_BLANK)
+    lines = lines.cast({"file_row": pl.Int32}).filter(is_row)
+    names = _header(lines.head(1), path)
+    bare = pl.col("line").str.replace_all(_QUOTED, f"${{1}}{_MARK}")
+    cells = bare.str.count_matches(",", literal=True) + 1
+    lines = lines.slice(1).with_columns(
+        cells=cells, misquoted=bare.str.contains('"', literal=True) | bare.str.contains(f"{_MARK}[^,]")
+    )
+    is_whole = (pl.col("cells") == len(names)) & ~pl.col("misquoted")
+    whole, broken = lines.filter(is_whole), lines.filter(~is_whole)
+    rows = pl.read_csv(
+        io.BytesIO("\n".join(whole["line"]).encode()), has_header=False, schema=dict.fromkeys(names, pl.String())
+    )
+    return check_fleet(rows, market_date, path, whole["file_row"], _unread(broken, names, market_date, path))
+
+
+def _header(first: pl.DataFrame, path: Path) -> list[str]:
+    """Names of the columns. Raises InputError where they are not separated by commas, or are repeated."""
+    if first.is_empty():
+        raise InputError("the fleet file is empty", file=path, remedy="Write a header and one row per prosumer")
+    number, line = first.row(0)
+    names = [name.strip() for name in next(csv.reader([line]))]
+    if len(names) == 1:
+        separator = next((sign for sign in (";", "\t", "|") if sign in line), None)
         raise InputError(
-            "columns are missing in the fleet file",
+            "the columns of the fleet file are not separated by commas",
             file=path,
-            column=", ".join(missing),
-            remedy="Add them; docs/fleet.md lists all columns",
+            row=number,
+            value=line if separator is None else separator,
+            remedy="Save it with commas between cells and points in numbers, or as Parquet",
         )
-    cast = rows.select(_cast(pl.col(name), kind.dtype, rows.schema[name]).alias(name) for name, kind in wanted.items())
-    for name in wanted:
-        _first(
-            path,
-            rows,
-            cast,
-            name,
-            rows[name].is_not_null() & cast[name].is_null(),
-            "not of the column's kind",
-            f"Write a {wanted[name].dtype}",
-        )
-    repeated = ~cast["prosumer_id"].is_first_distinct()
-    _first(path, rows, cast, "prosumer_id", repeated, "a second row", "Give each prosumer one row")
-    for rule, broken in _broken_rules(cast).items():
-        name = rule.partition("|")[0]
-        _first(path, rows, cast, name, broken, f"the rule {rule!r} is broken", f"{wanted[name].description}")
-    for fault, claim in device_faults().items():
-        found = cast.select(claim.fill_null(False).alias("broken"))["broken"]
-        _first(
-            path,
-            rows,
-            cast,
-            ", ".join(dict.fromkeys(claim.meta.root_names())),
-            found,
-            f"the row {fault}",
-            "Correct the row",
-        )
-    return door(Prosumers, cast)
-
-
-def _cast(column: pl.Expr, kind: pl.DataType, found: pl.DataType) -> pl.Expr:
-    if kind == pl.Boolean and found == pl.String:
-        return column.str.to_lowercase().replace_strict(
-            {"true": True, "false": False, "1": True, "0": False}, default=None
-        )
-    return column.cast(kind, strict=False)
-
-
-def _first(
-    path: object, rows: pl.DataFrame, cast: pl.DataFrame, name: str, broken: pl.Series, problem: str, remedy: str
-) -> None:
-    """Raise InputError for the first row where ``broken`` holds."""
-    places = broken.fill_null(False).arg_true()
-    if len(places):
-        place = int(places[0])
-        who = cast["prosumer_id"][place]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
         raise InputError(
-            f"{problem} for {who}",
+            "columns come twice in the fleet file",
             file=path,
-            row=place + 2,
-            column=name,
-            value=_values(rows, name, place),
-            remedy=remedy,
+            row=number,
+            column=", ".join(name or "(without a name)" for name in twice),
+            remedy="Keep one of each",
         )
+    return names
 
 
-def _broken_rules(cast: pl.DataFrame) -> dict[str, pl.Series]:
-    """Rule of the declared table -> whether each row breaks it; only rules that some row breaks."""
-    _, failures = Prosumers.filter(cast)
-    details = failures.details()
-    return {
-        rule: cast["prosumer_id"].is_in(details.filter(pl.col(rule) == "invalid")["prosumer_id"].implode())
-        for rule in failures.counts()
-    }
-
-
-def _values(rows: pl.DataFrame, names: str, place: int) -> str:
-    """The row's own words in the named columns."""
-    return ", ".join(str(rows[name][place]) for name in names.split(", ") if name in rows.columns)
+def _unread(broken: pl.DataFrame, names: list[str], market_date: date, path: Path) -> pl.DataFrame:
+    """Rows of `fleet.quarantine` for lines that do not split into the columns; ``row_json`` holds the whole line."""
+    place = names.index("prosumer_id") if "prosumer_id" in names else len(names)
+    misquoted = pl.col("misquoted")
+    return door(
+        Quarantine,
+        broken.select(
+            "file_row",
+            market_date=pl.lit(market_date),
+            column_name=pl.lit("the whole row"),
+            prosumer_id=pl.col("line").str.extract(rf'^(?:[^",]*,){{{place}}}([^",]+)').str.strip_chars(),
+            value=pl.when(misquoted).then("line").otherwise(pl.format("{} cells", "cells")),
+            problem=pl.when(misquoted)
+            .then(pl.lit("quotes that do not enclose a cell"))
+            .when(pl.col("cells") > len(names))
+            .then(pl.lit(f"more cells than the {len(names)} columns"))
+            .otherwise(pl.lit(f"fewer cells than the {len(names)} columns")),
+            remedy=pl.when(misquoted)
+            .then(pl.lit('Put " right before and after the cell, "" for a quote inside, and the row on one line'))
+            .when(pl.col("cells") > len(names))
+            .then(pl.lit('Put " right before and after a cell that holds a comma'))
+            .otherwise(pl.lit("Write a comma for each cell, also for an empty one")),
+            file=pl.lit(file_name(path)),
+            row_json=pl.struct("line").struct.json_encode(),
+        ),
+    )

@@ -1,0 +1,83 @@
+"""What a day's bids take from outside: prices, the fleet, requests; and what follows from them before any deal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from vpp_pipeline.chain import Inputs
+from vpp_pipeline.domain.availability import hourly_envelope
+from vpp_pipeline.domain.calendar import PRODUCTS, market_hours
+from vpp_pipeline.domain.fleet import fleet_arrays
+from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.opportunities import find_opportunities, requested_blocks
+from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
+from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
+from vpp_pipeline.sources.requests import read_requests
+
+
+@dataclass(frozen=True)
+class DayInputs:
+    """One market day's inputs, each read when first asked for and then kept. All raise InputError."""
+
+    market_date: date
+    settings: Settings
+    prices: Path | None
+    node: str | None
+    requests_file: Path | None
+
+    @cached_property
+    def history(self) -> dict[date, pl.DataFrame]:
+        """Prices of those of the seven days before that the source holds."""
+        source = open_source(self.prices, self.node)
+        found = {}
+        for day in history_dates(self.market_date):
+            try:
+                found[day] = source.day(day)
+            except NoDataError:
+                continue
+        if not found:
+            raise NoDataError(
+                f"{source.name} holds no prices in the week before {self.market_date}",
+                file=self.prices,
+                remedy="Choose a day inside its range, or another source of prices",
+            )
+        return found
+
+    @cached_property
+    def forecast(self) -> pl.DataFrame:
+        """Rows of `market.price_forecast`."""
+        return forecast_prices(self.market_date, pl.concat(self.history.values()))
+
+    @cached_property
+    def fleet(self) -> DayFleet:
+        """Who takes part, from the user's own file or generated; what notes say; who is quarantined."""
+        return fleet_of_day(self.settings.fleet, self.market_date)
+
+    @cached_property
+    def requests(self) -> pl.DataFrame:
+        """Rows of the file of requests, those of the day being possible."""
+        found = read_requests(self.settings.opportunities.requests or self.requests_file)
+        for product in PRODUCTS:
+            requested_blocks(found, product, market_hours(self.market_date)["start_utc"].to_list(), self.settings.rules)
+        return found
+
+    def read_all(self) -> None:
+        """Raises InputError for the first input that cannot be used."""
+        _ = self.forecast, self.fleet, self.requests
+
+    def for_chain(self) -> Inputs:
+        """The same for `chain.py`: with the envelope of everyone who takes part, and the day's opportunities."""
+        prosumers, forecast, chosen = self.fleet.prosumers, self.forecast, self.settings
+        day = self.market_date
+        envelope = hourly_envelope(prosumers, market_hours(day), solar_forecast(day), load_forecast(day))
+        fleet = fleet_arrays(prosumers, envelope)
+        wanted = find_opportunities(day, forecast, fleet, chosen.opportunities, chosen.rules, self.requests)
+        return Inputs(forecast, prosumers, envelope, wanted)
