@@ -50,3 +50,36 @@ order by market_date;
 
 -- 8. Which rules was the day held against?
 select market_date, check_name, passed, description from bids.checks order by all;
+
+-- 9. Why is each prosumer in or out of the 12:00 request?
+select prosumer_id, holds_option, rank, round(committed_capacity_kw, 2) as kw, round(agreed_price_usd_per_mwh, 2) as price, reason
+from negotiation.agreements
+where opportunity_id = 'energy_20230815_1200'
+order by holds_option desc, rank, prosumer_id;
+
+-- 10. How did each kind of prosumer negotiate it, round by round?
+select round, segment, prosumers, round(mean_ask_usd_per_mwh, 2) as mean_ask, round(mean_offer_usd_per_mwh, 2) as mean_offer,
+       accepted, "left" as walked_away, round(accepted_kw / 1000, 3) as accepted_mw
+from negotiation.segments
+where opportunity_id = 'energy_20230815_1200'
+order by round, segment;
+
+-- 11. Which homes with battery and EV earn most, all devices together?
+select site_id, battery_kwh, ev_kwh, solar_size_kw, opportunities, round(payment_usd, 2) as payment_usd, round(satisfaction_score, 2) as satisfaction
+from fleet.sites join dispatch.site_earnings using (market_date, site_id)
+where battery_kwh > 0 and ev_kwh > 0
+order by payment_usd desc
+limit 10;
+
+-- 12. What did owners write, and what became of it?
+select prosumer_id, quote, preference, before, after, status
+from fleet.notes
+order by market_date, prosumer_id, part;
+
+-- 13. What goes to the grid over the meter of each site, and how near is that to its limit?
+select site_id, max(net_export_kw) as most_kw, any_value(export_limit_kw) as limit_kw, round(100 * max(net_export_kw / nullif(export_limit_kw, 0)), 1) as most_percent
+from dispatch.site_hours
+where net_export_kw > 0
+group by site_id
+order by most_percent desc
+limit 10;

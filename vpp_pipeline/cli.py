@@ -44,15 +44,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--node", help="pricing node in that file, e.g. TH_SP15_GEN-APND")
 
-    bids = commands.add_parser("bids", parents=[day, source], help="make, check and publish the bids of one day")
-    bids.add_argument("--fleet", type=Path, help="CSV or Parquet file of your fleet (default: a generated one)")
-    bids.add_argument("--prosumers", type=int, help="size of the generated fleet (default: 200)")
-    bids.add_argument("--seed", type=int, help="seed of the generated fleet")
-    bids.add_argument("--requests", type=Path, help="CSV of requests (default: data/opportunities.csv)")
-    bids.add_argument(
+    desk = argparse.ArgumentParser(add_help=False)
+    desk.add_argument("--fleet", type=Path, help="CSV or Parquet file of your fleet (default: a generated one)")
+    desk.add_argument("--prosumers", type=int, help="size of the generated fleet (default: 200)")
+    desk.add_argument("--seed", type=int, help="seed of the generated fleet")
+    desk.add_argument("--requests", type=Path, help="CSV of requests (default: data/opportunities.csv)")
+    desk.add_argument(
         "--set", action="append", default=[], metavar="GROUP.NAME=VALUE", help="any setting, e.g. negotiation.rounds=5"
     )
+
+    bids = commands.add_parser("bids", parents=[day, source, desk], help="make, check and publish the bids of one day")
+    bids.add_argument("--engine", help="negotiation engine: concession (default) or uniform_clearing")
     bids.set_defaults(run=_bids)
+    engines = commands.add_parser(
+        "compare-engines",
+        parents=[day, source, desk],
+        help="the same day by every engine, side by side; writes nothing",
+    )
+    engines.set_defaults(run=_compare_engines, engine=None)
 
     ingest = commands.add_parser("ingest", parents=[day, source], help="take in one day of published prices")
     ingest.set_defaults(run=_ingest)
@@ -91,6 +100,20 @@ def _bids(options: argparse.Namespace) -> int:
 
     seconds = run_job("bid_day", options.date, options.data, _price_config(options), _settings_config(options))
     show_bids(options.data, options.date, seconds, begun)
+    return 0
+
+
+def _compare_engines(options: argparse.Namespace) -> int:
+    from vpp_pipeline.assets.resources import Prices, Storage
+    from vpp_pipeline.compare import compare_engines, show_comparison
+    from vpp_pipeline.settings import Settings
+    from vpp_pipeline.sources.day_inputs import DayInputs
+
+    settings = Settings.model_validate(_settings_config(options))
+    file, node = Prices(**_price_config(options)).chosen()
+    requests = Storage(data_folder=str(options.data)).requests
+    day = DayInputs(options.date, settings, file, node, requests)
+    show_comparison(options.date, compare_engines(day))
     return 0
 
 
@@ -182,6 +205,7 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
         "fleet.path": options.fleet and str(options.fleet.resolve()),
         "fleet.prosumers": options.prosumers,
         "fleet.seed": options.seed,
+        "negotiation.engine": options.engine,
         "opportunities.requests": options.requests and str(options.requests.resolve()),
     }
     pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + options.set

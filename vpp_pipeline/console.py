@@ -56,12 +56,14 @@ def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: f
 
 def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None:
     proof, books = (day[table].row(0, named=True) for table in ("dispatch.proof", "dispatch.reconciliation"))
-    checks = day["bids.checks"]
+    checks, engines = day["bids.checks"], day["negotiation.summary"]["engine"].unique().sort()
     broken = int(checks.filter(~pl.col("passed") & ~pl.col("is_warning"))["violations"].sum())
     energy, reserve = (trading.filter((pl.col("product") == "energy") == is_energy) for is_energy in (True, False))
     console.print(
         f"{trading.height} bids: {energy['total_capacity_mw'].sum():.2f} MW of energy in {energy.height}, "
-        f"{reserve['total_capacity_mw'].sum():.2f} MW of reserve in {reserve.height} (each MW for its own hours)"
+        f"{reserve['total_capacity_mw'].sum():.2f} MW of reserve in {reserve.height} (each MW for its own hours), "
+        f"negotiated by {', '.join(engines)}",
+        soft_wrap=True,
     )
     console.print(
         f"expected profit {trading['expected_profit_usd'].sum():.2f} $, "
@@ -74,6 +76,8 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
         f"(gap {100 * proof['gap_fraction']:.3f} %)"
     )
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
+    for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
 
 
 def show_settlement(data: Path, market_date: date) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.chain import Inputs, bid
 from vpp_pipeline.documents import documents_of
-from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.bids import Stamp, form_bids
+from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
+from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.calendar import (
     PACIFIC,
     PRICE_COLUMN,
@@ -20,9 +21,7 @@ from vpp_pipeline.domain.calendar import (
     slot_of,
 )
 from vpp_pipeline.domain.fleet import fleet_arrays
-from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
-from vpp_pipeline.domain.payments import payments_of
-from vpp_pipeline.domain.terms import prepare_terms
+from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.domain.verify_bids import (
     bid_curves_are_valid_for_caiso,
     bids_meet_80_percent_of_required_capacity,
@@ -32,13 +31,10 @@ from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_proto
 from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
 from vpp_pipeline.errors import InputError, ViolationError
 from vpp_pipeline.messages import CycleResult, MarketOpportunity
-from vpp_pipeline.optimisation.problem import day_problem
-from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.tables import charging_table, positions_table, schedule_table
 from vpp_pipeline.provenance import code_version, fingerprint
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.fleet_file import check_fleet
+from vpp_pipeline.sources.fleet_file import check_fleet, first_problem
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 if TYPE_CHECKING:
@@ -53,6 +49,7 @@ RULES = [
     coalitions_have_enough_members,
     bid_curves_are_valid_for_caiso,
 ]
+FLEET = "the fleet table"
 MARKET_COLUMN = {"energy": "lmp", "spin": "spin_price", "nonspin": "nonspin_price"}
 
 
@@ -68,7 +65,8 @@ def run_cycle(
     begins. ``market_data``: timestamp, lmp, spin_price, nonspin_price in $/MWh or $ per MW and hour; it must hold the
     block's hours, and gives the price where the opportunity names none. Timestamps without an offset are Pacific.
 
-    One opportunity has no other hours: stored energy may fall to each owner's floor, and charging is not modelled.
+    One opportunity has no other hours: stored energy may fall to what each owner keeps, and charging is not modelled.
+    Who holds less than that takes no part.
 
     The result is verified by the rules of a whole day, but for those on money between bids and on time.
 
@@ -79,18 +77,24 @@ def run_cycle(
     market_date = start_utc.astimezone(PACIFIC).date()
     hours = _block(opportunity, start_utc)
     price = _market_price(opportunity, _polars(market_data), hours["start_utc"])
-    prosumers = check_fleet(_polars(fleet), market_date, "the fleet table")
+    loaded = check_fleet(_polars(fleet), market_date, FLEET)
+    if loaded.quarantine.height:
+        raise first_problem(loaded, FLEET)
+    prosumers = tighten(loaded.prosumers)[0] if settings.fleet.reads_notes else loaded.prosumers
     standing = prosumers.with_columns(
         max_charge_kw=pl.lit(0.0),
         ev_drive_kwh=pl.lit(0.0),
-        ev_ready_fraction=pl.col("backup_reserve_fraction"),
+        ev_ready_fraction=pl.lit(None, pl.Float64),
         terminal_stored_kwh=pl.col("backup_reserve_fraction") * pl.col("capacity_kwh"),
     )
-    solar, load = (
-        frame.join(hours, on="start_utc", how="semi")
-        for frame in (solar_forecast(market_date), load_forecast(market_date))
+    profiles = solar_forecast(market_date), load_forecast(market_date)
+    availability = hourly_envelope(standing, market_hours(market_date), *profiles).join(
+        hours, on="start_utc", how="semi"
     )
-    availability = hourly_envelope(standing, hours, solar, load)
+    kept = out_of_reach(standing, availability).select("prosumer_id")
+    standing, availability = (
+        frame.join(kept, on="prosumer_id", how="anti", maintain_order="left") for frame in (standing, availability)
+    )
     arrays = fleet_arrays(standing, availability)
     # no other hour to recharge in or to sell in: energy has no price but the opportunity's own
     forecast = hours.with_columns(pl.lit(0.0).alias(column) for column in PRICE_COLUMN.values())
@@ -109,39 +113,14 @@ def run_cycle(
         arrays.capacity_kw(opportunity.market_type, settings.rules.reserve_call_hours).sum(axis=0),
     )
 
-    terms = prepare_terms(wanted, forecast, arrays, settings.negotiation, settings.rules)
-    messages = negotiate(terms, wanted, settings.negotiation)
-    agreements = agreements_of(messages, terms, settings.negotiation)
-    inputs = {"fleet": prosumers, "opportunity": wanted}
-    stamp = Stamp(fingerprint(inputs, settings.model_dump_json()), code_version(), None, "run_cycle", datetime.now(UTC))
-    provenance = wanted.select(
-        "opportunity_id",
-        engine=pl.lit(settings.negotiation.engine),
-        fingerprint=pl.lit(stamp.fingerprint),
-        seconds=pl.lit(0.0),
+    stamp = Stamp(
+        fingerprint({"fleet": prosumers, "opportunity": wanted}, settings.model_dump_json()),
+        code_version(),
+        None,
+        "run_cycle",
+        datetime.now(UTC),
     )
-    summary = summarise(messages, agreements, wanted, terms, settings.rules, provenance)
-    problem = day_problem(arrays, forecast, wanted, summary, agreements, settings.rules, settings.optimiser)
-    solution = solve_day(problem, settings.rules, settings.optimiser)
-    schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
-    payments = payments_of(wanted, agreements, schedule, positions, charging_table(problem, solution))
-    final, segments = form_bids(
-        wanted, summary, agreements, positions, payments, schedule, standing, settings.rules, stamp
-    )
-    day = {
-        "market.price_forecast": forecast,
-        "market.opportunities": wanted,
-        "fleet.prosumers": standing,
-        "fleet.availability": availability,
-        "negotiation.messages": messages,
-        "negotiation.agreements": agreements,
-        "negotiation.summary": summary,
-        "dispatch.schedule": schedule,
-        "dispatch.positions": positions,
-        "dispatch.payments": payments,
-        "bids.final_bids": final,
-        "bids.bid_segments": segments,
-    }
+    day = bid(Inputs(forecast, standing, availability, wanted), settings, stamp)
     verdicts = {rule.__name__: rule(day, settings) for rule in RULES}
     broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not verdict.passed]
     if broken:

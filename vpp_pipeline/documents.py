@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.satisfaction import weighted_satisfaction
 from vpp_pipeline.messages import (
     AggregatorOffer,
@@ -26,14 +27,15 @@ SPOKEN = ("ask", "offer", "accept", "reject", "withdraw")
 
 def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
     """One document per opportunity, in the order of `bids.final_bids`."""
-    agreements = _by_opportunity(day["negotiation.agreements"])
+    held = options(day["negotiation.agreements"])
+    agreements = _by_opportunity(held)
     payments = _by_opportunity(day["dispatch.payments"])
     summary = day["negotiation.summary"].select(
         "opportunity_id", "rounds", negotiated="status", negotiation_reason="reason"
     )
     for bid in day["bids.final_bids"].join(summary, on="opportunity_id").sort("opportunity_id").iter_rows(named=True):
         name = bid["opportunity_id"]
-        members = agreements.get((name,), day["negotiation.agreements"].clear()).sort("rank")
+        members = agreements.get((name,), held.clear()).sort("rank")
         delivered = payments.get((name,), day["dispatch.payments"].clear())
         yield CycleResult(
             opportunity_id=name,

@@ -21,9 +21,36 @@ class FleetSettings(_Group):
     business_sites: int = Field(
         14, ge=0, description="Small business sites (100-500 kW) among the first 200 prosumers; the share holds beyond."
     )
+    battery_share: float = Field(0.72, ge=0, le=1, description="Share of generated homes with a battery.")
+    ev_share: float = Field(0.35, ge=0, le=1, description="Share of generated homes with an EV.")
+    solar_share: float = Field(0.60, ge=0, le=1, description="Share of generated homes with a store that have solar.")
+    v2g_share: float = Field(0.35, ge=0, le=1, description="Share of generated EVs whose owner lets them discharge.")
+    commuter_share: float = Field(0.55, ge=0, le=1, description="Share of generated homes that commute.")
+    home_office_share: float = Field(0.20, ge=0, le=1, description="Share of generated homes with a home office.")
+    retired_share: float = Field(0.20, ge=0, le=1, description="Share of generated homes of retired people.")
+    night_shift_share: float = Field(0.05, ge=0, le=1, description="Share of generated homes that work at night.")
+    note_share: float = Field(0.06, ge=0, le=1, description="Share of generated owners who left a note.")
     initial_stored_fraction: float = Field(
         0.5, ge=0, le=1, description="Stored energy at the day's start and end, at least the floor."
     )
+    reads_notes: bool = Field(True, description="Read owners' notes into limits, which they can only tighten.")
+    quarantine_limit_fraction: float = Field(
+        0.2, ge=0, le=1, description="A fleet of which a larger share is quarantined stops the run."
+    )
+    carry_over: bool = Field(
+        False,
+        description="Begin with the stored energy that the schedule of the day before ends with, where there is one.",
+    )
+
+    @model_validator(mode="after")
+    def _archetypes_add_up(self) -> FleetSettings:
+        total = self.commuter_share + self.home_office_share + self.retired_share + self.night_shift_share
+        if abs(total - 1.0) > 1e-9:
+            raise ValueError(
+                f"the shares of archetypes add up to {total:g}; commuter_share, home_office_share, retired_share and "
+                "night_shift_share must add up to 1"
+            )
+        return self
 
 
 class MarketRules(_Group):
@@ -83,12 +110,25 @@ class OpportunityPolicy(_Group):
 class NegotiationPolicy(_Group):
     """How deals are struck."""
 
-    engine: Literal["concession"] = Field("concession", description="Negotiation engine.")
+    engine: Literal["concession", "uniform_clearing"] = Field("concession", description="Negotiation engine.")
     rounds: int = Field(3, ge=1, le=10, description="Most rounds; the last one ends it.")
     opening_markup_fraction: float = Field(0.25, ge=0, description="Opening ask above the reservation price.")
     opening_offer_fraction: float = Field(0.5, ge=0, le=1, description="First offer as a share of the ceiling.")
     minimum_margin_fraction: float = Field(
         0.10, ge=0, lt=1, description="Share of the expected price that the aggregator keeps."
+    )
+    ranking: Literal["cost_effectiveness", "original"] = Field(
+        "cost_effectiveness",
+        description="Rule that ranks deals; `original` is the first project's, which adds up unlike units.",
+    )
+    auction_depth: float = Field(
+        3.0, ge=1, description="`uniform_clearing` buys up to this multiple of R; the next ask sets the price."
+    )
+    trust_region_fraction: float = Field(
+        0.15, ge=0, le=1, description="How far an adviser's concession may lie from the rule's own."
+    )
+    transcript_prosumers: int = Field(
+        2000, ge=0, description="Fleets up to this size keep every word; larger ones that of a sample of this size."
     )
     maximum_coalition: int | None = Field(None, ge=3, description="Most members per opportunity, best-ranked first.")
     spin_holding_usd_per_mw_h: float = Field(0.5, ge=0, description="Premium for an hour of readiness, spin.")

@@ -11,19 +11,19 @@ from types import MappingProxyType
 import polars as pl
 import pytest
 
+from vpp_pipeline.chain import Inputs, negotiate_day, settle_bids
 from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.calendar import bid_deadline_utc, market_hours, pacific_moment_utc
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
-from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
+from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.domain.opportunities import find_opportunities
-from vpp_pipeline.domain.payments import payments_of
-from vpp_pipeline.domain.terms import Terms, prepare_terms
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.tables import charging_table, positions_table, proof_table, schedule_table
+from vpp_pipeline.schemas import Quarantine
 from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
@@ -66,55 +66,24 @@ def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, 
     history = pl.concat([source.day(day) for day in history_dates(market_date)])
     forecast, hours = forecast_prices(market_date, history), market_hours(market_date)
     solar, load = solar_forecast(market_date), load_forecast(market_date)
-    prosumers = generate_fleet(settings.fleet, market_date)
+    prosumers, notes = tighten(generate_fleet(settings.fleet, market_date))
     availability = hourly_envelope(prosumers, hours, solar, load)
     fleet = fleet_arrays(prosumers, availability)
     wanted = request_table(*requests)
     opportunities = find_opportunities(market_date, forecast, fleet, settings.opportunities, rules, wanted)
 
-    terms = prepare_terms(opportunities, forecast, fleet, settings.negotiation, rules)
-    messages = negotiate(terms, opportunities, settings.negotiation)
-    agreements = agreements_of(messages, terms, settings.negotiation)
-    made = opportunities.select(
-        "opportunity_id",
-        engine=pl.lit("concession"),
-        fingerprint=pl.Series(terms.fingerprints("test")),
-        seconds=pl.lit(0.0),
-    )
-    summary = summarise(messages, agreements, opportunities, terms, rules, made)
-
-    problem = day_problem(fleet, forecast, opportunities, summary, agreements, rules, settings.optimiser)
-    solution = solve_day(problem, rules, settings.optimiser)
-    schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
-    charging, proof = charging_table(problem, solution), proof_table(problem, solution)
-    payments = payments_of(opportunities, agreements, schedule, positions, charging)
+    day = negotiate_day(Inputs(forecast, prosumers, availability, opportunities), settings)
+    solution = solve_day(day.problem, rules, settings.optimiser)
     two_hours_early = bid_deadline_utc(market_date) - timedelta(hours=2)
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)
-    bids, segments = form_bids(
-        opportunities, summary, agreements, positions, payments, schedule, prosumers, rules, stamp
-    )
-    weight = settings.optimiser.satisfaction_weight_usd_per_mwh
-    tables = {
+    tables = settle_bids(day, solution, stamp) | {
         "market.prices": history,
-        "market.price_forecast": forecast,
         "market.solar_forecast": solar,
         "market.load_forecast": load,
-        "market.opportunities": opportunities,
-        "fleet.prosumers": prosumers,
-        "fleet.availability": availability,
-        "negotiation.messages": messages,
-        "negotiation.summary": summary,
-        "negotiation.agreements": agreements,
-        "dispatch.schedule": schedule,
-        "dispatch.positions": positions,
-        "dispatch.charging": charging,
-        "dispatch.proof": proof,
-        "dispatch.payments": payments,
-        "dispatch.reconciliation": reconcile(bids, payments, agreements, charging, proof, weight),
-        "bids.final_bids": bids,
-        "bids.bid_segments": segments,
+        "fleet.notes": notes,
+        "fleet.quarantine": Quarantine.create_empty(),
     }
-    return SolvedDay(MappingProxyType(tables), settings, fleet, terms, problem, solution)
+    return SolvedDay(MappingProxyType(tables), settings, fleet, day.terms, day.problem, solution)
 
 
 @pytest.fixture(scope="session")

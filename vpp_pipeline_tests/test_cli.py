@@ -171,15 +171,52 @@ def test_a_wrong_price_file_is_refused(
 
 
 @pytest.mark.parametrize("fault", FLEET_FAULTS)
-def test_a_wrong_fleet_file_is_refused(
+def test_a_wrong_fleet_file_is_refused_where_no_row_may_be_set_aside(
     fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     column, text = FLEET_FAULTS[fault]
     fleet = fleet_with(column, text, tmp_path / "fleet.csv")
-    message = refused(["--date", NEXT, "--fleet", str(fleet)], desk, capsys)
-    wanted = [f"file {fleet}", "row 6", f"column {column}", f"value {text}"]
+    none_may = ["--set", "fleet.quarantine_limit_fraction=0"]
+    message = refused(["--date", NEXT, "--fleet", str(fleet), *none_may], desk, capsys)
+    wanted = ["1 of 12 rows", f"file {fleet}", "row 6", f"column {column}", f"value {text}"]
     assert [word for word in wanted if word not in message] == []
     assert_dagster_says(message)
+
+
+def test_a_wrong_row_is_set_aside_and_the_others_bid(
+    desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    fleet, mine = fleet_with("capacity_kwh", "-13.5", tmp_path / "fleet.csv"), desk.copy()
+    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--fleet", str(fleet)]) == 0
+    shown = capsys.readouterr().out
+    assert "warning: 1 row(s) of 12 in quarantine; first: file_row 6" in shown
+    rows = mine.sql("select file_row, column_name, value, problem, remedy, row_json from fleet.quarantine")
+    assert [row[:3] for row in rows] == [(6, "capacity_kwh", "-13.5")]
+    assert all(rows[0][3:])
+    assert mine.sql("select count(*) from fleet.prosumers") == [(30 + 11,)]  # the day before, and those that are right
+
+
+def test_the_engine_is_chosen_by_name(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    mine, example = desk.copy(), project_folder() / "data" / "example_fleet.csv"
+    chosen = ["--fleet", str(example), "--engine", "uniform_clearing"]
+    assert main(["bids", "--date", NEXT, "--data", str(mine.data), *chosen]) == 0
+    assert "negotiated by uniform_clearing" in capsys.readouterr().out
+    told = f"select engine, max(rounds) from negotiation.summary where market_date = '{NEXT}' group by engine"
+    assert mine.sql(told) == [("uniform_clearing", 1)]
+
+
+def test_engines_are_compared_on_the_same_day_and_nothing_is_written(
+    desk: TradingDesk, capsys: pytest.CaptureFixture[str]
+):
+    before = files(desk.data)
+    assert main(["compare-engines", "--date", NEXT, "--data", str(desk.data), "--prosumers", "30"]) == 0
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.split()}
+    assert lines["measure"][:2] == ["concession", "uniform_clearing"]
+    assert lines["violations"][:2] == ["0", "0"]
+    assert lines["feasible"][0] == lines["feasible"][1]
+    for measure in ("fill_fraction", "success_fraction", "margin_fraction", "surplus_usd", "satisfaction"):
+        assert len(lines[measure]) > 2
+    assert files(desk.data) == before
 
 
 @pytest.mark.parametrize("fault", REQUEST_FAULTS)
@@ -261,7 +298,8 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
         "no bid",
         "expected profit",
         "payments to prosumers",
-        "violations found: 0 (11 rules checked)",
+        "negotiated by concession",
+        "violations found: 0 (14 rules checked)",
         "prices and forecasts 0.",
         f"warehouse: {desk.warehouse}",
     ):

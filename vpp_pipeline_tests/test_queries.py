@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from vpp_pipeline.domain.verification import checks_table
-from vpp_pipeline.warehouse.day import ROUNDS
+from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse, publish
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
@@ -22,12 +22,13 @@ def warehouse(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     lake, key = Lake(folder / "lake"), DAY.isoformat()
     for table, frame in day.tables.items():
-        if table not in ("negotiation.messages", "market.prices"):
+        if table not in (*BY_SLOT, "market.prices"):
             lake.write(table, key, frame)
     lake.write("bids.checks", key, checks_table(day.tables, day.settings))
     slots = dict(day.tables["market.opportunities"].select("opportunity_id", "slot").iter_rows())
-    for (name,), messages in day.tables["negotiation.messages"].group_by("opportunity_id"):
-        lake.write(ROUNDS, f"{key}|{slots[name]}", messages)
+    for table, source in BY_SLOT.items():
+        for (name,), rows in day.tables[table].group_by("opportunity_id"):
+            lake.write(source, f"{key}|{slots[name]}", rows)
     publish(lake, folder / "vpp.duckdb", DAY)
     return folder / "vpp.duckdb"
 

@@ -25,8 +25,8 @@ BIDS = {
     "reconciliation": "dispatch.reconciliation",
     "checks": "bids.checks",
 }
-DISPATCH = [f"dispatch.{name}" for name in ("schedule", "positions", "charging", "proof", "payments")]
-INPUTS = [*SOLVE_INPUTS, *DISPATCH]
+DISPATCH = [f"dispatch.{name}" for name in ("starts", "schedule", "positions", "charging", "proof", "payments")]
+INPUTS = [*SOLVE_INPUTS, "fleet.notes", "fleet.quarantine", *DISPATCH]
 
 
 def is_scheduled(run: dg.DagsterRun) -> bool:
@@ -42,7 +42,8 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     settings, day = desk.settings(), storage.day(market_date_of(context))
     stamp = Stamp(
         fingerprint=fingerprint(
-            {table: day[table] for table in SOLVE_INPUTS if table != "negotiation.summary"}, settings.model_dump_json()
+            {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"},
+            settings.model_dump_json(),
         ),
         code_version=code_version(),
         seed=None if settings.fleet.path else settings.fleet.seed,

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.partitions import DAYS, market_date_of
+from vpp_pipeline.assets.partitions import DAY_BEFORE, DAYS, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
+from vpp_pipeline.domain.carry_over import begin_with, starts_of
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
+from vpp_pipeline.provenance import frame_hash
 
-SOLVED = {name: f"dispatch.{name}" for name in ("schedule", "positions", "charging", "proof")}
+SOLVED = {name: f"dispatch.{name}" for name in ("starts", "schedule", "positions", "charging", "proof")}
 SOLVE_INPUTS = [
     "market.price_forecast",
     "market.opportunities",
@@ -24,19 +27,24 @@ SOLVE_INPUTS = [
 
 @dg.multi_asset(
     outs=table_outs(SOLVED, {"cvxpy", "python"}),
-    deps=[key_of(t) for t in SOLVE_INPUTS],
+    deps=[*map(key_of, SOLVE_INPUTS), dg.AssetDep(key_of(SOLVED["schedule"]), partition_mapping=DAY_BEFORE)],
     partitions_def=DAYS,
     name="day_solution",
 )
 def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
-    """The whole day solved at once, so that no kWh is sold twice."""
+    """The whole day solved at once, so that no kWh is sold twice.
+
+    With `fleet.carry_over` every store begins with what the schedule of the day before leaves in it, if there is one.
+    """
     from vpp_pipeline.optimisation.problem import day_problem
     from vpp_pipeline.optimisation.solve import solve_day
     from vpp_pipeline.optimisation.tables import charging_table, positions_table, proof_table, schedule_table
 
     settings, day = desk.settings(), storage.day(market_date_of(context))
+    before = day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None
+    starts = starts_of(day["fleet.prosumers"], before)
     problem = day_problem(
-        fleet_arrays(day["fleet.prosumers"], day["fleet.availability"]),
+        begin_with(fleet_arrays(day["fleet.prosumers"], day["fleet.availability"]), starts),
         day["market.price_forecast"],
         day["market.opportunities"],
         day["negotiation.summary"],
@@ -45,7 +53,9 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
         settings.optimiser,
     )
     solution = solve_day(problem, settings.rules, settings.optimiser)
-    yield dg.Output(schedule_table(problem, solution), "schedule")
+    schedule = schedule_table(problem, solution)
+    yield dg.Output(schedule, "schedule", data_version=dg.DataVersion(frame_hash(schedule)))
+    yield dg.Output(starts, "starts", metadata={"carried_over": int(starts["carried_from"].is_not_null().sum())})
     yield dg.Output(positions_table(problem, solution), "positions")
     yield dg.Output(charging_table(problem, solution), "charging")
     yield dg.Output(
@@ -66,6 +76,7 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
         "opportunities": dg.AssetIn(key_of("market.opportunities")),
         "agreements": dg.AssetIn(key_of("negotiation.agreements")),
         **{name: dg.AssetIn(key_of(f"dispatch.{name}")) for name in ("schedule", "positions", "charging")},
+        "availability": dg.AssetIn(key_of("fleet.availability")),
     },
 )
 def payments(
@@ -74,8 +85,9 @@ def payments(
     schedule: pl.DataFrame,
     positions: pl.DataFrame,
     charging: pl.DataFrame,
+    availability: pl.DataFrame,
 ) -> dg.Output[pl.DataFrame]:
     """What each prosumer delivers and earns in each bid, how content it is, and the charging its sales recover."""
-    table = payments_of(opportunities, agreements, schedule, positions, charging)
+    table = payments_of(opportunities, agreements, schedule, positions, charging, availability)
     metadata = {"paid_usd": float(table["payment_usd"].sum()), "deliveries": table.height}
     return dg.Output(table, metadata=metadata)

@@ -1,28 +1,34 @@
 """The fleet and what it can do on the day."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.inputs import day_inputs
-from vpp_pipeline.assets.partitions import market_date_of
+from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
-from vpp_pipeline.assets.tables import key_of, table_asset
+from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.provenance import frame_hash
 
+FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}
 
-@table_asset("fleet.prosumers", {"polars"})
-def prosumers(
+
+@dg.multi_asset(outs=table_outs(FLEET, {"polars"}), partitions_def=DAYS, name="fleet_of_day")
+def fleet_of_day(
     context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
-) -> dg.Output[pl.DataFrame]:
-    """The homes and businesses that take part: devices, limits and what each owner asks for.
+) -> Iterator[dg.Output[pl.DataFrame]]:
+    """The homes and businesses that take part, what their owners' notes say, and rows that cannot take part.
 
     Generated from a seed, or read from a user's own file (setting `fleet.path`). The data version is a hash of the
     content, so that another fleet makes everything downstream stale.
     """
-    table = day_inputs(context, desk, prices_source, storage).fleet
-    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))
+    made = day_inputs(context, desk, prices_source, storage).fleet
+    for name in FLEET:
+        table = getattr(made, name)
+        yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
 
 
 @table_asset(

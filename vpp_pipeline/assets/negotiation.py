@@ -15,11 +15,11 @@ from vpp_pipeline.assets.partitions import ROUNDS, SAME_DAY, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
-from vpp_pipeline.domain.negotiation import agreements_of, summarise
-from vpp_pipeline.domain.terms import Terms, prepare_terms
+from vpp_pipeline.domain.negotiation.summary import summarise
+from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.provenance import code_version
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.day import DEALS, SEGMENTS, LakeDay
 from vpp_pipeline.warehouse.rounds import negotiate_missing
 
 INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
@@ -78,12 +78,12 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
     day = storage.day(market_date)
     opportunities = day["market.opportunities"]
     terms = _terms(day, opportunities, settings)
-    messages, provenance = negotiate_missing(
+    provenance = negotiate_missing(
         storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules
     )
     _record(context, provenance)
-    agreements = agreements_of(messages, terms, settings.negotiation)
-    table = summarise(messages, agreements, opportunities, terms, settings.rules, provenance)
+    held = day.joined(DEALS, ["opportunity_id", "holds_option", "committed_capacity_kw"])
+    table = summarise(day[SEGMENTS], held, opportunities, len(terms.prosumer_id), settings.rules, provenance)
     return dg.Output(
         table, metadata={"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())}
     )
@@ -120,9 +120,10 @@ def _record(context: dg.AssetExecutionContext, negotiations: pl.DataFrame) -> No
     {"polars"},
     deps=[dg.AssetDep(ROUNDS_KEY, partition_mapping=SAME_DAY), key_of("negotiation.summary")],
 )
-def agreements(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> pl.DataFrame:
-    """The options that prosumers gave: how much each may be asked for, at what price, how content it is, and why."""
-    day, settings = storage.day(market_date_of(context)), desk.settings()
-    return agreements_of(
-        day["negotiation.messages"], _terms(day, day["market.opportunities"], settings), settings.negotiation
-    )
+def agreements(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
+    """Who may be asked to deliver, how much, at what price, how content it is, and why; and why the others are out.
+
+    Fleets larger than `negotiation.transcript_prosumers` keep every deal, but of those who are out only the sample
+    whose words are kept.
+    """
+    return storage.day(market_date_of(context)).joined(DEALS)

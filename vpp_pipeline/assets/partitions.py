@@ -16,6 +16,7 @@ DAYS = dg.DailyPartitionsDefinition(FIRST_MARKET_DATE.isoformat(), timezone="Ame
 ROUNDS = dg.MultiPartitionsDefinition({"date": DAYS, "slot": dg.StaticPartitionsDefinition(list(SLOTS))})
 
 SAME_DAY = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="date")
+DAY_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
 WEEK_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-7, end_offset=-1, allow_nonexistent_upstream_partitions=True)
 
 

@@ -10,4 +10,5 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+Codes = NDArray[np.int8]  # places in a short list of words
 Texts = NDArray[Any]

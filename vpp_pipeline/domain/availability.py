@@ -6,10 +6,24 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.domain.arrays import Array, Flags
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.domain.windows import between, day_flags, hour_flags
 from vpp_pipeline.schemas import Availability, door
 
 TOLERANCE_KWH = 1e-6
+LIMITED_BY = ("away", "opted out", "quiet hours")  # why a store may not discharge, the first that holds
+_NUMBERS = (
+    "capacity_kwh",
+    "max_charge_kw",
+    "max_discharge_kw",
+    "discharge_efficiency",
+    "solar_size_kw",
+    "mean_load_kw",
+    "export_limit_kw",
+    "ev_drive_kwh",
+    "backup_reserve_fraction",
+    "backup_reserve_hours",
+)
+_LIMITS = ("max_charge_kw", "min_stored_kwh", "max_stored_kwh", "drive_kwh")
 
 
 def hourly_envelope(
@@ -19,50 +33,48 @@ def hourly_envelope(
 
     ``hours``: :func:`~vpp_pipeline.domain.calendar.market_hours`; ``solar``, ``load``: the day's forecasts.
 
-    An EV that is away has no power and loses its driving energy evenly over those hours; what it must hold when it
-    leaves is a lower limit of the hour before. The backup reserve is a lower limit of every hour. In quiet hours the
-    store does not discharge; on an opt-out day nothing is exported.
+    An EV that is away has no power and loses its driving energy evenly over those hours. Its ready charge is a lower
+    limit from the hour by which it must be ready (else the last one) until it leaves. The backup reserve, the larger
+    of a share of the store and of hours of the day's mean load (drawn through the discharge efficiency; at most the
+    store), is a lower limit of every hour. In quiet hours the store does not discharge; on an opt-out day nothing is
+    exported.
 
-    Raises InputError for a prosumer that cannot keep its own limits even if it charges all it can.
+    A slice of the fleet gives that slice's rows: memory is bounded by calling it slice by slice.
     """
     clock = hours["local_hour"].to_numpy()[None, :]
-    p = {name: prosumers[name].to_numpy()[:, None] for name in prosumers.columns}
+    p = {name: prosumers[name].to_numpy()[:, None] for name in _NUMBERS}
     capacity_kwh = p["capacity_kwh"]
+    load_kw = p["mean_load_kw"] * _load_per_mean(prosumers, load)
 
     leaves, returns = _hour(prosumers, "ev_departure_hour"), _hour(prosumers, "ev_arrival_hour")
-    is_away = _between(clock, leaves, returns)
-    is_quiet = _between(clock, _hour(prosumers, "quiet_start_hour"), _hour(prosumers, "quiet_end_hour"))
-    weekday = hours["market_date"][0].isoweekday()
-    opted_out = _hour(prosumers, "opt_out_weekday") == weekday
+    is_away = between(clock, leaves, returns)
+    is_quiet = hour_flags(prosumers["quiet_hours"], clock[0])
+    opted_out = day_flags(prosumers["opt_out_days"], hours["market_date"][0])[:, None]
+    may_not_charge = hour_flags(prosumers["no_charge_hours"], clock[0])
 
-    reserve_kwh = p["backup_reserve_fraction"] * capacity_kwh
+    backup_kwh = p["backup_reserve_hours"] * load_kw.mean(axis=1, keepdims=True) / p["discharge_efficiency"]
+    reserve_kwh = np.minimum(np.maximum(p["backup_reserve_fraction"] * capacity_kwh, backup_kwh), capacity_kwh)
     ready_kwh = prosumers["ev_ready_fraction"].fill_null(0.0).to_numpy()[:, None] * capacity_kwh
-    next_clock = np.append(clock[0, 1:], 24)[None, :]  # the spring day has no 2:00, the autumn day two of 1:00
-    leaves_next = (clock < leaves) & (next_clock >= leaves)
-    floor_kwh = np.where(leaves_next, np.maximum(reserve_kwh, ready_kwh), reserve_kwh)
+    must_be_ready = _must_be_ready(clock, leaves, returns, _hour(prosumers, "ev_ready_hour"))
     away_hours = np.maximum(is_away.sum(axis=1, keepdims=True), 1)
-    solar_per_kw = solar["solar_kw_per_kw"].to_numpy()[None, :]
-    load_per_mean = np.vstack(
-        [load.filter(site_type=kind).sort("start_utc")["load_per_mean"] for kind in ("home", "business")]
-    )
-    is_business = (prosumers["site_type"] == "business").to_numpy().astype(int)
+    why = np.select([is_away, opted_out, is_quiet], [0, 1, 2], default=3)
 
     columns = {
-        "max_charge_kw": np.where(is_away, 0.0, p["max_charge_kw"]),
+        "max_charge_kw": np.where(is_away | may_not_charge, 0.0, p["max_charge_kw"]),
         "max_discharge_kw": np.where(is_away | is_quiet | opted_out, 0.0, p["max_discharge_kw"]),
-        "min_stored_kwh": floor_kwh,
+        "min_stored_kwh": np.where(must_be_ready, np.maximum(reserve_kwh, ready_kwh), reserve_kwh),
         "max_stored_kwh": capacity_kwh + 0.0 * clock,
-        "solar_kw": p["solar_size_kw"] * solar_per_kw,
-        "load_kw": p["mean_load_kw"] * load_per_mean[is_business],
+        "solar_kw": p["solar_size_kw"] * solar["solar_kw_per_kw"].to_numpy()[None, :],
+        "load_kw": load_kw,
         "drive_kwh": np.where(is_away, p["ev_drive_kwh"] / away_hours, 0.0),
         "export_limit_kw": np.where(opted_out, 0.0, p["export_limit_kw"]) + 0.0 * clock,
     }
-    _keeps_its_limits(prosumers, hours, columns)
-    n, t = floor_kwh.shape
+    n, t = load_kw.shape
     keys = {
-        "market_date": np.repeat(prosumers["market_date"].to_numpy(), t),
-        "prosumer_id": np.repeat(prosumers["prosumer_id"].to_numpy(), t),
-        "start_utc": pl.concat([hours["start_utc"]] * n),
+        "market_date": pl.repeat(hours["market_date"][0], n * t, eager=True),
+        "prosumer_id": prosumers["prosumer_id"].gather(np.repeat(np.arange(n), t)),
+        "start_utc": hours["start_utc"].gather(np.tile(np.arange(t), n)),
+        "limited_by": pl.Series([*LIMITED_BY, None]).gather(why.ravel()),
     }
     return door(Availability, pl.DataFrame(keys | {name: values.ravel() for name, values in columns.items()}))
 
@@ -79,37 +91,74 @@ def highest_reachable_kwh(
     return reach
 
 
+def out_of_reach(prosumers: pl.DataFrame, availability: pl.DataFrame) -> pl.DataFrame:
+    """Who cannot keep their own limits even if they charge all they can: prosumer_id, column_name, problem, remedy.
+
+    ``availability``: rows of :func:`hourly_envelope` for the same prosumers. One row per prosumer, for the first hour
+    whose lower limit (in the last hour: or the energy owed at the end of the day) is out of reach.
+    """
+    rows, hourly = prosumers.sort("prosumer_id"), availability.sort("prosumer_id", "start_utc")
+    shape = (rows.height, -1)
+    table = {name: hourly[name].to_numpy().reshape(shape) for name in _LIMITS}
+    reach = highest_reachable_kwh(
+        rows["initial_stored_kwh"].to_numpy(),
+        rows["charge_efficiency"].to_numpy(),
+        table["max_charge_kw"],
+        table["max_stored_kwh"],
+        table["drive_kwh"],
+    )[:, 1:]
+    owed_kwh = table["min_stored_kwh"].copy()
+    owed_kwh[:, -1] = np.maximum(owed_kwh[:, -1], rows["terminal_stored_kwh"].to_numpy())
+    is_short = reach < owed_kwh - TOLERANCE_KWH
+    who = np.flatnonzero(is_short.any(axis=1))
+    when = is_short[who].argmax(axis=1)
+    starts = hourly["start_utc"].head(reach.shape[1]).dt.strftime("%Y-%m-%d %H:%M")
+    found = pl.DataFrame(
+        {
+            "prosumer_id": rows["prosumer_id"].gather(who),
+            "owed": owed_kwh[who, when].round(2),
+            "reached": reach[who, when].round(2),
+            "start": starts.gather(when),
+        }
+    )
+    return found.select(
+        "prosumer_id",
+        column_name=pl.lit("ev_ready_fraction, backup_reserve_fraction, backup_reserve_hours, terminal_stored_kwh"),
+        problem=pl.format(
+            "it must hold {} kWh at the end of the hour from {} UTC but reaches at most {} kWh",
+            "owed",
+            "start",
+            "reached",
+        ),
+        remedy=pl.lit(
+            "Lower its ready charge, backup reserve, energy owed or driving energy, or raise its charging power"
+        ),
+    )
+
+
 def _hour(prosumers: pl.DataFrame, name: str) -> Array:
     """A nullable integer column as (N, 1); an hour that never comes where it is empty."""
     values: Array = prosumers[name].fill_null(-99).to_numpy()[:, None]
     return values
 
 
-def _between(clock: Array, start: Array, end: Array) -> Flags:
-    """Whether the clock lies in [start, end), which may run past midnight."""
-    wraps = start > end
-    inside: Flags = np.where(wraps, (clock >= start) | (clock < end), (clock >= start) & (clock < end))
-    return inside & (start >= 0)
+def _load_per_mean(prosumers: pl.DataFrame, load: pl.DataFrame) -> Array:
+    """Load over its yearly mean (N, T), by kind of site."""
+    by_kind = np.vstack(
+        [load.filter(site_type=kind).sort("start_utc")["load_per_mean"] for kind in ("home", "business")]
+    )
+    return np.asarray(by_kind[(prosumers["site_type"] == "business").to_numpy().astype(int)])
 
 
-def _keeps_its_limits(prosumers: pl.DataFrame, hours: pl.DataFrame, columns: dict[str, Array]) -> None:
-    """Raise InputError naming the first prosumer whose floor or terminal energy is out of reach."""
-    reach = highest_reachable_kwh(
-        prosumers["initial_stored_kwh"].to_numpy(),
-        prosumers["charge_efficiency"].to_numpy(),
-        columns["max_charge_kw"],
-        columns["max_stored_kwh"],
-        columns["drive_kwh"],
-    )[:, 1:]
-    owed_kwh = columns["min_stored_kwh"].copy()
-    owed_kwh[:, -1] = np.maximum(owed_kwh[:, -1], prosumers["terminal_stored_kwh"].to_numpy())
-    short = np.argwhere(reach < owed_kwh - TOLERANCE_KWH)
-    if len(short):
-        i, t = short[0]
-        raise InputError(
-            f"{len(np.unique(short[:, 0]))} prosumers cannot keep their own limits, "
-            f"first {prosumers['prosumer_id'][int(i)]}: it must hold {owed_kwh[i, t]:.2f} kWh at the end of the hour "
-            f"from {hours['start_utc'][int(t)]:%Y-%m-%d %H:%M} UTC but reaches at most {reach[i, t]:.2f} kWh",
-            remedy="Lower its ready-by charge, backup reserve or driving energy, or raise its charging power",
-            column="ev_ready_fraction, backup_reserve_fraction, terminal_stored_kwh",
-        )
+def _must_be_ready(clock: Array, leaves: Array, returns: Array, ready: Array) -> Flags:
+    """(N, T): whether the ready charge is owed at the hour's end: from the ready hour (else the last) to departure.
+
+    An hour ends where the next one begins, so the spring day's missing hour and the autumn day's double one are right.
+    """
+    hour_end = np.append(clock[0, 1:], 24)[None, :]
+    by = np.where(ready >= 0, ready, leaves)
+    same_day = (hour_end >= by) & (clock < leaves)
+    past_midnight = ((hour_end >= by) & (clock >= returns)) | (
+        clock < leaves
+    )  # a stay from evening to next day's leave
+    return np.where(by > leaves, past_midnight, same_day) & (leaves >= 0)

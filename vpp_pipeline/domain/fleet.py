@@ -8,9 +8,22 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags, Texts
-from vpp_pipeline.domain.availability import highest_reachable_kwh
+from vpp_pipeline.domain.arrays import Array, Codes, Flags, Texts
+from vpp_pipeline.domain.availability import LIMITED_BY, highest_reachable_kwh
 from vpp_pipeline.settings import NegotiationPolicy
+
+SHARE_OF_R = "the largest share of R that one prosumer may commit"
+#: what bounds the capacity that a prosumer can offer in an hour, in words that follow "bound by"
+BOUNDS = (
+    "its EV being away",
+    "its opt-out day",
+    "its quiet hours",
+    "a store that may not discharge, with no sun to spare",
+    "its site's export limit",
+    "the stored energy above what it must keep",
+    "the power of its devices",
+    SHARE_OF_R,
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,7 @@ class Fleet:
     """N prosumers over T hours of one market day. Arrays are (N,) or (N, T); step 1 h."""
 
     prosumer_id: Texts
+    segment: Texts  # site and store, e.g. `home battery`
     has_store: Flags
     charge_efficiency: Array
     discharge_efficiency: Array
@@ -38,6 +52,7 @@ class Fleet:
     load_kw: Array
     drive_kwh: Array
     export_limit_kw: Array
+    limited_by: Codes  # (N, T) why the store may not discharge: index into LIMITED_BY, or -1
 
     def __len__(self) -> int:
         return len(self.prosumer_id)
@@ -48,6 +63,11 @@ class Fleet:
         return np.maximum(self.solar_kw - self.load_kw, 0.0)
 
     @cached_property
+    def export_room_kw(self) -> Array:
+        """Most a prosumer may sell and hold ready (N, T): its export limit, and the load that its own solar leaves."""
+        return self.export_limit_kw + np.maximum(self.load_kw - self.solar_kw, 0.0)
+
+    @cached_property
     def reachable_kwh(self) -> Array:
         """Highest stored energy (N, T+1), column 0 at the day's start."""
         return highest_reachable_kwh(
@@ -56,10 +76,10 @@ class Fleet:
 
     @cached_property
     def energy_capacity_kw(self) -> Array:
-        """Most each prosumer can export in an hour (N, T): store and surplus solar, within its export limit."""
+        """Most each prosumer can export in an hour (N, T): store and surplus solar, within its site's export."""
         above_floor_kwh = np.maximum(self.reachable_kwh[:, :-1] - self.drive_kwh - self.min_stored_kwh, 0.0)
         store_kw = np.minimum(self.max_discharge_kw, above_floor_kwh * self.discharge_efficiency[:, None])
-        return np.minimum(store_kw + self.surplus_kw, self.export_limit_kw)
+        return np.minimum(store_kw + self.surplus_kw, self.export_room_kw)
 
     def reserve_capacity_kw(self, call_hours: float) -> Array:
         """Most each prosumer can hold as reserve (N, T), backed by ``call_hours`` of energy before and after."""
@@ -69,12 +89,26 @@ class Fleet:
         before_kwh = self.reachable_kwh[:, :-1] - floor_before
         after_kwh = self.reachable_kwh[:, 1:] - self.min_stored_kwh
         backed_kw = np.maximum(np.minimum(before_kwh, after_kwh), 0.0) * self.discharge_efficiency[:, None] / call_hours
-        held_kw: Array = np.minimum(np.minimum(self.max_discharge_kw, backed_kw), self.export_limit_kw)
+        held_kw: Array = np.minimum(np.minimum(self.max_discharge_kw, backed_kw), self.export_room_kw)
         return held_kw
 
     def capacity_kw(self, product: str, call_hours: float) -> Array:
         """Most each prosumer can offer of ``product`` (N, T)."""
         return self.energy_capacity_kw if product == "energy" else self.reserve_capacity_kw(call_hours)
+
+    def bounds_of(self, product: str, capacity_kw: Array) -> Codes:
+        """What bounds ``capacity_kw`` of :meth:`capacity_kw` (N, T): index into BOUNDS, the cause that comes first."""
+        offered_kw = self.max_discharge_kw + (self.surplus_kw if product == "energy" else 0.0)
+        return np.select(
+            [
+                (self.max_discharge_kw <= 0.0) & (self.limited_by >= 0),
+                offered_kw <= 0.0,
+                (capacity_kw < offered_kw) & (capacity_kw >= self.export_room_kw),
+                capacity_kw < offered_kw,
+            ],
+            [self.limited_by, np.int8(3), np.int8(4), np.int8(5)],
+            default=np.int8(6),
+        ).astype(np.int8)
 
 
 def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
@@ -95,6 +129,7 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
 
     return Fleet(
         prosumer_id=per_prosumer("prosumer_id"),
+        segment=rows.select(pl.format("{} {}", "site_type", "store")).to_series().to_numpy(),
         has_store=(rows["store"] != "none").to_numpy(),
         charge_efficiency=per_prosumer("charge_efficiency"),
         discharge_efficiency=per_prosumer("discharge_efficiency"),
@@ -115,6 +150,10 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
         load_kw=per_hour("load_kw"),
         drive_kwh=per_hour("drive_kwh"),
         export_limit_kw=per_hour("export_limit_kw"),
+        limited_by=hourly["limited_by"]
+        .replace_strict(list(LIMITED_BY), list(range(len(LIMITED_BY))), default=-1, return_dtype=pl.Int8)
+        .to_numpy()
+        .reshape(shape),
     )
 
 

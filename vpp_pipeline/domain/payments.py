@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.satisfaction import satisfaction_score
 from vpp_pipeline.schemas import Payments, door
 
 DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
+WISH_TOLERANCE = 1e-4  # kW or kWh
 SOLD = {
     "energy": pl.col("discharge_kw") + pl.col("solar_sold_kw"),
     "spin": pl.col("spin_kw"),
@@ -38,6 +40,7 @@ def payments_of(
     schedule: pl.DataFrame,
     positions: pl.DataFrame,
     charging: pl.DataFrame,
+    availability: pl.DataFrame,
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Payments`: one per prosumer dispatched in an opportunity that trades.
 
@@ -53,7 +56,7 @@ def payments_of(
         .with_columns(dispatched_kw=pl.col("dispatched_kwh") / pl.col("duration_hours"))
         .filter(pl.col("dispatched_kw") > DUST_KW)
         .sort("opportunity_id", "prosumer_id")
-        .join(agreements, on=["opportunity_id", "prosumer_id"])
+        .join(options(agreements), on=["opportunity_id", "prosumer_id"])
         .join(charging.select("prosumer_id", "to_recover_usd"), on="prosumer_id")
     )
     owned = delivered.with_columns(payment_usd=pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0)
@@ -70,5 +73,17 @@ def payments_of(
         owned["agreed_price_usd_per_mwh"].to_numpy(),
         owned["reservation_price_usd_per_mwh"].to_numpy(),
         (owned["dispatched_kw"] / owned["committed_capacity_kw"]).clip(0.0, 1.0).to_numpy(),
+        owned["prosumer_id"].is_in(let_down(schedule, availability).implode()).to_numpy(),
     )
     return door(Payments, owned.with_columns(charging_cost_usd=recovered.fill_null(0.0), satisfaction_score=score))
+
+
+def let_down(schedule: pl.DataFrame, availability: pl.DataFrame) -> pl.Series:
+    """Prosumers whose owner's wishes the schedule breaks: quiet hours, hours without charging, what is to be kept."""
+    rows = schedule.join(availability, on=["prosumer_id", "start_utc"])
+    is_broken = (
+        (pl.col("discharge_kw") > pl.col("max_discharge_kw") + WISH_TOLERANCE)
+        | (pl.col("charge_kw") > pl.col("max_charge_kw") + WISH_TOLERANCE)
+        | (pl.col("stored_kwh") < pl.col("min_stored_kwh") - WISH_TOLERANCE)
+    )
+    return rows.filter(is_broken)["prosumer_id"].unique()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of one day
+SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
 
 
 @dataclass(frozen=True)

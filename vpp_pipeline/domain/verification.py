@@ -15,9 +15,14 @@ from vpp_pipeline.domain.verify_bids import (
     coalitions_have_enough_members,
     money_adds_up,
 )
+from vpp_pipeline.domain.verify_fleet import every_note_is_understood, every_prosumer_of_the_file_takes_part
 from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
 from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
-from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
+from vpp_pipeline.domain.verify_schedule import (
+    days_begin_as_stated_or_where_the_last_one_ended,
+    no_kilowatt_hour_is_sold_twice,
+    no_prosumer_is_pushed_past_its_limits,
+)
 from vpp_pipeline.errors import ViolationError
 from vpp_pipeline.schemas import Checks, door
 from vpp_pipeline.settings import Settings
@@ -26,7 +31,10 @@ from vpp_pipeline.settings import Settings
 GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     prices_are_complete_and_ordered: "market.price_forecast",
     every_prosumer_is_physical: "fleet.availability",
+    every_prosumer_of_the_file_takes_part: "fleet.quarantine",
+    every_note_is_understood: "fleet.notes",
     negotiations_follow_the_protocol: "negotiation.agreements",
+    days_begin_as_stated_or_where_the_last_one_ended: "dispatch.starts",
     no_prosumer_is_pushed_past_its_limits: "dispatch.schedule",
     no_kilowatt_hour_is_sold_twice: "dispatch.payments",
     nobody_is_paid_below_reservation: "dispatch.payments",

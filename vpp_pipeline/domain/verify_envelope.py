@@ -18,11 +18,21 @@ def broken_wishes(day: Day) -> pl.DataFrame:
     hourly = hourly.sort("prosumer_id", "start_utc").with_columns(clock=clock)
     hourly = hourly.with_columns(next_clock=pl.col("clock").shift(-1).over("prosumer_id").fill_null(24))
     is_away = _between(pl.col("clock"), "ev_departure_hour", "ev_arrival_hour")
-    is_quiet = _between(pl.col("clock"), "quiet_start_hour", "quiet_end_hour")
-    opted_out = pl.col("market_date").dt.weekday() == pl.col("opt_out_weekday")
-    leaves_next = (pl.col("clock") < pl.col("ev_departure_hour")) & (
-        pl.col("next_clock") >= pl.col("ev_departure_hour")
+    hourly = hourly.join(_windows(fleet, "quiet_hours"), on=["prosumer_id", "clock"], how="left")
+    hourly = hourly.join(_windows(fleet, "no_charge_hours"), on=["prosumer_id", "clock"], how="left")
+    is_quiet, may_not_charge = pl.col("quiet_hours_now"), pl.col("no_charge_hours_now")
+    market_date = day["fleet.prosumers"]["market_date"][0]
+    today = f"({market_date:%Y-%m-%d}|{market_date:%a})".lower()
+    opted_out = pl.col("opt_out_days").str.contains(today)
+    leaves, ready = pl.col("ev_departure_hour"), pl.col("ev_ready_hour").fill_null(pl.col("ev_departure_hour"))
+    is_evening = (pl.col("next_clock") >= ready) & (pl.col("clock") >= pl.col("ev_arrival_hour"))
+    owes_ready_charge = (
+        pl.when(ready <= leaves)
+        .then((pl.col("clock") < leaves) & (pl.col("next_clock") >= ready))
+        .otherwise((pl.col("clock") < leaves) | is_evening)
     )
+    hours_of_load = pl.col("backup_reserve_hours") * pl.col("load_kw").mean().over("prosumer_id")
+    backup_kwh = pl.min_horizontal(hours_of_load / pl.col("discharge_efficiency"), "capacity_kwh")
     power = pl.max_horizontal("max_charge_kw", "max_discharge_kw")
     faults = {
         "envelope beyond the device": (pl.col("min_stored_kwh") > pl.col("max_stored_kwh") + TOLERANCE_KWH)
@@ -32,10 +42,12 @@ def broken_wishes(day: Day) -> pl.DataFrame:
         | (pl.col("export_limit_kw") > pl.col("export_limit_kw_of_device") + TOLERANCE_KWH),
         "envelope beyond the backup reserve": pl.col("min_stored_kwh")
         < pl.col("backup_reserve_fraction") * pl.col("capacity_kwh") - TOLERANCE_KWH,
+        "envelope beyond the hours of backup": pl.col("min_stored_kwh") < backup_kwh - TOLERANCE_KWH,
         "has power while it is away": is_away & (power > 0),
-        "leaves before it is ready": leaves_next
+        "leaves before it is ready": owes_ready_charge
         & (pl.col("min_stored_kwh") < pl.col("ev_ready_fraction") * pl.col("capacity_kwh") - TOLERANCE_KWH),
         "discharges in quiet hours": is_quiet & (pl.col("max_discharge_kw") > 0),
+        "charges in hours without charging": may_not_charge & (pl.col("max_charge_kw") > 0),
         "sells on its day off": opted_out & (pl.max_horizontal("export_limit_kw", "max_discharge_kw") > 0),
     }
     hours = [
@@ -56,3 +68,13 @@ def _between(clock: pl.Expr, start: str, end: str) -> pl.Expr:
     first, last = pl.col(start), pl.col(end)
     past_midnight = first > last
     return (past_midnight & ((clock >= first) | (clock < last))) | (~past_midnight & (clock >= first) & (clock < last))
+
+
+def _windows(fleet: pl.DataFrame, column: str) -> pl.DataFrame:
+    """The Pacific hours (``clock``) that an owner's windows name, one row each, with ``<column>_now`` true."""
+    windows = fleet.select("prosumer_id", window=pl.col(column).str.split(", ")).drop_nulls().explode("window")
+    edges = pl.col("window").str.split("-").list.eval(pl.element().cast(pl.Int32))
+    first, last = edges.list.get(0), edges.list.get(1)
+    clock = pl.int_ranges(first, pl.when(last < first).then(last + 24).otherwise(last))
+    hours = windows.with_columns(clock=clock).explode("clock").with_columns((pl.col("clock") % 24).cast(pl.Int32))
+    return hours.select("prosumer_id", "clock", pl.lit(True).alias(f"{column}_now")).unique()

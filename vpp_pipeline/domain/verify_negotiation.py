@@ -1,30 +1,45 @@
-"""Checks of the negotiation: the protocol from its messages alone, and that nobody loses by a deal."""
+"""Checks of the negotiation, from its words and from limits computed a second time: nobody loses by a deal."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from vpp_pipeline.domain.verdict import Day, Verdict, judge
-from vpp_pipeline.settings import NegotiationPolicy, Settings
+from vpp_pipeline.domain.verify_terms import DEAL, limits_of_deals
+from vpp_pipeline.settings import MarketRules, NegotiationPolicy, Settings
 
 TOLERANCE = 1e-9
-DEAL = ["opportunity_id", "prosumer_id"]
+PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
+KW_TOLERANCE = 1e-6
 
 
 def negotiations_follow_the_protocol(day: Day, settings: Settings) -> Verdict:
-    """Terminates in the set rounds; asks never rise, offers never fall; nobody speaks after closing or withdrawing;
-    agreements match their deals, lie between ask and offer and below the ceiling, and commit at most their share of R;
-    the summary adds up.
+    """Every rule of the negotiation holds: it terminates, asks never rise, offers never fall, nobody speaks after the
+    end, deals lie between both sides' limits and within the envelope, and coalitions and summary add up.
     """
     messages, agreements = day["negotiation.messages"], day["negotiation.agreements"]
+    rounds, deals = int(messages["round"].to_numpy().max(initial=0)), int(agreements["holds_option"].sum())
+    held = f"{messages.height} messages in at most {rounds} rounds, {deals} deals: every rule holds"
+    return judge(check_negotiation(day, settings), "breaches of the protocol", held, deals)
+
+
+def check_negotiation(day: Day, settings: Settings) -> pl.DataFrame:
+    """Every breach of the negotiation's rules: opportunity_id, prosumer_id, fault; no rows where all hold.
+
+    Shares nothing with the engines, and is the same for each of them. ``day`` needs market.price_forecast,
+    market.opportunities, fleet.prosumers, fleet.availability and the tables of the negotiation.
+    """
+    limits = limits_of_deals(day, settings)
     faults = (
-        _speech_faults(messages, settings.negotiation.rounds)
-        + _deal_faults(day, settings)
-        + _summary_faults(day, settings)
+        _speech_faults(day["negotiation.messages"], settings.negotiation.rounds)
+        + _limit_faults(day, limits)
+        + _deal_faults(day)
+        + _coalition_faults(day["negotiation.agreements"].join(limits, on=DEAL, how="left"), settings.negotiation)
+        + _silence_faults(day, limits, settings.negotiation)
+        + _summary_faults(day, settings.rules)
+        + _segment_faults(day)
     )
-    rounds = int(messages["round"].to_numpy().max(initial=0))
-    held = f"{messages.height} messages in at most {rounds} rounds, {agreements.height} deals: every rule holds"
-    return judge(pl.concat(faults), "breaches of the protocol", held, agreements.height)
+    return pl.concat(faults)
 
 
 def _fault(rows: pl.DataFrame, words: str) -> pl.DataFrame:
@@ -35,9 +50,11 @@ def _speech_faults(messages: pl.DataFrame, rounds: int) -> list[pl.DataFrame]:
     """Who spoke out of turn, or went back on a word."""
     step = pl.col("price_usd_per_mwh").diff().over([*DEAL, "kind"])
     steps = messages.sort(*DEAL, "round").with_columns(step=step)
-    is_end = pl.col("kind").is_in(["accept", "withdraw", "reject"])
+    is_end, is_ask = pl.col("kind").is_in(["accept", "withdraw", "reject"]), pl.col("kind") == "ask"
     ends = messages.filter(is_end).group_by(DEAL).agg(end=pl.col("round").min(), ends=pl.len())
     told = messages.join(ends, on=DEAL, how="left")
+    asks = told.group_by(DEAL).agg(pl.col("end").first(), asked=pl.col("round").filter(is_ask).n_unique())
+    by_prosumer = pl.col("kind").is_in(["ask", "accept", "withdraw"])
     return [
         _fault(steps.filter((pl.col("kind") == "ask") & (pl.col("step") > TOLERANCE)), "ask rose"),
         _fault(steps.filter((pl.col("kind") == "offer") & (pl.col("step") < -TOLERANCE)), "offer fell"),
@@ -45,10 +62,50 @@ def _speech_faults(messages: pl.DataFrame, rounds: int) -> list[pl.DataFrame]:
         _fault(told.filter(pl.col("round") > pl.col("end")), "spoke after the end"),
         _fault(ends.filter(pl.col("ends") > 1), "ended twice"),
         _fault(told.filter(pl.col("end").is_null()).unique(DEAL), "never ended"),
+        _fault(asks.filter(pl.col("asked") < pl.col("end")), "a round without an ask"),
+        _fault(messages.filter(by_prosumer != (pl.col("sender") == "prosumer")), "spoken by the wrong side"),
     ]
 
 
-def _deal_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
+def _limit_faults(day: Day, limits: pl.DataFrame) -> list[pl.DataFrame]:
+    """Words and deals beyond what a side may accept, or a device can do."""
+    said = day["negotiation.messages"].join(limits, on=DEAL, how="left")
+    agreed = day["negotiation.agreements"].join(limits, on=DEAL, how="left")
+    held = agreed.filter("holds_option")
+    price, kind = pl.col("price_usd_per_mwh"), pl.col("kind")
+    stated, agreed_price = pl.col("reservation_price_usd_per_mwh"), pl.col("agreed_price_usd_per_mwh")
+    score = 5.0 + 5.0 * (agreed_price - pl.col("least")) / agreed_price
+    same_score = (pl.col("expected_satisfaction_score") - score).abs() <= PRICE_TOLERANCE
+    return [
+        _fault(said.filter((kind == "ask") & (price < pl.col("least") - PRICE_TOLERANCE)), "ask below the least price"),
+        _fault(
+            said.filter((kind == "offer") & (price > pl.col("ceiling") + PRICE_TOLERANCE)), "offer above the ceiling"
+        ),
+        _fault(said.filter(_above("capacity_kw", "most_kw")), "capacity beyond the envelope"),
+        _fault(
+            agreed.filter(~((stated - pl.col("least")).abs() <= PRICE_TOLERANCE).fill_null(False)),
+            "another least price",
+        ),
+        _fault(
+            held.filter(~(agreed_price >= pl.col("least") - PRICE_TOLERANCE).fill_null(False)),
+            "price below the least price",
+        ),
+        _fault(
+            held.filter(agreed_price > pl.col("ceiling") + PRICE_TOLERANCE),
+            "price above the ceiling",
+        ),
+        _fault(held.filter(~same_score.fill_null(False)), "another satisfaction"),
+        _fault(held.filter(_above("committed_capacity_kw", "share_kw")), "commitment above its share of R"),
+        _fault(held.filter(_above("committed_capacity_kw", "allowed_kw")), "commitment beyond the envelope"),
+    ]
+
+
+def _above(found: str, most: str) -> pl.Expr:
+    """Whether a power exceeds its limit; also where there is no limit, because the pair does not exist."""
+    return (pl.col(found) > pl.col(most) * (1 + TOLERANCE) + KW_TOLERANCE).fill_null(True)
+
+
+def _deal_faults(day: Day) -> list[pl.DataFrame]:
     """Deals outside ask and offer, and agreements that are not the deal that was struck."""
     messages, agreements = day["negotiation.messages"], day["negotiation.agreements"]
     said = {
@@ -61,37 +118,76 @@ def _deal_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
     for kind in ("ask", "offer"):
         deals = deals.join(said[kind], on=[*DEAL, "round"], how="left")
     inside = (pl.col("accept") >= pl.col("ask") - TOLERANCE) & (pl.col("accept") <= pl.col("offer") + TOLERANCE)
-    spoken = agreements.join(deals, on=DEAL, how="left")
+    heard = agreements.join(messages.select("prosumer_id").unique(), on="prosumer_id", how="semi")
+    held = heard.filter("holds_option").join(deals, on=DEAL, how="left")
     same_price = (pl.col("agreed_price_usd_per_mwh") - pl.col("accept")).abs() <= TOLERANCE
     same_capacity = (pl.col("committed_capacity_kw") - pl.col("accept_kw")).abs() <= TOLERANCE
-    largest_kw = 1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw")
-    bounded = agreements.join(_ceilings(day, settings.negotiation), on=DEAL, how="left")
+    same_round = pl.col("closed_round") == pl.col("round")
+    out = agreements.filter(~pl.col("holds_option"))
+    kept_out = out.filter(pl.col("rank").is_not_null()).select(DEAL)
+    options = agreements.filter("holds_option").select(DEAL)
+    forgotten = deals.join(pl.concat([options, kept_out]), on=DEAL, how="anti")
+    no_deal = pl.col("rank").is_null() & pl.col("closed_round").is_not_null()
+    is_priced = (
+        pl.any_horizontal(pl.col("agreed_price_usd_per_mwh", "expected_satisfaction_score").is_not_null()) | no_deal
+    )
+    opening = pl.when("holds_option").then(pl.lit("In: ")).otherwise(pl.lit("Out: "))
+    told = pl.col("reason").str.starts_with(opening) & pl.col("reason").str.ends_with(".")
     return [
         _fault(deals.filter(~inside.fill_null(False)), "price outside ask and offer"),
-        _fault(bounded.filter(pl.col("committed_capacity_kw") > largest_kw + 1e-6), "commitment above its share of R"),
-        _fault(
-            bounded.filter(pl.col("agreed_price_usd_per_mwh") > pl.col("ceiling") + 1e-6), "price above the ceiling"
-        ),
-        _fault(spoken.filter(~(same_price & same_capacity).fill_null(False)), "agreement without the deal"),
+        _fault(held.filter(~(same_price & same_capacity & same_round).fill_null(False)), "agreement without the deal"),
+        _fault(forgotten, "deal without an agreement"),
+        _fault(out.filter((pl.col("committed_capacity_kw") != 0) | is_priced), "out, yet committed"),
+        _fault(agreements.filter(~told.fill_null(False)), "a reason that does not fit"),
     ]
 
 
-def _ceilings(day: Day, policy: NegotiationPolicy) -> pl.DataFrame:
-    """Most the aggregator may pay, by opportunity and prosumer: the price less recharging and margin."""
-    cheapest = max(0.0, float(day["market.price_forecast"]["energy_usd_per_mwh"].sort()[:4].to_numpy().mean()))
-    recharging = pl.when((pl.col("product") == "energy") & (pl.col("store") != "none")).then(
-        cheapest / (pl.col("charge_efficiency") * pl.col("discharge_efficiency"))
+def _coalition_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
+    """Ranks that are not 1, 2, 3, … by the policy's rule, and more options than the largest coalition."""
+    ranked = agreements.filter(pl.col("rank").is_not_null()).sort("opportunity_id", "rank")
+    agreed, mw = pl.col("agreed_price_usd_per_mwh"), pl.col("committed_capacity_kw") / 1000.0
+    merit = {
+        "cost_effectiveness": agreed / pl.col("availability_fraction"),
+        "original": -(1.0 / agreed.clip(lower_bound=1.0) + mw + 1.0 + (100.0 * mw).clip(upper_bound=2.0)),
+    }[policy.ranking]
+    counted = ranked.with_columns(
+        place=pl.int_range(1, pl.len() + 1).over("opportunity_id"), step=merit.diff().over("opportunity_id")
     )
-    pairs = day["market.opportunities"].join(day["fleet.prosumers"].drop("market_date"), how="cross")
-    left = pl.col("forecast_price") - recharging.otherwise(0.0)
-    return pairs.select(*DEAL, "required_capacity_mw", ceiling=left * (1.0 - policy.minimum_margin_fraction))
+    most = policy.maximum_coalition or agreements.height
+    is_in = pl.col("rank").is_not_null() & (pl.col("rank") <= most)
+    return [
+        _fault(counted.filter(pl.col("rank") != pl.col("place")), "ranks have a gap"),
+        _fault(counted.filter(pl.col("step") < -PRICE_TOLERANCE), "ranked before a better deal"),
+        _fault(agreements.filter(is_in != pl.col("holds_option")), "an option against the rank"),
+    ]
 
 
-def _summary_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
+def _silence_faults(day: Day, limits: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
+    """Prosumers that could offer something and were not heard, or whose outcome is not told.
+
+    Of a fleet above ``transcript_prosumers`` a sample is kept: those of whom any word is, or who are told to be out.
+    """
+    messages, agreements = day["negotiation.messages"], day["negotiation.agreements"]
+    wanted = limits
+    if day["fleet.prosumers"].height > policy.transcript_prosumers:
+        out = agreements.filter(~pl.col("holds_option") & pl.col("rank").is_null())  # told of the sample alone
+        sample = pl.concat([messages.select("prosumer_id"), out.select("prosumer_id")]).unique()
+        wanted = limits.join(sample, on="prosumer_id", how="semi")
+    able = wanted.filter(pl.col("most_kw") > KW_TOLERANCE)
+    return [
+        _fault(able.join(messages.select(DEAL).unique(), on=DEAL, how="anti"), "could offer, and was not heard"),
+        _fault(wanted.join(agreements, on=DEAL, how="anti"), "its outcome is not told"),
+    ]
+
+
+def _summary_faults(day: Day, rules: MarketRules) -> list[pl.DataFrame]:
     """Summaries that are missing, or that the agreements and opportunities do not bear out."""
-    rules, both = settings.rules, ["opportunity_id"]
+    both = ["opportunity_id"]
     members = (
-        day["negotiation.agreements"].group_by(both).agg(found=pl.len(), mw=pl.col("committed_capacity_kw").sum() / 1e3)
+        day["negotiation.agreements"]
+        .filter("holds_option")
+        .group_by(both)
+        .agg(found=pl.len(), mw=pl.col("committed_capacity_kw").sum() / 1e3)
     )
     asked = day["market.opportunities"].select("opportunity_id", asked_mw="required_capacity_mw")
     rows = day["negotiation.summary"].join(asked, on=both, how="full", coalesce=True).join(members, on=both, how="left")
@@ -117,40 +213,49 @@ def _summary_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
     return [_fault(wrong, "summary does not match agreements")]
 
 
-def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> Verdict:
-    """Agreed price and payment reach the least price, which follows from wear, compensation and willingness."""
-    agreements = day["negotiation.agreements"]
-    agreed, least_price = pl.col("agreed_price_usd_per_mwh"), pl.col("reservation_price_usd_per_mwh")
-    low = agreements.filter(agreed < least_price - TOLERANCE)
-    known = agreements.join(_least_prices(day, settings.negotiation), on=DEAL, how="left")
-    misstated = known.filter(~((least_price - pl.col("least")).abs() <= 1e-6).fill_null(False))
-    owed = day["dispatch.payments"].join(agreements, on=DEAL, how="left")
-    underpaid = owed.filter(
-        ~(pl.col("payment_usd") >= least_price * pl.col("dispatched_kwh") / 1000.0 - 1e-6).fill_null(False)
+def _segment_faults(day: Day) -> list[pl.DataFrame]:
+    """Segments, which hold every prosumer's words added up, that deals and summary do not bear out."""
+    both = ["opportunity_id"]
+    counted = (
+        day["negotiation.segments"]
+        .group_by(both)
+        .agg(
+            accepted=pl.col("accepted").sum(),
+            held_rounds=pl.col("round").max(),
+            heard=pl.col("prosumers").filter(pl.col("round") == 1).sum(),
+            ended=pl.col("accepted").sum() + pl.col("left").sum(),
+        )
     )
-    broken = pl.concat([frame.select(*DEAL) for frame in (low, misstated, underpaid)])
-    above = agreements["agreed_price_usd_per_mwh"] - agreements["reservation_price_usd_per_mwh"]
-    closest = float(above.to_numpy().min()) if agreements.height else 0.0
+    closed = day["negotiation.agreements"].group_by(both).agg(deals=pl.col("rank").count())
+    rows = day["negotiation.summary"].join(counted, on=both, how="left").join(closed, on=both, how="left")
+    rows = rows.with_columns(pl.col("accepted", "held_rounds", "heard", "ended", "deals").fill_null(0))
+    same = (
+        (pl.col("accepted") == pl.col("deals"))
+        & (pl.col("held_rounds") == pl.col("rounds"))
+        & (pl.col("heard") == pl.col("bids"))
+        & (pl.col("ended") == pl.col("heard"))
+    )
+    wrong = rows.filter(~same).with_columns(prosumer_id=pl.lit("all"))
+    return [_fault(wrong, "segments do not match deals and summary")]
+
+
+def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> Verdict:
+    """Every option's price and every payment reach the least price, from wear, compensation and willingness."""
+    options = (
+        day["negotiation.agreements"].filter("holds_option").join(limits_of_deals(day, settings), on=DEAL, how="left")
+    )
+    agreed, least = pl.col("agreed_price_usd_per_mwh"), pl.col("least")
+    low = options.filter(~(agreed >= least - PRICE_TOLERANCE).fill_null(False))
+    owed = day["dispatch.payments"].join(options, on=DEAL, how="left")
+    underpaid = owed.filter(
+        ~(pl.col("payment_usd") >= least * pl.col("dispatched_kwh") / 1000.0 - 1e-6).fill_null(False)
+    )
+    broken = pl.concat([frame.select(*DEAL) for frame in (low, underpaid)])
+    closest = (
+        float((options["agreed_price_usd_per_mwh"] - options["least"]).to_numpy().min()) if options.height else 0.0
+    )
     held = (
-        f"{agreements.height} agreements and {owed.height} payments at or above the least price; "
+        f"{options.height} agreements and {owed.height} payments at or above the least price; "
         f"the closest by {closest:.4f} $/MWh"
     )
     return judge(broken, "deals below the owner's least price", held, closest)
-
-
-def _least_prices(day: Day, policy: NegotiationPolicy) -> pl.DataFrame:
-    """Reservation price by opportunity and prosumer, from the fleet's columns."""
-    energy = (
-        pl.col("wear_usd_per_mwh")
-        + 1000.0 * pl.col("minimum_compensation_usd_per_kwh")
-        + policy.inconvenience_usd_per_mwh * (1.0 - pl.col("participation_willingness_fraction"))
-    )
-    reserve = {
-        product: policy.holding_usd_per_mw_h(product) + policy.call_probability(product) * energy
-        for product in ("spin", "nonspin")
-    }
-    least = pl.when(pl.col("product") == "energy").then(energy)
-    for product, price in reserve.items():
-        least = least.when(pl.col("product") == product).then(price)  # type: ignore[assignment]
-    pairs = day["market.opportunities"].join(day["fleet.prosumers"].drop("market_date"), how="cross")
-    return pairs.select(*DEAL, least=least)

@@ -8,31 +8,35 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.domain.payments import hours_covered, sold_by_hour
-from vpp_pipeline.domain.verdict import Day, Verdict, judge
+from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE, Day, Verdict, judge
 from vpp_pipeline.settings import Settings
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
 BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
+DEAL = ["opportunity_id", "prosumer_id"]
 
 
 def rebuilt(day: Day) -> pl.DataFrame:
     """The schedule beside the envelope, stored energy integrated anew from the powers: `rebuilt_kwh`, `before_kwh`."""
     schedule = day["dispatch.schedule"].drop("market_date")
     limits = day["fleet.availability"].drop("market_date")
+    starts = day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh")
     devices = day["fleet.prosumers"].select(
         "prosumer_id",
         "charge_efficiency",
         "discharge_efficiency",
-        "initial_stored_kwh",
         "terminal_stored_kwh",
         "capacity_kwh",
         "maximum_cycles_per_day",
         "backup_reserve_fraction",
     )
     rows = (
-        limits.join(schedule, on=ROW, how="full", coalesce=True).join(devices, on="prosumer_id", how="left").sort(ROW)
+        limits.join(schedule, on=ROW, how="full", coalesce=True)
+        .join(devices, on="prosumer_id", how="left")
+        .join(starts, on="prosumer_id", how="left")
+        .sort(ROW)
     )
     change = (
         pl.col("charge_efficiency") * pl.col("charge_kw")
@@ -43,12 +47,50 @@ def rebuilt(day: Day) -> pl.DataFrame:
     return rows.with_columns(rebuilt_kwh=after, before_kwh=after - change)
 
 
+def days_begin_as_stated_or_where_the_last_one_ended(day: Day, settings: Settings) -> Verdict:
+    """Every store begins with what `fleet.prosumers` says or, carried over, with what the last schedule left in it.
+
+    Where the day before was made again since, it warns: this day's bids rest on the schedule that was replaced.
+    """
+    starts = day["dispatch.starts"].join(
+        day["fleet.prosumers"].select("prosumer_id", "capacity_kwh", stated="initial_stored_kwh"),
+        on="prosumer_id",
+        how="full",
+        coalesce=True,
+    )
+    begins, stated = pl.col("initial_stored_kwh"), pl.col("stated")
+    otherwise_stated = starts.filter(
+        pl.col("carried_from").is_null() & ~((begins - stated).abs() <= TOLERANCE).fill_null(False)
+    )
+    carried = starts.filter(pl.col("carried_from").is_not_null())
+    below = carried.filter(
+        (begins < pl.min_horizontal(stated, "capacity_kwh") - TOLERANCE) | (begins > pl.col("capacity_kwh") + TOLERANCE)
+    )
+    faults = [
+        otherwise_stated.select("prosumer_id", fault=pl.lit("does not begin as stated")),
+        below.select("prosumer_id", fault=pl.lit("begins outside its limits")),
+    ]
+    held = f"{starts.height - carried.height} stores begin as stated, {carried.height} where the day before ended"
+    verdict = judge(pl.concat(faults), "stores that begin otherwise", held, carried.height)
+    if not verdict.passed or carried.is_empty():
+        return verdict
+    before = day.get(SCHEDULE_BEFORE, day["dispatch.schedule"].clear())
+    ends = before.sort(ROW).group_by("prosumer_id").agg(left=pl.col("stored_kwh").last())
+    moved = carried.join(ends, on="prosumer_id", how="left").filter(
+        ~((begins - pl.min_horizontal("left", "capacity_kwh")).abs() <= TOLERANCE).fill_null(False)
+    )
+    words = "stores begin where an earlier making of the day before ended"
+    return judge(moved.select("prosumer_id", "carried_from"), words, held, carried.height, is_warning=True)
+
+
 def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdict:
     """Zero constraint violations: power, stored energy, reserve backing, solar, export, cycles, end of day."""
     rows = rebuilt(day)
     power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
-    surplus = (pl.col("solar_kw") - pl.col("load_kw")).clip(lower_bound=0.0)
     reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
+    own_kw = pl.col("solar_kw") - pl.col("load_kw")  # what the site's sun leaves after its load, or lacks
+    surplus, lacking = own_kw.clip(lower_bound=0.0), (-own_kw).clip(lower_bound=0.0)
+    net_export = pl.col("discharge_kw") + pl.col("solar_sold_kw") + reserve - lacking
     backing_kwh = reserve * settings.rules.reserve_call_hours / pl.col("discharge_efficiency")
     floor_before = pl.min_horizontal(
         pl.col("before_kwh"),
@@ -62,7 +104,7 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdi
         "charging power": pl.col("charge_kw") - pl.col("max_charge_kw"),
         "charging split": (pl.col("charge_kw") - pl.col("grid_charge_kw") - pl.col("solar_charge_kw")).abs(),
         "discharging power": pl.col("discharge_kw") + reserve - pl.col("max_discharge_kw"),
-        "export limit": pl.col("discharge_kw") + pl.col("solar_sold_kw") + reserve - pl.col("export_limit_kw"),
+        "export limit": net_export - pl.col("export_limit_kw"),
         "solar surplus": pl.col("solar_charge_kw") + pl.col("solar_sold_kw") - surplus,
         "floor of stored energy": pl.col("min_stored_kwh") - pl.col("rebuilt_kwh"),
         "ceiling of stored energy": pl.col("rebuilt_kwh") - pl.col("max_stored_kwh"),
@@ -105,10 +147,8 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
     hours = hours_covered(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
     sold = sold_by_hour(day["dispatch.schedule"]).filter(pl.col("sold_kw") > TOLERANCE)
-    options = day["negotiation.agreements"].select("opportunity_id", "prosumer_id", "committed_capacity_kw")
-    placed = sold.join(hours, on=["product", "start_utc"], how="left").join(
-        options, on=["opportunity_id", "prosumer_id"], how="left"
-    )
+    options = day["negotiation.agreements"].filter("holds_option").select(*DEAL, "committed_capacity_kw")
+    placed = sold.join(hours, on=["product", "start_utc"], how="left").join(options, on=DEAL, how="left")
     allowed = (
         pl.when(pl.col("is_bid").fill_null(False)).then(pl.col("committed_capacity_kw").fill_null(0.0)).otherwise(0.0)
     )
@@ -128,9 +168,9 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
     ) / 1000.0
     unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
     sold_kwh, paid = float(sold["sold_kw"].sum()), day["dispatch.payments"]
-    owed = placed.group_by("opportunity_id", "prosumer_id").agg(owed_kwh=pl.col("sold_kw").sum())
-    paid = paid.group_by("opportunity_id", "prosumer_id").agg(pl.col("dispatched_kwh", "dispatched_kw").sum())
-    both = owed.join(paid, on=["opportunity_id", "prosumer_id"], how="full", coalesce=True).join(
+    owed = placed.group_by(DEAL).agg(owed_kwh=pl.col("sold_kw").sum())
+    paid = paid.group_by(DEAL).agg(pl.col("dispatched_kwh", "dispatched_kw").sum())
+    both = owed.join(paid, on=DEAL, how="full", coalesce=True).join(
         bids.select("opportunity_id", "duration_hours"), on="opportunity_id", how="left"
     )
     mean_kw = pl.col("dispatched_kwh") / pl.col("duration_hours")

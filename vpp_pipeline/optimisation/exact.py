@@ -4,7 +4,7 @@ Sets: prosumers i (N), hours t (T, step Δ = 1 h), opportunities o (O). Units: k
 
     maximise    Σ_o price_o q_o h_o  −  Σ_t (market_t + adder) buy_t Δ  −  Σ agreed · sold  +  w Σ σ · sold
     dynamics    E_t = E_{t−1} + ηc (cg + cs) Δ − d Δ/ηd − drive_t,     floor ≤ E ≤ cap,   E_T ≥ target
-    inverter    cg + cs ≤ Pc,   d + s + n ≤ Pd,   d + v + s + n ≤ export limit
+    inverter    cg + cs ≤ Pc,   d + s + n ≤ Pd,   d + v + s + n ≤ export limit + max(load − solar, 0)
     solar       cs + v ≤ max(solar − load, 0)
     cycles      Σ_t d Δ/ηd ≤ cycles · capacity
     backing     (s + n) τ/ηd ≤ E_t − floor_t   and   ≤ E_{t−1} − floor_{t−1}
@@ -131,7 +131,7 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
         grid_charge + solar_charge <= charge_limit,
         discharge <= discharge_limit,
         discharge + reserve <= fleet.max_discharge_kw,
-        exported + reserve <= fleet.export_limit_kw,
+        exported + reserve <= fleet.export_room_kw,
         solar_charge + solar_sold <= fleet.surplus_kw,
         exported <= commitment[ENERGY],
         cp.sum(cp.multiply(STEP_H / eta_d, discharge), axis=1) <= fleet.maximum_cycles_per_day * fleet.capacity_kwh,

@@ -11,6 +11,7 @@ import polars as pl
 from vpp_pipeline.domain.arrays import Array, Flags, Indices, Texts
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.fleet import Fleet
+from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.opportunities import hours_of
 from vpp_pipeline.domain.rounding import round_up
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
@@ -123,7 +124,8 @@ def day_problem(
     )
     places = {name: o for o, name in enumerate(opportunities["opportunity_id"])}
     rows = {name: i for i, name in enumerate(fleet.prosumer_id)}
-    agreed = agreements["agreed_price_usd_per_mwh"].to_numpy()
+    held = options(agreements)
+    agreed = held["agreed_price_usd_per_mwh"].to_numpy()
     return DayProblem(
         market_date=forecast["market_date"][0],
         fleet=fleet,
@@ -136,12 +138,12 @@ def day_problem(
         required_mw=required_mw,
         minimum_mw=round_up(np.maximum(rules.required_fraction * required_mw, floor_mw), rules.quantity_step_mw),
         may_bid=(statuses["status"] != "no_bid").to_numpy(),
-        agreement_opportunity=np.array([places[name] for name in agreements["opportunity_id"]], dtype=np.int64),
-        agreement_prosumer=np.array([rows[name] for name in agreements["prosumer_id"]], dtype=np.int64),
-        committed_kw=agreements["committed_capacity_kw"].to_numpy(),
+        agreement_opportunity=np.array([places[name] for name in held["opportunity_id"]], dtype=np.int64),
+        agreement_prosumer=np.array([rows[name] for name in held["prosumer_id"]], dtype=np.int64),
+        committed_kw=held["committed_capacity_kw"].to_numpy(),
         agreed_price=agreed,
         satisfaction_worth=satisfaction_worth(
-            agreed, agreements["reservation_price_usd_per_mwh"].to_numpy(), settings.satisfaction_weight_usd_per_mwh
+            agreed, held["reservation_price_usd_per_mwh"].to_numpy(), settings.satisfaction_weight_usd_per_mwh
         ),
         call_hours=rules.reserve_call_hours,
         charging_adder=settings.charging_adder_usd_per_mwh,

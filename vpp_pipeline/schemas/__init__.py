@@ -10,10 +10,10 @@ import polars as pl
 
 from vpp_pipeline.schemas.bids import BidSegments, Checks, FinalBids, Settlement
 from vpp_pipeline.schemas.columns import PRODUCTS
-from vpp_pipeline.schemas.dispatch import Charging, Payments, Positions, Proof, Reconciliation, Schedule
-from vpp_pipeline.schemas.fleet import Availability, Prosumers
+from vpp_pipeline.schemas.dispatch import Charging, Payments, Positions, Proof, Reconciliation, Schedule, Starts
+from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
 from vpp_pipeline.schemas.market import LoadForecast, Opportunities, PriceForecast, Prices, SolarForecast
-from vpp_pipeline.schemas.negotiation import Agreements, Messages, Summary
+from vpp_pipeline.schemas.negotiation import Agreements, Messages, Segments, Summary
 
 __all__ = [
     "PRODUCTS",
@@ -26,6 +26,7 @@ __all__ = [
     "FinalBids",
     "LoadForecast",
     "Messages",
+    "Notes",
     "Opportunities",
     "Payments",
     "Positions",
@@ -33,10 +34,13 @@ __all__ = [
     "Prices",
     "Proof",
     "Prosumers",
+    "Quarantine",
     "Reconciliation",
     "Schedule",
+    "Segments",
     "Settlement",
     "SolarForecast",
+    "Starts",
     "Summary",
     "door",
     "sentence",
@@ -50,10 +54,14 @@ TABLES: dict[str, type[dy.Schema]] = {
     "market.load_forecast": LoadForecast,
     "market.opportunities": Opportunities,
     "fleet.prosumers": Prosumers,
+    "fleet.notes": Notes,
+    "fleet.quarantine": Quarantine,
     "fleet.availability": Availability,
     "negotiation.messages": Messages,
+    "negotiation.segments": Segments,
     "negotiation.summary": Summary,
     "negotiation.agreements": Agreements,
+    "dispatch.starts": Starts,
     "dispatch.schedule": Schedule,
     "dispatch.positions": Positions,
     "dispatch.proof": Proof,

@@ -36,6 +36,17 @@ class Schedule(dy.Schema):
     stored_value_usd_per_mwh = number("What one more stored MWh at the end of the hour is worth to the day (a dual).")
 
 
+class Starts(dy.Schema):
+    """The stored energy that each prosumer begins the day with, and where that number comes from."""
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    initial_stored_kwh = amount("Stored energy when the market day begins.")
+    carried_from = column(
+        dy.Date, "Market day whose schedule it ends; empty: as `fleet.prosumers` says.", nullable=True
+    )
+
+
 class Positions(dy.Schema):
     """What the optimiser decided for each opportunity."""
 

@@ -13,13 +13,12 @@ from vpp_pipeline.schemas.columns import (
     count,
     market_day,
     number,
-    price,
     text,
 )
 
 
 class Messages(dy.Schema):
-    """Every word of the negotiation, in order: asks, offers, acceptances, withdrawals."""
+    """Every word of the negotiation: asks, offers, acceptances, withdrawals, rejections."""
 
     market_date = market_day()
     opportunity_id = text(OPPORTUNITY, primary_key=True)
@@ -28,23 +27,47 @@ class Messages(dy.Schema):
     sender = choice("Who speaks.", ("prosumer", "aggregator"))
     kind = choice("What is said.", ("ask", "offer", "accept", "reject", "withdraw"), primary_key=True)
     capacity_kw = amount("Capacity spoken of.")
-    price_usd_per_mwh = price("Price spoken of; $/MWh, for reserves $/MW per hour.")
+    price_usd_per_mwh = number("Price spoken of; $/MWh, for reserves $/MW per hour.")
     reason = text("Why.")
 
 
+class Segments(dy.Schema):
+    """The negotiation at a glance: each kind of prosumer, round by round."""
+
+    market_date = market_day()
+    opportunity_id = text(OPPORTUNITY, primary_key=True)
+    segment = text("Kind of prosumer: site and store, e.g. `home battery`.", primary_key=True)
+    round = column(dy.Int32, "Round of the negotiation, from 1.", min=1, max=10, primary_key=True)
+    prosumers = count("Prosumers that spoke in the round.")
+    capacity_kw = amount("Capacity they spoke of.")
+    mean_ask_usd_per_mwh = number("Their mean ask, weighted by capacity; $/MWh, for reserves $/MW per hour.")
+    mean_offer_usd_per_mwh = number("Mean offer to them, weighted by capacity.", nullable=True)
+    accepted = count("Deals that closed in the round.")
+    accepted_kw = amount("Capacity of those deals.")
+    left = count("Prosumers that withdrew or were rejected in the round.")
+
+
 class Agreements(dy.Schema):
-    """Options on prosumers' capacity: what each may be asked to deliver, and at what price."""
+    """Who may be asked to deliver, how much and at what price, and why everyone else is out."""
 
     market_date = market_day()
     opportunity_id = text(OPPORTUNITY, primary_key=True)
     prosumer_id = text(PROSUMER, primary_key=True)
-    committed_capacity_kw = number("Most the prosumer may be asked for.", min_exclusive=0.0)
-    reservation_price_usd_per_mwh = price("Least the owner must be paid.")
-    agreed_price_usd_per_mwh = price("What the owner is paid when dispatched.")
-    expected_satisfaction_score = number("Satisfaction if fully dispatched, 0-10.", min=0.0, max=10.0)
-    rank = column(dy.Int32, "Rank by cost-effectiveness within the opportunity, from 1.", min=1)
-    closed_round = column(dy.Int32, "Round in which the deal closed.", min=1, max=10)
-    reason = text("Why this prosumer is in, and got this price.")
+    holds_option = column(dy.Bool, "Whether the prosumer is in: its deal closed and it may be asked to deliver.")
+    committed_capacity_kw = amount("Most the prosumer may be asked for; 0 for who is out.")
+    reservation_price_usd_per_mwh = number("Least the owner must be paid.")
+    agreed_price_usd_per_mwh = number("What the owner is paid when dispatched; empty for who is out.", nullable=True)
+    expected_satisfaction_score = number(
+        "Satisfaction if fully dispatched, 0-10; empty for who is out.", min=0.0, max=10.0, nullable=True
+    )
+    rank = column(
+        dy.Int32,
+        "Rank among the deals that closed, from 1, by the policy's rule; empty without one.",
+        min=1,
+        nullable=True,
+    )
+    closed_round = column(dy.Int32, "Round in which the deal closed; empty without one.", min=1, max=10, nullable=True)
+    reason = text("One sentence: why this prosumer is in or out, and why at this price.")
 
 
 class Summary(dy.Schema):
@@ -57,7 +80,7 @@ class Summary(dy.Schema):
     rounds = count("Rounds held.")
     asked = count("Prosumers called.")
     bids = count("Prosumers that answered with an ask.")
-    members = count("Deals that closed.")
+    members = count("Prosumers that hold an option.")
     committed_capacity_mw = amount("Capacity under option.")
     required_capacity_mw = amount("R.")
     engine = text("Negotiation engine.")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
-from vpp_pipeline.schemas import TABLES, Messages, door
+from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
+from vpp_pipeline.schemas import TABLES, Agreements, door
 from vpp_pipeline.warehouse.lake import Lake
 
-ROUNDS = "negotiation.rounds"
+#: lake tables with a file per opportunity: the words, who is in or out, and each round at a glance
+ROUNDS, DEALS, SEGMENTS = "negotiation.rounds", "negotiation.deals", "negotiation.segments"
+SCHEDULE = "dispatch.schedule"
+#: warehouse table -> the lake table whose files of the day it joins
+BY_SLOT = {"negotiation.messages": ROUNDS, SEGMENTS: SEGMENTS}
+
+
+_SCHEMA = TABLES | {DEALS: Agreements}
 
 
 class LakeDay(Mapping[str, pl.DataFrame]):
@@ -21,18 +29,26 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         self._read: dict[str, pl.DataFrame] = {}
 
     def __getitem__(self, table: str) -> pl.DataFrame:
+        if table == SCHEDULE_BEFORE:
+            return self._schedule_before()
         if table not in TABLES:
             raise KeyError(table)
         if table not in self._read:
-            self._read[table] = (
-                self._messages() if table == "negotiation.messages" else self._lake.read(table, self._day)
-            )
+            self._read[table] = self.joined(table) if table in BY_SLOT else self._lake.read(table, self._day)
         return self._read[table]
 
-    def _messages(self) -> pl.DataFrame:
-        """The messages of all of the day's opportunities, which lie in one file each."""
-        slots = self["market.opportunities"]["slot"]
-        return door(Messages, self._lake.read_many(ROUNDS, [f"{self._day}|{slot}" for slot in slots]))
+    def _schedule_before(self) -> pl.DataFrame:
+        """Raises KeyError where the day before has no schedule."""
+        before = (date.fromisoformat(self._day) - timedelta(days=1)).isoformat()
+        if not self._lake.exists(SCHEDULE, before):
+            raise KeyError(SCHEDULE_BEFORE)
+        return self._lake.read(SCHEDULE, before)
+
+    def joined(self, table: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """The rows of all of the day's opportunities, which lie in one file each; all columns, or those named."""
+        keys = [f"{self._day}|{slot}" for slot in self["market.opportunities"]["slot"]]
+        rows = self._lake.read_many(BY_SLOT.get(table, table), keys, columns)
+        return rows if columns else door(_SCHEMA[table], rows)
 
     def __iter__(self) -> Iterator[str]:
         return iter(TABLES)

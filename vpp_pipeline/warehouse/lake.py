@@ -70,20 +70,20 @@ class Lake:
             temporary.unlink(missing_ok=True)
         return target
 
-    def read(self, table: str, partition: str) -> pl.DataFrame:
-        """The partition's rows, as written."""
+    def read(self, table: str, partition: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """The partition's rows, as written; all columns, or those named."""
         file = self._present(table, partition)
         try:
-            return pl.read_parquet(file, glob=False, hive_partitioning=False)
+            return pl.read_parquet(file, columns=columns, glob=False, hive_partitioning=False)
         except _UNREADABLE as error:
             raise self._unreadable(table, partition, error) from error
 
-    def read_many(self, table: str, partitions: Iterable[str]) -> pl.DataFrame:
+    def read_many(self, table: str, partitions: Iterable[str], columns: list[str] | None = None) -> pl.DataFrame:
         """The rows of several partitions, in the order asked for; each of them must exist.
 
         A column that only some of the files have is null for the others.
         """
-        frames = [self.read(table, partition) for partition in partitions]
+        frames = [self.read(table, partition, columns) for partition in partitions]
         if not frames:
             raise NoDataError(f"no partition of {table} was asked for", remedy="Name at least one.")
         return pl.concat(frames, how="diagonal")

@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
-from vpp_pipeline.warehouse.tables import create_tables, quoted
+from vpp_pipeline.warehouse.tables import create_tables, create_views, quoted
 
 STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
 LOCK_TIMEOUT_S = 900.0
@@ -78,6 +79,7 @@ def _fill(draft: Path, lake: Lake, market_date: date) -> dict[str, int]:
         connection.execute(f"attach {_literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
         connection.execute("use draft")
         create_tables(connection)
+        create_views(connection)
         connection.execute("begin")
         for table in TABLES:
             rows[table] = sum(_replace_day(connection, lake, table, day) for day in _days(lake, table, market_date))
@@ -123,16 +125,16 @@ def _replace_day(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, 
 
 
 def _source(lake: Lake, table: str, market_date: date) -> tuple[str, list[str]]:
-    """The lake table and the partitions that hold ``table``'s day; messages are kept per negotiated opportunity."""
+    """The lake table and the partitions that hold ``table``'s day; negotiations are kept per opportunity."""
     day = market_date.isoformat()
-    if table != "negotiation.messages":
+    if table not in BY_SLOT:
         return table, [day] if lake.exists(table, day) else []
-    rounds = "negotiation.rounds"
-    slots = [partition for partition in lake.partitions(rounds) if partition.startswith(f"{day}|")]
+    source = BY_SLOT[table]
+    slots = [partition for partition in lake.partitions(source) if partition.startswith(f"{day}|")]
     if lake.exists("market.opportunities", day):  # a slot that is no longer traded keeps its file, not its words
         traded = set(lake.read("market.opportunities", day)["slot"])
         slots = [partition for partition in slots if partition.split("|")[1] in traded]
-    return rounds, slots
+    return source, slots
 
 
 @contextmanager

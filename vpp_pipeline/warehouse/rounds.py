@@ -1,4 +1,4 @@
-"""Negotiations in the lake: one file of messages per opportunity, reused while nothing it depends on changes."""
+"""Negotiations in the lake: three files per opportunity, reused while nothing they depend on changes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.negotiation import negotiate
-from vpp_pipeline.domain.terms import Terms
+from vpp_pipeline.domain.negotiation.negotiate import in_blocks
+from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.provenance import code_version
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
-from vpp_pipeline.warehouse.day import ROUNDS
+from vpp_pipeline.warehouse.day import DEALS, ROUNDS, SEGMENTS
 from vpp_pipeline.warehouse.lake import Lake
 
 
@@ -27,11 +27,11 @@ def negotiate_missing(
     rules: MarketRules,
     *,
     reuse: bool = True,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Negotiate every opportunity whose stored messages rest on other terms, policy or code (all: ``reuse=False``).
+) -> pl.DataFrame:
+    """Negotiate every opportunity whose stored files rest on other terms, policy or code (all: ``reuse=False``).
 
-    Returns the messages of all ``opportunities``, and one row for each: opportunity_id, slot, engine, fingerprint,
-    seconds (its share of a joint negotiation), is_new.
+    Returns one row for each of ``opportunities``: opportunity_id, slot, engine, fingerprint, seconds (its share of a
+    joint negotiation), is_new. Of each opportunity the words, the agreements and the segments lie in the lake then.
     """
     context = f"{policy.model_dump_json()} {rules.model_dump_json()} {code_version()}"
     state = opportunities.select("opportunity_id", "slot").with_columns(
@@ -41,34 +41,33 @@ def negotiate_missing(
     is_new = np.array(
         [seen.get("fingerprint") != now for seen, now in zip(stored, state["fingerprint"], strict=True)], dtype=bool
     )
-
+    rows = {name: row for name, *row in state.iter_rows()}
+    spent: dict[str, float] = {}
     begun = time.perf_counter()
-    new = opportunities.filter(pl.Series(is_new, dtype=pl.Boolean))
-    fresh = negotiate(terms.only(is_new), new, policy)
-    share = (time.perf_counter() - begun) / max(1, new.height)
-    messages = dict(zip(new["opportunity_id"], _split(fresh, new["opportunity_id"]), strict=True))
-    seconds, frames = [], []
-    for (name, slot, fingerprint, engine), seen in zip(state.iter_rows(), stored, strict=True):
-        partition = f"{market_date}|{slot}"
-        if name in messages:
+    for block in in_blocks(terms.only(is_new), policy) if is_new.any() else ():
+        names = block.opportunity_id.tolist()
+        share = (time.perf_counter() - begun) / len(names)
+        tables = {DEALS: block.agreements, SEGMENTS: block.segments, ROUNDS: block.messages}  # the words come last
+        parts = {table: frame.partition_by("opportunity_id", as_dict=True) for table, frame in tables.items()}
+        for name in names:
+            slot, fingerprint, engine = rows[name]
             metadata = {"fingerprint": fingerprint, "engine": engine, "seconds": repr(share)}
-            lake.write(ROUNDS, partition, messages[name], metadata)
-            frames.append(messages[name])
-        else:
-            frames.append(lake.read(ROUNDS, partition))
-        seconds.append(share if name in messages else float(seen["seconds"]))
-    rows = state.with_columns(seconds=pl.Series(seconds, dtype=pl.Float64), is_new=pl.Series(is_new, dtype=pl.Boolean))
-    return pl.concat(frames) if frames else fresh, rows
+            for table, frame in tables.items():
+                own = parts[table].get((name,), frame.clear())
+                lake.write(table, f"{market_date}|{slot}", own, metadata)
+            spent[name] = share
+        begun = time.perf_counter()
+    seconds = [
+        spent[name] if name in spent else float(seen["seconds"])
+        for name, seen in zip(state["opportunity_id"], stored, strict=True)
+    ]
+    return state.with_columns(seconds=pl.Series(seconds, dtype=pl.Float64), is_new=pl.Series(is_new, dtype=pl.Boolean))
 
 
 def _stored(lake: Lake, market_date: date, slot: str) -> dict[str, str]:
-    """What is known of the slot's stored messages; nothing where there are none, or the file is damaged."""
+    """What is known of the slot's stored negotiation; nothing where a file is missing, damaged or of another one."""
     with suppress(InputError):
-        return lake.metadata(ROUNDS, f"{market_date}|{slot}")
+        known = [lake.metadata(table, f"{market_date}|{slot}") for table in (ROUNDS, DEALS, SEGMENTS)]
+        if all(found == known[0] for found in known):
+            return known[0]
     return {}
-
-
-def _split(messages: pl.DataFrame, names: pl.Series) -> list[pl.DataFrame]:
-    """Messages by opportunity, in the order of ``names``; empty tables for those where nobody spoke."""
-    parts = messages.partition_by("opportunity_id", as_dict=True)
-    return [parts.get((name,), messages.clear()) for name in names]

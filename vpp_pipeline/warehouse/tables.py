@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataframely as dy
 import duckdb
 
+from vpp_pipeline.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 
 _TYPES: dict[type[dy.Column], str] = {
@@ -40,6 +41,23 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(
                     f"comment on column {quoted(table)}.{quoted(name)} is {_literal(column.description)}"
                 )
+
+
+def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the current database's views to the files of `vpp_pipeline/sql`, in the order of their names.
+
+    A view's column that a table declares too has that table's comment, unless the file gives it one of its own.
+    """
+    for file in sorted((PACKAGE / "sql").glob("*.sql")):
+        connection.execute(file.read_text(encoding="utf-8"))
+    words = {name: column.description for schema in TABLES.values() for name, column in schema.columns().items()}
+    mute = """
+        select schema_name || '.' || table_name, column_name from duckdb_columns()
+        where database_name = current_database() and not internal and comment is null
+    """
+    for view, name in connection.execute(mute).fetchall():
+        if name in words:
+            connection.execute(f"comment on column {quoted(view)}.{quoted(name)} is {_literal(words[name])}")
 
 
 def quoted(name: str) -> str:

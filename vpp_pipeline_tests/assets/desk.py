@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from dagster._core.execution.execute_in_process_result import ExecuteInProcessRe
 
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.day import BY_SLOT, LakeDay
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse
 
@@ -100,7 +100,13 @@ class TradingDesk:
 
     def _held(self, day: str) -> set[str]:
         held = {name for name in self.day(day) if self.lake.exists(name, day)}
-        return held | {"negotiation.messages"} if "market.opportunities" in held else held
+        return held | set(BY_SLOT) if "market.opportunities" in held else held
+
+    def copy(self) -> TradingDesk:
+        """The same data in a folder of its own, with the same history."""
+        folder = _temporary()
+        shutil.copytree(self.data, folder, dirs_exist_ok=True)
+        return replace(self, data=folder)
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         with open_warehouse(self.warehouse) as connection:
@@ -115,10 +121,13 @@ def new_desk(
     data: Path | None = None, settings: Mapping[str, Any] = SMALL, prices: Mapping[str, Any] | None = None
 ) -> TradingDesk:
     """An empty desk with a history of its own; ``data`` may hold earlier days. Its folder goes with the process."""
-    if data is None:
-        data = Path(tempfile.mkdtemp(prefix="vpp_desk_"))
-        atexit.register(shutil.rmtree, data, ignore_errors=True)
-    return TradingDesk(data, dg.DagsterInstance.ephemeral(), settings, prices or {})
+    return TradingDesk(data or _temporary(), dg.DagsterInstance.ephemeral(), settings, prices or {})
+
+
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="vpp_desk_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache

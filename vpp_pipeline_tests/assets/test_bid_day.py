@@ -16,6 +16,7 @@ from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verification import GUARDS
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.schemas import TABLES, sentence
+from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline_tests.assets.desk import (
     DAY,
     EXAMPLE,
@@ -53,11 +54,14 @@ def test_one_run_makes_every_table_and_every_check_passes():
     _, result = example_run()
     assert result.success
     assert not failures(result)
-    by_hand = {"negotiation.messages", "evaluation.settlement"}
+    by_hand = {*BY_SLOT, "evaluation.settlement"}
     assert made(result) == (set(TABLES) - by_hand) | {"negotiation.rounds", "warehouse.published"}
     found = evaluations(result)
     assert set(found) == {claim.__name__ for claim in GUARDS}
     assert all(check.passed for check in found.values() if check.severity == dg.AssetCheckSeverity.ERROR)
+    assert [name for name, check in found.items() if not check.passed] == [
+        "every_note_is_understood"
+    ]  # "call me first"
     assert all(check.blocking for check in found.values())
     assert found["no_prosumer_is_pushed_past_its_limits"].metadata["violations"].value == 0
 
@@ -96,7 +100,7 @@ def test_every_table_and_column_of_the_warehouse_is_there_and_described():
     )
     assert tables == {table: " ".join(sentence(schema).split()) for table, schema in TABLES.items()}
     counts = {table: desk.sql(f"select count(*) from {table}")[0][0] for table in TABLES}
-    assert [table for table, count in counts.items() if not count] == ["evaluation.settlement"]
+    assert [table for table, count in counts.items() if not count] == ["fleet.quarantine", "evaluation.settlement"]
     mute = "select count(*) from duckdb_columns() where database_name = 'vpp' and coalesce(comment, '') = ''"
     assert desk.sql(mute) == [(0,)]
 
@@ -144,7 +148,7 @@ def test_a_fresh_folder_gives_the_same_tables_and_everything_is_fresh(small: Tra
     assert fresh.run().success
     assert not_fresh(fresh) == set()
     other = TradingDesk(fresh.data, fresh.instance, {"fleet": {"prosumers": 31}}, {})
-    assert other.materialise("fleet.prosumers").success
+    assert other.materialise("fleet.prosumers", "fleet.notes", "fleet.quarantine").success
     assert {"fleet.availability", "market.opportunities", "dispatch.schedule"} <= not_fresh(fresh)
 
 

@@ -12,29 +12,32 @@ from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.domain.verification import GUARDS
 from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline_tests.assets.desk import GRAPH
 
 INPUTS = {"market.price_forecast", "market.opportunities", "fleet.prosumers", "fleet.availability"}
 SOLVE = INPUTS | {"negotiation.summary", "negotiation.agreements"}
-SOLUTION = {"dispatch.schedule", "dispatch.positions", "dispatch.charging", "dispatch.proof"}
+SOLUTION = {f"dispatch.{name}" for name in ("starts", "schedule", "positions", "charging", "proof")}
+FLEET = {"fleet.prosumers", "fleet.notes", "fleet.quarantine"}
 BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}
 
 DEPENDENCIES: dict[str, set[str]] = {
     "market.prices": set(),
     "market.solar_forecast": set(),
     "market.load_forecast": set(),
-    "fleet.prosumers": set(),
+    **{table: set() for table in FLEET},
     "market.price_forecast": {"market.prices"},
     "fleet.availability": {"fleet.prosumers", "market.solar_forecast", "market.load_forecast"},
     "market.opportunities": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,
     "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},
-    **dict.fromkeys(SOLUTION, SOLVE),
-    "dispatch.payments": {"market.opportunities", "negotiation.agreements"} | SOLUTION - {"dispatch.proof"},
-    **dict.fromkeys(BIDS, SOLVE | SOLUTION | {"dispatch.payments"}),
+    **dict.fromkeys(SOLUTION, SOLVE | {"dispatch.schedule"}),  # of the day before
+    "dispatch.payments": {"market.opportunities", "fleet.availability", "negotiation.agreements"}
+    | SOLUTION - {"dispatch.proof", "dispatch.starts"},
+    **dict.fromkeys(BIDS, SOLVE | FLEET | SOLUTION | {"dispatch.payments"}),
     "evaluation.settlement": {"market.opportunities", "market.prices", "bids.final_bids", "bids.bid_segments"},
-    "warehouse.published": SOLVE | SOLUTION | BIDS | {"dispatch.payments", "evaluation.settlement"},
+    "warehouse.published": SOLVE | FLEET | SOLUTION | BIDS | {"dispatch.payments", "evaluation.settlement"},
 }
 BY_HAND = {"negotiation.rounds"}
 SETTLING = {"market.prices", "evaluation.settlement"}
@@ -52,7 +55,7 @@ def test_the_graph_is_that_of_the_design():
 
 
 def test_an_asset_is_a_table_of_its_groups_schema():
-    assert set(TABLES) - {"negotiation.messages"} == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
+    assert set(TABLES) - set(BY_SLOT) == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
     assert {name: GRAPH.get(key_of(name)).group_name for name in DEPENDENCIES} == {
         name: name.split(".")[0] for name in DEPENDENCIES
     }
@@ -83,6 +86,13 @@ def test_forecasts_rest_on_the_week_before_and_never_on_the_day():
         "2023-08-15", key_of("market.prices"), key_of("market.price_forecast")
     )
     assert sorted(parents.partitions_subset.get_partition_keys()) == [f"2023-08-{day:02d}" for day in range(8, 15)]
+
+
+def test_a_schedule_rests_on_that_of_the_day_before_and_on_no_other():
+    key = key_of("dispatch.schedule")
+    for day, before in (("2023-08-15", ["2023-08-14"]), ("2023-08-01", [])):
+        parents = GRAPH.get_parent_partition_keys_for_child(day, key, key)
+        assert list(parents.partitions_subset.get_partition_keys()) == before
 
 
 def test_every_rule_is_a_blocking_check_of_its_asset():

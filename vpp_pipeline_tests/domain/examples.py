@@ -10,8 +10,8 @@ import polars as pl
 
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
-from vpp_pipeline.domain.terms import Terms
+from vpp_pipeline.domain.fleet import BOUNDS, Fleet, fleet_arrays
+from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.schemas import PriceForecast, Prosumers, door
 
 DAY = date(2023, 8, 15)  # a Tuesday, 24 hours
@@ -21,6 +21,7 @@ SPRING, AUTUMN = date(2024, 3, 10), date(2024, 11, 3)  # 23 and 25 hours
 BATTERY: dict[str, Any] = {
     "site_id": "site_1",
     "site_type": "home",
+    "archetype": None,
     "store": "battery",
     "has_solar": False,
     "has_v2g": False,
@@ -38,10 +39,12 @@ BATTERY: dict[str, Any] = {
     "ev_departure_hour": None,
     "ev_ready_fraction": None,
     "ev_drive_kwh": 0.0,
+    "ev_ready_hour": None,
+    "backup_reserve_hours": 0.0,
     "backup_reserve_fraction": 0.2,
-    "quiet_start_hour": None,
-    "quiet_end_hour": None,
-    "opt_out_weekday": None,
+    "quiet_hours": None,
+    "no_charge_hours": None,
+    "opt_out_days": None,
     "participation_willingness_fraction": 0.75,
     "minimum_compensation_usd_per_kwh": 0.02,
     "wear_usd_per_mwh": 10.0,
@@ -69,20 +72,27 @@ EV: dict[str, Any] = {
 }
 
 
+TEXTS = dict.fromkeys(("note", "archetype", "quiet_hours", "no_charge_hours", "opt_out_days"), pl.String)
+
+
 def fleet_table(*rows: dict[str, Any], day: date = DAY) -> pl.DataFrame:
     """`fleet.prosumers` with ids prosumer_1, prosumer_2, …"""
     named = [{"market_date": day, "prosumer_id": f"prosumer_{k}"} | row for k, row in enumerate(rows, start=1)]
-    return door(Prosumers, pl.DataFrame(named, schema_overrides={"note": pl.String}, infer_schema_length=None))
+    return door(Prosumers, pl.DataFrame(named, schema_overrides=TEXTS, infer_schema_length=None))
+
+
+def flat_profiles(day: date, solar: float, load: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Solar (kW per kW) and load (per mean; twice that for business), the same in every hour."""
+    keys = market_hours(day).select("market_date", "start_utc", "hour_ending")
+    kinds = [("home", load), ("business", 2.0 * load)]
+    loads = pl.concat([keys.with_columns(site_type=pl.lit(kind), load_per_mean=pl.lit(level)) for kind, level in kinds])
+    return keys.with_columns(solar_kw_per_kw=pl.lit(solar)), loads
 
 
 def envelope(*rows: dict[str, Any], day: date = DAY, solar: float = 0.0, load: float = 0.0) -> pl.DataFrame:
-    """`fleet.availability` with the same solar (kW per kW) and load (per mean; twice that for business) in every hour,
-    and the Pacific clock as ``local_hour``."""
+    """`fleet.availability` under flat profiles, and the Pacific clock as ``local_hour``."""
     hours = market_hours(day)
-    keys = hours.select("market_date", "start_utc", "hour_ending")
-    kinds = [("home", load), ("business", 2.0 * load)]
-    loads = pl.concat([keys.with_columns(site_type=pl.lit(kind), load_per_mean=pl.lit(level)) for kind, level in kinds])
-    table = hourly_envelope(fleet_table(*rows, day=day), hours, keys.with_columns(solar_kw_per_kw=pl.lit(solar)), loads)
+    table = hourly_envelope(fleet_table(*rows, day=day), hours, *flat_profiles(day, solar, load))
     return table.join(hours.select("start_utc", "local_hour"), on="start_utc").sort("prosumer_id", "start_utc")
 
 
@@ -120,14 +130,20 @@ def terms_of(
     required_kw: list[float] | None = None,
     patience: list[float] | None = None,
     availability: list[float] | None = None,
+    segment: list[str] | None = None,
 ) -> Terms:
-    """Terms of opportunities o0, o1, … and prosumers a, b, …"""
+    """Terms of opportunities o0, o1, … and prosumers a, b, …; who has no capacity is away."""
     count, members = np.shape(capacity_kw)
+    kw = np.array(capacity_kw, float)
+    is_away, is_bound = BOUNDS.index("its EV being away"), BOUNDS.index("the power of its devices")
     return Terms(
+        market_date=DAY,
         opportunity_id=np.array([f"o{k}" for k in range(count)]),
         prosumer_id=np.array(list("abcdefghij")[:members]),
+        segment=np.array(segment or ["home battery"] * members),
         required_kw=np.array(required_kw or [100.0] * count),
-        capacity_kw=np.array(capacity_kw, float),
+        capacity_kw=kw,
+        bound_by=np.where(kw > 0.0, is_bound, is_away).astype(np.int8),
         reservation=np.array(reservation, float),
         opening_ask=np.array(opening_ask, float),
         ceiling=np.array(ceiling, float),

@@ -15,6 +15,7 @@ from vpp_pipeline_tests.conftest import SolvedDay
 SCHEDULE, ENVELOPE, FLEET = "dispatch.schedule", "fleet.availability", "fleet.prosumers"
 BIDS, SEGMENTS, PAID, BOOKS = "bids.final_bids", "bids.bid_segments", "dispatch.payments", "dispatch.reconciliation"
 MESSAGES, DEALS, SUMMARY = "negotiation.messages", "negotiation.agreements", "negotiation.summary"
+TALKS = "negotiation.segments"
 POSITIONS, CALLS, FORECAST = "dispatch.positions", "market.opportunities", "market.price_forecast"
 
 ROW = ["prosumer_id", "start_utc"]

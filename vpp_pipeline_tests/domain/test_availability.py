@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import polars as pl
 import pytest
 
-from vpp_pipeline.errors import InputError
-from vpp_pipeline_tests.domain.examples import AUTUMN, BATTERY, DAY, EV, SPRING, envelope
+from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
+from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline_tests.domain.examples import AUTUMN, BATTERY, DAY, EV, SPRING, envelope, flat_profiles, fleet_table
+
+
+def short(*rows: dict[str, Any]) -> pl.DataFrame:
+    """Who cannot keep their own limits."""
+    return out_of_reach(fleet_table(*rows), envelope(*rows))
 
 
 def at(hours: pl.DataFrame, *clock: int) -> pl.DataFrame:
@@ -73,26 +80,73 @@ def test_an_ev_that_leaves_at_three_is_ready_on_the_spring_day_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "quiet"), [(21, 23, [21, 22]), (22, 2, [0, 1, 22, 23]), (0, 1, [0]), (5, 5, [])]
+    ("windows", "hours"),
+    [
+        ("21-23", [21, 22]),
+        ("22-2", [0, 1, 22, 23]),
+        ("0-1", [0]),
+        ("0-24", list(range(24))),
+        ("5-7, 21-23, 22-24", [5, 6, 21, 22, 23]),
+    ],
 )
-def test_in_quiet_hours_the_store_charges_but_does_not_discharge(start: int, end: int, quiet: list[int]) -> None:
-    hours = envelope({**BATTERY, "quiet_start_hour": start, "quiet_end_hour": end})
-    assert hours.filter(pl.col("max_discharge_kw") == 0)["local_hour"].to_list() == quiet
-    assert hours["max_charge_kw"].to_list() == [5.0] * 24
+def test_windows_bar_discharging_or_charging_and_nothing_else(windows: str, hours: list[int]) -> None:
+    quiet, idle = envelope({**BATTERY, "quiet_hours": windows}), envelope({**BATTERY, "no_charge_hours": windows})
+    assert quiet.filter(pl.col("max_discharge_kw") == 0)["local_hour"].to_list() == hours
+    assert idle.filter(pl.col("max_charge_kw") == 0)["local_hour"].to_list() == hours
+    assert quiet["max_charge_kw"].to_list() == idle["max_discharge_kw"].to_list() == [5.0] * 24
+    assert quiet.filter(pl.col("limited_by") == "quiet hours")["local_hour"].to_list() == hours
 
 
 def test_quiet_hours_follow_the_clock_when_it_is_changed() -> None:
-    owner = {**BATTERY, "quiet_start_hour": 1, "quiet_end_hour": 3}
+    owner = {**BATTERY, "quiet_hours": "1-3"}
     assert (envelope(owner, day=SPRING)["max_discharge_kw"] == 0).sum() == 1  # 1:00 only, 2:00 is skipped
     assert (envelope(owner, day=AUTUMN)["max_discharge_kw"] == 0).sum() == 3  # 1:00 twice, and 2:00
 
 
-@pytest.mark.parametrize(("weekday", "is_out"), [(1, False), (2, True), (3, False)])
-def test_on_an_opt_out_weekday_nothing_is_exported(weekday: int, is_out: bool) -> None:
-    hours = envelope({**BATTERY, "opt_out_weekday": weekday})  # 2023-08-15 is a Tuesday, 2
-    assert (hours["max_discharge_kw"].max() == 0) == is_out
-    assert (hours["export_limit_kw"].max() == 0) == is_out
+@pytest.mark.parametrize(
+    ("days", "is_out"),
+    [("mon", False), ("tue", True), ("sat, tue, sun", True), ("2023-08-15", True), ("mon, 2023-08-16", False)],
+)
+def test_on_an_opt_out_day_nothing_is_exported(days: str, is_out: bool) -> None:
+    hours = envelope({**BATTERY, "opt_out_days": days}, BATTERY)  # 2023-08-15 is a Tuesday
+    owner = hours.filter(prosumer_id="prosumer_1")
+    assert (owner["max_discharge_kw"].max() == 0) == is_out
+    assert (owner["export_limit_kw"].max() == 0) == is_out
+    assert set(owner["limited_by"]) == ({"opted out"} if is_out else {None})
     assert hours["max_charge_kw"].min() == 5.0
+    assert hours.filter(prosumer_id="prosumer_2")["max_discharge_kw"].min() == 5.0
+
+
+@pytest.mark.parametrize(
+    ("fraction", "hours", "floor"),
+    [
+        (0.2, 0.0, 2.0),
+        (0.2, 1.0, 2.0),  # 1 h x 1.2 kW / 0.8 = 1.5 kWh: the share is more
+        (0.2, 4.0, 6.0),  # 4 h x 1.2 kW / 0.8 = 6 kWh
+        (0.0, 24.0, 10.0),  # 36 kWh would be wanted: the whole store is kept
+    ],
+)
+def test_backup_in_hours_of_load_is_a_floor_beside_the_share(fraction: float, hours: float, floor: float) -> None:
+    owner = {**BATTERY, "backup_reserve_fraction": fraction, "backup_reserve_hours": hours, "mean_load_kw": 0.6}
+    assert envelope(owner, load=2.0)["min_stored_kwh"].unique().to_list() == pytest.approx([floor])
+
+
+@pytest.mark.parametrize(
+    ("leaves", "returns", "ready", "owed"),
+    [
+        (8, 17, None, [7]),
+        (8, 17, 8, [7]),
+        (8, 17, 6, [5, 6, 7]),
+        (8, 17, 22, [21, 22, 23, *range(8)]),  # home at 17:00, ready from 22:00 until it leaves the next morning
+        (22, 6, 20, [19, 20, 21]),  # a night shift
+    ],
+)
+def test_the_ready_charge_is_held_from_its_hour_until_the_ev_leaves(
+    leaves: int, returns: int, ready: int | None, owed: list[int]
+) -> None:
+    ev = {**EV, "ev_departure_hour": leaves, "ev_arrival_hour": returns, "ev_ready_hour": ready}
+    held = envelope(ev).filter(pl.col("min_stored_kwh") == 40.0)
+    assert sorted(held["local_hour"]) == sorted(owed)
 
 
 def test_solar_and_load_scale_with_the_site() -> None:
@@ -118,18 +172,32 @@ def test_days_of_clock_change_have_a_row_per_hour(day: date) -> None:
 def test_an_impossible_ready_by_names_the_prosumer_and_the_shortfall() -> None:
     # 25 kWh at midnight + 5 h x 1 kW x 0.9 = 29.5 kWh at 5:00, where 40 are owed
     late = {**EV, "ev_departure_hour": 5, "max_charge_kw": 1.0}
-    with pytest.raises(
-        InputError, match=r"1 prosumers .* first prosumer_2: it must hold 40\.00 kWh .* at most 29\.50 kWh"
-    ):
-        envelope(EV, late)
+    (row,) = short(EV, late).rows(named=True)
+    assert row["prosumer_id"] == "prosumer_2"
+    assert row["problem"].startswith("it must hold 40.0 kWh at the end of the hour from 2023-08-15 11:00 UTC")
+    assert row["problem"].endswith("reaches at most 29.5 kWh")
 
 
-def test_terminal_energy_out_of_reach_is_refused() -> None:
-    # back at 17:00 with 50 - 9 kWh; 7 h x 0.1 kW x 0.9 brings 0.63 kWh
-    with pytest.raises(InputError, match=r"prosumer_1: it must hold 48\.00 kWh"):
-        envelope({**EV, "max_charge_kw": 5.0, "ev_drive_kwh": 40.0, "terminal_stored_kwh": 48.0})
+def test_terminal_energy_out_of_reach_is_named() -> None:
+    # back at 17:00 with 50 - 40 = 10 kWh; 7 h x 5 kW x 0.9 brings 31.5 kWh
+    (row,) = short({**EV, "max_charge_kw": 5.0, "ev_drive_kwh": 40.0, "terminal_stored_kwh": 48.0}).rows(named=True)
+    assert "it must hold 48.0 kWh" in row["problem"]
+    assert row["problem"].endswith("41.5 kWh")
+
+
+def test_hours_without_charging_can_put_the_ready_charge_out_of_reach() -> None:
+    assert short({**EV, "no_charge_hours": "4-8"}).is_empty()  # 4 h x 10 kW x 0.9 + 25 = 61 kWh before 4:00
+    assert short({**EV, "no_charge_hours": "0-7"})["prosumer_id"].to_list() == ["prosumer_1"]
 
 
 def test_a_ready_by_that_is_just_reached_is_accepted() -> None:
     just = {**EV, "ev_departure_hour": 5, "max_charge_kw": 10.0 / 3.0}  # 25 + 5 x 3.333 x 0.9 = 40
     assert at(envelope(just), 4)["min_stored_kwh"].to_list() == [40.0]
+    assert short(just).is_empty()
+
+
+def test_a_slice_of_the_fleet_gives_its_rows() -> None:
+    rows = [BATTERY, {**EV, "quiet_hours": "1-2"}, {**BATTERY, "opt_out_days": "tue"}]
+    whole, hours = envelope(*rows), market_hours(DAY)
+    one = hourly_envelope(fleet_table(*rows)[1:2], hours, *flat_profiles(DAY, 0.0, 0.0))
+    assert one.equals(whole.filter(prosumer_id="prosumer_2").drop("local_hour"))

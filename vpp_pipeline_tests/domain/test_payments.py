@@ -31,6 +31,7 @@ def option(name: str, prosumer: str, agreed: float, kw: float = 10.0, least: flo
         "market_date": DAY,
         "opportunity_id": name,
         "prosumer_id": prosumer,
+        "holds_option": True,
         "committed_capacity_kw": kw,
         "agreed_price_usd_per_mwh": agreed,
         "reservation_price_usd_per_mwh": least,
@@ -39,7 +40,14 @@ def option(name: str, prosumer: str, agreed: float, kw: float = 10.0, least: flo
 
 def delivery(prosumer: str, hour: int = 0, **kw: float) -> dict[str, object]:
     powers = {name: float(kw.get(name, 0.0)) for name in POWERS}
-    return {"prosumer_id": prosumer, "start_utc": NOON + timedelta(hours=hour)} | powers
+    state = {"charge_kw": 0.0, "stored_kwh": kw.get("stored_kwh", 5.0)}
+    return {"prosumer_id": prosumer, "start_utc": NOON + timedelta(hours=hour)} | powers | state
+
+
+def envelope(deliveries: list[dict[str, object]]) -> pl.DataFrame:
+    """Owners who keep 5 kWh and let 100 kW in and out."""
+    limits = {"max_charge_kw": 100.0, "max_discharge_kw": 100.0, "min_stored_kwh": 5.0}
+    return pl.DataFrame([{k: row[k] for k in ("prosumer_id", "start_utc")} | limits for row in deliveries])
 
 
 def paid(
@@ -58,6 +66,7 @@ def paid(
         pl.DataFrame(deliveries),
         pl.DataFrame({"opportunity_id": names, "is_bid": [name not in idle for name in names]}),
         pl.DataFrame({"prosumer_id": list(charging), "to_recover_usd": list(charging.values())}),
+        envelope(deliveries),
     )
     return {(row["opportunity_id"], row["prosumer_id"]): row for row in table.iter_rows(named=True)}
 
@@ -145,3 +154,15 @@ def test_sales_by_hour_name_their_product() -> None:
 def test_a_block_covers_each_of_its_hours_once() -> None:
     hours = hours_covered(pl.DataFrame([opportunity("o", "energy", 80, duration=3)]))
     assert hours["start_utc"].to_list() == [NOON + timedelta(hours=k) for k in range(3)]
+
+
+def test_who_is_let_down_is_content_with_nothing() -> None:
+    kept, broken = (
+        paid(
+            [opportunity("o", "energy", 80)], [option("o", "a", 50.0)], [delivery("a", discharge_kw=10, stored_kwh=kwh)]
+        )
+        for kwh in (5.0, 4.9)  # the owner keeps 5 kWh
+    )
+    assert kept["o", "a"]["satisfaction_score"] == pytest.approx(5 + 5 * 30 / 50)
+    assert broken["o", "a"]["satisfaction_score"] == 0.0
+    assert broken["o", "a"]["payment_usd"] == kept["o", "a"]["payment_usd"]

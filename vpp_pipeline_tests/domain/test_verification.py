@@ -15,6 +15,7 @@ from vpp_pipeline.settings import OpportunityPolicy, Settings
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain import (
     test_verify_bids,
+    test_verify_fleet,
     test_verify_inputs,
     test_verify_money,
     test_verify_negotiation,
@@ -26,6 +27,7 @@ from vpp_pipeline_tests.domain.tampering import BIDS, FLEET, FORECAST, PAID, Fau
 
 MODULES = (
     test_verify_bids,
+    test_verify_fleet,
     test_verify_inputs,
     test_verify_money,
     test_verify_negotiation,
@@ -38,18 +40,18 @@ FAULTS: list[Fault] = [fault for module in MODULES for fault in module.FAULTS]
 @pytest.mark.parametrize("claim", GUARDS, ids=lambda claim: claim.__name__)
 def test_the_claim_holds_on_an_honest_day(honest: SolvedDay, claim: Callable[..., Verdict]) -> None:
     verdict = claim(honest.tables, honest.settings)
-    assert verdict.passed, verdict.description
+    assert verdict.passed or verdict.is_warning, verdict.description  # one owner of the example wrote "call me first"
     assert any(letter.isdigit() for letter in verdict.description)  # it answers with numbers
 
 
 def test_every_claim_has_faults() -> None:
-    assert {fault.claim for fault in FAULTS} == set(GUARDS)
+    assert {fault.claim for fault in FAULTS + test_verify_fleet.WARNINGS} == set(GUARDS)
 
 
 def test_the_table_of_checks_holds_every_claim(honest: SolvedDay) -> None:
     checks = checks_table(honest.tables, honest.settings)
     assert sorted(checks["check_name"]) == sorted(claim.__name__ for claim in GUARDS)
-    assert checks["passed"].all()
+    assert checks.filter(~pl.col("passed"))["check_name"].to_list() == ["every_note_is_understood"]
     assert checks["market_date"].unique().to_list() == [DAY]
 
 
@@ -76,7 +78,7 @@ def test_every_broken_claim_is_named(honest: SolvedDay) -> None:
     tables = {
         **honest.tables,
         PAID: test_verify_bids.keep_members(honest.tables, 2),
-        FLEET: edited(honest.tables[FLEET], pl.col("store") == "battery", initial_stored_kwh=0.0),
+        FLEET: edited(honest.tables[FLEET], pl.col("store") == "battery", terminal_stored_kwh=1e5),
     }
     with pytest.raises(ViolationError) as error:
         checks_table(tables, honest.settings)
@@ -94,4 +96,5 @@ def test_a_day_without_bids_holds_every_claim(solved_day: Callable[..., SolvedDa
     too_large = OpportunityPolicy(sizing="fixed_mw", fixed_mw=50.0)
     day = solved_day(prosumers=20, settings=Settings(opportunities=too_large), requests=())
     assert (day.tables[BIDS]["status"] == "no_bid").all()
-    assert checks_table(day.tables, day.settings)["passed"].all()
+    checks = checks_table(day.tables, day.settings)
+    assert (checks["passed"] | checks["is_warning"]).all()

@@ -51,11 +51,13 @@ def not_ready(day: Day) -> pl.DataFrame:
 
 
 def in_quiet_hours(day: Day) -> pl.DataFrame:
-    return edited(day[ENVELOPE], of_owner(day, pl.col("quiet_start_hour") == 21, clock() == 22), max_discharge_kw=3.0)
+    return edited(
+        day[ENVELOPE], of_owner(day, pl.col("quiet_hours").str.contains("21-23"), clock() == 22), max_discharge_kw=3.0
+    )
 
 
 def on_opt_out(day: Day) -> pl.DataFrame:
-    tuesday = (pl.col("opt_out_weekday") == 2) & (pl.col("export_limit_kw") > 1)
+    tuesday = pl.col("opt_out_days").str.contains("tue") & (pl.col("export_limit_kw") > 1)
     return edited(day[ENVELOPE], of_owner(day, tuesday, clock() == 12), export_limit_kw=1.0)
 
 
@@ -95,14 +97,7 @@ FAULTS = [
         "starts above its capacity",
         FLEET,
         edit(FLEET, STORE, initial_stored_kwh=sees("capacity_kwh", 1)),
-        "prosumer_id prosumer_001, fault starts outside its limits",
-    ),
-    Fault(
-        PHYSICAL,
-        "starts below its reserve",
-        FLEET,
-        edit(FLEET, STORE, initial_stored_kwh=0.0),
-        "fault starts outside its limits",
+        "prosumer_id prosumer_001, fault starts with more than it holds",
     ),
     Fault(
         PHYSICAL,

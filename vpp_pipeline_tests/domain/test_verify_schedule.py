@@ -30,7 +30,12 @@ from vpp_pipeline_tests.domain.tampering import (
 LIMITS = no_prosumer_is_pushed_past_its_limits
 SOLD = no_kilowatt_hour_is_sold_twice
 RESERVE = pl.col("spin_kw") + pl.col("nonspin_kw")
-EXPORT = pl.col("discharge_kw") + pl.col("solar_sold_kw") + RESERVE
+EXPORT = (
+    pl.col("discharge_kw")
+    + pl.col("solar_sold_kw")
+    + RESERVE
+    - (pl.col("load_kw") - pl.col("solar_kw")).clip(lower_bound=0.0)  # the home's own use never reaches the meter
+)
 NEXT_RESERVE = RESERVE.shift(-1).over("prosumer_id").fill_null(0.0)
 BACKING = RESERVE / pl.col("discharge_efficiency")  # call of one hour
 NEXT_BACKING = NEXT_RESERVE / pl.col("discharge_efficiency")

@@ -66,7 +66,8 @@ class _Lp:
                 self._most({x["s"]: held, x["n"]: held, x["E"]: -1.0}, -f.min_stored_kwh[i, t])
                 self._most({x["cg"]: 1.0, x["cs"]: 1.0}, f.max_charge_kw[i, t])
                 self._most({x["d"]: 1.0, x["s"]: 1.0, x["n"]: 1.0}, f.max_discharge_kw[i, t])
-                self._most({x["d"]: 1.0, x["v"]: 1.0, x["s"]: 1.0, x["n"]: 1.0}, f.export_limit_kw[i, t])
+                home_kw = max(f.load_kw[i, t] - f.solar_kw[i, t], 0.0)  # never reaches the meter
+                self._most({x["d"]: 1.0, x["v"]: 1.0, x["s"]: 1.0, x["n"]: 1.0}, f.export_limit_kw[i, t] + home_kw)
                 self._most({x["cs"]: 1.0, x["v"]: 1.0}, max(f.solar_kw[i, t] - f.load_kw[i, t], 0.0))
             cycled = {self.at("d", i, t): 1.0 / f.discharge_efficiency[i] for t in range(self.t)}
             self._most(cycled, f.maximum_cycles_per_day[i] * f.capacity_kwh[i])

@@ -8,15 +8,14 @@ from datetime import date
 import polars as pl
 import pytest
 
+from vpp_pipeline.chain import Inputs, negotiate_day
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours, pacific_moment_utc
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
-from vpp_pipeline.domain.negotiation import agreements_of, negotiate, summarise
 from vpp_pipeline.domain.opportunities import find_opportunities
-from vpp_pipeline.domain.terms import prepare_terms
-from vpp_pipeline.optimisation.problem import DayProblem, day_problem
+from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
@@ -40,7 +39,7 @@ def make_day(
     requests: pl.DataFrame = REQUEST,
 ) -> DayProblem:
     """The default fleet's day; with ``lowest_usd_per_mwh``, that is the price from 09:00 to 15:00."""
-    settings = Settings(fleet=FleetSettings(seed=fleet_seed))
+    settings = Settings(fleet=FleetSettings(seed=fleet_seed), optimiser=optimiser)
     history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
     if lowest_usd_per_mwh is not None:
         noon = pl.col("hour_ending").is_between(10, 15)
@@ -54,14 +53,7 @@ def make_day(
     )
     fleet = fleet_arrays(prosumers, envelope)
     opportunities = find_opportunities(MARKET_DATE, forecast, fleet, settings.opportunities, settings.rules, requests)
-    terms = prepare_terms(opportunities, forecast, fleet, settings.negotiation, settings.rules)
-    messages = negotiate(terms, opportunities, settings.negotiation)
-    agreements = agreements_of(messages, terms, settings.negotiation)
-    provenance = opportunities.select(
-        "opportunity_id", engine=pl.lit("concession"), fingerprint=pl.lit("x"), seconds=pl.lit(0.0)
-    )
-    summary = summarise(messages, agreements, opportunities, terms, settings.rules, provenance)
-    return day_problem(fleet, forecast, opportunities, summary, agreements, settings.rules, optimiser)
+    return negotiate_day(Inputs(forecast, prosumers, envelope, opportunities), settings).problem
 
 
 @pytest.fixture(scope="session")

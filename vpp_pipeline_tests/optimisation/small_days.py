@@ -63,7 +63,12 @@ def fleet(prosumers: int, hours: int, **given: object) -> Fleet:
         )
         for name, value in (defaults | given).items()
     }
-    return Fleet(prosumer_id=np.array([f"p{i}" for i in range(prosumers)]), **arrays)  # type: ignore[arg-type]
+    return Fleet(
+        prosumer_id=np.array([f"p{i}" for i in range(prosumers)]),
+        segment=np.array(["home battery"] * prosumers),
+        limited_by=np.full((prosumers, hours), -1, dtype=np.int8),
+        **arrays,  # type: ignore[arg-type]
+    )
 
 
 def deal(

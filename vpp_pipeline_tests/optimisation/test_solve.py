@@ -57,7 +57,7 @@ def keeps_its_limits(day: DayProblem, answer: DaySolution) -> bool:
         ),
         s.charge_kw - fleet.max_charge_kw,
         s.discharge_kw + reserve_kw - fleet.max_discharge_kw,
-        s.exported_kw + reserve_kw - fleet.export_limit_kw,
+        s.exported_kw + reserve_kw - np.maximum(fleet.load_kw - fleet.solar_kw, 0.0) - fleet.export_limit_kw,
         s.solar_charge_kw + s.solar_sold_kw - fleet.surplus_kw,
         fleet.min_stored_kwh - after_kwh,
         after_kwh - fleet.max_stored_kwh,

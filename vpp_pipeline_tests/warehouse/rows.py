@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
 
 DAY = date(2023, 8, 15)
@@ -31,13 +32,14 @@ def rows(table: str, market_date: date = DAY, n: int = 3) -> pl.DataFrame:
 
 
 def fill(lake: Lake, market_date: date = DAY, n: int = 3) -> None:
-    """Write the day's file of every table, and two slots of messages."""
+    """Write the day's file of every table, and two slots of what is kept by slot."""
     day = market_date.isoformat()
     for table in TABLES:
-        if table != "negotiation.messages":
+        if table not in BY_SLOT:
             lake.write(table, day, rows(table, market_date, n))
     slots = ["energy_he13", "spin_he20"]
     opportunities = rows("market.opportunities", market_date, 2).with_columns(slot=pl.Series(slots))
     lake.write("market.opportunities", day, opportunities)
-    for slot in slots:
-        lake.write("negotiation.rounds", f"{day}|{slot}", rows("negotiation.messages", market_date, n))
+    for table, source in BY_SLOT.items():
+        for slot in slots:
+            lake.write(source, f"{day}|{slot}", rows(table, market_date, n))

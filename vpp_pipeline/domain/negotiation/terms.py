@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags, Texts
+from vpp_pipeline.domain.arrays import Array, Codes, Flags, Texts
 from vpp_pipeline.domain.calendar import PRICE_COLUMN
-from vpp_pipeline.domain.fleet import Fleet, reservation_price
+from vpp_pipeline.domain.fleet import BOUNDS, SHARE_OF_R, Fleet, reservation_price
 from vpp_pipeline.domain.opportunities import hours_of
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
@@ -21,10 +22,13 @@ CHEAPEST_HOURS = 4  # a store recharges in the day's cheapest hours
 class Terms:
     """O opportunities by N prosumers. Prices are $/MWh, for reserves $ per MW held for one hour."""
 
+    market_date: date
     opportunity_id: Texts  # (O,)
     prosumer_id: Texts  # (N,)
+    segment: Texts  # (N,) kind of prosumer
     required_kw: Array  # (O,)
     capacity_kw: Array  # (O, N) within the envelope and the largest commitment
+    bound_by: Codes  # (O, N) what bounds the capacity: index into domain.fleet.BOUNDS
     reservation: Array  # (O, N) private to the prosumer
     opening_ask: Array  # (O, N) never below the reservation
     ceiling: Array  # (O, N) private to the aggregator: paying it leaves the minimum margin
@@ -33,7 +37,7 @@ class Terms:
 
     def only(self, wanted: Flags) -> Terms:
         """The same terms for some of the opportunities: ``wanted`` (O,)."""
-        rows = ("opportunity_id", "required_kw", "capacity_kw", "reservation", "opening_ask", "ceiling")
+        rows = ("opportunity_id", "required_kw", "capacity_kw", "bound_by", "reservation", "opening_ask", "ceiling")
         return replace(self, **{name: getattr(self, name)[wanted] for name in rows})
 
     def fingerprints(self, context: str) -> list[str]:
@@ -43,13 +47,14 @@ class Terms:
             self.patience.tobytes(),
             self.availability_fraction.tobytes(),
             "\n".join(self.prosumer_id).encode(),
+            "\n".join(self.segment).encode(),
         ):
             shared.update(values)
         hashes = []
         for o, name in enumerate(self.opportunity_id):
             own = shared.copy()
             own.update(f"{name} {self.required_kw[o]!r}".encode())
-            for rows in (self.capacity_kw, self.reservation, self.opening_ask, self.ceiling):
+            for rows in (self.capacity_kw, self.bound_by, self.reservation, self.opening_ask, self.ceiling):
                 own.update(rows[o].tobytes())
             hashes.append(own.hexdigest())
         return hashes
@@ -63,40 +68,48 @@ def prepare_terms(
     Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R.
     Ceiling: reserve, price x (1 - margin); energy, (price - recharging) x (1 - margin), where recharging a store costs
     the mean of the four cheapest forecast hours (never below 0) over the round-trip efficiency.
-    Opening ask: reservation plus the larger of the markup and the value of the prosumer's best other use.
+    Opening ask: reservation plus the larger of the markup and the value of the prosumer's best other use at forecast
+    prices, so that a kWh that is worth more elsewhere does not open cheaply here.
     """
     energy_price = forecast[PRICE_COLUMN["energy"]].to_numpy()
     recharging = _recharging_usd_per_mwh(fleet, energy_price)
     energy_margin = _energy_margin(fleet, energy_price, recharging, policy)  # (N, T)
     best_elsewhere = _best_other_hour(energy_margin)
-    capacity_of, reservation_of = {}, {}
-    for product in PRICE_COLUMN:
-        capacity_of[product] = fleet.capacity_kw(product, rules.reserve_call_hours)
-        reservation_of[product] = reservation_price(fleet, product, policy)
+    capacity_of = {product: fleet.capacity_kw(product, rules.reserve_call_hours) for product in PRICE_COLUMN}
+    bound_of = {product: fleet.bounds_of(product, kw) for product, kw in capacity_of.items()}
+    reservation_of = {product: reservation_price(fleet, product, policy) for product in PRICE_COLUMN}
 
     required_kw = 1000.0 * opportunities["required_capacity_mw"].to_numpy()
+    shape, everyone = (opportunities.height, len(fleet)), np.arange(len(fleet))
+    capacity, reservation, opening, ceiling = (np.empty(shape) for _ in range(4))
+    bound_by = np.empty(shape, dtype=np.int8)
     products, prices = opportunities["product"].to_list(), opportunities["forecast_price"].to_list()
-    capacity, reservation, opening, ceiling = [], [], [], []
     for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
         product = products[o]
-        least_kw = capacity_of[product][:, block].min(axis=1)
-        capacity.append(np.minimum(least_kw, rules.maximum_commitment_fraction * required_kw[o]))
-        other_use = best_elsewhere[:, block].max(axis=1) if product == "energy" else energy_margin[:, block].max(axis=1)
-        reservation.append(reservation_of[product])
-        opening.append(
-            reservation_of[product] + np.maximum(policy.opening_markup_fraction * reservation_of[product], other_use)
+        tightest = block.start + capacity_of[product][:, block].argmin(axis=1)
+        least_kw, largest_kw = (
+            capacity_of[product][everyone, tightest],
+            rules.maximum_commitment_fraction * required_kw[o],
         )
-        cost = recharging if product == "energy" else np.zeros(len(fleet))
-        ceiling.append((prices[o] - cost) * (1.0 - policy.minimum_margin_fraction))
-    shape = (opportunities.height, len(fleet))
+        capacity[o] = np.minimum(least_kw, largest_kw)
+        bound_by[o] = np.where(least_kw > largest_kw, BOUNDS.index(SHARE_OF_R), bound_of[product][everyone, tightest])
+        other_use = best_elsewhere[:, block].max(axis=1) if product == "energy" else energy_margin[:, block].max(axis=1)
+        reservation[o] = reservation_of[product]
+        markup = policy.opening_markup_fraction * reservation_of[product]
+        opening[o] = reservation_of[product] + np.maximum(markup, other_use)
+        cost = recharging if product == "energy" else 0.0
+        ceiling[o] = (prices[o] - cost) * (1.0 - policy.minimum_margin_fraction)
     return Terms(
+        market_date=forecast["market_date"][0],
         opportunity_id=opportunities["opportunity_id"].to_numpy(),
         prosumer_id=fleet.prosumer_id,
+        segment=fleet.segment,
         required_kw=required_kw,
-        capacity_kw=np.reshape(capacity, shape),
-        reservation=np.reshape(reservation, shape),
-        opening_ask=np.reshape(opening, shape),
-        ceiling=np.reshape(ceiling, shape),
+        capacity_kw=capacity,
+        bound_by=bound_by,
+        reservation=reservation,
+        opening_ask=opening,
+        ceiling=ceiling,
         patience=fleet.patience,
         availability_fraction=fleet.availability_fraction,
     )

@@ -7,13 +7,19 @@ from dataclasses import fields, replace
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vpp_pipeline.domain.calendar import pacific_moment_utc
+from vpp_pipeline.domain.fleet import BOUNDS
+from vpp_pipeline.domain.negotiation.negotiate import negotiate
+from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.opportunities import find_opportunities
-from vpp_pipeline.domain.terms import Terms, prepare_terms
+from vpp_pipeline.domain.verify_terms import limits_of_deals
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, OpportunityPolicy
 from vpp_pipeline_tests.conftest import request_table
-from vpp_pipeline_tests.domain.examples import BATTERY, DAY, fleet_of, forecast_of
+from vpp_pipeline_tests.domain.examples import BATTERY, DAY, EV, fleet_of, forecast_of
+from vpp_pipeline_tests.domain.negotiation.random_days import random_days
 
 RULES, POLICY = MarketRules(energy_minimum_mw=0.0), NegotiationPolicy()  # small requests suit two small homes
 SOLAR_HOME = {
@@ -86,6 +92,29 @@ def test_a_block_commits_the_least_of_its_hours() -> None:
     assert one("energy_20230815_00", "capacity_kw", block) == pytest.approx([2.4, 4.0])  # the first hour of the battery
 
 
+def test_what_bounds_each_capacity_is_named() -> None:
+    def bounds(name: str, *requests: tuple[object, ...]) -> list[str]:
+        return [BOUNDS[int(code)] for code in one(name, "bound_by", *requests)]
+
+    small = ("energy", pacific_moment_utc(DAY, 20), 1, 0.01, 100.0)
+    block = ("energy", pacific_moment_utc(DAY, 0), 3, 1.0, 100.0)
+    assert bounds("energy_20230815_20") == ["the power of its devices"] * 2
+    assert bounds("energy_20230815_20", small) == ["the largest share of R that one prosumer may commit"] * 2
+    # of the block's hours, the one that offers least: the battery's first, with 3 kWh above its floor
+    assert bounds("energy_20230815_00", block)[0] == "the stored energy above what it must keep"
+    assert bounds("spin_20230815_20")[1] == "a store that may not discharge, with no sun to spare"
+
+
+def test_a_block_is_bound_by_the_hour_in_which_it_is_away() -> None:
+    # at home at 17:00 with energy to sell, away at 16:00
+    block = ("energy", pacific_moment_utc(DAY, 16), 2, 1.0, 100.0)
+    found = find_opportunities(
+        DAY, PRICES, fleet_of(EV), OpportunityPolicy(sizing="fixed_mw"), RULES, request_table(block)
+    ).filter(origin="request")
+    terms = prepare_terms(found, PRICES, fleet_of(EV), POLICY, RULES)
+    assert (terms.capacity_kw[0, 0], BOUNDS[terms.bound_by[0, 0]]) == (0.0, "its EV being away")
+
+
 def test_an_opening_ask_carries_the_best_other_use() -> None:
     # in an hour of 18 the same MWh could bring 67.5 - 35 = 32.5 above the reservation at 20:00
     assert one("energy_20230815_12", "opening_ask")[0] == pytest.approx(35.0 + 32.5)
@@ -109,7 +138,7 @@ def test_terms_never_depend_on_other_negotiations(name: str) -> None:
     ids, together = terms_of()
     row = ids.index(f"{name}00")
     _, alone = terms_of(only=f"^{name}")
-    for array in ("capacity_kw", "reservation", "opening_ask", "ceiling", "required_kw"):
+    for array in ("capacity_kw", "bound_by", "reservation", "opening_ask", "ceiling", "required_kw"):
         np.testing.assert_array_equal(getattr(alone, array)[0], getattr(together, array)[row])
     assert alone.fingerprints("v1") == [together.fingerprints("v1")[row]]
 
@@ -127,15 +156,46 @@ def test_the_fingerprint_changes_with_its_context() -> None:
 def nudged(values: np.ndarray, at: tuple[int, ...]) -> np.ndarray:
     """A copy with one entry changed by the least possible amount."""
     changed = values.copy()
-    changed[at] = "x" if changed.dtype.kind in "OU" else np.nextafter(changed[at], np.inf)
+    kind = changed.dtype.kind
+    changed[at] = "x" if kind in "OU" else changed[at] + 1 if kind == "i" else np.nextafter(changed[at], np.inf)
     return changed
 
 
-@pytest.mark.parametrize("array", [field.name for field in fields(Terms)])
+# the day is part of every opportunity's name
+@pytest.mark.parametrize("array", [field.name for field in fields(Terms) if field.name != "market_date"])
 def test_the_fingerprint_changes_with_each_input_and_only_where_it_is_used(array: str) -> None:
     _, terms = terms_of(only="_20230815_12")  # three opportunities
     values = getattr(terms, array)
-    is_shared = array in ("prosumer_id", "patience", "availability_fraction")
+    is_shared = array in ("prosumer_id", "segment", "patience", "availability_fraction")
     changed = replace(terms, **{array: nudged(values, (1,) if values.ndim == 1 else (1, 0))})
     differs = [a != b for a, b in zip(terms.fingerprints("v1"), changed.fingerprints("v1"), strict=True)]
     assert differs == ([True] * 3 if is_shared else [False, True, False])
+
+
+def test_the_names_of_opportunities_carry_the_day() -> None:
+    ids, terms = terms_of()
+    assert terms.market_date == DAY
+    assert all(f"{DAY:%Y%m%d}" in name for name in ids)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_checks_find_the_same_limits(data: st.DataObject) -> None:
+    """`verify_terms` computes them from the published tables, apart from `prepare_terms`."""
+    day = data.draw(random_days("concession", "cost_effectiveness"))
+    limits = limits_of_deals(day.tables, day.settings).sort("opportunity_id", "prosumer_id")
+    for name, array in (("least", "reservation"), ("ceiling", "ceiling"), ("most_kw", "capacity_kw")):
+        expected = getattr(day.terms, array).ravel()
+        np.testing.assert_allclose(limits[name].to_numpy(), expected, rtol=1e-12, atol=1e-9)
+
+
+def test_an_owner_who_asks_for_a_fortune_does_not_stop_the_others() -> None:
+    fortune = {
+        **BATTERY,
+        "minimum_compensation_usd_per_kwh": 2.0,
+        "wear_usd_per_mwh": 2000.0,
+    }  # as much as the table takes
+    fleet = fleet_of(BATTERY, fortune)
+    found = find_opportunities(DAY, PRICES, fleet, OpportunityPolicy(sizing="fixed_mw"), RULES, request_table())
+    struck = negotiate(prepare_terms(found, PRICES, fleet, POLICY, RULES), POLICY)
+    assert struck.agreements["holds_option"].any()

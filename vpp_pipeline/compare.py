@@ -1,0 +1,122 @@
+"""The same day by every engine: what each fills, earns, leaves to prosumers, and breaks."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+
+import numpy as np
+import polars as pl
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from vpp_pipeline.chain import Negotiated, negotiate_day, settle_bids
+from vpp_pipeline.console import PLAIN_WIDTH
+from vpp_pipeline.domain.bids import Stamp
+from vpp_pipeline.domain.negotiation.agreements import options
+from vpp_pipeline.domain.negotiation.negotiate import ENGINES
+from vpp_pipeline.domain.satisfaction import weighted_satisfaction
+from vpp_pipeline.domain.verification import verify
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.provenance import code_version
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.day_inputs import DayInputs
+
+DEAL = ["opportunity_id", "prosumer_id"]
+
+
+def compare_engines(day: DayInputs) -> pl.DataFrame:
+    """One row per engine, all else equal: the same prices, fleet, opportunities, settings and rules.
+
+    `fill_fraction`: capacity under option, up to R, over R, summed over opportunities. `success_fraction`: of the
+    opportunities that could be met (see :func:`_is_feasible`), the share that is. `margin_fraction`: the bids' expected
+    profit over revenue. `surplus_usd`: what prosumers are paid above their least price. `satisfaction`: of those
+    dispatched, 0-10, weighted by commitment. `violations`: breaches found by all checks together.
+    """
+    inputs, rows = day.for_chain(), []
+    for engine in ENGINES:
+        policy = day.settings.negotiation.model_copy(update={"engine": engine})
+        settings = day.settings.model_copy(update={"negotiation": policy})
+        begun = time.perf_counter()
+        negotiated = negotiate_day(inputs, settings)
+        seconds = time.perf_counter() - begun
+        solution = solve_day(negotiated.problem, settings.rules, settings.optimiser)
+        stamp = Stamp("compare", code_version(), None, "compare", datetime.now(UTC))
+        tables = settle_bids(negotiated, solution, stamp)
+        tables |= {"fleet.notes": day.fleet.notes, "fleet.quarantine": day.fleet.quarantine}
+        rows.append({"engine": engine} | _measures(negotiated, tables, settings) | {"negotiation_seconds": seconds})
+    return pl.DataFrame(rows)
+
+
+def _measures(negotiated: Negotiated, tables: dict[str, pl.DataFrame], settings: Settings) -> dict[str, float | int]:
+    summary, bids = tables["negotiation.summary"], tables["bids.final_bids"].filter(pl.col("status") == "bid")
+    under_option = summary.select(pl.min_horizontal("committed_capacity_mw", "required_capacity_mw").sum()).item()
+    met = (summary.sort("opportunity_id")["status"] != "no_bid").to_numpy()
+    feasible = _is_feasible(negotiated, settings)[np.argsort(negotiated.terms.opportunity_id)]
+    held = options(tables["negotiation.agreements"]).select(
+        *DEAL, "committed_capacity_kw", least="reservation_price_usd_per_mwh"
+    )
+    paid = tables["dispatch.payments"].join(held, on=DEAL)
+    surplus = pl.col("payment_usd") - pl.col("least") * pl.col("dispatched_kwh") / 1000.0
+    profit, revenue = float(bids["expected_profit_usd"].sum()), float(bids["expected_revenue_usd"].sum())
+    verdicts = verify(tables, settings).values()
+    return {
+        "fill_fraction": under_option / float(summary["required_capacity_mw"].sum()),
+        "feasible": int(feasible.sum()),
+        "success_fraction": float(met[feasible].mean()) if feasible.any() else float("nan"),
+        "bids": bids.height,
+        "profit_usd": profit,
+        "margin_fraction": profit / revenue if revenue else float("nan"),
+        "payments_usd": float(paid["payment_usd"].sum()),
+        "surplus_usd": float(paid.select(surplus.sum()).item()),
+        "satisfaction": weighted_satisfaction(
+            paid["satisfaction_score"].to_numpy(), paid["committed_capacity_kw"].to_numpy()
+        )
+        or float("nan"),
+        "gap_fraction": float(tables["dispatch.proof"]["gap_fraction"][0]),
+        "violations": sum(verdict.violations for verdict in verdicts if not verdict.is_warning),
+    }
+
+
+def _is_feasible(negotiated: Negotiated, settings: Settings) -> np.ndarray:
+    """Whether each opportunity (O,) could be met by any engine: 80 % of R, and enough members, among the prosumers
+    whose least price the aggregator could pay."""
+    terms, rules = negotiated.terms, settings.rules
+    payable = (terms.capacity_kw > 0.0) & (terms.ceiling > 0.0) & (terms.ceiling >= terms.reservation)
+    reach_kw = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)
+    enough = payable.sum(axis=1) >= rules.minimum_members
+    found: np.ndarray = enough & (reach_kw >= rules.required_fraction * terms.required_kw - 1e-6)
+    return found
+
+
+#: measure -> how it is written, and what it says
+MEASURES = {
+    "fill_fraction": ("{:.1%}", "capacity under option, up to R, over R"),
+    "feasible": ("{}", "opportunities that could be met: 80 % of R and three members whose least price can be paid"),
+    "success_fraction": ("{:.1%}", "of those, the share that is met"),
+    "bids": ("{}", "bids of the day"),
+    "profit_usd": ("{:.2f}", "their expected profit"),
+    "margin_fraction": ("{:.1%}", "profit over revenue"),
+    "payments_usd": ("{:.2f}", "paid to prosumers"),
+    "surplus_usd": ("{:.2f}", "of that, above their least prices"),
+    "satisfaction": ("{:.2f}", "of those dispatched, 0-10, weighted by commitment"),
+    "gap_fraction": ("{:.4%}", "no schedule can earn more than this above the one found"),
+    "violations": ("{}", "breaches found by all checks together"),
+    "negotiation_seconds": ("{:.2f}", "terms, negotiation, every word"),
+}
+
+
+def show_comparison(day: date, rows: pl.DataFrame) -> None:
+    """The comparison as a table in the terminal: a line per measure, a column per engine."""
+    table = Table(title=f"{day:%A %d %B %Y} by every engine", title_justify="left", box=SIMPLE)
+    table.add_column("measure", no_wrap=True)
+    for engine in rows["engine"]:
+        table.add_column(engine, justify="right", no_wrap=True)
+    table.add_column("what it says", overflow="fold")
+    for measure, (form, words) in MEASURES.items():
+        table.add_row(measure, *(form.format(value) for value in rows[measure]), words)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    console.print(table)

@@ -1,0 +1,31 @@
+"""Checks of who takes part: rows set aside, and words that were not understood. They warn; bids may go out."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from vpp_pipeline.domain.verdict import Day, Verdict, judge
+from vpp_pipeline.settings import Settings
+
+
+def every_prosumer_of_the_file_takes_part(day: Day, settings: Settings) -> Verdict:
+    """No row of the fleet is in quarantine; warns with the first that is, and its reason."""
+    fleet = day["fleet.prosumers"].height
+    aside = day["fleet.quarantine"].unique("file_row", keep="first", maintain_order=True)
+    told = aside.select("file_row", "prosumer_id", "column_name", "problem")
+    held = f"all {fleet} prosumers of the fleet take part"
+    return judge(told, f"row(s) of {fleet + aside.height} in quarantine", held, fleet, is_warning=True)
+
+
+def every_note_is_understood(day: Day, settings: Settings) -> Verdict:
+    """Every part of every owner's note was read into a limit; warns with the first that was not: it limits nothing."""
+    notes = day["fleet.notes"]
+    not_read = notes.filter(pl.col("status") == "not understood").unique(["prosumer_id", "part"], maintain_order=True)
+    held = f"{notes.height} readings of owners' notes, all understood"
+    return judge(
+        not_read.select("prosumer_id", "quote"),
+        "part(s) of owners' notes not understood",
+        held,
+        notes.height,
+        is_warning=True,
+    )
