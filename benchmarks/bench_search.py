@@ -14,8 +14,9 @@ import time
 from datetime import date
 
 import numpy as np
-from bench_day import prepare, real_prices
+from days import prepare_day, real_prices
 
+from vpp_pipeline.chain import negotiate_day
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import formulate
@@ -70,7 +71,8 @@ def main() -> None:
     )
     ratios = []
     for text in sys.argv[2:] or DAYS:
-        day = prepare(date.fromisoformat(text), source, settings).problem
+        inputs = prepare_day(date.fromisoformat(text), source, settings).inputs
+        day = negotiate_day(inputs, settings).problem
         ours, nodes = by_branch_and_bound(day, settings.optimiser)
         theirs = by_highs(day, settings.optimiser)
         best_bound_usd = min(ours[1], theirs[1])

@@ -93,7 +93,7 @@ def _is_feasible(negotiated: Negotiated, settings: Settings) -> np.ndarray:
 #: measure -> how it is written, and what it says
 MEASURES = {
     "fill_fraction": ("{:.1%}", "capacity under option, up to R, over R"),
-    "feasible": ("{}", "opportunities that could be met: 80 % of R and three members whose least price can be paid"),
+    "feasible": ("{}", "opportunities that could be met: enough capacity, members and money"),
     "success_fraction": ("{:.1%}", "of those, the share that is met"),
     "bids": ("{}", "bids of the day"),
     "profit_usd": ("{:.2f}", "their expected profit"),

@@ -122,7 +122,7 @@ class NegotiationPolicy(_Group):
         description="Rule that ranks deals; `original` is the first project's, which adds up unlike units.",
     )
     auction_depth: float = Field(
-        3.0, ge=1, description="`uniform_clearing` buys up to this multiple of R; the next ask sets the price."
+        5.0, ge=1, description="`uniform_clearing` buys up to this multiple of R; the next ask sets the price."
     )
     trust_region_fraction: float = Field(
         0.15, ge=0, le=1, description="How far an adviser's concession may lie from the rule's own."

@@ -30,7 +30,7 @@ def find_opportunities(
     ``requests`` has REQUEST_COLUMNS, rows of any day. A request replaces the policy's opportunities of its product in
     the hours it covers and takes its first hour's slot.
 
-    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one,.
+    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one.
     """
     starts = forecast["start_utc"].to_list()
     least_price = -np.inf if policy.minimum_price_usd_per_mwh is None else policy.minimum_price_usd_per_mwh
