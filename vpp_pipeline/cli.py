@@ -111,8 +111,8 @@ def _compare_engines(options: argparse.Namespace) -> int:
 
     settings = Settings.model_validate(_settings_config(options))
     file, node = Prices(**_price_config(options)).chosen()
-    requests = Storage(data_folder=str(options.data)).requests
-    day = DayInputs(options.date, settings, file, node, requests)
+    storage = Storage(data_folder=str(options.data))
+    day = DayInputs(options.date, settings, file, node, storage.requests, storage.lake.root)
     show_comparison(options.date, compare_engines(day))
     return 0
 
@@ -160,7 +160,8 @@ def _transcript(options: argparse.Namespace) -> int:
         raise InputError(
             "nobody spoke",
             value=f"{options.opportunity}, {options.prosumer or 'any prosumer'}",
-            remedy="Take a name from market.opportunities; prosumers without capacity stay silent",
+            remedy="Take names from negotiation.agreements, which tells why; who has no capacity stays silent, and a fleet "
+            "above negotiation.transcript_prosumers keeps the words of a sample",
         )
     for message in transcript_of(wanted):
         print(message.model_dump_json())
@@ -179,6 +180,10 @@ def _make_fleet(options: argparse.Namespace) -> int:
     from vpp_pipeline.domain.fleet_generator import generate_fleet
     from vpp_pipeline.settings import FleetSettings
 
+    if options.out.exists():
+        raise InputError(
+            "the file is there already", file=options.out, remedy="Name another one with --out, or remove it"
+        )
     fleet = generate_fleet(FleetSettings(prosumers=options.prosumers), date(2023, 8, 15)).drop("market_date")
     fleet.write_csv(options.out)
     print(f"wrote {fleet.height} prosumers to {options.out}")
@@ -219,8 +224,7 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"a setting cannot be used: {first['msg']}",
-            column=name,
+            f"the setting {name} cannot be used: {first['msg'].removeprefix('Value error, ')}",
             value=first.get("input"),
             remedy="vpp_pipeline/settings.py lists them all",
         ) from None

@@ -65,8 +65,8 @@ def run_cycle(
     begins. ``market_data``: timestamp, lmp, spin_price, nonspin_price in $/MWh or $ per MW and hour; it must hold the
     block's hours, and gives the price where the opportunity names none. Timestamps without an offset are Pacific.
 
-    One opportunity has no other hours: stored energy may fall to what each owner keeps, and charging is not modelled.
-    Who holds less than that takes no part.
+    One opportunity has no other hours: stored energy may fall to what each owner keeps, and charging is not modelled:
+    an EV keeps its ready charge throughout. Who holds less than that takes no part.
 
     The result is verified by the rules of a whole day, but for those on money between bids and on time.
 
@@ -81,20 +81,28 @@ def run_cycle(
     if loaded.quarantine.height:
         raise first_problem(loaded, FLEET)
     prosumers = tighten(loaded.prosumers)[0] if settings.fleet.reads_notes else loaded.prosumers
+    kept = pl.max_horizontal("backup_reserve_fraction", pl.col("ev_ready_fraction").fill_null(0.0))
     standing = prosumers.with_columns(
         max_charge_kw=pl.lit(0.0),
         ev_drive_kwh=pl.lit(0.0),
         ev_ready_fraction=pl.lit(None, pl.Float64),
-        terminal_stored_kwh=pl.col("backup_reserve_fraction") * pl.col("capacity_kwh"),
+        backup_reserve_fraction=kept,
+        terminal_stored_kwh=kept * pl.col("capacity_kwh"),
     )
     profiles = solar_forecast(market_date), load_forecast(market_date)
     availability = hourly_envelope(standing, market_hours(market_date), *profiles).join(
         hours, on="start_utc", how="semi"
     )
-    kept = out_of_reach(standing, availability).select("prosumer_id")
+    short = out_of_reach(standing, availability).select("prosumer_id")
     standing, availability = (
-        frame.join(kept, on="prosumer_id", how="anti", maintain_order="left") for frame in (standing, availability)
+        frame.join(short, on="prosumer_id", how="anti", maintain_order="left") for frame in (standing, availability)
     )
+    if standing.is_empty():
+        raise InputError(
+            "nobody holds more than their owner keeps",
+            column="initial_stored_kwh",
+            remedy="Give what is stored when the block begins",
+        )
     arrays = fleet_arrays(standing, availability)
     # no other hour to recharge in or to sell in: energy has no price but the opportunity's own
     forecast = hours.with_columns(pl.lit(0.0).alias(column) for column in PRICE_COLUMN.values())

@@ -117,7 +117,8 @@ def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
     """The answers of the checks that stopped a run."""
     events = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
     answers = [event.get_dagster_event().asset_check_evaluation_data for event in events]
-    broken = [f"{answer.check_name}: {answer.description}" for answer in answers if not answer.passed]
+    errors = [answer for answer in answers if not answer.passed and answer.severity == dg.AssetCheckSeverity.ERROR]
+    broken = [f"{answer.check_name}: {answer.description}" for answer in errors]
     return f"no bids are published; {'; '.join(broken)}" if broken else ""
 
 

@@ -54,7 +54,7 @@ CAR = {
 
 def day_of(row: dict[str, Any], prices: list[float] | None = None, solar: float = 0.0, load: float = 0.0) -> Tables:
     """The day of four prosumers of this kind, with all tables; no limit is broken and no other rule."""
-    prosumers, notes = tighten(fleet_table(*[row] * 4))
+    prosumers, notes = tighten(fleet_table(*({**row, "site_id": f"site_{k}"} for k in range(4))))
     profiles, hours = flat_profiles(DAY, solar, load), market_hours(DAY)
     envelope = hourly_envelope(prosumers, hours, *profiles)
     assert out_of_reach(prosumers, envelope).is_empty()
@@ -101,6 +101,7 @@ WISHES = {
         {"ev_ready_hour": None},
     ),
     "quiet hours": (STORE, {"quiet_hours": "20-21"}, {"quiet_hours": None}),
+    "hours without export": (STORE, {"no_export_hours": "20-21"}, {"no_export_hours": None}),
     "hours without charging": (
         {**STORE, "terminal_stored_kwh": 100.0},
         {"no_charge_hours": "0-18, 22-24"},

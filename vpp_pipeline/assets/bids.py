@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.dispatch import SOLVE_INPUTS
-from vpp_pipeline.assets.inputs import BIDS_JOB
+from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import SETTINGS
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
@@ -106,6 +106,7 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     settings = Settings.model_validate_json(made_with) if made_with else desk.settings()
     checks_table(day, settings, is_scheduled=is_scheduled(context.run))
     rows = publish(storage.lake, storage.warehouse, market_date)
+    let_go(context.run.run_id)
     return dg.MaterializeResult(
         metadata={"warehouse": dg.MetadataValue.path(storage.warehouse), "dagster/row_count": sum(rows.values())}
     )

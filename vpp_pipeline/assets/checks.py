@@ -13,7 +13,7 @@ from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verdict import Day, Verdict
-from vpp_pipeline.domain.verification import GUARDS
+from vpp_pipeline.domain.verification import GUARDS, WARNINGS
 from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.domain.verify_inputs import prices_are_complete_and_ordered
 from vpp_pipeline.errors import NoDataError
@@ -23,9 +23,10 @@ Claim = Callable[..., Verdict]
 
 
 def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
-    """``claim`` as a blocking check of the asset that makes ``table``."""
+    """``claim`` as a check of the asset that makes ``table``; blocking, unless it only ever warns."""
+    blocking = claim not in WARNINGS
 
-    @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=True)
+    @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=blocking)
     def check(context: dg.AssetCheckExecutionContext, desk: _Desk, storage: Storage) -> dg.AssetCheckResult:
         verdict = _judge(context, claim, table, storage.day(_day_of(context, table)), desk.settings())
         return dg.AssetCheckResult(

@@ -41,8 +41,7 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     from vpp_pipeline.optimisation.tables import charging_table, positions_table, proof_table, schedule_table
 
     settings, day = desk.settings(), storage.day(market_date_of(context))
-    before = day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None
-    starts = starts_of(day["fleet.prosumers"], before)
+    starts = starts_of(day["fleet.prosumers"], day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None)
     problem = day_problem(
         begin_with(fleet_arrays(day["fleet.prosumers"], day["fleet.availability"]), starts),
         day["market.price_forecast"],

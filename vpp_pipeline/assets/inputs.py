@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import date
 from functools import lru_cache
+from pathlib import Path
 
 import dagster as dg
+from filelock import FileLock, Timeout
 
 from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.sources.day_inputs import DayInputs
 
 BIDS_JOB = "bid_day"
+PATIENCE_S = 900.0  # a run that waits longer for another of its day gives up
 
 
 @lru_cache(maxsize=1)
@@ -19,13 +25,50 @@ def _of_run(run_id: str, inputs: DayInputs) -> DayInputs:
     return inputs
 
 
+_held: dict[str, FileLock] = {}  # run id -> the lock of its day
+
+
+def _hold_day(run_id: str, data_folder: Path, market_date: date) -> None:
+    """Make the day of this data folder the run's, until :func:`let_go`; the operating system frees a killed one's.
+
+    Two runs of one day share its files in the lake. Dagster's queue keeps its own apart, this all of them.
+    """
+    if run_id in _held:
+        return
+    while _held:  # an earlier run of this process is over, or this one would not have begun
+        _held.popitem()[1].release()
+    file = data_folder / "running" / f"{market_date}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another run of {market_date} is under way in {data_folder}: waiting for it", file=sys.stderr)
+        try:
+            lock.acquire(timeout=PATIENCE_S)
+        except Timeout:
+            raise InputError(
+                f"another run of {market_date} has been under way for {PATIENCE_S / 60:.0f} minutes",
+                file=file,
+                remedy="Wait for it or stop it, then start this one again",
+            ) from None
+    _held[run_id] = lock
+
+
+def let_go(run_id: str) -> None:
+    """The run has made its last table: another of its day may begin."""
+    if run_id in _held:
+        _held.pop(run_id).release()
+
+
 def day_inputs(context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage) -> DayInputs:
     """The run's inputs. A run of the whole day reads all of them first: where one is wrong, the lake stays as it is."""
     file, node = prices_source.chosen()
     inputs = _of_run(
         context.run.run_id,
-        DayInputs(market_date_of(context), desk.settings(), file, node, storage.requests),
+        DayInputs(market_date_of(context), desk.settings(), file, node, storage.requests, storage.lake.root),
     )
     if context.run.job_name == BIDS_JOB:
+        _hold_day(context.run.run_id, Path(storage.data_folder).resolve(), inputs.market_date)
         inputs.read_all()
     return inputs

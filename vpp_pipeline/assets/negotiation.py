@@ -82,7 +82,7 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
         storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules
     )
     _record(context, provenance)
-    held = day.joined(DEALS, ["opportunity_id", "holds_option", "committed_capacity_kw"])
+    held = day.joined(DEALS, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
     table = summarise(day[SEGMENTS], held, opportunities, len(terms.prosumer_id), settings.rules, provenance)
     return dg.Output(
         table, metadata={"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())}

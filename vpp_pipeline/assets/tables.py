@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import getdoc
 from typing import Any
 
 import dagster as dg
@@ -60,7 +61,7 @@ def table_outs(tables: Mapping[str, str], kinds: set[str]) -> dict[str, dg.Asset
         output: dg.AssetOut(
             key=key_of(table),
             group_name=table.split(".")[0],
-            description=(TABLES[table].__doc__ or "").strip(),
+            description=getdoc(TABLES[table]),
             kinds=kinds,
             owners=OWNERS,
             code_version=code_version(),

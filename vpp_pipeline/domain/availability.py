@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.domain.arrays import Array, Flags
+from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.windows import between, day_flags, hour_flags
 from vpp_pipeline.schemas import Availability, door
 
 TOLERANCE_KWH = 1e-6
-LIMITED_BY = ("away", "opted out", "quiet hours")  # why a store may not discharge, the first that holds
+LIMITED_BY = ("away", "opted out", "no export", "quiet hours")  # why a store may not discharge, the first that holds
 _NUMBERS = (
     "capacity_kwh",
     "max_charge_kw",
@@ -36,8 +37,8 @@ def hourly_envelope(
     An EV that is away has no power and loses its driving energy evenly over those hours. Its ready charge is a lower
     limit from the hour by which it must be ready (else the last one) until it leaves. The backup reserve, the larger
     of a share of the store and of hours of the day's mean load (drawn through the discharge efficiency; at most the
-    store), is a lower limit of every hour. In quiet hours the store does not discharge; on an opt-out day nothing is
-    exported.
+    store), is a lower limit of every hour. In quiet hours the store does not discharge; in hours without export, and on
+    an opt-out day, nothing is exported, from the store or from the sun.
 
     A slice of the fleet gives that slice's rows: memory is bounded by calling it slice by slice.
     """
@@ -46,28 +47,30 @@ def hourly_envelope(
     capacity_kwh = p["capacity_kwh"]
     load_kw = p["mean_load_kw"] * _load_per_mean(prosumers, load)
 
-    leaves, returns = _hour(prosumers, "ev_departure_hour"), _hour(prosumers, "ev_arrival_hour")
+    leaves, returns = _midnight_last(_hour(prosumers, "ev_departure_hour")), _hour(prosumers, "ev_arrival_hour")
+    ready = _midnight_last(_hour(prosumers, "ev_ready_hour"))
     is_away = between(clock, leaves, returns)
     is_quiet = hour_flags(prosumers["quiet_hours"], clock[0])
+    no_export = hour_flags(prosumers["no_export_hours"], clock[0])
     opted_out = day_flags(prosumers["opt_out_days"], hours["market_date"][0])[:, None]
     may_not_charge = hour_flags(prosumers["no_charge_hours"], clock[0])
 
     backup_kwh = p["backup_reserve_hours"] * load_kw.mean(axis=1, keepdims=True) / p["discharge_efficiency"]
     reserve_kwh = np.minimum(np.maximum(p["backup_reserve_fraction"] * capacity_kwh, backup_kwh), capacity_kwh)
     ready_kwh = prosumers["ev_ready_fraction"].fill_null(0.0).to_numpy()[:, None] * capacity_kwh
-    must_be_ready = _must_be_ready(clock, leaves, returns, _hour(prosumers, "ev_ready_hour"))
+    must_be_ready = _must_be_ready(clock, leaves, returns, ready)
     away_hours = np.maximum(is_away.sum(axis=1, keepdims=True), 1)
-    why = np.select([is_away, opted_out, is_quiet], [0, 1, 2], default=3)
+    why = np.select([is_away, opted_out, no_export, is_quiet], [0, 1, 2, 3], default=4)
 
     columns = {
         "max_charge_kw": np.where(is_away | may_not_charge, 0.0, p["max_charge_kw"]),
-        "max_discharge_kw": np.where(is_away | is_quiet | opted_out, 0.0, p["max_discharge_kw"]),
+        "max_discharge_kw": np.where(is_away | is_quiet | opted_out | no_export, 0.0, p["max_discharge_kw"]),
         "min_stored_kwh": np.where(must_be_ready, np.maximum(reserve_kwh, ready_kwh), reserve_kwh),
         "max_stored_kwh": capacity_kwh + 0.0 * clock,
         "solar_kw": p["solar_size_kw"] * solar["solar_kw_per_kw"].to_numpy()[None, :],
         "load_kw": load_kw,
         "drive_kwh": np.where(is_away, p["ev_drive_kwh"] / away_hours, 0.0),
-        "export_limit_kw": np.where(opted_out, 0.0, p["export_limit_kw"]) + 0.0 * clock,
+        "export_limit_kw": np.where(opted_out | no_export, 0.0, p["export_limit_kw"]) + 0.0 * clock,
     }
     n, t = load_kw.shape
     keys = {
@@ -112,7 +115,8 @@ def out_of_reach(prosumers: pl.DataFrame, availability: pl.DataFrame) -> pl.Data
     is_short = reach < owed_kwh - TOLERANCE_KWH
     who = np.flatnonzero(is_short.any(axis=1))
     when = is_short[who].argmax(axis=1)
-    starts = hourly["start_utc"].head(reach.shape[1]).dt.strftime("%Y-%m-%d %H:%M")
+    pacific = hourly["start_utc"].head(reach.shape[1]).dt.convert_time_zone(str(PACIFIC))
+    starts = pacific.dt.strftime("%Y-%m-%d %H:%M")
     found = pl.DataFrame(
         {
             "prosumer_id": rows["prosumer_id"].gather(who),
@@ -125,7 +129,7 @@ def out_of_reach(prosumers: pl.DataFrame, availability: pl.DataFrame) -> pl.Data
         "prosumer_id",
         column_name=pl.lit("ev_ready_fraction, backup_reserve_fraction, backup_reserve_hours, terminal_stored_kwh"),
         problem=pl.format(
-            "it must hold {} kWh at the end of the hour from {} UTC but reaches at most {} kWh",
+            "it must hold {} kWh at the end of the hour from {} Pacific but reaches at most {} kWh",
             "owed",
             "start",
             "reached",
@@ -140,6 +144,11 @@ def _hour(prosumers: pl.DataFrame, name: str) -> Array:
     """A nullable integer column as (N, 1); an hour that never comes where it is empty."""
     values: Array = prosumers[name].fill_null(-99).to_numpy()[:, None]
     return values
+
+
+def _midnight_last(hour: Array) -> Array:
+    """Hours at which something must be so: midnight is the end of a day, 24."""
+    return np.where(hour == 0, 24, hour)
 
 
 def _load_per_mean(prosumers: pl.DataFrame, load: pl.DataFrame) -> Array:

@@ -17,6 +17,7 @@ SHARE_OF_R = "the largest share of R that one prosumer may commit"
 BOUNDS = (
     "its EV being away",
     "its opt-out day",
+    "its hours without export",
     "its quiet hours",
     "a store that may not discharge, with no sun to spare",
     "its site's export limit",
@@ -106,8 +107,8 @@ class Fleet:
                 (capacity_kw < offered_kw) & (capacity_kw >= self.export_room_kw),
                 capacity_kw < offered_kw,
             ],
-            [self.limited_by, np.int8(3), np.int8(4), np.int8(5)],
-            default=np.int8(6),
+            [self.limited_by, np.int8(4), np.int8(5), np.int8(6)],
+            default=np.int8(7),
         ).astype(np.int8)
 
 

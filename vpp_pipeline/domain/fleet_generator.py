@@ -185,6 +185,7 @@ def _draw_wishes(rng: np.random.Generator, rows: _Rows, devices: dict[str, Texts
         "backup_reserve_hours": reserve_hours,
         "quiet_hours": choose_text(rng, kind, "quiet_share", "quiet_hours", battery),
         "no_charge_hours": choose_text(rng, kind, "no_charge_share", "no_charge_hours", battery),
+        "no_export_hours": pl.Series([None] * n, dtype=pl.String),
         "opt_out_days": choose_text(rng, kind, "opt_out_share", "opt_out_days", np.ones(n, dtype=bool)),
         "participation_willingness_fraction": np.round(rng.beta(alpha, beta), 2),
         "minimum_compensation_usd_per_kwh": np.round(between("compensation_usd_per_kwh"), 4),

@@ -45,6 +45,9 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     bids_were_ready_before_the_deadline: "bids.final_bids",
 }
 
+#: claims that only ever warn: worth a look, but no reason to hold the bids back
+WARNINGS = {every_prosumer_of_the_file_takes_part, every_note_is_understood}
+
 
 def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> dict[str, Verdict]:
     """Every claim, by name; a scheduled run's bids must also have been made before the market closed."""

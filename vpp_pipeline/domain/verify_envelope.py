@@ -20,17 +20,16 @@ def broken_wishes(day: Day) -> pl.DataFrame:
     is_away = _between(pl.col("clock"), "ev_departure_hour", "ev_arrival_hour")
     hourly = hourly.join(_windows(fleet, "quiet_hours"), on=["prosumer_id", "clock"], how="left")
     hourly = hourly.join(_windows(fleet, "no_charge_hours"), on=["prosumer_id", "clock"], how="left")
+    hourly = hourly.join(_windows(fleet, "no_export_hours"), on=["prosumer_id", "clock"], how="left")
     is_quiet, may_not_charge = pl.col("quiet_hours_now"), pl.col("no_charge_hours_now")
     market_date = day["fleet.prosumers"]["market_date"][0]
     today = f"({market_date:%Y-%m-%d}|{market_date:%a})".lower()
     opted_out = pl.col("opt_out_days").str.contains(today)
+    # at home, and either gone in the next hour or no further from leaving than the ready hour is, around the clock
     leaves, ready = pl.col("ev_departure_hour"), pl.col("ev_ready_hour").fill_null(pl.col("ev_departure_hour"))
-    is_evening = (pl.col("next_clock") >= ready) & (pl.col("clock") >= pl.col("ev_arrival_hour"))
-    owes_ready_charge = (
-        pl.when(ready <= leaves)
-        .then((pl.col("clock") < leaves) & (pl.col("next_clock") >= ready))
-        .otherwise((pl.col("clock") < leaves) | is_evening)
-    )
+    gone_next = is_away.shift(-1).over("prosumer_id").fill_null(leaves % 24 == 0)
+    hours_left, hours_ready = (leaves - pl.col("next_clock") + 48) % 24, (leaves - ready + 48) % 24
+    owes_ready_charge = ~is_away & (gone_next | (hours_left <= hours_ready))
     hours_of_load = pl.col("backup_reserve_hours") * pl.col("load_kw").mean().over("prosumer_id")
     backup_kwh = pl.min_horizontal(hours_of_load / pl.col("discharge_efficiency"), "capacity_kwh")
     power = pl.max_horizontal("max_charge_kw", "max_discharge_kw")
@@ -48,6 +47,8 @@ def broken_wishes(day: Day) -> pl.DataFrame:
         & (pl.col("min_stored_kwh") < pl.col("ev_ready_fraction") * pl.col("capacity_kwh") - TOLERANCE_KWH),
         "discharges in quiet hours": is_quiet & (pl.col("max_discharge_kw") > 0),
         "charges in hours without charging": may_not_charge & (pl.col("max_charge_kw") > 0),
+        "exports in hours without export": pl.col("no_export_hours_now")
+        & (pl.max_horizontal("export_limit_kw", "max_discharge_kw") > 0),
         "sells on its day off": opted_out & (pl.max_horizontal("export_limit_kw", "max_discharge_kw") > 0),
     }
     hours = [

@@ -18,13 +18,15 @@ def every_prosumer_of_the_file_takes_part(day: Day, settings: Settings) -> Verdi
 
 
 def every_note_is_understood(day: Day, settings: Settings) -> Verdict:
-    """Every part of every owner's note was read into a limit; warns with the first that was not: it limits nothing."""
+    """Every part of every owner's note limits something; warns with the first that does not: its words were not
+    understood, or the site has no such device."""
     notes = day["fleet.notes"]
-    not_read = notes.filter(pl.col("status") == "not understood").unique(["prosumer_id", "part"], maintain_order=True)
+    idle = notes.filter(pl.col("status").is_in(["not understood", "no such device"]))
+    not_read = idle.unique(["prosumer_id", "part"], maintain_order=True)
     held = f"{notes.height} readings of owners' notes, all understood"
     return judge(
-        not_read.select("prosumer_id", "quote"),
-        "part(s) of owners' notes not understood",
+        not_read.select("prosumer_id", "quote", "status"),
+        "part(s) of owners' notes limit nothing",
         held,
         notes.height,
         is_warning=True,

@@ -89,6 +89,15 @@ def _device_rules() -> dict[str, tuple[pl.Expr, str]]:
             is_ev & ~pl.col("has_v2g") & (pl.col("max_discharge_kw") > 0),
             "Write max_discharge_kw 0, or has_v2g true if its owner allows it",
         ),
+        "asks for hours of a load that it has not": (
+            (pl.col("backup_reserve_hours") > 0) & (pl.col("mean_load_kw") <= 0),
+            "Write mean_load_kw on this row, or the reserve as backup_reserve_fraction",
+        ),
+        "repeats its site's solar or load": (
+            ((pl.col("solar_size_kw") > 0) & pl.struct("site_id", "solar_size_kw").is_duplicated())
+            | ((pl.col("mean_load_kw") > 0) & pl.struct("site_id", "mean_load_kw").is_duplicated()),
+            "Write a site's solar and load on one of its rows only",
+        ),
         "disagrees with itself on solar": (
             pl.col("has_solar") != (pl.col("solar_size_kw") > 0),
             "Write has_solar true and its solar_size_kw, or has_solar false and 0",

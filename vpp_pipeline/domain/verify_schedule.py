@@ -30,7 +30,6 @@ def rebuilt(day: Day) -> pl.DataFrame:
         "terminal_stored_kwh",
         "capacity_kwh",
         "maximum_cycles_per_day",
-        "backup_reserve_fraction",
     )
     rows = (
         limits.join(schedule, on=ROW, how="full", coalesce=True)

@@ -70,6 +70,11 @@ class Prosumers(dy.Schema):
     no_charge_hours = text(
         "Pacific hours in which the store may not charge, e.g. `16-21`.", regex=HOURS_PATTERN, nullable=True
     )
+    no_export_hours = text(
+        "Pacific hours in which nothing is exported, from the store or from the sun, e.g. `16-21`.",
+        regex=HOURS_PATTERN,
+        nullable=True,
+    )
     opt_out_days = text(
         "Days on which the owner sells nothing: weekdays and dates, e.g. `sat, sun, 2023-12-25`.",
         regex=DAYS_PATTERN,
@@ -106,7 +111,9 @@ class Availability(dy.Schema):
     drive_kwh = amount("Energy an EV loses in the hour by driving.")
     export_limit_kw = amount("Most it may export, net of the load that its own solar does not serve.")
     limited_by = choice(
-        "Why the store may not discharge in the hour, if so.", ("away", "opted out", "quiet hours"), nullable=True
+        "Why the store may not discharge in the hour, if so.",
+        ("away", "opted out", "no export", "quiet hours"),
+        nullable=True,
     )
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
 from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.domain.carry_over import owes_less_than_it_starts_with
+from vpp_pipeline.domain.carry_over import carries_less_than_stated, owes_less_than_it_starts_with
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.schemas import Notes
@@ -30,8 +30,12 @@ class DayFleet:
     quarantine: pl.DataFrame
 
 
-def fleet_of_day(settings: FleetSettings, market_date: date) -> DayFleet:
+def fleet_of_day(settings: FleetSettings, market_date: date, schedule_before: pl.DataFrame | None = None) -> DayFleet:
     """Everyone who takes part on ``market_date``, within limits that each of them can keep.
+
+    ``schedule_before``: `dispatch.schedule` of the day before, where stored energy carries over from it. Who cannot
+    take part is set aside with the reason: a wrong row; a row whose site has a wrong one with a note, which might be
+    meant for it; limits out of reach; stored energy that carries over below what deals would be struck from.
 
     Raises InputError where the file cannot be used, or more of it is quarantined than ``quarantine_limit_fraction``.
     """
@@ -39,13 +43,17 @@ def fleet_of_day(settings: FleetSettings, market_date: date) -> DayFleet:
     loaded = (
         read_fleet(settings.path, market_date) if settings.path else LoadedFleet(generate_fleet(settings, market_date))
     )
+    loaded = set_aside(loaded, _beside_lost_notes(loaded), path)
     notes: pl.DataFrame = Notes.create_empty()
     if settings.reads_notes:
         prosumers, notes = tighten(loaded.prosumers)
         loaded = replace(loaded, prosumers=prosumers)
     if settings.carry_over:
         loaded = set_aside(loaded, owes_less_than_it_starts_with(loaded.prosumers, market_date), path)
-    loaded = set_aside(loaded, _out_of_reach(loaded.prosumers, market_date), path)
+        loaded = set_aside(loaded, carries_less_than_stated(loaded.prosumers, schedule_before), path)
+    if loaded.prosumers.height:
+        short = _out_of_reach(loaded.prosumers, market_date)
+        loaded = set_aside(loaded, _with_notes(short, notes), path)
     check_share(loaded, settings.quarantine_limit_fraction, path)
     return DayFleet(loaded.prosumers, notes, loaded.quarantine)
 
@@ -55,4 +63,32 @@ def _out_of_reach(prosumers: pl.DataFrame, market_date: date) -> pl.DataFrame:
     forecasts = solar_forecast(market_date), load_forecast(market_date)
     return pl.concat(
         [out_of_reach(part, hourly_envelope(part, hours, *forecasts)) for part in prosumers.iter_slices(SLICE)]
+    )
+
+
+def _with_notes(reasons: pl.DataFrame, notes: pl.DataFrame) -> pl.DataFrame:
+    """``reasons`` that name the words behind a limit, where an owner's note has tightened it."""
+    quotes = notes.filter(pl.col("status") == "applied").group_by(prosumer_id="applies_to", maintain_order=True)
+    said = quotes.agg(said=pl.col("quote").unique(maintain_order=True).str.join(", "))
+    told = pl.format('{}; its owner\'s note says "{}"', "problem", "said")
+    rows = reasons.join(said, on="prosumer_id", how="left", maintain_order="left")
+    return rows.with_columns(problem=pl.coalesce(told, "problem")).drop("said")
+
+
+def _beside_lost_notes(loaded: LoadedFleet) -> pl.DataFrame:
+    """Who shares a site with a quarantined row that carries a note: what it asks for may be meant for them."""
+    nobody = pl.DataFrame(schema=dict.fromkeys(("prosumer_id", "column_name", "problem", "remedy"), pl.String))
+    if loaded.originals is None or loaded.quarantine.is_empty():
+        return nobody
+    rows = loaded.originals.join(loaded.quarantine, on="file_row", how="semi")
+    told = rows.select("file_row", pl.col("row").struct.unnest())
+    if not {"note", "site_id"} <= set(told.columns):
+        return nobody
+    noted = told.filter(pl.col("note").cast(pl.String).str.strip_chars() != "")
+    sites = noted.select("file_row", site_id=pl.col("site_id").cast(pl.String).str.strip_chars()).unique("site_id")
+    return loaded.prosumers.join(sites, on="site_id").select(
+        "prosumer_id",
+        column_name=pl.lit("site_id"),
+        problem=pl.format("the note in row {} of its site could not be applied", "file_row"),
+        remedy=pl.lit("Correct that row, or remove its note"),
     )

@@ -15,12 +15,15 @@ from vpp_pipeline.domain.calendar import PRODUCTS, market_hours
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
 from vpp_pipeline.domain.opportunities import find_opportunities, requested_blocks
+from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
 from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 from vpp_pipeline.sources.requests import read_requests
+from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class DayInputs:
     prices: Path | None
     node: str | None
     requests_file: Path | None
+    lake: Path | None = None  # where the day before's schedule lies, for stored energy that carries over
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
@@ -59,7 +63,18 @@ class DayInputs:
     @cached_property
     def fleet(self) -> DayFleet:
         """Who takes part, from the user's own file or generated; what notes say; who is quarantined."""
-        return fleet_of_day(self.settings.fleet, self.market_date)
+        return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before)
+
+    @cached_property
+    def schedule_before(self) -> pl.DataFrame | None:
+        """What the stores begin with, if the setting says so and the day before was made.
+
+        `dispatch/schedule` depends on its own day before; the fleet reads it without saying so, since that dependency
+        would be a cycle.
+        """
+        if not self.settings.fleet.carry_over or self.lake is None:
+            return None
+        return LakeDay(Lake(self.lake), self.market_date).get(SCHEDULE_BEFORE)
 
     @cached_property
     def requests(self) -> pl.DataFrame:
@@ -80,4 +95,4 @@ class DayInputs:
         envelope = hourly_envelope(prosumers, market_hours(day), solar_forecast(day), load_forecast(day))
         fleet = fleet_arrays(prosumers, envelope)
         wanted = find_opportunities(day, forecast, fleet, chosen.opportunities, chosen.rules, self.requests)
-        return Inputs(forecast, prosumers, envelope, wanted)
+        return Inputs(forecast, prosumers, envelope, wanted, self.schedule_before)

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, object] = {
     "backup_reserve_hours": 0.0,
     "quiet_hours": None,
     "no_charge_hours": None,
+    "no_export_hours": None,
     "opt_out_days": None,
     "patience": 1.0,
     "note": None,
@@ -192,7 +193,7 @@ def _cell_faults(name: str, column: dy.Column) -> Iterator[Fault]:
             yield Fault(name, problem, f"Write a number {_range(column)}. {column.description}", ~rules[rule])
     if "check" in rules:
         yield Fault(name, "not one of the choices", f"Choose. {column.description}", ~rules["check"])
-    if name in ("quiet_hours", "no_charge_hours"):
+    if name in ("quiet_hours", "no_charge_hours", "no_export_hours"):
         written = "Write Pacific hours from 0 to 24, where each window starts and ends, as 21-23 or 0-7, 21-23"
         yield Fault(name, "not hours", written, ~rules["regex"] | cell.str.contains(_BEYOND_ASCII))
         yield Fault(name, "a window without an hour", f"{written}; all day is 0-24", cell.str.contains(_EMPTY_WINDOW))

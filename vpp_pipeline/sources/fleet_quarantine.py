@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -99,7 +99,9 @@ def check_share(loaded: LoadedFleet, limit_fraction: float, path: object) -> Non
     else:
         opening, ending = f"none of the {everyone} rows of the fleet can take part", ""
     often = f"most often ({common['len']} rows) {common['column_name']}: {common['problem']}"
-    raise _error(loaded, path, f"{opening}; {often}; first ", ending)
+    of_kind = (pl.col("column_name") == common["column_name"]) & (kind == common["kind"])
+    first = replace(loaded, quarantine=loaded.quarantine.filter(of_kind))
+    raise _error(first, path, f"{opening}; {often}; the first of these, ", ending)
 
 
 def first_problem(loaded: LoadedFleet, path: object) -> InputError:

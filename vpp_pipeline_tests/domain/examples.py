@@ -44,6 +44,7 @@ BATTERY: dict[str, Any] = {
     "backup_reserve_fraction": 0.2,
     "quiet_hours": None,
     "no_charge_hours": None,
+    "no_export_hours": None,
     "opt_out_days": None,
     "participation_willingness_fraction": 0.75,
     "minimum_compensation_usd_per_kwh": 0.02,
@@ -72,7 +73,9 @@ EV: dict[str, Any] = {
 }
 
 
-TEXTS = dict.fromkeys(("note", "archetype", "quiet_hours", "no_charge_hours", "opt_out_days"), pl.String)
+TEXTS = dict.fromkeys(
+    ("note", "archetype", "quiet_hours", "no_charge_hours", "no_export_hours", "opt_out_days"), pl.String
+)
 
 
 def fleet_table(*rows: dict[str, Any], day: date = DAY) -> pl.DataFrame:

@@ -10,7 +10,17 @@ import pytest
 
 from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
 from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline_tests.domain.examples import AUTUMN, BATTERY, DAY, EV, SPRING, envelope, flat_profiles, fleet_table
+from vpp_pipeline_tests.domain.examples import (
+    AUTUMN,
+    BATTERY,
+    DAY,
+    EV,
+    SPRING,
+    envelope,
+    flat_profiles,
+    fleet_of,
+    fleet_table,
+)
 
 
 def short(*rows: dict[str, Any]) -> pl.DataFrame:
@@ -91,6 +101,10 @@ def test_an_ev_that_leaves_at_three_is_ready_on_the_spring_day_too() -> None:
 )
 def test_windows_bar_discharging_or_charging_and_nothing_else(windows: str, hours: list[int]) -> None:
     quiet, idle = envelope({**BATTERY, "quiet_hours": windows}), envelope({**BATTERY, "no_charge_hours": windows})
+    shut = envelope({**BATTERY, "no_export_hours": windows})
+    for limit in ("max_discharge_kw", "export_limit_kw"):
+        assert shut.filter(pl.col(limit) == 0)["local_hour"].to_list() == hours
+    assert shut.filter(pl.col("limited_by") == "no export")["local_hour"].to_list() == hours
     assert quiet.filter(pl.col("max_discharge_kw") == 0)["local_hour"].to_list() == hours
     assert idle.filter(pl.col("max_charge_kw") == 0)["local_hour"].to_list() == hours
     assert quiet["max_charge_kw"].to_list() == idle["max_discharge_kw"].to_list() == [5.0] * 24
@@ -139,6 +153,10 @@ def test_backup_in_hours_of_load_is_a_floor_beside_the_share(fraction: float, ho
         (8, 17, 6, [5, 6, 7]),
         (8, 17, 22, [21, 22, 23, *range(8)]),  # home at 17:00, ready from 22:00 until it leaves the next morning
         (22, 6, 20, [19, 20, 21]),  # a night shift
+        (0, 6, None, [23]),  # leaves at midnight: what is owed, is owed when the day ends
+        (24, 6, None, [23]),
+        (8, 17, 0, [23, *range(8)]),  # ready from midnight on
+        (8, 17, 24, [23, *range(8)]),
     ],
 )
 def test_the_ready_charge_is_held_from_its_hour_until_the_ev_leaves(
@@ -174,7 +192,7 @@ def test_an_impossible_ready_by_names_the_prosumer_and_the_shortfall() -> None:
     late = {**EV, "ev_departure_hour": 5, "max_charge_kw": 1.0}
     (row,) = short(EV, late).rows(named=True)
     assert row["prosumer_id"] == "prosumer_2"
-    assert row["problem"].startswith("it must hold 40.0 kWh at the end of the hour from 2023-08-15 11:00 UTC")
+    assert row["problem"].startswith("it must hold 40.0 kWh at the end of the hour from 2023-08-15 04:00 Pacific")
     assert row["problem"].endswith("reaches at most 29.5 kWh")
 
 
@@ -201,3 +219,11 @@ def test_a_slice_of_the_fleet_gives_its_rows() -> None:
     whole, hours = envelope(*rows), market_hours(DAY)
     one = hourly_envelope(fleet_table(*rows)[1:2], hours, *flat_profiles(DAY, 0.0, 0.0))
     assert one.equals(whole.filter(prosumer_id="prosumer_2").drop("local_hour"))
+
+
+def test_in_hours_without_export_neither_store_nor_sun_is_sold() -> None:
+    home = {**BATTERY, "has_solar": True, "solar_size_kw": 8.0, "no_export_hours": "12-15"}
+    fleet = fleet_of(home, {**home, "no_export_hours": None}, solar=0.5)
+    for product in ("energy", "spin"):
+        offered = fleet.capacity_kw(product, 1.0)[:, 12:15]
+        assert offered[0].max() == 0.0 < offered[1].min()

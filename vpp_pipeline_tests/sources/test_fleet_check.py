@@ -91,6 +91,13 @@ DEVICES: list[tuple[str, str, dict[str, str], str, str]] = [
     ("starts with more than it holds", BATTERY, {"initial_stored_kwh": "99"}, START, "99, 16"),
     ("owes more than it holds", BATTERY, {"terminal_stored_kwh": "17"}, "terminal_stored_kwh, capacity_kwh", "17, 16"),
     (
+        "asks for hours of a load that it has not",
+        SOLAR,
+        {"backup_reserve_hours": "4", "mean_load_kw": "0"},
+        "backup_reserve_hours, mean_load_kw",
+        "4, 0",
+    ),
+    (
         "has power without a store",
         SOLAR,
         {"max_charge_kw": "5"},
@@ -151,7 +158,15 @@ def test_an_ev_may_have_to_be_ready_in_the_evening_of_its_return(tmp_path: Path)
 def test_every_fault_of_a_device_is_tried_and_has_a_remedy():
     assert device_faults().keys() == device_remedies().keys()
     above_1 = "gives more than it took"  # in a file, a cell out of bounds
-    assert {problem for problem, *_ in DEVICES} | {above_1} == set(device_faults())
+    of_two_rows = "repeats its site's solar or load"
+    assert {problem for problem, *_ in DEVICES} | {above_1, of_two_rows} == set(device_faults())
+
+
+def test_the_same_sun_or_load_on_two_rows_of_a_site_is_not_sold_twice(tmp_path: Path):
+    fault, twice = "repeats its site's solar or load", {"has_solar": "true", "solar_size_kw": "6.2"}  # the battery's
+    assert [(row[0], row[3]) for row in told(load(tmp_path, spoilt("elm_1_ev", **twice)))] == [(2, fault), (3, fault)]
+    second_array = spoilt("elm_1_ev", has_solar="true", solar_size_kw="2")
+    assert load(tmp_path, second_array).quarantine.is_empty()
 
 
 def test_all_faults_of_a_row_are_told_but_not_what_one_implies_of_others(tmp_path: Path):
@@ -165,7 +180,7 @@ def test_all_faults_of_a_row_are_told_but_not_what_one_implies_of_others(tmp_pat
 
 
 def test_all_rows_of_a_repeated_prosumer_are_set_aside(tmp_path: Path):
-    loaded = load(tmp_path, [*ROWS, ROWS[0] | {"prosumer_id": f" {BATTERY}"}])
+    loaded = load(tmp_path, [*ROWS, ROWS[0] | {"prosumer_id": f" {BATTERY}", "site_id": "elsewhere"}])
     problem = "several rows of one prosumer"
     assert told(loaded) == [
         (PLACE[BATTERY] + 2, "prosumer_id", BATTERY, problem),

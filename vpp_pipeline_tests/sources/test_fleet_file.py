@@ -39,7 +39,7 @@ def test_the_example_shows_every_column_and_loads_whole():
     assert list(ROWS[0]) == [name for name in Prosumers.column_names() if name != "market_date"]
     assert EXAMPLE.read_text().startswith("# A made-up fleet, written by hand")
     assert set(loaded.prosumers["store"]) == {"battery", "ev", "none"}
-    wishes = ["quiet_hours", "no_charge_hours", "opt_out_days", "ev_ready_hour", "note"]
+    wishes = ["quiet_hours", "no_charge_hours", "no_export_hours", "opt_out_days", "ev_ready_hour", "note"]
     assert [name for name in wishes if loaded.prosumers[name].null_count() == 14] == []
 
 

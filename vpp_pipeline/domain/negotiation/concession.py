@@ -41,7 +41,8 @@ class Adviser(Protocol):
         """Share (O, N) of the way from first offer to ceiling to be conceded by ``seen.round_``.
 
         Whatever comes back is safe: what is not a number, or not an array of (O, N), is replaced by the rule, the rest
-        is held within ``trust_region_fraction`` of the rule, within 0-1, and never below what was conceded before.
+        is held within ``trust_region_fraction`` of the rule, within 0-1, and never below what was conceded before. An
+        adviser that cannot answer returns ``seen.rule``; what it raises stops the negotiation.
         """
         ...
 
@@ -106,9 +107,10 @@ def _seen(terms: Terms, round_: int, ask: Array, rule: Array) -> Seen:
 def _advised(adviser: Adviser, seen: Seen, trust: float, before: Array) -> Array:
     """What is conceded on advice: within ``trust`` of the rule, within 0-1, never less than ``before``."""
     rule = seen.rule
+    answer = adviser.concede(seen)
     try:
-        advised = np.asarray(adviser.concede(seen), dtype=float)
-    except (TypeError, ValueError):  # words, or rows of unlike length, are no advice
+        advised = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError, OverflowError):  # words, rows of unlike length, endless numbers are no advice
         advised = rule
     if advised.shape != rule.shape:
         advised = rule

@@ -30,12 +30,16 @@ def summarise(
         .group_by("opportunity_id")
         .agg(members=pl.len(), committed_capacity_mw=pl.col("committed_capacity_kw").sum() / 1000.0)
     )
+    closed = agreements.group_by("opportunity_id").agg(deals=pl.col("rank").count())
     rows = (
         opportunities.select("opportunity_id", "market_date", "required_capacity_mw", "forecast_price")
         .join(heard, on="opportunity_id", how="left")
         .join(held, on="opportunity_id", how="left")
+        .join(closed, on="opportunity_id", how="left")
         .join(provenance, on="opportunity_id", how="left")
-        .with_columns(pl.col("rounds", "bids", "members").fill_null(0), pl.col("committed_capacity_mw").fill_null(0.0))
+        .with_columns(
+            pl.col("rounds", "bids", "members", "deals").fill_null(0), pl.col("committed_capacity_mw").fill_null(0.0)
+        )
     )
     committed, required = pl.col("committed_capacity_mw"), pl.col("required_capacity_mw")
     enough_members = pl.col("members") >= rules.minimum_members
@@ -57,4 +61,7 @@ def summarise(
         .then(pl.format("{} MW under option, below 80 % of {} MW", committed.round(3), required))
         .otherwise(pl.format("{} deals hold {} MW for {} MW", "members", committed.round(3), required))
     )
+    is_cut = pl.col("deals") > pl.col("members")
+    cut = pl.format("{}; {} deals closed, the largest coalition keeps {}", reason, "deals", "members")
+    reason = pl.when(is_cut).then(cut).otherwise(reason)
     return door(Summary, rows.with_columns(asked=asked, status=status, reason=reason))

@@ -74,7 +74,7 @@ def prepare_terms(
     energy_price = forecast[PRICE_COLUMN["energy"]].to_numpy()
     recharging = _recharging_usd_per_mwh(fleet, energy_price)
     energy_margin = _energy_margin(fleet, energy_price, recharging, policy)  # (N, T)
-    best_elsewhere = _best_other_hour(energy_margin)
+    best_before, best_after = _best_before_and_after(energy_margin)
     capacity_of = {product: fleet.capacity_kw(product, rules.reserve_call_hours) for product in PRICE_COLUMN}
     bound_of = {product: fleet.bounds_of(product, kw) for product, kw in capacity_of.items()}
     reservation_of = {product: reservation_price(fleet, product, policy) for product in PRICE_COLUMN}
@@ -93,7 +93,10 @@ def prepare_terms(
         )
         capacity[o] = np.minimum(least_kw, largest_kw)
         bound_by[o] = np.where(least_kw > largest_kw, BOUNDS.index(SHARE_OF_R), bound_of[product][everyone, tightest])
-        other_use = best_elsewhere[:, block].max(axis=1) if product == "energy" else energy_margin[:, block].max(axis=1)
+        if product == "energy":
+            other_use = np.maximum(best_before[:, block.start], best_after[:, block.stop])
+        else:
+            other_use = energy_margin[:, block].max(axis=1)
         reservation[o] = reservation_of[product]
         markup = policy.opening_markup_fraction * reservation_of[product]
         opening[o] = reservation_of[product] + np.maximum(markup, other_use)
@@ -128,10 +131,10 @@ def _energy_margin(fleet: Fleet, energy_price: Array, recharging: Array, policy:
     return np.where(fleet.energy_capacity_kw > 0.0, margin, 0.0)
 
 
-def _best_other_hour(margin: Array) -> Array:
-    """For each hour (N, T), the largest margin among the other hours."""
-    hours = np.arange(margin.shape[1])
-    best = margin.argmax(axis=1)
-    runner_up = np.where(hours[None, :] == best[:, None], -np.inf, margin).max(axis=1)
-    others: Array = np.where(hours[None, :] == best[:, None], runner_up[:, None], margin.max(axis=1)[:, None])
-    return others
+def _best_before_and_after(margin: Array) -> tuple[Array, Array]:
+    """Largest margin of all hours before t, and of all from t on, (N, T + 1) each; nothing where there is none."""
+    n, t = margin.shape
+    before, after = np.zeros((n, t + 1)), np.zeros((n, t + 1))
+    np.maximum.accumulate(margin, axis=1, out=before[:, 1:])
+    after[:, :-1] = np.maximum.accumulate(margin[:, ::-1], axis=1)[:, ::-1]
+    return before, after

@@ -98,7 +98,10 @@ def _cycles(found: Match) -> Iterator[Wish]:
 
 
 def _idle(found: Match) -> Iterator[Wish]:
-    if re.search(r"discharg|export|sell|sales|v2g", found["use"]):
+    """Who wants nothing sold means the sun too; who spares the battery does not."""
+    if re.search(r"export|sell|sales", found["use"]):
+        yield "no_export_hours", windows(found["windows"])
+    if re.search(r"discharg|v2g", found["use"]):
         yield "quiet_hours", windows(found["windows"])
     if re.search(r"\bcharg", found["use"]):
         yield "no_charge_hours", windows(found["windows"])

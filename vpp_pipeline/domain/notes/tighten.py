@@ -60,7 +60,8 @@ def tighten(prosumers: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _limits(prosumers: pl.DataFrame) -> pl.DataFrame:
     """Each reading of each note, once for every prosumer that it is for; each distinct note is read once.
 
-    ``row`` is the row of the fleet that carries the note, ``target`` that of whom it is for; empty if no device fits.
+    ``row`` is the row of the fleet that carries the note, ``target`` that of whom it is for; empty if no device fits,
+    or if hours of load are asked for where no load is behind the meter.
     """
     readings = [
         (note, part, reading.quote, reading.preference, reading.value, reading.device)
@@ -75,12 +76,16 @@ def _limits(prosumers: pl.DataFrame) -> pl.DataFrame:
         schema=_READINGS,
         orient="row",
     )
-    fleet = prosumers.select("market_date", "prosumer_id", "site_id", "note", device="store").with_row_index("row")
+    columns = ["market_date", "prosumer_id", "site_id", "note", "mean_load_kw"]
+    fleet = prosumers.select(*columns, device="store").with_row_index("row")
     spoken = fleet.drop("device").join(texts, on="note")
     of_site = ["market_date", "site_id", "device"]
     stores = fleet.select(*of_site, target="row")
     carrier = pl.when(pl.col("device").is_null()).then("row").otherwise("target")
-    return spoken.join(stores, on=of_site, how="left").with_columns(target=carrier)
+    placed = spoken.join(stores, on=of_site, how="left").with_columns(target=carrier)
+    has_load = pl.col("target").is_in(fleet.filter(pl.col("mean_load_kw") > 0)["row"].implode())
+    hours_of_nothing = (pl.col("preference") == "backup_reserve_hours") & ~has_load
+    return placed.with_columns(target=pl.when(~hours_of_nothing.fill_null(value=False)).then("target"))
 
 
 def _judged(prosumers: pl.DataFrame, column: str, asked: pl.DataFrame) -> pl.DataFrame:
@@ -157,7 +162,9 @@ def _with_days(before: str | None, wanted: str) -> str:
     return ", ".join(kept)
 
 
-_COMBINED = {"quiet_hours": _with_hours, "no_charge_hours": _with_hours, "opt_out_days": _with_days}
+_COMBINED = dict.fromkeys(("quiet_hours", "no_charge_hours", "no_export_hours"), _with_hours) | {
+    "opt_out_days": _with_days
+}
 
 
 def _replaced(values: pl.Series, asked: pl.DataFrame) -> pl.Series:

@@ -63,7 +63,12 @@ def _prosumer(chance: np.random.Generator) -> dict[str, Any]:
         if not base["has_v2g"]:
             scaled["max_discharge_kw"] = 0.0
     sun = one_of({}, {"has_solar": True, "solar_size_kw": 8.0})
-    times = {"quiet_hours": window(), "no_charge_hours": window(), "backup_reserve_hours": one_of(0.0, 0.0, 1.0, 24.0)}
+    times = {
+        "quiet_hours": window(),
+        "no_charge_hours": window(),
+        "no_export_hours": window(),
+        "backup_reserve_hours": one_of(0.0, 0.0, 1.0, 24.0),
+    }
     return {**base, **scaled, **wishes, **times, **sun}
 
 

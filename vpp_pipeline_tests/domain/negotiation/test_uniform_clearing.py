@@ -217,3 +217,18 @@ def test_one_who_hides_behind_the_setter_wins_nothing() -> None:
     assert profits(case, 2, [30.0, 35.0, 39.0, 41.0, 60.0]) == pytest.approx([0.4, 0.4, 0.4, 0.0, 0.0])
     # d sets the price; as low as 25 it wins, and is paid c's 30: 10 $/MWh below its own least price
     assert profits(case, 3, [40.0, 35.0, 25.0]) == pytest.approx([0.0, 0.0, -0.4])
+
+
+def test_with_a_largest_coalition_a_lie_does_not_win_a_tie() -> None:
+    """Six are paid the same price and three may hold an option: who they are must not depend on what they ask."""
+    least, kw = [10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 40.0], [40.0] * 7
+    policy = {**ENGINE, "maximum_coalition": 3, "auction_depth": 2.0}
+
+    def members(asked: list[float]) -> list[str]:
+        terms = terms_of([kw], [asked], [asked], [[80.0] * 7], required_kw=[100.0])
+        return agreements(terms, **policy).filter("holds_option")["prosumer_id"].to_list()
+
+    honest = members(least)
+    assert len(honest) == 3
+    for i, lower in ((3, 1.0), (3, 15.0), (2, 5.0)):
+        assert members([*least[:i], lower, *least[i + 1 :]]) == honest
