@@ -160,8 +160,8 @@ def _transcript(options: argparse.Namespace) -> int:
         raise InputError(
             "nobody spoke",
             value=f"{options.opportunity}, {options.prosumer or 'any prosumer'}",
-            remedy="Take names from negotiation.agreements, which tells why; who has no capacity stays silent, and a fleet "
-            "above negotiation.transcript_prosumers keeps the words of a sample",
+            remedy="Take names from negotiation.agreements, which tells why; who has no capacity stays silent, and a "
+            "fleet above negotiation.transcript_prosumers keeps the words of a sample",
         )
     for message in transcript_of(wanted):
         print(message.model_dump_json())
