@@ -51,6 +51,22 @@ def test_the_originals_example_is_met_and_its_money_adds_up():
     assert bid.coalition_size == len(plan.dispatch_schedule) >= 3
 
 
+def test_an_ev_is_not_emptied_before_it_leaves():
+    """Nothing recharges it in a single opportunity, so it keeps its ready charge, and more than that it may sell."""
+    ev = FLEET.filter(pl.col("has_v2g")).head(1).with_columns(
+        capacity_kwh=pl.lit(75.0), max_discharge_kw=pl.lit(10.0), export_limit_kw=pl.lit(10.0), ev_ready_hour=None,
+        ev_departure_hour=pl.lit(17, pl.Int32), ev_arrival_hour=pl.lit(19, pl.Int32), ev_ready_fraction=pl.lit(0.8),
+    )  # fmt: skip
+    cars = pl.concat(
+        [ev.with_columns(prosumer_id=pl.lit(f"car_{k}"), site_id=pl.lit(f"site_{k}")) for k in range(1, 31)]
+    )
+    full, ready = (cars.with_columns(initial_stored_kwh=pl.lit(kwh)) for kwh in (75.0, 60.0))
+    wanted = EXAMPLE.model_copy(update={"required_capacity_mw": 0.2})
+    bids = [vpp_pipeline.run_cycle(wanted, fleet, MARKET).final_bid for fleet in (full, ready)]
+    assert bids[0] is not None
+    assert bids[1] is None
+
+
 def test_a_single_opportunity_dispatches_the_cheapest_options_first():
     """With one hour and no charging the best plan is the merit order of agreed prices: solved here by sorting."""
     result = run_cycle()

@@ -42,12 +42,13 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def bids(data: Path, home: Path | None, day: str, *, project: Path | None = None) -> subprocess.Popen[str]:
+def bids(data: Path, home: Path | None, day: str, *options: str, project: Path | None = None) -> subprocess.Popen[str]:
     """``python -m vpp_pipeline bids`` of a small fleet, started."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", "PYTHONPATH")}
     environment |= {"DAGSTER_HOME": str(home)} if home else {}
     environment |= {"PYTHONPATH": str(project)} if project else {}
     command = [sys.executable, "-m", "vpp_pipeline", "bids", "--date", day, "--data", str(data), "--prosumers", "30"]
+    command += options
     return subprocess.Popen(
         command, env=environment, cwd=data.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -109,10 +110,13 @@ def test_runs_at_once_of_one_day_and_of_another_all_succeed(undisturbed: Trading
     data = tmp_path / "data"
     data.mkdir()
     together = [bids(data, home, day) for day in (DAY, DAY, NEXT)]
+    waited = 0
     for process in together:
         output, errors = process.communicate(timeout=PATIENCE_S)
-        assert (process.returncode, errors) == (0, "")
+        assert process.returncode == 0, errors
         assert "violations found: 0" in output
+        waited += errors.startswith(f"another run of {DAY} is under way in ")
+    assert waited == 1
     desk = new_desk(data)
     for day in (DAY, NEXT):
         assert differences(undisturbed.tables(day), desk.tables(day)) == []
@@ -120,6 +124,18 @@ def test_runs_at_once_of_one_day_and_of_another_all_succeed(undisturbed: Trading
     counts = "select market_date, count(*), count(distinct run_id) from bids.final_bids group by all order by all"
     assert desk.sql(broken) == [(0,)]
     assert desk.sql(counts) == undisturbed.sql(counts)
+
+
+def test_two_runs_of_a_day_with_other_settings_show_each_its_own_bids(home: Path, tmp_path: Path):
+    """They share the day's files in the lake: without turns one would publish the other's."""
+    data = tmp_path / "data"
+    data.mkdir()
+    engines = ("concession", "uniform_clearing")
+    together = {engine: bids(data, home, DAY, "--engine", engine) for engine in engines}
+    for engine, process in together.items():
+        output, errors = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, errors
+        assert f"negotiated by {engine}" in output
 
 
 def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(tmp_path: Path):

@@ -28,8 +28,8 @@ def _of_run(run_id: str, inputs: DayInputs) -> DayInputs:
 _held: dict[str, FileLock] = {}  # run id -> the lock of its day
 
 
-def _hold_day(run_id: str, data_folder: Path, market_date: date) -> None:
-    """Make the day of this data folder the run's, until :func:`let_go`; the operating system frees a killed one's.
+def _hold_day(run_id: str, lake: Path, market_date: date) -> None:
+    """Make the day of this lake the run's, until :func:`let_go`; the operating system frees a killed one's.
 
     Two runs of one day share its files in the lake. Dagster's queue keeps its own apart, this all of them.
     """
@@ -37,13 +37,13 @@ def _hold_day(run_id: str, data_folder: Path, market_date: date) -> None:
         return
     while _held:  # an earlier run of this process is over, or this one would not have begun
         _held.popitem()[1].release()
-    file = data_folder / "running" / f"{market_date}.lock"
+    file = lake.resolve() / f"{market_date}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"another run of {market_date} is under way in {data_folder}: waiting for it", file=sys.stderr)
+        print(f"another run of {market_date} is under way in {lake}: waiting for it", file=sys.stderr)
         try:
             lock.acquire(timeout=PATIENCE_S)
         except Timeout:
@@ -69,6 +69,6 @@ def day_inputs(context: dg.AssetExecutionContext, desk: _Desk, prices_source: Pr
         DayInputs(market_date_of(context), desk.settings(), file, node, storage.requests, storage.lake.root),
     )
     if context.run.job_name == BIDS_JOB:
-        _hold_day(context.run.run_id, Path(storage.data_folder).resolve(), inputs.market_date)
+        _hold_day(context.run.run_id, storage.lake.root, inputs.market_date)
         inputs.read_all()
     return inputs
