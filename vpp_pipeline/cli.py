@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vpp-pipeline", description="Day-ahead CAISO bids of a virtual power plant.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    day = argparse.ArgumentParser(add_help=False)
-    day.add_argument("--date", type=_market_date, required=True, help="trade date, e.g. 2023-08-15")
-    day.add_argument(
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument(
         "--data",
         type=Path,
         default=project_folder() / "data",
         help="folder of lake and warehouse (default: %(default)s)",
     )
+    day = argparse.ArgumentParser(add_help=False, parents=[folder])
+    day.add_argument("--date", type=_market_date, required=True, help="trade date, e.g. 2023-08-15")
     source = argparse.ArgumentParser(add_help=False)
     source.add_argument(
         "--prices", type=Path, help="file or folder of market prices (default: the embedded generator, synthetic)"
@@ -53,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="GROUP.NAME=VALUE", help="any setting, e.g. negotiation.rounds=5"
     )
 
-    bids = commands.add_parser("bids", parents=[day, source, desk], help="make, check and publish the bids of one day")
+    bids = commands.add_parser(
+        "bids", parents=[folder, source, desk], help="make, check and publish the bids of one day"
+    )
+    bids.add_argument("--date", type=_market_date, help="trade date, e.g. 2023-08-15 (default: tomorrow's)")
     bids.add_argument("--engine", help="negotiation engine: concession (default) or uniform_clearing")
     bids.set_defaults(run=_bids)
     engines = commands.add_parser(
@@ -96,10 +100,12 @@ def _market_date(text: str) -> date:
 def _bids(options: argparse.Namespace) -> int:
     begun = time.perf_counter()
     from vpp_pipeline.console import show_bids
+    from vpp_pipeline.domain.calendar import PACIFIC
     from vpp_pipeline.launch import run_job
 
-    seconds = run_job("bid_day", options.date, options.data, _price_config(options), _settings_config(options))
-    show_bids(options.data, options.date, seconds, begun)
+    day = options.date or datetime.now(PACIFIC).date() + timedelta(days=1)
+    seconds = run_job("bid_day", day, options.data, _price_config(options), _settings_config(options))
+    show_bids(options.data, day, seconds, begun)
     return 0
 
 

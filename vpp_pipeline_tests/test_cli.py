@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from vpp_pipeline.cli import main
+from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.settings import FleetSettings
@@ -205,6 +206,14 @@ def test_the_engine_is_chosen_by_name(desk: TradingDesk, capsys: pytest.CaptureF
     assert mine.sql(told) == [("uniform_clearing", 1)]
 
 
+def test_without_a_date_tomorrows_bids_are_made(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    mine = desk.copy()
+    tomorrow = datetime.now(PACIFIC).date() + timedelta(days=1)
+    assert main(["bids", "--data", str(mine.data), "--prosumers", "30"]) == 0
+    assert f"Bids for {tomorrow:%A %d %B %Y}" in capsys.readouterr().out
+    assert mine.lake.exists("bids.final_bids", tomorrow.isoformat())
+
+
 def test_engines_are_compared_on_the_same_day_and_nothing_is_written(
     desk: TradingDesk, capsys: pytest.CaptureFixture[str]
 ):
@@ -280,7 +289,7 @@ def test_a_day_without_bids_cannot_be_settled(desk: TradingDesk, capsys: pytest.
     assert "vpp-pipeline bids --date 2023-08-20" in shown.err
 
 
-@pytest.mark.parametrize("arguments", [[], ["bids"], ["bids", "--date", "15 August"], ["sell"]])
+@pytest.mark.parametrize("arguments", [[], ["settle"], ["bids", "--date", "15 August"], ["sell"]])
 def test_a_command_that_cannot_be_read_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as left:
         main(arguments)
