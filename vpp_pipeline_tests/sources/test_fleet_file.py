@@ -241,7 +241,8 @@ def test_too_large_a_share_in_quarantine_stops_the_run(tmp_path: Path):
         check_share(loaded, 0.2, "fleet.csv")
     assert str(error.value).startswith(
         "4 of 14 rows of the fleet cannot take part, at most 20 % may; most often (3 rows) quiet_hours: a window "
-        "without an hour; first elm_1_battery: not above 0 (file fleet.csv, row 2, column patience, value -1). "
+        "without an hour; the first of these, elm_4_battery: a window without an hour "
+        "(file fleet.csv, row 4, column quiet_hours, value 5-5). "
     )
     assert "raise fleet.quarantine_limit_fraction" in str(error.value)
 
