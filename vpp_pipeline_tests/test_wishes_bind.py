@@ -29,27 +29,16 @@ PRICES = [18.0] * 18 + [60.0, 90.0, 120.0, 90.0] + [18.0] * 2
 SETTINGS = Settings(
     rules=MarketRules(energy_minimum_mw=0.05), opportunities=OpportunityPolicy(sizing="fixed_mw", fixed_mw=0.3)
 )
-STORE = {
-    **BATTERY,
+SIZE = {
     "capacity_kwh": 400.0,
     "max_charge_kw": 100.0,
     "max_discharge_kw": 100.0,
     "initial_stored_kwh": 200.0,
     "terminal_stored_kwh": 200.0,
     "export_limit_kw": 100.0,
-    "maximum_cycles_per_day": 2.0,
 }
-CAR = {
-    **EV,
-    "capacity_kwh": 400.0,
-    "max_charge_kw": 100.0,
-    "max_discharge_kw": 100.0,
-    "initial_stored_kwh": 200.0,
-    "terminal_stored_kwh": 200.0,
-    "export_limit_kw": 100.0,
-    "ev_ready_fraction": 0.5,
-    "ev_drive_kwh": 10.0,
-}
+STORE = {**BATTERY, **SIZE, "maximum_cycles_per_day": 2.0}
+CAR = {**EV, **SIZE, "ev_ready_fraction": 0.5, "ev_drive_kwh": 10.0}
 
 
 def day_of(row: dict[str, Any], prices: list[float] | None = None, solar: float = 0.0, load: float = 0.0) -> Tables:

@@ -9,11 +9,9 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.notes.clauses import Reading, read_note
+from vpp_pipeline.domain.notes.clauses import read_note
 from vpp_pipeline.domain.windows import WEEKDAYS, hour_flags
 from vpp_pipeline.schemas import Notes, door
-
-__all__ = ["Reading", "read_note", "tighten"]
 
 _READINGS = {
     "note": pl.String,
