@@ -60,6 +60,7 @@ def _measures(negotiated: Negotiated, tables: dict[str, pl.DataFrame], settings:
     paid = tables["dispatch.payments"].join(held, on=DEAL)
     surplus = pl.col("payment_usd") - pl.col("least") * pl.col("dispatched_kwh") / 1000.0
     profit, revenue = float(bids["expected_profit_usd"].sum()), float(bids["expected_revenue_usd"].sum())
+    content = weighted_satisfaction(paid["satisfaction_score"].to_numpy(), paid["committed_capacity_kw"].to_numpy())
     verdicts = verify(tables, settings).values()
     return {
         "fill_fraction": under_option / float(summary["required_capacity_mw"].sum()),
@@ -70,10 +71,7 @@ def _measures(negotiated: Negotiated, tables: dict[str, pl.DataFrame], settings:
         "margin_fraction": profit / revenue if revenue else float("nan"),
         "payments_usd": float(paid["payment_usd"].sum()),
         "surplus_usd": float(paid.select(surplus.sum()).item()),
-        "satisfaction": weighted_satisfaction(
-            paid["satisfaction_score"].to_numpy(), paid["committed_capacity_kw"].to_numpy()
-        )
-        or float("nan"),
+        "satisfaction": float("nan") if content is None else content,
         "gap_fraction": float(tables["dispatch.proof"]["gap_fraction"][0]),
         "violations": sum(verdict.violations for verdict in verdicts if not verdict.is_warning),
     }

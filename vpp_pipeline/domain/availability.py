@@ -167,7 +167,6 @@ def _must_be_ready(clock: Array, leaves: Array, returns: Array, ready: Array) ->
     hour_end = np.append(clock[0, 1:], 24)[None, :]
     by = np.where(ready >= 0, ready, leaves)
     same_day = (hour_end >= by) & (clock < leaves)
-    past_midnight = ((hour_end >= by) & (clock >= returns)) | (
-        clock < leaves
-    )  # a stay from evening to next day's leave
+    # a stay from one evening to the next morning
+    past_midnight = ((hour_end >= by) & (clock >= returns)) | (clock < leaves)
     return np.where(by > leaves, past_midnight, same_day) & (leaves >= 0)

@@ -43,9 +43,9 @@ def fleet_of_day(settings: FleetSettings, market_date: date, schedule_before: pl
     loaded = (
         read_fleet(settings.path, market_date) if settings.path else LoadedFleet(generate_fleet(settings, market_date))
     )
-    loaded = set_aside(loaded, _beside_lost_notes(loaded), path)
     notes: pl.DataFrame = Notes.create_empty()
     if settings.reads_notes:
+        loaded = set_aside(loaded, _beside_lost_notes(loaded), path)
         prosumers, notes = tighten(loaded.prosumers)
         loaded = replace(loaded, prosumers=prosumers)
     if settings.carry_over:
