@@ -1,6 +1,7 @@
 # Needs make and Python >= 3.11 with venv; everything else goes into .venv.
 #   make bids    bids for one day (DATE=2023-08-15)      make test    set-up and tests
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
+#   make fuzz    the property tests with new random cases
 
 PYTHON ?= python3
 DATE ?= 2023-08-15
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids setup test lint check format dev lock clean
+.PHONY: bids setup test lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -41,6 +42,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint test
+
+# a failing case prints how to repeat it
+fuzz: $(STAMP)
+	$(BIN)/python -m pytest --hypothesis-profile=default vpp_pipeline_tests/domain vpp_pipeline_tests/optimisation $(PYTEST_ARGS)
 
 format: $(STAMP)
 	$(BIN)/python -m ruff format .

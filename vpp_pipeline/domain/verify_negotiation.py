@@ -74,7 +74,8 @@ def _limit_faults(day: Day, limits: pl.DataFrame) -> list[pl.DataFrame]:
     held = agreed.filter("holds_option")
     price, kind = pl.col("price_usd_per_mwh"), pl.col("kind")
     stated, agreed_price = pl.col("reservation_price_usd_per_mwh"), pl.col("agreed_price_usd_per_mwh")
-    score = 5.0 + 5.0 * (agreed_price - pl.col("least")) / agreed_price
+    gain = pl.when(agreed_price > 0.0).then((agreed_price - pl.col("least")) / agreed_price).otherwise(0.0)
+    score = 5.0 + 5.0 * gain
     same_score = (pl.col("expected_satisfaction_score") - score).abs() <= PRICE_TOLERANCE
     return [
         _fault(said.filter((kind == "ask") & (price < pl.col("least") - PRICE_TOLERANCE)), "ask below the least price"),

@@ -20,6 +20,7 @@ from vpp_pipeline.domain.verify_negotiation import (
 )
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 from vpp_pipeline_tests.conftest import SolvedDay
+from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay
 from vpp_pipeline_tests.domain.negotiation.seeded_faults import HEARD, SAMPLED, SEEDED, TOO_DEAR, Seeded, small_day
 from vpp_pipeline_tests.domain.tampering import (
     CALLS,
@@ -102,6 +103,20 @@ def renegotiated(honest: SolvedDay, **choices: object) -> tuple[Day, Settings]:
 def test_an_honest_small_day_breaks_no_rule(policy: dict[str, object]) -> None:
     tables, settings = small_day(**policy)
     assert check_negotiation(tables, settings).is_empty()
+
+
+def test_an_owner_who_asks_for_nothing_and_gets_nothing_is_content(honest: SolvedDay) -> None:
+    free = honest.tables["fleet.prosumers"].with_columns(
+        wear_usd_per_mwh=pl.lit(0.0),
+        minimum_compensation_usd_per_kwh=pl.lit(0.0),
+        participation_willingness_fraction=pl.lit(1.0),
+    )
+    policy = NegotiationPolicy(opening_markup_fraction=0.0, opening_offer_fraction=0.0)
+    settings = honest.settings.model_copy(update={"negotiation": policy})
+    only = honest.tables[CALLS].filter(product="energy").sort("forecast_price").tail(1)  # nothing better to wait for
+    day = NegotiatedDay(free, honest.tables["fleet.availability"], honest.tables[FORECAST], only, settings)
+    assert day.struck.agreements.filter("holds_option", pl.col("agreed_price_usd_per_mwh") == 0).height > 0
+    assert check_negotiation(day.tables, settings).is_empty()
 
 
 def test_the_default_day_breaks_no_rule(honest: SolvedDay) -> None:
