@@ -113,8 +113,9 @@ def test_an_owner_who_asks_for_nothing_and_gets_nothing_is_content(honest: Solve
     )
     policy = NegotiationPolicy(opening_markup_fraction=0.0, opening_offer_fraction=0.0)
     settings = honest.settings.model_copy(update={"negotiation": policy})
-    only = honest.tables[CALLS].filter(product="energy").sort("forecast_price").tail(1)  # nothing better to wait for
-    day = NegotiatedDay(free, honest.tables["fleet.availability"], honest.tables[FORECAST], only, settings)
+    flat = honest.tables[FORECAST].with_columns(energy_usd_per_mwh=pl.lit(30.0))  # no better use to wait for
+    only = honest.tables[CALLS].filter(product="energy").head(1).with_columns(forecast_price=pl.lit(100.0))
+    day = NegotiatedDay(free, honest.tables["fleet.availability"], flat, only, settings)
     assert day.struck.agreements.filter("holds_option", pl.col("agreed_price_usd_per_mwh") == 0).height > 0
     assert check_negotiation(day.tables, settings).is_empty()
 
