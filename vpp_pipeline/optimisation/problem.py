@@ -82,6 +82,20 @@ class DaySchedule:
 
 
 @dataclass(frozen=True)
+class Duals:
+    """What one more kWh from any prosumer is worth to the whole fleet, by hour (T,), $ per MWh or MW and hour.
+
+    Duals of the position and of each reserve with the bids as they were decided. ``sell`` is what exported energy
+    brings and ``buy`` what charging costs, sell ≤ buy; where no energy is bid, ``sell`` is minus infinity.
+    """
+
+    sell: Array
+    buy: Array
+    spin: Array
+    nonspin: Array
+
+
+@dataclass(frozen=True)
 class DaySolution:
     """A schedule, what it earns, and how much better any schedule could be."""
 
