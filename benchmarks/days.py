@@ -15,7 +15,7 @@ from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
-from vpp_pipeline.domain.opportunities import find_opportunities
+from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
@@ -49,15 +49,15 @@ def random_days(count: int) -> list[date]:
     return [FIRST + timedelta(days=int(k)) for k in np.sort(drawn)]
 
 
-def prepare_day(market_date: date, source: PriceSource, settings: Settings) -> PreparedDay:
-    """Forecast, fleet, hourly limits and the policy's opportunities; no requests."""
+def prepare_day(
+    market_date: date, source: PriceSource, settings: Settings, deals: pl.DataFrame | None = None
+) -> PreparedDay:
+    """Forecast, fleet, hourly limits and the policy's opportunities; no requests. ``deals``: of the days before."""
     history = pl.concat([source.day(day) for day in history_dates(market_date)])
     forecast, fleet = forecast_prices(market_date, history), fleet_of_day(settings.fleet, market_date)
     availability = hourly_envelope(
         fleet.prosumers, market_hours(market_date), solar_forecast(market_date), load_forecast(market_date)
     )
     arrays = fleet_arrays(fleet.prosumers, availability)
-    opportunities = find_opportunities(
-        market_date, forecast, arrays, settings.opportunities, settings.rules, read_requests(None)
-    )
+    opportunities = opportunities_of_day(market_date, forecast, arrays, settings, read_requests(None), deals)
     return PreparedDay(Inputs(forecast, fleet.prosumers, availability, opportunities), fleet)

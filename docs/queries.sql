@@ -83,3 +83,22 @@ where net_export_kw > 0
 group by site_id
 order by most_percent desc
 limit 10;
+
+-- 14. Who earns most beyond the agreed prices, and why? (With `payments.rule = agreed`, nobody does.)
+select prosumer_id, round(sum(payment_usd), 2) as agreed_usd, round(any_value(coalesce(top_up_usd, 0)), 2) as top_up_usd,
+       any_value(case when top_up_usd is null then 'agreed prices are all that is paid'
+                      when top_up_usd = 0 then 'adds nothing beyond what it is paid'
+                      when greatest(from_energy_usd, from_reserve_usd) <= 0 then 'takes energy when the fleet has plenty'
+                      when from_energy_usd >= from_reserve_usd then 'sells energy when it is worth more than agreed'
+                      else 'holds reserve that is worth more than agreed' end) as why
+from dispatch.payments left join dispatch.owen_shares using (market_date, prosumer_id)
+group by market_date, prosumer_id
+order by top_up_usd desc, agreed_usd desc
+limit 10;
+
+-- 15. What is one more MWh, or MW of reserve, from any home worth in each hour?
+select strftime(start_utc at time zone 'America/Los_Angeles', '%H:%M') as pacific, round(sell_usd_per_mwh, 2) as sold,
+       round(buy_usd_per_mwh, 2) as charged, round(spin_usd_per_mw_h, 2) as spin, round(nonspin_usd_per_mw_h, 2) as nonspin
+from dispatch.internal_prices
+where market_date = (select max(market_date) from dispatch.internal_prices)
+order by start_utc;

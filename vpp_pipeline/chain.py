@@ -14,9 +14,19 @@ from vpp_pipeline.domain.negotiation.negotiate import negotiate
 from vpp_pipeline.domain.negotiation.summary import summarise
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.optimisation.owen import owen_shares_table
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.tables import charging_table, positions_table, proof_table, schedule_table
+from vpp_pipeline.optimisation.tables import (
+    charging_table,
+    internal_prices_table,
+    positions_table,
+    proof_table,
+    scenario_quantities_table,
+    schedule_table,
+)
+from vpp_pipeline.optimisation.uncertainty import with_scenarios
+from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
 
 
@@ -29,6 +39,7 @@ class Inputs:
     availability: pl.DataFrame
     opportunities: pl.DataFrame
     schedule_before: pl.DataFrame | None = None  # of the day before, where stored energy carries over
+    price_scenarios: pl.DataFrame | None = None  # without any, the day is held against its forecast alone
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,12 @@ def negotiate_day(inputs: Inputs, settings: Settings, adviser: Adviser | None = 
         rules,
         settings.optimiser,
     )
+    problem = with_scenarios(problem, inputs.opportunities, inputs.price_scenarios, settings.risk)
     tables = {
         "market.price_forecast": inputs.forecast,
+        "market.price_scenarios": (
+            PriceScenarios.create_empty() if inputs.price_scenarios is None else inputs.price_scenarios
+        ),
         "market.opportunities": inputs.opportunities,
         "fleet.prosumers": inputs.prosumers,
         "fleet.availability": inputs.availability,
@@ -85,6 +100,7 @@ def settle_bids(day: Negotiated, solution: DaySolution, stamp: Stamp) -> dict[st
     problem, tables, settings = day.problem, dict(day.tables), day.settings
     schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
     charging, proof = charging_table(problem, solution), proof_table(problem, solution)
+    wanted, shares = scenario_quantities_table(problem, solution), owen_shares_table(problem, solution, settings)
     opportunities, agreements = day.inputs.opportunities, tables["negotiation.agreements"]
     payments = payments_of(opportunities, agreements, schedule, positions, charging, day.inputs.availability)
     bids, segments = form_bids(
@@ -97,15 +113,19 @@ def settle_bids(day: Negotiated, solution: DaySolution, stamp: Stamp) -> dict[st
         day.inputs.prosumers,
         settings.rules,
         stamp,
+        wanted,
     )
     weight = settings.optimiser.satisfaction_weight_usd_per_mwh
     return tables | {
         "dispatch.schedule": schedule,
         "dispatch.positions": positions,
         "dispatch.charging": charging,
+        "dispatch.internal_prices": internal_prices_table(problem, solution),
+        "dispatch.owen_shares": shares,
         "dispatch.proof": proof,
+        "dispatch.scenario_quantities": wanted,
         "dispatch.payments": payments,
-        "dispatch.reconciliation": reconcile(bids, payments, agreements, charging, proof, weight),
+        "dispatch.reconciliation": reconcile(bids, payments, agreements, charging, proof, shares, weight),
         "bids.final_bids": bids,
         "bids.bid_segments": segments,
     }

@@ -8,10 +8,14 @@ import sys
 import time
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vpp_pipeline.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.paths import project_folder
+
+if TYPE_CHECKING:
+    from vpp_pipeline.settings import Settings
+    from vpp_pipeline.sources.day_inputs import DayInputs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     engines.set_defaults(run=_compare_engines, engine=None)
 
+    frontier = commands.add_parser(
+        "frontier", parents=[day, source, desk], help="the day's profit against its risk, and against satisfaction"
+    )
+    frontier.add_argument("--points", type=int, choices=range(2, 101), default=5, metavar="N", help="of each curve: 5")
+    frontier.add_argument("--output", type=Path, help="SVG file of the picture (default: DATA/frontier_DATE.svg)")
+    frontier.set_defaults(run=_frontier, engine=None)
+
     ingest = commands.add_parser("ingest", parents=[day, source], help="take in one day of published prices")
     ingest.set_defaults(run=_ingest)
     settle = commands.add_parser(
@@ -114,17 +125,31 @@ def _bids(options: argparse.Namespace) -> int:
 
 
 def _compare_engines(options: argparse.Namespace) -> int:
-    from vpp_pipeline.assets.resources import Prices, Storage
     from vpp_pipeline.compare import compare_engines, show_comparison
     from vpp_pipeline.settings import Settings
+
+    show_comparison(options.date, compare_engines(_inputs(options, Settings.model_validate(_settings_config(options)))))
+    return 0
+
+
+def _frontier(options: argparse.Namespace) -> int:
+    from vpp_pipeline.frontier import show_frontier, with_enough_scenarios
+    from vpp_pipeline.settings import Settings
+
+    settings = with_enough_scenarios(Settings.model_validate(_settings_config(options)))
+    output = options.output or options.data / f"frontier_{options.date}.svg"
+    show_frontier(_inputs(options, settings), options.points, output)
+    return 0
+
+
+def _inputs(options: argparse.Namespace, settings: Settings) -> DayInputs:
+    """What the day's bids would be made from, read without a run."""
+    from vpp_pipeline.assets.resources import Prices, Storage
     from vpp_pipeline.sources.day_inputs import DayInputs
 
-    settings = Settings.model_validate(_settings_config(options))
     file, node = Prices(**_price_config(options)).chosen()
     storage = Storage(data_folder=str(options.data))
-    day = DayInputs(options.date, settings, file, node, storage.requests, storage.lake.root)
-    show_comparison(options.date, compare_engines(day))
-    return 0
+    return DayInputs(options.date, settings, file, node, storage.requests, storage.lake.root)
 
 
 def _ingest(options: argparse.Namespace) -> int:

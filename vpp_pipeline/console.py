@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.box import SIMPLE
@@ -71,13 +72,31 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
         f"carried by no bid (charging, rounding) {books['unallocated_usd']:.2f} $",
         soft_wrap=True,
     )
-    console.print(
-        f"objective {proof['objective_usd']:.2f} $, no schedule can earn more than {proof['bound_usd']:.2f} $ "
-        f"(gap {100 * proof['gap_fraction']:.3f} %)"
-    )
+    if books["top_ups_usd"]:
+        console.print(
+            f"top-ups to prosumers {books['top_ups_usd']:.2f} $, so that {books['kept_profit_usd']:.2f} $ of profit "
+            "are kept",
+            soft_wrap=True,
+        )
+    console.print(_proof_in_words(proof), soft_wrap=True)
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
     for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+
+
+def _proof_in_words(proof: dict[str, Any]) -> str:
+    gap = f"{proof['bound_usd']:.2f} $ (gap {100 * proof['gap_fraction']:.3f} %)"
+    words = f"objective {proof['objective_usd']:.2f} $"
+    if proof["aversion"] == 0.0:
+        words += f", no schedule can earn more than {gap}"
+    if proof["scenarios"] > 1:
+        words += (
+            f"\nover {proof['scenarios']} scenarios: mean {proof['mean_usd']:.2f} $, CVaR {proof['cvar_usd']:.2f} $, "
+            f"worst {proof['worst_usd']:.2f} $"
+        )
+    if proof["aversion"] > 0.0:
+        words += f"; risk-adjusted {proof['risk_adjusted_usd']:.2f} $ of at most {gap}"
+    return words
 
 
 def show_settlement(data: Path, market_date: date) -> None:

@@ -29,6 +29,7 @@ from vpp_pipeline.domain.verify_bids import (
 )
 from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
 from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
+from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline.errors import InputError, ViolationError
 from vpp_pipeline.messages import CycleResult, MarketOpportunity
 from vpp_pipeline.provenance import code_version, fingerprint
@@ -48,6 +49,7 @@ RULES = [
     bids_meet_80_percent_of_required_capacity,
     coalitions_have_enough_members,
     bid_curves_are_valid_for_caiso,
+    top_ups_are_a_fair_part_of_the_profit,
 ]
 FLEET = "the fleet table"
 MARKET_COLUMN = {"energy": "lmp", "spin": "spin_price", "nonspin": "nonspin_price"}
@@ -133,7 +135,9 @@ def run_cycle(
     broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not verdict.passed]
     if broken:
         raise ViolationError("no bid is formed; " + "; ".join(broken))
-    return next(documents_of(day))
+    shares = day["dispatch.owen_shares"]
+    top_ups = dict(shares.select("prosumer_id", "top_up_usd").iter_rows())
+    return next(documents_of(day)).model_copy(update={"prosumer_top_ups": top_ups})
 
 
 def _polars(frame: pl.DataFrame | pd.DataFrame) -> pl.DataFrame:

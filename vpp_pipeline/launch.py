@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.events import DagsterEventType
+from dagster._core.execution.execute_in_process import core_execute_in_process, merge_run_tags
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 from filelock import FileLock
@@ -100,9 +102,7 @@ def run_job(
     with project_instance() as instance, _living_run() as (run_id, tags):
         close_lost_runs(instance)
         try:
-            result = defs.resolve_job_def(job).execute_in_process(
-                run_config=config, partition_key=partition, instance=instance, run_id=run_id, tags=tags
-            )
+            result = execute(defs.resolve_job_def(job), config, partition, instance, run_id, tags)
         except DagsterAssetCheckFailedError as error:
             raise ViolationError(_broken_checks(instance, run_id) or str(error)) from None
     seconds: dict[str, float] = {}
@@ -111,6 +111,26 @@ def run_job(
             stage = _stage(event.step_key)
             seconds[stage] = seconds.get(stage, 0.0) + event.step_success_data.duration_ms / 1000.0
     return seconds
+
+
+def execute(
+    job: dg.JobDefinition,
+    config: dict[str, Any],
+    partition: str,
+    instance: dg.DagsterInstance,
+    run_id: str,
+    tags: dict[str, str],
+) -> dg.ExecuteInProcessResult:
+    """`JobDefinition.execute_in_process`, but for one thing: that keeps every table of the run in memory to the end."""
+    return core_execute_in_process(
+        job=InMemoryJob(job_def=job.as_ephemeral_job(resource_defs={}, input_values={})),
+        run_config=config,
+        instance=instance,
+        output_capturing_enabled=False,
+        raise_on_error=True,
+        run_tags=merge_run_tags(job, partition, tags, None, instance, config),
+        run_id=run_id,
+    )
 
 
 def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:

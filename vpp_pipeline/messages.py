@@ -114,4 +114,7 @@ class CycleResult(_Message):
     negotiation: NegotiationResult
     optimization: OptimizationResult
     final_bid: FinalBid | None
+    prosumer_top_ups: dict[str, float] = Field(
+        default_factory=dict, description="$ by prosumer beyond its payments; empty unless `payments.rule` is owen."
+    )
     reason: str = Field(description="Why there is a bid, or none.")

@@ -98,9 +98,23 @@ class MarketRules(_Group):
 class OpportunityPolicy(_Group):
     """How much of the fleet is offered, and when."""
 
-    sizing: Literal["fraction", "fixed_mw"] = Field("fraction", description="How R is set.")
-    fraction: float = Field(0.10, gt=0, le=1, description="R as a share of what the fleet can offer then.")
+    sizing: Literal["fraction", "fixed_mw", "planned"] = Field(
+        "planned",
+        description="How R is set; `planned`: what typical prosumers would sell at forecast prices, hour by hour.",
+    )
+    fraction: float = Field(
+        0.10, gt=0, le=1, description="R as a share of what the fleet can offer then; the least where planned."
+    )
     fixed_mw: float = Field(0.5, gt=0, description="R where sizing is `fixed_mw`.")
+    planned_fraction: float = Field(
+        0.75, gt=0, le=1, description="Most that a planned R counts on, as a share of what the fleet can offer then."
+    )
+    deal_days: int = Field(
+        0,
+        ge=0,
+        le=7,
+        description="Days before whose deals correct what planned sizes take as typical prices; 0: assumptions alone.",
+    )
     minimum_price_usd_per_mwh: float | None = Field(
         None, description="Hours of energy with a lower expected price are not offered; reserve always is."
     )
@@ -151,6 +165,10 @@ class NegotiationPolicy(_Group):
 class OptimiserSettings(_Group):
     """How the day is solved."""
 
+    method: Literal["auto", "exact", "column_generation"] = Field(
+        "auto", description="`exact` up to `exact_up_to_prosumers`, `column_generation` above; or the one named."
+    )
+    exact_up_to_prosumers: int = Field(300, ge=0, description="Largest fleet that `auto` gives to the exact method.")
     solver: str = Field("HIGHS", description="CVXPY solver by name; HIGHS and LP solvers decide by our own search.")
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
     time_limit_seconds: float = Field(8.0, gt=0, description="Limit of the search for better bid/no-bid decisions.")
@@ -163,6 +181,34 @@ class OptimiserSettings(_Group):
     )
 
 
+class PaymentSettings(_Group):
+    """What prosumers earn beyond their agreed prices."""
+
+    rule: Literal["agreed", "owen"] = Field(
+        "agreed",
+        description="`owen`: topped up towards what each adds to the day, from the profit less the minimum margin.",
+    )
+
+
+class RiskSettings(_Group):
+    """What may happen instead of the forecast, and how much that weighs."""
+
+    scenarios: int = Field(
+        1, ge=1, le=1000, description="Futures that the day is held against; 1: the forecast alone, everyone there."
+    )
+    aversion: float = Field(
+        0.0, ge=0, le=1, description="Weight λ in (1 − λ) · profit at the forecast + λ · CVaR of the scenarios' profit."
+    )
+    tail_fraction: float = Field(0.1, gt=0, le=1, description="Share of the worst scenarios whose mean the CVaR is.")
+    history_days: int = Field(
+        35, ge=8, le=400, description="Days before the market day whose prices tell how wrong forecasts are."
+    )
+    shortfall_penalty_fraction: float = Field(
+        0.25, ge=0, description="Paid for what is not delivered, on top of its price, as a share of it [cfg]."
+    )
+    seed: int = Field(20230815, ge=0, description="Seed of the draws of past errors and of who is there.")
+
+
 class Settings(_Group):
     """All settings of a run."""
 
@@ -171,3 +217,5 @@ class Settings(_Group):
     opportunities: OpportunityPolicy = OpportunityPolicy()
     negotiation: NegotiationPolicy = NegotiationPolicy()
     optimiser: OptimiserSettings = OptimiserSettings()
+    payments: PaymentSettings = PaymentSettings()
+    risk: RiskSettings = RiskSettings()

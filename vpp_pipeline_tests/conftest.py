@@ -21,8 +21,8 @@ from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.domain.notes.tighten import tighten
-from vpp_pipeline.domain.opportunities import find_opportunities
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
+from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.schemas import Quarantine
 from vpp_pipeline.settings import FleetSettings, Settings
@@ -74,8 +74,7 @@ def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, 
     prosumers, notes = tighten(generate_fleet(settings.fleet, market_date))
     availability = hourly_envelope(prosumers, hours, solar, load)
     fleet = fleet_arrays(prosumers, availability)
-    wanted = request_table(*requests)
-    opportunities = find_opportunities(market_date, forecast, fleet, settings.opportunities, rules, wanted)
+    opportunities = opportunities_of_day(market_date, forecast, fleet, settings, request_table(*requests))
 
     day = negotiate_day(Inputs(forecast, prosumers, availability, opportunities), settings)
     solution = solve_day(day.problem, rules, settings.optimiser)

@@ -268,6 +268,12 @@ def test_a_day_that_is_no_market_day_of_ours_is_refused(
         (["--set", "negotiation.rounds=many"], ["negotiation.rounds", "many", "integer"]),
         (["--set", "negotiation.engine=auction"], ["negotiation.engine", "auction", "concession"]),
         (["--set", "rounds"], ["rounds"]),
+        (
+            ["--set", "optimiser.solver=GUROBI"],
+            ["optimiser.solver", "'GUROBI'", "not installed", "pip install gurobipy", "CLARABEL", "HIGHS"],
+        ),
+        (["--set", "optimiser.fallback_solver=MOSEK"], ["optimiser.fallback_solver", "'MOSEK'", "pip install mosek"]),
+        (["--set", "optimiser.solver=GUROBY"], ["optimiser.solver", "'GUROBY'", "no solver of that name", "GUROBI"]),
         (["--prosumers", "2"], ["fleet.prosumers", "2", "greater than or equal to 3"]),
         (["--prices", "/nowhere/prices.csv"], ["/nowhere/prices.csv", "no such file"]),
         (["--fleet", "/nowhere/fleet.csv"], ["/nowhere/fleet.csv", "does not exist"]),
@@ -308,7 +314,7 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
         "expected profit",
         "payments to prosumers",
         "negotiated by concession",
-        "violations found: 0 (14 rules checked)",
+        "violations found: 0 (15 rules checked)",
         "prices and forecasts 0.",
         f"warehouse: {desk.warehouse}",
     ):

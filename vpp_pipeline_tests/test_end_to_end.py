@@ -18,7 +18,7 @@ import pytest
 from vpp_pipeline.assets.lost_runs import lost_runs
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.warehouse.publish import open_warehouse
-from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, TradingDesk, differences, example_run, new_desk
+from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, UNHURRIED, TradingDesk, differences, example_run, new_desk
 
 NEXT = "2023-08-16"
 PATIENCE_S = 120.0
@@ -48,7 +48,7 @@ def bids(data: Path, home: Path | None, day: str, *options: str, project: Path |
     environment |= {"DAGSTER_HOME": str(home)} if home else {}
     environment |= {"PYTHONPATH": str(project)} if project else {}
     command = [sys.executable, "-m", "vpp_pipeline", "bids", "--date", day, "--data", str(data), "--prosumers", "30"]
-    command += options
+    command += ["--set", f"optimiser.time_limit_seconds={UNHURRIED}", *options]
     return subprocess.Popen(
         command, env=environment, cwd=data.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

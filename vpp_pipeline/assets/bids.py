@@ -25,7 +25,20 @@ BIDS = {
     "reconciliation": "dispatch.reconciliation",
     "checks": "bids.checks",
 }
-DISPATCH = [f"dispatch.{name}" for name in ("starts", "schedule", "positions", "charging", "proof", "payments")]
+DISPATCH = [
+    f"dispatch.{name}"
+    for name in (
+        "starts",
+        "schedule",
+        "positions",
+        "charging",
+        "internal_prices",
+        "owen_shares",
+        "proof",
+        "scenario_quantities",
+        "payments",
+    )
+]
 INPUTS = [*SOLVE_INPUTS, "fleet.notes", "fleet.quarantine", *DISPATCH]
 
 
@@ -61,9 +74,11 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
         day["fleet.prosumers"],
         settings.rules,
         stamp,
+        day["dispatch.scenario_quantities"],
     )
     weight = settings.optimiser.satisfaction_weight_usd_per_mwh
-    books = reconcile(final, payments, agreements, day["dispatch.charging"], day["dispatch.proof"], weight)
+    charging, proof, shares = (day[f"dispatch.{name}"] for name in ("charging", "proof", "owen_shares"))
+    books = reconcile(final, payments, agreements, charging, proof, shares, weight)
     tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
     checks = checks_table(ChainMap(tables, day), settings, is_scheduled=is_scheduled(context.run))  # type: ignore[arg-type]
     trading = final.filter(pl.col("status") == "bid")
@@ -92,7 +107,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     code_version=code_version(),
     owners=OWNERS,
     pool="warehouse",
-    deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), "evaluation.settlement"]],
+    deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), "dispatch.infeasibilities", "evaluation.settlement"]],
 )
 def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.

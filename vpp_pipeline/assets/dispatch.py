@@ -13,10 +13,25 @@ from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
 from vpp_pipeline.provenance import frame_hash
+from vpp_pipeline.warehouse.publish import publish
 
-SOLVED = {name: f"dispatch.{name}" for name in ("starts", "schedule", "positions", "charging", "proof")}
+SOLVED = {
+    name: f"dispatch.{name}"
+    for name in (
+        "infeasibilities",
+        "starts",
+        "schedule",
+        "positions",
+        "charging",
+        "internal_prices",
+        "owen_shares",
+        "proof",
+        "scenario_quantities",
+    )
+}
 SOLVE_INPUTS = [
     "market.price_forecast",
+    "market.price_scenarios",
     "market.opportunities",
     "fleet.prosumers",
     "fleet.availability",
@@ -24,10 +39,16 @@ SOLVE_INPUTS = [
     "negotiation.agreements",
 ]
 
+_INPUTS = set(map(key_of, SOLVE_INPUTS))
+# `infeasibilities` is told before there is a schedule; of the others, Dagster wants those that rest on yesterday's told
+# after today's
+PARENTS = {name: _INPUTS if name == "infeasibilities" else _INPUTS | {key_of(SOLVED["schedule"])} for name in SOLVED}
+
 
 @dg.multi_asset(
     outs=table_outs(SOLVED, {"cvxpy", "python"}),
     deps=[*map(key_of, SOLVE_INPUTS), dg.AssetDep(key_of(SOLVED["schedule"]), partition_mapping=DAY_BEFORE)],
+    internal_asset_deps=PARENTS,
     partitions_def=DAYS,
     name="day_solution",
 )
@@ -35,10 +56,21 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     """The whole day solved at once, so that no kWh is sold twice.
 
     With `fleet.carry_over` every store begins with what the schedule of the day before leaves in it, if there is one.
+    Where limits cannot be kept at all, the day stops here; which ones is published first, so that it can be queried.
     """
+    from vpp_pipeline.optimisation.infeasible import InfeasibleDay, infeasibilities
+    from vpp_pipeline.optimisation.owen import owen_shares_table
     from vpp_pipeline.optimisation.problem import day_problem
     from vpp_pipeline.optimisation.solve import solve_day
-    from vpp_pipeline.optimisation.tables import charging_table, positions_table, proof_table, schedule_table
+    from vpp_pipeline.optimisation.tables import (
+        charging_table,
+        internal_prices_table,
+        positions_table,
+        proof_table,
+        scenario_quantities_table,
+        schedule_table,
+    )
+    from vpp_pipeline.optimisation.uncertainty import with_scenarios
 
     settings, day = desk.settings(), storage.day(market_date_of(context))
     starts = starts_of(day["fleet.prosumers"], day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None)
@@ -51,17 +83,28 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
         settings.rules,
         settings.optimiser,
     )
+    problem = with_scenarios(problem, day["market.opportunities"], day["market.price_scenarios"], settings.risk)
+    breaches = infeasibilities(problem)
+    yield dg.Output(breaches, "infeasibilities", metadata={"prosumers": breaches["prosumer_id"].n_unique()})
+    if not breaches.is_empty():
+        publish(storage.lake, storage.warehouse, problem.market_date, [SOLVED["infeasibilities"]])
+        raise InfeasibleDay(breaches)
     solution = solve_day(problem, settings.rules, settings.optimiser)
     schedule = schedule_table(problem, solution)
     yield dg.Output(schedule, "schedule", data_version=dg.DataVersion(frame_hash(schedule)))
     yield dg.Output(starts, "starts", metadata={"carried_over": int(starts["carried_from"].is_not_null().sum())})
     yield dg.Output(positions_table(problem, solution), "positions")
     yield dg.Output(charging_table(problem, solution), "charging")
+    yield dg.Output(internal_prices_table(problem, solution), "internal_prices")
+    shares = owen_shares_table(problem, solution, settings)
+    yield dg.Output(shares, "owen_shares", metadata={"top_ups_usd": float(shares["top_up_usd"].sum())})
+    yield dg.Output(scenario_quantities_table(problem, solution), "scenario_quantities")
+    proof = proof_table(problem, solution)
     yield dg.Output(
-        proof_table(problem, solution),
+        proof,
         "proof",
         metadata={
-            "objective_usd": solution.objective_usd,
+            "objective_usd": proof["objective_usd"][0],
             "gap_fraction": solution.gap_fraction,
             "solve_seconds": solution.seconds,
         },

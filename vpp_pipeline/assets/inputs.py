@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.errors import InputError
+from vpp_pipeline.optimisation.solvers import require_solvers
 from vpp_pipeline.sources.day_inputs import DayInputs
 
 BIDS_JOB = "bid_day"
@@ -69,6 +70,7 @@ def day_inputs(context: dg.AssetExecutionContext, desk: _Desk, prices_source: Pr
         DayInputs(market_date_of(context), desk.settings(), file, node, storage.requests, storage.lake.root),
     )
     if context.run.job_name == BIDS_JOB:
+        require_solvers(inputs.settings.optimiser)
         _hold_day(context.run.run_id, storage.lake.root, inputs.market_date)
         inputs.read_all()
     return inputs

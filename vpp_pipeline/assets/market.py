@@ -14,12 +14,12 @@ from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates
-from vpp_pipeline.domain.opportunities import find_opportunities
 from vpp_pipeline.domain.settlement import same_source
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.sources import profiles
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
 
 PRICES = "market.prices"
 
@@ -85,6 +85,20 @@ def _replace(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
     return True
 
 
+@table_asset("market.price_scenarios", {"polars"}, deps=[key_of("market.price_forecast")])
+def price_scenarios(
+    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+) -> dg.Output[pl.DataFrame]:
+    """Prices that may come instead of the forecast, as wrong as the forecasts of the weeks before would have been.
+
+    Empty unless `risk.scenarios` is above 1. Days before the forecast's week are read from the source of prices itself;
+    a price of the day is never read.
+    """
+    table = day_inputs(context, desk, prices_source, storage).price_scenarios
+    metadata = {"scenarios": table["scenario"].n_unique(), "days_of_errors": table["error_date"].n_unique()}
+    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)), metadata=metadata)
+
+
 @table_asset("market.solar_forecast", {"polars"})
 def solar_forecast(
     context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
@@ -119,14 +133,17 @@ def opportunities(
     prosumers: pl.DataFrame,
     availability: pl.DataFrame,
 ) -> dg.Output[pl.DataFrame]:
-    """What can be sold: each product in each hour, sized to the fleet, and the requests that replace some of them."""
+    """What can be sold: each product in each hour, sized to the fleet, and the requests that replace some of them.
+
+    `planned` sizes are rehearsed with typical prosumers; with `opportunities.deal_days`, at the level of the deals of
+    the days before. These are kept (lake table `market.recent_deals`), so that a day made again is the same day.
+    """
+    from vpp_pipeline.optimisation.sizing import opportunities_of_day
+
     inputs = day_inputs(context, desk, prices_source, storage)
-    table = find_opportunities(
-        inputs.market_date,
-        forecast,
-        fleet_arrays(prosumers, availability),
-        inputs.settings.opportunities,
-        inputs.settings.rules,
-        inputs.requests,
-    )
+    deals, day = inputs.recent_deals, inputs.market_date
+    fleet = fleet_arrays(prosumers, availability)
+    table = opportunities_of_day(day, forecast, fleet, inputs.settings, inputs.requests, deals)
+    if deals is not None:
+        keep_deals(storage.lake, day, inputs.settings.opportunities.deal_days, prices_behind(forecast), deals)
     return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))

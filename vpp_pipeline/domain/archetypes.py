@@ -34,6 +34,7 @@ COMMUTE = np.array(
     ]
 )
 FIRST_LEAVES, FIRST_RETURNS = 4, 13
+WEAR_USD_PER_MWH = (5.0, 20.0)  # of every store, drawn evenly: DESIGN
 EVENING, PEAK = "21-23", "16-21"  # PEAK: the dear hours of Californian household tariffs
 
 Trips = tuple[tuple[int, int, float], ...]  # hour of leaving, hour of return, weight

@@ -39,17 +39,19 @@ def form_bids(
     fleet: pl.DataFrame,
     rules: MarketRules,
     stamp: Stamp,
+    wanted: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`bids.final_bids` and `bids.bid_segments`.
 
     Money: revenue = expected price x MW x hours; profit = revenue - payments - charging, all from figures rounded to
-    cents. Bid price = price of the first segment: below it the coalition would rather not run.
+    cents. Bid price = price of the first segment: below it the coalition would rather not run. ``wanted``: rows of
+    `dispatch.scenario_quantities`, on which curves rest where there are any.
     """
     bids = _money(opportunities, summary, positions, payments).with_columns(
         bid_id=pl.Series([_bid_id(name, stamp.fingerprint) for name in opportunities["opportunity_id"]])
     )
     trading = bids.filter(pl.col("status") == "bid")
-    segments = bid_segments(trading, payments, schedule, fleet, opportunities, rules)
+    segments = bid_segments(trading, payments, schedule, fleet, opportunities, rules, wanted)
     first = segments.filter(pl.col("segment") == 1).select("bid_id", bid_price_usd_per_mwh="price_usd_per_mwh")
     quality = _quality(trading, payments, agreements, fleet, rules)
     stamped = {
@@ -154,9 +156,12 @@ def reconcile(
     agreements: pl.DataFrame,
     charging: pl.DataFrame,
     proof: pl.DataFrame,
+    owen_shares: pl.DataFrame,
     satisfaction_weight_usd_per_mwh: float,
 ) -> pl.DataFrame:
     """`dispatch.reconciliation`: sum of bid profits + unallocated = objective - satisfaction term - no-sale value.
+
+    Top-ups are paid from that sum; what they leave is `kept_profit_usd`.
 
     Every figure is in cents. Unallocated is the charging that no bid recovers (or that sales have saved), plus the
     rounding of each bid's money to cents, shown as `rounding_usd`.
@@ -179,6 +184,7 @@ def reconcile(
     objective = round(float(proof["objective_usd"][0]), CENTS)
     satisfaction, no_sale = round(satisfaction_usd, CENTS), round(no_sale_usd, CENTS)
     unallocated_usd = round(objective - satisfaction - no_sale - sum_profit_usd, CENTS)
+    top_ups_usd = round(float(owen_shares["top_up_usd"].sum()), CENTS)
     return door(
         Reconciliation,
         pl.DataFrame(
@@ -190,6 +196,8 @@ def reconcile(
                 "satisfaction_term_usd": [satisfaction],
                 "no_sale_value_usd": [no_sale],
                 "objective_usd": [objective],
+                "top_ups_usd": [top_ups_usd],
+                "kept_profit_usd": [round(sum_profit_usd + unallocated_usd - top_ups_usd, CENTS)],
             }
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,9 @@ from vpp_pipeline.schemas import BidSegments, door
 from vpp_pipeline.settings import MarketRules
 
 CENT = 0.01
+MW_TOLERANCE = 1e-9
+
+PriceAt = Callable[[float], float]  # MW of a bid, counted from its cheapest -> $/MWh
 
 
 def bid_segments(
@@ -22,23 +26,34 @@ def bid_segments(
     fleet: pl.DataFrame,
     opportunities: pl.DataFrame,
     rules: MarketRules,
+    wanted: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.BidSegments`.
 
     ``bids``: bid_id, opportunity_id, market_date, product, quantity_mw, required_capacity_mw, average_cost (payments
-    and charging per MWh), last_mw_cost (forecast price less the shadow price of R).
+    and charging per MWh), last_mw_cost (forecast price less the shadow price of R). ``wanted``: rows of
+    `dispatch.scenario_quantities`, if the day was held against scenarios.
 
     Energy: members in merit order of agreed price + the value of the stored energy they give up (a dual, over the
-    discharge efficiency). The first segment spans at least 80 % of R, at no less than the bid's average cost; rising
+    discharge efficiency); with scenarios, what the fleet would want to sell in each of them (see
+    :func:`_scenario_price`). The first segment spans at least 80 % of R, at no less than the bid's average cost; rising
     prices, at most ten segments. Reserve: one pair of MW and price, the larger of average cost and cost of the last MW.
     No price exceeds the market's cap.
     """
     cost = _member_cost(payments, schedule, fleet, opportunities)
+    responses = {} if wanted is None else {str(name): rows for (name,), rows in wanted.group_by("opportunity_id")}
     rows = []
     for bid in bids.sort("opportunity_id").iter_rows(named=True):
         if bid["product"] == "energy":
             members = cost.filter(pl.col("opportunity_id") == bid["opportunity_id"]).sort("cost", "prosumer_id")
-            curve = _energy_curve(members["cost"].to_numpy(), members["dispatched_kw"].to_numpy() / 1000.0, bid, rules)
+            first_mw = min(
+                bid["quantity_mw"],
+                float(round_up(rules.required_fraction * bid["required_capacity_mw"], rules.quantity_step_mw)),
+            )
+            price_at = _merit_price(members, bid["quantity_mw"], first_mw)
+            if bid["opportunity_id"] in responses:
+                price_at = _scenario_price(responses[bid["opportunity_id"]], price_at)
+            curve = _energy_curve(price_at, first_mw, bid, rules)
         else:
             curve = [(bid["quantity_mw"], max(bid["average_cost"], bid["last_mw_cost"]))]
         start_mw, least, highest = 0.0, -math.inf, rules.price_limits(bid["product"])[1]
@@ -70,20 +85,57 @@ def _member_cost(
     )
 
 
+def _merit_price(members: pl.DataFrame, quantity_mw: float, first_mw: float) -> PriceAt:
+    """Cost of the member that delivers the bid's MW number so many; of the first ``first_mw``, the mean cost.
+
+    ``members``: cost, dispatched_kw, cheapest first.
+    """
+    cost, gross = members["cost"].to_numpy(), np.cumsum(members["dispatched_kw"].to_numpy())
+    ends = gross * (quantity_mw / gross[-1])  # charging delivered inside the fleet scales every member alike
+
+    def price_at(mw: float) -> float:
+        last = min(int(np.searchsorted(ends, mw - MW_TOLERANCE)), len(cost) - 1)
+        if mw > first_mw:
+            return float(cost[last])
+        return float(np.average(cost[: last + 1], weights=members["dispatched_kw"].to_numpy()[: last + 1]))
+
+    return price_at
+
+
+def _scenario_price(response: pl.DataFrame, below: PriceAt) -> PriceAt:
+    """The price from which most scenarios want so many MW.
+
+    ``response``: price and quantity of each scenario, 0 being the forecast. A bid of m MW at price p is awarded in the
+    scenarios that pay p or more, and should be in those whose fleet wants m or more. The price is the one with which
+    the fewest scenarios get the other (the isotonic median of "wants m"), so it rises with m; never above the forecast,
+    where all was decided to be sold. Where no scenario is low enough to say no, ``below`` says when to stop.
+    """
+    rows = response.sort("price_usd_per_mwh")
+    price, quantity_mw = rows["price_usd_per_mwh"].to_numpy(), rows["quantity_mw"].to_numpy()
+    forecast = rows.filter(pl.col("scenario") == 0)["price_usd_per_mwh"][0]
+    candidates = np.unique(price[price <= forecast])
+    places = np.searchsorted(price, candidates)
+
+    def price_at(mw: float) -> float:
+        wants = quantity_mw >= mw - MW_TOLERANCE
+        missed = np.concatenate([[0], np.cumsum(wants)])[places]
+        unwanted = np.concatenate([np.cumsum(~wants[::-1])[::-1], [0]])[places]
+        best = int(np.argmin(missed + unwanted))
+        return float(candidates[best]) if best else min(float(candidates[0]), below(mw))
+
+    return price_at
+
+
 def _energy_curve(
-    cost: np.ndarray, mw: np.ndarray, bid: dict[str, float], rules: MarketRules
+    price_at: PriceAt, first_mw: float, bid: dict[str, float], rules: MarketRules
 ) -> list[tuple[float, float]]:
-    """(end of segment in MW, price before rounding), members cheapest first; the ends lie on the bid step."""
-    quantity, step = bid["quantity_mw"], rules.quantity_step_mw
-    gross = np.cumsum(mw)
-    ends = gross * (quantity / gross[-1])  # charging delivered inside the fleet scales every member alike
-    first_mw = min(quantity, float(round_up(rules.required_fraction * bid["required_capacity_mw"], step)))
-    first = int(np.searchsorted(ends, first_mw - 1e-9))
-    first_price = max(bid["average_cost"], float(np.average(cost[: first + 1], weights=mw[: first + 1])))
+    """(end of segment in MW, price before rounding); the ends lie on the bid step."""
+    step = rules.quantity_step_mw
+    first_price = max(bid["average_cost"], price_at(first_mw))
     curve = [(round(first_mw, 6), first_price)]
-    for k in range(1, round((quantity - first_mw) / step) + 1):
+    for k in range(1, round((bid["quantity_mw"] - first_mw) / step) + 1):
         end_mw = round(first_mw + k * step, 6)
-        dearest = max(first_price, float(cost[min(int(np.searchsorted(ends, end_mw - 1e-9)), len(cost) - 1)]))
+        dearest = max(first_price, price_at(end_mw))
         if k > 1 and _up_to_cent(dearest) == _up_to_cent(curve[-1][1]):
             curve[-1] = (end_mw, dearest)
         else:

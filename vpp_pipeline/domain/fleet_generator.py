@@ -16,6 +16,7 @@ from vpp_pipeline.domain.archetypes import (
     HOUSEHOLDS,
     MEAN_LOAD_LOG,
     NOTE_ROWS,
+    WEAR_USD_PER_MWH,
     choose_notes,
     choose_text,
     choose_trips,
@@ -155,7 +156,7 @@ def _draw_devices(rng: np.random.Generator, rows: _Rows, settings: FleetSettings
         "solar_size_kw": solar_kw,
         "mean_load_kw": load_kw,
         "export_limit_kw": np.where(business, 1.5 * business_kw, np.maximum(power_kw, 0.8 * solar_kw)),
-        "wear_usd_per_mwh": np.where(has_store, np.round(rng.uniform(5.0, 20.0, n), 2), 0.0),
+        "wear_usd_per_mwh": np.where(has_store, np.round(rng.uniform(*WEAR_USD_PER_MWH, n), 2), 0.0),
         "maximum_cycles_per_day": np.where(ev, 1.0, rng.choice([1.0, 1.5, 2.0], n, p=[0.3, 0.3, 0.4])),
         "availability_fraction": np.round(np.where(ev, rng.uniform(0.85, 0.95, n), rng.uniform(0.95, 0.995, n)), 3),
     }

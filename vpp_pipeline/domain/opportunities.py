@@ -24,27 +24,29 @@ def find_opportunities(
     policy: OpportunityPolicy,
     rules: MarketRules,
     requests: pl.DataFrame,
+    planned_mw: Array | None = None,
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Opportunities`: one per product and hour, and one per request.
 
     ``requests`` has REQUEST_COLUMNS, rows of any day. A request replaces the policy's opportunities of its product in
-    the hours it covers and takes its first hour's slot.
+    the hours it covers and takes its first hour's slot. ``planned_mw`` (PRODUCTS, T): R where the sizing is `planned`
+    (`optimisation/sizing.py`).
 
     Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one.
     """
     starts = forecast["start_utc"].to_list()
     least_price = -np.inf if policy.minimum_price_usd_per_mwh is None else policy.minimum_price_usd_per_mwh
     rows = []
-    for product in PRODUCTS:
+    for place, product in enumerate(PRODUCTS):
         price = forecast[PRICE_COLUMN[product]].to_numpy()
         offerable_mw = fleet.capacity_kw(product, rules.reserve_call_hours).sum(axis=0) / 1000.0
+        required_mw = _sizes_mw(offerable_mw, None if planned_mw is None else planned_mw[place], product, policy, rules)
         blocks = requested_blocks(requests, product, starts, rules)
         covered = {hour for first, last, _ in blocks for hour in range(first, last)}
         for hour in range(len(starts)):
             if hour in covered or (product == "energy" and price[hour] < least_price):
                 continue
-            required_mw = _planned_size_mw(offerable_mw[hour], product, policy, rules)
-            rows.append((product, hour, hour + 1, required_mw, price[hour], "policy", price, offerable_mw))
+            rows.append((product, hour, hour + 1, required_mw[hour], price[hour], "policy", price, offerable_mw))
         rows += [
             (
                 product,
@@ -92,11 +94,24 @@ def _row(
     }
 
 
-def _planned_size_mw(offerable_mw: float, product: str, policy: OpportunityPolicy, rules: MarketRules) -> float:
-    """R: a share of what the fleet can offer (or a fixed size), to the bid step, never below the market's minimum."""
-    wanted_mw = policy.fraction * offerable_mw if policy.sizing == "fraction" else policy.fixed_mw
-    steps = round(wanted_mw / rules.quantity_step_mw)
-    return max(round(steps * rules.quantity_step_mw, 6), rules.minimum_mw(product))
+def _sizes_mw(
+    offerable_mw: Array, planned_mw: Array | None, product: str, policy: OpportunityPolicy, rules: MarketRules
+) -> Array:
+    """R of each hour (T,): planned, or a share of what the fleet can offer, or a fixed size."""
+    if policy.sizing == "planned":
+        if planned_mw is None:
+            raise ValueError("opportunities.sizing is `planned`: give the planned sizes")
+        return to_size_mw(planned_mw, product, rules)
+    wanted_mw = (
+        policy.fraction * offerable_mw if policy.sizing == "fraction" else np.full_like(offerable_mw, policy.fixed_mw)
+    )
+    return to_size_mw(wanted_mw, product, rules)
+
+
+def to_size_mw(wanted_mw: Array, product: str, rules: MarketRules) -> Array:
+    """Sizes as the market takes them: to the nearest bid step, never below the market's minimum."""
+    steps = np.round(wanted_mw / rules.quantity_step_mw)
+    return np.maximum(np.round(steps * rules.quantity_step_mw, 6), rules.minimum_mw(product))
 
 
 def requested_blocks(

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
+from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.negotiation.agreements import options
+from vpp_pipeline.domain.rows import side_by_side
 from vpp_pipeline.domain.satisfaction import satisfaction_score
 from vpp_pipeline.schemas import Payments, door
 
 DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
 WISH_TOLERANCE = 1e-4  # kW or kWh
+AGREED = (
+    "market_date",
+    "opportunity_id",
+    "prosumer_id",
+    "committed_capacity_kw",
+    "reservation_price_usd_per_mwh",
+    "agreed_price_usd_per_mwh",
+)
 SOLD = {
     "energy": pl.col("discharge_kw") + pl.col("solar_sold_kw"),
     "spin": pl.col("spin_kw"),
@@ -18,9 +29,14 @@ SOLD = {
 
 
 def sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
-    """What each prosumer sells of each product in each hour: prosumer_id, start_utc, product, sold_kw."""
+    """What each prosumer sells of each product, by hour with a sale: prosumer_id, start_utc, product, sold_kw."""
     keys = ["prosumer_id", "start_utc"]
-    return pl.concat([schedule.select(*keys, product=pl.lit(product), sold_kw=sold) for product, sold in SOLD.items()])
+    return pl.concat(
+        [
+            schedule.lazy().filter(sold != 0.0).select(*keys, product=pl.lit(product), sold_kw=sold)
+            for product, sold in SOLD.items()
+        ]
+    ).collect()
 
 
 def hours_covered(opportunities: pl.DataFrame) -> pl.DataFrame:
@@ -56,7 +72,7 @@ def payments_of(
         .with_columns(dispatched_kw=pl.col("dispatched_kwh") / pl.col("duration_hours"))
         .filter(pl.col("dispatched_kw") > DUST_KW)
         .sort("opportunity_id", "prosumer_id")
-        .join(options(agreements), on=["opportunity_id", "prosumer_id"])
+        .join(options(agreements).select(AGREED), on=["opportunity_id", "prosumer_id"])
         .join(charging.select("prosumer_id", "to_recover_usd"), on="prosumer_id")
     )
     owned = delivered.with_columns(payment_usd=pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0)
@@ -80,10 +96,22 @@ def payments_of(
 
 def let_down(schedule: pl.DataFrame, availability: pl.DataFrame) -> pl.Series:
     """Prosumers whose owner's wishes the schedule breaks: quiet hours, hours without charging, what is to be kept."""
-    rows = schedule.join(availability, on=["prosumer_id", "start_utc"])
+    hour = ["prosumer_id", "start_utc"]
+    limits = availability.select(*hour, "max_discharge_kw", "max_charge_kw", "min_stored_kwh")
+    rows = side_by_side(schedule.select(*hour, "discharge_kw", "charge_kw", "stored_kwh"), limits, on=hour)
     is_broken = (
         (pl.col("discharge_kw") > pl.col("max_discharge_kw") + WISH_TOLERANCE)
         | (pl.col("charge_kw") > pl.col("max_charge_kw") + WISH_TOLERANCE)
         | (pl.col("stored_kwh") < pl.col("min_stored_kwh") - WISH_TOLERANCE)
     )
     return rows.filter(is_broken)["prosumer_id"].unique()
+
+
+def top_ups(share_usd: Array, profit_usd: float, minimum_margin_fraction: float) -> Array:
+    """What each prosumer (N,) is paid beyond its agreed payments, $: the same part of every positive share.
+
+    All of it, unless the sum would exceed the day's ``profit_usd`` less the aggregator's margin.
+    """
+    owed_usd = np.maximum(share_usd, 0.0)
+    affordable_usd = max(profit_usd, 0.0) * (1.0 - minimum_margin_fraction)
+    return np.asarray(owed_usd * min(1.0, affordable_usd / max(float(owed_usd.sum()), 1e-9)))

@@ -23,6 +23,7 @@ from vpp_pipeline.domain.verify_schedule import (
     no_kilowatt_hour_is_sold_twice,
     no_prosumer_is_pushed_past_its_limits,
 )
+from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline.errors import ViolationError
 from vpp_pipeline.schemas import Checks, door
 from vpp_pipeline.settings import Settings
@@ -42,6 +43,7 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     coalitions_have_enough_members: "bids.final_bids",
     bid_curves_are_valid_for_caiso: "bids.final_bids",
     money_adds_up: "bids.final_bids",
+    top_ups_are_a_fair_part_of_the_profit: "bids.final_bids",
     bids_were_ready_before_the_deadline: "bids.final_bids",
 }
 

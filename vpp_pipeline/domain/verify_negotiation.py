@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.domain.verdict import Day, Verdict, judge
-from vpp_pipeline.domain.verify_terms import DEAL, limits_of_deals
+from vpp_pipeline.domain.verify_terms import DEAL, Pairs, Talks, talks_of
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, Settings
 
 TOLERANCE = 1e-9
@@ -29,17 +29,35 @@ def check_negotiation(day: Day, settings: Settings) -> pl.DataFrame:
     Shares nothing with the engines, and is the same for each of them. ``day`` needs market.price_forecast,
     market.opportunities, fleet.prosumers, fleet.availability and the tables of the negotiation.
     """
-    limits = limits_of_deals(day, settings)
-    faults = (
-        _speech_faults(day["negotiation.messages"], settings.negotiation.rounds)
-        + _limit_faults(day, limits)
-        + _deal_faults(day)
-        + _coalition_faults(day["negotiation.agreements"].join(limits, on=DEAL, how="left"), settings.negotiation)
-        + _silence_faults(day, limits, settings.negotiation)
-        + _summary_faults(day, settings.rules)
-        + _segment_faults(day)
+    sample = _sample(day, settings.negotiation)
+    found = [_faults_of(talks, sample, settings) for talks in talks_of(day, settings)]
+    of_each_rule: list[pl.DataFrame] = [pl.concat(faults) for faults in zip(*found, strict=True)]
+    return pl.concat([*of_each_rule, *_summary_faults(day, settings.rules), *_segment_faults(day)])
+
+
+def _sample(day: Day, policy: NegotiationPolicy) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Of whom any word is kept, and of whom every word and outcome must be: prosumer_id each.
+
+    Of a fleet above ``transcript_prosumers`` a sample is kept: those of whom any word is, or who are told to be out.
+    """
+    heard = day["negotiation.messages"].select("prosumer_id").unique()
+    fleet, agreements = day["fleet.prosumers"].select("prosumer_id"), day["negotiation.agreements"]
+    if fleet.height <= policy.transcript_prosumers:
+        return heard, fleet
+    out = agreements.filter(~pl.col("holds_option") & pl.col("rank").is_null())  # told of the sample alone
+    return heard, pl.concat([heard, out.select("prosumer_id")]).unique()
+
+
+def _faults_of(talks: Talks, sample: tuple[pl.DataFrame, pl.DataFrame], settings: Settings) -> list[pl.DataFrame]:
+    """One table for each rule that looks at words and deals; ``sample``: see :func:`_sample`."""
+    heard, wanted = sample
+    return (
+        _speech_faults(talks.messages, settings.negotiation.rounds)
+        + _limit_faults(talks)
+        + _deal_faults(talks, heard)
+        + _coalition_faults(talks.agreements, settings.negotiation)
+        + _silence_faults(talks, wanted)
     )
-    return pl.concat(faults)
 
 
 def _fault(rows: pl.DataFrame, words: str) -> pl.DataFrame:
@@ -67,10 +85,9 @@ def _speech_faults(messages: pl.DataFrame, rounds: int) -> list[pl.DataFrame]:
     ]
 
 
-def _limit_faults(day: Day, limits: pl.DataFrame) -> list[pl.DataFrame]:
+def _limit_faults(talks: Talks) -> list[pl.DataFrame]:
     """Words and deals beyond what a side may accept, or a device can do."""
-    said = day["negotiation.messages"].join(limits, on=DEAL, how="left")
-    agreed = day["negotiation.agreements"].join(limits, on=DEAL, how="left")
+    said, agreed = talks.messages, talks.agreements
     held = agreed.filter("holds_option")
     price, kind = pl.col("price_usd_per_mwh"), pl.col("kind")
     stated, agreed_price = pl.col("reservation_price_usd_per_mwh"), pl.col("agreed_price_usd_per_mwh")
@@ -106,9 +123,12 @@ def _above(found: str, most: str) -> pl.Expr:
     return (pl.col(found) > pl.col(most) * (1 + TOLERANCE) + KW_TOLERANCE).fill_null(True)
 
 
-def _deal_faults(day: Day) -> list[pl.DataFrame]:
-    """Deals outside ask and offer, and agreements that are not the deal that was struck."""
-    messages, agreements = day["negotiation.messages"], day["negotiation.agreements"]
+def _deal_faults(talks: Talks, heard: pl.DataFrame) -> list[pl.DataFrame]:
+    """Deals outside ask and offer, and agreements that are not the deal that was struck.
+
+    ``heard``: prosumers of whom any word is kept; only their deals can be held against what was said.
+    """
+    messages, agreements = talks.messages, talks.agreements
     said = {
         kind: messages.filter(pl.col("kind") == kind).select(
             *DEAL, "round", **{kind: "price_usd_per_mwh", f"{kind}_kw": "capacity_kw"}
@@ -119,15 +139,15 @@ def _deal_faults(day: Day) -> list[pl.DataFrame]:
     for kind in ("ask", "offer"):
         deals = deals.join(said[kind], on=[*DEAL, "round"], how="left")
     inside = (pl.col("accept") >= pl.col("ask") - TOLERANCE) & (pl.col("accept") <= pl.col("offer") + TOLERANCE)
-    heard = agreements.join(messages.select("prosumer_id").unique(), on="prosumer_id", how="semi")
-    held = heard.filter("holds_option").join(deals, on=DEAL, how="left")
+    held = agreements.filter("holds_option").join(heard, on="prosumer_id", how="semi").join(deals, on=DEAL, how="left")
     same_price = (pl.col("agreed_price_usd_per_mwh") - pl.col("accept")).abs() <= TOLERANCE
     same_capacity = (pl.col("committed_capacity_kw") - pl.col("accept_kw")).abs() <= TOLERANCE
     same_round = pl.col("closed_round") == pl.col("round")
     out = agreements.filter(~pl.col("holds_option"))
-    kept_out = out.filter(pl.col("rank").is_not_null()).select(DEAL)
-    options = agreements.filter("holds_option").select(DEAL)
-    forgotten = deals.join(pl.concat([options, kept_out]), on=DEAL, how="anti")
+    kept = agreements.filter(pl.col("holds_option") | pl.col("rank").is_not_null()).join(
+        heard, on="prosumer_id", how="semi"
+    )
+    forgotten = deals.join(kept, on=DEAL, how="anti")
     no_deal = pl.col("rank").is_null() & pl.col("closed_round").is_not_null()
     is_priced = (
         pl.any_horizontal(pl.col("agreed_price_usd_per_mwh", "expected_satisfaction_score").is_not_null()) | no_deal
@@ -145,7 +165,7 @@ def _deal_faults(day: Day) -> list[pl.DataFrame]:
 
 def _coalition_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
     """Ranks that are not 1, 2, 3, … by the policy's rule, and more options than the largest coalition."""
-    ranked = agreements.filter(pl.col("rank").is_not_null()).sort("opportunity_id", "rank")
+    ranked = agreements.drop("reason").filter(pl.col("rank").is_not_null()).sort("call", "rank")
     agreed, mw = pl.col("agreed_price_usd_per_mwh"), pl.col("committed_capacity_kw") / 1000.0
     merit = {
         "cost_effectiveness": agreed / pl.col("availability_fraction"),
@@ -163,21 +183,13 @@ def _coalition_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> li
     ]
 
 
-def _silence_faults(day: Day, limits: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
-    """Prosumers that could offer something and were not heard, or whose outcome is not told.
-
-    Of a fleet above ``transcript_prosumers`` a sample is kept: those of whom any word is, or who are told to be out.
-    """
-    messages, agreements = day["negotiation.messages"], day["negotiation.agreements"]
-    wanted = limits
-    if day["fleet.prosumers"].height > policy.transcript_prosumers:
-        out = agreements.filter(~pl.col("holds_option") & pl.col("rank").is_null())  # told of the sample alone
-        sample = pl.concat([messages.select("prosumer_id"), out.select("prosumer_id")]).unique()
-        wanted = limits.join(sample, on="prosumer_id", how="semi")
+def _silence_faults(talks: Talks, sample: pl.DataFrame) -> list[pl.DataFrame]:
+    """Prosumers of ``sample`` that could offer something and were not heard, or whose outcome is not told."""
+    wanted = talks.limits.join(sample, on="prosumer_id", how="semi")
     able = wanted.filter(pl.col("most_kw") > KW_TOLERANCE)
     return [
-        _fault(able.join(messages.select(DEAL).unique(), on=DEAL, how="anti"), "could offer, and was not heard"),
-        _fault(wanted.join(agreements, on=DEAL, how="anti"), "its outcome is not told"),
+        _fault(able.join(talks.messages, on="deal", how="anti"), "could offer, and was not heard"),
+        _fault(wanted.join(talks.agreements, on="deal", how="anti"), "its outcome is not told"),
     ]
 
 
@@ -242,12 +254,12 @@ def _segment_faults(day: Day) -> list[pl.DataFrame]:
 
 def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> Verdict:
     """Every option's price and every payment reach the least price, from wear, compensation and willingness."""
-    options = (
-        day["negotiation.agreements"].filter("holds_option").join(limits_of_deals(day, settings), on=DEAL, how="left")
-    )
+    pairs = Pairs(day)
+    held_options = day["negotiation.agreements"].filter("holds_option").select(*DEAL, "agreed_price_usd_per_mwh")
+    options = pairs.with_least(held_options, settings.negotiation)
     agreed, least = pl.col("agreed_price_usd_per_mwh"), pl.col("least")
     low = options.filter(~(agreed >= least - PRICE_TOLERANCE).fill_null(False))
-    owed = day["dispatch.payments"].join(options, on=DEAL, how="left")
+    owed = pairs.numbered(day["dispatch.payments"]).join(options.drop(DEAL), on="deal", how="left")
     underpaid = owed.filter(
         ~(pl.col("payment_usd") >= least * pl.col("dispatched_kwh") / 1000.0 - 1e-6).fill_null(False)
     )

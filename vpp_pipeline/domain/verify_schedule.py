@@ -8,35 +8,35 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.domain.payments import hours_covered, sold_by_hour
+from vpp_pipeline.domain.rows import side_by_side
 from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE, Day, Verdict, judge
+from vpp_pipeline.domain.verify_terms import DEAL, Pairs
 from vpp_pipeline.settings import Settings
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
 BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
-DEAL = ["opportunity_id", "prosumer_id"]
 
 
 def rebuilt(day: Day) -> pl.DataFrame:
     """The schedule beside the envelope, stored energy integrated anew from the powers: `rebuilt_kwh`, `before_kwh`."""
-    schedule = day["dispatch.schedule"].drop("market_date")
-    limits = day["fleet.availability"].drop("market_date")
+    schedule = day["dispatch.schedule"].drop("market_date", "stored_value_usd_per_mwh")
+    limits = day["fleet.availability"].drop("market_date", "limited_by")
     starts = day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh")
-    devices = day["fleet.prosumers"].select(
-        "prosumer_id",
-        "charge_efficiency",
-        "discharge_efficiency",
-        "terminal_stored_kwh",
-        "capacity_kwh",
-        "maximum_cycles_per_day",
-    )
-    rows = (
-        limits.join(schedule, on=ROW, how="full", coalesce=True)
-        .join(devices, on="prosumer_id", how="left")
+    devices = (
+        day["fleet.prosumers"]
+        .select(
+            "prosumer_id",
+            "charge_efficiency",
+            "discharge_efficiency",
+            "terminal_stored_kwh",
+            "capacity_kwh",
+            "maximum_cycles_per_day",
+        )
         .join(starts, on="prosumer_id", how="left")
-        .sort(ROW)
     )
+    rows = side_by_side(limits, schedule, ROW, how="full").join(devices, on="prosumer_id", how="left").sort(ROW)
     change = (
         pl.col("charge_efficiency") * pl.col("charge_kw")
         - pl.col("discharge_kw") / pl.col("discharge_efficiency")
@@ -145,18 +145,20 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
     bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
     hours = hours_covered(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
-    sold = sold_by_hour(day["dispatch.schedule"]).filter(pl.col("sold_kw") > TOLERANCE)
-    options = day["negotiation.agreements"].filter("holds_option").select(*DEAL, "committed_capacity_kw")
-    placed = sold.join(hours, on=["product", "start_utc"], how="left").join(options, on=DEAL, how="left")
+    hourly = sold_by_hour(day["dispatch.schedule"])
+    sold = hourly.filter(pl.col("sold_kw") > TOLERANCE)
+    pairs, held_options = Pairs(day), day["negotiation.agreements"].filter("holds_option")
+    options = pairs.numbered(held_options.select(*DEAL, "committed_capacity_kw")).drop(*DEAL, "call")
+    placed = pairs.numbered(sold.join(hours, on=["product", "start_utc"], how="left")).join(
+        options, on="deal", how="left"
+    )
     allowed = (
         pl.when(pl.col("is_bid").fill_null(False)).then(pl.col("committed_capacity_kw").fill_null(0.0)).otherwise(0.0)
     )
     beyond = placed.filter(pl.col("sold_kw") > allowed + TOLERANCE)
 
     netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
-    totals = (
-        sold_by_hour(day["dispatch.schedule"]).group_by("product", "start_utc").agg(total_kw=pl.col("sold_kw").sum())
-    )
+    totals = hourly.group_by("product", "start_utc").agg(total_kw=pl.col("sold_kw").sum())
     delivered = (
         hours.filter("is_bid")
         .join(totals, on=["product", "start_utc"], how="left")

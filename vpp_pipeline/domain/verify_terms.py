@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
 import polars as pl
 
 from vpp_pipeline.domain.payments import hours_covered
@@ -9,36 +13,119 @@ from vpp_pipeline.domain.verdict import Day
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]
-HOUR = ["prosumer_id", "start_utc"]
+LEAST = ("wear_usd_per_mwh", "minimum_compensation_usd_per_kwh", "participation_willingness_fraction")
+OFFERED = ("energy_kw", "reserve_kw")
+ENVELOPE = (
+    "max_charge_kw",
+    "max_discharge_kw",
+    "min_stored_kwh",
+    "max_stored_kwh",
+    "solar_kw",
+    "load_kw",
+    "drive_kwh",
+    "export_limit_kw",
+)
+SLICE_PAIRS = 1_000_000  # opportunities x prosumers whose limits are held in memory at once: about 150 MB
+
+
+@dataclass(frozen=True)
+class Talks:
+    """Some opportunities: the limits of all their pairs, and words and agreements, each beside the limits of its deal.
+
+    ``deal`` is the pair's number of :class:`Pairs`, for quick joins; it and the limits are empty where the pair does
+    not exist.
+    """
+
+    limits: pl.DataFrame
+    messages: pl.DataFrame
+    agreements: pl.DataFrame
+
+
+class Pairs:
+    """A number for every pair of opportunity and prosumer of a day, quicker to join on than two names."""
+
+    def __init__(self, day: Day) -> None:
+        self.calls = day["market.opportunities"].with_row_index("call")
+        self.devices = day["fleet.prosumers"].drop("market_date").with_row_index("device")
+
+    def number(self) -> pl.Expr:
+        """The pair's number, from the places of its opportunity and its prosumer."""
+        return pl.col("call").cast(pl.UInt64) * self.devices.height + pl.col("device")
+
+    def numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """``rows`` with ``call``, the place of their opportunity, and ``deal``, the number of their pair; empty where
+        there is no such opportunity, or pair.
+        """
+        placed = rows.join(self.calls.select("opportunity_id", "call"), on="opportunity_id", how="left")
+        placed = placed.join(self.devices.select("prosumer_id", "device"), on="prosumer_id", how="left")
+        return placed.with_columns(deal=self.number()).drop("device")
+
+    def with_least(self, rows: pl.DataFrame, policy: NegotiationPolicy) -> pl.DataFrame:
+        """``rows`` with ``deal`` and ``least``, the least price of its owner; empty where there is no such pair."""
+        placed = rows.join(self.calls.select("opportunity_id", "call", "product"), on="opportunity_id", how="left")
+        placed = placed.join(self.devices.select("prosumer_id", "device", *LEAST), on="prosumer_id", how="left")
+        least = pl.when(pl.col("call").is_not_null()).then(least_price(policy))
+        return placed.select(*rows.columns, deal=self.number(), least=least)
+
+
+def talks_of(day: Day, settings: Settings) -> Iterator[Talks]:
+    """Every word and agreement of the day, some opportunities at a time; last, those of opportunities there are not."""
+    pairs = Pairs(day)
+    tables = [pairs.numbered(day[name]) for name in ("negotiation.messages", "negotiation.agreements")]
+
+    def beside(limits: pl.DataFrame, wanted: pl.Expr) -> Talks:
+        numbers, first = limits.drop(*DEAL, "call", "deal"), limits["deal"].min()
+        chosen = [rows.filter(wanted) for rows in tables]
+        places = [(rows["deal"] - (first or 0)).cast(pl.UInt32) for rows in chosen]
+        return Talks(limits, *(rows.hstack(numbers[place]) for rows, place in zip(chosen, places, strict=True)))
+
+    for limits in _limits_by_slice(day, settings):
+        yield beside(limits, pl.col("call").is_between(limits["call"].min(), limits["call"].max()))
+    yield beside(limits.clear(), pl.col("call").is_null())
 
 
 def limits_of_deals(day: Day, settings: Settings) -> pl.DataFrame:
     """One row per opportunity and prosumer: `least` and `ceiling` price, `most_kw` within envelope and share of R."""
-    pairs = day["market.opportunities"].join(day["fleet.prosumers"].drop("market_date"), how="cross")
+    return pl.concat(_limits_by_slice(day, settings))
+
+
+def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
+    """:func:`limits_of_deals`, some opportunities at a time; at least one table."""
+    pairs = Pairs(day)
     cheapest = max(0.0, float(day["market.price_forecast"]["energy_usd_per_mwh"].sort()[:4].to_numpy().mean()))
     recharging = pl.when((pl.col("product") == "energy") & (pl.col("store") != "none")).then(
         cheapest / (pl.col("charge_efficiency") * pl.col("discharge_efficiency"))
     )
     left = pl.col("forecast_price") - recharging.otherwise(0.0)
-    share_kw = 1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw")
-    rows = pairs.select(
-        *DEAL,
-        "availability_fraction",
-        share_kw=share_kw,
-        least=_least_price(settings.negotiation),
-        ceiling=left * (1.0 - settings.negotiation.minimum_margin_fraction),
-    )
-    block = _offerable(day, settings).rename({"offerable_kw": "hour_kw"})
-    allowed = (
-        hours_covered(day["market.opportunities"])
-        .join(block, on=["product", "start_utc"])
-        .group_by(DEAL)
-        .agg(allowed_kw=pl.col("hour_kw").min())
-    )
-    return rows.join(allowed, on=DEAL, how="left").with_columns(most_kw=pl.min_horizontal("share_kw", "allowed_kw"))
+    limits = {
+        "deal": pairs.number(),
+        "share_kw": 1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw"),
+        "least": least_price(settings.negotiation),
+        "ceiling": left * (1.0 - settings.negotiation.minimum_margin_fraction),
+    }
+    offerable = _offerable(day, settings, pairs)
+    step = max(1, SLICE_PAIRS // max(1, pairs.devices.height))
+    for first in range(0, max(1, pairs.calls.height), step):
+        calls = pairs.calls.slice(first, step)
+        rows = calls.join(pairs.devices, how="cross", maintain_order="left_right").select(
+            *DEAL, "call", "availability_fraction", **limits
+        )
+        rows = rows.with_columns(allowed_kw=_allowed(calls, offerable, pairs.devices.height))
+        yield rows.with_columns(most_kw=pl.min_horizontal("share_kw", "allowed_kw"))
 
 
-def _least_price(policy: NegotiationPolicy) -> pl.Expr:
+def _allowed(calls: pl.DataFrame, offerable: dict[datetime, pl.DataFrame], devices: int) -> pl.Series:
+    """Most that each prosumer can offer throughout the block of each of ``calls``, opportunity by opportunity."""
+    unknown = pl.DataFrame({kind: pl.repeat(None, devices, dtype=pl.Float64, eager=True) for kind in OFFERED})
+    found = [pl.Series(dtype=pl.Float64)]
+    for (_, product), block in hours_covered(calls).group_by("opportunity_id", "product", maintain_order=True):
+        kind = OFFERED[0] if product == "energy" else OFFERED[1]
+        hours = [offerable.get(start, unknown)[kind].alias(str(start)) for start in block["start_utc"]]
+        found.append(pl.DataFrame(hours).min_horizontal())
+    return pl.concat(found)
+
+
+def least_price(policy: NegotiationPolicy) -> pl.Expr:
     """Reservation price, from the fleet's columns."""
     energy = (
         pl.col("wear_usd_per_mwh")
@@ -55,46 +142,46 @@ def _least_price(policy: NegotiationPolicy) -> pl.Expr:
     )
 
 
-def _offerable(day: Day, settings: Settings) -> pl.DataFrame:
-    """Most each prosumer can offer of each product in each hour: product, prosumer_id, start_utc, offerable_kw.
+def _offerable(day: Day, settings: Settings, pairs: Pairs) -> dict[datetime, pl.DataFrame]:
+    """Most each prosumer can offer, by hour's start: energy_kw, reserve_kw, in the order of ``pairs.devices``.
 
     A store is charged all it can from midnight on; what then lies above the floor could be sold, or stand behind a call
-    of ``reserve_call_hours`` before and after the hour.
+    of ``reserve_call_hours`` before and after the hour. Empty from an hour on that a prosumer lacks, or has twice.
     """
-    state = day["fleet.prosumers"].select(
-        "prosumer_id",
-        "charge_efficiency",
-        "discharge_efficiency",
-        before="initial_stored_kwh",
-        floor_before=pl.lit(None),
-    )
-    hours = []
-    for _, hour in day["fleet.availability"].sort("start_utc").group_by("start_utc", maintain_order=True):
-        now = hour.join(state, on="prosumer_id").with_columns(
-            floor_before=pl.coalesce("floor_before", pl.min_horizontal("before", "min_stored_kwh")),
-            after=pl.min_horizontal(
-                pl.col("before") + pl.col("charge_efficiency") * pl.col("max_charge_kw") - pl.col("drive_kwh"),
-                "max_stored_kwh",
-            ),
+    fixed = ["device", "charge_efficiency", "discharge_efficiency"]
+    state = pairs.devices.select(*fixed, before="initial_stored_kwh", floor_before=pl.lit(None))
+    known = pairs.devices.select("prosumer_id", "device")
+    placed = day["fleet.availability"].select("prosumer_id", "start_utc", *ENVELOPE).join(known, on="prosumer_id")
+    hours = placed.drop("prosumer_id").partition_by("start_utc", as_dict=True)
+    offers = {}
+    for (start,), hour in sorted(hours.items()):
+        now = (
+            hour.unique("device", keep="none")
+            .join(state, on="device")
+            .with_columns(
+                floor_before=pl.coalesce("floor_before", pl.min_horizontal("before", "min_stored_kwh")),
+                after=pl.min_horizontal(
+                    pl.col("before") + pl.col("charge_efficiency") * pl.col("max_charge_kw") - pl.col("drive_kwh"),
+                    "max_stored_kwh",
+                ),
+            )
         )
-        hours.append(now)
-        state = now.select(
-            "prosumer_id",
-            "charge_efficiency",
-            "discharge_efficiency",
-            before="after",
-            floor_before="min_stored_kwh",
-        )
-    rows = pl.concat(hours, how="vertical_relaxed")
+        offered = _offered(now, settings.rules.reserve_call_hours)
+        offers[start] = known.select("device").join(offered, on="device", how="left", maintain_order="left")
+        state = now.select(*fixed, before="after", floor_before="min_stored_kwh")
+    return offers
+
+
+def _offered(hour: pl.DataFrame, call_hours: float) -> pl.DataFrame:
+    """Most each prosumer can offer in one hour: device, energy_kw, reserve_kw."""
     sun_kw = pl.col("solar_kw") - pl.col("load_kw")
     room_kw = pl.col("export_limit_kw") + (-sun_kw).clip(lower_bound=0.0)
     delivered = (pl.col("before") - pl.col("drive_kwh") - pl.col("min_stored_kwh")).clip(lower_bound=0.0)
     energy = pl.min_horizontal("max_discharge_kw", delivered * pl.col("discharge_efficiency"))
     behind = pl.min_horizontal(pl.col("before") - pl.col("floor_before"), pl.col("after") - pl.col("min_stored_kwh"))
-    backed = behind.clip(lower_bound=0.0) * pl.col("discharge_efficiency") / settings.rules.reserve_call_hours
-    offers = {
-        "energy": pl.min_horizontal(energy + sun_kw.clip(lower_bound=0.0), room_kw),
-        "spin": pl.min_horizontal("max_discharge_kw", backed, room_kw),
-    }
-    offers["nonspin"] = offers["spin"]
-    return pl.concat([rows.select(*HOUR, product=pl.lit(name), offerable_kw=kw) for name, kw in offers.items()])
+    backed = behind.clip(lower_bound=0.0) * pl.col("discharge_efficiency") / call_hours
+    return hour.select(
+        "device",
+        energy_kw=pl.min_horizontal(energy + sun_kw.clip(lower_bound=0.0), room_kw),
+        reserve_kw=pl.min_horizontal("max_discharge_kw", backed, room_kw),
+    )

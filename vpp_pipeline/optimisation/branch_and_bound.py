@@ -11,12 +11,12 @@ import heapq
 import time
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import Formulation
+from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 
 INTEGRAL = 1e-6
@@ -34,51 +34,25 @@ class SearchResult:
     ran_out_of_time: bool
 
 
-class _WarmLinearProgram:
-    """One HiGHS instance that solves the same LP for other bounds of z."""
+class _Relaxation:
+    """The LP with z within bounds."""
 
     def __init__(self, formulation: Formulation) -> None:
-        data, _, _ = formulation.problem.get_problem_data("HIGHS")
-        columns = data["param_prob"].var_id_to_col
-        count = formulation.z.size
-        matrix, right = data["A"].tocsc(), data["b"]
-        model = highspy.HighsModel()
-        lp = model.lp_
-        lp.num_row_, lp.num_col_ = matrix.shape
-        lp.col_cost_ = data["c"]
-        lp.row_lower_ = np.concatenate([right[: data["dims"].zero], np.full(len(right) - data["dims"].zero, -np.inf)])
-        lp.row_upper_ = right
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-        lp.col_lower_, lp.col_upper_ = (
-            _bounds(data["lower_bounds"], -np.inf, lp.num_col_),
-            _bounds(data["upper_bounds"], np.inf, lp.num_col_),
-        )
-        self._z = np.arange(columns[formulation.z.id], columns[formulation.z.id] + count, dtype=np.int32)
-        self._q = slice(columns[formulation.q.id], columns[formulation.q.id] + count)
-        self._highs = highspy.Highs()
-        self._highs.setOptionValue("output_flag", False)
-        self._highs.passModel(model)
+        self._formulation, self._program = formulation, WarmLinearProgram(formulation.problem)
 
     def solve(self, low: Array, high: Array) -> tuple[float, Array, Array] | None:
         """Objective in $, z and q (O,); None if no answer exists within these bounds of z."""
-        self._highs.changeColsBounds(len(self._z), self._z, low, high)
-        self._highs.run()
-        status = self._highs.getModelStatus()
-        if status == highspy.HighsModelStatus.kInfeasible:
+        self._program.set_bounds(self._formulation.z, low, high)
+        answer = self._program.solve()
+        if answer is None:
             return None
-        if status != highspy.HighsModelStatus.kOptimal:
-            raise SolveError(f"HiGHS says {self._highs.modelStatusToString(status)} within the search")
-        values = np.array(self._highs.getSolution().col_value)
-        return -self._highs.getInfo().objective_function_value, values[self._z], values[self._q]
-
-
-def _bounds(given: Array | None, otherwise: float, count: int) -> Array:
-    return np.full(count, otherwise) if given is None else np.asarray(given, dtype=float)
+        cost, values = answer
+        z, q = (self._program.value_of(part, values) for part in (self._formulation.z, self._formulation.q))
+        return -cost, z, q
 
 
 def _dive(
-    relaxed: _WarmLinearProgram, low: Array, high: Array, root: tuple[float, Array, Array], minimum_mw: Array
+    relaxed: _Relaxation, low: Array, high: Array, root: tuple[float, Array, Array], minimum_mw: Array
 ) -> tuple[float, Array]:
     """A feasible answer from the relaxation: give up the least filled of the undecided bids, one by one.
 
@@ -113,7 +87,7 @@ def search(
     begun, count = time.perf_counter(), len(day.opportunity_id)
     linear.set_quantities(np.zeros(count), unlimited_mw(day))
     linear.set_bids(np.zeros(count), day.may_bid.astype(float))
-    relaxed, rounded = _WarmLinearProgram(linear), _WarmLinearProgram(linear)
+    relaxed, rounded = _Relaxation(linear), _Relaxation(linear)
     best_usd, best = start
     tried: set[bytes] = set()
 

@@ -12,8 +12,9 @@ Sets: prosumers i (N), hours t (T, step Δ = 1 h), opportunities o (O). Units: k
     position    Σ_i (d + v − cg)/1000 = q_o − buy_t,   Σ_i s/1000 = q_o  (or n)
     bid or not  minimum_o z_o ≤ q_o ≤ R_o z_o,   sold only where z = 1,   buy only in hours without an energy bid
 
+With scenarios, what the market pays (the first two sums) counts (1 − λ) as forecast and λ by its CVaR (`risk.py`).
 Charging in an hour with an energy bid is delivered by the fleet itself (it lowers q); in other hours it is bought.
-Charging and discharging have limits of their own besides, by which `solve.py` keeps a store from doing both at once.
+Charging and discharging have limits of their own besides, by which `exact_method.py` keeps a store from doing both.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import numpy as np
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
+from vpp_pipeline.optimisation.risk import risk_adjusted
+from vpp_pipeline.optimisation.uncertainty import tilted_prices
 
 ENERGY, SPIN, NONSPIN = range(3)
 STEP_H = 1.0
@@ -40,11 +43,14 @@ class Formulation:
     problem: cp.Problem
     z: cp.Variable
     q: cp.Variable
+    buy: cp.Variable
     powers: dict[str, cp.Variable]
     stored: cp.Variable
     dynamics: cp.Constraint
     largest: cp.Constraint
     least: cp.Constraint
+    balances: dict[str, cp.Constraint]
+    tail: list[cp.Constraint]
     z_low: cp.Parameter
     z_high: cp.Parameter
     q_low: cp.Parameter
@@ -76,13 +82,29 @@ class Formulation:
             raise SolveError(f"{solver} says {self.problem.status}")
         return float(self.problem.value)
 
+    def charging_price(self, day: DayProblem) -> Array:
+        """What a MWh that is bought counts (T,), $: the market's price, weighed by the scenarios that are feared."""
+        if not self.tail:
+            return day.market_price + day.charging_adder
+        return tilted_prices(day, np.asarray(self.tail[0].dual_value))[1] + day.charging_adder
+
     def schedule(self) -> DaySchedule:
         """The answer as clean arrays: no negative powers from solver tolerance."""
         kw = {name: np.maximum(variable.value, 0.0) for name, variable in self.powers.items()}
         return DaySchedule(**kw, stored_kwh=np.asarray(self.stored.value[:, 1:]))
 
 
-def formulate(day: DayProblem, *, binary: bool) -> Formulation:
+@dataclass(frozen=True)
+class Beside:
+    """What the rest of a fleet does by hour (T,), MW, where only a part of it is formulated."""
+
+    sold: Array
+    charged: Array
+    spin: Array
+    nonspin: Array
+
+
+def formulate(day: DayProblem, *, binary: bool, beside: Beside | None = None) -> Formulation:
     """The day's problem with z ∈ {0, 1} (``binary``) or 0 ≤ z ≤ 1; bounds of z and q are parameters."""
     fleet, (n, t) = day.fleet, (len(day.fleet), len(day.market_price))
     count = len(day.opportunity_id)
@@ -112,8 +134,9 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
     z_low, z_high = cp.Parameter(count), cp.Parameter(count)
     q_low, q_high = cp.Parameter(count), cp.Parameter(count)
     is_product = [day.covers.T * (day.product == product)[None, :] for product in range(3)]  # (T, O)
-    most_mw = [commitment[product].sum(axis=0) / 1000.0 for product in range(3)]
-    most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0
+    rest = beside or Beside(*np.zeros((4, t)))
+    most_sold_mw = commitment[ENERGY].sum(axis=0) / 1000.0 + rest.sold
+    most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0 + rest.charged
     reserve_floor = np.column_stack(
         [np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh]
     )
@@ -138,11 +161,15 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
         cp.multiply(day.call_hours / eta_d, reserve) <= stored[:, 1:] - reserve_floor[:, 1:],
         cp.multiply(day.call_hours / eta_d, reserve) <= stored[:, :-1] - reserve_floor[:, :-1],
     ]
+    balances = {
+        "energy": cp.sum(exported - grid_charge, axis=0) / 1000.0 + (rest.sold - rest.charged)
+        == is_product[ENERGY] @ q - buy,
+        "spin": cp.sum(spin, axis=0) / 1000.0 + rest.spin == is_product[SPIN] @ q,
+        "nonspin": cp.sum(nonspin, axis=0) / 1000.0 + rest.nonspin == is_product[NONSPIN] @ q,
+    }
     coupling = [
-        cp.sum(exported - grid_charge, axis=0) / 1000.0 == is_product[ENERGY] @ q - buy,
-        cp.sum(spin, axis=0) / 1000.0 == is_product[SPIN] @ q,
-        cp.sum(nonspin, axis=0) / 1000.0 == is_product[NONSPIN] @ q,
-        cp.sum(exported, axis=0) / 1000.0 <= cp.multiply(most_mw[ENERGY], is_product[ENERGY] @ z),
+        *balances.values(),
+        cp.sum(exported, axis=0) / 1000.0 + rest.sold <= cp.multiply(most_sold_mw, is_product[ENERGY] @ z),
         buy <= cp.multiply(most_bought_mw, 1.0 - is_product[ENERGY] @ z),
         largest,
         least,
@@ -156,10 +183,12 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
     owners_usd = sum(
         cp.sum(cp.multiply(cost[product] * STEP_H, sold)) for product, sold in enumerate((exported, spin, nonspin))
     )
+    market_usd, tail = risk_adjusted(day, q, buy, revenue_usd - purchases_usd)
     formulation = Formulation(
-        problem=cp.Problem(cp.Maximize(revenue_usd - purchases_usd - owners_usd), within_limits + coupling),
+        problem=cp.Problem(cp.Maximize(market_usd - owners_usd), within_limits + coupling + tail),
         z=z,
         q=q,
+        buy=buy,
         powers={
             "grid_charge_kw": grid_charge,
             "solar_charge_kw": solar_charge,
@@ -172,6 +201,8 @@ def formulate(day: DayProblem, *, binary: bool) -> Formulation:
         dynamics=dynamics,
         largest=largest,
         least=least,
+        balances=balances,
+        tail=tail,
         z_low=z_low,
         z_high=z_high,
         q_low=q_low,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import date
 
 import numpy as np
@@ -15,6 +15,7 @@ from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.opportunities import hours_of
 from vpp_pipeline.domain.rounding import round_up
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
+from vpp_pipeline.domain.scenarios import Scenarios
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
@@ -40,6 +41,7 @@ class DayProblem:
     satisfaction_worth: Array  # (K,) $/MWh credited in the objective, on top of the money
     call_hours: float
     charging_adder: float
+    scenarios: Scenarios | None = None  # what may come instead of the forecast; None: the forecast alone
 
     @property
     def hours(self) -> Array:
@@ -106,6 +108,7 @@ class DaySolution:
     bound_usd: float
     stored_value_usd_per_mwh: Array  # (N, T) dual of the stored-energy balance
     shadow_price_usd_per_mwh: Array  # (O,) dual of R, per MW and hour
+    duals: Duals
     no_sale_charging_usd: Array  # (N,) cheapest charging that each owner needs with no sales
     method: str
     solver: str
@@ -136,8 +139,6 @@ def day_problem(
     statuses = opportunities.select("opportunity_id").join(
         summary, on="opportunity_id", how="left", maintain_order="left"
     )
-    places = {name: o for o, name in enumerate(opportunities["opportunity_id"])}
-    rows = {name: i for i, name in enumerate(fleet.prosumer_id)}
     held = options(agreements)
     agreed = held["agreed_price_usd_per_mwh"].to_numpy()
     return DayProblem(
@@ -152,8 +153,8 @@ def day_problem(
         required_mw=required_mw,
         minimum_mw=round_up(np.maximum(rules.required_fraction * required_mw, floor_mw), rules.quantity_step_mw),
         may_bid=(statuses["status"] != "no_bid").to_numpy(),
-        agreement_opportunity=np.array([places[name] for name in held["opportunity_id"]], dtype=np.int64),
-        agreement_prosumer=np.array([rows[name] for name in held["prosumer_id"]], dtype=np.int64),
+        agreement_opportunity=_places(held["opportunity_id"], opportunities["opportunity_id"]),
+        agreement_prosumer=_places(held["prosumer_id"], pl.Series(fleet.prosumer_id, dtype=pl.String)),
         committed_kw=held["committed_capacity_kw"].to_numpy(),
         agreed_price=agreed,
         satisfaction_worth=satisfaction_worth(
@@ -161,6 +162,38 @@ def day_problem(
         ),
         call_hours=rules.reserve_call_hours,
         charging_adder=settings.charging_adder_usd_per_mwh,
+    )
+
+
+def _places(names: pl.Series, among: pl.Series) -> Indices:
+    """Place (K,) of each of ``names`` in ``among``. Raises KeyError for the first that is not there."""
+    known = pl.DataFrame({"name": among}).with_row_index("place")
+    found = pl.DataFrame({"name": names}).join(known, on="name", how="left", maintain_order="left")["place"]
+    if found.null_count():
+        raise KeyError(names.filter(found.is_null())[0])
+    return found.cast(pl.Int64).to_numpy()
+
+
+def part_of(day: DayProblem, chosen: Indices, share: float) -> DayProblem:
+    """The day of ``chosen`` prosumers (n,), ascending, with opportunities ``share`` times their size."""
+    n = len(day.fleet)
+    arrays = {
+        field.name: value[chosen] if isinstance(value := getattr(day.fleet, field.name), np.ndarray) else value
+        for field in fields(day.fleet)
+    }
+    place = np.full(n, -1)
+    place[chosen] = np.arange(len(chosen))
+    mine = np.flatnonzero(place[day.agreement_prosumer] >= 0)
+    return replace(
+        day,
+        fleet=Fleet(**arrays),
+        required_mw=day.required_mw * share,
+        minimum_mw=day.minimum_mw * share,
+        agreement_opportunity=day.agreement_opportunity[mine],
+        agreement_prosumer=place[day.agreement_prosumer[mine]],
+        committed_kw=day.committed_kw[mine],
+        agreed_price=day.agreed_price[mine],
+        satisfaction_worth=day.satisfaction_worth[mine],
     )
 
 

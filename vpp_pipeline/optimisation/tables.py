@@ -8,26 +8,31 @@ import polars as pl
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.calendar import PRODUCTS
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
-from vpp_pipeline.schemas import Charging, Positions, Proof, Schedule, door
+from vpp_pipeline.optimisation.uncertainty import outcome_of
+from vpp_pipeline.schemas import Charging, InternalPrices, Positions, Proof, ScenarioQuantities, Schedule, door
 
 
 def schedule_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.schedule`: one row per prosumer and hour."""
-    shape = solution.schedule.stored_kwh.shape
+    n, t = solution.schedule.stored_kwh.shape
     columns = {name: np.asarray(values).ravel() for name, values in vars(solution.schedule).items()}
     return door(
         Schedule,
         pl.DataFrame(
             {
-                "market_date": [day.market_date] * (shape[0] * shape[1]),
-                "prosumer_id": np.repeat(day.fleet.prosumer_id.astype(str), shape[1]),
-                "start_utc": pl.concat([day.start_utc] * shape[0]),
+                "prosumer_id": _names(day).gather(np.repeat(np.arange(n), t)),
+                "start_utc": day.start_utc.gather(np.tile(np.arange(t), n)),
                 "charge_kw": solution.schedule.charge_kw.ravel(),
                 "stored_value_usd_per_mwh": solution.stored_value_usd_per_mwh.ravel(),
                 **columns,
             }
-        ),
+        ).with_columns(market_date=pl.lit(day.market_date)),
     )
+
+
+def _names(day: DayProblem) -> pl.Series:
+    """Who takes part (N,)."""
+    return pl.Series(day.fleet.prosumer_id, dtype=pl.String)
 
 
 def positions_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
@@ -55,11 +60,51 @@ def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
         Charging,
         pl.DataFrame(
             {
-                "market_date": [day.market_date] * len(day.fleet),
-                "prosumer_id": day.fleet.prosumer_id.astype(str),
+                "prosumer_id": _names(day),
                 "charging_usd": charging_usd,
                 "no_sale_charging_usd": solution.no_sale_charging_usd,
                 "to_recover_usd": charging_usd - solution.no_sale_charging_usd,
+            }
+        ).with_columns(market_date=pl.lit(day.market_date)),
+    )
+
+
+def internal_prices_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
+    """`dispatch.internal_prices`: one row per hour."""
+    duals = solution.duals
+    return door(
+        InternalPrices,
+        pl.DataFrame(
+            {
+                "start_utc": day.start_utc,
+                "sell_usd_per_mwh": pl.Series(np.where(np.isfinite(duals.sell), duals.sell, np.nan)).fill_nan(None),
+                "buy_usd_per_mwh": duals.buy,
+                "spin_usd_per_mw_h": duals.spin + 0.0,  # no "-0"
+                "nonspin_usd_per_mw_h": duals.nonspin + 0.0,
+            }
+        ).with_columns(market_date=pl.lit(day.market_date)),
+    )
+
+
+def scenario_quantities_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
+    """`dispatch.scenario_quantities`: one row per energy bid and scenario; none where there are no scenarios."""
+    if day.scenarios is None:
+        return ScenarioQuantities.create_empty()
+    from vpp_pipeline.optimisation.responses import wanted_quantities
+
+    wanted = wanted_quantities(day, solution)
+    price = np.vstack([day.price, day.scenarios.price])
+    energy = np.flatnonzero(solution.is_bid & (day.product == PRODUCTS.index("energy")))
+    shape = (len(energy), len(wanted))
+    return door(
+        ScenarioQuantities,
+        pl.DataFrame(
+            {
+                "market_date": pl.repeat(day.market_date, shape[0] * shape[1], eager=True),
+                "opportunity_id": np.repeat(day.opportunity_id[energy].astype(str), shape[1]),
+                "scenario": np.tile(np.arange(shape[1]), shape[0]),
+                "price_usd_per_mwh": price[:, energy].T.ravel(),
+                "quantity_mw": wanted[:, energy].T.ravel(),
             }
         ),
     )
@@ -67,6 +112,7 @@ def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
 
 def proof_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.proof`: one row for the day."""
+    outcome = outcome_of(day, solution) if day.scenarios else None
     return door(
         Proof,
         pl.DataFrame(
@@ -75,9 +121,15 @@ def proof_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
                 "method": [solution.method],
                 "solver": [solution.solver],
                 "status": [solution.status],
-                "objective_usd": [solution.objective_usd],
+                "objective_usd": [outcome.expected_usd if outcome else solution.objective_usd],
+                "risk_adjusted_usd": [solution.objective_usd],
                 "bound_usd": [solution.bound_usd],
                 "gap_fraction": [solution.gap_fraction],
+                "scenarios": [len(outcome.scenario_usd) if outcome else 1],
+                "aversion": [day.scenarios.aversion if day.scenarios else 0.0],
+                "cvar_usd": pl.Series([outcome.cvar_usd if outcome else None], dtype=pl.Float64),
+                "worst_usd": pl.Series([float(outcome.scenario_usd.min()) if outcome else None], dtype=pl.Float64),
+                "mean_usd": pl.Series([float(outcome.scenario_usd.mean()) if outcome else None], dtype=pl.Float64),
                 "seconds": [solution.seconds],
                 "prosumers": [len(day.fleet)],
                 "hours": [len(day.market_price)],

@@ -10,9 +10,28 @@ import polars as pl
 
 from vpp_pipeline.schemas.bids import BidSegments, Checks, FinalBids, Settlement
 from vpp_pipeline.schemas.columns import PRODUCTS
-from vpp_pipeline.schemas.dispatch import Charging, Payments, Positions, Proof, Reconciliation, Schedule, Starts
+from vpp_pipeline.schemas.dispatch import (
+    Charging,
+    Infeasibilities,
+    InternalPrices,
+    OwenShares,
+    Payments,
+    Positions,
+    Proof,
+    Reconciliation,
+    ScenarioQuantities,
+    Schedule,
+    Starts,
+)
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
-from vpp_pipeline.schemas.market import LoadForecast, Opportunities, PriceForecast, Prices, SolarForecast
+from vpp_pipeline.schemas.market import (
+    LoadForecast,
+    Opportunities,
+    PriceForecast,
+    Prices,
+    PriceScenarios,
+    SolarForecast,
+)
 from vpp_pipeline.schemas.negotiation import Agreements, Messages, Segments, Summary
 
 __all__ = [
@@ -24,18 +43,23 @@ __all__ = [
     "Charging",
     "Checks",
     "FinalBids",
+    "Infeasibilities",
+    "InternalPrices",
     "LoadForecast",
     "Messages",
     "Notes",
     "Opportunities",
+    "OwenShares",
     "Payments",
     "Positions",
     "PriceForecast",
+    "PriceScenarios",
     "Prices",
     "Proof",
     "Prosumers",
     "Quarantine",
     "Reconciliation",
+    "ScenarioQuantities",
     "Schedule",
     "Segments",
     "Settlement",
@@ -50,6 +74,7 @@ __all__ = [
 TABLES: dict[str, type[dy.Schema]] = {
     "market.prices": Prices,
     "market.price_forecast": PriceForecast,
+    "market.price_scenarios": PriceScenarios,
     "market.solar_forecast": SolarForecast,
     "market.load_forecast": LoadForecast,
     "market.opportunities": Opportunities,
@@ -62,10 +87,14 @@ TABLES: dict[str, type[dy.Schema]] = {
     "negotiation.summary": Summary,
     "negotiation.agreements": Agreements,
     "dispatch.starts": Starts,
+    "dispatch.infeasibilities": Infeasibilities,
     "dispatch.schedule": Schedule,
     "dispatch.positions": Positions,
     "dispatch.proof": Proof,
+    "dispatch.scenario_quantities": ScenarioQuantities,
     "dispatch.charging": Charging,
+    "dispatch.internal_prices": InternalPrices,
+    "dispatch.owen_shares": OwenShares,
     "dispatch.payments": Payments,
     "dispatch.reconciliation": Reconciliation,
     "bids.final_bids": FinalBids,

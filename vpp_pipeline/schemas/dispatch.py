@@ -11,6 +11,7 @@ from vpp_pipeline.schemas.columns import (
     amount,
     column,
     count,
+    fraction,
     market_day,
     moment,
     number,
@@ -47,6 +48,20 @@ class Starts(dy.Schema):
     )
 
 
+class Infeasibilities(dy.Schema):
+    """Limits that no schedule of the day can keep, and by how much: why the day's latest run stopped; empty if it did not.
+
+    Each prosumer's smallest breaches, with no bids at all. Bids of the same day, if any, are of an earlier run.
+    """
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    start_utc = moment(START, primary_key=True)
+    limit_name = text("Column of `fleet.availability` or `fleet.prosumers` that cannot be kept.", primary_key=True)
+    shortfall_kwh = amount("How far the stored energy at the hour's end (or the energy driven) misses it.")
+    remedy = text("What can be done.")
+
+
 class Positions(dy.Schema):
     """What the optimiser decided for each opportunity."""
 
@@ -73,6 +88,37 @@ class Payments(dy.Schema):
     satisfaction_score = number("Satisfaction with the outcome, 0-10.", min=0.0, max=10.0)
 
 
+class InternalPrices(dy.Schema):
+    """What one more MWh (or MW held for an hour) from any prosumer is worth to the day, hour by hour (duals)."""
+
+    market_date = market_day()
+    start_utc = moment(START, primary_key=True)
+    sell_usd_per_mwh = number("Worth of exported energy; empty where no energy is bid.", nullable=True)
+    buy_usd_per_mwh = number("Cost of energy charged: the fleet's own where energy is bid, else the market's.")
+    spin_usd_per_mw_h = number("Worth of spinning reserve held.")
+    nonspin_usd_per_mw_h = number("Worth of non-spinning reserve held.")
+
+
+class OwenShares(dy.Schema):
+    """What each prosumer adds to the day at its internal prices, and what it is paid of that beyond agreed prices.
+
+    Empty where owners are paid the agreed price alone (`payments.rule` = agreed). Top-ups are the same part of every
+    share: all of it, or what the day's profit less the minimum margin allows; nobody is paid less than agreed. The
+    three sources are those of the schedule; the share is that of the prosumer's best day, which the bid step can keep
+    from being scheduled to the last kWh, and counts the credit for satisfaction where there is one.
+    """
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    from_energy_usd = number("Energy sold, at internal prices less the agreed price.")
+    from_reserve_usd = number("Reserve held, at internal prices less the agreed price.")
+    from_charging_usd = number("What its charging would cost with no sales, less what it costs at internal prices.")
+    owen_share_usd = number(
+        "What it adds to the day beyond its agreed payments; negative: it takes energy others sell."
+    )
+    top_up_usd = amount("Paid to it for the day, beyond its agreed payments.")
+
+
 class Reconciliation(dy.Schema):
     """The day's money, added up: bid profits plus what no bid carries equal the optimiser's objective."""
 
@@ -83,6 +129,8 @@ class Reconciliation(dy.Schema):
     satisfaction_term_usd = number("Weight on satisfaction in the objective; no money changes hands for it.")
     no_sale_value_usd = number("Value of the day with no bids: minus the cost of charging that owners need anyway.")
     objective_usd = number("The optimiser's objective.")
+    top_ups_usd = amount("Paid to prosumers from the profit, beyond agreed prices; no bid carries them.")
+    kept_profit_usd = number("What is left to the aggregator: bid profits + unallocated - top-ups.")
 
 
 class Charging(dy.Schema):
@@ -95,6 +143,19 @@ class Charging(dy.Schema):
     to_recover_usd = number("The difference: charging that the sales have caused (or saved).")
 
 
+class ScenarioQuantities(dy.Schema):
+    """How much of each energy bid the fleet would want to sell if a scenario's prices came: what bid curves rest on.
+
+    Empty where a day is solved for its forecast alone (`risk.scenarios` = 1).
+    """
+
+    market_date = market_day()
+    opportunity_id = text(OPPORTUNITY, primary_key=True)
+    scenario = column(dy.Int32, "Number of the scenario; 0 is the forecast.", min=0, primary_key=True)
+    price_usd_per_mwh = price("Price of the opportunity in the scenario.")
+    quantity_mw = amount("MW that earn most at the scenario's prices, up to the bid's.")
+
+
 class Proof(dy.Schema):
     """How the day was solved, and how far the answer can be from the best there is."""
 
@@ -102,9 +163,15 @@ class Proof(dy.Schema):
     method = text("Which method gave the schedule; fallbacks are named.")
     solver = text("Solver.")
     status = text("What the solver said.")
-    objective_usd = number("Objective of the schedule.")
-    bound_usd = number("No schedule can do better than this.")
-    gap_fraction = amount("(bound - objective) / |bound|.")
+    objective_usd = number("What the schedule earns at forecast prices, with everyone there.")
+    risk_adjusted_usd = number("What is maximised: (1 - aversion) x objective + aversion x CVaR.")
+    bound_usd = number("No schedule can have a larger risk_adjusted_usd.")
+    gap_fraction = amount("(bound - risk_adjusted) / |bound|.")
+    scenarios = count("Scenarios that the day was held against; 1: the forecast alone.")
+    aversion = fraction("Weight of the CVaR in what is maximised.")
+    cvar_usd = number("Mean profit in the worst scenarios (CVaR).", nullable=True)
+    worst_usd = number("Profit in the worst scenario.", nullable=True)
+    mean_usd = number("Mean profit over the scenarios: the objective less what absent prosumers cost.", nullable=True)
     seconds = amount("Time to solve.")
     prosumers = count("Prosumers in the problem.")
     hours = count("Hours in the problem.")

@@ -51,6 +51,23 @@ class PriceForecast(dy.Schema):
     latest_input_utc = moment("Publication of the youngest price that the forecast rests on.")
 
 
+class PriceScenarios(dy.Schema):
+    """Prices that may come instead of the forecast: it plus the errors of past forecasts, each a whole day's.
+
+    Empty where a day is solved for its forecast alone (`risk.scenarios` = 1). Over all scenarios, the mean of every
+    price is the forecast.
+    """
+
+    market_date = market_day(primary_key=True)
+    scenario = column(dy.Int32, "Number of the scenario, from 1; all are equally likely.", min=1, primary_key=True)
+    start_utc = moment(START, primary_key=True)
+    hour_ending = count("OASIS hour label.", max=25)
+    energy_usd_per_mwh = price("Price of energy.")
+    spin_usd_per_mw_h = price("Price of spinning reserve, $ per MW held for one hour; never below 0.")
+    nonspin_usd_per_mw_h = price("Price of non-spinning reserve, $ per MW held for one hour; never below 0.")
+    error_date = column(dy.Date, "The past day whose errors it takes over (in the first place, where it blends days).")
+
+
 class SolarForecast(dy.Schema):
     """Expected solar output per kW installed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -14,16 +15,21 @@ from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import PRODUCTS, market_hours
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
-from vpp_pipeline.domain.opportunities import find_opportunities, requested_blocks
+from vpp_pipeline.domain.opportunities import requested_blocks
+from vpp_pipeline.domain.scenarios import price_scenarios, scenario_dates
 from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
 from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.optimisation.sizing import opportunities_of_day
+from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 from vpp_pipeline.sources.requests import read_requests
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.recent_deals import prices_behind, recent_deals
 
 
 @dataclass(frozen=True)
@@ -35,30 +41,45 @@ class DayInputs:
     prices: Path | None
     node: str | None
     requests_file: Path | None
-    lake: Path | None = None  # where the day before's schedule lies, for stored energy that carries over
+    lake: Path | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
         """Prices of those of the seven days before that the source holds."""
-        source = open_source(self.prices, self.node)
-        found = {}
-        for day in history_dates(self.market_date):
-            try:
-                found[day] = source.day(day)
-            except NoDataError:
-                continue
+        found = self._prices_of(history_dates(self.market_date))
         if not found:
             raise NoDataError(
-                f"{source.name} holds no prices in the week before {self.market_date}",
+                f"{self._source.name} holds no prices in the week before {self.market_date}",
                 file=self.prices,
                 remedy="Choose a day inside its range, or another source of prices",
             )
         return found
 
     @cached_property
+    def _source(self) -> PriceSource:
+        return open_source(self.prices, self.node)
+
+    def _prices_of(self, days: list[date]) -> dict[date, pl.DataFrame]:
+        """Prices of those of the days that the source holds."""
+        found = {}
+        for day in days:
+            with suppress(NoDataError):
+                found[day] = self._source.day(day)
+        return found
+
+    @cached_property
     def forecast(self) -> pl.DataFrame:
         """Rows of `market.price_forecast`."""
         return forecast_prices(self.market_date, pl.concat(self.history.values()))
+
+    @cached_property
+    def price_scenarios(self) -> pl.DataFrame:
+        """Rows of `market.price_scenarios`, from the days before that the source holds; none of a single scenario."""
+        risk = self.settings.risk
+        if risk.scenarios == 1:
+            return PriceScenarios.create_empty()
+        history = self._prices_of(scenario_dates(self.market_date, risk.history_days))
+        return price_scenarios(self.forecast, pl.concat(history.values()), risk)
 
     @cached_property
     def fleet(self) -> DayFleet:
@@ -84,15 +105,25 @@ class DayInputs:
             requested_blocks(found, product, market_hours(self.market_date)["start_utc"].to_list(), self.settings.rules)
         return found
 
+    @cached_property
+    def recent_deals(self) -> pl.DataFrame | None:
+        """What was agreed on the days before, by segment and product; nothing unless the settings ask for it.
+
+        Read as :attr:`schedule_before` is: a declared dependency on earlier agreements would be a cycle.
+        """
+        policy = self.settings.opportunities
+        if policy.sizing != "planned" or policy.deal_days == 0 or self.lake is None:
+            return None
+        return recent_deals(Lake(self.lake), self.market_date, policy.deal_days, prices_behind(self.forecast))
+
     def read_all(self) -> None:
         """Raises InputError for the first input that cannot be used."""
-        _ = self.forecast, self.fleet, self.requests
+        _ = self.forecast, self.price_scenarios, self.fleet, self.requests, self.recent_deals
 
     def for_chain(self) -> Inputs:
         """The same for `chain.py`: with the envelope of everyone who takes part, and the day's opportunities."""
-        prosumers, forecast, chosen = self.fleet.prosumers, self.forecast, self.settings
-        day = self.market_date
+        prosumers, forecast, day = self.fleet.prosumers, self.forecast, self.market_date
         envelope = hourly_envelope(prosumers, market_hours(day), solar_forecast(day), load_forecast(day))
         fleet = fleet_arrays(prosumers, envelope)
-        wanted = find_opportunities(day, forecast, fleet, chosen.opportunities, chosen.rules, self.requests)
-        return Inputs(forecast, prosumers, envelope, wanted, self.schedule_before)
+        wanted = opportunities_of_day(day, forecast, fleet, self.settings, self.requests, self.recent_deals)
+        return Inputs(forecast, prosumers, envelope, wanted, self.schedule_before, self.price_scenarios)

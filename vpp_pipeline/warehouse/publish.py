@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -27,10 +27,11 @@ STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 w
 LOCK_TIMEOUT_S = 900.0
 
 
-def publish(lake: Lake, warehouse: Path, market_date: date) -> dict[str, int]:
+def publish(lake: Lake, warehouse: Path, market_date: date, tables: Collection[str] = tuple(TABLES)) -> dict[str, int]:
     """Make the warehouse hold the lake's ``market_date``, replacing that day's rows; returns rows written per table.
 
-    A table whose file is not in the lake has no rows for the day. Prices of the seven days before are published too.
+    ``tables``: only these, where a day stopped half-way. A table whose file is not in the lake has no rows for the day.
+    Prices of the seven days before are published too.
     """
     warehouse = warehouse.absolute()
     warehouse.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def publish(lake: Lake, warehouse: Path, market_date: date) -> dict[str, int]:
             if warehouse.exists():
                 _settle_log(warehouse)
                 shutil.copyfile(warehouse, draft)
-            rows = _fill(draft, lake, market_date)
+            rows = _fill(draft, lake, market_date, tables)
             os.replace(draft, warehouse)
         finally:
             _remove(draft)
@@ -72,7 +73,7 @@ def open_warehouse(warehouse: Path, *, read_only: bool = True) -> Iterator[duckd
         yield connection
 
 
-def _fill(draft: Path, lake: Lake, market_date: date) -> dict[str, int]:
+def _fill(draft: Path, lake: Lake, market_date: date, tables: Collection[str]) -> dict[str, int]:
     """Bring the draft's tables up to date and put the day in; closes the draft with everything in the one file."""
     rows: dict[str, int] = {}
     with duckdb.connect(":memory:") as connection:
@@ -81,7 +82,7 @@ def _fill(draft: Path, lake: Lake, market_date: date) -> dict[str, int]:
         create_tables(connection)
         create_views(connection)
         connection.execute("begin")
-        for table in TABLES:
+        for table in tables:
             rows[table] = sum(_replace_day(connection, lake, table, day) for day in _days(lake, table, market_date))
         connection.execute("commit")
         connection.execute("checkpoint draft")

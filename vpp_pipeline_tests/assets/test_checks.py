@@ -33,7 +33,19 @@ RESTS_ON_THE_FLEET = [
     "negotiation.agreements",
     *(
         f"dispatch.{name}"
-        for name in ("starts", "schedule", "positions", "charging", "proof", "payments", "reconciliation")
+        for name in (
+            "infeasibilities",
+            "starts",
+            "schedule",
+            "positions",
+            "charging",
+            "internal_prices",
+            "owen_shares",
+            "proof",
+            "scenario_quantities",
+            "payments",
+            "reconciliation",
+        )
     ),
     *(f"bids.{name}" for name in ("final_bids", "bid_segments", "checks")),
 ]

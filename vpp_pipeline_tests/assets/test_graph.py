@@ -16,8 +16,21 @@ from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline_tests.assets.desk import GRAPH
 
 INPUTS = {"market.price_forecast", "market.opportunities", "fleet.prosumers", "fleet.availability"}
-SOLVE = INPUTS | {"negotiation.summary", "negotiation.agreements"}
-SOLUTION = {f"dispatch.{name}" for name in ("starts", "schedule", "positions", "charging", "proof")}
+SOLVE = INPUTS | {"market.price_scenarios", "negotiation.summary", "negotiation.agreements"}
+SOLUTION = {
+    f"dispatch.{name}"
+    for name in (
+        "infeasibilities",
+        "starts",
+        "schedule",
+        "positions",
+        "charging",
+        "internal_prices",
+        "owen_shares",
+        "proof",
+        "scenario_quantities",
+    )
+}
 FLEET = {"fleet.prosumers", "fleet.notes", "fleet.quarantine"}
 BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}
 
@@ -27,15 +40,17 @@ DEPENDENCIES: dict[str, set[str]] = {
     "market.load_forecast": set(),
     **{table: set() for table in FLEET},
     "market.price_forecast": {"market.prices"},
+    "market.price_scenarios": {"market.price_forecast"},
     "fleet.availability": {"fleet.prosumers", "market.solar_forecast", "market.load_forecast"},
     "market.opportunities": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,
     "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},
     **dict.fromkeys(SOLUTION, SOLVE | {"dispatch.schedule"}),  # of the day before
+    "dispatch.infeasibilities": SOLVE,
     "dispatch.payments": {"market.opportunities", "fleet.availability", "negotiation.agreements"}
-    | SOLUTION - {"dispatch.proof", "dispatch.starts"},
-    **dict.fromkeys(BIDS, SOLVE | FLEET | SOLUTION | {"dispatch.payments"}),
+    | {f"dispatch.{name}" for name in ("schedule", "positions", "charging")},
+    **dict.fromkeys(BIDS, SOLVE | FLEET | SOLUTION - {"dispatch.infeasibilities"} | {"dispatch.payments"}),
     "evaluation.settlement": {"market.opportunities", "market.prices", "bids.final_bids", "bids.bid_segments"},
     "warehouse.published": SOLVE | FLEET | SOLUTION | BIDS | {"dispatch.payments", "evaluation.settlement"},
 }

@@ -106,12 +106,14 @@ def test_the_books_by_hand() -> None:
     least = payments.select("opportunity_id", "prosumer_id", reservation_price_usd_per_mwh=pl.Series([40.0, 8.0]))
     charging = pl.DataFrame({"no_sale_charging_usd": [1.0, 2.0]})
     proof = pl.DataFrame({"market_date": [DAY], "objective_usd": [2.90]})
-    books = reconcile(bids, payments, least, charging, proof, 10.0).row(0, named=True)
+    top_ups = pl.DataFrame({"top_up_usd": [0.401, 0.602]})
+    books = reconcile(bids, payments, least, charging, proof, top_ups, 10.0).row(0, named=True)
     assert books["sum_bid_profit_usd"] == 5.60
     assert books["rounding_usd"] == pytest.approx(0.004)  # 10.004 was shown as 10.00
     assert books["satisfaction_term_usd"] == 0.24  # 10 $/MWh x (50 - 40) / 50 x 0.12 MWh
     assert books["no_sale_value_usd"] == -3.0
     assert books["unallocated_usd"] == pytest.approx(2.90 - 0.24 + 3.00 - 5.60)  # 0.06
+    assert (books["top_ups_usd"], books["kept_profit_usd"]) == (1.00, pytest.approx(5.66 - 1.00))
 
 
 # --- whole days ----------------------------------------------------------------------------------------------------

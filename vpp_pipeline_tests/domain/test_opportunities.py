@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -31,9 +32,8 @@ def opportunities(
     """The opportunities of a fleet that offers ``mw`` of every product in every hour."""
     fleet = fleet_of(battery_of(1000.0 * mw), day=day)
     forecast = forecast_of(energy, day=day)
-    return find_opportunities(
-        day, forecast, fleet, OpportunityPolicy(**policy), MarketRules(), request_table(*requests)
-    )
+    chosen = OpportunityPolicy(**{"sizing": "fraction", **policy})
+    return find_opportunities(day, forecast, fleet, chosen, MarketRules(), request_table(*requests))
 
 
 def only(rows: pl.DataFrame, opportunity_id: str) -> dict[str, object]:
@@ -75,6 +75,16 @@ def test_required_capacity_can_be_fixed() -> None:
     assert rows["required_capacity_mw"].unique().to_list() == [0.78]
 
 
+def test_planned_sizes_are_taken_to_the_step_and_to_the_markets_minimum() -> None:
+    fleet, planned = fleet_of(battery_of(10_000.0)), OpportunityPolicy(sizing="planned")
+    sizes_mw = np.full((3, 24), 1.234)
+    sizes_mw[:, 0] = 0.0
+    rows = find_opportunities(DAY, forecast_of(), fleet, planned, MarketRules(), request_table(), sizes_mw)
+    assert rows["required_capacity_mw"].unique().sort().to_list() == [0.1, 0.5, 1.23]
+    with pytest.raises(ValueError, match="give the planned sizes"):
+        find_opportunities(DAY, forecast_of(), fleet, planned, MarketRules(), request_table())
+
+
 def test_hours_of_energy_below_the_threshold_are_not_offered_and_reserve_always_is() -> None:
     rows = opportunities(energy=[20.0] * 23 + [40.0], minimum_price_usd_per_mwh=40.0)
     energy = rows.filter(pl.col("product") == "energy")
@@ -99,7 +109,7 @@ def test_a_block_can_be_offered_only_as_far_as_its_weakest_hour() -> None:
     ev = {**BATTERY, "store": "ev", "ev_departure_hour": 13, "ev_arrival_hour": 15, "ev_ready_fraction": 0.2}
     fleet = fleet_of(ev, battery_of(2_000.0))
     requests = request_table(("energy", at(12), 3, 1.0, 85.0), ("spin", at(12), 1, 1.0, 5.0))
-    rows = find_opportunities(DAY, forecast_of(), fleet, OpportunityPolicy(), MarketRules(), requests)
+    rows = find_opportunities(DAY, forecast_of(), fleet, OpportunityPolicy(sizing="fraction"), MarketRules(), requests)
     assert only(rows, "energy_20230815_1200")["offerable_capacity_mw"] == pytest.approx(2.0)
     assert only(rows, "energy_20230815_1100")["offerable_capacity_mw"] > 2.0
 

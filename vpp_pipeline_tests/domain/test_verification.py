@@ -21,6 +21,7 @@ from vpp_pipeline_tests.domain import (
     test_verify_negotiation,
     test_verify_sales,
     test_verify_schedule,
+    test_verify_top_ups,
 )
 from vpp_pipeline_tests.domain.examples import DAY
 from vpp_pipeline_tests.domain.tampering import BIDS, FLEET, FORECAST, PAID, Fault, edited
@@ -33,6 +34,7 @@ MODULES = (
     test_verify_negotiation,
     test_verify_sales,
     test_verify_schedule,
+    test_verify_top_ups,
 )
 FAULTS: list[Fault] = [fault for module in MODULES for fault in module.FAULTS]
 

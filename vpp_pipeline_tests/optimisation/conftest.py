@@ -16,7 +16,7 @@ from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.forecast import forecast_prices, history_dates
 from vpp_pipeline.domain.opportunities import find_opportunities
 from vpp_pipeline.optimisation.problem import DayProblem
-from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
+from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, OptimiserSettings, Settings
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
@@ -39,7 +39,8 @@ def make_day(
     requests: pl.DataFrame = REQUEST,
 ) -> DayProblem:
     """The default fleet's day; with ``lowest_usd_per_mwh``, that is the price from 09:00 to 15:00."""
-    settings = Settings(fleet=FleetSettings(seed=fleet_seed), optimiser=optimiser)
+    a_tenth = OpportunityPolicy(sizing="fraction", fraction=0.1)  # sizes at which the search closes its gap
+    settings = Settings(fleet=FleetSettings(seed=fleet_seed), opportunities=a_tenth, optimiser=optimiser)
     history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
     if lowest_usd_per_mwh is not None:
         noon = pl.col("hour_ending").is_between(10, 15)

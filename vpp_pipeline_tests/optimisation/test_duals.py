@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
@@ -106,6 +107,82 @@ def test_shadow_price_equals_what_moving_the_limits_of_the_quantity_earns_per_ho
         assert min(left, right) - 1e-3 <= answer.shadow_price_usd_per_mwh[o] <= max(left, right) + 1e-3
         checked += 1
     assert checked > 0
+
+
+GIFT_KW = 1e-2
+
+
+def with_one_more(day: DayProblem, member: Fleet, opportunity: int | None = None) -> DayProblem:
+    """The day with one more prosumer, who gives GIFT_KW to an opportunity for nothing, if one is named."""
+    joined = {name: np.concatenate([getattr(day.fleet, name), getattr(member, name)]) for name in vars(member)}
+    wider = replace(day, fleet=Fleet(**{name: joined[name] for name in Fleet.__dataclass_fields__}))
+    if opportunity is None:
+        return wider
+    return replace(
+        wider,
+        agreement_opportunity=np.append(day.agreement_opportunity, opportunity),
+        agreement_prosumer=np.append(day.agreement_prosumer, len(day.fleet)),
+        committed_kw=np.append(day.committed_kw, GIFT_KW),
+        agreed_price=np.append(day.agreed_price, 0.0),
+        satisfaction_worth=np.append(day.satisfaction_worth, 0.0),
+    )
+
+
+def giver(product: int, hour: int, hours: int) -> Fleet:
+    """Sun, or for reserves a full store, that can give GIFT_KW in that hour alone."""
+    kw = np.zeros((1, hours))
+    kw[0, hour] = GIFT_KW
+    return fleet(1, hours, initial_stored_kwh=10.0, max_discharge_kw=kw) if product else fleet(1, hours, solar_kw=kw)
+
+
+def taker(hour: int, hours: int) -> Fleet:
+    """A store that must charge GIFT_KW in that hour, and drives it away."""
+    kw = np.zeros((1, hours))
+    kw[0, hour] = GIFT_KW
+    return fleet(1, hours, max_charge_kw=kw, drive_kwh=kw)
+
+
+@pytest.mark.parametrize("product", [0, 1, 2])
+def test_one_more_kw_for_nothing_earns_the_dual_of_its_hour(product: int):
+    """Where the slopes to both sides differ, the dual may be above what more earns, never below; mostly they agree."""
+    agree = []
+    for seed in SEEDS:
+        day, answer = random_day(seed), random_answer(seed)
+        dual = (answer.duals.sell, answer.duals.spin, answer.duals.nonspin)[product]
+        nothing, free = np.zeros(len(day.price)), unlimited_mw(day)
+        before_usd = earned_usd(day, answer.is_bid, nothing, free)
+        for o in np.flatnonzero(answer.is_bid & (day.product == product)):
+            for t in np.flatnonzero(day.covers[o]):
+                more = with_one_more(day, giver(product, t, len(day.market_price)), o)
+                slope = 1000.0 * (earned_usd(more, answer.is_bid, nothing, free) - before_usd) / GIFT_KW
+                assert slope <= dual[t] + 0.01
+                agree.append(abs(slope - dual[t]) < 0.01)
+    assert len(agree) >= 2
+    assert np.mean(agree) > 0.7
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_more_kw_of_charging_costs_the_dual_of_its_hour(seed: int):
+    day, answer = random_day(seed), random_answer(seed)
+    nothing, free, hours = np.zeros(len(day.price)), unlimited_mw(day), len(day.market_price)
+    before_usd = earned_usd(day, answer.is_bid, nothing, free)
+    costs, some = [], range(seed % 3, hours, 3)
+    for t in some:
+        after_usd = earned_usd(with_one_more(day, taker(t, hours)), answer.is_bid, nothing, free)
+        costs.append(1000.0 * (before_usd - after_usd) / GIFT_KW)
+    assert (np.array(costs) >= answer.duals.buy[some] - 0.01).all()
+    assert np.mean(np.abs(costs - answer.duals.buy[some]) < 0.01) > 0.7
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_duals_say_where_nothing_can_be_sold(seed: int):
+    day, answer = random_day(seed), random_answer(seed)
+    sells = [day.covers[answer.is_bid & (day.product == product)].any(axis=0) for product in range(3)]
+    assert (np.isneginf(answer.duals.sell) == ~sells[0]).all()
+    assert (answer.duals.sell <= answer.duals.buy).all()
+    assert answer.duals.buy[~sells[0]].tolist() == (day.market_price + day.charging_adder)[~sells[0]].tolist()
+    assert (answer.duals.spin[~sells[1]] == 0.0).all()
+    assert (answer.duals.nonspin[~sells[2]] == 0.0).all()
 
 
 def test_shadow_price_of_the_worked_day():

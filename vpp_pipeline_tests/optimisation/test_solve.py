@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.domain.rounding import round_down, round_up
-from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, unlimited_mw
-from vpp_pipeline.optimisation.solve import _Log, _solve_linear, solve_day
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
+from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, random_answer, random_day, small_day
@@ -158,56 +157,6 @@ def test_no_time_at_all_still_gives_an_answer_not_worse_than_no_bid_and_says_so(
     assert answer.gap_fraction == pytest.approx((answer.bound_usd - answer.objective_usd) / abs(answer.bound_usd))
     assert delivers_exactly(day, answer)
     assert keeps_its_limits(day, answer)
-
-
-@pytest.mark.parametrize("seed", [4, 13, 22])
-def test_another_mixed_integer_solver_finds_the_same_bids(seed: int):
-    """SciPy's solver through CVXPY, with its own cuts and branching; no branch and bound of ours."""
-    day = random_day(seed)
-    best = brute_force(day)
-    answer = solve_day(day, RULES, OptimiserSettings(solver="SCIPY"))
-    ours = solve_day(day, RULES, OptimiserSettings(gap_target_fraction=0.0))
-    assert answer.is_bid.astype(int).tolist() == list(best.decisions)
-    assert answer.objective_usd == pytest.approx(ours.objective_usd, rel=1e-6)
-    assert answer.bound_usd >= best.objective_usd - 1e-6
-    assert "mixed-integer search by SCIPY" in answer.method
-    assert "branch and bound" not in answer.method
-    assert delivers_exactly(day, answer)
-
-
-def test_a_solver_that_is_not_installed_is_named():
-    with pytest.raises(SolveError, match="GUROBI"):
-        solve_day(random_day(4), RULES, OptimiserSettings(solver="GUROBI", fallback_solver="GUROBI"))
-
-
-def test_both_solvers_are_named_when_both_fail():
-    with pytest.raises(SolveError, match=r"(?s)GUROBI.*; .*CPLEX"):
-        solve_day(random_day(4), RULES, OptimiserSettings(solver="GUROBI", fallback_solver="CPLEX"))
-
-
-def test_the_search_for_bids_has_no_stand_in():
-    """CLARABEL can take over the LPs, but not decide; bidding nothing in silence would be worse than saying so."""
-    with pytest.raises(SolveError, match="GUROBI"):
-        solve_day(random_day(4), RULES, OptimiserSettings(solver="GUROBI", fallback_solver="CLARABEL"))
-
-
-def test_the_fallback_that_took_over_an_lp_is_recorded():
-    """CLARABEL solves only LPs: as first solver it decides nothing, as fallback of a missing one it is named."""
-    day, log = random_day(4), _Log()
-    linear = formulate(day, binary=False)
-    linear.set_bids(np.zeros(len(day.price)), np.zeros(len(day.price)))
-    linear.set_quantities(np.zeros(len(day.price)), unlimited_mw(day))
-    value = _solve_linear(linear, OptimiserSettings(solver="GUROBI", fallback_solver="CLARABEL"), log)
-    assert value == pytest.approx(brute_force(day).no_bid_usd, abs=1e-3)
-    assert log.steps == ["CLARABEL took over an LP: GUROBI: The solver GUROBI is not installed."]
-
-
-def test_an_impossible_day_raises_and_says_why():
-    """A store of 60 kWh at 10 that owes 50 but can charge 1 kW for two hours."""
-    hopeless = fleet(1, 2, initial_stored_kwh=10, terminal_stored_kwh=50, max_stored_kwh=60, max_charge_kw=1)
-    unanswered = deal("energy", [1], 20.0, 0.1, kw=0.0, agreed=0.0)
-    with pytest.raises(SolveError, match="infeasible"):
-        solve_day(small_day(hopeless, [10.0, 20.0], [unanswered]), RULES, OptimiserSettings())
 
 
 @pytest.mark.filterwarnings("error")

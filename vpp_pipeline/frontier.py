@@ -1,0 +1,207 @@
+"""What caution and content owners cost: a day's profit against its risk, and against satisfaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from vpp_pipeline.chain import Inputs, Negotiated, negotiate_day
+from vpp_pipeline.console import PLAIN_WIDTH
+from vpp_pipeline.domain.negotiation.agreements import options
+from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.domain.satisfaction import satisfaction_worth, weighted_satisfaction
+from vpp_pipeline.optimisation.problem import DaySolution
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.tables import charging_table, positions_table, schedule_table
+from vpp_pipeline.optimisation.uncertainty import outcome_of
+from vpp_pipeline.picture import Panel, draw
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.day_inputs import DayInputs
+
+ENOUGH_SCENARIOS = 50  # where the settings ask for one only
+MOST_WEIGHT = 10.0  # $/MWh, the largest that the settings allow
+DEAL = ["opportunity_id", "prosumer_id"]
+
+
+def with_enough_scenarios(settings: Settings) -> Settings:
+    """The settings, with scenarios for a frontier where they have none."""
+    if settings.risk.scenarios > 1:
+        return settings
+    return settings.model_copy(update={"risk": settings.risk.model_copy(update={"scenarios": ENOUGH_SCENARIOS})})
+
+
+def risk_frontier(inputs: Inputs, settings: Settings, points: int) -> pl.DataFrame:
+    """One row per aversion λ from 0 to 1: the day's expected profit, CVaR, worst and mean scenario, bids, open gap.
+
+    What is found for one λ is a candidate for every other, and each λ takes the best of all. So as λ grows, expected
+    profit never rises and CVaR never falls, whatever gap a search has left. ``open_usd`` is how far the λ's bound lies
+    above its value, in $, since a value near 0 has no useful relative gap.
+    """
+    day = negotiate_day(inputs, settings).problem
+    if day.scenarios is None:
+        raise ValueError("a frontier of risk needs inputs.price_scenarios")
+    aversions, found, bounds = np.linspace(0.0, 1.0, points), [], []
+    for aversion in aversions:
+        averse = replace(day, scenarios=replace(day.scenarios, aversion=float(aversion)))
+        solution = solve_day(averse, settings.rules, settings.optimiser)
+        outcome = outcome_of(averse, solution)
+        bounds.append(solution.bound_usd)
+        found.append(
+            {
+                "expected_usd": outcome.expected_usd,
+                "cvar_usd": outcome.cvar_usd,
+                "worst_usd": float(outcome.scenario_usd.min()),
+                "mean_usd": float(outcome.scenario_usd.mean()),
+                "bids": int(solution.is_bid.sum()),
+            }
+        )
+    candidates = pl.DataFrame(found)
+    expected, cvar = candidates["expected_usd"].to_numpy(), candidates["cvar_usd"].to_numpy()
+    value = (1.0 - aversions)[:, None] * expected + aversions[:, None] * cvar
+    open_usd = np.maximum(np.array(bounds) - value.max(axis=1), 0.0)
+    best = pl.Series(value.argmax(axis=1))
+    return candidates.select(pl.all().gather(best)).with_columns(
+        aversion=pl.Series(aversions), open_usd=pl.Series(open_usd)
+    )
+
+
+def satisfaction_frontier(inputs: Inputs, settings: Settings, points: int) -> pl.DataFrame:
+    """One row per weight of satisfaction from 0 to 10 $/MWh: the day's profit, owners' gain, satisfaction, bids.
+
+    ``gain_usd``: paid to owners above their least prices. ``satisfaction``: mean of those dispatched, weighted by
+    commitment, as bids report it; it can fall where more owners deliver a little. At forecast prices; here too each
+    weight takes the best of all that was found.
+    """
+    certain, weights, found, sold = replace(inputs, price_scenarios=None), np.linspace(0.0, MOST_WEIGHT, points), [], []
+    for weight in weights:
+        optimiser = settings.optimiser.model_copy(update={"satisfaction_weight_usd_per_mwh": float(weight)})
+        day = negotiate_day(certain, settings.model_copy(update={"optimiser": optimiser}))
+        solution = solve_day(day.problem, settings.rules, optimiser)
+        paid = _paid(day, solution)
+        gain = pl.col("payment_usd") - pl.col("reservation_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0
+        sold.append(paid)
+        found.append(
+            {
+                "profit_usd": solution.objective_usd - _credit_usd(paid, weight),
+                "gain_usd": float(paid.select(gain.sum()).item()),
+                "satisfaction": weighted_satisfaction(
+                    paid["satisfaction_score"].to_numpy(), paid["committed_capacity_kw"].to_numpy()
+                ),
+                "bids": int(solution.is_bid.sum()),
+            }
+        )
+    candidates = pl.DataFrame(found)
+    value = np.array([candidates["profit_usd"].to_numpy() + [_credit_usd(s, w) for s in sold] for w in weights])
+    best = pl.Series(value.argmax(axis=1))
+    return candidates.select(pl.all().gather(best)).with_columns(weight_usd_per_mwh=pl.Series(weights))
+
+
+def _paid(day: Negotiated, solution: DaySolution) -> pl.DataFrame:
+    """Rows of `dispatch.payments`, with each deal's least price and commitment."""
+    problem, agreements = day.problem, day.tables["negotiation.agreements"]
+    paid = payments_of(
+        day.inputs.opportunities,
+        agreements,
+        schedule_table(problem, solution),
+        positions_table(problem, solution),
+        charging_table(problem, solution),
+        day.inputs.availability,
+    )
+    held = options(agreements).select(*DEAL, "committed_capacity_kw", "reservation_price_usd_per_mwh")
+    return paid.join(held, on=DEAL)
+
+
+def _credit_usd(sold: pl.DataFrame, weight: float) -> float:
+    """What these sales are worth to the objective on top of money, by that weight of satisfaction."""
+    agreed, least = sold["agreed_price_usd_per_mwh"].to_numpy(), sold["reservation_price_usd_per_mwh"].to_numpy()
+    return float(satisfaction_worth(agreed, least, weight) @ sold["dispatched_kwh"].to_numpy()) / 1000.0
+
+
+def show_frontier(day: DayInputs, points: int, output: Path) -> None:
+    """Both frontiers of the day as tables in the terminal, and as a picture in ``output``."""
+    inputs, settings = day.for_chain(), day.settings
+    risk, content = risk_frontier(inputs, settings, points), satisfaction_frontier(inputs, settings, points)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    console.print(
+        _table(
+            f"{day.market_date:%A %d %B %Y}: profit against risk, {settings.risk.scenarios} scenarios",
+            risk,
+            {
+                "aversion": ("lambda", "{:.2f}"),
+                "expected_usd": ("expected profit $", "{:.2f}"),
+                "cvar_usd": (f"CVaR $, worst {settings.risk.tail_fraction:.0%}", "{:.2f}"),
+                "worst_usd": ("worst scenario $", "{:.2f}"),
+                "mean_usd": ("mean scenario $", "{:.2f}"),
+                "bids": ("bids", "{}"),
+                "open_usd": ("gap $", "{:.2f}"),
+            },
+        )
+    )
+    console.print(
+        _table(
+            "profit against satisfaction",
+            content,
+            {
+                "weight_usd_per_mwh": ("weight $/MWh", "{:.2f}"),
+                "profit_usd": ("expected profit $", "{:.2f}"),
+                "gain_usd": ("owners' gain $", "{:.2f}"),
+                "satisfaction": ("mean satisfaction, 0-10", "{:.3f}"),
+                "bids": ("bids", "{}"),
+            },
+        )
+    )
+    console.print(
+        "Profit is the day's, less the charging that owners need anyway. Expected: at forecast prices, with everyone "
+        "there; scenarios also have prosumers missing, whose part is bought back.",
+        soft_wrap=True,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(frontier_picture(day, risk, content), encoding="utf-8")
+    console.print(f"picture: {output}", soft_wrap=True)
+
+
+def _table(title: str, rows: pl.DataFrame, columns: dict[str, tuple[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    for heading, _ in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows.iter_rows(named=True):
+        table.add_row(*("" if row[name] is None else form.format(row[name]) for name, (_, form) in columns.items()))
+    return table
+
+
+def _efficient(content: pl.DataFrame) -> pl.DataFrame:
+    """Rows that no other beats in profit without less gain, in order of gain."""
+    dearest_first = content.sort("gain_usd", "profit_usd", descending=True)
+    best_so_far = pl.col("profit_usd").cum_max().shift(1)
+    return dearest_first.filter((pl.col("profit_usd") > best_so_far).fill_null(True)).reverse()
+
+
+def frontier_picture(day: DayInputs, risk: pl.DataFrame, content: pl.DataFrame) -> str:
+    """Both frontiers side by side, as SVG; without weights by which both profit and gain are less than by another."""
+    efficient = _efficient(content)
+    risks, (node, source) = day.settings.risk, day.forecast.select("node", "source").row(0)
+    panels = [
+        Panel(
+            "Expected profit against risk",
+            f"CVaR: mean of the worst {risks.tail_fraction:.0%} of {risks.scenarios} scenarios, $",
+            "expected profit, $",
+            risk.select("cvar_usd", "expected_usd").rows(),
+            [f"λ {aversion:g}" for aversion in risk["aversion"].round(3)],
+        ),
+        Panel(
+            "Expected profit against satisfaction",
+            "owners' gain: paid above their least prices, $",
+            "expected profit, $",
+            efficient.select("gain_usd", "profit_usd").rows(),
+            [f"{weight:g} $/MWh" for weight in efficient["weight_usd_per_mwh"].round(2)],
+        ),
+    ]
+    return draw(f"What caution costs on {day.market_date:%A %d %B %Y}", f"{node}, prices: {source}", panels)

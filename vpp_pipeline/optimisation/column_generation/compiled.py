@@ -1,0 +1,39 @@
+"""How the numerical kernels are compiled, and where the machine code is kept between processes.
+
+numba looks at the date of the file that holds a function, not at those of the functions that it calls. So the folder is
+named after the contents of all kernels: a change of any of them compiles them all anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numba as nb
+
+KERNELS = ("compiled.py", "stage.py", "store.py", "respond.py")
+
+
+def _code_folder() -> Path:
+    """`NUMBA_CACHE_DIR`, `XDG_CACHE_HOME` or `~/.cache`, else the temporary folder where no home can be written to."""
+    here = Path(__file__).parent
+    fingerprint = hashlib.sha256(b"".join((here / name).read_bytes() for name in KERNELS)).hexdigest()[:16]
+    chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(chosen) / "vpp_pipeline" / fingerprint
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / f"vpp_pipeline_{os.getuid()}" / fingerprint
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+nb.config.CACHE_DIR = str(_code_folder())
+
+#: a function compiled on its first call and kept on disk; it lets other threads run beside it
+compiled: Any = nb.njit(cache=True, error_model="numpy", fastmath={"contract", "arcp"}, nogil=True)
+#: the same, written into its callers
+inlined: Any = nb.njit(cache=True, error_model="numpy", fastmath={"contract", "arcp"}, inline="always")

@@ -1,0 +1,78 @@
+"""Column generation: prices are improved until what they promise is what the columns earn."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.optimisation.column_generation.master import Coordinator, Master, MasterAnswer
+from vpp_pipeline.optimisation.column_generation.pricing import Pricer
+from vpp_pipeline.optimisation.problem import Duals
+
+MOST_ITERATIONS = 400
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Prices that were put to the fleet, and the sum of what its best responses are worth at them."""
+
+    duals: Duals
+    value_usd: float
+
+
+@dataclass
+class Generation:
+    """The columns of a day so far, and the prices that they answer."""
+
+    pricer: Pricer
+    coordinator: Coordinator
+    master: Master
+    smoothing: float = 0.5
+    promises: list[Promise] = field(default_factory=list)
+
+    def put(self, duals: Duals) -> None:
+        """Put prices to the fleet; its answers become columns, its promise a bound."""
+        sums = self.pricer.price(duals)
+        self.master.add(sums, len(self.promises))
+        self.promises.append(Promise(duals, float(sums.value_usd.sum())))
+
+    def bound(self, z_low: Array, z_high: Array) -> tuple[float, Duals]:
+        """The least that any prices so far promise with z (O,) within bounds: no schedule earns more."""
+        bounds = [p.value_usd + self.coordinator.most(p.duals, z_low, z_high) for p in self.promises]
+        best = int(np.argmin(bounds))
+        return bounds[best], self.promises[best].duals
+
+    def converge(
+        self, z_low: Array, z_high: Array, gap_target: float, until: float, worth_usd: float = -np.inf
+    ) -> tuple[MasterAnswer, float]:
+        """Add columns until answer and bound are within ``gap_target``, or the bound falls to ``worth_usd``.
+
+        Ends at the clock's ``until`` (`time.perf_counter`) at the latest. Prices are smoothed towards those of the best
+        bound (Wentges 1997): the master's own swing from one extreme to the other.
+        """
+        self.master.set_bids(z_low, z_high)
+        smoothing = self.smoothing
+        bound_usd, center = self.bound(z_low, z_high)
+        answer = self.master.solve()
+        for _ in range(MOST_ITERATIONS):
+            gap = bound_usd - answer.objective_usd
+            if gap <= gap_target * abs(bound_usd) or bound_usd <= worth_usd or time.perf_counter() > until:
+                break
+            self.put(_between(answer.duals, center, smoothing))
+            last = self.promises[-1]
+            here = last.value_usd + self.coordinator.most(last.duals, z_low, z_high)
+            if here < bound_usd:
+                bound_usd, center = here, last.duals
+                smoothing = self.smoothing
+            else:
+                smoothing *= 0.6
+            answer = self.master.solve()
+        return answer, bound_usd
+
+
+def _between(out: Duals, center: Duals, share: float) -> Duals:
+    """Prices ``share`` of the way from ``out`` to ``center``."""
+    return Duals(*(a + share * (b - a) for a, b in zip(vars(out).values(), vars(center).values(), strict=True)))

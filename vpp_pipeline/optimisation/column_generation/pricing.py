@@ -1,0 +1,138 @@
+"""The fleet behind one small interface: prices in, sums of groups out. The master never sees a prosumer.
+
+`FleetPricer` holds the fleet in this process. Another implementation may hold slices on several machines and add their
+sums in a fixed order; nothing else would change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.optimisation.column_generation.respond import Stores, add_responses, fill_stored_values, fill_values
+from vpp_pipeline.optimisation.problem import DayProblem, Duals
+
+NO_SALE = -1e6  # $ per MWh: below any price, the hour is closed for sales
+MOST_BLOCKS = 64
+BLOCK_NUMBERS = 4_000_000  # numbers that the partial sums of all blocks may take
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Best responses summed over each of G groups."""
+
+    sold_kw: Array  # (G, T) discharge and own solar
+    bought_kw: Array  # (G, T) charging from the grid
+    spin_kw: Array  # (G, T)
+    nonspin_kw: Array  # (G, T)
+    paid_usd: Array  # (G,) what owners are paid, less the worth of their satisfaction
+    value_usd: Array  # (G,) the most any schedule is worth at these prices: the bound is made of it
+
+
+class Pricer(Protocol):
+    """What the master needs of a fleet."""
+
+    groups: int
+
+    def price(self, duals: Duals) -> GroupSums:
+        """Every prosumer's best response to ``duals``, summed by group in a fixed order."""
+        ...
+
+
+class FleetPricer:
+    """A fleet in memory, answered for by as many threads as there are cores."""
+
+    def __init__(self, stores: Stores, group: Indices, groups: int, call_hours: float) -> None:
+        self.stores, self.group, self.groups, self.call_hours = stores, group, groups, call_hours
+        self.sweeps = 0
+
+    def __len__(self) -> int:
+        return len(self.stores.initial)
+
+    def price(self, duals: Duals) -> GroupSums:
+        """Every prosumer's best response to ``duals``, summed by group in a fixed order.
+
+        The fleet is cut into blocks whatever the number of threads, and their sums are added in the order of the
+        fleet: the same bits come out each time.
+        """
+        prices, hours = per_kwh(duals), len(duals.buy)
+        blocks = self._blocks(int(np.clip(BLOCK_NUMBERS // (self.groups * hours * 4), 1, MOST_BLOCKS)))
+        power = np.zeros((len(blocks), self.groups, hours, 4))
+        money = np.zeros((len(blocks), self.groups, 2))
+
+        def answer(k: int) -> None:
+            add_responses(self.stores, *blocks[k], self.group, prices, self.call_hours, power[k], money[k])
+
+        in_threads(answer, range(len(blocks)))
+        self.sweeps += 1
+        total, (paid, value) = power.sum(axis=0), money.sum(axis=0).T
+        return GroupSums(*np.moveaxis(total, 2, 0), paid, value)
+
+    def values(self, duals: Duals) -> Array:
+        """What each prosumer's best day is worth at ``duals`` (N,), $."""
+        prices, out = per_kwh(duals), np.empty(len(self))
+        in_threads(
+            lambda block: fill_values(self.stores, *block, prices, self.call_hours, out), self._blocks(MOST_BLOCKS)
+        )
+        return out
+
+    def stored_values(self, duals: Duals, stored_kwh: Array) -> Array:
+        """What one more kWh at the end of each hour is worth (N, T), $, with ``stored_kwh`` (N, T) in store."""
+        prices, out = per_kwh(duals), np.empty(stored_kwh.shape)
+        in_threads(
+            lambda block: fill_stored_values(self.stores, *block, prices, self.call_hours, stored_kwh, out),
+            self._blocks(MOST_BLOCKS),
+        )
+        return out
+
+    def _blocks(self, count: int) -> list[tuple[int, int]]:
+        """The fleet cut into at most ``count`` runs."""
+        edges = np.linspace(0, len(self), min(count, len(self)) + 1).astype(int)
+        return list(pairwise(edges.tolist()))
+
+
+def in_threads(work: Callable[[Any], None], parts: Iterable[Any]) -> None:
+    """Do ``work`` on every part; the kernels let go of the interpreter, so that threads are enough."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(work, parts))
+
+
+def per_kwh(duals: Duals) -> Array:
+    """Prices (4, T) in $ per kWh, as the kernels take them."""
+    prices = np.vstack([duals.sell, duals.buy, duals.spin, duals.nonspin]) / 1000.0
+    prices[0] = np.maximum(prices[0], NO_SALE / 1000.0)
+    return prices
+
+
+def stores_of(day: DayProblem) -> Stores:
+    """The fleet of ``day`` with its commitments, spread over hours."""
+    fleet = day.fleet
+    net_price = (day.agreed_price - day.satisfaction_worth) / 1000.0
+    committed = [day.by_prosumer_and_hour(product, day.committed_kw) for product in range(3)]
+    cost = [day.by_prosumer_and_hour(product, net_price) for product in range(3)]
+    lowest = fleet.min_stored_kwh.copy()
+    lowest[:, -1] = np.maximum(lowest[:, -1], fleet.terminal_stored_kwh)
+    arrays = (
+        fleet.max_charge_kw,
+        fleet.max_discharge_kw,
+        lowest,
+        fleet.max_stored_kwh,
+        fleet.min_stored_kwh,
+        fleet.surplus_kw,
+        fleet.export_room_kw,
+        fleet.drive_kwh,
+        *(array for pair in zip(committed, cost, strict=True) for array in pair),
+        fleet.charge_efficiency,
+        fleet.discharge_efficiency,
+        fleet.initial_stored_kwh,
+        np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]),
+        fleet.maximum_cycles_per_day * fleet.capacity_kwh,
+    )
+    return Stores(*(np.ascontiguousarray(array, dtype=np.float64) for array in arrays))

@@ -1,0 +1,367 @@
+"""The response of each prosumer to prices, and the sums of a group of them: the pricing sweep."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.optimisation.column_generation.compiled import compiled
+from vpp_pipeline.optimisation.column_generation.stage import (
+    DMAX,
+    DRIVE,
+    HOUR,
+    KIND,
+    LIGHT,
+    PC,
+    SEGMENTS,
+    act,
+    describe_hour,
+    segments_of,
+)
+from vpp_pipeline.optimisation.column_generation.store import (
+    MOST_POINTS,
+    best_end,
+    clip,
+    heavy_backward,
+    light_backward,
+    light_forward,
+    reach,
+    slope_beside,
+    value_at,
+)
+
+POWERS = 6  # grid charge, solar charge, discharge, solar sold, spin, nonspin
+MOST_CYCLE_STEPS = 60
+CYCLE_KWH = 1e-9
+CLOSED = -999.0  # $ per kWh: at such a price nothing is sold
+
+
+class Stores(NamedTuple):
+    """Limits and commitments of N prosumers over T hours: kW, kWh, net costs in $ per kWh (or kW and hour)."""
+
+    max_charge: Array  # (N, T)
+    max_discharge: Array
+    lowest: Array  # stored energy at the end of each hour, the day's end included
+    highest: Array
+    floor: Array  # what backs a reserve lies above it
+    sun: Array  # solar that the home leaves
+    room: Array  # export limit at the meter
+    drive: Array
+    energy_kw: Array  # commitments, and what their owners are paid
+    energy_cost: Array
+    spin_kw: Array
+    spin_cost: Array
+    nonspin_kw: Array
+    nonspin_cost: Array
+    charge_efficiency: Array  # (N,)
+    discharge_efficiency: Array
+    initial: Array
+    floor_before: Array
+    most_drawn_kwh: Array  # cycle limit x capacity
+
+
+class Room(NamedTuple):
+    """Working space for one prosumer."""
+
+    xs: Array
+    ys: Array
+    points: Array
+    hours: Array
+    slope: Array
+    length: Array
+    uses: Array
+    earned: Array
+    charged: Array
+    start: Array
+    todo: Array
+    path: Array
+    other: Array
+    powers: Array
+
+
+@compiled
+def make_room(hours: int) -> Room:
+    return Room(
+        np.empty((hours + 1, MOST_POINTS)),
+        np.empty((hours + 1, MOST_POINTS)),
+        np.zeros(hours + 1, np.int64),
+        np.zeros((hours, HOUR)),
+        np.empty((hours, SEGMENTS + 1)),
+        np.empty((hours, SEGMENTS + 1)),
+        np.zeros(hours, np.int64),
+        np.empty(hours),
+        np.empty(hours),
+        np.empty(hours),
+        np.empty((MOST_POINTS, 3)),
+        np.empty(hours + 1),
+        np.empty(hours + 1),
+        np.empty((hours, POWERS)),
+    )
+
+
+@compiled
+def backward(stores: Stores, i: int, prices: Array, per_kwh_drawn: float, kappa: float, room: Room) -> float:
+    """Value of prosumer ``i``'s day at ``prices`` (4, T: sell, buy, spin, nonspin, $ per kW and hour)."""
+    hours = prices.shape[1]
+    eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
+    last = hours - 1
+    room.xs[hours, 0], room.ys[hours, 0] = stores.lowest[i, last], 0.0
+    room.xs[hours, 1], room.ys[hours, 1] = stores.highest[i, last], 0.0
+    room.points[hours] = 2 if stores.highest[i, last] > stores.lowest[i, last] + 1e-10 else 1
+    for t in range(hours - 1, -1, -1):
+        hour = room.hours[t]
+        sells = prices[0, t] > CLOSED
+        describe_hour(
+            hour,
+            stores.max_charge[i, t],
+            stores.max_discharge[i, t],
+            stores.sun[i, t],
+            stores.room[i, t],
+            stores.drive[i, t],
+            stores.energy_kw[i, t] if sells else 0.0,
+            stores.energy_cost[i, t],
+            stores.spin_kw[i, t],
+            stores.spin_cost[i, t],
+            stores.nonspin_kw[i, t],
+            stores.nonspin_cost[i, t],
+            prices[0, t],
+            prices[1, t],
+            prices[2, t],
+            prices[3, t],
+            per_kwh_drawn / eta_d,
+        )
+        n, earned, charged = segments_of(hour, eta_c, eta_d, room.slope[t], room.length[t])
+        room.uses[t], room.earned[t], room.charged[t] = n, earned, charged
+        xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
+        low = stores.lowest[i, t - 1] if t > 0 else stores.initial[i]
+        high = stores.highest[i, t - 1] if t > 0 else stores.initial[i]
+        low, high = reach(xs, m, hour, low, high, eta_c, eta_d)
+        if low > high:
+            if low > high + 1e-6:
+                return -np.inf
+            low = high
+        if hour[KIND] == LIGHT:
+            room.start[t] = xs[0] + hour[DRIVE] - eta_c * charged
+            count = light_backward(
+                xs, ys, m, room.slope[t], room.length[t], n, earned, room.start[t], room.xs[t], room.ys[t]
+            )
+            if t == 0:
+                return value_at(room.xs[0], room.ys[0], count, low)
+            room.points[t] = clip(room.xs[t], room.ys[t], count, low, high)
+            continue
+        floor_s = stores.floor[i, t - 1] if t > 0 else stores.floor_before[i]
+        floor_x = stores.floor[i, t]
+        if t == 0:
+            _, value, _ = best_end(
+                xs,
+                ys,
+                m,
+                hour,
+                room.slope[t],
+                room.length[t],
+                n,
+                earned,
+                charged,
+                low,
+                floor_s,
+                floor_x,
+                kappa,
+                eta_c,
+                eta_d,
+            )
+            return value
+        room.points[t] = heavy_backward(
+            xs,
+            ys,
+            m,
+            hour,
+            room.slope[t],
+            room.length[t],
+            n,
+            earned,
+            charged,
+            low,
+            high,
+            floor_s,
+            floor_x,
+            kappa,
+            eta_c,
+            eta_d,
+            room.xs[t],
+            room.ys[t],
+            room.todo,
+        )
+    return 0.0
+
+
+@compiled
+def forward(stores: Stores, i: int, kappa: float, room: Room, path: Array) -> float:
+    """Stored energy (T+1,) of the best schedule after :func:`backward`; returns the energy drawn for sale, kWh."""
+    hours = len(path) - 1
+    eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
+    path[0] = stores.initial[i]
+    drawn = 0.0
+    for t in range(hours):
+        hour, s = room.hours[t], path[t]
+        xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
+        if hour[KIND] == LIGHT:
+            x = light_forward(xs, ys, m, room.slope[t], room.length[t], room.uses[t], room.start[t], s)
+        else:
+            floor_s = stores.floor[i, t - 1] if t > 0 else stores.floor_before[i]
+            x, _, _ = best_end(
+                xs,
+                ys,
+                m,
+                hour,
+                room.slope[t],
+                room.length[t],
+                room.uses[t],
+                room.earned[t],
+                room.charged[t],
+                s,
+                floor_s,
+                stores.floor[i, t],
+                kappa,
+                eta_c,
+                eta_d,
+            )
+        idle = s - hour[DRIVE]
+        x = min(max(x, idle - hour[DMAX] / eta_d), idle + hour[PC] * eta_c)
+        x = min(max(x, stores.lowest[i, t]), stores.highest[i, t])
+        path[t + 1] = x
+        drawn += max(idle - x, 0.0)
+    return drawn
+
+
+@compiled
+def respond(stores: Stores, i: int, prices: Array, kappa: float, room: Room) -> tuple[float, float]:
+    """Best schedule of prosumer ``i``: its value, at least that of any schedule, and its price per kWh drawn.
+
+    ``room.path`` holds stored energy (T+1,). Where the cycle limit binds, it is priced: the least of V(ψ) + ψ limit is
+    found by its tangents, and the schedules on both sides of it are mixed so that the limit is met exactly.
+    """
+    limit = stores.most_drawn_kwh[i]
+    value = backward(stores, i, prices, 0.0, kappa, room)
+    if value == -np.inf:
+        return value, 0.0
+    drawn = forward(stores, i, kappa, room, room.path)
+    if drawn <= limit + CYCLE_KWH:
+        return value, 0.0
+    low, w_low, g_low = 0.0, value, limit - drawn
+    drawn_low = drawn
+    room.other[:] = room.path
+    high = 0.0
+    for t in range(prices.shape[1]):
+        high = max(high, prices[0, t], prices[1, t], prices[2, t], prices[3, t])
+    high = 2.0 * high / min(stores.charge_efficiency[i], 1.0) + 1.0
+    w_high = backward(stores, i, prices, high, kappa, room) + high * limit
+    drawn_high = forward(stores, i, kappa, room, room.path)
+    g_high = limit - drawn_high
+    best = min(w_low, w_high)
+    if g_high < 0.0:
+        return best, high
+    price = high
+    for _ in range(MOST_CYCLE_STEPS):
+        step = low + (w_high - w_low - g_high * (high - low)) / (g_low - g_high)
+        if not (step > low + 1e-13 and step < high - 1e-13):
+            break
+        w = backward(stores, i, prices, step, kappa, room) + step * limit
+        drawn = forward(stores, i, kappa, room, room.path)
+        crossing = w_low + g_low * (step - low)
+        best, price = min(best, w), step
+        if drawn > limit:
+            low, w_low, g_low, drawn_low = step, w, limit - drawn, drawn
+            room.other[:] = room.path
+        else:
+            high, w_high, g_high, drawn_high = step, w, limit - drawn, drawn
+        if w - crossing <= 1e-13 * (1.0 + abs(w)):
+            break
+    # the schedule that draws too little is found again, then mixed with the one that draws too much
+    backward(stores, i, prices, high, kappa, room)
+    drawn_high = forward(stores, i, kappa, room, room.path)
+    share = (limit - drawn_high) / (drawn_low - drawn_high) if drawn_low > drawn_high else 0.0
+    share = min(max(share, 0.0), 1.0)
+    for t in range(len(room.path)):
+        room.path[t] += share * (room.other[t] - room.path[t])
+    return best, price
+
+
+@compiled
+def carry_out(stores: Stores, i: int, kappa: float, room: Room) -> float:
+    """Powers (T, POWERS) of ``room.path`` into ``room.powers``; returns what its owner is paid, $."""
+    eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
+    paid = 0.0
+    for t in range(room.hours.shape[0]):
+        floor_s = stores.floor[i, t - 1] if t > 0 else stores.floor_before[i]
+        power = room.powers[t]
+        act(room.hours[t], room.path[t], room.path[t + 1], floor_s, stores.floor[i, t], kappa, eta_c, eta_d, power)
+        paid += stores.energy_cost[i, t] * (power[2] + power[3])
+        paid += stores.spin_cost[i, t] * power[4] + stores.nonspin_cost[i, t] * power[5]
+    return paid
+
+
+@compiled
+def add_responses(
+    stores: Stores, first: int, last: int, group: Array, prices: Array, call_hours: float, power: Array, money: Array
+) -> None:
+    """Add the best responses of prosumers first … last − 1 to the sums of their groups.
+
+    ``power`` (G, T, 4): sold, bought, spin, nonspin; ``money`` (G, 2): paid to owners, and value.
+    """
+    hours = prices.shape[1]
+    room = make_room(hours)
+    for i in range(first, last):
+        kappa = stores.discharge_efficiency[i] / call_hours
+        best, _ = respond(stores, i, prices, kappa, room)
+        g = group[i]
+        money[g, 0] += carry_out(stores, i, kappa, room)
+        money[g, 1] += best
+        for t in range(hours):
+            p = room.powers[t]
+            power[g, t, 0] += p[2] + p[3]
+            power[g, t, 1] += p[0]
+            power[g, t, 2] += p[4]
+            power[g, t, 3] += p[5]
+
+
+@compiled
+def add_schedules(
+    stores: Stores, chosen: Array, weight: Array, prices: Array, call_hours: float, out: Array
+) -> None:
+    """Add ``weight`` (n,) times the best responses of prosumers ``chosen`` (n,) to ``out`` (POWERS, N, T)."""
+    hours = prices.shape[1]
+    room = make_room(hours)
+    for k in range(len(chosen)):
+        i = chosen[k]
+        kappa = stores.discharge_efficiency[i] / call_hours
+        respond(stores, i, prices, kappa, room)
+        carry_out(stores, i, kappa, room)
+        for t in range(hours):
+            for p in range(POWERS):
+                out[p, i, t] += weight[k] * room.powers[t, p]
+
+
+@compiled
+def fill_values(stores: Stores, first: int, last: int, prices: Array, call_hours: float, out: Array) -> None:
+    """Value of the best day at ``prices``, $, of prosumers first … last − 1, into ``out`` (N,)."""
+    room = make_room(prices.shape[1])
+    for i in range(first, last):
+        out[i], _ = respond(stores, i, prices, stores.discharge_efficiency[i] / call_hours, room)
+
+
+@compiled
+def fill_stored_values(
+    stores: Stores, first: int, last: int, prices: Array, call_hours: float, stored: Array, out: Array
+) -> None:
+    """What one more kWh at the end of each hour is worth ($) with ``stored`` (N, T) kWh in store, into ``out`` (N, T)."""
+    hours = prices.shape[1]
+    room = make_room(hours)
+    for i in range(first, last):
+        respond(stores, i, prices, stores.discharge_efficiency[i] / call_hours, room)
+        for t in range(hours):
+            xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
+            left = slope_beside(xs, ys, m, stored[i, t], -1.0)
+            right = slope_beside(xs, ys, m, stored[i, t], 1.0)
+            out[i, t] = 0.5 * (left + right)

@@ -1,0 +1,102 @@
+"""Bids are on the market's step, to the last watt: a part of the fleet makes up what rounding and netting leave."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN, Beside, formulate
+from vpp_pipeline.optimisation.exact_method import Log, exact_energy, settle, solve_lp
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, part_of
+from vpp_pipeline.settings import MarketRules, OptimiserSettings
+
+FIRST_PART, MOST_PART = 100, 1_600
+SEED = 7
+
+
+def settle_beside(
+    day: DayProblem,
+    schedule: DaySchedule,
+    decisions: Array,
+    rules: MarketRules,
+    settings: OptimiserSettings,
+    log: Log,
+) -> tuple[DaySchedule, Array, float]:
+    """Schedule, quantities (O,) on the market's step and objective, once a part of the fleet is solved exactly.
+
+    The others keep their schedule. Where a part cannot make up for them, one four times as large is tried. Raises
+    SolveError if none can.
+    """
+    size = FIRST_PART
+    while True:
+        chosen = _part(day, size)
+        try:
+            return _settle_part(day, schedule, chosen, decisions, rules, settings, log)
+        except SolveError as error:
+            if len(chosen) == len(day.fleet) or size >= MOST_PART:
+                raise
+            log.note(f"{size} prosumers could not make up the rest: {error}")
+            size *= 4
+
+
+def _part(day: DayProblem, size: int) -> Indices:
+    """Up to ``size`` prosumers drawn from those with a store and an agreement, in order."""
+    able = np.intersect1d(np.flatnonzero(day.fleet.has_store), day.agreement_prosumer)
+    able = able if len(able) >= min(size, len(day.fleet)) else np.arange(len(day.fleet))
+    return np.sort(np.random.default_rng(SEED).permutation(able)[:size])
+
+
+def _settle_part(
+    day: DayProblem,
+    schedule: DaySchedule,
+    chosen: Indices,
+    decisions: Array,
+    rules: MarketRules,
+    settings: OptimiserSettings,
+    log: Log,
+) -> tuple[DaySchedule, Array, float]:
+    others = np.ones(len(day.fleet), dtype=bool)
+    others[chosen] = False
+
+    def total_mw(kw: Array) -> Array:
+        return np.asarray(kw[others].sum(axis=0) / 1000.0)
+
+    beside = Beside(
+        sold=total_mw(schedule.exported_kw),
+        charged=total_mw(schedule.grid_charge_kw),
+        spin=total_mw(schedule.spin_kw),
+        nonspin=total_mw(schedule.nonspin_kw),
+    )
+    # a part of the day keeps the size of its bids: the others are beside it
+    part = part_of(day, chosen, 1.0)
+    linear = formulate(part, binary=False, beside=beside)
+
+    def solve_linear(z_low: Array, z_high: Array, q_low: Array, q_high: Array) -> float:
+        linear.set_bids(z_low, z_high)
+        linear.set_quantities(q_low, q_high)
+        return solve_lp(linear, settings, log)
+
+    quantity_mw, _, _, _ = settle(part, linear, solve_linear, decisions, rules, log)
+    mine = exact_energy(part, linear.schedule())
+    arrays = {}
+    for name, values in vars(schedule).items():
+        arrays[name] = values.copy()
+        arrays[name][chosen] = getattr(mine, name)
+    whole = DaySchedule(**arrays)
+    return whole, quantity_mw, objective_of(day, whole, quantity_mw)
+
+
+def objective_of(day: DayProblem, schedule: DaySchedule, quantity_mw: Array) -> float:
+    """What a schedule earns with these bids (O,): revenue less what is bought and what owners are paid, $."""
+    is_energy = day.product == ENERGY
+    bid_mw = day.covers[is_energy].T @ quantity_mw[is_energy]
+    position_mw = (schedule.exported_kw - schedule.grid_charge_kw).sum(axis=0) / 1000.0
+    bought_mw = np.where(day.covers[is_energy & (quantity_mw > 0.0)].any(axis=0), 0.0, bid_mw - position_mw)
+    net_price = (day.agreed_price - day.satisfaction_worth) / 1000.0
+    paid_usd = sum(
+        float((day.by_prosumer_and_hour(product, net_price) * schedule.sold_kw(product)).sum())
+        for product in (ENERGY, SPIN, NONSPIN)
+    )
+    revenue_usd = float((day.price * day.hours) @ quantity_mw)
+    return revenue_usd - float((day.market_price + day.charging_adder) @ bought_mw) - paid_usd

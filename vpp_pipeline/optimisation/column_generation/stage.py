@@ -1,0 +1,245 @@
+"""One hour of one prosumer: what a change of stored energy earns at given prices, in closed form.
+
+A stage goes from stored energy s (start of the hour) to x (its end). With net change u = x − s + drive the store either
+charges (u > 0) or discharges (u < 0); what is left of sun, inverter, export limit, commitments and backing energy goes
+to the best paid of solar sales, spin and nonspin. These limits are nested (reserve within the inverter, all within the
+export limit), so that filling by price is optimal; a property test compares it with a linear programme.
+
+Everything is compiled by numba. ``hour`` is a row of :data:`HOUR` numbers, in the order of the indices below.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vpp_pipeline.optimisation.column_generation.compiled import compiled, inlined
+
+#: numbers of an hour that the stage needs: limits in kW and kWh, prices in $ per kWh or kW and hour
+HOUR = 16
+PC, SUN, ROOM, CE, SELL_SUN, SELL, BUY, C1, P1, C2, P2, DMAX, PD, DRIVE, SPIN_FIRST, KIND = range(HOUR)
+#: kinds of hours. LIGHT: no reserve is worth selling. HEAVY: some is. BURNS: lost energy earns (see `segments_of`)
+LIGHT, HEAVY, HEAVY_BURNS = 0.0, 1.0, 2.0
+SEGMENTS = 5
+NEAR_KWH = 1e-10
+
+
+@compiled
+def describe_hour(  # noqa: PLR0913
+    hour: Any,
+    pc: float,
+    pd: float,
+    sun: float,
+    room: float,
+    drive: float,
+    ce: float,
+    ae: float,
+    cs: float,
+    as_: float,
+    cn: float,
+    an: float,
+    sell: float,
+    buy: float,
+    spin: float,
+    nonspin: float,
+    per_kwh_out: float,
+) -> None:
+    """Fill ``hour``: net prices after owners' costs, reserves by price, none where nothing is gained."""
+    hour[PC], hour[PD], hour[SUN], hour[ROOM], hour[CE], hour[DRIVE] = pc, pd, sun, room, ce, drive
+    hour[SELL_SUN] = max(sell - ae, 0.0) if ce > 0.0 else 0.0
+    hour[SELL] = (sell - ae if ce > 0.0 else 0.0) - per_kwh_out
+    hour[BUY] = buy
+    hour[DMAX] = max(min(pd, ce, room), 0.0)
+    ready = min(pd, room)
+    ps, pn = spin - as_, nonspin - an
+    cs, cn = (min(cs, ready) if ps > 0.0 else 0.0), (min(cn, ready) if pn > 0.0 else 0.0)
+    first = ps >= pn if (cs > 0.0 and cn > 0.0) else cs > 0.0
+    hour[SPIN_FIRST] = 1.0 if first else 0.0
+    hour[C1], hour[P1], hour[C2], hour[P2] = (cs, ps, cn, pn) if first else (cn, pn, cs, ps)
+    hour[KIND] = LIGHT if hour[C1] <= 0.0 else HEAVY
+
+
+@compiled
+def segments_of(hour: Any, eta_c: float, eta_d: float, slope: Any, length: Any) -> tuple[int, float, float]:
+    """Uses of stored energy in an hour without reserve: ``slope`` ($/kWh, falling) and ``length`` (kWh) of each.
+
+    Begins at the hour in which the store charges all it can; each kWh more in store first saves the dearest charging,
+    then is sold. Returns how many uses there are, what the hour earns at the beginning, and the charging there (kW).
+    Where a sale after losses earns more than charging costs (prices below zero), the order lets a store burn energy:
+    a relaxation, marked HEAVY_BURNS if reserve is sold as well.
+    """
+    sun_sold = min(hour[SUN], hour[CE], hour[ROOM]) if hour[SELL_SUN] > 0.0 else 0.0
+    free = hour[SUN] - sun_sold
+    left = hour[PC]
+    n = 0
+    earned = hour[SELL_SUN] * sun_sold
+    # charging, cheapest first: sun that cannot be sold, sun that could be, the grid (first if it pays to take energy)
+    grid_first = hour[BUY] < 0.0
+    for step in range(4):
+        if step == 0:
+            kw, cost = (left if grid_first else 0.0), hour[BUY]
+        elif step == 1:
+            kw, cost = min(free, left), 0.0
+        elif step == 2:
+            kw, cost = min(sun_sold, left), hour[SELL_SUN]
+        else:
+            kw, cost = left, hour[BUY]
+        if kw > 0.0:
+            earned -= cost * kw
+            left -= kw
+            slope[n], length[n] = cost / eta_c, kw * eta_c
+            n += 1
+    beside = min(max(min(hour[CE], hour[ROOM]) - sun_sold, 0.0), hour[DMAX])  # discharged beside the sun that is sold
+    sold_at = hour[SELL] if beside > 0.0 else hour[SELL] - hour[SELL_SUN]
+    if hour[KIND] == HEAVY and n > 0 and hour[DMAX] > 0.0 and sold_at * eta_d > slope[0] + 1e-15:
+        hour[KIND] = HEAVY_BURNS
+    if beside > 0.0:
+        slope[n], length[n] = hour[SELL] * eta_d, beside / eta_d
+        n += 1
+    if hour[DMAX] - beside > 0.0:
+        slope[n], length[n] = (hour[SELL] - hour[SELL_SUN]) * eta_d, (hour[DMAX] - beside) / eta_d
+        n += 1
+    for i in range(1, n):
+        a, b, j = slope[i], length[i], i - 1
+        while j >= 0 and slope[j] < a:
+            slope[j + 1], length[j + 1] = slope[j], length[j]
+            j -= 1
+        slope[j + 1], length[j + 1] = a, b
+    return n, earned, hour[PC] - max(left, 0.0)
+
+
+@inlined
+def _lesser(
+    a: float, a_s: float, a_x: float, b: float, b_s: float, b_x: float, side: float
+) -> tuple[float, float, float]:
+    """The smaller of two quantities with their slopes; of equal ones that which is smaller just beside x, then s."""
+    if abs(a - b) > NEAR_KWH:
+        first = a < b
+    elif abs(a_x - b_x) > 1e-12:
+        first = side * a_x < side * b_x
+    else:
+        first = a_s < b_s
+    return (a, a_s, a_x) if first else (b, b_s, b_x)
+
+
+@compiled
+def heavy_piece(  # noqa: PLR0913
+    hour: Any,
+    slope: Any,
+    length: Any,
+    n: int,
+    earned: float,
+    charged: float,
+    s: float,
+    x: float,
+    side: float,
+    floor_s: float,
+    floor_x: float,
+    kappa: float,
+    eta_c: float,
+    eta_d: float,
+) -> tuple[float, float, float]:
+    """What an hour with reserve earns from ``s`` to ``x``, with its slopes in s and in x, just beside x.
+
+    ``side`` is +1 or −1; kappa: kW of reserve that a kWh backs.
+    """
+    back, back_s, back_x = _lesser(kappa * (s - floor_s), kappa, 0.0, kappa * (x - floor_x), 0.0, kappa, side)
+    u = x - s + hour[DRIVE]
+    if hour[KIND] == HEAVY_BURNS:
+        value, per_a = light_value(slope, length, n, earned, s - x - hour[DRIVE] + eta_c * charged, -side)
+        value_s, value_x = per_a, -per_a
+        y, y_s, y_x = _lesser(back, back_s, back_x, hour[PD], 0.0, 0.0, side)
+        for item in range(2):
+            cap, price = (hour[C1], hour[P1]) if item == 0 else (hour[C2], hour[P2])
+            k, k_s, k_x = _lesser(cap, 0.0, 0.0, y, y_s, y_x, side)
+            value, value_s, value_x = value + price * k, value_s + price * k_s, value_x + price * k_x
+            y, y_s, y_x = y - k, y_s - k_s, y_x - k_x
+        return value, value_s, value_x
+    if u > NEAR_KWH or (u >= -NEAR_KWH and side > 0.0):
+        c, c_x = u / eta_c, 1.0 / eta_c
+        if hour[BUY] < 0.0:
+            value, value_x = -hour[BUY] * c, -hour[BUY] * c_x
+            v, v_s, v_x = hour[SUN], 0.0, 0.0
+        else:
+            over = c > hour[SUN] + NEAR_KWH or (c > hour[SUN] - NEAR_KWH and side > 0.0)
+            value, value_x = (-hour[BUY] * (c - hour[SUN]), -hour[BUY] * c_x) if over else (0.0, 0.0)
+            v, v_s, v_x = (0.0, 0.0, 0.0) if over else (hour[SUN] - c, c_x, -c_x)
+        value_s = -value_x
+        v, v_s, v_x = _lesser(v, v_s, v_x, hour[CE], 0.0, 0.0, side)
+        y, y_s, y_x = _lesser(back, back_s, back_x, hour[PD], 0.0, 0.0, side)
+        left, left_s, left_x = hour[ROOM], 0.0, 0.0
+    else:
+        d = -u * eta_d
+        value, value_s, value_x = hour[SELL] * d, hour[SELL] * eta_d, -hour[SELL] * eta_d
+        v, v_s, v_x = _lesser(hour[SUN], 0.0, 0.0, hour[CE] - d, -eta_d, eta_d, side)
+        y, y_s, y_x = _lesser(back, back_s, back_x, hour[PD] - d, -eta_d, eta_d, side)
+        left, left_s, left_x = hour[ROOM] - d, -eta_d, eta_d
+    # the best paid first: solar sales (in its place by price), then the reserves
+    sun_done = hour[SELL_SUN] <= 0.0
+    for item in range(3):
+        reserve = item if sun_done else item
+        if not sun_done:
+            price = hour[P1] if item == 0 else (hour[P2] if item == 1 else -1.0)
+            has = (hour[C1] if item == 0 else (hour[C2] if item == 1 else 0.0)) > 0.0
+            if not has or hour[SELL_SUN] >= price:
+                k, k_s, k_x = _lesser(v, v_s, v_x, left, left_s, left_x, side)
+                value += hour[SELL_SUN] * k
+                value_s += hour[SELL_SUN] * k_s
+                value_x += hour[SELL_SUN] * k_x
+                left, left_s, left_x = left - k, left_s - k_s, left_x - k_x
+                sun_done = True
+        if reserve < 2:
+            cap, price = (hour[C1], hour[P1]) if reserve == 0 else (hour[C2], hour[P2])
+            if cap > 0.0:
+                k, k_s, k_x = _lesser(y, y_s, y_x, left, left_s, left_x, side)
+                k, k_s, k_x = _lesser(cap, 0.0, 0.0, k, k_s, k_x, side)
+                value, value_s, value_x = value + price * k, value_s + price * k_s, value_x + price * k_x
+                y, y_s, y_x = y - k, y_s - k_s, y_x - k_x
+                left, left_s, left_x = left - k, left_s - k_s, left_x - k_x
+    return value, value_s, value_x
+
+
+@compiled
+def light_value(slope: Any, length: Any, n: int, earned: float, amount: float, side: float) -> tuple[float, float]:
+    """What an hour without reserve earns with ``amount`` kWh of its uses filled, and the price of the next (or last)."""
+    value, left, price = earned, amount, 0.0
+    for k in range(n):
+        price = slope[k]
+        if left < length[k] - NEAR_KWH or (left <= length[k] + NEAR_KWH and side < 0.0):
+            return value + price * left, price
+        value += price * length[k]
+        left -= length[k]
+    return value + price * left, price
+
+
+@compiled
+def act(  # noqa: PLR0913
+    hour: Any, s: float, x: float, floor_s: float, floor_x: float, kappa: float, eta_c: float, eta_d: float, out: Any
+) -> float:
+    """The powers that go with a step from ``s`` to ``x``, and what they earn ($).
+
+    ``out``: grid charge, solar charge, discharge, solar sold, spin, nonspin (kW). Never charges and discharges at once.
+    """
+    u = x - s + hour[DRIVE]
+    c, d = min(max(u / eta_c, 0.0), hour[PC]), min(max(-u * eta_d, 0.0), hour[DMAX])
+    grid = c if hour[BUY] < 0.0 else max(c - hour[SUN], 0.0)
+    solar = c - grid
+    y = max(min(kappa * (s - floor_s), kappa * (x - floor_x), hour[PD] - d), 0.0)
+    v = max(min(hour[SUN] - solar, hour[CE] - d), 0.0) if hour[SELL_SUN] > 0.0 else 0.0
+    left = hour[ROOM] - d
+    sold_first = min(v, left) if hour[SELL_SUN] >= hour[P1] or hour[C1] <= 0.0 else 0.0
+    first = max(min(hour[C1], y, left - sold_first), 0.0)
+    y, left = y - first, left - sold_first - first
+    sold_next = min(v - sold_first, left) if hour[SELL_SUN] >= hour[P2] or hour[C2] <= 0.0 else 0.0
+    second = max(min(hour[C2], y, left - sold_next), 0.0)
+    left -= sold_next + second
+    v = max(sold_first + sold_next + min(v - sold_first - sold_next, left), 0.0)
+    out[0], out[1], out[2], out[3] = grid, solar, d, v
+    out[4], out[5] = (first, second) if hour[SPIN_FIRST] > 0.0 else (second, first)
+    return hour[SELL] * d + hour[SELL_SUN] * v - hour[BUY] * grid + hour[P1] * first + hour[P2] * second
+
+
+def empty_hours(hours: int) -> np.ndarray[Any, Any]:
+    """Room for the description of each hour."""
+    return np.zeros((hours, HOUR))

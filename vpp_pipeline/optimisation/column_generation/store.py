@@ -1,0 +1,265 @@
+"""The best schedule of one prosumer at given prices, exactly: a dynamic programme over stored energy without a grid.
+
+The value of stored energy is concave and piecewise linear (the stage is a linear programme), so it is kept as its
+breakpoints: a handful per hour. An hour without reserve merges sorted slopes (a supremal convolution, Rockafellar 1970,
+theorem 16.4); an hour with reserve, whose backing ties both ends of the hour together, is traced by its tangents: two
+tangents of a concave function meet either on it, at a breakpoint, or above it, where another tangent is found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vpp_pipeline.optimisation.column_generation.compiled import compiled
+from vpp_pipeline.optimisation.column_generation.stage import (
+    DMAX,
+    DRIVE,
+    NEAR_KWH,
+    PC,
+    heavy_piece,
+)
+
+MOST_POINTS = 192
+#: relative error of a value at which two tangents are taken to meet on the function
+EXACT = 3e-13
+
+
+@compiled
+def slope_beside(xs: Any, ys: Any, m: int, x: float, side: float) -> float:
+    """Slope of a piecewise linear function just right (+1) or left (−1) of ``x``; beyond its ends the last one."""
+    if m == 1:
+        return 0.0
+    low, high = 0, m - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if xs[middle] < x - NEAR_KWH or (side > 0.0 and xs[middle] <= x + NEAR_KWH):
+            low = middle
+        else:
+            high = middle
+    return (ys[high] - ys[low]) / (xs[high] - xs[low])
+
+
+@compiled
+def value_at(xs: Any, ys: Any, m: int, x: float) -> float:
+    """A piecewise linear function at ``x``, constant beyond its ends."""
+    if x <= xs[0] or m == 1:
+        return ys[0]
+    if x >= xs[m - 1]:
+        return ys[m - 1]
+    low, high = 0, m - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if xs[middle] <= x:
+            low = middle
+        else:
+            high = middle
+    return ys[low] + (ys[high] - ys[low]) * (x - xs[low]) / (xs[high] - xs[low])
+
+
+@compiled
+def light_backward(
+    xs: Any, ys: Any, m: int, slope: Any, length: Any, n: int, earned: float, start: float, out_x: Any, out_y: Any
+) -> int:
+    """Value at the start of an hour without reserve: both lists of slopes merged. Returns the number of breakpoints."""
+    out_x[0], out_y[0] = start, ys[0] + earned
+    count, i, k, last = 1, 0, 0, 0.0
+    while i < m - 1 or k < n:
+        kept = (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]) if i < m - 1 else 0.0
+        if k >= n or (i < m - 1 and kept >= slope[k]):
+            price, kwh = kept, xs[i + 1] - xs[i]
+            i += 1
+        else:
+            price, kwh = slope[k], length[k]
+            k += 1
+        if count > 1 and price >= last - 1e-15:
+            out_x[count - 1] += kwh
+            out_y[count - 1] += last * kwh
+        else:
+            out_x[count], out_y[count] = out_x[count - 1] + kwh, out_y[count - 1] + price * kwh
+            count, last = count + 1, price
+    return count
+
+
+@compiled
+def light_forward(xs: Any, ys: Any, m: int, slope: Any, length: Any, n: int, start: float, s: float) -> float:
+    """Stored energy at the end of an hour without reserve that begins with ``s``."""
+    left, x, i, k = s - start, xs[0], 0, 0
+    while left > 0.0 and (i < m - 1 or k < n):
+        kept = (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]) if i < m - 1 else 0.0
+        if k >= n or (i < m - 1 and kept >= slope[k]):
+            kwh = min(xs[i + 1] - xs[i], left)
+            x += kwh
+            i += 1
+        else:
+            kwh = min(length[k], left)
+            k += 1
+        left -= kwh
+    return x
+
+
+@compiled
+def clip(xs: Any, ys: Any, m: int, low: float, high: float) -> int:
+    """Restrict a piecewise linear function to [low, high], in place; at least one point is left."""
+    first = 0
+    while first < m - 1 and xs[first + 1] <= low + NEAR_KWH:
+        first += 1
+    if first < m - 1 and xs[first] < low:
+        ys[first] += (ys[first + 1] - ys[first]) * (low - xs[first]) / (xs[first + 1] - xs[first])
+        xs[first] = low
+    if first > 0:
+        for j in range(first, m):
+            xs[j - first], ys[j - first] = xs[j], ys[j]
+        m -= first
+    while m > 1 and xs[m - 2] >= high - NEAR_KWH:
+        m -= 1
+    if m > 1 and xs[m - 1] > high:
+        y = ys[m - 2] + (ys[m - 1] - ys[m - 2]) * (high - xs[m - 2]) / (xs[m - 1] - xs[m - 2])
+        xs[m - 1], ys[m - 1] = high, y
+    return m
+
+
+@compiled
+def best_end(  # noqa: PLR0913
+    xs: Any,
+    ys: Any,
+    m: int,
+    hour: Any,
+    slope: Any,
+    length: Any,
+    n: int,
+    earned: float,
+    charged: float,
+    s: float,
+    floor_s: float,
+    floor_x: float,
+    kappa: float,
+    eta_c: float,
+    eta_d: float,
+) -> tuple[float, float, float]:
+    """Best stored energy at the end of an hour with reserve, the value of starting with ``s``, and its slope in s.
+
+    The slope is of a plane that lies above the stage everywhere: a mixture of those left and right of the best end.
+    """
+    idle = s - hour[DRIVE]
+    lowest, highest = idle - hour[DMAX] / eta_d, idle + hour[PC] * eta_c
+    low_moves, high_moves = lowest >= xs[0] - NEAR_KWH, highest < xs[m - 1] - NEAR_KWH
+    low = max(lowest, xs[0])
+    high = max(min(highest, xs[m - 1]), low)
+    v, v_s, v_x = heavy_piece(
+        hour, slope, length, n, earned, charged, s, low, 1.0, floor_s, floor_x, kappa, eta_c, eta_d
+    )
+    total_low, slope_low, s_low = v + value_at(xs, ys, m, low), v_x + slope_beside(xs, ys, m, low, 1.0), v_s
+    if slope_low <= 0.0 or high - low <= NEAR_KWH:
+        moves = low_moves if slope_low <= 0.0 else high_moves
+        return low, total_low, s_low + (slope_low if moves else 0.0)
+    v, v_s, v_x = heavy_piece(
+        hour, slope, length, n, earned, charged, s, high, -1.0, floor_s, floor_x, kappa, eta_c, eta_d
+    )
+    total_high, slope_high, s_high = v + value_at(xs, ys, m, high), v_x + slope_beside(xs, ys, m, high, -1.0), v_s
+    if slope_high >= 0.0:
+        return high, total_high, s_high + (slope_high if high_moves else 0.0)
+    for _ in range(200):
+        x = low + (total_high - total_low - slope_high * (high - low)) / (slope_low - slope_high)
+        x = min(max(x, low), high)
+        v, s_left, x_left = heavy_piece(
+            hour, slope, length, n, earned, charged, s, x, -1.0, floor_s, floor_x, kappa, eta_c, eta_d
+        )
+        x_left += slope_beside(xs, ys, m, x, -1.0)
+        total = v + value_at(xs, ys, m, x)
+        if x_left < 0.0 and x > low + NEAR_KWH:
+            high, total_high, slope_high, s_high = x, total, x_left, s_left
+            continue
+        v, s_right, x_right = heavy_piece(
+            hour, slope, length, n, earned, charged, s, x, 1.0, floor_s, floor_x, kappa, eta_c, eta_d
+        )
+        x_right += slope_beside(xs, ys, m, x, 1.0)
+        if x_right > 0.0 and x < high - NEAR_KWH:
+            low, total_low, slope_low, s_low = x, total, x_right, s_right
+            continue
+        x_left, x_right = max(x_left, 0.0), min(x_right, 0.0)
+        share = -x_right / (x_left - x_right) if x_left - x_right > 1e-15 else 0.5
+        return x, total, share * s_left + (1.0 - share) * s_right
+    return x, total, s_left
+
+
+@compiled
+def append(xs: Any, ys: Any, m: int, x: float, y: float) -> int:
+    """Add a point to a concave piecewise linear function; the new number of points.
+
+    Points that then lie on or below the line to it (by rounding) are dropped: slopes always fall.
+    """
+    if x - xs[m - 1] <= NEAR_KWH:
+        return m
+    while m > 1:
+        before = (ys[m - 1] - ys[m - 2]) * (x - xs[m - 1])
+        after = (y - ys[m - 1]) * (xs[m - 1] - xs[m - 2])
+        if before - after > EXACT * (1.0 + abs(y)) * (x - xs[m - 2]):
+            break
+        m -= 1
+    xs[m], ys[m] = x, y
+    return m + 1
+
+
+@compiled
+def heavy_backward(  # noqa: PLR0913
+    xs: Any,
+    ys: Any,
+    m: int,
+    hour: Any,
+    slope: Any,
+    length: Any,
+    n: int,
+    earned: float,
+    charged: float,
+    low: float,
+    high: float,
+    floor_s: float,
+    floor_x: float,
+    kappa: float,
+    eta_c: float,
+    eta_d: float,
+    out_x: Any,
+    out_y: Any,
+    todo: Any,
+) -> int:
+    """Value at the start of an hour with reserve for stored energy in [low, high]: traced by its tangents."""
+    _, y, g = best_end(xs, ys, m, hour, slope, length, n, earned, charged, low, floor_s, floor_x, kappa, eta_c, eta_d)
+    out_x[0], out_y[0], count = low, y, 1
+    if high - low <= NEAR_KWH:
+        return count
+    _, y2, g2 = best_end(
+        xs, ys, m, hour, slope, length, n, earned, charged, high, floor_s, floor_x, kappa, eta_c, eta_d
+    )
+    # a stack of right ends, nearest on top; the left end is where the trace has come to
+    todo[0, 0], todo[0, 1], todo[0, 2] = high, y2, g2
+    depth, p, yp, gp = 1, low, y, g
+    while depth > 0 and count < MOST_POINTS - 1:
+        q, yq, gq = todo[depth - 1, 0], todo[depth - 1, 1], todo[depth - 1, 2]
+        near = EXACT * (1.0 + abs(yp) + abs(yq))
+        gap = q - p
+        straight = gap <= NEAR_KWH or yp + gp * gap <= yq + near or yq - gq * gap <= yp + near
+        if not straight and depth < MOST_POINTS - 1:
+            r = p + (yq - yp - gq * gap) / (gp - gq)
+            if r > p + NEAR_KWH and r < q - NEAR_KWH:
+                _, yr, gr = best_end(
+                    xs, ys, m, hour, slope, length, n, earned, charged, r, floor_s, floor_x, kappa, eta_c, eta_d
+                )
+                if yr >= yp + gp * (r - p) - near:
+                    count = append(out_x, out_y, count, r, yr)
+                    p, yp, gp = r, yr, gq
+                else:
+                    todo[depth, 0], todo[depth, 1], todo[depth, 2] = r, yr, gr
+                    depth += 1
+                continue
+        count = append(out_x, out_y, count, q, yq)
+        p, yp, gp = q, yq, gq
+        depth -= 1
+    return count
+
+
+@compiled
+def reach(xs: Any, m: int, hour: Any, low: float, high: float, eta_c: float, eta_d: float) -> tuple[float, float]:
+    """Stored energy at the start of an hour from which its end can be reached, within [low, high]."""
+    lowest = xs[0] + hour[DRIVE] - hour[PC] * eta_c
+    highest = xs[m - 1] + hour[DRIVE] + hour[DMAX] / eta_d
+    return max(low, lowest), min(high, highest)

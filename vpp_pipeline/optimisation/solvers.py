@@ -1,0 +1,121 @@
+"""Solvers by CVXPY's names: whether one can be used here, what it calls its time limit, and what it has proven."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import cache
+from typing import Any
+
+from vpp_pipeline.errors import InputError
+from vpp_pipeline.settings import OptimiserSettings
+
+ALWAYS_THERE = ("HIGHS", "CLARABEL")  # dependencies of this package
+WITHOUT_DUALS = ("CBC", "ECOS_BB", "GLPK_MI", "SCIP")  # CVXPY returns none for their LPs, or (SCIP) unreliable ones
+PACKAGE_OF = {
+    "CBC": "cylp",
+    "COPT": "coptpy",
+    "CPLEX": "cplex",
+    "CVXOPT": "cvxopt",
+    "DAQP": "daqp",
+    "ECOS": "ecos",
+    "ECOS_BB": "ecos",
+    "GLOP": "ortools",
+    "GLPK": "cvxopt",
+    "GLPK_MI": "cvxopt",
+    "GUROBI": "gurobipy",
+    "KNITRO": "knitro",
+    "MOSEK": "mosek",
+    "OSQP": "osqp",
+    "PDLP": "ortools",
+    "PIQP": "piqp",
+    "PROXQP": "proxsuite",
+    "QOCO": "qoco",
+    "SCIP": "pyscipopt",
+    "SCS": "scs",
+    "XPRESS": "xpress",
+}
+
+
+def require_solvers(settings: OptimiserSettings) -> None:
+    """Both solvers of the settings are installed and solve a problem of one variable; HIGHS and CLARABEL always do.
+
+    Raises InputError that names the setting, the value, what is wrong, what is installed and how to install it.
+    """
+    for setting in ("solver", "fallback_solver"):
+        name = getattr(settings, setting)
+        if name not in ALWAYS_THERE and (trouble := _trouble_with(name)) is not None:
+            problem, remedy = trouble
+            raise InputError(
+                f"the setting optimiser.{setting} cannot be used: {problem}", value=repr(name), remedy=remedy
+            )
+
+
+@cache
+def _trouble_with(name: str) -> tuple[str, str] | None:
+    """Why CVXPY cannot use the solver, and what to do about it; None if it can."""
+    import cvxpy as cp
+    from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC, SOLVER_MAP_QP
+
+    installed = ", ".join(sorted(cp.installed_solvers()))
+    known = sorted({*SOLVER_MAP_CONIC, *SOLVER_MAP_QP})
+    if name not in known:
+        return "CVXPY knows no solver of that name", f"Write one of: {', '.join(known)}. Installed are: {installed}"
+    if name not in cp.installed_solvers():
+        how = f"pip install {PACKAGE_OF[name]}" if name in PACKAGE_OF else "https://www.cvxpy.org/install"
+        return f"{name} is not installed", f"Install it ({how}), or choose one of: {installed}"
+    x = cp.Variable(boolean=decides_bids(name))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cp.Problem(cp.Maximize(x), [x <= 1]).solve(solver=name)
+    except Exception as error:  # each solver has exceptions of its own, for a missing licence above all
+        word = " ".join(str(error).split())
+        return f"{name} does not run: {word}", f"See to its licence, or choose another of: {installed}"
+    return None
+
+
+def decides_bids(solver: str) -> bool:
+    """Whether the solver is given the mixed-integer problem as it is; HIGHS and LP solvers work for our own search."""
+    from cvxpy.reductions.solvers.defines import MI_SOLVERS
+
+    return solver in MI_SOLVERS and solver != "HIGHS"
+
+
+def solver_of_lps(solver: str) -> str:
+    """The solver itself, unless it gives no duals, which prices are made of."""
+    return "HIGHS" if solver in WITHOUT_DUALS else solver
+
+
+def time_limit(solver: str, seconds: float) -> dict[str, Any]:
+    """The limit as an option of CVXPY's ``solve``; empty where we do not know the solver's word for it."""
+    options: dict[str, dict[str, Any]] = {
+        "CBC": {"maximumSeconds": seconds},
+        "COPT": {"TimeLimit": seconds},
+        "CPLEX": {"cplex_params": {"timelimit": seconds}},
+        "GLPK_MI": {"tm_lim": max(1, round(1000.0 * seconds))},
+        "GUROBI": {"TimeLimit": seconds},
+        "HIGHS": {"time_limit": seconds},
+        "MOSEK": {"mosek_params": {"MSK_DPAR_MIO_MAX_TIME": seconds}},
+        "SCIP": {"scip_params": {"limits/time": seconds}},
+        "SCIPY": {"scipy_options": {"time_limit": seconds}},
+    }
+    return options.get(solver, {})
+
+
+def proven_bound_usd(solver: str, statistics: Any) -> float:
+    """What no answer can exceed, in $, from CVXPY's ``solver_stats.extra_stats``; infinite where it is not told.
+
+    Solvers minimise the negative of our objective, which has no constant term.
+    """
+    if statistics is None:
+        return math.inf
+    if solver == "HIGHS":
+        return -float(statistics.mip_dual_bound)
+    if solver == "SCIPY":
+        return -float(statistics["mip_dual_bound"])
+    if solver == "GUROBI":
+        return -float(statistics.ObjBound)
+    if solver == "SCIP":
+        return -float(statistics["model"].getDualbound())
+    return math.inf

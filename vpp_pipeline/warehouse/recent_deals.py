@@ -1,0 +1,66 @@
+"""What owners agreed to on the days before, kept with the day whose opportunities were sized by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import polars as pl
+
+from vpp_pipeline.domain.forecast import history_dates
+from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA, combine_deals, mean_deals
+from vpp_pipeline.warehouse.lake import Lake
+
+KEPT = "market.recent_deals"  # a table of the lake only
+FORECAST, AGREEMENTS = "market.price_forecast", "negotiation.agreements"
+_COLUMNS = {
+    AGREEMENTS: [
+        "opportunity_id",
+        "prosumer_id",
+        "holds_option",
+        "agreed_price_usd_per_mwh",
+        "committed_capacity_kw",
+    ],
+    "market.opportunities": ["opportunity_id", "product"],
+    "fleet.prosumers": ["prosumer_id", "site_type", "store"],
+}
+
+
+def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str]) -> pl.DataFrame:
+    """Rows of DEAL_SCHEMA over those of the ``days`` before that the lake holds, each closed before its own deadline.
+
+    What :func:`keep_deals` has kept comes first, so that a day made again is the same day whatever was made since.
+    ``prices``: source and node of the day's forecast; days at other prices do not count.
+    """
+    day = market_date.isoformat()
+    if lake.exists(KEPT, day) and lake.metadata(KEPT, day) == _basis(days, prices):
+        return lake.read(KEPT, day)
+    made = [before.isoformat() for before in history_dates(market_date)[-days:]]
+    found = [_deals_of(lake, before) for before in made if _prices_of(lake, before) == prices]
+    return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
+
+
+def keep_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str], deals: pl.DataFrame) -> None:
+    """Keep what the day was sized by."""
+    lake.write(KEPT, market_date.isoformat(), deals, _basis(days, prices))
+
+
+def prices_behind(forecast: pl.DataFrame) -> dict[str, str]:
+    """Source and node of a day's forecast."""
+    return forecast.select("source", "node").row(0, named=True)
+
+
+def _basis(days: int, prices: Mapping[str, str]) -> dict[str, str]:
+    return {"days": str(days), **prices}
+
+
+def _prices_of(lake: Lake, day: str) -> dict[str, str] | None:
+    """Source and node of the prices behind the day's deals; None where it has not been negotiated."""
+    if not all(lake.exists(table, day) for table in (FORECAST, *_COLUMNS)):
+        return None
+    return prices_behind(lake.read(FORECAST, day, ["source", "node"]))
+
+
+def _deals_of(lake: Lake, day: str) -> pl.DataFrame:
+    tables = {table: lake.read(table, day, columns) for table, columns in _COLUMNS.items()}
+    return mean_deals(tables["market.opportunities"], tables["fleet.prosumers"], tables[AGREEMENTS])

@@ -1,0 +1,59 @@
+"""Deals of the days before: which days count, and that a day keeps what it was sized by."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.recent_deals import keep_deals, recent_deals
+
+DAY, PRICES = date(2023, 8, 15), {"source": "s", "node": "A"}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path)
+
+
+def deal(lake: Lake, back: int, price: float, node: str = "A") -> None:
+    """A day ``back`` days before DAY on which one battery agreed to 1 kW of energy."""
+    day = (DAY - timedelta(days=back)).isoformat()
+    lake.write("market.price_forecast", day, pl.DataFrame({"source": ["s"], "node": [node]}))
+    lake.write("market.opportunities", day, pl.DataFrame({"opportunity_id": ["e"], "product": ["energy"]}))
+    owner = {"prosumer_id": ["a"], "site_type": ["home"], "store": ["battery"]}
+    lake.write("fleet.prosumers", day, pl.DataFrame(owner))
+    agreed = {"agreed_price_usd_per_mwh": [price], "committed_capacity_kw": [1.0]}
+    told = {"opportunity_id": ["e"], "prosumer_id": ["a"], "holds_option": [True]} | agreed
+    lake.write("negotiation.agreements", day, pl.DataFrame(told))
+
+
+def prices(lake: Lake) -> list[float]:
+    return recent_deals(lake, DAY, 7, PRICES)["agreed_price_usd_per_mwh"].to_list()
+
+
+def test_the_seven_days_before_count_and_no_others(lake: Lake):
+    for back, price in ((8, 1.0), (7, 30.0), (1, 50.0), (0, 1000.0), (-1, 1000.0)):
+        deal(lake, back, price)
+    assert prices(lake) == [40.0]
+
+
+def test_days_at_other_prices_and_days_without_deals_do_not_count(lake: Lake):
+    deal(lake, 1, 50.0, node="B")
+    deal(lake, 2, 30.0)
+    lake.path("negotiation.agreements", "2023-08-13").unlink()
+    assert prices(lake) == []
+    assert recent_deals(lake, DAY, 7, PRICES).schema == DEAL_SCHEMA
+
+
+def test_a_day_keeps_what_it_was_sized_by(lake: Lake):
+    deal(lake, 2, 30.0)
+    keep_deals(lake, DAY, 7, PRICES, recent_deals(lake, DAY, 7, PRICES))
+    deal(lake, 1, 50.0)
+    assert prices(lake) == [30.0]
+    assert recent_deals(lake, DAY, 7, {"source": "s", "node": "B"}).is_empty()  # at other prices it is another day
+    assert recent_deals(lake, DAY, 1, PRICES)["agreed_price_usd_per_mwh"].to_list() == [50.0]
