@@ -88,9 +88,9 @@ limit 10;
 select prosumer_id, round(sum(payment_usd), 2) as agreed_usd, round(any_value(coalesce(top_up_usd, 0)), 2) as top_up_usd,
        any_value(case when top_up_usd is null then 'agreed prices are all that is paid'
                       when top_up_usd = 0 then 'adds nothing beyond what it is paid'
-                      when greatest(from_energy_usd, from_reserve_usd) <= 0 then 'takes energy when the fleet has plenty'
-                      when from_energy_usd >= from_reserve_usd then 'sells energy when it is worth more than agreed'
-                      else 'holds reserve that is worth more than agreed' end) as why
+                      when from_reserve_usd > from_energy_usd + from_charging_usd then 'holds reserve that is worth more than agreed'
+                      when from_energy_usd > 0 then 'sells energy when it is worth more than agreed and charging cost'
+                      else 'charges when the fleet has plenty' end) as why
 from dispatch.payments left join dispatch.owen_shares using (market_date, prosumer_id)
 group by market_date, prosumer_id
 order by top_up_usd desc, agreed_usd desc

@@ -11,7 +11,7 @@ import vpp_pipeline
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.messages import CycleResult, MarketOpportunity
-from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, Settings
+from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, PaymentSettings, Settings
 
 DAY = date(2023, 8, 15)
 NOON = datetime(2023, 8, 15, 12)
@@ -49,6 +49,15 @@ def test_the_originals_example_is_met_and_its_money_adds_up():
     assert bid.profit_margin == pytest.approx(bid.expected_profit / 170.0)
     assert paid / 2.0 <= bid.bid_price_mwh <= 85.0
     assert bid.coalition_size == len(plan.dispatch_schedule) >= 3
+
+
+def test_owners_share_the_profit_where_the_desk_wants_it():
+    settings = Settings(payments=PaymentSettings(rule="owen"))
+    plain, shared = run_cycle(), vpp_pipeline.run_cycle(EXAMPLE, FLEET, MARKET, settings)
+    assert plain.prosumer_top_ups == {}
+    assert shared.final_bid == plain.final_bid.model_copy(update={"bid_id": shared.final_bid.bid_id})
+    assert min(shared.prosumer_top_ups.values()) == 0.0
+    assert 1.0 < sum(shared.prosumer_top_ups.values()) <= 0.9 * shared.final_bid.expected_profit + 0.01
 
 
 def test_an_ev_is_not_emptied_before_it_leaves():

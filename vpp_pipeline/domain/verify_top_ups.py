@@ -1,4 +1,4 @@
-"""Top-ups beyond agreed prices, held against what each prosumer's own schedule is worth at the day's internal prices."""
+"""Top-ups beyond agreed prices, held against what each prosumer's schedule is worth at the day's internal prices."""
 
 from __future__ import annotations
 

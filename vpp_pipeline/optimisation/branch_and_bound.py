@@ -121,8 +121,8 @@ def search(
         heapq.heappop(heap)
         try_rounding(quantity_mw)
         fractional = np.minimum(z, 1.0 - z)
-        branch = int(fractional.argmax())
-        if fractional[branch] <= INTEGRAL:
+        branch = int(day.undecided_worth(z).argmax())
+        if fractional.max() <= INTEGRAL:
             if bound_usd > best_usd:
                 best_usd, best = bound_usd, np.round(z)
             continue

@@ -48,6 +48,10 @@ class DayProblem:
         """Hours (O,) in each opportunity."""
         return np.asarray(self.covers.sum(axis=1), dtype=float)
 
+    def undecided_worth(self, z: Array) -> Array:
+        """Money (O,) that hangs on each bid that a relaxation leaves between yes and no: what a search decides first."""
+        return np.minimum(z, 1.0 - z) * np.maximum(np.abs(self.price), 1.0) * self.hours * self.required_mw
+
     def by_prosumer_and_hour(self, product: int, values: Array) -> Array:
         """Spread per-agreement ``values`` of one product over (N, T); zero where there is no agreement."""
         mine = np.flatnonzero(self.product[self.agreement_opportunity] == product)

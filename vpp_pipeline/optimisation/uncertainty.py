@@ -64,8 +64,9 @@ def with_scenarios(
 
 
 def tilted_prices(day: DayProblem, weight: Array) -> tuple[Array, Array]:
-    """Prices of opportunities (O,) and of charging (T,) that weigh each scenario by ``weight`` (W,) and the rest as forecast.
+    """Prices of opportunities (O,) and of charging (T,), each scenario weighed by ``weight`` (W,).
 
+    What ``weight`` leaves of 1 is the weight of the forecast.
     CVaR is the least mean over weights 0 ≤ y ≤ P / tail that add up to 1. So for any such y, no answer to the day is
     worth more than it is at the prices of ``weight`` = λ y without risk; with the duals of the CVaR's constraints as
     ``weight``, these are the prices that the prosumers should see.
@@ -75,13 +76,26 @@ def tilted_prices(day: DayProblem, weight: Array) -> tuple[Array, Array]:
     return rest * day.price + weight @ scenarios.worth, rest * day.market_price + weight @ scenarios.market_price
 
 
+def expected_of(day: DayProblem, solution: DaySolution) -> float:
+    """What the solution earns at the forecast, with everyone there, $: revenue less purchases and owners' payments."""
+    revenue_usd = float(day.price @ (day.hours * solution.quantity_mw))
+    purchases_usd = float((day.market_price + day.charging_adder) @ _bought_mwh(day, solution))
+    return revenue_usd - purchases_usd - _owners_usd(day, solution)
+
+
+def objective_of(day: DayProblem, solution: DaySolution) -> float:
+    """What the solution is worth in the day's objective, $: what it earns, less what its risk is feared."""
+    is_averse = day.scenarios is not None and day.scenarios.aversion > 0.0
+    return outcome_of(day, solution).risk_adjusted_usd if is_averse else expected_of(day, solution)
+
+
 def outcome_of(day: DayProblem, solution: DaySolution) -> Outcome:
     """What the solution earns, scenario by scenario. Raises ValueError where the day has no scenarios."""
     scenarios = _scenarios_of(day)
     sold_mwh = day.hours * solution.quantity_mw
     bought_mwh = _bought_mwh(day, solution)
     owners_usd = _owners_usd(day, solution)
-    expected_usd = float(day.price @ sold_mwh - (day.market_price + day.charging_adder) @ bought_mwh) - owners_usd
+    expected_usd = expected_of(day, solution)
     scenario_usd = scenarios.worth @ sold_mwh - (scenarios.market_price + day.charging_adder) @ bought_mwh - owners_usd
     cvar_usd = cvar(scenario_usd, scenarios.probability, scenarios.tail_fraction)
     weight = scenarios.aversion

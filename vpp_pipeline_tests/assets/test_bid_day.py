@@ -193,17 +193,20 @@ def test_a_slot_without_an_opportunity_negotiates_nothing(small: TradingDesk):
     assert not small.lake.exists("negotiation.rounds", f"{DAY}|energy_he25")
 
 
-def test_a_changed_price_negotiates_only_that_opportunity_again(small: TradingDesk, tmp_path: Path):
+def test_a_changed_price_negotiates_only_what_it_changes_again(small: TradingDesk, tmp_path: Path):
     desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
     requests = tmp_path / "requests.csv"
     requests.write_text(REQUESTS.format(price="95.0"))
     other = desk.run(settings={"opportunities": {"requests": str(requests)}})
-    assert negotiated(other) == (1, 71)
+    before, now = (made.day()["market.opportunities"] for made in (small, desk))
+    anew = now.join(before, on=["opportunity_id", "forecast_price", "required_capacity_mw"], how="anti").height
+    assert 1 <= anew < 10  # the request, and where it leaves another R to others
+    assert negotiated(other) == (anew, 72 - anew)
     changed = desk.day()["bids.final_bids"].filter(pl.col("opportunity_id") == EXAMPLE)
     assert changed["forecast_price"].to_list() == [95.0]
     assert not_fresh(desk) == set()
     withdrawn = desk.run(settings={"opportunities": {"requests": None}})
-    assert negotiated(withdrawn) == (1, 71)  # back to the project's own file, at 85 $
+    assert negotiated(withdrawn) == (anew, 72 - anew)  # back to the project's own file, at 85 $
     assert differences(small.tables(), desk.tables()) == []
 
 

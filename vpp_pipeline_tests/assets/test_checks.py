@@ -99,6 +99,15 @@ NOT_READ = {
     "after": None,
     "status": "not understood",
 }
+NOT_THE_RULE = {
+    "market_date": date.fromisoformat(DAY),
+    "prosumer_id": "prosumer_001",
+    "from_energy_usd": 1.0,
+    "from_reserve_usd": 0.0,
+    "from_charging_usd": 0.0,
+    "owen_share_usd": 1.0,
+    "top_up_usd": 1.0,
+}
 
 
 def seed(desk: TradingDesk, table: str, fault: Fault) -> None:
@@ -160,6 +169,7 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "bids.final_bids",
         changed("expected_profit_usd", pl.col("expected_profit_usd") + 0.01, FIRST_BID),
     ),
+    "top_ups_are_a_fair_part_of_the_profit": ("bids.final_bids", "dispatch.owen_shares", with_row(NOT_THE_RULE)),
     "bids_were_ready_before_the_deadline": (
         "bids.final_bids",
         "market.price_forecast",
@@ -192,7 +202,7 @@ def test_a_rule_fails_on_its_fault_with_numbers(desk: TradingDesk, rule: str):
 def test_the_button_of_the_checks_page_checks_the_day_made_last(made_day: TradingDesk):
     """It starts a run of checks that names no partition."""
     found = made_day.check("bids.final_bids", day=None)
-    assert len(found) == 5
+    assert len(found) == 6
     assert all(check.passed for check in found.values())
     assert not new_desk(made_day.data).check("bids.final_bids", day=None)  # nothing was made by this history
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import comb
 
 import numpy as np
 import pytest
@@ -63,3 +64,18 @@ def test_a_hundred_certain_members_deliver() -> None:
 
 def test_nobody_delivers_nothing() -> None:
     assert delivery_probability(np.array([]), np.array([]), 0.0) == 0.0
+
+
+def test_thousands_of_small_members_are_as_likely_as_the_normal_law_says() -> None:
+    """Each is far below 1/4000 of the total: on the grid of a small coalition all of them would round to nothing."""
+    member_kw, chances = np.random.default_rng(1).uniform(0.5, 9.0, 9_000), np.full(9_000, 0.8)
+    mean_kw, deviation_kw = 0.8 * member_kw.sum(), np.sqrt(0.8 * 0.2 * (member_kw**2).sum())
+    for steps, expected in ((-1.0, 0.8413), (0.0, 0.5), (1.0, 0.1587)):
+        found = delivery_probability(member_kw, chances, mean_kw + steps * deviation_kw)
+        assert found == pytest.approx(expected, abs=0.04)  # the grid is off by 0.08 deviations here
+
+
+def test_blocks_of_members_add_up_to_the_binomial_law() -> None:
+    members = np.full(600, 2.0)
+    found = delivery_probability(members, np.full(600, 0.5), 600.0)  # at least 300 of 600
+    assert found == pytest.approx(0.5 + comb(600, 300) / 2**601, abs=1e-9)

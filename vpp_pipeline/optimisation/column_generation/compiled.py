@@ -31,7 +31,7 @@ def _code_folder() -> Path:
     return folder
 
 
-nb.config.CACHE_DIR = str(_code_folder())
+setattr(nb.config, "CACHE_DIR", str(_code_folder()))  # noqa: B010 (numba declares its settings nowhere)
 
 #: a function compiled on its first call and kept on disk; it lets other threads run beside it
 compiled: Any = nb.njit(cache=True, error_model="numpy", fastmath={"contract", "arcp"}, nogil=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.optimisation.column_generation.master import Coordinator, Master, MasterAnswer
+from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
+from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import Pricer
 from vpp_pipeline.optimisation.problem import Duals
 
@@ -20,6 +21,7 @@ class Promise:
     """Prices that were put to the fleet, and the sum of what its best responses are worth at them."""
 
     duals: Duals
+    tilt: Array  # (W,) weights of the scenarios
     value_usd: float
 
 
@@ -33,17 +35,21 @@ class Generation:
     smoothing: float = 0.5
     promises: list[Promise] = field(default_factory=list)
 
-    def put(self, duals: Duals) -> None:
+    def put(self, duals: Duals, tilt: Array | None = None) -> None:
         """Put prices to the fleet; its answers become columns, its promise a bound."""
         sums = self.pricer.price(duals)
         self.master.add(sums, len(self.promises))
-        self.promises.append(Promise(duals, float(sums.value_usd.sum())))
+        tilt = self.coordinator.no_tilt if tilt is None else tilt
+        self.promises.append(Promise(duals, tilt, float(sums.value_usd.sum())))
 
-    def bound(self, z_low: Array, z_high: Array) -> tuple[float, Duals]:
+    def bound(self, z_low: Array, z_high: Array) -> tuple[float, Promise]:
         """The least that any prices so far promise with z (O,) within bounds: no schedule earns more."""
-        bounds = [p.value_usd + self.coordinator.most(p.duals, z_low, z_high) for p in self.promises]
+        bounds = [self._promised(promise, z_low, z_high) for promise in self.promises]
         best = int(np.argmin(bounds))
-        return bounds[best], self.promises[best].duals
+        return bounds[best], self.promises[best]
+
+    def _promised(self, promise: Promise, z_low: Array, z_high: Array) -> float:
+        return promise.value_usd + self.coordinator.most(promise.duals, promise.tilt, z_low, z_high)
 
     def converge(
         self, z_low: Array, z_high: Array, gap_target: float, until: float, worth_usd: float = -np.inf
@@ -61,11 +67,12 @@ class Generation:
             gap = bound_usd - answer.objective_usd
             if gap <= gap_target * abs(bound_usd) or bound_usd <= worth_usd or time.perf_counter() > until:
                 break
-            self.put(_between(answer.duals, center, smoothing))
-            last = self.promises[-1]
-            here = last.value_usd + self.coordinator.most(last.duals, z_low, z_high)
+            self.put(
+                _between(answer.duals, center.duals, smoothing), answer.tilt + smoothing * (center.tilt - answer.tilt)
+            )
+            here = self._promised(self.promises[-1], z_low, z_high)
             if here < bound_usd:
-                bound_usd, center = here, last.duals
+                bound_usd, center = here, self.promises[-1]
                 smoothing = self.smoothing
             else:
                 smoothing *= 0.6

@@ -4,29 +4,35 @@
     position    Σ_c (sold_ct − bought_ct) λ_c = q_o(t) − buy_t             dual: what a kWh is worth, `buy`
     export      Σ_c sold_ct λ_c ≤ M_t z_o(t)                               dual: `buy` − `sell`
     reserve     Σ_c spin_ct λ_c ≥ q_o(t), and the same for nonspin         dual: `spin`, `nonspin`
-    bid or not  minimum_o z_o − short_o ≤ q_o ≤ R_o z_o,   buy_t ≤ most_t (1 − z_o(t)),   0 ≤ z_o ≤ 1
+    largest     q_o ≤ R_o z_o
+    least       q_o ≥ minimum_o z_o − short_o                              short_o at a price above the market's
+    buy or bid  buy_t ≤ most_t (1 − z_o(t)),   0 ≤ z_o ≤ 1
     groups      Σ_{c of g} λ_c = 1
+    risk        ξ_w ≥ η − Σ_o worth_wo h_o q_o + Σ_t market_wt buy_t       dual: the tilt of prices (`risk.py`)
 
-Powers in MW. A column is a group's best response to some prices; Dantzig and Wolfe (1960). The Lagrangian bound needs
-the prosumers' values and the coordinator's own best answer to the same prices, which is separable by opportunity.
+Powers in MW. A column is a group's best response to some prices (Dantzig and Wolfe 1960).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import highspy
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.pricing import GroupSums
-from vpp_pipeline.optimisation.problem import DayProblem, Duals
+from vpp_pipeline.optimisation.exact import ENERGY
+from vpp_pipeline.optimisation.problem import Duals
 
-ENERGY, SPIN, NONSPIN = range(3)
-SMALL = 1e-11
+SMALL_MW = 1e-11
+PRIMAL = 4  # HiGHS's primal simplex
 SHORTFALL_USD_PER_MW = 20_000.0  # above any price of the market, so that no bid is left short
-PRIMAL = 4
+INFINITY = highspy.kHighsInf
 
 
 @dataclass(frozen=True)
@@ -39,31 +45,31 @@ class MasterAnswer:
     weights: Array  # (columns,)
     group_usd: Array  # (G,) what each group earns beyond the prices of its powers
     duals: Duals
+    tilt: Array  # (W,) weight of each scenario in what prices count, by the CVaR; none without risk
 
 
-class Coordinator:
-    """The part of the day that is not the prosumers': prices, sizes and rules of the opportunities."""
+class _Rows:
+    """Where each kind of row lies, and its limits."""
 
-    def __init__(self, day: DayProblem, most_sold_mw: Array, most_bought_mw: Array) -> None:
-        self.day, self.most_sold_mw, self.most_bought_mw = day, most_sold_mw, most_bought_mw
-        self.market = day.market_price + day.charging_adder
-        self.is_energy = day.product == ENERGY
-        covered = day.covers[self.is_energy].any(axis=0)
-        self.open_hours = ~covered  # hours in which energy is bought, never sold
-
-    def most(self, duals: Duals, z_low: Array, z_high: Array) -> float:
-        """The coordinator's best value at ``duals``, with z (O,) within bounds: its part of the Lagrangian bound."""
-        day = self.day
-        by_product = np.vstack([duals.buy, duals.spin, duals.nonspin])
-        owed = np.einsum("ot,ot->o", day.covers, by_product[day.product])
-        per_mw = day.price * day.hours - owed
-        bid = np.where(per_mw > 0.0, per_mw * day.required_mw, per_mw * day.minimum_mw)
-        export = np.maximum(duals.buy - duals.sell, 0.0) * self.most_sold_mw
-        bought = np.maximum(duals.buy - self.market, 0.0) * self.most_bought_mw
-        bid = bid + np.where(self.is_energy, day.covers @ export, 0.0)
-        no_bid = np.where(self.is_energy, day.covers @ bought, 0.0)
-        best = np.where(z_low > 0.5, bid, np.where(z_high < 0.5, no_bid, np.maximum(bid, no_bid)))
-        return float(best.sum() + bought[self.open_hours].sum())
+    def __init__(self, coordinator: Coordinator, groups: int, futures: int) -> None:
+        hours, count = len(coordinator.market), len(coordinator.day.price)
+        no_limit = np.full(max(hours, count, futures), INFINITY)
+        kinds = [
+            (np.zeros(hours), np.zeros(hours)),  # position
+            (-no_limit[:hours], np.zeros(hours)),  # export
+            (np.zeros(hours), no_limit[:hours]),  # spin
+            (np.zeros(hours), no_limit[:hours]),  # nonspin
+            (-no_limit[:count], np.zeros(count)),  # largest
+            (np.zeros(count), no_limit[:count]),  # least
+            (-no_limit[:hours], coordinator.most_bought_mw),  # buy or bid
+            (np.ones(groups), np.ones(groups)),  # groups
+            (np.zeros(futures), no_limit[:futures]),  # risk
+        ]
+        edges = np.cumsum([0, *(len(low) for low, _ in kinds)])
+        places = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+        (self.position, self.export, self.spin, self.nonspin) = places[:4]
+        (self.largest, self.least, self.buy_or_bid, self.groups, self.risk) = places[4:]
+        self.low, self.high = (np.concatenate([kind[side] for kind in kinds]) for side in (0, 1))
 
 
 class Master:
@@ -71,94 +77,99 @@ class Master:
 
     def __init__(self, coordinator: Coordinator, groups: int) -> None:
         self.coordinator, self.groups = coordinator, groups
-        day = coordinator.day
-        hours, count = len(day.market_price), len(day.opportunity_id)
-        self._hours, self._count = hours, count
+        scenarios = coordinator.scenarios
+        self._rows = rows = _Rows(coordinator, groups, 0 if scenarios is None else len(scenarios.probability))
         self._highs = highs = highspy.Highs()
         highs.setOptionValue("output_flag", False)
         highs.setOptionValue("presolve", "off")
         highs.setOptionValue("simplex_strategy", PRIMAL)  # new columns leave the basis feasible
-        infinity = highspy.kHighsInf
-        # rows: position (T), export (T), spin (T), nonspin (T), q ≤ R z (O), q ≥ minimum z (O), buy or bid (T), groups
-        low = np.concatenate(
-            [np.zeros(hours), np.full(hours, -infinity), np.zeros(2 * hours), np.full(count, -infinity)]
-            + [np.zeros(count), np.full(hours, -infinity), np.ones(groups)]
-        )
-        high = np.concatenate(
-            [np.zeros(2 * hours), np.full(2 * hours, infinity), np.zeros(count)]
-            + [np.full(count, infinity), coordinator.most_bought_mw, np.ones(groups)]
-        )
-        rows = len(low)
-        empty = np.zeros(0, dtype=np.int32), np.zeros(0)
-        highs.addRows(rows, low, high, 0, np.zeros(rows, dtype=np.int32), *empty)
-        self._group_row = rows - groups
-        first_row = np.array([0, 2 * hours, 3 * hours])
-        for o in range(count):  # q
-            t = np.flatnonzero(day.covers[o])
-            index = np.concatenate([first_row[day.product[o]] + t, [4 * hours + o, 4 * hours + count + o]])
-            value = np.concatenate([-np.ones(len(t)), [1.0, 1.0]])
-            self._add(-day.price[o] * day.hours[o], 0.0, infinity, index, value)
-        for o in range(count):  # z
-            index, value = [4 * hours + o, 4 * hours + count + o], [-day.required_mw[o], -day.minimum_mw[o]]
-            if day.product[o] == ENERGY:
-                t = np.flatnonzero(day.covers[o])
-                index = [*index, *(hours + t), *(4 * hours + 2 * count + t)]
-                value = [*value, *(-coordinator.most_sold_mw[t]), *coordinator.most_bought_mw[t]]
-            self._add(0.0, 0.0, 1.0, np.array(index), np.array(value))
-        for t in range(hours):  # buy
-            index, value = [t, 4 * hours + 2 * count + t], [1.0, 1.0]
-            self._add(coordinator.market[t], 0.0, infinity, np.array(index), np.array(value))
-        for o in range(count):  # what a bid lacks of its minimum while no column can give it
-            self._add(SHORTFALL_USD_PER_MW * day.hours[o], 0.0, infinity, np.array([4 * hours + count + o]), np.ones(1))
-        self._fixed_columns = 3 * count + hours
-        self._z = np.arange(count, 2 * count, dtype=np.int32)
-        self._q = np.arange(count, dtype=np.int32)
+        none = np.zeros(0, dtype=np.int32)
+        size = len(rows.low)
+        highs.addRows(size, rows.low, rows.high, 0, np.zeros(size, dtype=np.int32), none, np.zeros(0))
+        count = len(coordinator.day.price)
+        self._q, self._z = np.arange(count, dtype=np.int32), np.arange(count, 2 * count, dtype=np.int32)
+        self._add_bids()
+        self._add_purchases()
+        self._add_risk()
+        self._first_column = highs.getNumCol()
         self.columns: list[tuple[int, int]] = []  # group, index of the prices that it answers
         self._last: MasterAnswer | None = None
 
-    def _add(self, cost: float, low: float, high: float, index: Array, value: Array) -> None:
-        self._highs.addCol(float(cost), low, high, len(index), index.astype(np.int32), value.astype(float))
+    def _add_bids(self) -> None:
+        """q, z and what each bid lacks of its minimum."""
+        coordinator, rows = self.coordinator, self._rows
+        day, scenarios = coordinator.day, coordinator.scenarios
+        certain = 1.0 if scenarios is None else 1.0 - scenarios.aversion
+        worth = np.zeros((0, len(day.price))) if scenarios is None else scenarios.worth * day.hours
+        risk = np.arange(rows.risk.start, rows.risk.stop)
+        first_row = (rows.position.start, rows.spin.start, rows.nonspin.start)
+        for o, product in enumerate(day.product):
+            covered = np.flatnonzero(day.covers[o])
+            index = [*(first_row[product] + covered), rows.largest.start + o, rows.least.start + o, *risk]
+            value = [*(-np.ones(len(covered))), 1.0, 1.0, *worth[:, o]]
+            self._add(-certain * day.price[o] * day.hours[o], 0.0, INFINITY, index, value)
+        for o, product in enumerate(day.product):
+            index = [rows.largest.start + o, rows.least.start + o]
+            value = [-day.required_mw[o], -day.minimum_mw[o]]
+            if product == ENERGY:
+                covered = np.flatnonzero(day.covers[o])
+                index += [*(rows.export.start + covered), *(rows.buy_or_bid.start + covered)]
+                value += [*(-coordinator.most_sold_mw[covered]), *coordinator.most_bought_mw[covered]]
+            self._add(0.0, 0.0, 1.0, index, value)
+        for o, hours in enumerate(day.hours):
+            self._add(SHORTFALL_USD_PER_MW * hours, 0.0, INFINITY, [rows.least.start + o], [1.0])
+
+    def _add_purchases(self) -> None:
+        coordinator, rows, scenarios = self.coordinator, self._rows, self.coordinator.scenarios
+        certain = 1.0 if scenarios is None else 1.0 - scenarios.aversion
+        market = np.zeros((0, len(coordinator.market)))
+        if scenarios is not None:
+            market = scenarios.market_price + coordinator.day.charging_adder
+        risk = np.arange(rows.risk.start, rows.risk.stop)
+        for t, price in enumerate(coordinator.market):
+            index = [rows.position.start + t, rows.buy_or_bid.start + t, *risk]
+            self._add(certain * price, 0.0, INFINITY, index, [1.0, 1.0, *-market[:, t]])
+
+    def _add_risk(self) -> None:
+        """The value at risk η, and how far each scenario falls below it."""
+        scenarios = self.coordinator.scenarios
+        if scenarios is None:
+            return
+        risk = np.arange(self._rows.risk.start, self._rows.risk.stop)
+        self._add(-scenarios.aversion, -INFINITY, INFINITY, risk, -np.ones(len(risk)))
+        for row, probability in zip(risk, scenarios.probability, strict=True):
+            self._add(scenarios.aversion * probability / scenarios.tail_fraction, 0.0, INFINITY, [row], [1.0])
+
+    def _add(self, cost: float, low: float, high: float, index: Any, value: Any) -> None:
+        self._highs.addCol(float(cost), low, high, len(index), np.array(index, dtype=np.int32), np.array(value, float))
 
     def add(self, sums: GroupSums, answered: int) -> None:
         """Add the columns of ``sums``, which answer the prices of that index: those that improve on the last answer."""
-        chosen = np.arange(self.groups)
+        chosen: Indices = np.arange(self.groups)
         if self._last is not None:
-            duals = self._last.duals
-            worth = (
-                sums.sold_kw @ duals.sell
-                - sums.bought_kw @ duals.buy
-                + sums.spin_kw @ duals.spin
-                + sums.nonspin_kw @ duals.nonspin
-            ) / 1000.0 - sums.paid_usd
+            worth = sums.worth(self._last.duals)
             chosen = np.flatnonzero(worth > self._last.group_usd + 1e-10 * (1.0 + np.abs(worth)))
-        rows = np.concatenate([sums.sold_kw - sums.bought_kw, sums.sold_kw, sums.spin_kw, sums.nonspin_kw], axis=1)
-        self._add_columns(rows[chosen] / 1000.0, sums.paid_usd[chosen], chosen, answered)
+        powers = (sums.sold_kw - sums.bought_kw, sums.sold_kw, sums.spin_kw, sums.nonspin_kw)
+        if len(chosen):
+            self._add_columns(np.hstack(powers)[chosen] / 1000.0, sums.paid_usd[chosen], chosen, answered)
 
-    def _add_columns(self, dense: Array, paid_usd: Array, group: Indices, answered: int) -> None:
-        dense = np.where(np.abs(dense) < SMALL, 0.0, dense)
-        column, row = np.nonzero(dense)
+    def _add_columns(self, powers_mw: Array, paid_usd: Array, group: Indices, answered: int) -> None:
+        """Columns (n,) with powers (n, 4 T) in the first rows, and a one in the row of their group."""
         count = len(group)
-        if count == 0:
-            return
+        column, row = np.nonzero(np.abs(powers_mw) > SMALL_MW)
         starts = np.searchsorted(column, np.arange(count)) + np.arange(count)
         index, value = np.empty(len(row) + count, dtype=np.int32), np.empty(len(row) + count)
         place = np.arange(len(row)) + column
-        index[place], value[place] = row, dense[column, row]
+        index[place], value[place] = row, powers_mw[column, row]
         ends = np.append(starts[1:], len(index)) - 1
-        index[ends], value[ends] = self._group_row + group, 1.0
-        upper = np.full(count, highspy.kHighsInf)
-        self._highs.addCols(
-            count, paid_usd, np.zeros(count), upper, len(index), starts.astype(np.int32), index, value
-        )
+        index[ends], value[ends] = self._rows.groups.start + group, 1.0
+        low, high = np.zeros(count), np.full(count, INFINITY)
+        self._highs.addCols(count, paid_usd, low, high, len(index), starts.astype(np.int32), index, value)
         self.columns += [(int(g), answered) for g in group]
 
     def set_bids(self, low: Array, high: Array) -> None:
         """Bounds (O,) of z."""
-        self._highs.changeColsBounds(self._count, self._z, low.astype(float), high.astype(float))
-
-    def set_quantities(self, low: Array, high: Array) -> None:
-        """Bounds (O,) of q, MW."""
-        self._highs.changeColsBounds(self._count, self._q, low.astype(float), high.astype(float))
+        self._highs.changeColsBounds(len(self._z), self._z, low.astype(float), high.astype(float))
 
     def solve(self) -> MasterAnswer:
         """The best mixture of the columns so far; a bid they cannot fill is short of its minimum, at a high price.
@@ -169,22 +180,21 @@ class Master:
         status = self._highs.getModelStatus()
         if status != highspy.HighsModelStatus.kOptimal:
             raise SolveError(f"HiGHS says {self._highs.modelStatusToString(status)} of the master problem")
-        solution = self._highs.getSolution()
+        solution, rows = self._highs.getSolution(), self._rows
         value, dual = np.array(solution.col_value), np.array(solution.row_dual)
-        hours, count = self._hours, self._count
-        # HiGHS minimises; the dual of a row is the change of cost per unit of its right-hand side
-        position, export = dual[:hours], dual[hours : 2 * hours]
+        # HiGHS minimises: the dual of a row is what a unit more on its right-hand side costs
         self._last = MasterAnswer(
             objective_usd=-self._highs.getInfo().objective_function_value,
-            z=value[count : 2 * count],
-            q=value[:count],
-            weights=value[self._fixed_columns :],
-            group_usd=-dual[self._group_row :],
+            z=value[self._z],
+            q=value[self._q],
+            weights=value[self._first_column :],
+            group_usd=-dual[rows.groups],
             duals=Duals(
-                sell=position + np.minimum(export, 0.0),
-                buy=position,
-                spin=np.maximum(dual[2 * hours : 3 * hours], 0.0),
-                nonspin=np.maximum(dual[3 * hours : 4 * hours], 0.0),
+                sell=dual[rows.position] + np.minimum(dual[rows.export], 0.0),
+                buy=dual[rows.position],
+                spin=np.maximum(dual[rows.spin], 0.0),
+                nonspin=np.maximum(dual[rows.nonspin], 0.0),
             ),
+            tilt=np.maximum(dual[rows.risk], 0.0),
         )
         return self._last

@@ -1,11 +1,11 @@
 """The whole day at any size: prices to the fleet, columns back, bids decided, every schedule recovered and settled.
 
-    1. No sale: what charging costs anyway, and the first column of each group.
-    2. Prices from a sample of the fleet, whose day is solved first (and its own from a smaller one).
-    3. Branch and price decides the bids; its bound holds for the whole fleet.
-    4. With the bids decided, columns are added until the mixture is as good as its own bound.
-    5. Every prosumer's schedule is recovered. A small part of the fleet is then solved again by the exact method beside
-       the others, so that each bid is met on the market's step, to the last watt.
+1. No sale: what charging costs anyway, and the first column of each group.
+2. Prices from a sample of the fleet, whose day is solved first (and its own from a smaller one).
+3. Branch and price decides the bids; its bound holds for the whole fleet.
+4. With the bids decided, columns are added until the mixture is as good as its own bound.
+5. Every prosumer's schedule is recovered. A small part of the fleet is then solved again by the exact method beside
+   the others, so that each bid is met on the market's step, to the last watt.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.generation import Generation
 from vpp_pipeline.optimisation.column_generation.groups import groups_of
-from vpp_pipeline.optimisation.column_generation.master import ENERGY, NONSPIN, SPIN, Coordinator, Master, MasterAnswer
+from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.optimisation.column_generation.recover import recover
 from vpp_pipeline.optimisation.column_generation.search import Search
 from vpp_pipeline.optimisation.column_generation.settle import settle_beside
+from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
 from vpp_pipeline.optimisation.exact_method import Log
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, part_of
+from vpp_pipeline.optimisation.uncertainty import objective_of
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
@@ -57,19 +60,19 @@ def prepare(day: DayProblem, until: float, groups: int | None = None) -> Prepare
     nothing = np.zeros(hours)
     no_sale = Duals(np.full(hours, NO_SALE), coordinator.market, nothing, nothing)
     generation.put(no_sale)
-    for duals in _first_prices(day, coordinator, until):
-        generation.put(duals)
+    for duals, tilt in _first_prices(day, coordinator, until):
+        generation.put(duals, tilt)
     return Prepared(pricer, generation, no_sale)
 
 
-def _first_prices(day: DayProblem, coordinator: Coordinator, until: float) -> list[Duals]:
+def _first_prices(day: DayProblem, coordinator: Coordinator, until: float) -> list[tuple[Duals, Array]]:
     """Prices to begin with: those that a sample of the fleet ends with, or what the market pays."""
     n = len(day.fleet)
     if n < SMALLEST_SAMPLED:
         best = [day.price * (day.product == product) for product in (ENERGY, SPIN, NONSPIN)]
         by_hour = [np.where(day.covers, price[:, None], 0.0).max(axis=0, initial=0.0) for price in best]
         energy = np.maximum(coordinator.market, by_hour[0])
-        return [Duals(energy, energy, by_hour[1], by_hour[2])]
+        return [(Duals(energy, energy, by_hour[1], by_hour[2]), coordinator.no_tilt)]
     chosen = np.arange(SAMPLE_EVERY // 2, n, SAMPLE_EVERY)
     held = np.zeros(n)
     np.add.at(held, day.agreement_prosumer, day.committed_kw)
@@ -77,8 +80,8 @@ def _first_prices(day: DayProblem, coordinator: Coordinator, until: float) -> li
     sample = prepare(part_of(day, chosen, share), until).generation
     low, high = np.zeros(len(day.price)), day.may_bid.astype(float)
     sample.converge(low, high, SAMPLE_GAP, until)
-    center = sample.bound(low, high)[1]
-    return [center, *(promise.duals for promise in sample.promises[-KEPT_PRICES:])]
+    kept = [sample.bound(low, high)[1], *sample.promises[-KEPT_PRICES:]]
+    return [(promise.duals, promise.tilt) for promise in kept]
 
 
 def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
@@ -131,22 +134,23 @@ def _carried_out(
     answer, _ = generation.converge(decisions, decisions, gap, time.perf_counter() + settings.time_limit_seconds)
     duals = _decided(day, generation.coordinator, answer, decisions)
     schedule = recover(pricer, generation, answer.weights)
-    schedule, quantity_mw, objective_usd = settle_beside(day, schedule, decisions, rules, settings, log)
-    return DaySolution(
+    schedule, quantity_mw = settle_beside(day, schedule, decisions, rules, settings, log)
+    solution = DaySolution(
         schedule=schedule,
         is_bid=decisions > 0.5,
         quantity_mw=quantity_mw,
-        objective_usd=objective_usd,
-        bound_usd=objective_usd,
+        objective_usd=np.nan,
+        bound_usd=np.nan,
         stored_value_usd_per_mwh=1000.0 * pricer.stored_values(duals, schedule.stored_kwh),
-        shadow_price_usd_per_mwh=_shadow_price(day, answer.duals, decisions),
+        shadow_price_usd_per_mwh=_shadow_price(generation.coordinator, answer, decisions),
         duals=duals,
         no_sale_charging_usd=np.zeros(len(day.fleet)),
         method="",
         solver="HIGHS",
         status="optimal",
-        seconds=0.0,
+        seconds=np.nan,
     )
+    return replace(solution, objective_usd=objective_of(day, solution))
 
 
 def _decided(day: DayProblem, coordinator: Coordinator, answer: MasterAnswer, decisions: Array) -> Duals:
@@ -156,15 +160,13 @@ def _decided(day: DayProblem, coordinator: Coordinator, answer: MasterAnswer, de
     duals = answer.duals
     return Duals(
         sell=np.where(has[ENERGY], duals.buy, -np.inf),
-        buy=np.where(has[ENERGY], duals.buy, coordinator.market),
+        buy=np.where(has[ENERGY], duals.buy, coordinator.prices(answer.tilt)[1]),
         spin=np.where(has[SPIN], duals.spin, 0.0),
         nonspin=np.where(has[NONSPIN], duals.nonspin, 0.0),
     )
 
 
-def _shadow_price(day: DayProblem, duals: Duals, decisions: Array) -> Array:
+def _shadow_price(coordinator: Coordinator, answer: MasterAnswer, decisions: Array) -> Array:
     """What a MW more of each bid's size is worth per hour (O,): its price less what the energy is worth elsewhere."""
-    by_product = np.vstack([duals.buy, duals.spin, duals.nonspin])
-    owed = np.einsum("ot,ot->o", day.covers, by_product[day.product])
-    return np.asarray((day.price - owed / day.hours) * decisions)
-
+    day, price = coordinator.day, coordinator.prices(answer.tilt)[0]
+    return np.asarray((price - coordinator.owed(answer.duals) / day.hours) * decisions)

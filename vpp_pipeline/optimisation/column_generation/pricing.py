@@ -35,6 +35,11 @@ class GroupSums:
     paid_usd: Array  # (G,) what owners are paid, less the worth of their satisfaction
     value_usd: Array  # (G,) the most any schedule is worth at these prices: the bound is made of it
 
+    def worth(self, duals: Duals) -> Array:
+        """What these powers earn each group (G,) at other prices, $."""
+        earned = self.sold_kw @ duals.sell - self.bought_kw @ duals.buy
+        return (earned + self.spin_kw @ duals.spin + self.nonspin_kw @ duals.nonspin) / 1000.0 - self.paid_usd
+
 
 class Pricer(Protocol):
     """What the master needs of a fleet."""
@@ -72,8 +77,9 @@ class FleetPricer:
 
         in_threads(answer, range(len(blocks)))
         self.sweeps += 1
-        total, (paid, value) = power.sum(axis=0), money.sum(axis=0).T
-        return GroupSums(*np.moveaxis(total, 2, 0), paid, value)
+        sold, bought, spin, nonspin = np.moveaxis(power.sum(axis=0), 2, 0)
+        paid, value = money.sum(axis=0).T
+        return GroupSums(sold, bought, spin, nonspin, paid, value)
 
     def values(self, duals: Duals) -> Array:
         """What each prosumer's best day is worth at ``duals`` (N,), $."""

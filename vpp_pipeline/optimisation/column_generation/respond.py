@@ -327,9 +327,7 @@ def add_responses(
 
 
 @compiled
-def add_schedules(
-    stores: Stores, chosen: Array, weight: Array, prices: Array, call_hours: float, out: Array
-) -> None:
+def add_schedules(stores: Stores, chosen: Array, weight: Array, prices: Array, call_hours: float, out: Array) -> None:
     """Add ``weight`` (n,) times the best responses of prosumers ``chosen`` (n,) to ``out`` (POWERS, N, T)."""
     hours = prices.shape[1]
     room = make_room(hours)
@@ -355,7 +353,7 @@ def fill_values(stores: Stores, first: int, last: int, prices: Array, call_hours
 def fill_stored_values(
     stores: Stores, first: int, last: int, prices: Array, call_hours: float, stored: Array, out: Array
 ) -> None:
-    """What one more kWh at the end of each hour is worth ($) with ``stored`` (N, T) kWh in store, into ``out`` (N, T)."""
+    """What a kWh more at the end of each hour is worth with ``stored`` (N, T) kWh in store, $, into ``out``."""
     hours = prices.shape[1]
     room = make_room(hours)
     for i in range(first, last):

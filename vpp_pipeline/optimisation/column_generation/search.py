@@ -53,8 +53,8 @@ class Search:
             _, _, low, high, answer = heapq.heappop(heap)
             self._round(answer)
             fractional = np.minimum(answer.z, 1.0 - answer.z)
-            branch = int(fractional.argmax())
-            if fractional[branch] <= INTEGRAL:
+            branch = int(self.day.undecided_worth(answer.z).argmax())
+            if fractional.max() <= INTEGRAL:
                 self._keep(answer.objective_usd, np.round(answer.z))
                 settled_usd = max(settled_usd, self.generation.bound(low, high)[0])
                 continue

@@ -6,7 +6,7 @@ import numpy as np
 
 from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.errors import SolveError
-from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN, Beside, formulate
+from vpp_pipeline.optimisation.exact import Beside, formulate
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, settle, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, part_of
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
@@ -22,8 +22,8 @@ def settle_beside(
     rules: MarketRules,
     settings: OptimiserSettings,
     log: Log,
-) -> tuple[DaySchedule, Array, float]:
-    """Schedule, quantities (O,) on the market's step and objective, once a part of the fleet is solved exactly.
+) -> tuple[DaySchedule, Array]:
+    """Schedule and quantities (O,) on the market's step, once a part of the fleet is solved exactly.
 
     The others keep their schedule. Where a part cannot make up for them, one four times as large is tried. Raises
     SolveError if none can.
@@ -55,7 +55,7 @@ def _settle_part(
     rules: MarketRules,
     settings: OptimiserSettings,
     log: Log,
-) -> tuple[DaySchedule, Array, float]:
+) -> tuple[DaySchedule, Array]:
     others = np.ones(len(day.fleet), dtype=bool)
     others[chosen] = False
 
@@ -83,20 +83,4 @@ def _settle_part(
     for name, values in vars(schedule).items():
         arrays[name] = values.copy()
         arrays[name][chosen] = getattr(mine, name)
-    whole = DaySchedule(**arrays)
-    return whole, quantity_mw, objective_of(day, whole, quantity_mw)
-
-
-def objective_of(day: DayProblem, schedule: DaySchedule, quantity_mw: Array) -> float:
-    """What a schedule earns with these bids (O,): revenue less what is bought and what owners are paid, $."""
-    is_energy = day.product == ENERGY
-    bid_mw = day.covers[is_energy].T @ quantity_mw[is_energy]
-    position_mw = (schedule.exported_kw - schedule.grid_charge_kw).sum(axis=0) / 1000.0
-    bought_mw = np.where(day.covers[is_energy & (quantity_mw > 0.0)].any(axis=0), 0.0, bid_mw - position_mw)
-    net_price = (day.agreed_price - day.satisfaction_worth) / 1000.0
-    paid_usd = sum(
-        float((day.by_prosumer_and_hour(product, net_price) * schedule.sold_kw(product)).sum())
-        for product in (ENERGY, SPIN, NONSPIN)
-    )
-    revenue_usd = float((day.price * day.hours) @ quantity_mw)
-    return revenue_usd - float((day.market_price + day.charging_adder) @ bought_mw) - paid_usd
+    return DaySchedule(**arrays), quantity_mw

@@ -26,7 +26,7 @@ NEAR_KWH = 1e-10
 
 
 @compiled
-def describe_hour(  # noqa: PLR0913
+def describe_hour(
     hour: Any,
     pc: float,
     pd: float,
@@ -124,7 +124,7 @@ def _lesser(
 
 
 @compiled
-def heavy_piece(  # noqa: PLR0913
+def heavy_piece(
     hour: Any,
     slope: Any,
     length: Any,
@@ -178,7 +178,6 @@ def heavy_piece(  # noqa: PLR0913
     # the best paid first: solar sales (in its place by price), then the reserves
     sun_done = hour[SELL_SUN] <= 0.0
     for item in range(3):
-        reserve = item if sun_done else item
         if not sun_done:
             price = hour[P1] if item == 0 else (hour[P2] if item == 1 else -1.0)
             has = (hour[C1] if item == 0 else (hour[C2] if item == 1 else 0.0)) > 0.0
@@ -189,8 +188,8 @@ def heavy_piece(  # noqa: PLR0913
                 value_x += hour[SELL_SUN] * k_x
                 left, left_s, left_x = left - k, left_s - k_s, left_x - k_x
                 sun_done = True
-        if reserve < 2:
-            cap, price = (hour[C1], hour[P1]) if reserve == 0 else (hour[C2], hour[P2])
+        if item < 2:
+            cap, price = (hour[C1], hour[P1]) if item == 0 else (hour[C2], hour[P2])
             if cap > 0.0:
                 k, k_s, k_x = _lesser(y, y_s, y_x, left, left_s, left_x, side)
                 k, k_s, k_x = _lesser(cap, 0.0, 0.0, k, k_s, k_x, side)
@@ -202,7 +201,7 @@ def heavy_piece(  # noqa: PLR0913
 
 @compiled
 def light_value(slope: Any, length: Any, n: int, earned: float, amount: float, side: float) -> tuple[float, float]:
-    """What an hour without reserve earns with ``amount`` kWh of its uses filled, and the price of the next (or last)."""
+    """What an hour without reserve earns with ``amount`` kWh of its uses filled, and the price of the next use."""
     value, left, price = earned, amount, 0.0
     for k in range(n):
         price = slope[k]
@@ -214,7 +213,7 @@ def light_value(slope: Any, length: Any, n: int, earned: float, amount: float, s
 
 
 @compiled
-def act(  # noqa: PLR0913
+def act(
     hour: Any, s: float, x: float, floor_s: float, floor_x: float, kappa: float, eta_c: float, eta_d: float, out: Any
 ) -> float:
     """The powers that go with a step from ``s`` to ``x``, and what they earn ($).

@@ -119,7 +119,7 @@ def clip(xs: Any, ys: Any, m: int, low: float, high: float) -> int:
 
 
 @compiled
-def best_end(  # noqa: PLR0913
+def best_end(
     xs: Any,
     ys: Any,
     m: int,
@@ -201,7 +201,7 @@ def append(xs: Any, ys: Any, m: int, x: float, y: float) -> int:
 
 
 @compiled
-def heavy_backward(  # noqa: PLR0913
+def heavy_backward(
     xs: Any,
     ys: Any,
     m: int,
