@@ -172,6 +172,9 @@ class OptimiserSettings(_Group):
     solver: str = Field("HIGHS", description="CVXPY solver by name; HIGHS and LP solvers decide by our own search.")
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
     time_limit_seconds: float = Field(8.0, gt=0, description="Limit of the search for better bid/no-bid decisions.")
+    time_limit_seconds_per_thousand: float = Field(
+        1.0, ge=0, description="Added to that limit for each thousand prosumers, in column generation."
+    )
     gap_target_fraction: float = Field(0.001, ge=0, description="The search ends when the proven gap is this small.")
     satisfaction_weight_usd_per_mwh: float = Field(
         0.0, ge=0, le=10, description="Worth of one unit of satisfaction (sigma) per MWh."

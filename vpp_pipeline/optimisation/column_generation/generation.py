@@ -48,6 +48,10 @@ class Generation:
         best = int(np.argmin(bounds))
         return bounds[best], self.promises[best]
 
+    def best_prices(self, z_low: Array, z_high: Array, count: int) -> list[Promise]:
+        """The ``count`` prices that promise least, the tightest first, with z (O,) within bounds."""
+        return sorted(self.promises, key=lambda promise: self._promised(promise, z_low, z_high))[:count]
+
     def _promised(self, promise: Promise, z_low: Array, z_high: Array) -> float:
         return promise.value_usd + self.coordinator.most(promise.duals, promise.tilt, z_low, z_high)
 

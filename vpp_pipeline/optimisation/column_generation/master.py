@@ -1,11 +1,11 @@
 """The coordinator's linear programme over columns: how much of each group's plans to run, and what to bid.
 
     maximise    Σ_o price_o h_o q_o − Σ_t (market_t + adder) buy_t − Σ_c paid_c λ_c
-    position    Σ_c (sold_ct − bought_ct) λ_c = q_o(t) − buy_t             dual: what a kWh is worth, `buy`
+    position    Σ_c (sold_ct − bought_ct) λ_c = q_o(t) − buy_t − lack_t    dual: what a kWh is worth, `buy`
     export      Σ_c sold_ct λ_c ≤ M_t z_o(t)                               dual: `buy` − `sell`
     reserve     Σ_c spin_ct λ_c ≥ q_o(t), and the same for nonspin         dual: `spin`, `nonspin`
     largest     q_o ≤ R_o z_o
-    least       q_o ≥ minimum_o z_o − short_o                              short_o at a price above the market's
+    least       q_o ≥ minimum_o z_o − short_o                              short, lack: at a price above the market's
     buy or bid  buy_t ≤ most_t (1 − z_o(t)),   0 ≤ z_o ≤ 1
     groups      Σ_{c of g} λ_c = 1
     risk        ξ_w ≥ η − Σ_o worth_wo h_o q_o + Σ_t market_wt buy_t       dual: the tilt of prices (`risk.py`)
@@ -30,7 +30,7 @@ from vpp_pipeline.optimisation.exact import ENERGY
 from vpp_pipeline.optimisation.problem import Duals
 
 SMALL_MW = 1e-11
-PRIMAL = 4  # HiGHS's primal simplex
+DUAL, PRIMAL = 1, 4  # HiGHS's simplex strategies
 SHORTFALL_USD_PER_MW = 20_000.0  # above any price of the market, so that no bid is left short
 INFINITY = highspy.kHighsInf
 
@@ -82,7 +82,6 @@ class Master:
         self._highs = highs = highspy.Highs()
         highs.setOptionValue("output_flag", False)
         highs.setOptionValue("presolve", "off")
-        highs.setOptionValue("simplex_strategy", PRIMAL)  # new columns leave the basis feasible
         none = np.zeros(0, dtype=np.int32)
         size = len(rows.low)
         highs.addRows(size, rows.low, rows.high, 0, np.zeros(size, dtype=np.int32), none, np.zeros(0))
@@ -129,6 +128,8 @@ class Master:
         for t, price in enumerate(coordinator.market):
             index = [rows.position.start + t, rows.buy_or_bid.start + t, *risk]
             self._add(certain * price, 0.0, INFINITY, index, [1.0, 1.0, *-market[:, t]])
+        for t in range(len(coordinator.market)):  # what no column can leave to sell, in an hour with a bid
+            self._add(SHORTFALL_USD_PER_MW, 0.0, INFINITY, [rows.position.start + t], [1.0])
 
     def _add_risk(self) -> None:
         """The value at risk η, and how far each scenario falls below it."""
@@ -164,12 +165,14 @@ class Master:
         ends = np.append(starts[1:], len(index)) - 1
         index[ends], value[ends] = self._rows.groups.start + group, 1.0
         low, high = np.zeros(count), np.full(count, INFINITY)
+        self._highs.setOptionValue("simplex_strategy", PRIMAL)  # new columns leave the basis primal feasible
         self._highs.addCols(count, paid_usd, low, high, len(index), starts.astype(np.int32), index, value)
         self.columns += [(int(g), answered) for g in group]
 
     def set_bids(self, low: Array, high: Array) -> None:
         """Bounds (O,) of z."""
         self._highs.changeColsBounds(len(self._z), self._z, low.astype(float), high.astype(float))
+        self._highs.setOptionValue("simplex_strategy", DUAL)  # other bounds leave the basis dual feasible
 
     def solve(self) -> MasterAnswer:
         """The best mixture of the columns so far; a bid they cannot fill is short of its minimum, at a high price.
@@ -178,6 +181,11 @@ class Master:
         """
         self._highs.run()
         status = self._highs.getModelStatus()
+        if status != highspy.HighsModelStatus.kOptimal:  # numerical trouble: from scratch, the way HiGHS would choose
+            self._highs.clearSolver()
+            self._highs.setOptionValue("simplex_strategy", DUAL)
+            self._highs.run()
+            status = self._highs.getModelStatus()
         if status != highspy.HighsModelStatus.kOptimal:
             raise SolveError(f"HiGHS says {self._highs.modelStatusToString(status)} of the master problem")
         solution, rows = self._highs.getSolution(), self._rows

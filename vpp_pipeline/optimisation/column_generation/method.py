@@ -18,12 +18,12 @@ import numpy as np
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
-from vpp_pipeline.optimisation.column_generation.generation import Generation
+from vpp_pipeline.optimisation.column_generation.generation import Generation, Promise
 from vpp_pipeline.optimisation.column_generation.groups import groups_of
 from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.optimisation.column_generation.recover import recover
-from vpp_pipeline.optimisation.column_generation.search import Search
+from vpp_pipeline.optimisation.column_generation.search import Found, Search
 from vpp_pipeline.optimisation.column_generation.settle import settle_beside
 from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
 from vpp_pipeline.optimisation.exact_method import Log
@@ -33,8 +33,8 @@ from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
-SAMPLE_GAP = 1e-4
-KEPT_PRICES = 6  # prices of the sample that are put to the whole fleet
+KEPT_PRICES = 4  # prices of the sample that are put to the whole fleet, before the bids are decided and after
+SEARCH_GAP = 0.8  # of the gap target: the rest is for rounding to the market's step
 RECOVERY_GAP = 0.1  # of the gap target: how well the columns for the decided bids must mix
 
 
@@ -45,12 +45,13 @@ class Prepared:
     pricer: FleetPricer
     generation: Generation
     no_sale: Duals
+    first: Array | None  # (O,) decisions that a sample of the fleet would take
 
 
-def prepare(day: DayProblem, until: float, groups: int | None = None) -> Prepared:
+def prepare(day: DayProblem, gap_target: float, until: float) -> Prepared:
     """Fleet, coordinator and master of a day, with the columns of no sale and of the sample's prices."""
     stores = stores_of(day)
-    group, count = groups_of(stores) if groups is None else groups_of(stores, groups)
+    group, count = groups_of(stores)
     pricer = FleetPricer(stores, group, count, day.call_hours)
     coordinator = Coordinator(
         day, np.minimum(stores.energy_kw, stores.room).sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
@@ -60,28 +61,42 @@ def prepare(day: DayProblem, until: float, groups: int | None = None) -> Prepare
     nothing = np.zeros(hours)
     no_sale = Duals(np.full(hours, NO_SALE), coordinator.market, nothing, nothing)
     generation.put(no_sale)
-    for duals, tilt in _first_prices(day, coordinator, until):
-        generation.put(duals, tilt)
-    return Prepared(pricer, generation, no_sale)
+    if len(day.fleet) < SMALLEST_SAMPLED:
+        generation.put(_market_prices(coordinator))
+        return Prepared(pricer, generation, no_sale, None)
+    prices, first = _sampled(day, gap_target, until)
+    for promise in prices:
+        generation.put(promise.duals, promise.tilt)
+    return Prepared(pricer, generation, no_sale, first)
 
 
-def _first_prices(day: DayProblem, coordinator: Coordinator, until: float) -> list[tuple[Duals, Array]]:
-    """Prices to begin with: those that a sample of the fleet ends with, or what the market pays."""
+def _market_prices(coordinator: Coordinator) -> Duals:
+    """Prices to begin with: the best that is paid in each hour."""
+    day = coordinator.day
+    best = [day.price * (day.product == product) for product in (ENERGY, SPIN, NONSPIN)]
+    energy, spin, nonspin = (np.where(day.covers, price[:, None], 0.0).max(axis=0, initial=0.0) for price in best)
+    energy = np.maximum(coordinator.market, energy)
+    return Duals(energy, energy, spin, nonspin)
+
+
+def _sampled(day: DayProblem, gap_target: float, until: float) -> tuple[list[Promise], Array]:
+    """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size."""
     n = len(day.fleet)
-    if n < SMALLEST_SAMPLED:
-        best = [day.price * (day.product == product) for product in (ENERGY, SPIN, NONSPIN)]
-        by_hour = [np.where(day.covers, price[:, None], 0.0).max(axis=0, initial=0.0) for price in best]
-        energy = np.maximum(coordinator.market, by_hour[0])
-        return [(Duals(energy, energy, by_hour[1], by_hour[2]), coordinator.no_tilt)]
     chosen = np.arange(SAMPLE_EVERY // 2, n, SAMPLE_EVERY)
     held = np.zeros(n)
     np.add.at(held, day.agreement_prosumer, day.committed_kw)
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / n
-    sample = prepare(part_of(day, chosen, share), until).generation
-    low, high = np.zeros(len(day.price)), day.may_bid.astype(float)
-    sample.converge(low, high, SAMPLE_GAP, until)
-    kept = [sample.bound(low, high)[1], *sample.promises[-KEPT_PRICES:]]
-    return [(promise.duals, promise.tilt) for promise in kept]
+    sample = prepare(part_of(day, chosen, share), gap_target, until)
+    found = _search(sample, day, gap_target, until)
+    nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
+    prices = sample.generation.best_prices(nothing, anything, KEPT_PRICES)
+    decided = sample.generation.best_prices(found.decisions, found.decisions, KEPT_PRICES)
+    return [*prices, *(promise for promise in decided if all(promise is not other for other in prices))], found.decisions
+
+
+def _search(prepared: Prepared, day: DayProblem, gap_target: float, until: float) -> Found:
+    no_sale_usd = prepared.generation.promises[0].value_usd
+    return Search(prepared.generation, day.may_bid, gap_target, until).run(no_sale_usd, prepared.first)
 
 
 def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
@@ -90,15 +105,17 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
     Raises SolveError if HiGHS has no answer to a master problem.
     """
     begun, log = time.perf_counter(), Log()
-    until = begun + settings.time_limit_seconds
-    prepared = prepare(day, until)
-    pricer, generation = prepared.pricer, prepared.generation
+    limit = settings.time_limit_seconds + settings.time_limit_seconds_per_thousand * len(day.fleet) / 1000.0
+    until = begun + limit
+    gap_target = settings.gap_target_fraction * SEARCH_GAP
+    prepared = prepare(day, gap_target, until)
+    pricer = prepared.pricer
     no_sale_charging_usd = -pricer.values(prepared.no_sale)
     no_sale_usd = -float(no_sale_charging_usd.sum())
-    found = Search(generation, day.may_bid, settings.gap_target_fraction / 2.0, until).run(no_sale_usd)
+    found = _search(prepared, day, gap_target, until)
     log.note(f"branch and price, {found.nodes} nodes, {pricer.sweeps} sweeps")
     if found.ran_out_of_time:
-        log.note(f"stopped at its time limit of {settings.time_limit_seconds:g} s")
+        log.note(f"stopped at its time limit of {limit:g} s")
 
     solution: DaySolution | None = None
     if found.decisions.any():
@@ -133,7 +150,7 @@ def _carried_out(
     gap = settings.gap_target_fraction * RECOVERY_GAP
     answer, _ = generation.converge(decisions, decisions, gap, time.perf_counter() + settings.time_limit_seconds)
     duals = _decided(day, generation.coordinator, answer, decisions)
-    schedule = recover(pricer, generation, answer.weights)
+    schedule = recover(pricer, generation, answer)
     schedule, quantity_mw = settle_beside(day, schedule, decisions, rules, settings, log)
     solution = DaySolution(
         schedule=schedule,

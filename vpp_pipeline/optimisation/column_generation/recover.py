@@ -8,23 +8,25 @@ import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.optimisation.column_generation.generation import Generation
+from vpp_pipeline.optimisation.column_generation.master import MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, in_threads, per_kwh
 from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores, add_schedules
-from vpp_pipeline.optimisation.problem import DaySchedule
+from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
 
 WEIGHT = 1e-9  # columns with less are left out, and the rest of their group takes their place
 PART = 4096  # prosumers of one piece of work
 
 
-def recover(pricer: FleetPricer, generation: Generation, weights: Array) -> DaySchedule:
-    """The schedule (N, T) that the columns' ``weights`` stand for: a mixture of each prosumer's own best responses.
+def recover(pricer: FleetPricer, generation: Generation, answer: MasterAnswer) -> DaySchedule:
+    """The schedule (N, T) that the weights of columns stand for: a mixture of each prosumer's own best responses.
 
     A mixture of schedules keeps every limit. One that charges in one of them and discharges in another would do both:
     that is netted, which can only leave more energy to sell.
     """
     stores, groups = pricer.stores, pricer.groups
     share: dict[int, Array] = defaultdict(lambda: np.zeros(groups))
-    for (group, answered), weight in zip(generation.master.columns, weights, strict=True):
+    for (group, answered), weight in zip(generation.master.columns, answer.weights, strict=True):
         if weight > WEIGHT:
             share[answered][group] += weight
     total = np.sum(list(share.values()), axis=0)
@@ -39,6 +41,7 @@ def recover(pricer: FleetPricer, generation: Generation, weights: Array) -> DayS
 
         in_threads(add, np.array_split(chosen, max(len(chosen) // PART, 1)))
     net(powers, stores)
+    trim(powers, generation.coordinator.day, answer.q)
     return schedule_of(powers, stores)
 
 
@@ -57,6 +60,20 @@ def net(powers: Array, stores: Stores) -> None:
     solar -= less_solar
     discharge -= less_discharged
     sold += np.minimum(less_solar, less_discharged)
+
+
+def trim(powers: Array, day: DayProblem, quantity_mw: Array) -> None:
+    """Hold no more reserve ready than is bid, and sell no more sun, in place; ``quantity_mw`` (O,).
+
+    The master may leave reserve unused, and netting leaves energy to sell: everyone gives up the same share.
+    """
+    most_kw = [1000.0 * day.covers[day.product == p].T @ quantity_mw[day.product == p] for p in range(3)]
+    for reserve, most in ((powers[4], most_kw[SPIN]), (powers[5], most_kw[NONSPIN])):
+        held = reserve.sum(axis=0)
+        reserve *= np.where(held > most, most / np.where(held > 0.0, held, 1.0), 1.0)
+    sold = powers[3].sum(axis=0)
+    over = np.where(most_kw[ENERGY] > 0.0, sold + (powers[2] - powers[0]).sum(axis=0) - most_kw[ENERGY], 0.0)
+    powers[3] *= 1.0 - np.clip(over, 0.0, sold) / np.where(sold > 0.0, sold, 1.0)
 
 
 def schedule_of(powers: Array, stores: Stores) -> DaySchedule:

@@ -42,11 +42,17 @@ class Search:
         self._tried: set[bytes] = set()
         self.best, self.best_usd = self._nothing, -np.inf
 
-    def run(self, no_sale_usd: float) -> Found:
-        """Decisions within ``gap_target`` of the best, or the best found in time; never less than ``no_sale_usd``."""
+    def run(self, no_sale_usd: float, first: Array | None) -> Found:
+        """Decisions within ``gap_target`` of the best, or the best found in time; never less than ``no_sale_usd``.
+
+        ``first``: decisions (O,) to begin with, if someone knows good ones.
+        """
         self.best_usd = no_sale_usd
+        if first is not None:
+            self._try(first * self._may_bid)
         root, bound_usd = self._converge(self._nothing, self._may_bid)
-        self._dive(root)
+        if first is None:
+            self._dive(root)
         heap = [(-bound_usd, 0, self._nothing, self._may_bid, root)]
         settled_usd, nodes = -np.inf, 0
         while heap and not self._is_done(-heap[0][0], nodes):
@@ -89,26 +95,27 @@ class Search:
             self.best_usd, self.best = objective_usd, decisions
 
     def _try(self, decisions: Array) -> None:
-        """What the columns earn with these bids; columns for them are added if that is more than we have."""
+        """What the fleet earns with these bids: by the columns there are, then, if it may be the best, by new ones."""
         if decisions.tobytes() in self._tried:
             return
         self._tried.add(decisions.tobytes())
-        if self.generation.bound(decisions, decisions)[0] <= self.best_usd:
-            return
-        answer, _ = self._converge(decisions, decisions)
-        self._keep(answer.objective_usd, decisions)
+        if self.generation.bound(decisions, decisions)[0] > self.best_usd:
+            answer, _ = self.generation.converge(
+                decisions, decisions, self.gap_target / 2.0, self.until, self._enough()
+            )
+            self._keep(answer.objective_usd, decisions)
 
     def _round(self, answer: MasterAnswer) -> None:
         self._try(((answer.q >= 0.5 * self.day.minimum_mw) & (self._may_bid > 0.0)).astype(float))
 
     def _dive(self, root: MasterAnswer) -> None:
-        """Feasible decisions from the relaxation: every bid that reaches its minimum, else without the least filled."""
+        """Feasible decisions from the relaxation: without the least filled of the undecided bids, one by one."""
         low, high, answer = self._nothing.copy(), self._may_bid.copy(), root
         while (undecided := np.minimum(answer.z, 1.0 - answer.z) > INTEGRAL).any():
             filled = np.where(undecided, answer.q / self.day.minimum_mw, np.inf)
             if filled.min() >= 1.0 - INTEGRAL:
-                self._try(np.where(undecided, 1.0, np.round(answer.z)))
+                break
             high[int(filled.argmin())] = 0.0
             self.generation.master.set_bids(low, high)
             answer = self.generation.master.solve()
-        self._try(np.round(answer.z))
+        self._try(np.where(undecided, 1.0, np.round(answer.z)))

@@ -19,7 +19,11 @@ def draw_stores(rng: np.random.Generator, count: int, hours: int, *, whole_numbe
     """
 
     def draw(low: float, high: float, *shape: int) -> Array:
-        return rng.integers(int(low), int(high) + 1, shape).astype(float) if whole_numbers else rng.uniform(low, high, shape)
+        return (
+            rng.integers(int(low), int(high) + 1, shape).astype(float)
+            if whole_numbers
+            else rng.uniform(low, high, shape)
+        )
 
     def sometimes(share: float, values: Array, otherwise: Array | float = 0.0) -> Array:
         return np.where(rng.random(values.shape) < share, values, otherwise)
@@ -51,7 +55,7 @@ def draw_stores(rng: np.random.Generator, count: int, hours: int, *, whole_numbe
         return sometimes(0.6, draw(0, 12, *shape)) * (rng.random((count, 1)) < 0.8)
 
     def cost() -> Array:
-        return (draw(-1, 6, *shape) if whole_numbers else draw(-0.5, 6.0, *shape)) / 100.0
+        return draw(0, 6, *shape) / 100.0  # never negative: credit for satisfaction is at most what is paid
 
     cycles = np.where(rng.random(count) < 0.5, draw(0, 20, count), 1e4)
     arrays = (
