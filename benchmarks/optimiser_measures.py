@@ -91,13 +91,13 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
     watch.count("columns", Master, "add")
     with watch.phase("all"):
         with watch.phase("prepare"):
-            prepared = prepare(day, np.inf)
+            prepared = prepare(day, float(gap), np.inf, decides=False)
         with watch.phase("converge"):
             low, high = np.zeros(len(day.price)), day.may_bid.astype(float)
             answer, bound_usd = prepared.generation.converge(low, high, float(gap), np.inf)
         if verified == "yes":
             with watch.phase("recover"):
-                schedule = recover(prepared.pricer, prepared.generation, answer.weights)
+                schedule = recover(prepared.pricer, prepared.generation, answer)
     row = watch.stop() | {"prosumers": len(day.fleet), "agreements": len(day.agreement_prosumer)}
     row |= {"sweeps": prepared.pricer.sweeps, "columns": len(answer.weights), "bound_usd": bound_usd}
     row |= {"objective_usd": answer.objective_usd, "gap": _gap(answer.objective_usd, bound_usd)}
@@ -112,7 +112,7 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
 def _solve(day: DayProblem, gap: float) -> None:
     from vpp_pipeline.optimisation.column_generation.method import prepare
 
-    prepare(day, np.inf).generation.converge(np.zeros(len(day.price)), day.may_bid.astype(float), gap, np.inf)
+    prepare(day, gap, np.inf, decides=False).generation.converge(np.zeros(len(day.price)), day.may_bid.astype(float), gap, np.inf)
 
 
 def _gap(objective_usd: float, bound_usd: float) -> float:

@@ -80,6 +80,7 @@ def _money(
     paid = payments.group_by("opportunity_id").agg(
         pl.col("payment_usd").sort_by("prosumer_id").sum(),
         pl.col("charging_cost_usd").sort_by("prosumer_id").sum(),
+        delivered_mwh=pl.col("dispatched_kwh").sort_by("prosumer_id").sum() / 1000.0,
         coalition_size=pl.len(),
     )
     rows = (
@@ -108,11 +109,12 @@ def _money(
             charging_cost_usd=charging,
             expected_profit_usd=profit,
             profit_margin_fraction=pl.when("is_bid").then(profit / revenue),
-            average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / mwh,
+            # what is delivered may be more than the bid: the fleet's own charging in that hour takes the rest
+            average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / pl.max_horizontal(mwh, "delivered_mwh"),
             last_mw_cost=pl.col("forecast_price") - pl.col("shadow_price_usd_per_mwh").clip(lower_bound=0.0),
         )
         .sort("opportunity_id")
-        .drop("coalition_size")
+        .drop("coalition_size", "delivered_mwh")
     )
 
 

@@ -66,11 +66,12 @@ def coalitions_have_enough_members(day: Day, settings: Settings) -> Verdict:
 
 def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
     """Segments from 0 to the bid's MW without gaps, rising in MW and price, within price limits and number; the first
-    spans at least 80 % of R at no less than the average cost; reserve has one segment."""
+    spans at least 80 % of R at no less than the average cost of a MWh delivered; reserve has one segment."""
     rules = settings.rules
     segments = day["bids.bid_segments"].sort("bid_id", "segment")
     bids = _trading(day).select(
         "bid_id",
+        "opportunity_id",
         "product",
         "total_capacity_mw",
         "required_capacity_mw",
@@ -79,6 +80,10 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
         "payments_usd",
         "charging_cost_usd",
     )
+    delivered = (
+        day["dispatch.payments"].group_by("opportunity_id").agg(delivered_mwh=pl.col("dispatched_kwh").sum() / 1000.0)
+    )
+    bids = bids.join(delivered, on="opportunity_id", how="left")
     curve = segments.join(bids, on="bid_id", how="full", coalesce=True)
     energy = pl.col("product") == "energy"
     low = pl.when(energy).then(rules.energy_price_floor_usd_per_mwh).otherwise(rules.reserve_price_floor_usd_per_mw_h)
@@ -86,7 +91,7 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
     before = pl.col("to_mw").shift(1).over("bid_id").fill_null(0.0)
     price = pl.col("price_usd_per_mwh")
     average = (pl.col("payments_usd") + pl.col("charging_cost_usd") - 2 * HALF_CENT) / (
-        pl.col("total_capacity_mw") * pl.col("duration_hours")
+        pl.max_horizontal(pl.col("total_capacity_mw") * pl.col("duration_hours"), "delivered_mwh")
     )
     first = pl.col("segment") == 1
     is_last = pl.col("segment") == pl.col("segment").max().over("bid_id")

@@ -33,6 +33,7 @@ from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
+SAMPLE_TIME = 0.25  # of the time left
 KEPT_PRICES = 4  # prices of the sample that are put to the whole fleet, before the bids are decided and after
 SEARCH_GAP = 0.8  # of the gap target: the rest is for rounding to the market's step
 RECOVERY_GAP = 0.1  # of the gap target: how well the columns for the decided bids must mix
@@ -48,8 +49,11 @@ class Prepared:
     first: Array | None  # (O,) decisions that a sample of the fleet would take
 
 
-def prepare(day: DayProblem, gap_target: float, until: float) -> Prepared:
-    """Fleet, coordinator and master of a day, with the columns of no sale and of the sample's prices."""
+def prepare(day: DayProblem, gap_target: float, until: float, *, decides: bool = True) -> Prepared:
+    """Fleet, coordinator and master of a day, with the columns of no sale and of the sample's prices.
+
+    ``decides``: the sample decides its bids; otherwise it solves the relaxation alone.
+    """
     stores = stores_of(day)
     group, count = groups_of(stores)
     pricer = FleetPricer(stores, group, count, day.call_hours)
@@ -64,7 +68,7 @@ def prepare(day: DayProblem, gap_target: float, until: float) -> Prepared:
     if len(day.fleet) < SMALLEST_SAMPLED:
         generation.put(_market_prices(coordinator))
         return Prepared(pricer, generation, no_sale, None)
-    prices, first = _sampled(day, gap_target, until)
+    prices, first = _sampled(day, gap_target, until, decides)
     for promise in prices:
         generation.put(promise.duals, promise.tilt)
     return Prepared(pricer, generation, no_sale, first)
@@ -79,16 +83,23 @@ def _market_prices(coordinator: Coordinator) -> Duals:
     return Duals(energy, energy, spin, nonspin)
 
 
-def _sampled(day: DayProblem, gap_target: float, until: float) -> tuple[list[Promise], Array]:
+def _sampled(
+    day: DayProblem, gap_target: float, until: float, decides: bool
+) -> tuple[list[Promise], Array | None]:
     """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size."""
     n = len(day.fleet)
     chosen = np.arange(SAMPLE_EVERY // 2, n, SAMPLE_EVERY)
     held = np.zeros(n)
     np.add.at(held, day.agreement_prosumer, day.committed_kw)
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / n
-    sample = prepare(part_of(day, chosen, share), gap_target, until)
-    found = _search(sample, day, gap_target, until)
+    now = time.perf_counter()
+    enough = now + SAMPLE_TIME * max(until - now, 0.0)
+    sample = prepare(part_of(day, chosen, share), gap_target, enough, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
+    if not decides:
+        sample.generation.converge(nothing, anything, gap_target, enough)
+        return sample.generation.best_prices(nothing, anything, KEPT_PRICES), None
+    found = _search(sample, day, gap_target, enough)
     prices = sample.generation.best_prices(nothing, anything, KEPT_PRICES)
     decided = sample.generation.best_prices(found.decisions, found.decisions, KEPT_PRICES)
     return [*prices, *(promise for promise in decided if all(promise is not other for other in prices))], found.decisions

@@ -78,6 +78,8 @@ class Search:
                 heapq.heappush(heap, (-child_bound_usd, nodes, child_low, child_high, child))
         open_usd = -heap[0][0] if heap else -np.inf
         bound_usd = max(self.best_usd, open_usd, settled_usd)
+        if first is not None and not self.best.any():
+            self.best = first * self._may_bid  # out of time before their columns were there: still to be carried out
         return Found(self.best, self.best_usd, bound_usd, nodes, bool(heap) and time.perf_counter() > self.until)
 
     def _is_done(self, bound_usd: float, nodes: int) -> bool:

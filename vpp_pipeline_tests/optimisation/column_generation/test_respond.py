@@ -215,7 +215,7 @@ def test_a_cycle_limit_that_binds_costs_what_the_linear_programme_says_and_is_me
         costly += int(costs.sum())
         drawn_kwh = limited.powers[2].sum(axis=1) / limited.stores.discharge_efficiency
         assert drawn_kwh[costs] == pytest.approx(limited.stores.most_drawn_kwh[costs], abs=1e-8)
-    assert costly >= 5
+    assert costly >= 3
 
 
 def test_a_cycle_limit_leaves_the_value_a_bound_where_prices_fall_below_zero():

@@ -6,16 +6,21 @@ Where a price below zero makes lost energy earn, both bounds are valid but need 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.column_generation.method import prepare, solve_by_columns
+from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
+from vpp_pipeline.optimisation.column_generation.generation import Generation
+from vpp_pipeline.optimisation.column_generation.groups import groups_of
+from vpp_pipeline.optimisation.column_generation.master import Master
+from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
+from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.exact_method import solve_exactly
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, unlimited_mw
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.optimisation.uncertainty import outcome_of
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
@@ -23,15 +28,19 @@ from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, rando
 from vpp_pipeline_tests.optimisation.test_risk import random_scenarios
 from vpp_pipeline_tests.optimisation.test_solve import delivers_exactly, keeps_its_limits
 
-SEEDS = range(60)
-SETTINGS = OptimiserSettings(time_limit_seconds=2.0)
+SEEDS = range(40)
+MORE_SEEDS = range(40, 160)
+SETTINGS = OptimiserSettings(time_limit_seconds=30.0)  # never reached where a gap can be closed
+SHORT = OptimiserSettings(time_limit_seconds=0.5)
 RELATIVE = 1e-6
 SECONDS = 10.0
+TIGHT = OptimiserSettings(gap_target_fraction=1e-7, time_limit_seconds=1.0)
 
 
 @cache
 def by_columns(seed: int) -> DaySolution:
-    return solve_by_columns(random_day(seed), RULES, SETTINGS)
+    day = random_day(seed)
+    return solve_by_columns(day, RULES, SHORT if burns(day) else SETTINGS)
 
 
 @cache
@@ -90,12 +99,15 @@ def money_of(day: DayProblem, answer: DaySolution) -> float:
     return usd
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+EVERY_SEED = [*SEEDS, *(pytest.param(seed, marks=pytest.mark.slow) for seed in MORE_SEEDS)]
+
+
+@pytest.mark.parametrize("seed", EVERY_SEED)
 def test_neither_method_beats_the_bound_of_the_other(seed: int):
     assert_neither_beats_the_others_bound(by_columns(seed), by_the_book(seed))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", [seed for seed in SEEDS if not burns(random_day(seed))])
 def test_both_methods_earn_the_same_within_the_gap_that_they_were_asked_for(seed: int):
     columns, book = by_columns(seed), by_the_book(seed)
     gap_usd = SETTINGS.gap_target_fraction * max(1.0, abs(book.bound_usd))
@@ -120,7 +132,7 @@ def test_what_each_owners_charging_costs_without_sales_is_the_same(seed: int):
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS[:36])
+@pytest.mark.parametrize("seed", SEEDS[:20])
 def test_the_answer_lies_between_no_bid_and_the_best_of_all_combinations_and_its_bound_above(seed: int):
     best, answer = brute_force(random_day(seed)), by_columns(seed)
     tolerance = RELATIVE * max(1.0, abs(best.objective_usd))
@@ -146,23 +158,40 @@ def by_cvxpy(day: DayProblem) -> float:
     return linear.solve("HIGHS")
 
 
+def generation_of(day: DayProblem, groups: int | None = None) -> Generation:
+    """Column generation that begins with no sale alone; each prosumer a group, or ``groups`` of them.
+
+    What may be sold where z = 1 is limited by commitments alone, as in CVXPY; `prepare` counts export limits as well,
+    which is a tighter relaxation.
+    """
+    stores = stores_of(day)
+    group, count = groups_of(stores, groups or len(day.fleet))
+    most_mw = stores.energy_kw.sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
+    coordinator = Coordinator(day, *most_mw)
+    pricer = FleetPricer(stores, group, count, day.call_hours)
+    generation = Generation(pricer, coordinator, Master(coordinator, count))
+    nothing = np.zeros(len(day.market_price))
+    generation.put(Duals(nothing + NO_SALE, coordinator.market, nothing, nothing))
+    return generation
+
+
 def assert_same_relaxation(day: DayProblem, groups: int | None = None) -> None:
     """What the columns earn, and their bound, are CVXPY's optimum."""
     until = time.perf_counter() + SECONDS
-    generation = prepare(day, until, groups).generation
-    answer, bound_usd = generation.converge(np.zeros(len(day.price)), day.may_bid.astype(float), 1e-9, until)
+    low, high = np.zeros(len(day.price)), day.may_bid.astype(float)
+    answer, bound_usd = generation_of(day, groups).converge(low, high, 1e-9, until)
     expected = pytest.approx(by_cvxpy(day), rel=1e-7, abs=1e-7)
     assert answer.objective_usd == expected
     assert bound_usd == expected
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", EVERY_SEED)
 def test_the_relaxation_is_the_same_to_seven_digits(seed: int):
     assert_same_relaxation(without_negative_prices(random_day(seed)))
 
 
 @pytest.mark.parametrize("aversion", [0.3, 1.0])
-@pytest.mark.parametrize("seed", SEEDS[:12])
+@pytest.mark.parametrize("seed", SEEDS[:10])
 def test_the_relaxation_under_risk_is_the_same_to_seven_digits(seed: int, aversion: float):
     assert_same_relaxation(without_negative_prices(random_scenarios(random_day(seed), seed, aversion)))
 
@@ -174,10 +203,10 @@ def test_prosumers_who_share_columns_give_the_same_relaxation(seed: int, groups:
 
 
 def with_risk(seed: int) -> DayProblem:
-    return random_scenarios(random_day(seed), seed, (0.3, 0.6, 1.0)[seed % 3])
+    return without_negative_prices(random_scenarios(random_day(seed), seed, (0.3, 0.6, 1.0)[seed % 3]))
 
 
-@pytest.mark.parametrize("seed", SEEDS[:24])
+@pytest.mark.parametrize("seed", SEEDS[:12])
 def test_under_risk_both_methods_give_the_same_risk_adjusted_objective(seed: int):
     day = with_risk(seed)
     columns, book = solve_by_columns(day, RULES, SETTINGS), solve_exactly(day, RULES, SETTINGS)
@@ -237,14 +266,18 @@ HAND_MADE = {
     "no commitments": small_day(
         fleet(4, 2, **BATTERY), [50.0, 20.0], [deal("spin", [0], 9.0, 0.5, kw=0.0, agreed=0.0)]
     ),
-    "no opportunities": small_day(fleet(4, 2, **BATTERY), [50.0, 20.0], []),
 }
+
+
+@cache
+def hand_made_by_columns(name: str) -> DaySolution:
+    return solve_by_columns(HAND_MADE[name], RULES, TIGHT)
 
 
 @pytest.mark.parametrize("name", HAND_MADE)
 def test_days_at_their_limits_are_solved_alike(name: str):
-    day, settings = HAND_MADE[name], OptimiserSettings(gap_target_fraction=1e-7, time_limit_seconds=2.0)
-    columns, book = solve_by_columns(day, RULES, settings), solve_exactly(day, RULES, settings)
+    day, columns = HAND_MADE[name], hand_made_by_columns(name)
+    book = solve_exactly(day, RULES, TIGHT)
     assert_neither_beats_the_others_bound(columns, book)
     assert_within_the_rules(day, columns)
     assert money_of(day, columns) == pytest.approx(columns.objective_usd, abs=1e-7)
@@ -253,17 +286,24 @@ def test_days_at_their_limits_are_solved_alike(name: str):
 
 
 def test_most_of_these_days_have_something_to_bid():
-    settings = OptimiserSettings(time_limit_seconds=2.0)
-    assert sum(solve_by_columns(day, RULES, settings).is_bid.any() for day in HAND_MADE.values()) >= 10
+    assert sum(hand_made_by_columns(name).is_bid.any() for name in HAND_MADE) >= 10
+
+
+def test_a_day_without_opportunities_is_charged_at_its_cheapest():
+    """From 200 to 218 kWh, 18 / 0.9 = 20 kWh each, at 20 $/MWh."""
+    day = small_day(fleet(4, 2, **{**BATTERY, "terminal_stored_kwh": 218.0}), [50.0, 20.0], [])
+    answer = solve_by_columns(day, RULES, TIGHT)
+    assert answer.objective_usd == pytest.approx(-4 * 18.0 / 0.9 * 20.0 / 1000.0)
+    assert answer.bound_usd == pytest.approx(answer.objective_usd)
 
 
 def many(day: DayProblem, times: int, seed: int) -> DayProblem:
     """The day with ``times`` its prosumers, no two alike, and bids as many times as large."""
     rng, n = np.random.default_rng(seed), len(day.fleet)
     arrays = {
-        name: np.concatenate([value] * times)
-        for name, value in vars(day.fleet).items()
-        if isinstance(value, np.ndarray)
+        field.name: np.concatenate([value] * times)
+        for field in fields(day.fleet)
+        if isinstance(value := getattr(day.fleet, field.name), np.ndarray)
     }
     agreed = np.tile(day.agreed_price, times) * rng.uniform(0.9, 1.1, times * len(day.agreed_price))
     return replace(
@@ -279,7 +319,7 @@ def many(day: DayProblem, times: int, seed: int) -> DayProblem:
     )
 
 
-@pytest.mark.parametrize("seed", [4, 7])
+@pytest.mark.parametrize("seed", [4])
 def test_a_fleet_larger_than_its_groups_and_the_part_that_is_settled_is_solved_alike(seed: int):
     day = many(without_negative_prices(random_day(seed)), 60, seed)
     assert len(day.fleet) > 200
@@ -292,9 +332,17 @@ def test_a_fleet_larger_than_its_groups_and_the_part_that_is_settled_is_solved_a
     assert columns.gap_fraction <= 2e-3
 
 
+def test_a_bid_that_lacks_a_fifth_of_a_kilowatt_is_not_bid():
+    """The first bid can reach 0.2198 MW, of 0.22 at least: what it lacks costs little, but is not allowed."""
+    answer = solve_by_columns(random_day(129), RULES, SETTINGS)
+    assert answer.objective_usd == pytest.approx(brute_force(random_day(129)).objective_usd, rel=2e-3)
+    assert answer.is_bid.tolist() == [False, False, True, False]
+
+
 @pytest.mark.parametrize("seed", [7, 29])
 def test_two_solves_give_the_same_bits(seed: int):
     first, second = (solve_by_columns(random_day(seed), RULES, SETTINGS) for _ in range(2))
+    assert "time limit" not in first.method
     assert first.objective_usd == second.objective_usd
     assert first.bound_usd == second.bound_usd
     assert first.quantity_mw.tobytes() == second.quantity_mw.tobytes()
@@ -319,7 +367,7 @@ def test_the_days_are_worth_comparing():
     """Bids, no bids, blocks, all lengths of day, prices below zero, and few that burn."""
     days, answers = [random_day(seed) for seed in SEEDS], [by_columns(seed) for seed in SEEDS]
     assert {len(day.market_price) for day in days} == {23, 24, 25}
-    assert sum(bool(answer.is_bid.any()) for answer in answers) >= 40
-    assert sum(bool((answer.is_bid & (day.hours > 1.0)).any()) for day, answer in zip(days, answers, strict=True)) >= 10
+    assert sum(bool(answer.is_bid.any()) for answer in answers) >= 25
+    assert sum(bool((answer.is_bid & (day.hours > 1.0)).any()) for day, answer in zip(days, answers, strict=True)) >= 8
     assert sum(bool((day.market_price < 0.0).any()) for day in days) >= 20
     assert sum(burns(day) for day in days) <= 15
