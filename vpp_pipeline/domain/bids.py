@@ -110,7 +110,8 @@ def _money(
             expected_profit_usd=profit,
             profit_margin_fraction=pl.when("is_bid").then(profit / revenue),
             # what is delivered may be more than the bid: the fleet's own charging in that hour takes the rest
-            average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / pl.max_horizontal(mwh, "delivered_mwh"),
+            average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd"))
+            / pl.max_horizontal(mwh, "delivered_mwh"),
             last_mw_cost=pl.col("forecast_price") - pl.col("shadow_price_usd_per_mwh").clip(lower_bound=0.0),
         )
         .sort("opportunity_id")

@@ -49,7 +49,7 @@ class DayProblem:
         return np.asarray(self.covers.sum(axis=1), dtype=float)
 
     def undecided_worth(self, z: Array) -> Array:
-        """Money (O,) that hangs on each bid that a relaxation leaves between yes and no: what a search decides first."""
+        """Money (O,) that hangs on each bid that a relaxation leaves undecided: a search begins with the most."""
         return np.minimum(z, 1.0 - z) * np.maximum(np.abs(self.price), 1.0) * self.hours * self.required_mw
 
     def by_prosumer_and_hour(self, product: int, values: Array) -> Array:

@@ -49,7 +49,7 @@ class Starts(dy.Schema):
 
 
 class Infeasibilities(dy.Schema):
-    """Limits that no schedule of the day can keep, and by how much: why the day's latest run stopped; empty if it did not.
+    """Limits that no schedule can keep, and by how much: why the day's latest run stopped; empty if it did not.
 
     Each prosumer's smallest breaches, with no bids at all. Bids of the same day, if any, are of an earlier run.
     """

@@ -8,7 +8,7 @@ import pytest
 
 from vpp_pipeline.errors import InputError, SolveError
 from vpp_pipeline.optimisation.exact import Formulation, formulate
-from vpp_pipeline.optimisation.exact_method import _Log, _solve_linear
+from vpp_pipeline.optimisation.exact_method import Log, solve_lp
 from vpp_pipeline.optimisation.problem import unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.solvers import decides_bids, require_solvers, solver_of_lps, time_limit
@@ -122,13 +122,13 @@ def test_default_solvers_need_no_look_at_cvxpy():
 def test_both_solvers_are_named_when_both_fail():
     linear = no_bid(4)
     with pytest.raises(SolveError, match=r"(?s)GUROBI.*; .*CPLEX"):
-        _solve_linear(linear, OptimiserSettings(solver="GUROBI", fallback_solver="CPLEX"), _Log())
+        solve_lp(linear, OptimiserSettings(solver="GUROBI", fallback_solver="CPLEX"), Log())
 
 
 @missing
 def test_the_fallback_that_took_over_an_lp_is_recorded():
-    log, linear = _Log(), no_bid(4)
-    value = _solve_linear(linear, OptimiserSettings(solver="GUROBI", fallback_solver="CLARABEL"), log)
+    log, linear = Log(), no_bid(4)
+    value = solve_lp(linear, OptimiserSettings(solver="GUROBI", fallback_solver="CLARABEL"), log)
     assert value == pytest.approx(brute_force(random_day(4)).no_bid_usd, abs=1e-3)
     assert log.steps == ["CLARABEL took over an LP: GUROBI: The solver GUROBI is not installed."]
 

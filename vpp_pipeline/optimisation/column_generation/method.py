@@ -83,9 +83,7 @@ def _market_prices(coordinator: Coordinator) -> Duals:
     return Duals(energy, energy, spin, nonspin)
 
 
-def _sampled(
-    day: DayProblem, gap_target: float, until: float, decides: bool
-) -> tuple[list[Promise], Array | None]:
+def _sampled(day: DayProblem, gap_target: float, until: float, decides: bool) -> tuple[list[Promise], Array | None]:
     """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size."""
     n = len(day.fleet)
     chosen = np.arange(SAMPLE_EVERY // 2, n, SAMPLE_EVERY)
@@ -102,7 +100,8 @@ def _sampled(
     found = _search(sample, day, gap_target, enough)
     prices = sample.generation.best_prices(nothing, anything, KEPT_PRICES)
     decided = sample.generation.best_prices(found.decisions, found.decisions, KEPT_PRICES)
-    return [*prices, *(promise for promise in decided if all(promise is not other for other in prices))], found.decisions
+    decided = [promise for promise in decided if all(promise is not other for other in prices)]
+    return [*prices, *decided], found.decisions
 
 
 def _search(prepared: Prepared, day: DayProblem, gap_target: float, until: float) -> Found:
