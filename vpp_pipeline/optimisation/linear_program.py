@@ -54,7 +54,7 @@ class WarmLinearProgram:
         return np.asarray(values[self._columns(variable)])
 
     def _columns(self, variable: cp.Variable) -> np.ndarray:
-        first = self._first_column[variable.id]
+        first = self._first_column.get(variable.id, 0)  # a variable of no size has no column
         return np.arange(first, first + variable.size, dtype=np.int32)
 
 

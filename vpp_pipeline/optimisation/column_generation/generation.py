@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import Pricer
 from vpp_pipeline.optimisation.problem import Duals
 
 MOST_ITERATIONS = 400
+UNTRUE = 1e-6  # relative: a bound that lies lower than an answer by more is wrong
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Generation:
             gap = bound_usd - answer.objective_usd
             if gap <= gap_target * abs(bound_usd) or bound_usd <= worth_usd or time.perf_counter() > until:
                 break
+            columns = len(self.master.columns)
             self.put(
                 _between(answer.duals, center.duals, smoothing), answer.tilt + smoothing * (center.tilt - answer.tilt)
             )
@@ -78,9 +81,15 @@ class Generation:
             if here < bound_usd:
                 bound_usd, center = here, self.promises[-1]
                 smoothing = self.smoothing
-            else:
+            elif len(self.master.columns) > columns:
                 smoothing *= 0.6
+            elif smoothing > 0.0:
+                smoothing = 0.0
+            else:  # no answer is better than those there are: the rest is what the bound takes for granted
+                break
             answer = self.master.solve()
+        if bound_usd < answer.objective_usd - UNTRUE * (1.0 + abs(answer.objective_usd)):
+            raise SolveError(f"a mixture earns {answer.objective_usd} $ where no more than {bound_usd} $ is promised")
         return answer, bound_usd
 
 

@@ -31,7 +31,7 @@ from vpp_pipeline.optimisation.problem import Duals
 
 SMALL_MW = 1e-11
 DUAL, PRIMAL = 1, 4  # HiGHS's simplex strategies
-SHORTFALL_USD_PER_MW = 20_000.0  # above any price of the market, so that no bid is left short
+SHORTFALL_USD_PER_MW = 1e6  # far above any price of the market, so that no bid is left short if it can be met
 INFINITY = highspy.kHighsInf
 
 
@@ -42,6 +42,7 @@ class MasterAnswer:
     objective_usd: float
     z: Array  # (O,)
     q: Array  # (O,) MW
+    short_mw: float  # what bids lack of their minimum, and hours of what they sell: an answer only if it is nothing
     weights: Array  # (columns,)
     group_usd: Array  # (G,) what each group earns beyond the prices of its powers
     duals: Duals
@@ -87,6 +88,7 @@ class Master:
         highs.addRows(size, rows.low, rows.high, 0, np.zeros(size, dtype=np.int32), none, np.zeros(0))
         count = len(coordinator.day.price)
         self._q, self._z = np.arange(count, dtype=np.int32), np.arange(count, 2 * count, dtype=np.int32)
+        self._slack: list[int] = []
         self._add_bids()
         self._add_purchases()
         self._add_risk()
@@ -116,7 +118,7 @@ class Master:
                 value += [*(-coordinator.most_sold_mw[covered]), *coordinator.most_bought_mw[covered]]
             self._add(0.0, 0.0, 1.0, index, value)
         for o, hours in enumerate(day.hours):
-            self._add(SHORTFALL_USD_PER_MW * hours, 0.0, INFINITY, [rows.least.start + o], [1.0])
+            self._add_slack(SHORTFALL_USD_PER_MW * hours, rows.least.start + o)
 
     def _add_purchases(self) -> None:
         coordinator, rows, scenarios = self.coordinator, self._rows, self.coordinator.scenarios
@@ -129,7 +131,7 @@ class Master:
             index = [rows.position.start + t, rows.buy_or_bid.start + t, *risk]
             self._add(certain * price, 0.0, INFINITY, index, [1.0, 1.0, *-market[:, t]])
         for t in range(len(coordinator.market)):  # what no column can leave to sell, in an hour with a bid
-            self._add(SHORTFALL_USD_PER_MW, 0.0, INFINITY, [rows.position.start + t], [1.0])
+            self._add_slack(SHORTFALL_USD_PER_MW, rows.position.start + t)
 
     def _add_risk(self) -> None:
         """The value at risk η, and how far each scenario falls below it."""
@@ -143,6 +145,10 @@ class Master:
 
     def _add(self, cost: float, low: float, high: float, index: Any, value: Any) -> None:
         self._highs.addCol(float(cost), low, high, len(index), np.array(index, dtype=np.int32), np.array(value, float))
+
+    def _add_slack(self, cost: float, row: int) -> None:
+        self._slack.append(self._highs.getNumCol())
+        self._add(cost, 0.0, INFINITY, [row], [1.0])
 
     def add(self, sums: GroupSums, answered: int) -> None:
         """Add the columns of ``sums``, which answer the prices of that index: those that improve on the last answer."""
@@ -195,6 +201,7 @@ class Master:
             objective_usd=-self._highs.getInfo().objective_function_value,
             z=value[self._z],
             q=value[self._q],
+            short_mw=float(value[self._slack].sum()),
             weights=value[self._first_column :],
             group_usd=-dual[rows.groups],
             duals=Duals(

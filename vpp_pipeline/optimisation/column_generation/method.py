@@ -105,8 +105,7 @@ def _sampled(day: DayProblem, gap_target: float, until: float, decides: bool) ->
 
 
 def _search(prepared: Prepared, day: DayProblem, gap_target: float, until: float) -> Found:
-    no_sale_usd = prepared.generation.promises[0].value_usd
-    return Search(prepared.generation, day.may_bid, gap_target, until).run(no_sale_usd, prepared.first)
+    return Search(prepared.generation, day.may_bid, gap_target, until).run(prepared.first)
 
 
 def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
@@ -120,28 +119,27 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
     gap_target = settings.gap_target_fraction * SEARCH_GAP
     prepared = prepare(day, gap_target, until)
     pricer = prepared.pricer
-    no_sale_charging_usd = -pricer.values(prepared.no_sale)
-    no_sale_usd = -float(no_sale_charging_usd.sum())
     found = _search(prepared, day, gap_target, until)
     log.note(f"branch and price, {found.nodes} nodes, {pricer.sweeps} sweeps")
     if found.ran_out_of_time:
         log.note(f"stopped at its time limit of {limit:g} s")
 
-    solution: DaySolution | None = None
+    def carry_out(decisions: Array) -> DaySolution:
+        return _carried_out(day, prepared, decisions, rules, settings, log)
+
+    solution = no_sale = carry_out(np.zeros_like(found.decisions))
     if found.decisions.any():
         try:
-            solution = _carried_out(day, prepared, found.decisions, rules, settings, log)
+            solution = carry_out(found.decisions)
         except SolveError as error:
             log.note(f"no bid: the bids could not be settled: {error}")
-        if solution is not None and solution.objective_usd < no_sale_usd - 1e-6:
+        if solution.objective_usd < no_sale.objective_usd - 1e-6:
             log.note("no bid: bidding would lose money")
-            solution = None
-    if solution is None:
-        solution = _carried_out(day, prepared, np.zeros_like(found.decisions), rules, settings, log)
+            solution = no_sale
     return replace(
         solution,
         bound_usd=max(found.bound_usd, solution.objective_usd),
-        no_sale_charging_usd=no_sale_charging_usd,
+        no_sale_charging_usd=-pricer.values(prepared.no_sale),
         method="; ".join(["column generation", *log.steps]),
         seconds=time.perf_counter() - begun,
     )

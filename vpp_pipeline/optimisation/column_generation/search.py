@@ -17,6 +17,7 @@ from vpp_pipeline.optimisation.column_generation.generation import Generation
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer
 
 INTEGRAL = 1e-6
+SHORT_MW = 1e-7
 MOST_NODES = 5_000
 
 
@@ -42,12 +43,13 @@ class Search:
         self._tried: set[bytes] = set()
         self.best, self.best_usd = self._nothing, -np.inf
 
-    def run(self, no_sale_usd: float, first: Array | None) -> Found:
-        """Decisions within ``gap_target`` of the best, or the best found in time; never less than ``no_sale_usd``.
+    def run(self, first: Array | None) -> Found:
+        """Decisions within ``gap_target`` of the best, or the best found in time; never worse than no sale.
 
         ``first``: decisions (O,) to begin with, if someone knows good ones.
         """
-        self.best_usd = no_sale_usd
+        no_sale, _ = self._converge(self._nothing, self._nothing)
+        self.best_usd = no_sale.objective_usd
         if first is not None:
             self._try(first * self._may_bid)
         root, bound_usd = self._converge(self._nothing, self._may_bid)
@@ -61,7 +63,7 @@ class Search:
             fractional = np.minimum(answer.z, 1.0 - answer.z)
             branch = int(self.day.undecided_worth(answer.z).argmax())
             if fractional.max() <= INTEGRAL:
-                self._keep(answer.objective_usd, np.round(answer.z))
+                self._keep(answer, np.round(answer.z))
                 settled_usd = max(settled_usd, self.generation.bound(low, high)[0])
                 continue
             for decision in (0.0, 1.0):
@@ -92,9 +94,9 @@ class Search:
     def _converge(self, low: Array, high: Array) -> tuple[MasterAnswer, float]:
         return self.generation.converge(low, high, self.gap_target / 8.0, self.until, self._enough())
 
-    def _keep(self, objective_usd: float, decisions: Array) -> None:
-        if objective_usd > self.best_usd:
-            self.best_usd, self.best = objective_usd, decisions
+    def _keep(self, answer: MasterAnswer, decisions: Array) -> None:
+        if answer.objective_usd > self.best_usd and answer.short_mw <= SHORT_MW:
+            self.best_usd, self.best = answer.objective_usd, decisions
 
     def _try(self, decisions: Array) -> None:
         """What the fleet earns with these bids: by the columns there are, then, if it may be the best, by new ones."""
@@ -105,7 +107,7 @@ class Search:
             answer, _ = self.generation.converge(
                 decisions, decisions, self.gap_target / 2.0, self.until, self._enough()
             )
-            self._keep(answer.objective_usd, decisions)
+            self._keep(answer, decisions)
 
     def _round(self, answer: MasterAnswer) -> None:
         self._try(((answer.q >= 0.5 * self.day.minimum_mw) & (self._may_bid > 0.0)).astype(float))

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
+from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, GroupSums
 from vpp_pipeline.optimisation.problem import DaySolution, Duals
+from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.column_generation import test_respond as responses
 from vpp_pipeline_tests.optimisation.column_generation import test_two_methods as days
-from vpp_pipeline_tests.optimisation.small_days import random_day
+from vpp_pipeline_tests.optimisation.small_days import RULES, random_day
 
 DAY = 7  # a random day with bids, whose fleet has batteries, an EV and sun
 
@@ -52,15 +55,21 @@ def test_a_fleet_that_is_wrong_about_its_answers_is_noticed(
     days.assert_same_relaxation(day)
     monkeypatch.setattr(days, "SECONDS", 1.0)
     monkeypatch.setattr(FleetPricer, "price", fault)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, SolveError)):
         days.assert_same_relaxation(day)
+
+
+def test_a_promise_below_what_is_earned_stops_the_solver(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FleetPricer, "price", promises_too_little)
+    with pytest.raises(SolveError, match=r"earns .* where no more than"):
+        solve_by_columns(random_day(DAY), RULES, OptimiserSettings())
 
 
 def test_a_bound_made_of_wrong_prices_is_noticed(monkeypatch: pytest.MonkeyPatch):
     day = days.without_negative_prices(random_day(DAY))
     monkeypatch.setattr(days, "SECONDS", 1.0)
     monkeypatch.setattr(Coordinator, "prices", wrong_prices)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, SolveError)):
         days.assert_same_relaxation(day)
 
 
