@@ -78,7 +78,7 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
     from rebuild_schedule import rebuild
 
     from vpp_pipeline.optimisation.column_generation.master import Master
-    from vpp_pipeline.optimisation.column_generation.method import prepare
+    from vpp_pipeline.optimisation.column_generation.prepare import prepare
     from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer
     from vpp_pipeline.optimisation.column_generation.recover import recover
 
@@ -105,12 +105,11 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
         rebuilt = rebuild(day, schedule)
         row |= {"rebuilt_usd": rebuilt.objective_usd, "rebuilt_gap": _gap(rebuilt.objective_usd, bound_usd)}
         row |= {"worst_excess": rebuilt.worst, "over_mw": rebuilt.over_required_mw, "excess": rebuilt.excess}
-        row |= {"reserve_to_spare_mw": rebuilt.reserve_to_spare_mw}
     return row
 
 
 def _solve(day: DayProblem, gap: float) -> None:
-    from vpp_pipeline.optimisation.column_generation.method import prepare
+    from vpp_pipeline.optimisation.column_generation.prepare import prepare
 
     prepare(day, gap, np.inf, decides=False).generation.converge(np.zeros(len(day.price)), day.may_bid.astype(float), gap, np.inf)
 

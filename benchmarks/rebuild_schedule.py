@@ -18,8 +18,7 @@ class Rebuilt:
     """What a schedule breaks at most (kW or kWh, by name of the limit) and what it earns."""
 
     excess: dict[str, float]
-    over_required_mw: float  # by how much more energy than R is exported, at most
-    reserve_to_spare_mw: float  # the same of reserve, which need not be sold
+    over_required_mw: float  # by how much the fleet delivers more than R, at most
     objective_usd: float
 
     @property
@@ -47,9 +46,8 @@ def rebuild(day: DayProblem, schedule: DaySchedule) -> Rebuilt:
     market_usd = (day.price * np.where(is_energy, paid_mw, np.maximum(paid_mw, 0.0))).sum()
     without_bid = ~day.covers[is_energy].any(axis=0)
     market_usd += ((day.market_price + day.charging_adder) * np.minimum(sold_mw[0], 0.0))[without_bid].sum()
-    over_mw = np.maximum(position_mw - day.required_mw, 0.0)
-    most_mw = [float(over_mw[chosen].max(initial=0.0)) for chosen in (is_energy, ~is_energy)]
-    return Rebuilt(excess, *most_mw, float(market_usd - owners_usd))
+    over_mw = np.maximum(position_mw - day.required_mw, 0.0).max()
+    return Rebuilt(excess, float(over_mw), float(market_usd - owners_usd))
 
 
 def _judge(day: DayProblem, schedule: DaySchedule, first: int, last: int) -> tuple[dict[str, float], Array, float]:

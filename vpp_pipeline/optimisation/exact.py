@@ -135,7 +135,7 @@ def formulate(day: DayProblem, *, binary: bool, beside: Beside | None = None) ->
     q_low, q_high = cp.Parameter(count), cp.Parameter(count)
     is_product = [day.covers.T * (day.product == product)[None, :] for product in range(3)]  # (T, O)
     rest = beside or Beside(*np.zeros((4, t)))
-    most_sold_mw = commitment[ENERGY].sum(axis=0) / 1000.0 + rest.sold
+    most_sold_mw = np.minimum(commitment[ENERGY], fleet.export_room_kw).sum(axis=0) / 1000.0 + rest.sold
     most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0 + rest.charged
     reserve_floor = np.column_stack(
         [np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh]

@@ -159,14 +159,10 @@ def by_cvxpy(day: DayProblem) -> float:
 
 
 def generation_of(day: DayProblem, groups: int | None = None) -> Generation:
-    """Column generation that begins with no sale alone; each prosumer a group, or ``groups`` of them.
-
-    What may be sold where z = 1 is limited by commitments alone, as in CVXPY; `prepare` counts export limits as well,
-    which is a tighter relaxation.
-    """
+    """Column generation that begins with no sale alone; each prosumer a group, or ``groups`` of them."""
     stores = stores_of(day)
     group, count = groups_of(stores, groups or len(day.fleet))
-    most_mw = stores.energy_kw.sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
+    most_mw = np.minimum(stores.energy_kw, stores.room).sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
     coordinator = Coordinator(day, *most_mw)
     pricer = FleetPricer(stores, group, count, day.call_hours)
     generation = Generation(pricer, coordinator, Master(coordinator, count))
