@@ -1,11 +1,13 @@
 # Needs make and Python >= 3.11 with venv; everything else goes into .venv.
 #   make bids    bids for one day (DATE=2023-08-15)      make test    set-up and tests
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
-#   make fuzz    the property tests with new random cases
+#   make test-all  the slow tests as well               make fuzz    the property tests with new random cases
+#   make bench   the optimiser's benchmark, into docs/benchmarks.md (some ten minutes, on an idle machine)
 
 PYTHON ?= python3
 DATE ?= 2023-08-15
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # Tools run as modules or from .venv/bin by relative path, so that the folder's own path may contain spaces.
 VENV := .venv
@@ -14,7 +16,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids setup test lint check format dev lock clean fuzz
+.PHONY: bids setup test test-all bench lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -32,8 +34,22 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
+# without the tests marked slow, of some minutes, that draw hundreds of cases more: those are in `make test-all`
 test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# ECOS from the extra, and other libraries in an environment of their own: energy-py-linear asks for numpy 1, Python < 3.13
+COMPARISON := .venv-comparison
+COMPARISON_BASE ?= $(PYTHON)
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[bench]'
+	@test -x $(COMPARISON)/bin/pip || { $(COMPARISON_BASE) -m venv $(COMPARISON) && \
+	  $(COMPARISON)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/comparison.txt; } || \
+	  { rm -rf $(COMPARISON); echo "row 7 leaves other libraries out: they could not be installed" >&2; }
+	$(BIN)/python benchmarks/bench_optimiser.py --write docs/benchmarks.md $(BENCH_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff format --check .
@@ -63,5 +79,5 @@ lock: $(STAMP)
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_EXTRAS) $(LOCK_ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
+	rm -rf $(VENV) $(COMPARISON) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

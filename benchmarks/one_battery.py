@@ -1,6 +1,6 @@
 """One battery that buys and sells at known prices: the same problem by three programs, in one process each.
 
-    python benchmarks/one_battery.py ours|energypylinear|pypsa <hours> <times>     prints JSON, least seconds of some runs
+    python benchmarks/one_battery.py ours|energypylinear|pypsa <hours> <times>     prints JSON: the least seconds of all
 
 The file needs nothing of the project but for ``ours``: energy-py-linear asks for numpy 1 and lives in an environment of
 its own. Its losses fall on charging alone, so they do here. Prices are above zero, where the three models agree: below,

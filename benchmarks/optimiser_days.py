@@ -56,7 +56,7 @@ def reference_day(prosumers: int) -> DayProblem:
     lets the fleet sell in an hour in which it buys on balance; here an hour is one or the other, to the degree that
     z is whole. Single precision where numbers are many.
     """
-    n, drawn = prosumers, reference_fleet(prosumers)
+    drawn = reference_fleet(prosumers)
     price, hours = reference_prices(), market_hours(DAY)
     rng, total_mw = np.random.default_rng(2), drawn["power"].sum() / 1000.0
     energy = total_mw * rng.uniform(0.03, 0.12, HOURS)
@@ -128,8 +128,8 @@ def negotiated_day(prosumers: int, market_date: date = DAY) -> DayProblem:
 def repeated_day(base: DayProblem, times: int, seed: int = 4) -> DayProblem:
     """``base`` with its fleet ``times`` over, in single precision, and ``times`` the opportunities.
 
-    Each copy of a prosumer is scaled by a size of its own (0.8-1.2, all powers, energies and commitments) and has prices
-    of its own (0.9-1.1 of those agreed), so that no two are alike and every deal fits its envelope as the original does.
+    Each copy of a prosumer is scaled by a size of its own (0.8-1.2, all powers, energies and commitments) and has
+    prices of its own (0.9-1.1 of those agreed): no two are alike, and deals fit their envelope as the original's do.
     """
     n, many, rng = len(base.fleet), len(base.fleet) * times, np.random.default_rng(seed)
     size = rng.uniform(0.8, 1.2, many).astype(np.float32)

@@ -111,7 +111,9 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
 def _solve(day: DayProblem, gap: float) -> None:
     from vpp_pipeline.optimisation.column_generation.prepare import prepare
 
-    prepare(day, gap, np.inf, decides=False).generation.converge(np.zeros(len(day.price)), day.may_bid.astype(float), gap, np.inf)
+    prepare(day, gap, np.inf, decides=False).generation.converge(
+        np.zeros(len(day.price)), day.may_bid.astype(float), gap, np.inf
+    )
 
 
 def _gap(objective_usd: float, bound_usd: float) -> float:

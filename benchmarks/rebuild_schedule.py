@@ -1,4 +1,4 @@
-"""A schedule judged from its powers alone, by numpy that shares nothing with the optimiser: limits kept, money earned."""
+"""A schedule judged from its powers alone, by numpy that shares nothing with the optimiser: limits and money."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from vpp_pipeline.optimisation.exact import ENERGY
 from vpp_pipeline.optimisation.problem import Duals
 
 SMALL_MW = 1e-11
+NO_PRICE = 1e-7  # $ per MW and hour: a reserve price below it is rounding
 DUAL, PRIMAL = 1, 4  # HiGHS's simplex strategies
 SHORTFALL_USD_PER_MW = 1e6  # far above any price of the market, so that no bid is left short if it can be met
 INFINITY = highspy.kHighsInf
@@ -207,8 +208,8 @@ class Master:
             duals=Duals(
                 sell=dual[rows.position] + np.minimum(dual[rows.export], 0.0),
                 buy=dual[rows.position],
-                spin=np.maximum(dual[rows.spin], 0.0),
-                nonspin=np.maximum(dual[rows.nonspin], 0.0),
+                spin=np.where(dual[rows.spin] > NO_PRICE, dual[rows.spin], 0.0),
+                nonspin=np.where(dual[rows.nonspin] > NO_PRICE, dual[rows.nonspin], 0.0),
             ),
             tilt=np.maximum(dual[rows.risk], 0.0),
         )

@@ -22,6 +22,8 @@ from vpp_pipeline.optimisation.column_generation.stage import (
 MOST_POINTS = 192
 #: relative error of a value at which two tangents are taken to meet on the function
 EXACT = 3e-13
+#: relative rise above a straight line that is left out
+FLAT = 1e-11
 
 
 @compiled
@@ -240,7 +242,9 @@ def heavy_backward(
         straight = gap <= NEAR_KWH or yp + gp * gap <= yq + near or yq - gq * gap <= yp + near
         if not straight and depth < MOST_POINTS - 1:
             r = p + (yq - yp - gq * gap) / (gp - gq)
-            if r > p + NEAR_KWH and r < q - NEAR_KWH:
+            # how far the function can rise above the straight line: where that is nothing, rounding is all that is left
+            rise = yp + gp * (r - p) - (yp + (yq - yp) * (r - p) / gap)
+            if r > p + NEAR_KWH and r < q - NEAR_KWH and rise > FLAT * (1.0 + abs(yp)):
                 _, yr, gr = best_end(
                     xs, ys, m, hour, slope, length, n, earned, charged, r, floor_s, floor_x, kappa, eta_c, eta_d
                 )
