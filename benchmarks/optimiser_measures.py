@@ -82,7 +82,10 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
     from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer
     from vpp_pipeline.optimisation.column_generation.recover import recover
 
-    _solve(day_of("reference", WARM_UP), 1e-2)  # compiles, or reads what was compiled
+    small = day_of("reference", WARM_UP)  # compiles, or reads what was compiled
+    prepared = prepare(small, 1e-2, np.inf, decides=False)
+    nothing, anything = np.zeros(len(small.price)), small.may_bid.astype(float)
+    recover(prepared.pricer, prepared.generation, prepared.generation.converge(nothing, anything, 1e-2, np.inf)[0])
     watch = Stopwatch()
     with watch.phase("day"):
         day = day_of(kind, int(prosumers))
@@ -106,14 +109,6 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
         row |= {"rebuilt_usd": rebuilt.objective_usd, "rebuilt_gap": _gap(rebuilt.objective_usd, bound_usd)}
         row |= {"worst_excess": rebuilt.worst, "over_mw": rebuilt.over_required_mw, "excess": rebuilt.excess}
     return row
-
-
-def _solve(day: DayProblem, gap: float) -> None:
-    from vpp_pipeline.optimisation.column_generation.prepare import prepare
-
-    prepare(day, gap, np.inf, decides=False).generation.converge(
-        np.zeros(len(day.price)), day.may_bid.astype(float), gap, np.inf
-    )
 
 
 def _gap(objective_usd: float, bound_usd: float) -> float:
