@@ -15,7 +15,7 @@ from vpp_pipeline.optimisation.column_generation.pricing import Pricer
 from vpp_pipeline.optimisation.problem import Duals
 
 MOST_ITERATIONS = 400
-UNTRUE = 1e-6  # relative: a bound that lies lower than an answer by more is wrong
+UNTRUE, UNTRUE_USD = 1e-6, 1e-3  # a bound that lies lower than an answer by more is wrong
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Generation:
             else:  # no answer is better than those there are: the rest is what the bound takes for granted
                 break
             answer = self.master.solve()
-        if bound_usd < answer.objective_usd - UNTRUE * (1.0 + abs(answer.objective_usd)):
+        if bound_usd < answer.objective_usd - UNTRUE * abs(answer.objective_usd) - UNTRUE_USD:
             raise SolveError(f"a mixture earns {answer.objective_usd} $ where no more than {bound_usd} $ is promised")
         return answer, bound_usd
 

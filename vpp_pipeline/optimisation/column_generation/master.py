@@ -32,7 +32,7 @@ from vpp_pipeline.optimisation.problem import Duals
 SMALL_MW = 1e-11
 NO_PRICE = 1e-7  # $ per MW and hour: a reserve price below it is rounding
 DUAL, PRIMAL = 1, 4  # HiGHS's simplex strategies
-SHORTFALL_USD_PER_MW = 1e6  # far above any price of the market, so that no bid is left short if it can be met
+SHORTFALL_USD_PER_MW = 1e5  # far above any price of the market, so that no bid is left short if it can be met
 INFINITY = highspy.kHighsInf
 
 
@@ -84,6 +84,7 @@ class Master:
         self._highs = highs = highspy.Highs()
         highs.setOptionValue("output_flag", False)
         highs.setOptionValue("presolve", "off")
+        highs.setOptionValue("primal_feasibility_tolerance", 1e-9)  # MW: times the price of a shortfall, 0.1 cent
         none = np.zeros(0, dtype=np.int32)
         size = len(rows.low)
         highs.addRows(size, rows.low, rows.high, 0, np.zeros(size, dtype=np.int32), none, np.zeros(0))
