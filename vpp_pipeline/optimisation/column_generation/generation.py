@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.arrays import Array, Flags
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
@@ -15,6 +15,7 @@ from vpp_pipeline.optimisation.column_generation.pricing import Pricer
 from vpp_pipeline.optimisation.problem import Duals
 
 MOST_ITERATIONS = 400
+WORTH_A_ROUND = 0.4  # of the open gap: a round of parts that closes less is followed by everyone
 UNTRUE, UNTRUE_USD = 1e-6, 1e-3  # a bound that lies lower than an answer by more is wrong
 
 
@@ -34,15 +35,23 @@ class Generation:
     pricer: Pricer
     coordinator: Coordinator
     master: Master
+    dust: float  # $ per MW and hour: reserve prices below it are left out
+    parts: int  # of the groups, that are asked in turn between sweeps of the whole fleet; 0: always the whole
     smoothing: float = 0.5
     promises: list[Promise] = field(default_factory=list)
 
-    def put(self, duals: Duals, tilt: Array | None = None) -> None:
-        """Put prices to the fleet; its answers become columns, its promise a bound."""
-        sums = self.pricer.price(duals)
-        self.master.add(sums, len(self.promises))
+    def put(self, duals: Duals, tilt: Array | None = None, asked: Flags | None = None) -> None:
+        """Put prices to the fleet; its answers become columns, its promise a bound.
+
+        ``asked`` (G,): to these groups only, whose answers bound nothing.
+        """
+        # any reserve prices make a bound: those next to nothing would only make every hour dear to solve
+        spin, nonspin = (np.where(price > self.dust, price, 0.0) for price in (duals.spin, duals.nonspin))
+        duals = replace(duals, spin=spin, nonspin=nonspin)
+        sums = self.pricer.price(duals, asked)
+        self.master.add(sums, len(self.promises), asked)
         tilt = self.coordinator.no_tilt if tilt is None else tilt
-        self.promises.append(Promise(duals, tilt, float(sums.value_usd.sum())))
+        self.promises.append(Promise(duals, tilt, float(sums.value_usd.sum()) if asked is None else np.inf))
 
     def bound(self, z_low: Array, z_high: Array) -> tuple[float, Promise]:
         """The least that any prices so far promise with z (O,) within bounds: no schedule earns more."""
@@ -66,31 +75,54 @@ class Generation:
         bound (Wentges 1997): the master's own swing from one extreme to the other.
         """
         self.master.set_bids(z_low, z_high)
-        smoothing = self.smoothing
+        smoothing, turns = self.smoothing, _Turns(self.parts)
         bound_usd, center = self.bound(z_low, z_high)
         answer = self.master.solve()
         for _ in range(MOST_ITERATIONS):
             gap = bound_usd - answer.objective_usd
             if gap <= gap_target * abs(bound_usd) or bound_usd <= worth_usd or time.perf_counter() > until:
                 break
-            columns = len(self.master.columns)
-            self.put(
-                _between(answer.duals, center.duals, smoothing), answer.tilt + smoothing * (center.tilt - answer.tilt)
-            )
-            here = self._promised(self.promises[-1], z_low, z_high)
-            if here < bound_usd:
-                bound_usd, center = here, self.promises[-1]
-                smoothing = self.smoothing
-            elif len(self.master.columns) > columns:
-                smoothing *= 0.6
-            elif smoothing > 0.0:
-                smoothing = 0.0
-            else:  # no answer is better than those there are: the rest is what the bound takes for granted
-                break
+            columns, part = len(self.master.columns), turns.next(answer.objective_usd, bound_usd)
+            asked = None if part is None else np.arange(self.pricer.groups) % self.parts == part
+            duals = _between(answer.duals, center.duals, smoothing)
+            self.put(duals, answer.tilt + smoothing * (center.tilt - answer.tilt), asked)
+            if part is None:
+                here = self._promised(self.promises[-1], z_low, z_high)
+                if here < bound_usd:
+                    bound_usd, center = here, self.promises[-1]
+                    smoothing = self.smoothing
+                elif len(self.master.columns) > columns:
+                    smoothing *= 0.6
+                elif smoothing > 0.0:
+                    smoothing = 0.0
+                else:  # no answer is better than those there are: the rest is what the bound takes for granted
+                    break
             answer = self.master.solve()
         if bound_usd < answer.objective_usd - UNTRUE * abs(answer.objective_usd) - UNTRUE_USD:
             raise SolveError(f"a mixture earns {answer.objective_usd} $ where no more than {bound_usd} $ is promised")
         return answer, bound_usd
+
+
+class _Turns:
+    """Who is asked next: one part of the groups after the other, and everyone once a round of them gains little.
+
+    A part gives columns at a part of the cost; only everyone's answers make a bound.
+    """
+
+    def __init__(self, parts: int) -> None:
+        self._parts, self._left, self._begun_usd = parts, 0, -np.inf
+
+    def next(self, objective_usd: float, bound_usd: float) -> int | None:
+        """Number of a part, or None: everyone."""
+        if self._left == 0:
+            gained_usd, open_usd = objective_usd - self._begun_usd, bound_usd - objective_usd
+            self._begun_usd = objective_usd
+            if gained_usd < WORTH_A_ROUND * open_usd or self._parts == 0:
+                self._begun_usd = -np.inf  # a round comes next
+                return None
+            self._left = self._parts
+        self._left -= 1
+        return self._left
 
 
 def _between(out: Duals, center: Duals, share: float) -> Duals:

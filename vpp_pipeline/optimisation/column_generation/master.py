@@ -22,7 +22,7 @@ from typing import Any
 import highspy
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.domain.arrays import Array, Flags, Indices
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.pricing import GroupSums
@@ -152,12 +152,13 @@ class Master:
         self._slack.append(self._highs.getNumCol())
         self._add(cost, 0.0, INFINITY, [row], [1.0])
 
-    def add(self, sums: GroupSums, answered: int) -> None:
+    def add(self, sums: GroupSums, answered: int, asked: Flags | None = None) -> None:
         """Add the columns of ``sums``, which answer the prices of that index: those that improve on the last answer."""
-        chosen: Indices = np.arange(self.groups)
+        chosen: Indices = np.arange(self.groups) if asked is None else np.flatnonzero(asked)
         if self._last is not None:
             worth = sums.worth(self._last.duals)
-            chosen = np.flatnonzero(worth > self._last.group_usd + 1e-10 * (1.0 + np.abs(worth)))
+            better = worth > self._last.group_usd + 1e-10 * (1.0 + np.abs(worth))
+            chosen = chosen[better[chosen]]
         powers = (sums.sold_kw - sums.bought_kw, sums.sold_kw, sums.spin_kw, sums.nonspin_kw)
         if len(chosen):
             self._add_columns(np.hstack(powers)[chosen] / 1000.0, sums.paid_usd[chosen], chosen, answered)

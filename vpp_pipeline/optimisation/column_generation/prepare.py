@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.arrays import Array, Flags, Indices
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.generation import Generation, Promise
-from vpp_pipeline.optimisation.column_generation.groups import groups_of
-from vpp_pipeline.optimisation.column_generation.master import Master
+from vpp_pipeline.optimisation.column_generation.groups import groups_of, likeness
+from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.optimisation.column_generation.search import Found, Search
 from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
@@ -20,7 +20,9 @@ from vpp_pipeline.optimisation.problem import DayProblem, Duals, part_of
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
 SAMPLE_TIME = 0.25  # of the time left
-KEPT_PRICES = 4  # prices of the sample that are put to the whole fleet, before the bids are decided and after
+WEIGHT = 1e-9  # of a mixture: less is none
+PARTS = 5  # of the groups, of which one is asked at a time
+DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,29 @@ class Prepared:
     first: Array | None  # (O,) decisions that a sample of the fleet would take
 
 
+@dataclass(frozen=True)
+class _Lead:
+    """Prices that a sample ends with, and the groups (G,) of the whole fleet to be asked; all of them if None."""
+
+    promise: Promise
+    asked: Flags | None
+
+
 def prepare(day: DayProblem, gap_target: float, until: float, *, decides: bool = True) -> Prepared:
     """Fleet, coordinator and master of a day, with the columns of no sale and of the sample's prices.
 
     ``decides``: the sample decides its bids; otherwise it solves the relaxation alone.
     """
     stores = stores_of(day)
-    group, count = groups_of(stores)
+    order = likeness(stores)
+    group, count = groups_of(order)
     pricer = FleetPricer(stores, group, count, day.call_hours)
     coordinator = Coordinator(
         day, np.minimum(stores.energy_kw, stores.room).sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
     )
-    generation = Generation(pricer, coordinator, Master(coordinator, count))
+    dust = max(LEAST_DUST, DUST * gap_target * float(np.abs(day.market_price).max()))
+    parts = PARTS if len(day.fleet) >= SMALLEST_SAMPLED else 0
+    generation = Generation(pricer, coordinator, Master(coordinator, count), dust, parts)
     hours = len(day.market_price)
     nothing = np.zeros(hours)
     no_sale = Duals(np.full(hours, NO_SALE), coordinator.market, nothing, nothing)
@@ -52,9 +65,9 @@ def prepare(day: DayProblem, gap_target: float, until: float, *, decides: bool =
     if len(day.fleet) < SMALLEST_SAMPLED:
         generation.put(_market_prices(coordinator))
         return Prepared(pricer, generation, no_sale, None)
-    prices, first = _sampled(day, gap_target, until, decides)
-    for promise in prices:
-        generation.put(promise.duals, promise.tilt)
+    leads, first = _sampled(day, order, pricer, gap_target, until, decides)
+    for lead in leads:
+        generation.put(lead.promise.duals, lead.promise.tilt, lead.asked)
     return Prepared(pricer, generation, no_sale, first)
 
 
@@ -67,10 +80,15 @@ def _market_prices(coordinator: Coordinator) -> Duals:
     return Duals(energy, energy, spin, nonspin)
 
 
-def _sampled(day: DayProblem, gap_target: float, until: float, decides: bool) -> tuple[list[Promise], Array | None]:
-    """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size."""
+def _sampled(
+    day: DayProblem, order: Indices, pricer: FleetPricer, gap_target: float, until: float, decides: bool
+) -> tuple[list[_Lead], Array | None]:
+    """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size.
+
+    The sample has prosumers of every kind: every tenth in ``order`` (N,) of likeness.
+    """
     n = len(day.fleet)
-    chosen = np.arange(SAMPLE_EVERY // 2, n, SAMPLE_EVERY)
+    chosen = np.sort(order[SAMPLE_EVERY // 2 :: SAMPLE_EVERY])
     held = np.zeros(n)
     np.add.at(held, day.agreement_prosumer, day.committed_kw)
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / n
@@ -78,14 +96,29 @@ def _sampled(day: DayProblem, gap_target: float, until: float, decides: bool) ->
     enough = now + SAMPLE_TIME * max(until - now, 0.0)
     sample = prepare(part_of(day, chosen, share), gap_target, enough, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
-    if not decides:
-        sample.generation.converge(nothing, anything, gap_target, enough)
-        return sample.generation.best_prices(nothing, anything, KEPT_PRICES), None
-    found = search(sample, day, gap_target, enough)
-    prices = sample.generation.best_prices(nothing, anything, KEPT_PRICES)
-    decided = sample.generation.best_prices(found.decisions, found.decisions, KEPT_PRICES)
-    decided = [promise for promise in decided if all(promise is not other for other in prices)]
-    return [*prices, *decided], found.decisions
+    first = search(sample, day, gap_target, enough).decisions if decides else None
+    relaxed, _ = sample.generation.converge(nothing, anything, gap_target, enough)
+    mixed = _mixed(sample, relaxed)
+    if first is not None:
+        decided, _ = sample.generation.converge(first, first, gap_target, enough)
+        mixed |= _mixed(sample, decided)
+    asked = np.zeros((len(mixed), pricer.groups), dtype=bool)
+    np.logical_or.at(asked.T, pricer.group[chosen], mixed.T[sample.pricer.group])
+    best = sample.generation.best_prices(nothing, anything, 1)[0]
+    leads = [_Lead(best, None)]
+    for promise, groups in zip(sample.generation.promises, asked, strict=True):
+        if promise is not best and groups.any():
+            leads.append(_Lead(promise, groups))
+    return leads, first
+
+
+def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
+    """Which prices (K, G) carry weight in the mixture of which group of the sample."""
+    used = np.zeros((len(sample.generation.promises), sample.pricer.groups), dtype=bool)
+    group, answered = np.array(sample.generation.master.columns).T
+    weighs = answer.weights > WEIGHT
+    used[answered[weighs], group[weighs]] = True
+    return used
 
 
 def search(prepared: Prepared, day: DayProblem, gap_target: float, until: float) -> Found:

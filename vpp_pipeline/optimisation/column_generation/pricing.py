@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.domain.arrays import Array, Flags, Indices
 from vpp_pipeline.optimisation.column_generation.respond import Stores, add_responses, fill_stored_values, fill_values
 from vpp_pipeline.optimisation.problem import DayProblem, Duals
 
 NO_SALE = -1e6  # $ per MWh: below any price, the hour is closed for sales
-MOST_BLOCKS = 64
+MOST_BLOCKS, SMALLEST_BLOCK = 64, 64  # how many, and prosumers in one
 BLOCK_NUMBERS = 4_000_000  # numbers that the partial sums of all blocks may take
 
 
@@ -46,8 +46,8 @@ class Pricer(Protocol):
 
     groups: int
 
-    def price(self, duals: Duals) -> GroupSums:
-        """Every prosumer's best response to ``duals``, summed by group in a fixed order."""
+    def price(self, duals: Duals, asked: Flags | None = None) -> GroupSums:
+        """Every prosumer's best response to ``duals``, summed by group in a fixed order; of groups ``asked`` (G,)."""
         ...
 
 
@@ -56,27 +56,30 @@ class FleetPricer:
 
     def __init__(self, stores: Stores, group: Indices, groups: int, call_hours: float) -> None:
         self.stores, self.group, self.groups, self.call_hours = stores, group, groups, call_hours
-        self.sweeps = 0
+        self.sweeps = 0.0
 
     def __len__(self) -> int:
         return len(self.stores.initial)
 
-    def price(self, duals: Duals) -> GroupSums:
-        """Every prosumer's best response to ``duals``, summed by group in a fixed order.
+    def price(self, duals: Duals, asked: Flags | None = None) -> GroupSums:
+        """Every prosumer's best response to ``duals``, summed by group in a fixed order; of groups ``asked`` (G,).
 
         The fleet is cut into blocks whatever the number of threads, and their sums are added in the order of the
         fleet: the same bits come out each time.
         """
         prices, hours = per_kwh(duals), len(duals.buy)
-        blocks = self._blocks(int(np.clip(BLOCK_NUMBERS // (self.groups * hours * 4), 1, MOST_BLOCKS)))
+        chosen = np.arange(len(self)) if asked is None else np.flatnonzero(asked[self.group])
+        most = min(MOST_BLOCKS, max(BLOCK_NUMBERS // (self.groups * hours * 4), 1))
+        count = int(np.clip(len(chosen) // SMALLEST_BLOCK, 1, most))
+        blocks = np.array_split(chosen, count)
         power = np.zeros((len(blocks), self.groups, hours, 4))
         money = np.zeros((len(blocks), self.groups, 2))
 
         def answer(k: int) -> None:
-            add_responses(self.stores, *blocks[k], self.group, prices, self.call_hours, power[k], money[k])
+            add_responses(self.stores, blocks[k], self.group, prices, self.call_hours, power[k], money[k])
 
         in_threads(answer, range(len(blocks)))
-        self.sweeps += 1
+        self.sweeps += len(chosen) / len(self)
         sold, bought, spin, nonspin = np.moveaxis(power.sum(axis=0), 2, 0)
         paid, value = money.sum(axis=0).T
         return GroupSums(sold, bought, spin, nonspin, paid, value)

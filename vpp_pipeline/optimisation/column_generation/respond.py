@@ -304,15 +304,15 @@ def carry_out(stores: Stores, i: int, kappa: float, room: Room) -> float:
 
 @compiled
 def add_responses(
-    stores: Stores, first: int, last: int, group: Array, prices: Array, call_hours: float, power: Array, money: Array
+    stores: Stores, chosen: Array, group: Array, prices: Array, call_hours: float, power: Array, money: Array
 ) -> None:
-    """Add the best responses of prosumers first … last − 1 to the sums of their groups.
+    """Add the best responses of prosumers ``chosen`` (n,) to the sums of their groups.
 
     ``power`` (G, T, 4): sold, bought, spin, nonspin; ``money`` (G, 2): paid to owners, and value.
     """
     hours = prices.shape[1]
     room = make_room(hours)
-    for i in range(first, last):
+    for i in chosen:
         kappa = stores.discharge_efficiency[i] / call_hours
         best, _ = respond(stores, i, prices, kappa, room)
         g = group[i]

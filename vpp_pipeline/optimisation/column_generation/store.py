@@ -19,7 +19,7 @@ from vpp_pipeline.optimisation.column_generation.stage import (
     heavy_piece,
 )
 
-MOST_POINTS = 192
+MOST_POINTS, MOST_STEPS = 192, 200
 #: relative error of a value at which two tangents are taken to meet on the function
 EXACT = 3e-13
 #: relative rise above a straight line that is left out
@@ -160,7 +160,8 @@ def best_end(
     total_high, slope_high, s_high = v + value_at(xs, ys, m, high), v_x + slope_beside(xs, ys, m, high, -1.0), v_s
     if slope_high >= 0.0:
         return high, total_high, s_high + (slope_high if high_moves else 0.0)
-    for _ in range(200):
+    s_left, x_left, s_right, x_right = s_low, slope_low, s_high, slope_high
+    for _ in range(MOST_STEPS):
         x = low + (total_high - total_low - slope_high * (high - low)) / (slope_low - slope_high)
         x = min(max(x, low), high)
         v, s_left, x_left = heavy_piece(
@@ -168,20 +169,21 @@ def best_end(
         )
         x_left += slope_beside(xs, ys, m, x, -1.0)
         total = v + value_at(xs, ys, m, x)
-        if x_left < 0.0 and x > low + NEAR_KWH:
+        # where the next end is the last one, nothing is left to gain but rounding
+        if x_left < 0.0 and low + NEAR_KWH < x < high:
             high, total_high, slope_high, s_high = x, total, x_left, s_left
             continue
         v, s_right, x_right = heavy_piece(
             hour, slope, length, n, earned, charged, s, x, 1.0, floor_s, floor_x, kappa, eta_c, eta_d
         )
         x_right += slope_beside(xs, ys, m, x, 1.0)
-        if x_right > 0.0 and x < high - NEAR_KWH:
+        if x_right > 0.0 and low < x < high - NEAR_KWH:
             low, total_low, slope_low, s_low = x, total, x_right, s_right
             continue
-        x_left, x_right = max(x_left, 0.0), min(x_right, 0.0)
-        share = -x_right / (x_left - x_right) if x_left - x_right > 1e-15 else 0.5
-        return x, total, share * s_left + (1.0 - share) * s_right
-    return x, total, s_left
+        break
+    x_left, x_right = max(x_left, 0.0), min(x_right, 0.0)
+    share = -x_right / (x_left - x_right) if x_left - x_right > 1e-15 else 0.5
+    return x, total, share * s_left + (1.0 - share) * s_right
 
 
 @compiled

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.arrays import Array, Flags
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
@@ -24,20 +24,20 @@ DAY = 7  # a random day with bids, whose fleet has batteries, an EV and sun
 price, prices = FleetPricer.price, Coordinator.prices
 
 
-def promises_too_little(pricer: FleetPricer, duals: Duals) -> GroupSums:
+def promises_too_little(pricer: FleetPricer, duals: Duals, asked: Flags | None = None) -> GroupSums:
     """A fleet whose best answers are said to be worth a thousandth less than they are."""
-    sums = price(pricer, duals)
+    sums = price(pricer, duals, asked)
     return replace(sums, value_usd=sums.value_usd - 1e-3 * np.abs(sums.value_usd))
 
 
-def promises_too_much(pricer: FleetPricer, duals: Duals) -> GroupSums:
-    sums = price(pricer, duals)
+def promises_too_much(pricer: FleetPricer, duals: Duals, asked: Flags | None = None) -> GroupSums:
+    sums = price(pricer, duals, asked)
     return replace(sums, value_usd=sums.value_usd + 1e-3 * np.abs(sums.value_usd) + 1e-3)
 
 
-def forgets_a_prosumer(pricer: FleetPricer, duals: Duals) -> GroupSums:
+def forgets_a_prosumer(pricer: FleetPricer, duals: Duals, asked: Flags | None = None) -> GroupSums:
     """What the first group sells is left out of the sums, not what it is paid."""
-    sums = price(pricer, duals)
+    sums = price(pricer, duals, asked)
     return replace(sums, sold_kw=np.where(np.arange(pricer.groups)[:, None] == 0, 0.0, sums.sold_kw))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.generation import Generation
-from vpp_pipeline.optimisation.column_generation.groups import groups_of
+from vpp_pipeline.optimisation.column_generation.groups import groups_of, likeness
 from vpp_pipeline.optimisation.column_generation.master import Master
 from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
 from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
@@ -161,11 +161,11 @@ def by_cvxpy(day: DayProblem) -> float:
 def generation_of(day: DayProblem, groups: int | None = None) -> Generation:
     """Column generation that begins with no sale alone; each prosumer a group, or ``groups`` of them."""
     stores = stores_of(day)
-    group, count = groups_of(stores, groups or len(day.fleet))
+    group, count = groups_of(likeness(stores), groups or len(day.fleet))
     most_mw = np.minimum(stores.energy_kw, stores.room).sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
     coordinator = Coordinator(day, *most_mw)
     pricer = FleetPricer(stores, group, count, day.call_hours)
-    generation = Generation(pricer, coordinator, Master(coordinator, count))
+    generation = Generation(pricer, coordinator, Master(coordinator, count), dust=0.0, parts=0)
     nothing = np.zeros(len(day.market_price))
     generation.put(Duals(nothing + NO_SALE, coordinator.market, nothing, nothing))
     return generation
