@@ -48,7 +48,7 @@ def ours(hours: int) -> dict[str, float]:
     value_usd = float(pricer.values(duals)[0])
     solved = time.perf_counter()
     powers = np.zeros((POWERS, 1, hours))
-    add_schedules(store, np.zeros(1, dtype=np.int64), one, per_kwh(duals), 1.0, powers)
+    add_schedules(store, 0, np.zeros(1, dtype=np.int64), one, per_kwh(duals), 1.0, powers)
     earned_usd = float((powers[2, 0] - powers[0, 0]) @ usd_per_mwh / 1000.0)
     if abs(earned_usd - value_usd) > 1e-9 * value_usd:
         raise ValueError(f"the schedule earns {earned_usd}, its value is {value_usd}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -12,7 +12,7 @@ from vpp_pipeline.domain.arrays import Array, Flags, Indices, Texts
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.negotiation.agreements import options
-from vpp_pipeline.domain.opportunities import hours_of
+from vpp_pipeline.domain.opportunities import covered_hours
 from vpp_pipeline.domain.rounding import round_up
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
 from vpp_pipeline.domain.scenarios import Scenarios
@@ -135,9 +135,6 @@ def day_problem(
     settings: OptimiserSettings,
 ) -> DayProblem:
     """The problem of one day from its tables; opportunities in the order of ``opportunities``."""
-    covers = np.zeros((opportunities.height, forecast.height), dtype=bool)
-    for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
-        covers[o, block] = True
     required_mw = opportunities["required_capacity_mw"].to_numpy()
     floor_mw = np.array([rules.minimum_mw(product) for product in opportunities["product"]])
     statuses = opportunities.select("opportunity_id").join(
@@ -152,7 +149,7 @@ def day_problem(
         market_price=forecast[PRICE_COLUMN["energy"]].to_numpy(),
         opportunity_id=opportunities["opportunity_id"].to_numpy(),
         product=np.array([PRODUCTS.index(product) for product in opportunities["product"]], dtype=np.int64),
-        covers=covers,
+        covers=covered_hours(opportunities, forecast["start_utc"]),
         price=opportunities["forecast_price"].to_numpy(),
         required_mw=required_mw,
         minimum_mw=round_up(np.maximum(rules.required_fraction * required_mw, floor_mw), rules.quantity_step_mw),
@@ -178,19 +175,14 @@ def _places(names: pl.Series, among: pl.Series) -> Indices:
     return found.cast(pl.Int64).to_numpy()
 
 
-def part_of(day: DayProblem, chosen: Indices, share: float) -> DayProblem:
-    """The day of ``chosen`` prosumers (n,), ascending, with opportunities ``share`` times their size."""
-    n = len(day.fleet)
-    arrays = {
-        field.name: value[chosen] if isinstance(value := getattr(day.fleet, field.name), np.ndarray) else value
-        for field in fields(day.fleet)
-    }
-    place = np.full(n, -1)
-    place[chosen] = np.arange(len(chosen))
-    mine = np.flatnonzero(place[day.agreement_prosumer] >= 0)
+def part_of(day: DayProblem, chosen: Indices, share: float | Array) -> DayProblem:
+    """The day of ``chosen`` prosumers (n,), ascending, with opportunities ``share`` (or (O,)) times their size."""
+    is_chosen, place = np.zeros(len(day.fleet), dtype=bool), np.zeros(len(day.fleet), dtype=np.int64)
+    is_chosen[chosen], place[chosen] = True, np.arange(len(chosen))
+    mine = np.flatnonzero(is_chosen[day.agreement_prosumer])
     return replace(
         day,
-        fleet=Fleet(**arrays),
+        fleet=day.fleet.part(chosen),
         required_mw=day.required_mw * share,
         minimum_mw=day.minimum_mw * share,
         agreement_opportunity=day.agreement_opportunity[mine],
@@ -199,6 +191,13 @@ def part_of(day: DayProblem, chosen: Indices, share: float) -> DayProblem:
         agreed_price=day.agreed_price[mine],
         satisfaction_worth=day.satisfaction_worth[mine],
     )
+
+
+def prosumers_with_deals(day: DayProblem) -> Indices:
+    """Places of the prosumers who hold an agreement, ascending."""
+    has_deal = np.zeros(len(day.fleet), dtype=bool)
+    has_deal[day.agreement_prosumer] = True
+    return np.flatnonzero(has_deal)
 
 
 def unlimited_mw(day: DayProblem) -> Array:

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Indices
-from vpp_pipeline.domain.fleet import Fleet
+from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import STEP_H, formulate
 from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, part_of
 
 SAMPLE = 300  # prosumers; a larger fleet is represented by so many, evenly spaced
 
@@ -55,17 +54,4 @@ def _sample(day: DayProblem) -> tuple[DayProblem, Array]:
     committed = np.bincount(day.agreement_opportunity, day.committed_kw, count)
     theirs = np.bincount(day.agreement_opportunity[kept], day.committed_kw[kept], count)
     share = np.divide(theirs, committed, out=np.zeros(count), where=committed > 0.0)
-    sample = replace(
-        day,
-        fleet=_part_of(day.fleet, rows),
-        agreement_opportunity=day.agreement_opportunity[kept],
-        agreement_prosumer=np.searchsorted(rows, day.agreement_prosumer[kept]),
-        committed_kw=day.committed_kw[kept],
-        agreed_price=day.agreed_price[kept],
-        satisfaction_worth=day.satisfaction_worth[kept],
-    )
-    return sample, share
-
-
-def _part_of(fleet: Fleet, rows: Indices) -> Fleet:
-    return Fleet(**{name: getattr(fleet, name)[rows] for name in Fleet.__dataclass_fields__})
+    return part_of(day, rows, share), share

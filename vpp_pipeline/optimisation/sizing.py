@@ -21,7 +21,7 @@ from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.negotiation.negotiate import ENGINES
 from vpp_pipeline.domain.negotiation.outcome import Outcome
 from vpp_pipeline.domain.negotiation.terms import prepare_terms
-from vpp_pipeline.domain.opportunities import find_opportunities, hours_of, to_size_mw
+from vpp_pipeline.domain.opportunities import covered_hours, find_opportunities, hours_of, to_size_mw
 from vpp_pipeline.domain.typical_prices import TIERS, typical_prices
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 from vpp_pipeline.settings import Settings
@@ -128,9 +128,6 @@ def _levels(rehearsal: _Rehearsal, deals: pl.DataFrame) -> Array:
 def _typical_day(rehearsal: _Rehearsal, forecast: pl.DataFrame, settings: Settings) -> DayProblem:
     """The day's problem of the typical stores with the deals of the rehearsal, any quantity up to R allowed."""
     opportunities, outcome = rehearsal.opportunities, rehearsal.outcome
-    covers = np.zeros((opportunities.height, forecast.height), dtype=bool)
-    for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
-        covers[o, block] = True
     opportunity, store = np.nonzero(outcome.is_closed)
     return DayProblem(
         market_date=forecast["market_date"][0],
@@ -139,7 +136,7 @@ def _typical_day(rehearsal: _Rehearsal, forecast: pl.DataFrame, settings: Settin
         market_price=forecast[PRICE_COLUMN["energy"]].to_numpy(),
         opportunity_id=opportunities["opportunity_id"].to_numpy(),
         product=np.array([PRODUCTS.index(product) for product in opportunities["product"]], dtype=np.int64),
-        covers=covers,
+        covers=covered_hours(opportunities, forecast["start_utc"]),
         price=opportunities["forecast_price"].to_numpy(),
         required_mw=opportunities["required_capacity_mw"].to_numpy(),
         minimum_mw=np.zeros(opportunities.height),

@@ -111,7 +111,7 @@ def _scenarios_of(day: DayProblem) -> Scenarios:
 def _bought_mwh(day: DayProblem, solution: DaySolution) -> Array:
     """Charging bought from the market (T,): all of it outside the hours in which energy is bid."""
     sells = day.covers[solution.is_bid & (day.product == ENERGY)].any(axis=0)
-    return np.asarray(np.where(sells, 0.0, solution.schedule.grid_charge_kw.sum(axis=0) / 1000.0))
+    return np.asarray(np.where(sells, 0.0, solution.schedule.grid_charge_kw.sum(axis=0, dtype=float) / 1000.0))
 
 
 def _owners_usd(day: DayProblem, solution: DaySolution) -> float:

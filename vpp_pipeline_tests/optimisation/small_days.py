@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -57,7 +58,7 @@ def fleet(prosumers: int, hours: int, **given: object) -> Fleet:
         "export_limit_kw": 1e4,
     }
     assert set(given) <= set(defaults), set(given) - set(defaults)
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.array(
             np.broadcast_to(np.asarray(value, float), (prosumers, hours) if name in HOURLY else (prosumers,))
         )
@@ -67,13 +68,13 @@ def fleet(prosumers: int, hours: int, **given: object) -> Fleet:
         prosumer_id=np.array([f"p{i}" for i in range(prosumers)]),
         segment=np.array(["home battery"] * prosumers),
         limited_by=np.full((prosumers, hours), -1, dtype=np.int8),
-        **arrays,  # type: ignore[arg-type]
+        **arrays,
     )
 
 
 def deal(
     product: str, hours: list[int], price: float, required_mw: float, kw: object, agreed: object
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """An opportunity and its agreements: ``kw`` and ``agreed`` are numbers or (N,); 0 kW is no agreement."""
     return {"product": product, "hours": hours, "price": price, "required_mw": required_mw, "kw": kw, "agreed": agreed}
 
@@ -81,7 +82,7 @@ def deal(
 def small_day(
     fleet: Fleet,
     market_price: object,
-    deals: list[dict[str, object]],
+    deals: list[dict[str, Any]],
     *,
     credit: float = 0.0,
     rules: MarketRules = RULES,
@@ -90,11 +91,11 @@ def small_day(
     n, prices = len(fleet), np.asarray(market_price, float)
     covers = np.zeros((len(deals), len(prices)), dtype=bool)
     for o, one in enumerate(deals):
-        covers[o, one["hours"]] = True  # type: ignore[index]
+        covers[o, one["hours"]] = True
     kw = np.array([np.broadcast_to(np.asarray(one["kw"], float), (n,)) for one in deals]).reshape(len(deals), n)
     agreed = np.array([np.broadcast_to(np.asarray(one["agreed"], float), (n,)) for one in deals]).reshape(len(deals), n)
     o, i = np.nonzero(kw)
-    required_mw = np.array([float(one["required_mw"]) for one in deals])  # type: ignore[arg-type]
+    required_mw = np.array([float(one["required_mw"]) for one in deals])
     floor_mw = np.array([rules.minimum_mw(str(one["product"])) for one in deals])
     return DayProblem(
         market_date=date(2023, 8, 15),
@@ -104,7 +105,7 @@ def small_day(
         opportunity_id=np.array([f"{one['product']}_{k}" for k, one in enumerate(deals)]),
         product=np.array([PRODUCTS.index(str(one["product"])) for one in deals], dtype=np.int64),
         covers=covers,
-        price=np.array([float(one["price"]) for one in deals]),  # type: ignore[arg-type]
+        price=np.array([float(one["price"]) for one in deals]),
         required_mw=required_mw,
         minimum_mw=round_up(np.maximum(rules.required_fraction * required_mw, floor_mw), rules.quantity_step_mw),
         may_bid=kw.sum(axis=1) / 1000.0 >= rules.required_fraction * required_mw,

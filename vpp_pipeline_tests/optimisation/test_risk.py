@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +24,10 @@ SEEDS = range(12)
 EXACT = OptimiserSettings(method="exact", gap_target_fraction=0.0)
 
 
-def scenarios(day: DayProblem, price: Array, **given: object) -> DayProblem:
+def scenarios(day: DayProblem, price: Array, **given: Any) -> DayProblem:
     """The day with equally likely scenarios of prices (W, O), everyone there unless ``given`` says otherwise."""
     count = len(price)
-    defaults: dict[str, object] = {
+    defaults: dict[str, Any] = {
         "probability": np.full(count, 1.0 / count),
         "price": price,
         "market_price": np.tile(day.market_price, (count, 1)),
@@ -36,7 +37,7 @@ def scenarios(day: DayProblem, price: Array, **given: object) -> DayProblem:
         "aversion": 0.5,
         "tail_fraction": 1.0 / 3.0,
     }
-    return replace(day, scenarios=Scenarios(**(defaults | given)))  # type: ignore[arg-type]
+    return replace(day, scenarios=Scenarios(**(defaults | given)))
 
 
 def random_scenarios(day: DayProblem, seed: int, aversion: float, count: int = 8) -> DayProblem:

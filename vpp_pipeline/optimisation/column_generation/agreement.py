@@ -9,7 +9,7 @@ import numpy as np
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.prepare import prepare
 from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.problem import DayProblem, part_of, unlimited_mw
+from vpp_pipeline.optimisation.problem import DayProblem, part_of, prosumers_with_deals, unlimited_mw
 
 SAMPLE = 40
 AGREED = 1e-6
@@ -22,7 +22,7 @@ def agreement(day: DayProblem, seed: int) -> str:
     Raises SolveError where they differ by more than a millionth. Where prices are below zero the relaxations are not
     the same (the exact one may burn energy): then its answer must not be the smaller one.
     """
-    able = np.unique(day.agreement_prosumer)
+    able = prosumers_with_deals(day)
     if not len(able):
         return "no deals to check both methods on"
     chosen = np.sort(np.random.default_rng(seed).permutation(able)[:SAMPLE])

@@ -53,7 +53,9 @@ def prepare(day: DayProblem, gap_target: float, until: float, *, decides: bool =
     group, count = groups_of(order)
     pricer = FleetPricer(stores, group, count, day.call_hours)
     coordinator = Coordinator(
-        day, np.minimum(stores.energy_kw, stores.room).sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
+        day,
+        np.minimum(stores.energy_kw, stores.room).sum(axis=0, dtype=float) / 1000.0,
+        stores.max_charge.sum(axis=0, dtype=float) / 1000.0,
     )
     dust = max(LEAST_DUST, DUST * gap_target * float(np.abs(day.market_price).max()))
     parts = PARTS if len(day.fleet) >= SMALLEST_SAMPLED else 0
@@ -87,11 +89,10 @@ def _sampled(
 
     The sample has prosumers of every kind: every tenth in ``order`` (N,) of likeness.
     """
-    n = len(day.fleet)
     chosen = np.sort(order[SAMPLE_EVERY // 2 :: SAMPLE_EVERY])
-    held = np.zeros(n)
-    np.add.at(held, day.agreement_prosumer, day.committed_kw)
-    share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / n
+    stores = pricer.stores
+    held = sum(kw.sum(axis=1, dtype=float) for kw in (stores.energy_kw, stores.spin_kw, stores.nonspin_kw))
+    share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
     now = time.perf_counter()
     enough = now + SAMPLE_TIME * max(until - now, 0.0)
     sample = prepare(part_of(day, chosen, share), gap_target, enough, decides=decides)

@@ -16,7 +16,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array, Flags, Indices
-from vpp_pipeline.optimisation.column_generation.respond import Stores, add_responses, fill_stored_values, fill_values
+from vpp_pipeline.optimisation.column_generation.respond import (
+    Stores,
+    add_responses,
+    fill_stored_values,
+    fill_values,
+    spread,
+)
 from vpp_pipeline.optimisation.problem import DayProblem, Duals
 
 NO_SALE = -1e6  # $ per MWh: below any price, the hour is closed for sales
@@ -121,27 +127,52 @@ def per_kwh(duals: Duals) -> Array:
 
 
 def stores_of(day: DayProblem) -> Stores:
-    """The fleet of ``day`` with its commitments, spread over hours."""
+    """The fleet of ``day`` with its commitments, spread over hours.
+
+    In single precision where the day's limits are: a million prosumers take half the memory.
+    """
     fleet = day.fleet
-    net_price = (day.agreed_price - day.satisfaction_worth) / 1000.0
-    committed = [day.by_prosumer_and_hour(product, day.committed_kw) for product in range(3)]
-    cost = [day.by_prosumer_and_hour(product, net_price) for product in range(3)]
-    lowest = fleet.min_stored_kwh.copy()
+    exact = np.result_type(fleet.max_charge_kw.dtype, np.float32)
+    shape = (6, *fleet.max_charge_kw.shape)
+    committed = np.zeros(shape, dtype=exact)
+    spread(
+        day.agreement_opportunity,
+        day.agreement_prosumer,
+        day.committed_kw,
+        day.agreed_price,
+        day.satisfaction_worth,
+        day.product,
+        day.covers,
+        committed,
+    )
+    lowest = fleet.min_stored_kwh.astype(np.float64)  # in full: it is what the owner finds at the day's end
     lowest[:, -1] = np.maximum(lowest[:, -1], fleet.terminal_stored_kwh)
-    arrays = (
+    by_hour = (
         fleet.max_charge_kw,
         fleet.max_discharge_kw,
-        lowest,
         fleet.max_stored_kwh,
         fleet.min_stored_kwh,
         fleet.surplus_kw,
         fleet.export_room_kw,
         fleet.drive_kwh,
-        *(array for pair in zip(committed, cost, strict=True) for array in pair),
+    )
+    charge, discharge, highest, floor, sun, room, drive = (np.ascontiguousarray(kw, dtype=exact) for kw in by_hour)
+    of_store = (
         fleet.charge_efficiency,
         fleet.discharge_efficiency,
         fleet.initial_stored_kwh,
         np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]),
         fleet.maximum_cycles_per_day * fleet.capacity_kwh,
     )
-    return Stores(*(np.ascontiguousarray(array, dtype=np.float64) for array in arrays))
+    return Stores(
+        charge,
+        discharge,
+        lowest,
+        highest,
+        floor,
+        sun,
+        room,
+        drive,
+        *committed,
+        *(np.ascontiguousarray(each, dtype=np.float64) for each in of_store),
+    )

@@ -30,19 +30,27 @@ def recover(pricer: FleetPricer, generation: Generation, answer: MasterAnswer) -
         if weight > WEIGHT:
             share[answered][group] += weight
     total = np.sum(list(share.values()), axis=0)
-    powers = np.zeros((POWERS, *stores.max_charge.shape))
-    for answered in sorted(share):
-        weight = (share[answered] / total)[pricer.group]
-        chosen = np.flatnonzero(weight)
-        prices = per_kwh(generation.promises[answered].duals)
+    mixture = [(per_kwh(generation.promises[answered].duals), share[answered] / total) for answered in sorted(share)]
+    powers = np.zeros((POWERS, *stores.max_charge.shape), dtype=stores.max_charge.dtype)
+    stored = np.empty(stores.max_charge.shape, dtype=stores.max_charge.dtype)
 
-        def add(part: Array, weight: Array = weight, prices: Array = prices) -> None:
-            add_schedules(stores, part, weight[part], prices, pricer.call_hours, powers)
+    def mix(first: int) -> None:
+        """Prosumers from ``first`` on, in full precision."""
+        part = slice(first, first + PART)
+        members = pricer.group[part]
+        mixed = np.zeros((POWERS, len(members), stores.max_charge.shape[1]))
+        for prices, weight in mixture:
+            chosen = np.flatnonzero(weight[members])
+            add_schedules(stores, first, chosen, weight[members[chosen]], prices, pricer.call_hours, mixed)
+        mine = Stores(*(values[part] for values in stores))
+        net(mixed, mine)
+        np.maximum(mixed, 0.0, out=mixed)
+        powers[:, part], stored[part] = mixed, stored_after(mixed, mine)
 
-        in_threads(add, np.array_split(chosen, max(len(chosen) // PART, 1)))
-    net(powers, stores)
+    in_threads(mix, range(0, len(pricer), PART))
     trim(powers, generation.coordinator.day, answer.q)
-    return schedule_of(powers, stores)
+    grid, solar, discharge, sold, spin, nonspin = powers
+    return DaySchedule(grid, solar, discharge, sold, spin, nonspin, stored)
 
 
 def net(powers: Array, stores: Stores) -> None:
@@ -69,20 +77,16 @@ def trim(powers: Array, day: DayProblem, quantity_mw: Array) -> None:
     """
     most_kw = [1000.0 * day.covers[day.product == p].T @ quantity_mw[day.product == p] for p in range(3)]
     for reserve, most in ((powers[4], most_kw[SPIN]), (powers[5], most_kw[NONSPIN])):
-        held = reserve.sum(axis=0)
+        held = reserve.sum(axis=0, dtype=float)
         reserve *= np.where(held > most, most / np.where(held > 0.0, held, 1.0), 1.0)
-    sold = powers[3].sum(axis=0)
-    over = np.where(most_kw[ENERGY] > 0.0, sold + (powers[2] - powers[0]).sum(axis=0) - most_kw[ENERGY], 0.0)
+    bought, delivered, sold = (powers[p].sum(axis=0, dtype=float) for p in (0, 2, 3))
+    over = np.where(most_kw[ENERGY] > 0.0, sold + delivered - bought - most_kw[ENERGY], 0.0)
     powers[3] *= 1.0 - np.clip(over, 0.0, sold) / np.where(sold > 0.0, sold, 1.0)
 
 
-def schedule_of(powers: Array, stores: Stores) -> DaySchedule:
-    """Powers (POWERS, N, T) as a schedule, with the stored energy that follows from them."""
-    grid, solar, discharge, sold, spin, nonspin = np.maximum(powers, 0.0)
-    change = (
-        stores.charge_efficiency[:, None] * (grid + solar)
-        - discharge / stores.discharge_efficiency[:, None]
-        - stores.drive
-    )
-    stored = stores.initial[:, None] + np.cumsum(change, axis=1)
-    return DaySchedule(grid, solar, discharge, sold, spin, nonspin, stored)
+def stored_after(powers: Array, stores: Stores) -> Array:
+    """Stored energy (N, T) that follows from powers (POWERS, N, T), kWh."""
+    grid, solar, discharge = powers[:3]
+    charged = stores.charge_efficiency[:, None] * (grid + solar)
+    change = charged - discharge / stores.discharge_efficiency[:, None] - stores.drive
+    return np.asarray(stores.initial[:, None] + np.cumsum(change, axis=1))

@@ -327,18 +327,43 @@ def add_responses(
 
 
 @compiled
-def add_schedules(stores: Stores, chosen: Array, weight: Array, prices: Array, call_hours: float, out: Array) -> None:
-    """Add ``weight`` (n,) times the best responses of prosumers ``chosen`` (n,) to ``out`` (POWERS, N, T)."""
+def add_schedules(
+    stores: Stores, first: int, chosen: Array, weight: Array, prices: Array, call_hours: float, out: Array
+) -> None:
+    """Add ``weight`` (n,) times the best responses of prosumers ``first + chosen`` (n,) to ``out`` (POWERS, …, T)."""
     hours = prices.shape[1]
     room = make_room(hours)
     for k in range(len(chosen)):
-        i = chosen[k]
+        i = first + chosen[k]
         kappa = stores.discharge_efficiency[i] / call_hours
         respond(stores, i, prices, kappa, room)
         carry_out(stores, i, kappa, room)
         for t in range(hours):
             for p in range(POWERS):
-                out[p, i, t] += weight[k] * room.powers[t, p]
+                out[p, chosen[k], t] += weight[k] * room.powers[t, p]
+
+
+@compiled
+def spread(
+    opportunity: Array,
+    prosumer: Array,
+    committed_kw: Array,
+    agreed_price: Array,
+    worth: Array,
+    product: Array,
+    covers: Array,
+    out: Array,
+) -> None:
+    """Commitments (K,) by prosumer and hour into ``out`` (6, N, T).
+
+    For each product what is committed (kW), then its net cost: agreed price less worth ($ per MWh), $ per kWh.
+    """
+    for k in range(len(opportunity)):
+        o = opportunity[k]
+        for t in range(covers.shape[1]):
+            if covers[o, t]:
+                out[2 * product[o], prosumer[k], t] = committed_kw[k]
+                out[2 * product[o] + 1, prosumer[k], t] = (agreed_price[k] - worth[k]) / 1000.0
 
 
 @compiled

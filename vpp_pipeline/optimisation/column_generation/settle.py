@@ -8,7 +8,7 @@ from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import Beside, formulate
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, settle, solve_lp
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, part_of
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, part_of, prosumers_with_deals
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 FIRST_PART, MOST_PART = 100, 1_600
@@ -42,7 +42,7 @@ def settle_beside(
 
 def _part(day: DayProblem, size: int) -> Indices:
     """Up to ``size`` prosumers drawn from those with a store and an agreement, in order."""
-    able = np.intersect1d(np.flatnonzero(day.fleet.has_store), day.agreement_prosumer)
+    able = np.intersect1d(np.flatnonzero(day.fleet.has_store), prosumers_with_deals(day))
     able = able if len(able) >= min(size, len(day.fleet)) else np.arange(len(day.fleet))
     return np.sort(np.random.default_rng(SEED).permutation(able)[:size])
 
@@ -60,7 +60,7 @@ def _settle_part(
     others[chosen] = False
 
     def total_mw(kw: Array) -> Array:
-        return np.asarray(kw[others].sum(axis=0) / 1000.0)
+        return np.asarray(kw[others].sum(axis=0, dtype=float) / 1000.0)
 
     beside = Beside(
         sold=total_mw(schedule.exported_kw),

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from vpp_pipeline.optimisation.column_generation.compiled import compiled, inlined
 
 #: numbers of an hour that the stage needs: limits in kW and kWh, prices in $ per kWh or kW and hour
@@ -237,8 +235,3 @@ def act(
     out[0], out[1], out[2], out[3] = grid, solar, d, v
     out[4], out[5] = (first, second) if hour[SPIN_FIRST] > 0.0 else (second, first)
     return hour[SELL] * d + hour[SELL_SUN] * v - hour[BUY] * grid + hour[P1] * first + hour[P2] * second
-
-
-def empty_hours(hours: int) -> np.ndarray[Any, Any]:
-    """Room for the description of each hour."""
-    return np.zeros((hours, HOUR))

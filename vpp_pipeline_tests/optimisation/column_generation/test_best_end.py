@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.column_generation.stage import SEGMENTS, describe_hour, empty_hours, segments_of
+from vpp_pipeline.optimisation.column_generation.stage import HOUR, SEGMENTS, describe_hour, segments_of
 from vpp_pipeline.optimisation.column_generation.store import best_end
 
 ETA_C, ETA_D, FLOOR_KWH = 0.9627655340310042, 0.9293716054120376, 65.74103374459989
@@ -26,7 +26,7 @@ LATER_KWH, LATER_USD = (
 @pytest.mark.parametrize("stored_kwh", [275.0, 285.6, 300.0, 350.0])
 def test_the_slope_is_that_of_the_value_where_what_follows_is_worth_nothing_but_rounding(stored_kwh: float):
     """An hour of a day on which the bound came out too low: its kWh back nonspin, once all spin is backed."""
-    (hour,) = empty_hours(1)
+    hour = np.zeros(HOUR)
     describe_hour(
         hour, CHARGE_KW, CHARGE_KW, SUN_KW, ROOM_KW, 0.0, 0.0, 0.0, SPIN_KW, 0.0, NONSPIN_KW, 0.0, 0.0, BUY_USD,
         SPIN_USD, NONSPIN_USD, 0.0,

@@ -48,7 +48,7 @@ def ask(stores: Stores, duals: Duals, call_hours: float) -> Answered:
     count, hours = stores.max_charge.shape
     everyone = np.arange(count)
     powers = np.zeros((POWERS, count, hours))
-    add_schedules(stores, everyone, np.ones(count), per_kwh(duals), call_hours, powers)
+    add_schedules(stores, 0, everyone, np.ones(count), per_kwh(duals), call_hours, powers)
     return Answered(stores, duals, call_hours, pricer_of(stores, call_hours).values(duals), powers)
 
 
@@ -306,7 +306,7 @@ def test_a_mixture_of_answers_keeps_every_limit_and_goes_one_way(call_hours: flo
     all_prices = [draw_prices(rng, hours, lowest=-20.0) for _ in range(3)]
     powers = np.zeros((POWERS, count, hours))
     for weight, duals in zip((0.5, 0.3, 0.2), all_prices, strict=True):
-        add_schedules(stores, np.arange(count), np.full(count, weight), per_kwh(duals), call_hours, powers)
+        add_schedules(stores, 0, np.arange(count), np.full(count, weight), per_kwh(duals), call_hours, powers)
     mixed = powers.copy()
     net(powers, stores)
     eta_c, eta_d = stores.charge_efficiency[:, None], stores.discharge_efficiency[:, None]
