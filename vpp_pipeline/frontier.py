@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from vpp_pipeline.chain import Inputs, Negotiated, negotiate_day
-from vpp_pipeline.console import PLAIN_WIDTH
+from vpp_pipeline.console import terminal
 from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.domain.satisfaction import satisfaction_worth, weighted_satisfaction
@@ -127,9 +126,7 @@ def show_frontier(day: DayInputs, points: int, output: Path) -> None:
     """Both frontiers of the day as tables in the terminal, and as a picture in ``output``."""
     inputs, settings = day.for_chain(), day.settings
     risk, content = risk_frontier(inputs, settings, points), satisfaction_frontier(inputs, settings, points)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
+    console = terminal()
     console.print(
         _table(
             f"{day.market_date:%A %d %B %Y}: profit against risk, {settings.risk.scenarios} scenarios",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,8 +43,8 @@ def tables(scenarios: int, aversion: float = 0.0, seed: int = 7) -> dict[str, pl
     return bid(DayInputs(DAY, chosen, None, None, None).for_chain(), chosen, STAMP)
 
 
-def proof(*case: object) -> dict[str, float]:
-    return tables(*case)["dispatch.proof"].row(0, named=True)  # type: ignore[arg-type]
+def proof(*case: Any) -> dict[str, float]:
+    return tables(*case)["dispatch.proof"].row(0, named=True)
 
 
 def test_without_aversion_scenarios_change_no_quantity_and_no_money():

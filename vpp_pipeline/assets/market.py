@@ -25,7 +25,7 @@ PRICES = "market.prices"
 
 
 @table_asset(PRICES, {"parquet"})
-def prices(context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def prices(context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage) -> dg.MaterializeResult[None]:
     """Day-ahead prices of the day as the market published them: energy, spin and nonspin of one node.
 
     A day is written only when it is complete. Its data version is a hash of its content, so that a correction makes

@@ -17,7 +17,7 @@ from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
 
 
-class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Storage(dg.ConfigurableResource[Any]):
     """The lake and the published warehouse."""
 
     data_folder: str = Field(
@@ -45,7 +45,7 @@ class Storage(dg.ConfigurableResource):  # type: ignore[type-arg]
         return LakeDay(self.lake, market_date)
 
 
-class Prices(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Prices(dg.ConfigurableResource[Any]):
     """Where market prices come from."""
 
     path: str | None = Field(None, description="File or folder of prices; empty: what `defaults` names.")
@@ -98,7 +98,7 @@ def _as_config(group: type[BaseModel]) -> type[dg.Config]:
 _GROUPS: dict[str, Any] = {name: _as_config(type(field.default)) for name, field in Settings.model_fields.items()}
 
 
-class _Desk(dg.ConfigurableResource):  # type: ignore[type-arg]
+class _Desk(dg.ConfigurableResource[Any]):
     """Every setting of the desk (see `vpp_pipeline/settings.py`), validated when it is read."""
 
     def settings(self) -> Settings:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Codes, Flags, Texts
+from vpp_pipeline.domain.arrays import Array, Codes, Flags, Indices, Texts
 from vpp_pipeline.domain.availability import LIMITED_BY, highest_reachable_kwh
 from vpp_pipeline.settings import NegotiationPolicy
 
@@ -57,6 +57,10 @@ class Fleet:
 
     def __len__(self) -> int:
         return len(self.prosumer_id)
+
+    def part(self, chosen: Indices) -> Fleet:
+        """The ``chosen`` prosumers (n,) alone."""
+        return Fleet(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     @cached_property
     def surplus_kw(self) -> Array:

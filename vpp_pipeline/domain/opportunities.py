@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.arrays import Array, Flags
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS, bid_deadline_utc, opportunity_id, slot_of
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.errors import InputError
@@ -160,3 +160,11 @@ def hours_of(opportunities: pl.DataFrame, starts: pl.Series) -> list[slice]:
     """The hours of the day (as slices) that each opportunity covers."""
     first = np.searchsorted(starts.to_numpy(), opportunities["start_utc"].to_numpy())
     return [slice(int(f), int(f) + int(n)) for f, n in zip(first, opportunities["duration_hours"], strict=True)]
+
+
+def covered_hours(opportunities: pl.DataFrame, starts: pl.Series) -> Flags:
+    """Whether each opportunity covers each hour of the day (O, T)."""
+    covers = np.zeros((opportunities.height, len(starts)), dtype=bool)
+    for o, block in enumerate(hours_of(opportunities, starts)):
+        covers[o, block] = True
+    return covers

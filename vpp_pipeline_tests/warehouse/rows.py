@@ -1,14 +1,16 @@
-"""Rows of any table for tests: plain values of the declared types, not meant to make sense."""
+"""Rows of any table for tests: plain values of the declared types, not meant to make sense; and what is found again."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 
 import polars as pl
 
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.publish import open_warehouse
 
 DAY = date(2023, 8, 15)
 NEXT_DAY = date(2023, 8, 16)
@@ -43,3 +45,15 @@ def fill(lake: Lake, market_date: date = DAY, n: int = 3) -> None:
     for table, source in BY_SLOT.items():
         for slot in slots:
             lake.write(source, f"{day}|{slot}", rows(table, market_date, n))
+
+
+def days(warehouse: Path, table: str = "bids.final_bids") -> dict[date, int]:
+    """Rows of ``table`` in the warehouse, by market day."""
+    with open_warehouse(warehouse) as connection:
+        found = connection.execute(f"select market_date, count(*) from {table} group by all order by all").fetchall()
+    return dict(found)
+
+
+def beside(warehouse: Path) -> set[str]:
+    """Names of the files in the warehouse's folder."""
+    return {path.name for path in warehouse.parent.iterdir()}

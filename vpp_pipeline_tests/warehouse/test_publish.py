@@ -1,11 +1,9 @@
+"""Publication: what of the lake the warehouse holds then, of this day and of earlier ones."""
+
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -17,46 +15,7 @@ from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse, publish
-from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, fill, rows
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    lake = Lake(tmp_path / "lake it's [1]")
-    fill(lake)
-    return lake
-
-
-@pytest.fixture
-def warehouse(lake: Lake) -> Path:
-    return lake.root.parent / "the warehouse's" / "vpp.duckdb"
-
-
-def days(warehouse: Path, table: str = "bids.final_bids") -> dict[date, int]:
-    with open_warehouse(warehouse) as connection:
-        found = connection.execute(f"select market_date, count(*) from {table} group by all order by all").fetchall()
-    return dict(found)
-
-
-def beside(warehouse: Path) -> set[str]:
-    return {path.name for path in warehouse.parent.iterdir()}
-
-
-@contextmanager
-def session(program: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process; it may read its standard input, which ends when the block does."""
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-    assert process.returncode == 0
-
-
-def answer(process: subprocess.Popen[str], question: str = "") -> str:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(question)
-    process.stdin.flush()
-    return process.stdout.readline().strip()
+from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, beside, days, fill, rows
 
 
 def test_every_table_is_published(lake: Lake, warehouse: Path):
@@ -133,112 +92,6 @@ def test_released_1x_tools_can_open_it(lake: Lake, warehouse: Path):
         with open_warehouse(warehouse) as connection:
             query = "select tags['storage_version'] from duckdb_databases() where database_name = 'vpp'"
             assert connection.execute(query).fetchall()[0][0].startswith("v1.2")
-
-
-@pytest.mark.parametrize("read_only", [True, False])  # the DuckDB shell opens for writing unless told otherwise
-def test_an_open_session_keeps_its_snapshot(lake: Lake, warehouse: Path, read_only: bool):
-    publish(lake, warehouse, DAY)
-    fill(lake, NEXT_DAY)
-    count_when_asked = f"""
-import duckdb, sys
-connection = duckdb.connect({str(warehouse)!r}, read_only={read_only})
-for _ in range(2):
-    print(connection.execute("select count(*) from bids.final_bids").fetchall(), flush=True)
-    sys.stdin.readline()
-"""
-    with session(count_when_asked) as analyst:
-        assert answer(analyst) == "[(3,)]"
-        publish(lake, warehouse, NEXT_DAY)
-        assert days(warehouse) == {DAY: 3, NEXT_DAY: 3}
-        assert answer(analyst, "\n") == "[(3,)]"
-    assert days(warehouse) == {DAY: 3, NEXT_DAY: 3}
-
-
-def test_a_reader_in_this_process_keeps_its_snapshot_and_the_next_sees_the_new_day(lake: Lake, warehouse: Path):
-    publish(lake, warehouse, DAY)
-    fill(lake, NEXT_DAY)
-    with open_warehouse(warehouse) as reader:
-        publish(lake, warehouse, NEXT_DAY)
-        assert reader.execute("select count(*) from bids.final_bids").fetchall() == [(3,)]
-        assert days(warehouse) == {DAY: 3, NEXT_DAY: 3}
-
-
-def test_views_of_an_analyst_survive(lake: Lake, warehouse: Path):
-    publish(lake, warehouse, DAY)
-    with duckdb.connect(str(warehouse)) as analyst:
-        analyst.execute("create view bids.mine as select bid_id from bids.final_bids")
-    publish(lake, warehouse, DAY)
-    with open_warehouse(warehouse) as connection:
-        assert len(connection.execute("from bids.mine").fetchall()) == 3
-
-
-def test_unsaved_changes_of_another_session_are_not_lost(lake: Lake, warehouse: Path):
-    publish(lake, warehouse, DAY)
-    write_and_wait = f"""
-import duckdb, os, sys
-connection = duckdb.connect({str(warehouse)!r})
-connection.execute("create view bids.mine as select bid_id from bids.final_bids")
-print("written", flush=True)
-sys.stdin.read()
-os._exit(0)  # as if killed: the change is in the write-ahead log only
-"""
-    with session(write_and_wait) as analyst:
-        assert answer(analyst) == "written"
-        with pytest.raises(InputError, match="unsaved changes of another session"):
-            publish(lake, warehouse, DAY)
-        with pytest.raises(InputError, match="open for writing"), open_warehouse(warehouse):
-            pass
-    publish(lake, warehouse, DAY)
-    with open_warehouse(warehouse) as connection:
-        assert len(connection.execute("from bids.mine").fetchall()) == 3
-
-
-@pytest.mark.parametrize("moment", ["duckdb.connect", "shutil.copyfile", "os.replace"])
-def test_a_killed_publication_changes_nothing(lake: Lake, warehouse: Path, moment: str):
-    publish(lake, warehouse, DAY)
-    fill(lake, NEXT_DAY)
-    module, function = moment.split(".")
-    killed_there = f"""
-import datetime, os, signal
-from pathlib import Path
-import {module}
-from vpp_pipeline.warehouse.day import BY_SLOT
-from vpp_pipeline.warehouse.lake import Lake
-from vpp_pipeline.warehouse.publish import publish
-def killed(*arguments, **_):
-    if {moment!r} == "shutil.copyfile":  # half way through the copy
-        Path(arguments[1]).write_bytes(Path(arguments[0]).read_bytes()[:20_000])
-    os.kill(os.getpid(), signal.SIGKILL)
-{module}.{function} = killed
-publish(Lake(Path({str(lake.root)!r})), Path({str(warehouse)!r}), datetime.date({NEXT_DAY:%Y, %-m, %-d}))
-"""
-    finished = subprocess.run([sys.executable, "-c", killed_there], check=False)
-    assert finished.returncode == -9
-    assert "vpp.duckdb.draft" in beside(warehouse)
-    assert days(warehouse) == {DAY: 3}
-    publish(lake, warehouse, NEXT_DAY)
-    assert days(warehouse) == {DAY: 3, NEXT_DAY: 3}
-    assert beside(warehouse) == {"vpp.duckdb", "vpp.duckdb.lock"}
-
-
-def test_two_publications_at_once_both_land(lake: Lake, warehouse: Path):
-    market_days = [DAY + timedelta(days=k) for k in range(4)]
-    for day in market_days:
-        fill(lake, day)
-    program = """
-import datetime, sys
-from pathlib import Path
-from vpp_pipeline.warehouse.day import BY_SLOT
-from vpp_pipeline.warehouse.lake import Lake
-from vpp_pipeline.warehouse.publish import publish
-root, warehouse, *days = sys.argv[1:]
-for day in days:
-    publish(Lake(Path(root)), Path(warehouse), datetime.date.fromisoformat(day))
-"""
-    command = [sys.executable, "-c", program, str(lake.root), str(warehouse)]
-    both = [subprocess.Popen([*command, *map(str, part)]) for part in (market_days[:2], market_days[2:])]
-    assert [process.wait() for process in both] == [0, 0]
-    assert days(warehouse) == dict.fromkeys(market_days, 3)
 
 
 def test_a_damaged_file_is_named_and_nothing_is_published(lake: Lake, warehouse: Path):
