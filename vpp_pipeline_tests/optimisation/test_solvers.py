@@ -11,7 +11,13 @@ from vpp_pipeline.optimisation.exact import Formulation, formulate
 from vpp_pipeline.optimisation.exact_method import Log, solve_lp
 from vpp_pipeline.optimisation.problem import unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.solvers import decides_bids, require_solvers, solver_of_lps, time_limit
+from vpp_pipeline.optimisation.solvers import (
+    FIRST_ORDER,
+    decides_bids,
+    require_solvers,
+    solver_of_lps,
+    time_limit,
+)
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.small_days import RULES, random_answer, random_day
@@ -107,6 +113,16 @@ def test_a_solver_that_is_not_installed_is_named_with_its_setting_and_the_way_to
     assert "pip install gurobipy" in words
     assert "CLARABEL" in words
     assert "HIGHS" in words
+
+
+@pytest.mark.parametrize("name", FIRST_ORDER)
+def test_a_solver_whose_answers_break_limits_is_refused_and_recommended_nowhere(name: str):
+    with pytest.raises(InputError, match="first-order") as refused:
+        require_solvers(OptimiserSettings(solver=name))
+    assert "HIGHS" in str(refused.value)
+    with pytest.raises(InputError) as unknown:
+        require_solvers(OptimiserSettings(solver="NOBODY"))
+    assert name not in str(unknown.value).replace(",", " ").split()
 
 
 def test_a_name_that_nobody_knows_gets_the_list_of_names():

@@ -86,7 +86,9 @@ class Generation:
             asked = None if part is None else np.arange(self.pricer.groups) % self.parts == part
             duals = _between(answer.duals, center.duals, smoothing)
             self.put(duals, answer.tilt + smoothing * (center.tilt - answer.tilt), asked)
-            if part is None:
+            if part is not None:
+                turns.found(len(self.master.columns) > columns)
+            else:
                 here = self._promised(self.promises[-1], z_low, z_high)
                 if here < bound_usd:
                     bound_usd, center = here, self.promises[-1]
@@ -110,7 +112,7 @@ class _Turns:
     """
 
     def __init__(self, parts: int) -> None:
-        self._parts, self._left, self._begun_usd = parts, 0, -np.inf
+        self._parts, self._left, self._begun_usd = parts, 0, -np.inf  # parts still to ask, where the round began
 
     def next(self, objective_usd: float, bound_usd: float) -> int | None:
         """Number of a part, or None: everyone."""
@@ -123,6 +125,11 @@ class _Turns:
             self._left = self._parts
         self._left -= 1
         return self._left
+
+    def found(self, better: bool) -> None:
+        """Whether the part asked last had a better answer: if not, the others are not asked either."""
+        if not better:
+            self._left, self._begun_usd = 0, np.inf
 
 
 def _between(out: Duals, center: Duals, share: float) -> Duals:

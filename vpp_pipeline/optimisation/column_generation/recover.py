@@ -45,7 +45,8 @@ def recover(pricer: FleetPricer, generation: Generation, answer: MasterAnswer) -
         mine = Stores(*(values[part] for values in stores))
         net(mixed, mine)
         np.maximum(mixed, 0.0, out=mixed)
-        powers[:, part], stored[part] = mixed, stored_after(mixed, mine)
+        powers[:, part] = mixed
+        stored[part] = stored_after(powers[:, part], mine)
 
     in_threads(mix, range(0, len(pricer), PART))
     trim(powers, generation.coordinator.day, answer.q)
