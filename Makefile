@@ -2,6 +2,7 @@
 #   make bids    bids for one day (DATE=2023-08-15)      make test    set-up and tests
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
 #   make test-all  the slow tests as well               make fuzz    the property tests with new random cases
+#   make test-legacy  the language model's other adapter, in an environment of its own
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (some ten minutes, on an idle machine)
 
 PYTHON ?= python3
@@ -13,10 +14,10 @@ BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LOCK_EXTRAS := --extra ui --extra dev
+LOCK_EXTRAS := --extra ui --extra gemini --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids setup test test-all bench lint check format dev lock clean fuzz
+.PHONY: bids setup test test-all test-legacy bench lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -40,6 +41,19 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# google-generativeai forces protobuf back to 5, where the rest of the lock wants 6
+LEGACY := .venv-legacy
+LEGACY_STAMP := $(LEGACY)/.installed
+test-legacy: $(LEGACY_STAMP)
+	$(LEGACY)/bin/python -W ignore -c 'import google.generativeai'
+	$(LEGACY)/bin/python -m pytest -m "not slow" -k google-generativeai vpp_pipeline_tests/llm $(PYTEST_ARGS)
+
+$(LEGACY_STAMP): requirements-legacy.lock pyproject.toml
+	@$(LEGACY)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LEGACY)
+	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-legacy.lock
+	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(LEGACY_STAMP)
 
 # ECOS from the extra, and other libraries in an environment of their own: energy-py-linear asks for numpy 1, Python < 3.13
 COMPARISON := .venv-comparison
@@ -71,13 +85,16 @@ format: $(STAMP)
 dev: $(STAMP)
 	$(BIN)/python -m dagster dev
 
-# runtime + ui + dev; the gemini extras stay out: google-generativeai forces protobuf back to 5
+# runtime, ui, gemini and dev, with hashes; and, for one test alone, google-generativeai with what goes with it
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_EXTRAS) $(LOCK_ARGS)
+	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements-legacy.lock --quiet \
+	  --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --no-strip-extras --custom-compile-command "make lock" --extra gemini-legacy --extra dev $(LOCK_ARGS)
 
 clean:
-	rm -rf $(VENV) $(COMPARISON) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
+	rm -rf $(VENV) $(COMPARISON) $(LEGACY) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,7 +26,7 @@ from vpp_pipeline.optimisation.tables import (
     schedule_table,
 )
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
-from vpp_pipeline.schemas import PriceScenarios
+from vpp_pipeline.schemas import LLMCalls, PriceScenarios
 from vpp_pipeline.settings import Settings
 
 
@@ -90,6 +90,7 @@ def negotiate_day(inputs: Inputs, settings: Settings, adviser: Adviser | None = 
         "negotiation.segments": struck.segments,
         "negotiation.summary": summary,
         "negotiation.agreements": struck.agreements,
+        "negotiation.llm_calls": LLMCalls.create_empty(),  # the audit is the gateway's
         "dispatch.starts": starts,
     }
     return Negotiated(inputs, settings, fleet, terms, problem, tables)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpp_pipeline.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.paths import project_folder
+from vpp_pipeline.read_commands import add_read_commands
 
 if TYPE_CHECKING:
     from vpp_pipeline.settings import Settings
@@ -66,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         "bids", parents=[folder, source, desk], help="make, check and publish the bids of one day"
     )
     bids.add_argument("--date", type=_market_date, help="trade date, e.g. 2023-08-15 (default: tomorrow's)")
-    bids.add_argument("--engine", help="negotiation engine: concession (default) or uniform_clearing")
+    bids.add_argument("--engine", help="negotiation engine: concession (default), uniform_clearing or llm")
+    bids.add_argument("--llm-mode", choices=("off", "live", "replay", "refresh"), help="of engine llm; default: off")
     bids.set_defaults(run=_bids)
     engines = commands.add_parser(
         "compare-engines",
@@ -88,13 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "settle", parents=[day, source], help="what the day's bids earned at the prices that cleared"
     )
     settle.set_defaults(run=_settle)
-    documents = commands.add_parser("documents", parents=[day], help="write the day's results as JSON documents")
-    documents.add_argument("--out", type=Path, help="folder (default: data/documents/DATE)")
-    documents.set_defaults(run=_documents)
-    transcript = commands.add_parser("transcript", parents=[day], help="one negotiation word by word, as JSON lines")
-    transcript.add_argument("--opportunity", required=True, help="e.g. energy_20230815_1200")
-    transcript.add_argument("--prosumer", help="one prosumer only, e.g. prosumer_020")
-    transcript.set_defaults(run=_transcript)
+    add_read_commands(commands, folder, day)
     example = commands.add_parser("make-data", help="write the embedded example prices again")
     example.add_argument("--out", type=Path, default=project_folder() / "data")
     example.set_defaults(run=_make_data)
@@ -102,6 +98,20 @@ def _parser() -> argparse.ArgumentParser:
     fleet.add_argument("--out", type=Path, default=Path("my_fleet.csv"))
     fleet.add_argument("--prosumers", type=int, choices=range(3, 1_000_001), default=200, metavar="N", help="3 or more")
     fleet.set_defaults(run=_make_fleet)
+    brief = commands.add_parser("brief", parents=[day], help="a short note on why the day's bids are what they are")
+    brief.add_argument("--out", type=Path, help="file (default: DATA/briefs/DATE.md)")
+    brief.add_argument("--llm-mode", choices=("off", "live", "replay", "refresh"), help="default: off, a note by rule")
+    brief.add_argument("--set", action="append", default=[], metavar="llm.NAME=VALUE", help="e.g. llm.model=…")
+    brief.set_defaults(run=_brief, fleet=None, prosumers=None, seed=None, engine=None, requests=None)
+    notes = commands.add_parser(
+        "compare-notes", parents=[day, desk], help="what rules and model read in the same owners' notes; writes nothing"
+    )
+    notes.add_argument("--llm-mode", choices=("live", "replay", "refresh"), required=True)
+    notes.set_defaults(run=_compare_notes, engine=None)
+    model = commands.add_parser("llm-check", parents=[folder], help="ask the language model one tiny question")
+    model.add_argument("--llm-mode", choices=("live", "replay", "refresh"), help="default: that of the settings, off")
+    model.add_argument("--set", action="append", default=[], metavar="llm.NAME=VALUE", help="e.g. llm.model=…")
+    model.set_defaults(run=_llm_check, fleet=None, prosumers=None, seed=None, engine=None, requests=None)
     return parser
 
 
@@ -169,40 +179,6 @@ def _settle(options: argparse.Namespace) -> int:
     return 0
 
 
-def _documents(options: argparse.Namespace) -> int:
-    from vpp_pipeline.documents import write_documents
-    from vpp_pipeline.warehouse.day import LakeDay
-    from vpp_pipeline.warehouse.lake import Lake
-
-    folder = options.out or options.data / "documents" / options.date.isoformat()
-    count = write_documents(LakeDay(Lake(options.data / "lake"), options.date), folder)
-    print(f"{count} documents in {folder}")
-    return 0
-
-
-def _transcript(options: argparse.Namespace) -> int:
-    import polars as pl
-
-    from vpp_pipeline.documents import transcript_of
-    from vpp_pipeline.warehouse.day import LakeDay
-    from vpp_pipeline.warehouse.lake import Lake
-
-    spoken = LakeDay(Lake(options.data / "lake"), options.date)["negotiation.messages"]
-    wanted = spoken.filter(pl.col("opportunity_id") == options.opportunity)
-    if options.prosumer is not None:
-        wanted = wanted.filter(pl.col("prosumer_id") == options.prosumer)
-    if wanted.is_empty():
-        raise InputError(
-            "nobody spoke",
-            value=f"{options.opportunity}, {options.prosumer or 'any prosumer'}",
-            remedy="Take names from negotiation.agreements, which tells why; who has no capacity stays silent, and a "
-            "fleet above negotiation.transcript_prosumers keeps the words of a sample",
-        )
-    for message in transcript_of(wanted):
-        print(message.model_dump_json())
-    return 0
-
-
 def _make_data(options: argparse.Namespace) -> int:
     from vpp_pipeline.sources.synthetic import EXAMPLE_NAME, write_example
 
@@ -222,6 +198,31 @@ def _make_fleet(options: argparse.Namespace) -> int:
     fleet = generate_fleet(FleetSettings(prosumers=options.prosumers), date(2023, 8, 15)).drop("market_date")
     fleet.write_csv(options.out)
     print(f"wrote {fleet.height} prosumers to {options.out}")
+    return 0
+
+
+def _brief(options: argparse.Namespace) -> int:
+    from vpp_pipeline.llm.brief import write_brief
+    from vpp_pipeline.settings import Settings
+
+    llm = Settings.model_validate(_settings_config(options)).llm
+    print(write_brief(llm, options.data, options.date, options.out))
+    return 0
+
+
+def _compare_notes(options: argparse.Namespace) -> int:
+    from vpp_pipeline.llm.note_comparison import compare_notes
+    from vpp_pipeline.settings import Settings
+
+    print(compare_notes(Settings.model_validate(_settings_config(options)), options.data, options.date))
+    return 0
+
+
+def _llm_check(options: argparse.Namespace) -> int:
+    from vpp_pipeline.llm.check import check
+    from vpp_pipeline.settings import Settings
+
+    print(check(Settings.model_validate(_settings_config(options)).llm, options.data))
     return 0
 
 
@@ -246,9 +247,15 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
         "fleet.prosumers": options.prosumers,
         "fleet.seed": options.seed,
         "negotiation.engine": options.engine,
+        "llm.mode": getattr(options, "llm_mode", None),
         "opportunities.requests": options.requests and str(options.requests.resolve()),
     }
     pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + options.set
+    if named["llm.mode"] == "replay" and not any(pair.startswith(("llm.answers=", "llm.store=")) for pair in pairs):
+        from vpp_pipeline.llm.of_run import example_answers
+
+        example = example_answers(options.data)
+        pairs += [f"llm.answers={example}"] if example else []
     for pair in pairs:
         name, _, value = pair.partition("=")
         group, _, setting = name.partition(".")
@@ -260,7 +267,7 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
         name = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"the setting {name} cannot be used: {first['msg'].removeprefix('Value error, ')}",
-            value=first.get("input"),
+            value=None if name == "llm.api_key_variable" else first.get("input"),  # it may be the key itself
             remedy="vpp_pipeline/settings.py lists them all",
         ) from None
     return settings.model_dump(mode="json", exclude_unset=True)

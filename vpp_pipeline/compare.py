@@ -8,17 +8,18 @@ from datetime import UTC, date, datetime
 import numpy as np
 import polars as pl
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from vpp_pipeline.chain import Negotiated, negotiate_day, settle_bids
-from vpp_pipeline.console import PLAIN_WIDTH
+from vpp_pipeline.console import terminal
 from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.negotiation.negotiate import ENGINES
 from vpp_pipeline.domain.satisfaction import weighted_satisfaction
 from vpp_pipeline.domain.verification import verify
+from vpp_pipeline.llm.of_run import open_adviser
 from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.paths import project_folder
 from vpp_pipeline.provenance import code_version
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
@@ -29,27 +30,36 @@ DEAL = ["opportunity_id", "prosumer_id"]
 def compare_engines(day: DayInputs) -> pl.DataFrame:
     """One row per engine, all else equal: the same prices, fleet, opportunities, settings and rules.
 
+    The engine `llm` is among them where `llm.mode` is not `off`; `advised_fraction` is the share of its decisions that
+    came from the model.
+
     `fill_fraction`: capacity under option, up to R, over R, summed over opportunities. `success_fraction`: of the
     opportunities that could be met (see :func:`_is_feasible`), the share that is. `margin_fraction`: the bids' expected
     profit over revenue. `surplus_usd`: what prosumers are paid above their least price. `satisfaction`: of those
     dispatched, 0-10, weighted by commitment. `violations`: breaches found by all checks together.
     """
     inputs, rows = day.for_chain(), []
+    data = day.lake.parent if day.lake else project_folder() / "data"
     for engine in ENGINES:
+        if engine == "llm" and day.settings.llm.mode == "off":
+            continue
         policy = day.settings.negotiation.model_copy(update={"engine": engine})
         settings = day.settings.model_copy(update={"negotiation": policy})
-        begun = time.perf_counter()
-        negotiated = negotiate_day(inputs, settings)
-        seconds = time.perf_counter() - begun
+        with open_adviser(settings, data, run_id="compare", market_date=day.market_date) as adviser:
+            begun = time.perf_counter()
+            negotiated = negotiate_day(inputs, settings, adviser)
+            seconds = time.perf_counter() - begun
         solution = solve_day(negotiated.problem, settings.rules, settings.optimiser)
         stamp = Stamp("compare", code_version(), None, "compare", datetime.now(UTC))
         tables = settle_bids(negotiated, solution, stamp)
         tables |= {"fleet.notes": day.fleet.notes, "fleet.quarantine": day.fleet.quarantine}
-        rows.append({"engine": engine} | _measures(negotiated, tables, settings) | {"negotiation_seconds": seconds})
+        advised = 1.0 - adviser.tally.fallback_fraction if adviser else 0.0
+        measures = measures_of(negotiated, tables, settings)
+        rows.append(measures | {"engine": engine, "negotiation_seconds": seconds, "advised_fraction": advised})
     return pl.DataFrame(rows)
 
 
-def _measures(negotiated: Negotiated, tables: dict[str, pl.DataFrame], settings: Settings) -> dict[str, float | int]:
+def measures_of(negotiated: Negotiated, tables: dict[str, pl.DataFrame], settings: Settings) -> dict[str, float | int]:
     summary, bids = tables["negotiation.summary"], tables["bids.final_bids"].filter(pl.col("status") == "bid")
     under_option = summary.select(pl.min_horizontal("committed_capacity_mw", "required_capacity_mw").sum()).item()
     met = (summary.sort("opportunity_id")["status"] != "no_bid").to_numpy()
@@ -102,6 +112,7 @@ MEASURES = {
     "gap_fraction": ("{:.4%}", "no schedule can earn more than this above the one found"),
     "violations": ("{}", "breaches found by all checks together"),
     "negotiation_seconds": ("{:.2f}", "terms, negotiation, every word"),
+    "advised_fraction": ("{:.1%}", "of the shares conceded by round 2 and last, those a language model gave"),
 }
 
 
@@ -113,8 +124,7 @@ def show_comparison(day: date, rows: pl.DataFrame) -> None:
         table.add_column(engine, justify="right", no_wrap=True)
     table.add_column("what it says", overflow="fold")
     for measure, (form, words) in MEASURES.items():
+        if measure == "advised_fraction" and "llm" not in rows["engine"]:
+            continue
         table.add_row(measure, *(form.format(value) for value in rows[measure]), words)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
-    console.print(table)
+    terminal().print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,23 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from vpp_pipeline.llm.calls import calls_in_numbers
+from vpp_pipeline.report.write import report_file
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
 
 PLAIN_WIDTH = 132  # columns when the output goes to a file or another program
 
 
+def terminal() -> Console:
+    """Where people read; PLAIN_WIDTH wide when the output goes elsewhere."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
 def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: float) -> None:
     """The table of bids, a summary, seconds per stage, and where the warehouse lies."""
-    day, console = LakeDay(Lake(data / "lake"), market_date), Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
+    day, console = LakeDay(Lake(data / "lake"), market_date), terminal()
     bids, source = day["bids.final_bids"], day["market.price_forecast"].row(0, named=True)
     table = Table(
         title=f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}",
@@ -53,6 +60,7 @@ def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: f
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
     console.print(f"seconds: {stages}; in all {time.perf_counter() - begun:.1f}", soft_wrap=True)
     console.print(f"warehouse: {data / 'vpp.duckdb'}  (select * from bids.final_bids)", soft_wrap=True)
+    console.print(f"report: {report_file(data, market_date)}", soft_wrap=True)
 
 
 def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None:
@@ -79,9 +87,27 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
             soft_wrap=True,
         )
     console.print(_proof_in_words(proof), soft_wrap=True)
+    for words in _advice_in_words(day, proof):
+        console.print(words, soft_wrap=True)
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
     for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+    if "could not be settled" in proof["method"]:
+        console.print(f"warning: no bid was made; the solver's words: {proof['method']}", soft_wrap=True, markup=False)
+
+
+def _advice_in_words(day: LakeDay, proof: dict[str, Any]) -> Iterator[str]:
+    """What a language model was asked by the run that asked last, and what became of its formulation, if any."""
+    calls = day["negotiation.llm_calls"]
+    if not calls.is_empty():
+        asked = calls_in_numbers(calls.filter(pl.col("run_id") == pl.col("run_id").sort_by("call_id").last()))
+        yield (
+            f"language model ({asked['model_versions'] or 'no answer'}): {asked['questions']} questions, "
+            f"{asked['stored_answers']} answered from the store, {asked['requests']} requests, "
+            f"{asked['failed']} without an answer, {asked['cost_usd']:.4f} $"
+        )
+    if proof["formulation_verdict"]:
+        yield f"formulation of the language model: {proof['formulation_verdict']}"
 
 
 def _proof_in_words(proof: dict[str, Any]) -> str:

@@ -31,7 +31,9 @@ from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_proto
 from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
 from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline.errors import InputError, ViolationError
+from vpp_pipeline.llm.of_run import open_adviser
 from vpp_pipeline.messages import CycleResult, MarketOpportunity
+from vpp_pipeline.paths import project_folder
 from vpp_pipeline.provenance import code_version, fingerprint
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.settings import Settings
@@ -130,7 +132,9 @@ def run_cycle(
         "run_cycle",
         datetime.now(UTC),
     )
-    day = bid(Inputs(forecast, standing, availability, wanted), settings, stamp)
+    inputs, data = Inputs(forecast, standing, availability, wanted), project_folder() / "data"
+    with open_adviser(settings, data, run_id=stamp.run_id, market_date=market_date) as adviser:
+        day = bid(inputs, settings, stamp, adviser)
     verdicts = {rule.__name__: rule(day, settings) for rule in RULES}
     broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not verdict.passed]
     if broken:

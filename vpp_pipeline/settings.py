@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vpp_pipeline.llm_settings import LLMSettings as LLMSettings
+
 
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,7 +126,9 @@ class OpportunityPolicy(_Group):
 class NegotiationPolicy(_Group):
     """How deals are struck."""
 
-    engine: Literal["concession", "uniform_clearing"] = Field("concession", description="Negotiation engine.")
+    engine: Literal["concession", "uniform_clearing", "llm"] = Field(
+        "concession", description="Negotiation engine; `llm` is `concession` with a language model's advice."
+    )
     rounds: int = Field(3, ge=1, le=10, description="Most rounds; the last one ends it.")
     opening_markup_fraction: float = Field(0.25, ge=0, description="Opening ask above the reservation price.")
     opening_offer_fraction: float = Field(0.5, ge=0, le=1, description="First offer as a share of the ceiling.")
@@ -168,7 +172,7 @@ class OptimiserSettings(_Group):
     method: Literal["auto", "exact", "column_generation"] = Field(
         "auto", description="`exact` up to `exact_up_to_prosumers`, `column_generation` above; or the one named."
     )
-    exact_up_to_prosumers: int = Field(300, ge=0, description="Largest fleet that `auto` gives to the exact method.")
+    exact_up_to_prosumers: int = Field(500, ge=0, description="Largest fleet that `auto` gives to the exact method.")
     solver: str = Field("HIGHS", description="CVXPY solver by name; HIGHS and LP solvers decide by our own search.")
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
     time_limit_seconds: float = Field(8.0, gt=0, description="Limit of the search for better bid/no-bid decisions.")
@@ -212,6 +216,65 @@ class RiskSettings(_Group):
     seed: int = Field(20230815, ge=0, description="Seed of the draws of past errors and of who is there.")
 
 
+class ForecastSettings(_Group):
+    """How what is not yet known is forecast."""
+
+    price: Literal["auto", "model", "seven_day_mean", "yesterday"] = Field(
+        "auto",
+        description="`model` learns from the year before; `auto` is the model, but the mean for generated prices.",
+    )
+
+
+class ModelUseSettings(_Group):
+    """What a language model's answers may be used for, beyond the engine `llm`; by default for nothing."""
+
+    fallback_limit_fraction: float = Field(
+        0.1, ge=0, le=1, description="A day of which the rule decided a larger share in the model's place is warned of."
+    )
+    formulation: bool = Field(False, description="Ask for weights and stricter limits of the day's problem.")
+    formulation_loss_fraction: float = Field(
+        0.02, ge=0, le=1, description="Most of the day's expected profit that such a formulation may cost."
+    )
+    reads_notes: bool = Field(False, description="Let the model read what the rules do not understand in notes.")
+    paid_tier_confirmed: bool = Field(
+        False, description="You confirm that the provider may not keep or learn from what it is sent; notes need it."
+    )
+
+    @model_validator(mode="after")
+    def _notes_need_a_paid_tier(self) -> ModelUseSettings:
+        if self.reads_notes and not self.paid_tier_confirmed:
+            raise ValueError("owners' words would be sent away; it needs model_use.paid_tier_confirmed as well")
+        return self
+
+
+class OasisSettings(_Group):
+    """How CAISO's OASIS is asked for prices: the table [oasis] in `data/prices.toml`. No part of a bid's fingerprint."""
+
+    url: str = Field(
+        "https://oasis.caiso.com/oasisapi",
+        pattern="^https?://",
+        description="Address before `/SingleZip`; the environment variable VPP_OASIS_URL goes before it.",
+    )
+    region: str | None = Field(
+        None, pattern="^(SP26|NP26)$", description="Reserve region of the node; empty: as its name says."
+    )
+    archive: Path | None = Field(None, description="Folder of our own copy; empty: `archive` in the data folder.")
+    interval_s: float = Field(5.0, ge=0, description="Pause between requests of all processes (CAISO's use policy).")
+    timeout_s: float = Field(60.0, gt=0, description="Limit of one whole answer.")
+    attempts: int = Field(6, ge=1, description="Times that a question is asked while OASIS is busy, late or torn.")
+    backoff_s: float = Field(
+        5.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
+    )
+    patience_s: float = Field(600.0, gt=0, description="Wait at most so long for other processes that ask OASIS.")
+    gate: Path | None = Field(None, description="Folder of the lock that paces; empty: in the machine's temporary one.")
+
+    @model_validator(mode="after")
+    def _keeps_the_use_policy(self) -> OasisSettings:
+        if "caiso.com" in self.url and self.interval_s < 5.0:
+            raise ValueError("CAISO's acceptable use policy asks for interval_s of 5 or more")
+        return self
+
+
 class Settings(_Group):
     """All settings of a run."""
 
@@ -222,3 +285,6 @@ class Settings(_Group):
     optimiser: OptimiserSettings = OptimiserSettings()
     payments: PaymentSettings = PaymentSettings()
     risk: RiskSettings = RiskSettings()
+    forecast: ForecastSettings = ForecastSettings()
+    llm: LLMSettings = LLMSettings()
+    model_use: ModelUseSettings = ModelUseSettings()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.dispatch import SOLVE_INPUTS
+from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import SETTINGS
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
@@ -16,6 +16,7 @@ from vpp_pipeline.assets.tables import OWNERS, key_of, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.provenance import code_version, fingerprint
+from vpp_pipeline.report.write import write_report
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.publish import publish
 
@@ -25,21 +26,8 @@ BIDS = {
     "reconciliation": "dispatch.reconciliation",
     "checks": "bids.checks",
 }
-DISPATCH = [
-    f"dispatch.{name}"
-    for name in (
-        "starts",
-        "schedule",
-        "positions",
-        "charging",
-        "internal_prices",
-        "owen_shares",
-        "proof",
-        "scenario_quantities",
-        "payments",
-    )
-]
-INPUTS = [*SOLVE_INPUTS, "fleet.notes", "fleet.quarantine", *DISPATCH]
+DISPATCH = [table for table in SOLVED.values() if table != INFEASIBLE] + ["dispatch.payments"]
+INPUTS = [*SOLVE_INPUTS, "fleet.notes", "fleet.quarantine", "negotiation.llm_calls", *DISPATCH]
 
 
 def is_scheduled(run: dg.DagsterRun) -> bool:
@@ -55,8 +43,9 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     settings, day = desk.settings(), storage.day(market_date_of(context))
     stamp = Stamp(
         fingerprint=fingerprint(
-            {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"},
-            settings.model_dump_json(),
+            {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"}
+            | {"formulation": day["dispatch.proof"].select("formulation")},
+            settings.model_dump_json(exclude={"llm"}),  # how a model is reached; what it said is in the tables
         ),
         code_version=code_version(),
         seed=None if settings.fleet.path else settings.fleet.seed,
@@ -107,9 +96,9 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     code_version=code_version(),
     owners=OWNERS,
     pool="warehouse",
-    deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), "dispatch.infeasibilities", "evaluation.settlement"]],
+    deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, "evaluation.settlement"]],
 )
-def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult[None]:
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
 
     The lake's tables are verified once more on the way, by the settings that made the bids, whatever was done by hand
@@ -122,6 +111,11 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     checks_table(day, settings, is_scheduled=is_scheduled(context.run))
     rows = publish(storage.lake, storage.warehouse, market_date)
     let_go(context.run.run_id)
+    report = write_report(storage.warehouse.parent, market_date)
     return dg.MaterializeResult(
-        metadata={"warehouse": dg.MetadataValue.path(storage.warehouse), "dagster/row_count": sum(rows.values())}
+        metadata={
+            "warehouse": dg.MetadataValue.path(storage.warehouse),
+            "report": dg.MetadataValue.url(report.resolve().as_uri()),
+            "dagster/row_count": sum(rows.values()),
+        }
     )

@@ -1,6 +1,7 @@
 """The day's optimisation and what prosumers earn by it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -12,6 +13,7 @@ from vpp_pipeline.domain.carry_over import begin_with, starts_of
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
+from vpp_pipeline.llm.of_run import solve_formulated
 from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.warehouse.publish import publish
 
@@ -29,6 +31,7 @@ SOLVED = {
         "scenario_quantities",
     )
 }
+INFEASIBLE = SOLVED["infeasibilities"]  # the only one of a day that cannot be solved
 SOLVE_INPUTS = [
     "market.price_forecast",
     "market.price_scenarios",
@@ -56,12 +59,13 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     """The whole day solved at once, so that no kWh is sold twice.
 
     With `fleet.carry_over` every store begins with what the schedule of the day before leaves in it, if there is one.
+    With `model_use.formulation` a language model may weigh the problem otherwise; `dispatch.proof` tells what became
+    of it.
     Where limits cannot be kept at all, the day stops here; which ones is published first, so that it can be queried.
     """
     from vpp_pipeline.optimisation.infeasible import InfeasibleDay, infeasibilities
     from vpp_pipeline.optimisation.owen import owen_shares_table
     from vpp_pipeline.optimisation.problem import day_problem
-    from vpp_pipeline.optimisation.solve import solve_day
     from vpp_pipeline.optimisation.tables import (
         charging_table,
         internal_prices_table,
@@ -87,9 +91,11 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     breaches = infeasibilities(problem)
     yield dg.Output(breaches, "infeasibilities", metadata={"prosumers": breaches["prosumer_id"].n_unique()})
     if not breaches.is_empty():
-        publish(storage.lake, storage.warehouse, problem.market_date, [SOLVED["infeasibilities"]])
+        publish(storage.lake, storage.warehouse, problem.market_date, [INFEASIBLE])
         raise InfeasibleDay(breaches)
-    solution = solve_day(problem, settings.rules, settings.optimiser)
+    folder, agreements = Path(storage.data_folder), day["negotiation.agreements"]
+    solved = solve_formulated(problem, agreements, settings, folder, run_id=context.run.run_id)
+    solution = solved.solution
     schedule = schedule_table(problem, solution)
     yield dg.Output(schedule, "schedule", data_version=dg.DataVersion(frame_hash(schedule)))
     yield dg.Output(starts, "starts", metadata={"carried_over": int(starts["carried_from"].is_not_null().sum())})
@@ -99,7 +105,7 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     shares = owen_shares_table(problem, solution, settings)
     yield dg.Output(shares, "owen_shares", metadata={"top_ups_usd": float(shares["top_up_usd"].sum())})
     yield dg.Output(scenario_quantities_table(problem, solution), "scenario_quantities")
-    proof = proof_table(problem, solution)
+    proof = solved.told_in(proof_table(problem, solution))
     yield dg.Output(
         proof,
         "proof",

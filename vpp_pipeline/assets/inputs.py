@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.errors import InputError
+from vpp_pipeline.llm.of_run import require_model
 from vpp_pipeline.optimisation.solvers import require_solvers
 from vpp_pipeline.sources.day_inputs import DayInputs
 
@@ -67,10 +68,19 @@ def day_inputs(context: dg.AssetExecutionContext, desk: _Desk, prices_source: Pr
     file, node = prices_source.chosen()
     inputs = _of_run(
         context.run.run_id,
-        DayInputs(market_date_of(context), desk.settings(), file, node, storage.requests, storage.lake.root),
+        DayInputs(
+            market_date_of(context),
+            desk.settings(),
+            file,
+            node,
+            storage.requests,
+            storage.lake.root,
+            context.run.run_id,
+        ),
     )
     if context.run.job_name == BIDS_JOB:
         require_solvers(inputs.settings.optimiser)
+        require_model(inputs.settings)
         _hold_day(context.run.run_id, storage.lake.root, inputs.market_date)
         inputs.read_all()
     return inputs

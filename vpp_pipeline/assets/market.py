@@ -1,7 +1,9 @@
 """Market data, forecasts and opportunities."""
 
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -9,34 +11,103 @@ import polars as pl
 
 from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.io_manager import first_rows
-from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE, market_date_of
+from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE
+from vpp_pipeline.assets.publication import again_later
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
+from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates
+from vpp_pipeline.domain.regimes import comparable
 from vpp_pipeline.domain.settlement import same_source
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.provenance import frame_hash
+from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.provenance import code_version, frame_hash
 from vpp_pipeline.sources import profiles
+from vpp_pipeline.sources.base import PriceSource
+from vpp_pipeline.sources.oasis.errors import OasisDownError
+from vpp_pipeline.sources.oasis.source import OasisPrices
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
 
 PRICES = "market.prices"
 
 
-@table_asset(PRICES, {"parquet"})
-def prices(context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage) -> dg.MaterializeResult[None]:
+# published at 13:00 Pacific; by 14:30 prices that came since noon should be in the lake
+FRESHNESS = dg.FreshnessPolicy.cron(
+    deadline_cron="30 14 * * *", lower_bound_delta=timedelta(hours=2, minutes=30), timezone=str(PACIFIC)
+)
+
+
+@table_asset(PRICES, {"parquet"}, backfill_policy=dg.BackfillPolicy.single_run(), freshness_policy=FRESHNESS)
+def prices(
+    context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage
+) -> Iterator[dg.MaterializeResult[None]]:
     """Day-ahead prices of the day as the market published them: energy, spin and nonspin of one node.
 
     A day is written only when it is complete. Its data version is a hash of its content, so that a correction makes
-    everything downstream stale, and a repetition nothing.
+    everything downstream stale, and a repetition nothing. A range of days is one run; days that OASIS does not give
+    are named at its end, and the others are kept.
     """
-    market_date = market_date_of(context)
-    frame = prices_source.open().day(market_date)
-    if storage.lake.exists("market.price_forecast", market_date.isoformat()):
-        same_source(storage.day(market_date)["market.price_forecast"], frame)
-    storage.lake.write(PRICES, market_date.isoformat(), frame)
-    return dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=_price_metadata(frame))
+    source = prices_source.open()
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    taken = take_in_days(source, storage.lake, days)
+    if taken.missing:
+        for day, frame in taken.frames.items():
+            context.log_event(materialisation_of(day, frame))
+        raise again_later(context, source, taken.missing)
+    if len(days) == 1:
+        frame = taken.frames[days[0]]
+        yield dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=_price_metadata(frame))
+        return
+    # one result stands for all days, with one data version; each day's own is logged after it, and is the one that counts
+    yield dg.MaterializeResult()
+    for day, frame in taken.frames.items():
+        context.log_event(materialisation_of(day, frame))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a source gave of some days, and why it did not give the others."""
+
+    frames: dict[date, pl.DataFrame]
+    missing: dict[date, NoDataError]
+
+
+def take_in_days(source: PriceSource, lake: Lake, days: list[date]) -> Taken:
+    """Write each day that the source has; a wrong day raises InputError and leaves those before it written."""
+    if isinstance(source, OasisPrices) and len(days) > 1:
+        with suppress(OasisDownError):  # each day says so itself
+            source.prefetch(days)
+    frames: dict[date, pl.DataFrame] = {}
+    missing: dict[date, NoDataError] = {}
+    for day in days:
+        try:
+            frames[day] = source.day(day)
+        except NoDataError as reason:
+            missing[day] = reason
+            continue
+        take_in(lake, day, frames[day])
+    return Taken(frames, missing)
+
+
+def take_in(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
+    """Write a day's prices unless the lake holds just these; whether it did.
+
+    Raises InputError where the bids of the day rest on another source or node.
+    """
+    if lake.exists("market.price_forecast", day.isoformat()):
+        same_source(lake.read("market.price_forecast", day.isoformat()), frame)
+    return _replace(lake, day, frame)
+
+
+def materialisation_of(day: date, frame: pl.DataFrame) -> dg.AssetMaterialization:
+    """The event that says: `market/prices` has this day, with this content."""
+    return dg.AssetMaterialization(
+        key_of(PRICES),
+        partition=day.isoformat(),
+        metadata=_price_metadata(frame),
+        tags={"dagster/data_version": frame_hash(frame), "dagster/code_version": code_version()},
+    )
 
 
 def _price_metadata(frame: pl.DataFrame) -> dict[str, Any]:
@@ -54,25 +125,23 @@ def _price_metadata(frame: pl.DataFrame) -> dict[str, Any]:
 def price_forecast(
     context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
 ) -> dg.Output[pl.DataFrame]:
-    """Prices expected for the day: the mean by hour of the seven days before, all published before bids close.
+    """Prices expected for the day, from prices published before its bids close.
+
+    By a model that learns from the year before (setting `forecast.price`), else the mean by hour of the seven days
+    before; the column `method` says which. Days before that week are read from the source of prices itself.
 
     Days of that week that the lake does not hold yet, or holds from another source, are ingested on the way and
     recorded as materialisations of `market/prices`. A price of the day itself is never read.
     """
     inputs = day_inputs(context, desk, prices_source, storage)
     forecast = inputs.forecast
-    for day in history_dates(inputs.market_date):
+    if inputs.regime_note:
+        context.log.warning(inputs.regime_note)
+    for day in comparable(history_dates(inputs.market_date), inputs.market_date, forecast["source"][0]):
         if day not in inputs.history:
             context.log.warning(f"the source holds no prices of {day}; the forecast does without")
         elif _replace(storage.lake, day, inputs.history[day]) and DAYS.has_partition_key(day.isoformat()):
-            context.log_event(
-                dg.AssetMaterialization(
-                    key_of(PRICES),
-                    partition=day.isoformat(),
-                    metadata=_price_metadata(inputs.history[day]),
-                    tags={"dagster/data_version": frame_hash(inputs.history[day])},
-                )
-            )
+            context.log_event(materialisation_of(day, inputs.history[day]))
     return dg.Output(forecast, data_version=dg.DataVersion(frame_hash(forecast)))
 
 

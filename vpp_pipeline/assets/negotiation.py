@@ -1,6 +1,8 @@
 """Negotiation: one partition per opportunity, and the daily tables that collect them."""
 
+from contextlib import AbstractContextManager
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -17,6 +19,9 @@ from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.negotiation.summary import summarise
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.llm.adviser import ModelAdviser
+from vpp_pipeline.llm.calls import calls_in_numbers
+from vpp_pipeline.llm.of_run import audit_of, open_adviser
 from vpp_pipeline.provenance import code_version
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import DEALS, SEGMENTS, LakeDay
@@ -41,8 +46,9 @@ def _terms(day: LakeDay, opportunities: pl.DataFrame, settings: Settings) -> Ter
 def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> None:
     """Every word of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
 
-    `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again.
-    A slot without an opportunity has nothing to negotiate.
+    `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again, by the engine
+    that the run's configuration names (`negotiation.engine`, and `llm.mode` where that is `llm`). A slot without an
+    opportunity has nothing to negotiate.
     """
     slots_by_day: dict[str, list[str]] = {}
     for key in context.partition_keys:
@@ -52,15 +58,17 @@ def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> 
     for name, slots in slots_by_day.items():
         day = storage.day(date.fromisoformat(name))
         wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
-        negotiate_missing(
-            storage.lake,
-            date.fromisoformat(name),
-            wanted,
-            _terms(day, wanted, settings),
-            settings.negotiation,
-            settings.rules,
-            reuse=False,
-        )
+        with _adviser(context, storage, settings, date.fromisoformat(name)) as adviser:
+            negotiate_missing(
+                storage.lake,
+                date.fromisoformat(name),
+                wanted,
+                _terms(day, wanted, settings),
+                settings.negotiation,
+                settings.rules,
+                reuse=False,
+                adviser=adviser,
+            )
         idle = sorted(set(slots) - set(wanted["slot"]))
         context.log.info(
             f"{name}: {wanted.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
@@ -78,15 +86,25 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
     day = storage.day(market_date)
     opportunities = day["market.opportunities"]
     terms = _terms(day, opportunities, settings)
-    provenance = negotiate_missing(
-        storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules
-    )
+    with _adviser(context, storage, settings, market_date) as adviser:
+        provenance = negotiate_missing(
+            storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules, adviser=adviser
+        )
     _record(context, provenance)
     held = day.joined(DEALS, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
     table = summarise(day[SEGMENTS], held, opportunities, len(terms.prosumer_id), settings.rules, provenance)
-    return dg.Output(
-        table, metadata={"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())}
-    )
+    counts: dict[str, float | int | str] = {
+        "negotiated": int(provenance["is_new"].sum()),
+        "reused": int((~provenance["is_new"]).sum()),
+    }
+    return dg.Output(table, metadata=counts | (adviser.tally.in_numbers() if adviser else {}))
+
+
+def _adviser(
+    context: dg.AssetExecutionContext, storage: Storage, settings: Settings, market_date: date
+) -> AbstractContextManager[ModelAdviser | None]:
+    folder = Path(storage.data_folder)
+    return open_adviser(settings, folder, run_id=context.run.run_id, market_date=market_date)
 
 
 def _record(context: dg.AssetExecutionContext, negotiations: pl.DataFrame) -> None:
@@ -127,3 +145,18 @@ def agreements(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFr
     whose words are kept.
     """
     return storage.day(market_date_of(context)).joined(DEALS)
+
+
+@table_asset(
+    "negotiation.llm_calls",
+    {"sqlite"},
+    deps=[key_of(table) for table in ("fleet.notes", "negotiation.summary", "dispatch.proof")],
+)
+def llm_calls(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.Output[pl.DataFrame]:
+    """Every question to a language model about the day: who answered, how it ended, what it cost. Empty where none was
+    asked.
+
+    A copy of the audit in the store of answers, of all runs of the day; no word of question or answer is in it.
+    """
+    table = audit_of(desk.settings().llm, Path(storage.data_folder), market_date_of(context))
+    return dg.Output(table, metadata=calls_in_numbers(table))

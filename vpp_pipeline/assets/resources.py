@@ -1,18 +1,19 @@
 """What runs are configured with: where data lies, which prices, every setting of the desk."""
 
+import os
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import dagster as dg
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.paths import project_folder
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import OasisSettings, Settings
 from vpp_pipeline.sources.base import PriceSource
-from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
 
@@ -48,33 +49,82 @@ class Storage(dg.ConfigurableResource[Any]):
 class Prices(dg.ConfigurableResource[Any]):
     """Where market prices come from."""
 
+    kind: str | None = Field(None, description="oasis, file or synthetic; empty: as `path`, else `defaults`, says.")
     path: str | None = Field(None, description="File or folder of prices; empty: what `defaults` names.")
-    node: str | None = Field(None, description="Pricing node; empty: the source's own, or SP15.")
+    node: str | None = Field(None, description="Pricing node; empty: what `defaults` names, the source's own, or SP15.")
+    archive: str | None = Field(None, description="Folder of our copy of what OASIS gave; empty: see `defaults`.")
     defaults: str = Field(
         str(project_folder() / "data" / "prices.toml"),
-        description="TOML file with `path` and `node` for runs that name neither; without it the generator.",
+        description="TOML file with `kind`, `path`, `node` and [oasis], for what a run leaves open; without it the "
+        "generator.",
     )
 
     def open(self) -> PriceSource:
         """The source of this run. Raises InputError where it cannot be used."""
         return open_source(*self.chosen())
 
-    def chosen(self) -> tuple[Path | None, str | None]:
-        """File or folder of prices, and node; nothing for the generator. A path in the file is relative to it."""
-        if self.path is not None or self.node is not None:
-            return Path(self.path) if self.path else None, self.node
+    def chosen(self) -> tuple[PriceChoice, str | None]:
+        """File or folder of prices, or how to ask OASIS, and node; nothing for the generator.
+
+        What the run names goes before the file of defaults; a path in that file is relative to it.
+        """
         file = Path(self.defaults)
-        if not file.is_file():
-            return None, None
+        named = price_defaults(file)
+        kind = self.kind or ("file" if self.path else named["kind"])
+        node = self.node if self.node or self.path or kind != named["kind"] else named["node"]
+        if kind == "synthetic":
+            return None, node
+        if kind == "oasis":
+            return oasis_settings(named["oasis"], file, self.archive), node
+        path = Path(self.path) if self.path else file.parent / named["path"] if named["path"] else None
+        if kind != "file" or path is None:
+            raise InputError(
+                "no source of prices",
+                value=kind if kind != "file" else None,
+                remedy=f'Name a file of prices (--prices), or write kind = "oasis" or path = "…" into {file}',
+            )
+        return path, node
+
+
+def price_defaults(file: Path) -> dict[str, Any]:
+    """`kind`, `path`, `node` and `oasis` of the file of defaults; the generator, where there is no file."""
+    found: dict[str, Any] = {}
+    if file.is_file():
         try:
-            named = tomllib.loads(file.read_text(encoding="utf-8"))
+            found = tomllib.loads(file.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
-            raise InputError(f"not TOML: {error}", file=file, remedy='Write path = "…" and node = "…"') from None
-        unknown = set(named) - {"path", "node"}
-        if unknown or "path" not in named:
-            found = ", ".join(sorted(named)) or "nothing"
-            raise InputError("no source of prices", file=file, value=found, remedy='Write path = "…" and node = "…"')
-        return file.parent / named["path"], named.get("node")
+            raise InputError(f"not TOML: {error}", file=file, remedy=_WRITE) from None
+        unknown = set(found) - {"kind", "path", "node", "oasis"}
+        if unknown or not {"kind", "path"} & set(found) or not isinstance(found.get("oasis", {}), dict):
+            raise InputError(
+                "no source of prices", file=file, value=", ".join(sorted(found)) or "nothing", remedy=_WRITE
+            )
+    kind = found.get("kind", "file" if "path" in found else "synthetic")
+    return {"path": None, "node": None, "oasis": {}, **found, "kind": kind}
+
+
+_WRITE = 'Write kind = "oasis", or path = "…", and node = "…"'
+
+
+def oasis_settings(named: dict[str, Any], file: Path, archive: str | None) -> OasisSettings:
+    """How OASIS is asked: the file's table [oasis], before it VPP_OASIS_URL and the run's own archive.
+
+    An archive in the file is relative to it. Raises InputError for a setting that cannot be used.
+    """
+    address = os.environ.get("VPP_OASIS_URL")
+    kept = archive or (str(file.parent / named["archive"]) if "archive" in named else None)
+    chosen = {**named, **({"url": address} if address else {}), **({"archive": kept} if kept else {})}
+    try:
+        return OasisSettings.model_validate(chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"OASIS cannot be asked so: {first['msg'].removeprefix('Value error, ')}",
+            file="VPP_OASIS_URL" if address and first["loc"] == ("url",) else file,
+            column=".".join(("oasis", *map(str, first["loc"]))),
+            value=first["input"] if first["loc"] else None,
+            remedy="OasisSettings in vpp_pipeline/settings.py lists them all",
+        ) from None
 
 
 def _config_field(kind: Any) -> Any:

@@ -9,6 +9,7 @@ import polars as pl
 
 Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of one day
 SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
+LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import polars as pl
 
 from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.domain.verify_advice import advice_comes_from_the_model_that_was_asked
 from vpp_pipeline.domain.verify_bids import (
     bid_curves_are_valid_for_caiso,
     bids_meet_80_percent_of_required_capacity,
@@ -16,6 +17,7 @@ from vpp_pipeline.domain.verify_bids import (
     money_adds_up,
 )
 from vpp_pipeline.domain.verify_fleet import every_note_is_understood, every_prosumer_of_the_file_takes_part
+from vpp_pipeline.domain.verify_forecast import prices_are_forecast_as_asked
 from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
 from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
 from vpp_pipeline.domain.verify_schedule import (
@@ -31,10 +33,12 @@ from vpp_pipeline.settings import Settings
 #: claim -> table whose making it guards; every claim reads the day's tables up to that one
 GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     prices_are_complete_and_ordered: "market.price_forecast",
+    prices_are_forecast_as_asked: "market.price_forecast",
     every_prosumer_is_physical: "fleet.availability",
     every_prosumer_of_the_file_takes_part: "fleet.quarantine",
     every_note_is_understood: "fleet.notes",
     negotiations_follow_the_protocol: "negotiation.agreements",
+    advice_comes_from_the_model_that_was_asked: "negotiation.llm_calls",
     days_begin_as_stated_or_where_the_last_one_ended: "dispatch.starts",
     no_prosumer_is_pushed_past_its_limits: "dispatch.schedule",
     no_kilowatt_hour_is_sold_twice: "dispatch.payments",
@@ -48,7 +52,12 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
 }
 
 #: claims that only ever warn: worth a look, but no reason to hold the bids back
-WARNINGS = {every_prosumer_of_the_file_takes_part, every_note_is_understood}
+WARNINGS = {
+    prices_are_forecast_as_asked,
+    every_prosumer_of_the_file_takes_part,
+    every_note_is_understood,
+    advice_comes_from_the_model_that_was_asked,
+}
 
 
 def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> dict[str, Verdict]:

@@ -110,6 +110,15 @@ def scenario_quantities_table(day: DayProblem, solution: DaySolution) -> pl.Data
     )
 
 
+#: columns of `dispatch.proof` that are empty unless a language model was asked for a formulation
+FORMULATION: dict[str, type[pl.DataType]] = {
+    "formulation": pl.String,
+    "formulation_verdict": pl.String,
+} | dict.fromkeys(
+    ("plain_profit_usd", "formulated_profit_usd", "plain_objective_usd", "formulated_objective_usd"), pl.Float64
+)
+
+
 def proof_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.proof`: one row for the day."""
     outcome = outcome_of(day, solution) if day.scenarios else None
@@ -134,6 +143,7 @@ def proof_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
                 "prosumers": [len(day.fleet)],
                 "hours": [len(day.market_price)],
                 "bids": [int(solution.is_bid.sum())],
+                **{name: pl.Series([None], dtype=kind) for name, kind in FORMULATION.items()},
             }
         ),
     )

@@ -24,6 +24,7 @@ from vpp_pipeline.schemas.dispatch import (
     Starts,
 )
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
+from vpp_pipeline.schemas.llm import LLMCalls
 from vpp_pipeline.schemas.market import (
     LoadForecast,
     Opportunities,
@@ -45,6 +46,7 @@ __all__ = [
     "FinalBids",
     "Infeasibilities",
     "InternalPrices",
+    "LLMCalls",
     "LoadForecast",
     "Messages",
     "Notes",
@@ -86,6 +88,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "negotiation.segments": Segments,
     "negotiation.summary": Summary,
     "negotiation.agreements": Agreements,
+    "negotiation.llm_calls": LLMCalls,
     "dispatch.starts": Starts,
     "dispatch.infeasibilities": Infeasibilities,
     "dispatch.schedule": Schedule,

@@ -128,6 +128,9 @@ class Notes(dy.Schema):
     part = column(dy.Int32, "Part of the note, from 1, in the order of the text.", min=1, primary_key=True)
     applies_to = text("The prosumer whose limit it is: of the same site, with the device spoken of.", primary_key=True)
     quote = text("The owner's own words, verbatim.")
+    read_by = choice(
+        "Who read the words: our rules, or a language model where these understood nothing.", ("rule", "model")
+    )
     preference = text("Column of `fleet.prosumers` that the words tighten; empty if not understood.", nullable=True)
     wanted = text("What the words ask for, in that column's unit.", nullable=True)
     before = text("The column's value without the note.", nullable=True)

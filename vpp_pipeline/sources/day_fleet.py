@@ -11,7 +11,7 @@ from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.carry_over import carries_less_than_stated, owes_less_than_it_starts_with
 from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.domain.notes.tighten import tighten
+from vpp_pipeline.domain.notes.tighten import Reader, by_rules, tighten
 from vpp_pipeline.schemas import Notes
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline.sources.fleet_file import LoadedFleet, check_share, read_fleet, set_aside
@@ -30,10 +30,16 @@ class DayFleet:
     quarantine: pl.DataFrame
 
 
-def fleet_of_day(settings: FleetSettings, market_date: date, schedule_before: pl.DataFrame | None = None) -> DayFleet:
+def fleet_of_day(
+    settings: FleetSettings,
+    market_date: date,
+    schedule_before: pl.DataFrame | None = None,
+    read: Reader = by_rules,
+) -> DayFleet:
     """Everyone who takes part on ``market_date``, within limits that each of them can keep.
 
-    ``schedule_before``: `dispatch.schedule` of the day before, where stored energy carries over from it. Who cannot
+    ``schedule_before``: `dispatch.schedule` of the day before, where stored energy carries over from it. ``read``: who
+    reads owners' notes. Who cannot
     take part is set aside with the reason: a wrong row; a row whose site has a wrong one with a note, which might be
     meant for it; limits out of reach; stored energy that carries over below what deals would be struck from.
 
@@ -46,7 +52,7 @@ def fleet_of_day(settings: FleetSettings, market_date: date, schedule_before: pl
     notes: pl.DataFrame = Notes.create_empty()
     if settings.reads_notes:
         loaded = set_aside(loaded, _beside_lost_notes(loaded), path)
-        prosumers, notes = tighten(loaded.prosumers)
+        prosumers, notes = tighten(loaded.prosumers, read)
         loaded = replace(loaded, prosumers=prosumers)
     if settings.carry_over:
         loaded = set_aside(loaded, owes_less_than_it_starts_with(loaded.prosumers, market_date), path)

@@ -14,17 +14,23 @@ from vpp_pipeline.chain import Inputs
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import PRODUCTS, market_hours
 from vpp_pipeline.domain.fleet import fleet_arrays
-from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.forecast import HISTORY_DAYS, LEAST_DAYS, history_dates
 from vpp_pipeline.domain.opportunities import requested_blocks
-from vpp_pipeline.domain.scenarios import price_scenarios, scenario_dates
+from vpp_pipeline.domain.regimes import comparable, note_on
+from vpp_pipeline.domain.scenarios import price_scenarios
 from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.forecasting.boosted import LEARNS_DAYS
+from vpp_pipeline.forecasting.prices import PriceForecaster, choose, past_forecasts
+from vpp_pipeline.llm.of_run import open_reader
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
+from vpp_pipeline.paths import project_folder
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
-from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.sources.oasis.source import OasisPrices
+from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 from vpp_pipeline.sources.requests import read_requests
 from vpp_pipeline.warehouse.day import LakeDay
@@ -38,31 +44,42 @@ class DayInputs:
 
     market_date: date
     settings: Settings
-    prices: Path | None
+    prices: PriceChoice
     node: str | None
     requests_file: Path | None
     lake: Path | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
+    run_id: str = ""  # in whose name a language model is asked about notes, where it may be
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
-        """Prices of those of the seven days before that the source holds."""
+        """Prices of those of the seven days before that the source holds, as far as they are of the day's regime."""
         found = self._prices_of(history_dates(self.market_date))
+        if self.regime_note and len(found) < LEAST_DAYS:
+            raise InputError(
+                f"{self.regime_note}; {len(found)} are left, where a forecast needs {LEAST_DAYS}",
+                remedy="Choose a later day, whose week before is of one regime",
+            )
         if not found:
             raise NoDataError(
                 f"{self._source.name} holds no prices in the week before {self.market_date}",
-                file=self.prices,
+                file=self.prices if isinstance(self.prices, Path) else None,
                 remedy="Choose a day inside its range, or another source of prices",
             )
         return found
+
+    @cached_property
+    def regime_note(self) -> str:
+        """Why days of the week before do not count, where the market's rules changed; see `domain/regimes.py`."""
+        return note_on(history_dates(self.market_date), self.market_date, self._source.name)
 
     @cached_property
     def _source(self) -> PriceSource:
         return open_source(self.prices, self.node)
 
     def _prices_of(self, days: list[date]) -> dict[date, pl.DataFrame]:
-        """Prices of those of the days that the source holds."""
+        """Prices of those of the days that the source holds and that are of the market day's regime."""
         found = {}
-        for day in days:
+        for day in comparable(days, self.market_date, self._source.name):
             with suppress(NoDataError):
                 found[day] = self._source.day(day)
         return found
@@ -70,7 +87,35 @@ class DayInputs:
     @cached_property
     def forecast(self) -> pl.DataFrame:
         """Rows of `market.price_forecast`."""
-        return forecast_prices(self.market_date, pl.concat(self.history.values()))
+        days = self.history | self._past(self.forecaster.reads_days)
+        return self.forecaster.forecast(self.market_date, pl.concat(days[day] for day in sorted(days)))
+
+    @cached_property
+    def forecaster(self) -> PriceForecaster:
+        """Who expects the day's prices, by the settings and by what history there is."""
+        return choose(self.market_date, self.settings.forecast, self._source.name, self._past, self._error_days)
+
+    @property
+    def _error_days(self) -> int:
+        """Days whose forecasts' errors make scenarios; none of a single scenario."""
+        return self.settings.risk.history_days if self.settings.risk.scenarios > 1 else 0
+
+    def _past(self, days: int) -> dict[date, pl.DataFrame]:
+        """Prices of those of the ``days`` days before that the source holds, each read once.
+
+        OASIS itself is asked for no more than scenarios need: a model learns from our own copy.
+        """
+        wanted, source = history_dates(self.market_date, days), self._source
+        new = [day for day in wanted if day not in self._read_before]
+        if isinstance(source, OasisPrices):
+            asked = set(history_dates(self.market_date, self._error_days))
+            new = [day for day in new if day in asked or source.holds(day)]
+        self._read_before.update(self._prices_of(new))
+        return {day: self._read_before[day] for day in wanted if day in self._read_before}
+
+    @cached_property
+    def _read_before(self) -> dict[date, pl.DataFrame]:
+        return dict(self.history)
 
     @cached_property
     def price_scenarios(self) -> pl.DataFrame:
@@ -78,13 +123,17 @@ class DayInputs:
         risk = self.settings.risk
         if risk.scenarios == 1:
             return PriceScenarios.create_empty()
-        history = self._prices_of(scenario_dates(self.market_date, risk.history_days))
-        return price_scenarios(self.forecast, pl.concat(history.values()), risk)
+        days = self._past(risk.history_days)
+        known = self._past(max(risk.history_days, LEARNS_DAYS)) if self.forecaster.reads_days > HISTORY_DAYS else days
+        expect = past_forecasts(self.market_date, self.forecaster, known, risk.history_days)
+        return price_scenarios(self.forecast, pl.concat(days.values()), risk, expect)
 
     @cached_property
     def fleet(self) -> DayFleet:
         """Who takes part, from the user's own file or generated; what notes say; who is quarantined."""
-        return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before)
+        folder = self.lake.parent if self.lake else project_folder() / "data"
+        with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
+            return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before, read)
 
     @cached_property
     def schedule_before(self) -> pl.DataFrame | None:

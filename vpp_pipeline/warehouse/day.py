@@ -7,13 +7,14 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
+from vpp_pipeline.domain.verdict import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
 from vpp_pipeline.schemas import TABLES, Agreements, door
 from vpp_pipeline.warehouse.lake import Lake
 
 #: lake tables with a file per opportunity: the words, who is in or out, and each round at a glance
 ROUNDS, DEALS, SEGMENTS = "negotiation.rounds", "negotiation.deals", "negotiation.segments"
 SCHEDULE = "dispatch.schedule"
+LLM_CALLS = "negotiation.llm_calls"
 #: warehouse table -> the lake table whose files of the day it joins
 BY_SLOT = {"negotiation.messages": ROUNDS, SEGMENTS: SEGMENTS}
 
@@ -31,6 +32,8 @@ class LakeDay(Mapping[str, pl.DataFrame]):
     def __getitem__(self, table: str) -> pl.DataFrame:
         if table == SCHEDULE_BEFORE:
             return self._schedule_before()
+        if table == LLM_CALLS_BEFORE:
+            return self._llm_calls_before()
         if table not in TABLES:
             raise KeyError(table)
         if table not in self._read:
@@ -43,6 +46,13 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         if not self._lake.exists(SCHEDULE, before):
             raise KeyError(SCHEDULE_BEFORE)
         return self._lake.read(SCHEDULE, before)
+
+    def _llm_calls_before(self) -> pl.DataFrame:
+        """Raises KeyError where no day before asked a model."""
+        for day in reversed(self._lake.partitions(LLM_CALLS)):
+            if day < self._day and not (calls := self._lake.read(LLM_CALLS, day)).is_empty():
+                return calls
+        raise KeyError(LLM_CALLS_BEFORE)
 
     def joined(self, table: str, columns: list[str] | None = None) -> pl.DataFrame:
         """The rows of all of the day's opportunities, which lie in one file each; all columns, or those named."""

@@ -107,6 +107,7 @@ def test_every_table_and_column_of_the_warehouse_is_there_and_described():
     counts = {table: desk.sql(f"select count(*) from {table}")[0][0] for table in TABLES}
     assert {table for table, count in counts.items() if not count} == {
         "market.price_scenarios",  # a single scenario is the forecast
+        "negotiation.llm_calls",  # no model was asked
         "dispatch.owen_shares",  # no top-ups
         "fleet.quarantine",
         "dispatch.infeasibilities",

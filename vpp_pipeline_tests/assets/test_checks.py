@@ -11,9 +11,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.definitions import defs
 from vpp_pipeline_tests.assets.desk import (
     CHECKS,
     DAY,
+    GRAPH,
     TradingDesk,
     evaluations,
     failures,
@@ -28,27 +31,11 @@ FIRST_OPTION = pl.col("holds_option") & (pl.col("holds_option").cum_sum() == 1)
 FIRST_ROW = pl.int_range(pl.len()) == 0
 
 
-RESTS_ON_THE_FLEET = [
-    "negotiation.summary",
-    "negotiation.agreements",
-    *(
-        f"dispatch.{name}"
-        for name in (
-            "infeasibilities",
-            "starts",
-            "schedule",
-            "positions",
-            "charging",
-            "internal_prices",
-            "owen_shares",
-            "proof",
-            "scenario_quantities",
-            "payments",
-            "reconciliation",
-        )
-    ),
-    *(f"bids.{name}" for name in ("final_bids", "bid_segments", "checks")),
-]
+def rests_on(table: str) -> list[str]:
+    """Every table that `bid_day` makes, in the end, from ``table``."""
+    ordered = defs.resolve_job_def("bid_day").asset_layer.selected_asset_keys
+    found = dg.AssetSelection.assets(key_of(table)).downstream(include_self=False).resolve(GRAPH) & ordered
+    return sorted(".".join(key.path) for key in found)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +62,11 @@ def with_row(row: dict[str, object]) -> Fault:
 
 
 #: worth a look, but no reason to hold the bids back
-WARNINGS = {"every_prosumer_of_the_file_takes_part", "every_note_is_understood"}
+WARNINGS = {
+    "every_prosumer_of_the_file_takes_part",
+    "every_note_is_understood",
+    "advice_comes_from_the_model_that_was_asked",
+}
 SET_ASIDE = {
     "market_date": date.fromisoformat(DAY),
     "file_row": 7,
@@ -93,6 +84,7 @@ NOT_READ = {
     "part": 1,
     "applies_to": "prosumer_001",
     "quote": "be nice",
+    "read_by": "rule",
     "preference": None,
     "wanted": None,
     "before": None,
@@ -126,6 +118,11 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "negotiation.agreements",
         "negotiation.agreements",
         changed("agreed_price_usd_per_mwh", pl.col("agreed_price_usd_per_mwh") + 1.0, FIRST_OPTION),
+    ),
+    "advice_comes_from_the_model_that_was_asked": (
+        "negotiation.llm_calls",
+        "negotiation.summary",
+        changed("engine", pl.lit("llm")),
     ),
     "days_begin_as_stated_or_where_the_last_one_ended": (
         "dispatch.starts",
@@ -237,7 +234,7 @@ def test_a_failed_rule_stops_the_rest_of_the_run_and_leaves_the_warehouse(desk: 
     assert honest.filter(is_ev).height
     desk.lake.write("fleet.prosumers", DAY, changed("max_discharge_kw", pl.lit(7.0), is_ev)(honest))
     before = files(desk.data)
-    broken = desk.materialise("fleet.availability", "market.opportunities", *RESTS_ON_THE_FLEET, "warehouse.published")
+    broken = desk.materialise(*rests_on("fleet.prosumers"))
     desk.lake.write("fleet.prosumers", DAY, honest)
     assert not broken.success
     assert not evaluations(broken)["every_prosumer_is_physical"].passed

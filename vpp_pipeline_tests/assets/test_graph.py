@@ -46,13 +46,20 @@ DEPENDENCIES: dict[str, set[str]] = {
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,
     "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},
+    "negotiation.llm_calls": {"fleet.notes", "negotiation.summary", "dispatch.proof"},
     **dict.fromkeys(SOLUTION, SOLVE | {"dispatch.schedule"}),  # of the day before
     "dispatch.infeasibilities": SOLVE,
     "dispatch.payments": {"market.opportunities", "fleet.availability", "negotiation.agreements"}
     | {f"dispatch.{name}" for name in ("schedule", "positions", "charging")},
-    **dict.fromkeys(BIDS, SOLVE | FLEET | SOLUTION - {"dispatch.infeasibilities"} | {"dispatch.payments"}),
+    **dict.fromkeys(
+        BIDS, SOLVE | FLEET | SOLUTION - {"dispatch.infeasibilities"} | {"dispatch.payments", "negotiation.llm_calls"}
+    ),
     "evaluation.settlement": {"market.opportunities", "market.prices", "bids.final_bids", "bids.bid_segments"},
-    "warehouse.published": SOLVE | FLEET | SOLUTION | BIDS | {"dispatch.payments", "evaluation.settlement"},
+    "warehouse.published": SOLVE
+    | FLEET
+    | SOLUTION
+    | BIDS
+    | {"dispatch.payments", "negotiation.llm_calls", "evaluation.settlement"},
 }
 BY_HAND = {"negotiation.rounds"}
 SETTLING = {"market.prices", "evaluation.settlement"}

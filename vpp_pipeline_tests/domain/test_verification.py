@@ -14,6 +14,7 @@ from vpp_pipeline.errors import ViolationError
 from vpp_pipeline.settings import OpportunityPolicy, Settings
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain import (
+    test_verify_advice,
     test_verify_bids,
     test_verify_fleet,
     test_verify_inputs,
@@ -47,7 +48,7 @@ def test_the_claim_holds_on_an_honest_day(honest: SolvedDay, claim: Callable[...
 
 
 def test_every_claim_has_faults() -> None:
-    assert {fault.claim for fault in FAULTS + test_verify_fleet.WARNINGS} == set(GUARDS)
+    assert {fault.claim for fault in FAULTS + test_verify_fleet.WARNINGS + test_verify_advice.WARNINGS} == set(GUARDS)
 
 
 def test_the_table_of_checks_holds_every_claim(honest: SolvedDay) -> None:

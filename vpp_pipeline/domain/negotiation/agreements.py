@@ -22,15 +22,16 @@ def options(agreements: pl.DataFrame) -> pl.DataFrame:
 def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kept: Flags) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Agreements`: every deal that closed, and everyone ``kept`` (N,) who is out.
 
-    Deals are ranked by ``policy.ranking``; satisfaction (in `concession` only: an auction must not heed what was asked)
-    and then the id break ties. Everyone whose deal closes holds an option; where ``maximum_coalition`` is set, the
-    best-ranked that many.
+    Deals are ranked by ``policy.ranking``; satisfaction (but not in `uniform_clearing`: an auction must not heed what
+    was asked) and then the id break ties. Everyone whose deal closes holds an option; where ``maximum_coalition`` is
+    set, the best-ranked that many.
     """
     o, i = np.nonzero(outcome.is_closed | kept[None, :])
     agreed = np.where(outcome.is_closed, outcome.end_price, np.nan)[o, i]
     reservation, capacity_kw = terms.reservation[o, i], terms.capacity_kw[o, i]
     score = satisfaction_score(agreed, reservation, 1.0)
-    content = score if policy.engine == "concession" else np.zeros(len(score))  # an auction's rank must not heed asks
+    is_auction = policy.engine == "uniform_clearing"
+    content = np.zeros(len(score)) if is_auction else score  # an auction's rank must not heed asks
     rank = _ranks(o, agreed, content, _merit(policy.ranking, agreed, capacity_kw, terms.availability_fraction[i]))
     holds_option = np.isfinite(agreed) & (rank <= (policy.maximum_coalition or len(terms.prosumer_id)))
     rows = pl.DataFrame(

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Texts
+from vpp_pipeline.domain.arrays import Array, Flags, Texts
 from vpp_pipeline.domain.negotiation.outcome import End, Floor, Outcome
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
@@ -25,11 +25,13 @@ class Seen:
     """What the aggregator's side knows when it is its turn: not the owners' least prices. Arrays are read-only."""
 
     round_: int
+    rounds: int  # most rounds there can be; in the last one an ask is the owner's least price
     opportunity_id: Texts  # (O,)
     segment: Texts  # (N,) kind of prosumer
     required_kw: Array  # (O,)
     capacity_kw: Array  # (O, N)
     ceiling: Array  # (O, N)
+    is_open: Flags  # (O, N) who is still at the table
     ask: Array  # (O, N) of this round
     rule: Array  # (O, N) share of the way from first offer to ceiling that the engine would have conceded by now
 
@@ -63,7 +65,9 @@ def concession(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None 
             floor.close(terms.ceiling <= 0.0, End.REFUSED, np.minimum(terms.ceiling, 0.0))
         rule = _rule(terms, round_, policy)
         if adviser is not None and round_ > 1:
-            conceded = _advised(adviser, _seen(terms, round_, ask, rule), policy.trust_region_fraction, conceded)
+            conceded = _advised(
+                adviser, _seen(terms, policy, round_, floor.is_open, ask, rule), policy.trust_region_fraction, conceded
+            )
         else:
             conceded = rule
         share = policy.opening_offer_fraction + conceded * (1.0 - policy.opening_offer_fraction)
@@ -96,12 +100,13 @@ def _rule(terms: Terms, round_: int, policy: NegotiationPolicy) -> Array:
     return np.broadcast_to(_progress(round_, policy.rounds, patience)[:, None], terms.capacity_kw.shape)
 
 
-def _seen(terms: Terms, round_: int, ask: Array, rule: Array) -> Seen:
+def _seen(terms: Terms, policy: NegotiationPolicy, round_: int, is_open: Flags, ask: Array, rule: Array) -> Seen:
     public = {
         name: getattr(terms, name) for name in ("opportunity_id", "segment", "required_kw", "capacity_kw", "ceiling")
     }
-    arrays = public | {"ask": ask, "rule": rule}
-    return Seen(round_=round_, **{name: np.broadcast_to(values, values.shape) for name, values in arrays.items()})
+    arrays = public | {"is_open": is_open.copy(), "ask": ask, "rule": rule}  # who is at the table changes in place
+    views = {name: np.broadcast_to(values, values.shape) for name, values in arrays.items()}
+    return Seen(round_=round_, rounds=policy.rounds, **views)
 
 
 def _advised(adviser: Adviser, seen: Seen, trust: float, before: Array) -> Array:

@@ -33,7 +33,8 @@ class Engine(Protocol):
         ...
 
 
-ENGINES: dict[str, Engine] = {"concession": concession, "uniform_clearing": uniform_clearing}
+#: `llm` is `concession` with an adviser; where none is given (a rehearsal, a test) nobody advises, and it is the same
+ENGINES: dict[str, Engine] = {"concession": concession, "uniform_clearing": uniform_clearing, "llm": concession}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from typing import cast
+from typing import Literal, cast
 
 from vpp_pipeline.domain.notes.grammar import Device, Understood, understand
 from vpp_pipeline.domain.notes.words import DEVICE, NAMES
@@ -24,6 +24,7 @@ class Reading:
     preference: str | None  # column of fleet.prosumers; None: not understood
     value: float | str | None  # in that column's unit
     device: Device | None  # the device spoken of, if any
+    read_by: Literal["rule", "model"] = "rule"
 
 
 @dataclass(frozen=True)

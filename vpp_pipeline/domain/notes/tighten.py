@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from functools import cache
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.notes.clauses import read_note
+from vpp_pipeline.domain.notes.clauses import Reading, read_note
 from vpp_pipeline.domain.windows import WEEKDAYS, hour_flags
 from vpp_pipeline.schemas import Notes, door
 
@@ -21,18 +21,28 @@ _READINGS = {
     "wanted": pl.String,
     "amount": pl.Float64,  # `wanted` as a number, where it is one
     "device": pl.String,
+    "read_by": pl.String,
 }
+#: what notes say, note by note in their order; the rules are one such reader
+Reader = Callable[[Sequence[str]], Iterable[list[Reading]]]
 
 
-def tighten(prosumers: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def by_rules(notes: Sequence[str]) -> Iterator[list[Reading]]:
+    """What the rules understand of each note."""
+    return map(read_note, notes)
+
+
+def tighten(prosumers: pl.DataFrame, read: Reader = by_rules) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`fleet.prosumers` with its notes applied, and the rows of :class:`~vpp_pipeline.schemas.Notes`.
+
+    Whoever reads the notes, what they read can only tighten.
 
     A limit that names a device is for every prosumer of the site with that device, any other for the prosumer that
     carries the note. Limits on one column combine: the tightest number, all the hours, all the days.
     """
     if prosumers["note"].null_count() == prosumers.height:
         return prosumers, door(Notes, Notes.create_empty())
-    limits = _limits(prosumers)
+    limits = _limits(prosumers, read)
     has_place = pl.col("preference").is_not_null() & pl.col("target").is_not_null()
     by_column = limits.filter(has_place).partition_by("preference", as_dict=True)
     judged = {str(column): _judged(prosumers, str(column), asked) for (column,), asked in by_column.items()}
@@ -55,21 +65,22 @@ def tighten(prosumers: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
 
 
-def _limits(prosumers: pl.DataFrame) -> pl.DataFrame:
+def _limits(prosumers: pl.DataFrame, read: Reader) -> pl.DataFrame:
     """Each reading of each note, once for every prosumer that it is for; each distinct note is read once.
 
     ``row`` is the row of the fleet that carries the note, ``target`` that of whom it is for; empty if no device fits,
     or if hours of load are asked for where no load is behind the meter.
     """
+    notes = prosumers["note"].drop_nulls().unique(maintain_order=True).to_list()
     readings = [
-        (note, part, reading.quote, reading.preference, reading.value, reading.device)
-        for note in prosumers["note"].drop_nulls().unique()
-        for part, reading in enumerate(read_note(note), start=1)
+        (note, part, reading.quote, reading.preference, reading.value, (reading.device, reading.read_by))
+        for note, said in zip(notes, read(notes), strict=True)
+        for part, reading in enumerate(said, start=1)
     ]
     texts = pl.DataFrame(
         [
-            (*said, None if value is None else str(value), value if isinstance(value, float | int) else None, device)
-            for *said, value, device in readings
+            (*said, None if value is None else str(value), value if isinstance(value, float | int) else None, *of_whom)
+            for *said, value, of_whom in readings
         ],
         schema=_READINGS,
         orient="row",

@@ -1,0 +1,1 @@
+"""Advice from a language model: it proposes, never decides."""

@@ -1,0 +1,220 @@
+"""The one door to a language model: stored answers, budget, deadlines, retries, breaker, strict parsing, audit.
+
+Callers get a validated answer or an LLMError, and own a fallback without a model. A gateway serves one run and may be
+asked from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from pydantic import ValidationError
+
+from vpp_pipeline.llm.breaker import Breaker
+from vpp_pipeline.llm.budget import Budget, pacific_day, worst_usage
+from vpp_pipeline.llm.line import Line
+from vpp_pipeline.llm.ports import (
+    RETRYABLE,
+    FailKind,
+    LLMError,
+    LLMProvider,
+    LLMReply,
+    LLMRequest,
+    LLMUsage,
+    T,
+)
+from vpp_pipeline.llm.store import Call, CallStore, StoredReply
+from vpp_pipeline.settings import LLMSettings
+
+LEAST_SECONDS = 0.05  # with less time left an attempt is not begun
+NO_ANSWERS: Mapping[str, StoredReply] = {}
+
+
+@dataclass
+class _Account:
+    """What one question has used so far."""
+
+    begun: float
+    provider: str
+    attempts: int = 0
+    usage: LLMUsage = field(default_factory=LLMUsage)
+    model_version: str = ""
+    is_stored_answer: bool = False
+
+    def add(self, usage: LLMUsage, model_version: str) -> None:
+        self.usage = LLMUsage(
+            self.usage.input_tokens + usage.input_tokens, self.usage.output_tokens + usage.output_tokens
+        )
+        self.model_version = model_version or self.model_version
+
+
+class Gateway:
+    """``provider`` may be absent in the modes `off` and `replay`. ``answers`` are read after the store's own."""
+
+    def __init__(
+        self,
+        settings: LLMSettings,
+        store: CallStore,
+        provider: LLMProvider | None = None,
+        *,
+        answers: Mapping[str, StoredReply] = NO_ANSWERS,
+        run_id: str = "",
+        market_date: date | None = None,
+    ) -> None:
+        self.settings, self.store = settings, store
+        self.budget = Budget(store.database, settings)
+        self._provider, self._answers = provider, answers
+        self._run_id, self._market_date = run_id, market_date
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause_s)
+        self._line = Line(settings.workers)
+        self._ends: float | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, request: LLMRequest, out: type[T]) -> T:
+        """The model's answer as ``out``. Raises only LLMError. Every question but those in mode `off` is audited."""
+        if self.settings.mode == "off":
+            raise LLMError(FailKind.OFF, "llm.mode is off")
+        account = _Account(time.monotonic(), self._provider.name if self._provider else "")
+        try:
+            value = self._answer(request, out, account)
+        except LLMError as error:
+            self._log(request, account, error.kind)
+            raise
+        self._log(request, account, "ok")
+        return value
+
+    def _answer(self, request: LLMRequest, out: type[T], account: _Account) -> T:
+        _within(request.system + request.user, self.settings.prompt_limit_bytes, FailKind.TOO_LARGE)
+        key = request.key()
+        if self.settings.mode == "refresh":
+            self.store.forget(key)  # a failure now must be a failure in replay as well
+        else:
+            stored = self.store.get(key) or self._answers.get(key)
+            if stored is not None:
+                account.is_stored_answer, account.provider = True, stored.provider
+                account.model_version = stored.reply.model_version
+                return _parse(stored.reply.text, out)
+        if self.settings.mode == "replay":
+            raise LLMError(FailKind.REPLAY_MISS, "no answer to this question is stored")
+        self._breaker.enter()
+        try:
+            reply = self._attempts(request, account)
+        except LLMError as error:
+            self._breaker.failed(error)
+            raise
+        self._breaker.well()
+        _within(reply.text, self.settings.reply_limit_bytes, FailKind.INVALID_OUTPUT)
+        _parse(reply.text, out)
+        return _parse(self.store.keep(request, reply, account.provider).text, out)
+
+    def _attempts(self, request: LLMRequest, account: _Account) -> LLMReply:
+        """Attempts until one succeeds, fails for good, or the next would come too late."""
+        settings = self.settings
+        end = min(account.begun + settings.deadline_s, self._run_end())
+        pause = settings.first_pause_s
+        while True:
+            try:
+                return self._attempt(request, account, end)
+            except LLMError as error:
+                wait = max(min(pause, settings.longest_pause_s), error.retry_after_s or 0.0)
+                too_late = time.monotonic() + wait + LEAST_SECONDS >= end
+                if error.kind not in RETRYABLE or account.attempts >= settings.attempts or too_late:
+                    raise
+            time.sleep(wait)
+            pause *= 2.0
+
+    def _attempt(self, request: LLMRequest, account: _Account, end: float) -> LLMReply:
+        provider = self._provider
+        if provider is None:
+            raise LLMError(FailKind.AUTH, "there is no provider to ask")
+        self._line.enter(end - time.monotonic())
+        try:
+            timeout_s = min(self.settings.attempt_timeout_s, end - time.monotonic())
+            if timeout_s < LEAST_SECONDS:
+                raise LLMError(FailKind.DEADLINE, "no time left")
+            reservation = self.budget.reserve(request)
+        except BaseException:
+            self._line.leave()
+            raise
+        account.attempts += 1
+        try:
+            reply = self._line.run(lambda: provider.generate(request, timeout_s=timeout_s), timeout_s)
+        except LLMError as error:
+            used = _billed(error, request)
+            account.add(used, error.model_version)
+            self.budget.settle(reservation, used)
+            raise
+        # an untold usage counts as the worst case
+        usage = reply.usage if reply.usage.tokens > 0 else worst_usage(request)
+        account.add(usage, reply.model_version)
+        self.budget.settle(reservation, usage)
+        return reply
+
+    def _run_end(self) -> float:
+        with self._lock:
+            if self._ends is None:
+                self._ends = time.monotonic() + self.settings.run_deadline_s
+            return self._ends
+
+    def _log(self, request: LLMRequest, account: _Account, outcome: str) -> None:
+        now = datetime.now(UTC)
+        self.store.log(
+            Call(
+                at_utc=now.isoformat(),
+                market_date=self._market_date.isoformat() if self._market_date else pacific_day(now),
+                run_id=self._run_id,
+                purpose=request.purpose,
+                subject=request.subject,
+                prompt_hash=request.key(),
+                mode=self.settings.mode,
+                provider=account.provider,
+                model=request.model,
+                model_version=account.model_version,
+                outcome=str(outcome),
+                is_stored_answer=account.is_stored_answer,
+                attempts=account.attempts,
+                input_tokens=account.usage.input_tokens,
+                output_tokens=account.usage.output_tokens,
+                usd=self.budget.usd(account.usage),
+                seconds=time.monotonic() - account.begun,
+            )
+        )
+
+
+#: answers of the provider's server by which it bills nothing: Gemini's billing FAQ, "Am I charged for failed requests?"
+_FREE = frozenset({FailKind.RATE_LIMIT, FailKind.SERVER, FailKind.AUTH, FailKind.BAD_REQUEST})
+
+
+def _billed(error: LLMError, request: LLMRequest) -> LLMUsage:
+    """Tokens of a failed attempt: as told, none where nothing is billed, else the worst case."""
+    if error.usage is not None and error.usage.tokens > 0:
+        return error.usage
+    return LLMUsage() if error.kind in _FREE or not error.is_sent else worst_usage(request)
+
+
+def _within(text: str, limit_bytes: int, kind: FailKind) -> None:
+    size = len(text.encode(errors="surrogatepass"))
+    if size != len(text.encode(errors="ignore")):
+        raise LLMError(kind, "not text: half of a surrogate pair")
+    if size > limit_bytes:
+        raise LLMError(kind, f"{size} bytes, the limit is {limit_bytes}")
+
+
+def _parse(text: str, out: type[T]) -> T:
+    """``text`` as ``out``. The error names fields and rules alone: values may hold what a person wrote."""
+    try:
+        return out.model_validate_json(text)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+    faults = "; ".join(f"{_place(each['loc'], each['type'])}: {each['type']}" for each in found[:3])
+    raise LLMError(FailKind.INVALID_OUTPUT, faults)
+
+
+def _place(location: tuple[int | str, ...], fault: str) -> str:
+    """Where in the answer, without a name that the answer itself made up."""
+    known = location[:-1] if fault == "extra_forbidden" else location
+    return "/".join(str(part) for part in known) or "answer"

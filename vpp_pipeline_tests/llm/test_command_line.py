@@ -1,0 +1,75 @@
+"""The commands of the language model, without a key: replay of the example answers, and the day's note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vpp_pipeline.cli import main
+from vpp_pipeline.llm.of_run import example_answers
+from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, new_desk
+from vpp_pipeline_tests.command_line import own_history
+
+
+@pytest.fixture(scope="module", autouse=True)
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with own_history(tmp_path_factory.mktemp("dagster_home")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def desk() -> TradingDesk:
+    return new_desk()
+
+
+def run(desk: TradingDesk, command: str, *options: str) -> int:
+    return main([command, "--date", DAY, "--data", str(desk.data), *options])
+
+
+def test_bids_are_made_from_the_example_answers_without_a_key(
+    desk: TradingDesk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    assert run(desk, "bids", "--engine", "llm", "--llm-mode", "replay") == 0
+    said = capsys.readouterr().out
+    assert "negotiated by llm" in said
+    assert "violations found: 0" in said
+    assert "language model (fake-gemini-1): 71 questions, 71 answered from the store, 0 requests" in said
+    assert "the rule stood in" not in said
+    assert desk.sql("select count(*) from negotiation.llm_calls where outcome = 'ok'") == [(71,)]
+    assert example_answers(desk.data) is not None  # the desk's store now holds an audit, but still no answer of its own
+
+
+def test_the_note_of_a_day_is_written_without_a_model(desk: TradingDesk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(desk, "brief") == 0
+    file = desk.data / "briefs" / f"{DAY}.md"
+    assert "Made by rule from the day's tables." in file.read_text(encoding="utf-8")
+    ((bids,),) = desk.sql("select count(*) from bids.final_bids where status = 'bid'")
+    assert f"Of 72 opportunities {bids} are bid" in capsys.readouterr().out
+
+
+def test_a_note_of_a_day_without_bids_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["brief", "--date", DAY, "--data", str(tmp_path)]) == 2
+    assert "Make the day's bids" in capsys.readouterr().err
+
+
+def test_live_without_a_key_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    assert main(["bids", "--date", DAY, "--data", str(tmp_path), "--engine", "llm", "--llm-mode", "live"]) == 2
+    assert "GEMINI_API_KEY" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.parquet"))  # nothing was written
+
+
+def test_engines_are_compared_with_the_model_where_its_mode_is_not_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--prosumers", "30", "--set", "llm.mode=replay"]
+    assert main(["compare-engines", "--date", DAY, "--data", str(tmp_path), *options]) == 0
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.split()}
+    assert lines["measure"][:3] == ["concession", "uniform_clearing", "llm"]
+    assert lines["profit_usd"][0] == lines["profit_usd"][2]  # nothing is stored: the rule stood in
+    assert lines["advised_fraction"][:3] == ["0.0%", "0.0%", "0.0%"]

@@ -1,0 +1,227 @@
+"""What a model may weigh: every specification is safe, a dear one is refused, and the books stay the desk's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from vpp_pipeline.chain import negotiate_day, settle_bids
+from vpp_pipeline.domain.bids import Stamp
+from vpp_pipeline.domain.calendar import bid_deadline_utc
+from vpp_pipeline.domain.negotiation.agreements import options
+from vpp_pipeline.domain.verification import verify
+from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge
+from vpp_pipeline.llm.ports import FailKind, LLMError
+from vpp_pipeline.optimisation.problem import DayProblem
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.tables import proof_table
+from vpp_pipeline.optimisation.uncertainty import expected_of
+from vpp_pipeline.schemas import Proof
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.day_inputs import DayInputs
+from vpp_pipeline_tests.conftest import SolvedDay
+from vpp_pipeline_tests.llm.example_answers import EXAMPLE_DAY
+from vpp_pipeline_tests.llm.spoken import Say, Spoken
+
+SETTINGS = Settings.model_validate(
+    {"fleet": {"prosumers": 60}, "optimiser": {"time_limit_seconds": 4.0}, "model_use": {"formulation": True}}
+)
+PLAIN: dict[str, Any] = {
+    "risk_aversion": 0.0,
+    "tail_fraction": 0.1,
+    "satisfaction_usd_per_mwh": 0.0,
+    "charging_adder_usd_per_mwh": 0.0,
+    "stricter": [],
+}
+GENTLE = PLAIN | {"satisfaction_usd_per_mwh": 0.5}
+SEVERE = PLAIN | {
+    "stricter": [{"kind": "hold_back", "fraction": 0.5}, {"kind": "fewer_cycles", "cycles_per_day": 0.25}]
+}
+
+
+@pytest.fixture(scope="module")
+def honest(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
+    return solved_day()
+
+
+@cache
+def day() -> Any:
+    return negotiate_day(DayInputs(EXAMPLE_DAY, SETTINGS, None, None, None).for_chain(), SETTINGS)
+
+
+def least_prices() -> np.ndarray:
+    return options(day().tables["negotiation.agreements"])["reservation_price_usd_per_mwh"].to_numpy()
+
+
+@cache
+def _solved(answer: str) -> Formulated:
+    return formulate(day().problem, least_prices(), SETTINGS, Spoken(lambda _: json.loads(answer)))
+
+
+def solved(answer: dict[str, Any]) -> Formulated:
+    return _solved(json.dumps(answer))
+
+
+# the list is closed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"minimum_backup_fraction": 0.0},
+        {"risk_aversion": 1.5},
+        {"risk_aversion": float("nan")},
+        {"risk_aversion": "0.5"},
+        {"tail_fraction": 0.0},
+        {"satisfaction_usd_per_mwh": 50.0},
+        {"charging_adder_usd_per_mwh": -5.0},
+        {"stricter": [{"kind": "export_limit", "factor": 2.0}]},
+        {"stricter": [{"kind": "hold_back", "fraction": -0.5}]},
+        {"stricter": [{"kind": "hold_back", "fraction": 0.1}, {"kind": "hold_back", "fraction": 0.2}]},
+        {"stricter": [{"kind": "fewer_cycles", "cycles_per_day": 100.0}]},
+        {"stricter": [{"kind": "longer_calls", "hours": 2.0, "floor_kwh": 0.0}]},
+        {"code": "import os"},
+    ],
+    ids=str,
+)
+def test_what_is_not_in_the_list_cannot_be_named(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        FormulationSpec.model_validate(PLAIN | change)
+
+
+STRICTER = st.lists(
+    st.one_of(
+        st.builds(lambda x: {"kind": "hold_back", "fraction": x}, st.floats(0, 0.5)),
+        st.builds(lambda x: {"kind": "fewer_cycles", "cycles_per_day": x}, st.floats(0.25, 4)),
+        st.builds(lambda x: {"kind": "longer_calls", "hours": x}, st.floats(0.5, 4)),
+    ),
+    max_size=3,
+    unique_by=lambda limit: limit["kind"],
+)
+
+
+@given(st.floats(0, 1), st.floats(0.05, 1), st.floats(0, 10), st.floats(0, 20), STRICTER)
+def test_every_specification_keeps_or_tightens_each_limit(
+    honest: SolvedDay, aversion: float, tail: float, weight: float, adder: float, stricter: list[dict[str, Any]]
+) -> None:
+    spec = FormulationSpec(
+        risk_aversion=aversion,
+        tail_fraction=tail,
+        satisfaction_usd_per_mwh=weight,
+        charging_adder_usd_per_mwh=adder,
+        stricter=stricter,  # type: ignore[arg-type]
+    )
+    plain: DayProblem = honest.problem
+    least = options(honest.tables["negotiation.agreements"])["reservation_price_usd_per_mwh"].to_numpy()
+    found = compiled(spec, plain, least)
+    assert (found.committed_kw <= plain.committed_kw).all()
+    assert (found.fleet.maximum_cycles_per_day <= plain.fleet.maximum_cycles_per_day).all()
+    assert found.call_hours >= plain.call_hours
+    assert found.charging_adder >= plain.charging_adder
+    changeable = {"committed_kw", "fleet", "call_hours", "charging_adder", "satisfaction_worth", "scenarios"}
+    assert all(vars(found)[name] is vars(plain)[name] for name in vars(plain) if name not in changeable)
+    mine, theirs = vars(found.fleet), vars(plain.fleet)
+    assert all(mine[name] is theirs[name] for name in theirs if name != "maximum_cycles_per_day" and name in mine)
+
+
+# the shadow solve
+
+
+def test_a_cheap_specification_is_accepted_and_booked_in_the_desks_own_terms() -> None:
+    found, problem = solved(GENTLE), day().problem
+    assert found.is_accepted, found.verdict
+    solution = found.solution
+    assert solution.objective_usd == pytest.approx(expected_of(problem, solution))
+    assert solution.bound_usd >= solution.objective_usd
+    assert "weighed by a language model" in solution.method
+    assert found.plain_profit_usd is not None
+    assert found.formulated_profit_usd is not None
+    assert found.formulated_profit_usd >= 0.98 * found.plain_profit_usd - 1.0
+    assert found.formulated_objective_usd != found.plain_objective_usd
+
+
+def test_an_accepted_day_passes_every_check_by_the_desks_settings() -> None:
+    negotiated, found = day(), solved(GENTLE)
+    stamp = Stamp("f", "0.1.0", 1, "run", bid_deadline_utc(negotiated.problem.market_date))
+    tables = settle_bids(negotiated, found.solution, stamp)
+    empty = {"fleet.notes": pl.DataFrame({"status": [], "prosumer_id": [], "part": [], "quote": []})}
+    empty["fleet.quarantine"] = pl.DataFrame({"file_row": [], "prosumer_id": [], "column_name": [], "problem": []})
+    verdicts = verify({**tables, **empty}, negotiated.settings)
+    assert [name for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)] == []
+
+
+def test_a_dear_specification_is_refused_and_both_figures_are_kept() -> None:
+    found = solved(SEVERE)
+    assert not found.is_accepted
+    assert "refused" in found.verdict
+    assert found.formulated_profit_usd is not None
+    assert found.plain_profit_usd is not None
+    assert found.formulated_profit_usd < 0.98 * found.plain_profit_usd
+    assert found.solution.objective_usd == pytest.approx(found.plain_objective_usd)
+    proof = Proof.validate(found.told_in(proof_table(day().problem, found.solution)), cast=True)
+    told = proof.row(0, named=True)
+    assert json.loads(told["formulation"]) == SEVERE
+    assert told["formulation_verdict"] == found.verdict
+    assert (told["plain_profit_usd"], told["formulated_profit_usd"]) == (
+        found.plain_profit_usd,
+        found.formulated_profit_usd,
+    )
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3, 1.0])
+def test_what_may_be_lost_is_a_setting(loss: float) -> None:
+    plain, shadow = solved(PLAIN), solved(SEVERE)
+    problem = day().problem
+    severe = FormulationSpec.model_validate(SEVERE)
+    dear = solve_day(compiled(severe, problem, least_prices()), SETTINGS.rules, SETTINGS.optimiser)
+    gained = (plain.plain_profit_usd or 0.0) + float(plain.solution.no_sale_charging_usd.sum())
+    lost = ((shadow.plain_profit_usd or 0.0) - (shadow.formulated_profit_usd or 0.0)) / gained
+    verdict = judge(problem, plain.solution, dear, severe, loss)
+    assert verdict.is_accepted == (lost <= loss)
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda _: LLMError(FailKind.SERVER),
+        lambda _: LLMError(FailKind.INVALID_OUTPUT),
+    ],
+)
+def test_without_an_answer_the_plain_formulation_stands(say: Say) -> None:
+    found = formulate(day().problem, least_prices(), SETTINGS, Spoken(say))
+    assert not found.is_accepted
+    assert found.verdict.startswith("no answer: ")
+    assert found.spec is None
+    proof = Proof.validate(found.told_in(proof_table(day().problem, found.solution)), cast=True)
+    assert proof["formulation"][0] is None
+
+
+def test_with_top_ups_no_formulation_is_asked_for() -> None:
+    gateway = Spoken(lambda _: GENTLE)
+    owen = SETTINGS.model_copy(update={"payments": SETTINGS.payments.model_copy(update={"rule": "owen"})})
+    assert not formulate(day().problem, least_prices(), owen, gateway).is_accepted
+    assert gateway.asked == []
+
+
+def test_a_question_holds_sums_and_weights_and_nobody() -> None:
+    asked = formulation_question(day().problem, SETTINGS)
+    told = json.loads(asked.user)
+    assert set(told) == {"products", "prosumers", "scenarios", "weights", "largest_loss_fraction"}
+    assert "prosumer_" not in asked.user
+
+
+def test_a_schedule_worse_than_no_bid_is_never_accepted() -> None:
+    found, problem = solved(GENTLE), day().problem
+    idle = replace(found.solution, no_sale_charging_usd=found.solution.no_sale_charging_usd - 1e6)
+    spec = FormulationSpec.model_validate(GENTLE)
+    assert not judge(problem, idle, found.solution, spec, 1.0).is_accepted
