@@ -116,7 +116,8 @@ class Search:
         """Feasible decisions from the relaxation: without the least filled of the undecided bids, one by one."""
         low, high, answer = self._nothing.copy(), self._may_bid.copy(), root
         while (undecided := np.minimum(answer.z, 1.0 - answer.z) > INTEGRAL).any():
-            filled = np.where(undecided, answer.q / self.day.minimum_mw, np.inf)
+            least = self.day.minimum_mw  # where it is nothing, any quantity fills it
+            filled = np.where(undecided & (least > 0.0), answer.q / np.maximum(least, 1e-300), np.inf)
             if filled.min() >= 1.0 - INTEGRAL:
                 break
             high[int(filled.argmin())] = 0.0
