@@ -3,6 +3,7 @@
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
 #   make test-all  the slow tests as well               make fuzz    the property tests with new random cases
 #   make test-legacy  the language model's other adapter, in an environment of its own
+#   make picture the README's picture of the report, by Chromium
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (some ten minutes, on an idle machine)
 
 PYTHON ?= python3
@@ -14,10 +15,10 @@ BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LOCK_EXTRAS := --extra ui --extra gemini --extra dev
+LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids setup test test-all test-legacy bench lint check format dev lock clean fuzz
+.PHONY: bids picture setup test test-all test-legacy bench lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -65,6 +66,11 @@ bench: $(STAMP)
 	  { rm -rf $(COMPARISON); echo "row 7 leaves other libraries out: they could not be installed" >&2; }
 	$(BIN)/python benchmarks/bench_optimiser.py --write docs/benchmarks.md $(BENCH_ARGS)
 
+CHROMIUM ?= chromium
+picture: bids
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1010 \
+	  --screenshot=docs/img/report.png "file://$(CURDIR)/data/reports/$(DATE).html"
+
 lint: $(STAMP)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
@@ -85,7 +91,7 @@ format: $(STAMP)
 dev: $(STAMP)
 	$(BIN)/python -m dagster dev
 
-# runtime, ui, gemini and dev, with hashes; and, for one test alone, google-generativeai with what goes with it
+# runtime, ui, gemini, solar and dev, with hashes; and, for one test alone, google-generativeai with what goes with it
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements.lock --quiet \

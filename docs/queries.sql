@@ -102,3 +102,73 @@ select strftime(start_utc at time zone 'America/Los_Angeles', '%H:%M') as pacifi
 from dispatch.internal_prices
 where market_date = (select max(market_date) from dispatch.internal_prices)
 order by start_utc;
+
+-- 16. Why this bid, and what limits it?
+select opportunity_id, why
+from explain.bid
+where status = 'bid'
+order by expected_profit_usd desc
+limit 10;
+
+-- 17. Who conceded what for the 12:00 request, and what stops each member from delivering more?
+select prosumer_id, round(first_ask_usd_per_mwh, 2) as first_ask, round(first_offer_usd_per_mwh, 2) as first_offer,
+       round(agreed_price_usd_per_mwh, 2) as agreed, round(owner_conceded_usd_per_mwh, 2) as owner_conceded,
+       round(desk_conceded_usd_per_mwh, 2) as desk_conceded, round(dispatched_kw, 2) as kw, limit_name
+from explain.member
+where opportunity_id = 'energy_20230815_1200' and dispatched_kw > 0
+order by dispatched_kw desc
+limit 10;
+
+-- 18. To which opportunity does a kWh go instead, and what is it worth there?
+select opportunity_id, round(instead_mw, 2) as mw_not_called, instead_opportunity_id, round(here_usd_per_mwh, 2) as worth_here,
+       round(instead_usd_per_mwh, 2) as worth_there
+from explain.bid
+where instead_opportunity_id is not null
+order by instead_mw desc
+limit 10;
+
+-- 19. What is our position, hour by hour and product by product?
+select pacific, product, bid_mw, round(net_mw, 2) as net_mw, round(forecast_price, 2) as forecast_price
+from dispatch.position_by_hour
+where market_date = (select max(market_date) from dispatch.position_by_hour)
+order by start_utc, product;
+
+-- 20. How far do calls get: asked, answered, offered, agreed, delivering?
+select product, sum(asked) as asked, sum(bids) as bids, sum(countered) as countered, sum(agreed) as agreed, sum(delivering) as delivering
+from negotiation.funnel
+group by product
+order by product;
+
+-- 21. Which limits stop prosumers most often?
+select limit_name, count(*) as times, count(distinct prosumer_id) as prosumers
+from dispatch.limits_reached
+group by limit_name
+order by times desc;
+
+-- 22. What does each kind of home or business bring and earn?
+select archetype, sites, prosumers, delivering, round(capacity_kwh) as kwh, round(payment_usd, 2) as paid_usd, round(usd_per_site, 2) as usd_per_site
+from fleet.by_archetype
+order by market_date, paid_usd desc;
+
+-- 23. Why did somebody earn nothing?
+select prosumer_id, archetype, store, why
+from explain.earnings
+where earned_usd = 0
+order by market_date, prosumer_id
+limit 10;
+
+-- 24. How wrong was the forecast? (Actual prices are there once they are ingested.)
+select market_date, count(*) as hours, count(energy_actual_usd_per_mwh) as known, round(avg(abs(energy_error_usd_per_mwh)), 2) as mean_absolute_error
+from market.forecast_against_actual
+group by market_date
+order by market_date;
+
+-- 25. How much is bid otherwise than on the market day before?
+select count(*) as hours_changed, coalesce(sum(abs(change_mw)), 0) as mw, count(*) filter (what like 'new%') as new, count(*) filter (what like 'gone%') as gone
+from bids.changes;
+
+-- 26. Which columns are prices of a MWh?
+select table_name, column_name, description
+from explain.catalogue
+where unit = '$/MWh'
+order by table_name, position;

@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vpp_pipeline.backtest.command import add_backtest
 from vpp_pipeline.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.read_commands import add_read_commands
@@ -52,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--prices", type=Path, help="file or folder of market prices (default: the embedded generator, synthetic)"
     )
-    source.add_argument("--node", help="pricing node in that file, e.g. TH_SP15_GEN-APND")
+    source.add_argument("--source", choices=("oasis", "file", "synthetic"), help="default: as data/prices.toml says")
+    source.add_argument("--node", help="pricing node, e.g. TH_SP15_GEN-APND")
 
     desk = argparse.ArgumentParser(add_help=False)
     desk.add_argument("--fleet", type=Path, help="CSV or Parquet file of your fleet (default: a generated one)")
@@ -84,13 +86,20 @@ def _parser() -> argparse.ArgumentParser:
     frontier.add_argument("--output", type=Path, help="SVG file of the picture (default: DATA/frontier_DATE.svg)")
     frontier.set_defaults(run=_frontier, engine=None)
 
-    ingest = commands.add_parser("ingest", parents=[day, source], help="take in one day of published prices")
+    ingest = commands.add_parser("ingest", parents=[folder, source], help="take in published prices, a day or a range")
+    ingest.add_argument("--date", type=_market_date, help="one day, as a run of the job ingest_market")
+    ingest.add_argument("--from", dest="first", type=_market_date, metavar="DATE", help="first day of a range")
+    ingest.add_argument(
+        "--to", dest="last", type=_market_date, metavar="DATE", help="its last day (default: the newest)"
+    )
+    ingest.add_argument("--again", action="store_true", help="ask for days of a range that are there already as well")
     ingest.set_defaults(run=_ingest)
     settle = commands.add_parser(
         "settle", parents=[day, source], help="what the day's bids earned at the prices that cleared"
     )
     settle.set_defaults(run=_settle)
     add_read_commands(commands, folder, day)
+    add_backtest(commands, [folder, source, desk], _market_date, _inputs, _settings_config)
     example = commands.add_parser("make-data", help="write the embedded example prices again")
     example.add_argument("--out", type=Path, default=project_folder() / "data")
     example.set_defaults(run=_make_data)
@@ -163,6 +172,14 @@ def _inputs(options: argparse.Namespace, settings: Settings) -> DayInputs:
 
 
 def _ingest(options: argparse.Namespace) -> int:
+    if (options.date is None) == (options.first is None):
+        raise InputError("one day or a range?", remedy="Give --date, or --from and --to")
+    if options.first is not None:
+        from vpp_pipeline.ingest import ingest_range
+
+        prices = _price_config(options)
+        print(ingest_range(options.first, options.last, options.data, prices, anew=options.again))
+        return 0
     from vpp_pipeline.launch import run_job
 
     run_job("ingest_market", options.date, options.data, _price_config(options), {})
@@ -232,6 +249,12 @@ def _price_config(options: argparse.Namespace) -> dict[str, Any]:
         config["path"] = str(options.prices.resolve())
     if options.node is not None:
         config["node"] = options.node
+    if options.source is not None:
+        config["kind"] = options.source
+    if (options.data / "prices.toml").is_file():
+        config["defaults"] = str((options.data / "prices.toml").resolve())
+    elif options.data != project_folder() / "data":
+        config["archive"] = str((options.data / "archive").resolve())
     return config
 
 

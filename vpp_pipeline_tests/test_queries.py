@@ -5,11 +5,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from vpp_pipeline.domain.verification import checks_table
-from vpp_pipeline.warehouse.day import BY_SLOT
-from vpp_pipeline.warehouse.lake import Lake
-from vpp_pipeline.warehouse.publish import open_warehouse, publish
-from vpp_pipeline_tests.conftest import DAY, SolvedDay
+from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline_tests.published import published
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "queries.sql"
 QUESTIONS = [question.strip() for question in PAGE.read_text().split(";") if "select" in question]
@@ -18,19 +15,7 @@ QUESTIONS = [question.strip() for question in PAGE.read_text().split(";") if "se
 @pytest.fixture(scope="module")
 def warehouse(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default day, written to a lake and published."""
-    day: SolvedDay = solved_day()
-    folder = tmp_path_factory.mktemp("published")
-    lake, key = Lake(folder / "lake"), DAY.isoformat()
-    for table, frame in day.tables.items():
-        if table not in (*BY_SLOT, "market.prices"):
-            lake.write(table, key, frame)
-    lake.write("bids.checks", key, checks_table(day.tables, day.settings))
-    slots = dict(day.tables["market.opportunities"].select("opportunity_id", "slot").iter_rows())
-    for table, source in BY_SLOT.items():
-        for (name,), rows in day.tables[table].group_by("opportunity_id"):
-            lake.write(source, f"{key}|{slots[name]}", rows)
-    publish(lake, folder / "vpp.duckdb", DAY)
-    return folder / "vpp.duckdb"
+    return published(solved_day(), tmp_path_factory.mktemp("published")) / "vpp.duckdb"
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=[question.splitlines()[0][:60] for question in QUESTIONS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
@@ -77,8 +79,11 @@ def test_every_table_and_column_is_described(lake: Lake, warehouse: Path):
         """
         found = {(table, name): rest for table, name, *rest in connection.execute(columns).fetchall()}
     views = {key: rest[0] for key, rest in found.items() if key[0] not in TABLES}
-    assert {table for table, _ in views} == {"fleet.sites", "dispatch.site_hours", "dispatch.site_earnings"}
-    assert all(views.values())
+    files = (PACKAGE / "sql").glob("*.sql")
+    assert {table for table, _ in views} == {
+        name for file in files for name in re.findall(r"create or replace view (\S+) as", file.read_text())
+    }
+    assert [key for key, words in views.items() if not words] == []
     declared = {(table, name): column for table, schema in TABLES.items() for name, column in schema.columns().items()}
     assert {key: rest[:2] for key, rest in found.items() if key not in views} == {
         key: [column.description, column.nullable] for key, column in declared.items()

@@ -1,0 +1,159 @@
+"""Waiting for OASIS: whether the prices that should be out are in the lake, and what to do where they are not."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import dagster as dg
+
+from vpp_pipeline.assets.intake import PRICES, is_in
+from vpp_pipeline.assets.resources import Prices, Storage
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.domain.calendar import PACIFIC, prices_published_utc
+from vpp_pipeline.domain.forecast import HISTORY_DAYS, history_dates
+from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.sources.base import PriceSource
+from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisError
+from vpp_pipeline.sources.oasis.source import OasisPrices
+from vpp_pipeline.warehouse.lake import Lake
+
+LATE_MINUTES = 30.0
+CHECK = "prices_are_in_when_they_should_be"
+
+State = Literal["in", "out", "awaited", "late", "down", "refused"]
+CALM: frozenset[State] = frozenset({"in", "out", "awaited"})
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How things stand with the newest market day whose prices should be out."""
+
+    day: date
+    state: State
+    minutes: float  # since its publication was due
+    words: str
+    earlier: tuple[date, ...] = ()  # days of the week before that the lake lacks
+
+    def evaluation(self) -> dg.AssetCheckEvaluation:
+        """The same as an answer of the check, for when nothing was materialised that could run it."""
+        return dg.AssetCheckEvaluation(
+            asset_key=key_of(PRICES),
+            check_name=CHECK,
+            passed=self.state in CALM,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=self.words,
+            metadata={"minutes_since_publication": self.minutes, "market_date": self.day.isoformat()},
+        )
+
+
+def newest_due(now: datetime) -> date:
+    """The last market day whose prices should be out: tomorrow's from 13:00 Pacific on, before that today's."""
+    tomorrow = now.astimezone(PACIFIC).date() + timedelta(days=1)
+    return tomorrow if prices_published_utc(tomorrow) <= now else tomorrow - timedelta(days=1)
+
+
+def watch(source: OasisPrices, lake: Lake, now: datetime, ask: bool) -> Watch:
+    """Look at the lake and, where the newest day is missing there and in our copy, ask OASIS (or not)."""
+    day = newest_due(now)
+    minutes = (now - prices_published_utc(day)).total_seconds() / 60.0
+    earlier = tuple(before for before in history_dates(day) if not is_in(lake, before, source))
+
+    def found(state: State, words: str) -> Watch:
+        return Watch(day, state, minutes, words, earlier)
+
+    if is_in(lake, day, source):
+        return found("in", f"the prices of {day} are in")
+    try:
+        if source.holds(day) or (ask and source.is_published(day)):
+            return found("out", f"OASIS has published the prices of {day}")
+    except OasisDownError as error:
+        return found("down", f"OASIS does not answer, {minutes:.0f} minutes after {day} was due: {error}")
+    except OasisError as error:
+        return found("refused", f"OASIS refuses, so that nothing of {day} can come: {error}")
+    waiting = f"{minutes:.0f} minutes after they were due"
+    if minutes < LATE_MINUTES:
+        return found("awaited", f"the prices of {day} are not out yet, {waiting}")
+    return found("late", f"OASIS is late: no whole prices of {day} {waiting}. Bids of {day} need none of them")
+
+
+def requests_for(seen: Watch, now: datetime, settles: bool) -> list[dg.RunRequest]:
+    """Runs for what is out and not in: the newest day at most once an hour, each earlier one at most once a day.
+
+    ``settles``: the day's bids are made and their settlement was due, so the run that takes the prices in settles too.
+    """
+    wanted = []
+    if seen.state == "out":
+        job = "settle_day" if settles else "ingest_market"
+        key = f"{seen.day} {now:%Y-%m-%dT%H}"
+        wanted.append(dg.RunRequest(run_key=key, partition_key=seen.day.isoformat(), job_name=job))
+    if seen.state in CALM:
+        for day in seen.earlier:
+            key = f"{day} {now:%Y-%m-%d}"
+            wanted.append(dg.RunRequest(run_key=key, partition_key=day.isoformat(), job_name="ingest_market"))
+    return wanted
+
+
+def wait(prices: Prices, storage: Storage, now: datetime, cursor: str | None) -> dg.SensorResult:
+    """One tick: runs for what has come, words for what has not, and the check's answer whenever that changes."""
+    source = prices.open()
+    if not isinstance(source, OasisPrices):
+        return dg.SensorResult(skip_reason=f"prices come from {source.name}: nothing to wait for")
+    seen = watch(source, storage.lake, now, ask=True)
+    is_settled_late = now.astimezone(PACIFIC).hour >= 14 and seen.day > now.astimezone(PACIFIC).date()
+    settles = is_settled_late and storage.lake.exists("bids.final_bids", seen.day.isoformat())
+    requests = requests_for(seen, now, settles)
+    here = f"{seen.day} {seen.state}"
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else seen.words,
+        cursor=here,
+        asset_events=[] if here == cursor else [seen.evaluation()],
+    )
+
+
+@dg.asset_check(
+    asset=key_of(PRICES),
+    name=CHECK,
+    description="The newest market day whose prices should be out is in the lake; OASIS may be late, down or refuse.",
+)
+def prices_are_in(prices_source: Prices, storage: Storage) -> dg.AssetCheckResult:
+    source = prices_source.open()
+    if not isinstance(source, OasisPrices):
+        return dg.AssetCheckResult(passed=True, description=f"prices come from {source.name}: none are awaited")
+    answer = watch(source, storage.lake, datetime.now(UTC), ask=False).evaluation()
+    return dg.AssetCheckResult(
+        passed=answer.passed, severity=answer.severity, description=answer.description, metadata=answer.metadata
+    )
+
+
+@dg.asset_check(
+    asset=key_of("market.price_forecast"),
+    name="the_forecast_rests_on_the_whole_week",
+    description="All seven days before were there; where prices are late or down, the forecast does with fewer.",
+)
+def the_week_is_whole(context: dg.AssetCheckExecutionContext, storage: Storage) -> dg.AssetCheckResult:
+    forecast = storage.day(date.fromisoformat(context.partition_key))["market.price_forecast"]
+    days, latest = int(forecast["history_days"].to_numpy().max()), forecast["latest_input_utc"][0]
+    return dg.AssetCheckResult(
+        passed=days >= HISTORY_DAYS,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{days} of {HISTORY_DAYS} days before, the last one published {latest:%Y-%m-%d %H:%MZ}",
+        metadata={"days": float(days)},
+    )
+
+
+def has(source: PriceSource, day: date) -> bool:
+    """Whether the source has the day at hand. OASIS itself is not asked: a schedule has seconds, an answer may take
+    minutes."""
+    if isinstance(source, OasisPrices):
+        return source.holds(day)
+    try:
+        source.day(day)
+    except NoDataError:
+        return False
+    return True
+
+
+def can_give(source: PriceSource, day: date) -> bool:
+    """Whether a run may find the day: at hand, or due at OASIS, which the run then asks."""
+    return source.is_due(day) if isinstance(source, OasisPrices) else has(source, day)

@@ -1,0 +1,121 @@
+"""What the page says, as questions to the warehouse; nothing else is known of the day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.warehouse.publish import open_warehouse
+
+Rows = list[dict[str, Any]]
+
+#: of larger fleets, what needs each owner's deals is from a sample of about so many, and bids have their reason alone
+COUNTED_PROSUMERS = 5_000
+
+QUESTIONS = {
+    "forecast": """
+        select start_utc, hour_ending, strftime(start_utc at time zone 'America/Los_Angeles', '%H:%M') as pacific,
+               energy_usd_per_mwh as energy, spin_usd_per_mw_h as spin, nonspin_usd_per_mw_h as nonspin,
+               node, source, method, latest_input_utc
+        from market.price_forecast where market_date = $day order by start_utc""",
+    "bids": "select * from bids.bids_of_day where market_date = $day order by start_utc, product",
+    "hours": "select * from dispatch.fleet_hours where market_date = $day order by start_utc",
+    "funnel": """
+        select product, sum(asked)::bigint as asked, sum(bids)::bigint as bids, sum(countered)::bigint as countered,
+               sum(agreed)::bigint as agreed, sum(delivering)::bigint as delivering
+        from negotiation.funnel where market_date = $day group by product""",
+    "engines": "select distinct engine from negotiation.summary where market_date = $day order by engine",
+    "concessions": "select * from negotiation.concessions where market_date = $day order by product, round",
+    "satisfaction": """
+        select product, count(*) as deliveries,
+               if(satisfaction_score < 5, 0, least(floor(satisfaction_score * 2) / 2, 9.5)) as from_score
+        from dispatch.payments join market.opportunities using (market_date, opportunity_id)
+        where market_date = $day group by all order by all""",
+    "deliveries": """
+        select count(*) as deliveries, count(distinct prosumer_id) as prosumers
+        from dispatch.payments where market_date = $day having count(*) > 0""",
+    "content": """
+        select sum(satisfaction_score * committed_capacity_kw) / sum(committed_capacity_kw) as satisfaction_score
+        from dispatch.payments join negotiation.agreements using (market_date, opportunity_id, prosumer_id)
+        where market_date = $day and hash(prosumer_id) % $every = 0 having count(*) > 0""",
+    "limits": """
+        select limit_name, count(*) as times, count(distinct prosumer_id) as prosumers
+        from dispatch.limits_reached where market_date = $day and hash(prosumer_id) % $every = 0 group by limit_name
+        union all
+        select 'commitment of the owner', count(*), count(distinct prosumer_id)
+        from dispatch.payments join negotiation.agreements using (market_date, opportunity_id, prosumer_id)
+        where market_date = $day and hash(prosumer_id) % $every = 0 and dispatched_kw >= committed_capacity_kw - 1e-3
+        having count(*) > 0
+        order by times desc, limit_name""",
+    "archetypes": "select * from fleet.by_archetype where market_date = $day order by payment_usd desc, archetype",
+    "earners": """
+        select * from explain.earnings where market_date = $day and deliveries > 0 and $every = 1
+        order by earned_usd desc, prosumer_id limit 10""",
+    "why": "select opportunity_id, why from explain.bid where market_date = $day and $every = 1",
+    "checks": "select * from bids.checks where market_date = $day order by passed, is_warning, check_name",
+    "proof": "select * from dispatch.proof where market_date = $day",
+    "books": "select * from dispatch.reconciliation where market_date = $day",
+    "fleet": """
+        select count(*) as prosumers, count(distinct site_id) as sites, sum(capacity_kwh) / 1000 as capacity_mwh,
+               sum(max_discharge_kw) / 1000 as discharge_mw
+        from fleet.prosumers where market_date = $day""",
+    "quarantine": "select count(*) as cells from fleet.quarantine where market_date = $day",
+    "stamp": """
+        select distinct seed, fingerprint, code_version, run_id, created_utc
+        from bids.final_bids where market_date = $day""",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The answers of one day: rows by the name of their question."""
+
+    market_date: date
+    answers: Mapping[str, Rows]
+    every: int = 1  # what needs each owner's deals is from one in so many prosumers
+    settings: Mapping[str, Any] = field(default_factory=dict)  # that made the bids; empty where unknown
+
+    def __getitem__(self, question: str) -> Rows:
+        return self.answers[question]
+
+    def one(self, question: str) -> dict[str, Any]:
+        """The only row; nothing where there is none."""
+        rows = self.answers[question]
+        return rows[0] if rows else {}
+
+    @property
+    def sampled(self) -> str:
+        """What to say of figures from a sample; nothing where all are in it."""
+        return f"from a sample of one prosumer in {self.every}" if self.every > 1 else ""
+
+    @property
+    def trading(self) -> Rows:
+        """Opportunities with a bid."""
+        return [bid for bid in self.answers["bids"] if bid["status"] == "bid"]
+
+
+def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] | None = None) -> Facts:
+    """Ask the warehouse. Raises NoDataError where it holds no bids of the day, not even a refusal to bid."""
+    with open_warehouse(warehouse) as connection:
+        (size,) = connection.execute(
+            "select count(*) from fleet.prosumers where market_date = $day", {"day": market_date}
+        ).fetchall()[0]
+        every = max(1, round(size / COUNTED_PROSUMERS))
+        answers: dict[str, Rows] = {}
+        for name, question in QUESTIONS.items():
+            known = {"day": market_date, "every": every}
+            asked = {key: value for key, value in known.items() if f"${key}" in question}
+            found = connection.execute(question, asked)
+            names = [column[0] for column in found.description or ()]
+            answers[name] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    if not answers["bids"]:
+        raise NoDataError(
+            f"the warehouse holds no bids of {market_date}",
+            file=warehouse,
+            remedy=f"Make them first: vpp-pipeline bids --date {market_date}",
+        )
+    return Facts(market_date, answers, every, settings or {})

@@ -1,0 +1,40 @@
+-- What is bid otherwise than on the market day before: hour by hour and product by product.
+create or replace view bids.changes as
+with days as (
+    select market_date, lag(market_date) over (order by market_date) as day_before from (select distinct market_date from bids.final_bids)
+),
+hours as (
+    select b.market_date, b.product, f.hour_ending, b.status, b.total_capacity_mw, b.bid_price_usd_per_mwh, b.forecast_price,
+           b.expected_profit_usd, b.reason
+    from bids.final_bids b join market.price_forecast f using (market_date, start_utc)
+)
+select d.market_date, d.day_before, coalesce(t.product, y.product) as product, coalesce(t.hour_ending, y.hour_ending) as hour_ending,
+       coalesce(y.total_capacity_mw, 0) as mw_before, coalesce(t.total_capacity_mw, 0) as mw_now,
+       coalesce(t.total_capacity_mw, 0) - coalesce(y.total_capacity_mw, 0) as change_mw,
+       y.bid_price_usd_per_mwh as price_before, t.bid_price_usd_per_mwh as price_now,
+       y.forecast_price as forecast_before, t.forecast_price as forecast_now,
+       coalesce(t.expected_profit_usd, 0) - coalesce(y.expected_profit_usd, 0) as change_usd,
+       case when t.status = 'bid' and coalesce(y.status, 'no_bid') = 'no_bid' then 'new: ' || t.reason
+            when y.status = 'bid' and coalesce(t.status, 'no_bid') = 'no_bid'
+                then 'gone: ' || coalesce(t.reason, 'nothing is offered in this hour')
+            else 'changed' end as what
+from days d
+join (select distinct market_date, product, hour_ending from hours) k on k.market_date in (d.market_date, d.day_before)
+left join hours t on t.market_date = d.market_date and t.product = k.product and t.hour_ending = k.hour_ending
+left join hours y on y.market_date = d.day_before and y.product = k.product and y.hour_ending = k.hour_ending
+where d.day_before is not null
+  and (coalesce(t.total_capacity_mw, 0) != coalesce(y.total_capacity_mw, 0)
+       or t.bid_price_usd_per_mwh is distinct from y.bid_price_usd_per_mwh)
+group by all;
+comment on view bids.changes is 'What is bid otherwise than on the market day before that the warehouse holds: hour by hour and product by product. A run replaces the bids of its day, so two runs of one day cannot be compared here.';
+comment on column bids.changes.day_before is 'The market day compared with: the last one before that the warehouse holds.';
+comment on column bids.changes.hour_ending is 'OASIS hour label of the block''s first hour.';
+comment on column bids.changes.mw_before is 'MW bid on the day before.';
+comment on column bids.changes.mw_now is 'MW bid.';
+comment on column bids.changes.change_mw is 'MW more than on the day before.';
+comment on column bids.changes.price_before is 'Bid price of the day before; $/MWh, for reserves $/MW per hour.';
+comment on column bids.changes.price_now is 'Bid price; $/MWh, for reserves $/MW per hour.';
+comment on column bids.changes.forecast_before is 'Expected price of the day before.';
+comment on column bids.changes.forecast_now is 'Expected price.';
+comment on column bids.changes.change_usd is 'Expected profit more than on the day before.';
+comment on column bids.changes.what is 'New, gone (and why), or changed.';

@@ -1,0 +1,73 @@
+-- Why each owner with an option delivers what it does in an opportunity: who conceded what, what stops it, where its energy goes instead.
+create schema if not exists explain;
+create or replace view explain.member as
+with talk as (
+    select market_date, opportunity_id, prosumer_id,
+           arg_min(price_usd_per_mwh, round) filter (kind = 'ask') as first_ask,
+           arg_min(price_usd_per_mwh, round) filter (kind = 'offer') as first_offer
+    from negotiation.messages
+    group by all
+),
+held as (
+    select a.market_date, a.opportunity_id, a.prosumer_id, o.product, o.start_utc, o.duration_hours, o.forecast_price,
+           a.committed_capacity_kw, a.reservation_price_usd_per_mwh, a.agreed_price_usd_per_mwh, a.closed_round,
+           coalesce(p.dispatched_kw, 0) as dispatched_kw, coalesce(p.payment_usd, 0) as payment_usd,
+           o.forecast_price - a.agreed_price_usd_per_mwh as margin_usd_per_mwh
+    from negotiation.agreements a
+    join market.opportunities o using (market_date, opportunity_id)
+    left join dispatch.payments p using (market_date, opportunity_id, prosumer_id)
+    where a.holds_option
+),
+kept as (
+    select h.market_date, h.opportunity_id, h.prosumer_id,
+           avg(s.stored_value_usd_per_mwh / p.discharge_efficiency) as kept_usd_per_mwh
+    from held h
+    join dispatch.schedule s on s.market_date = h.market_date and s.prosumer_id = h.prosumer_id
+        and s.start_utc >= h.start_utc and s.start_utc < h.start_utc + to_hours(h.duration_hours)
+    join fleet.prosumers p on p.market_date = h.market_date and p.prosumer_id = h.prosumer_id
+    where p.store != 'none' and h.product = 'energy'
+    group by all
+),
+stopped as (
+    select h.market_date, h.opportunity_id, h.prosumer_id, string_agg(distinct l.limit_name, '; ' order by l.limit_name) as limits
+    from held h
+    join dispatch.limits_reached l on l.market_date = h.market_date and l.prosumer_id = h.prosumer_id
+        and l.start_utc >= h.start_utc and l.start_utc < h.start_utc + to_hours(h.duration_hours)
+    group by all
+),
+other as (
+    select h.market_date, h.opportunity_id, h.prosumer_id,
+           arg_max(e.opportunity_id, e.margin_usd_per_mwh) as instead_opportunity_id, max(e.margin_usd_per_mwh) as instead_usd_per_mwh
+    from held h
+    join held e on e.market_date = h.market_date and e.prosumer_id = h.prosumer_id and e.opportunity_id != h.opportunity_id
+        and e.dispatched_kw > 0 and (e.product = 'energy' or e.start_utc = h.start_utc)
+    where h.dispatched_kw < h.committed_capacity_kw - 1e-3
+    group by all
+)
+select h.market_date, h.opportunity_id, h.prosumer_id, h.product, h.start_utc, h.committed_capacity_kw, h.dispatched_kw, h.payment_usd,
+       t.first_ask as first_ask_usd_per_mwh, t.first_offer as first_offer_usd_per_mwh, h.reservation_price_usd_per_mwh,
+       h.agreed_price_usd_per_mwh, t.first_ask - h.agreed_price_usd_per_mwh as owner_conceded_usd_per_mwh,
+       h.agreed_price_usd_per_mwh - t.first_offer as desk_conceded_usd_per_mwh, h.closed_round, h.forecast_price, h.margin_usd_per_mwh,
+       k.kept_usd_per_mwh, o.instead_opportunity_id, o.instead_usd_per_mwh,
+       case when h.dispatched_kw >= h.committed_capacity_kw - 1e-3 then 'its commitment'
+            when s.limits is not null then s.limits
+            when h.dispatched_kw > 1e-3 then 'price: the rest is worth more elsewhere'
+            when o.instead_opportunity_id is not null then 'price: worth more in ' || o.instead_opportunity_id
+            else 'price: not worth it here' end as limit_name
+from held h
+left join talk t using (market_date, opportunity_id, prosumer_id)
+left join kept k using (market_date, opportunity_id, prosumer_id)
+left join stopped s using (market_date, opportunity_id, prosumer_id)
+left join other o using (market_date, opportunity_id, prosumer_id);
+comment on view explain.member is 'Why each owner with an option delivers what it does in an opportunity: who conceded what, what stops it, where its energy goes instead. Ask for one market_date, and for one opportunity or prosumer at a time where the fleet is large.';
+comment on column explain.member.dispatched_kw is 'Mean power delivered or held over the block; 0 where it is not called.';
+comment on column explain.member.payment_usd is 'Paid for it at the agreed price.';
+comment on column explain.member.first_ask_usd_per_mwh is 'What the owner asked first; empty where the words were not kept.';
+comment on column explain.member.first_offer_usd_per_mwh is 'What was offered first.';
+comment on column explain.member.owner_conceded_usd_per_mwh is 'How far the owner came down to the deal.';
+comment on column explain.member.desk_conceded_usd_per_mwh is 'How far we went up to it.';
+comment on column explain.member.margin_usd_per_mwh is 'Expected price less the agreed one: what a MWh earns here before charging.';
+comment on column explain.member.kept_usd_per_mwh is 'What the stored energy behind one more MWh is worth to the day if it is kept (a dual over the efficiency); energy alone.';
+comment on column explain.member.instead_opportunity_id is 'Where more is left here: the most valuable opportunity in which this prosumer delivers instead (of energy at any hour, or in the same hour).';
+comment on column explain.member.instead_usd_per_mwh is 'Expected price less the agreed one there.';
+comment on column explain.member.limit_name is 'What stops it from delivering more.';

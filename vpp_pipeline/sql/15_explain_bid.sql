@@ -1,0 +1,91 @@
+-- Why this bid, or none: what limits it, what one more MW is worth, who conceded what, and where the energy goes instead.
+create or replace view explain.bid as
+with members as (
+    select market_date, opportunity_id, count(*) filter (dispatched_kw > 0) as delivering, count(*) as options,
+           sum(agreed_price_usd_per_mwh * dispatched_kw) / nullif(sum(dispatched_kw), 0) as mean_agreed,
+           sum(first_ask_usd_per_mwh * dispatched_kw) / nullif(sum(dispatched_kw) filter (first_ask_usd_per_mwh is not null), 0) as mean_ask,
+           sum(first_offer_usd_per_mwh * dispatched_kw)
+               / nullif(sum(dispatched_kw) filter (first_offer_usd_per_mwh is not null), 0) as mean_offer,
+           count(*) filter (dispatched_kw > 0 and owner_conceded_usd_per_mwh > desk_conceded_usd_per_mwh) as owners_conceded_more,
+           sum(kept_usd_per_mwh * committed_capacity_kw) / nullif(sum(committed_capacity_kw) filter (kept_usd_per_mwh is not null), 0) as kept,
+           sum(committed_capacity_kw - dispatched_kw) / 1000 as unused_mw
+    from explain.member
+    group by all
+),
+limits as (
+    select market_date, opportunity_id, string_agg(format('{} ({} of them)', limit_name, times), ', ' order by times desc, limit_name) as limits
+    from (
+        select market_date, opportunity_id, limit_name, count(*) as times,
+               row_number() over (partition by market_date, opportunity_id order by count(*) desc, limit_name) as place
+        from (
+            select market_date, opportunity_id, unnest(string_split(limit_name, '; ')) as limit_name
+            from explain.member
+            where dispatched_kw > 0
+        )
+        group by market_date, opportunity_id, limit_name
+    )
+    where place <= 3
+    group by all
+),
+instead as (
+    select market_date, opportunity_id, arg_max(instead_opportunity_id, kw) as instead_opportunity_id, arg_max(usd_per_mwh, kw) as instead_usd_per_mwh,
+           arg_max(here_usd_per_mwh, kw) as here_usd_per_mwh, max(kw) / 1000 as instead_mw
+    from (
+        select market_date, opportunity_id, instead_opportunity_id, sum(committed_capacity_kw - dispatched_kw) as kw,
+               sum(instead_usd_per_mwh * (committed_capacity_kw - dispatched_kw)) / sum(committed_capacity_kw - dispatched_kw) as usd_per_mwh,
+               sum(margin_usd_per_mwh * (committed_capacity_kw - dispatched_kw)) / sum(committed_capacity_kw - dispatched_kw) as here_usd_per_mwh
+        from explain.member
+        where instead_usd_per_mwh > margin_usd_per_mwh
+        group by all
+    )
+    group by all
+),
+facts as (
+    select b.market_date, b.opportunity_id, b.product, b.start_utc, b.status, b.total_capacity_mw, b.required_capacity_mw,
+           b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
+           case when b.status = 'no_bid' and n.status = 'no_bid' then 'too few deals'
+                when b.status = 'no_bid' then 'worth more elsewhere'
+                when b.total_capacity_mw >= b.required_capacity_mw - 0.005 then 'R: no more is planned'
+                when p.shadow_price_usd_per_mwh < -1e-6 then 'least quantity: below it there would be no bid'
+                else 'what members still deliver at this price' end as binding,
+           coalesce(m.delivering, 0) as delivering, coalesce(m.options, 0) as options, l.limits, m.mean_ask as first_ask_usd_per_mwh,
+           m.mean_offer as first_offer_usd_per_mwh, m.mean_agreed as agreed_usd_per_mwh, m.owners_conceded_more, m.kept as kept_usd_per_mwh,
+           m.unused_mw, i.instead_opportunity_id, i.instead_usd_per_mwh, i.here_usd_per_mwh, i.instead_mw, b.reason
+    from bids.final_bids b
+    left join dispatch.positions p using (market_date, opportunity_id)
+    left join negotiation.summary n using (market_date, opportunity_id)
+    left join members m using (market_date, opportunity_id)
+    left join limits l using (market_date, opportunity_id)
+    left join instead i using (market_date, opportunity_id)
+)
+select *, case when status = 'bid' then
+        format('{:.2f} of {:.2f} MW: {}. ', total_capacity_mw, required_capacity_mw, binding)
+        || format('{} of {} with an option deliver, for {:.2f} $ on average where {:.2f} $ is expected. ', delivering, options,
+                  agreed_usd_per_mwh, forecast_price)
+        || coalesce(format('They asked {:.2f} $ first and were offered {:.2f} $; {} came further than we did. ', first_ask_usd_per_mwh,
+                           first_offer_usd_per_mwh, owners_conceded_more), '')
+        || coalesce(format('What stops them most: {}. ', limits), '')
+        || case when shadow_price_usd_per_mwh > 1e-6 then format('One more MW would earn {:.2f} $ an hour. ', shadow_price_usd_per_mwh)
+                when shadow_price_usd_per_mwh < -1e-6
+                    then format('One MW less, were it allowed, would earn {:.2f} $ an hour. ', -shadow_price_usd_per_mwh)
+                else '' end
+    else 'No bid: ' || reason || '. ' end
+    || coalesce(format('{:.2f} MW under option here go to {} instead, at {:.2f} $ per MWh after payment against {:.2f} $ here.',
+                       instead_mw, instead_opportunity_id, instead_usd_per_mwh, here_usd_per_mwh), '') as why
+from facts;
+comment on view explain.bid is 'Why this bid, or none: what limits it, what one more MW is worth, who conceded what, and where the energy goes instead; the whole answer in words is in `why`. Name the market_date too where the warehouse holds many days: it is much faster.';
+comment on column explain.bid.binding is 'What keeps the quantity from being larger (or smaller).';
+comment on column explain.bid.delivering is 'Prosumers that deliver.';
+comment on column explain.bid.options is 'Prosumers that hold an option, delivering or not.';
+comment on column explain.bid.limits is 'What stops those who deliver from delivering more, the most frequent three.';
+comment on column explain.bid.first_ask_usd_per_mwh is 'Mean first ask of those who deliver, weighted by what they deliver; empty where the words were not kept.';
+comment on column explain.bid.first_offer_usd_per_mwh is 'Mean first offer to them.';
+comment on column explain.bid.agreed_usd_per_mwh is 'Mean agreed price of those who deliver.';
+comment on column explain.bid.owners_conceded_more is 'How many of them came further from their first ask than we did from our first offer.';
+comment on column explain.bid.kept_usd_per_mwh is 'What the stored energy behind one more MWh is worth to the day if it is kept, mean over options (a dual); energy alone.';
+comment on column explain.bid.unused_mw is 'Capacity under option that is not called.';
+comment on column explain.bid.instead_opportunity_id is 'The opportunity in which most of those who could deliver more here deliver instead.';
+comment on column explain.bid.instead_usd_per_mwh is 'Expected price less their agreed price there.';
+comment on column explain.bid.here_usd_per_mwh is 'The same here.';
+comment on column explain.bid.instead_mw is 'Their capacity under option here that is not called.';
+comment on column explain.bid.why is 'The whole answer in words.';

@@ -1,0 +1,58 @@
+-- Our bids in the columns of OASIS' public bids (PUB_BID_DAM), one row per hour and point of the curve.
+create or replace view bids.oasis as
+with hours as (
+    select f.*, unnest(generate_series(f.start_utc, f.start_utc + to_hours(f.duration_hours - 1), interval 1 hour)) as hour_utc
+    from bids.final_bids f
+    where f.status = 'bid'
+),
+points as (
+    select bid_id, segment as point, from_mw as mw, price_usd_per_mwh as price, 'energy' as kind from bids.bid_segments
+    union all
+    select bid_id, max(segment) + 1, max(to_mw), max(price_usd_per_mwh), 'energy' from bids.bid_segments group by bid_id
+    union all
+    select bid_id, segment, to_mw, price_usd_per_mwh, 'reserve' from bids.bid_segments
+)
+select h.market_date, strftime(h.hour_utc at time zone 'America/Los_Angeles', '%Y-%m-%d %H:%M:%S') as STARTTIME,
+       strftime((h.hour_utc + interval 1 hour) at time zone 'America/Los_Angeles', '%Y-%m-%d %H:%M:%S') as STOPTIME,
+       strftime(h.hour_utc at time zone 'UTC', '%Y-%m-%dT%H:%M:%S-00:00') as STARTTIME_GMT,
+       strftime((h.hour_utc + interval 1 hour) at time zone 'UTC', '%Y-%m-%dT%H:%M:%S-00:00') as STOPTIME_GMT,
+       strftime(h.market_date, '%Y-%m-%d') as STARTDATE, 'DAM' as MARKET_RUN_ID, 'GENERATOR' as RESOURCE_TYPE, null::integer as SCHEDULINGCOORDINATOR_SEQ, 1 as RESOURCEBID_SEQ,
+       h.bid_id as PRODUCTBID_MRID, h.opportunity_id as PRODUCTBID_DESC,
+       case h.product when 'energy' then 'EN' when 'spin' then 'SR' else 'NR' end as MARKETPRODUCTTYPE,
+       case h.product when 'energy' then 'Energy' when 'spin' then 'Spinning Reserve' else 'Non-Spinning Reserve' end as MARKETPRODUCT_DESC,
+       null::double as SELFSCHEDMW, null::varchar as TIMEINTERVALSTART, null::varchar as TIMEINTERVALEND,
+       null::varchar as TIMEINTERVALSTART_GMT, null::varchar as TIMEINTERVALEND_GMT, STARTTIME as SCH_BID_TIMEINTERVALSTART, STOPTIME as SCH_BID_TIMEINTERVALSTOP,
+       STARTTIME_GMT as SCH_BID_TIMEINTERVALSTART_GMT, STOPTIME_GMT as SCH_BID_TIMEINTERVALSTOP_GMT,
+       p.mw as SCH_BID_XAXISDATA, p.price as SCH_BID_Y1AXISDATA, null::double as SCH_BID_Y2AXISDATA, 'BIDPRICE' as SCH_BID_CURVETYPE,
+       null::double as MINEOHSTATEOFCHARGE, null::double as MAXEOHSTATEOFCHARGE
+from hours h join points p on p.bid_id = h.bid_id and (p.kind = 'energy') = (h.product = 'energy')
+order by h.hour_utc, h.product, h.bid_id, p.mw, p.point;
+comment on view bids.oasis is 'Our bids in the columns of OASIS'' public bids (PUB_BID_DAM), one row per hour and point of the curve. Energy: from each point''s MW on, its price holds; the last point repeats it. Reserve: one point.';
+comment on column bids.oasis.STARTTIME is 'Start of the hour, Pacific.';
+comment on column bids.oasis.STOPTIME is 'End of the hour, Pacific.';
+comment on column bids.oasis.STARTTIME_GMT is 'Start of the hour, UTC.';
+comment on column bids.oasis.STOPTIME_GMT is 'End of the hour, UTC.';
+comment on column bids.oasis.STARTDATE is 'Trade date.';
+comment on column bids.oasis.MARKET_RUN_ID is 'The day-ahead market.';
+comment on column bids.oasis.RESOURCE_TYPE is 'The aggregation sells: GENERATOR.';
+comment on column bids.oasis.SCHEDULINGCOORDINATOR_SEQ is 'OASIS hides the coordinator behind a number; empty here.';
+comment on column bids.oasis.RESOURCEBID_SEQ is 'OASIS hides the resource behind a number; our one resource is 1.';
+comment on column bids.oasis.PRODUCTBID_MRID is 'The bid (bid_id).';
+comment on column bids.oasis.PRODUCTBID_DESC is 'The opportunity (opportunity_id).';
+comment on column bids.oasis.MARKETPRODUCTTYPE is 'EN energy, SR spinning reserve, NR non-spinning reserve.';
+comment on column bids.oasis.MARKETPRODUCT_DESC is 'The same in words.';
+comment on column bids.oasis.SELFSCHEDMW is 'Self-schedule; empty: all is bid at a price.';
+comment on column bids.oasis.TIMEINTERVALSTART is 'Of self-schedules; empty.';
+comment on column bids.oasis.TIMEINTERVALEND is 'Of self-schedules; empty.';
+comment on column bids.oasis.TIMEINTERVALSTART_GMT is 'Of self-schedules; empty.';
+comment on column bids.oasis.TIMEINTERVALEND_GMT is 'Of self-schedules; empty.';
+comment on column bids.oasis.SCH_BID_TIMEINTERVALSTART is 'Start of the bid''s hour, Pacific.';
+comment on column bids.oasis.SCH_BID_TIMEINTERVALSTOP is 'End of the bid''s hour, Pacific.';
+comment on column bids.oasis.SCH_BID_TIMEINTERVALSTART_GMT is 'Start of the bid''s hour, UTC.';
+comment on column bids.oasis.SCH_BID_TIMEINTERVALSTOP_GMT is 'End of the bid''s hour, UTC.';
+comment on column bids.oasis.SCH_BID_XAXISDATA is 'MW of the point.';
+comment on column bids.oasis.SCH_BID_Y1AXISDATA is 'Price of the point, $/MWh, for reserves $/MW per hour.';
+comment on column bids.oasis.SCH_BID_Y2AXISDATA is 'Not used for bid prices.';
+comment on column bids.oasis.SCH_BID_CURVETYPE is 'The curve is one of bid prices.';
+comment on column bids.oasis.MINEOHSTATEOFCHARGE is 'Least state of charge at the hour''s end, of storage resources; the aggregation has none.';
+comment on column bids.oasis.MAXEOHSTATEOFCHARGE is 'Most state of charge at the hour''s end; likewise empty.';

@@ -1,0 +1,125 @@
+"""Commands that read: questions in SQL, exports, reports; they change nothing that a day has left."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from vpp_pipeline.cli import main
+from vpp_pipeline_tests.conftest import DAY
+from vpp_pipeline_tests.published import published
+
+
+@pytest.fixture(scope="module")
+def data(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return published(solved_day(prosumers=30), tmp_path_factory.mktemp("it's a desk"))
+
+
+def run(data: Path, *arguments: str) -> int:
+    command, *others = arguments
+    return main([command, "--data", str(data), *others])
+
+
+def test_a_question_is_answered_as_a_table(data: Path, capsys: pytest.CaptureFixture[str]):
+    question = "select product, count(*) as n, 0.5 as half, null as nothing from market.opportunities group by 1"
+    assert run(data, "sql", question) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()]
+    assert lines[0] == ["product", "n", "half", "nothing"]
+    assert ["energy", "24", "0.5"] in lines
+    assert lines[-1] == ["3", "rows"]
+
+
+def test_long_answers_are_cut_and_say_so(data: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(data, "sql", "--rows", "2", "select '[b]' || range as n from range(5)") == 0
+    shown = capsys.readouterr().out
+    assert "[b]1" in shown
+    assert "[b]2" not in shown
+    assert "5 rows, 2 of them shown (--rows 0 shows all)" in shown
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("selec 1", "syntax error"),
+        ("select nothing from bids.final_bids", "nothing"),
+        ("delete from bids.final_bids", "read-only"),
+        ("copy bids.final_bids to 'taken.csv'", "disabled by configuration"),
+        ("select * from read_csv('/etc/hostname')", "disabled by configuration"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_ends_with_2(
+    data: Path, question: str, words: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run(data, "sql", question) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: the question cannot be answered: ")
+    assert words in shown.err
+    assert "explain.catalogue" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_bids_are_exported_in_the_columns_of_oasis(data: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(data, "export", "--date", str(DAY), "--format", "csv") == 0
+    file = data / "exports" / f"bids_oasis_{DAY}.csv"
+    assert str(file) in capsys.readouterr().out
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert {"STARTTIME", "MARKETPRODUCTTYPE", "SCH_BID_XAXISDATA", "SCH_BID_Y1AXISDATA", "RESOURCE_TYPE"} <= set(
+        rows[0]
+    )
+    assert {row["MARKETPRODUCTTYPE"] for row in rows} <= {"EN", "SR", "NR"}
+    with duckdb.connect(str(data / "vpp.duckdb"), read_only=True) as connection:
+        bids = dict(
+            connection.execute("select bid_id, total_capacity_mw from bids.final_bids where status = 'bid'").fetchall()
+        )
+    offered: dict[str, float] = {}
+    for row in rows:
+        offered[row["PRODUCTBID_MRID"]] = max(offered.get(row["PRODUCTBID_MRID"], 0.0), float(row["SCH_BID_XAXISDATA"]))
+    assert offered == pytest.approx(bids)
+
+
+def test_bids_are_exported_as_a_json_document_each(data: Path, tmp_path: Path):
+    assert run(data, "export", "--date", str(DAY), "--format", "json", "--out", str(tmp_path / "bids")) == 0
+    document = json.loads((tmp_path / "bids" / "energy_20230815_1200.json").read_text())
+    assert document["opportunity_id"] == "energy_20230815_1200"
+
+
+@pytest.mark.parametrize("table", ["fleet.prosumers", "explain.earnings"])
+def test_any_table_or_view_is_exported_as_parquet(data: Path, tmp_path: Path, table: str):
+    file = tmp_path / "folder" / "it's.parquet"
+    assert run(data, "export", "--date", str(DAY), "--format", "parquet", "--table", table, "--out", str(file)) == 0
+    with duckdb.connect() as connection:
+        assert connection.execute("select count(*) from read_parquet($1)", [str(file)]).fetchall() == [(30,)]
+    assert [other.name for other in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["--table", "bids.nothing"],
+            "no such table or view in the warehouse (value bids.nothing). It has bids.bid_segments",
+        ),
+        (["--date", "2023-08-20"], "no bids of 2023-08-20"),
+        (["--out", "/dev/null/file.parquet"], "cannot be written"),
+    ],
+)
+def test_an_export_that_cannot_be_made_ends_with_2(
+    data: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run(data, "export", "--date", str(DAY), "--format", "parquet", *arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_report_is_written_where_it_is_asked_for(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "reports of a day" / "day.html"
+    assert run(data, "report", "--date", str(DAY), "--out", str(file)) == 0
+    assert capsys.readouterr().out == f"report: {file}\n"
+    assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert run(data, "report", "--date", "2023-08-20") == 2
+    assert run(data, "report", "--date", str(DAY), "--out", "/dev/null/day.html") == 2

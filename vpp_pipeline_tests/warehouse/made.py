@@ -1,0 +1,44 @@
+"""Small warehouses for tests of views: tables with a few rows whose columns are written by hand."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.day import BY_SLOT
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.publish import open_warehouse, publish
+from vpp_pipeline_tests.warehouse.rows import DAY, rows
+
+SLOT = "energy_he13"
+
+
+class Made:
+    """A lake and its warehouse below ``folder``; tables are published when they are asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lake, self._warehouse, self._days = Lake(folder / "lake"), folder / "vpp.duckdb", {DAY}
+
+    def table(self, name: str, market_date: date = DAY, **columns: list[Any]) -> None:
+        """Rows of a table: what is named, and any values in the other columns."""
+        kinds = {column: kind.dtype for column, kind in TABLES[name].columns().items()}
+        count = len(next(iter(columns.values())))
+        frame = rows(name, market_date, count).with_columns(
+            pl.Series(column, values, dtype=kinds[column]) for column, values in columns.items()
+        )
+        key = f"{market_date}|{SLOT}" if name in BY_SLOT else market_date.isoformat()
+        if name == "market.opportunities":
+            frame = frame.with_columns(slot=pl.lit(SLOT))
+        self._lake.write(BY_SLOT.get(name, name), key, frame)
+        self._days.add(market_date)
+
+    def ask(self, question: str) -> list[tuple[Any, ...]]:
+        """The answer of the published warehouse."""
+        for day in sorted(self._days):
+            publish(self._lake, self._warehouse, day)
+        with open_warehouse(self._warehouse) as connection:
+            return connection.execute(question).fetchall()
