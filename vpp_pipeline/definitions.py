@@ -1,6 +1,7 @@
 """What Dagster sees: assets, checks, jobs, schedules and resources."""
 
-from datetime import date, timedelta
+import warnings
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -9,12 +10,12 @@ from vpp_pipeline.assets.checks import all_checks
 from vpp_pipeline.assets.inputs import BIDS_JOB
 from vpp_pipeline.assets.io_manager import LakeIOManager
 from vpp_pipeline.assets.lost_runs import lost_runs
+from vpp_pipeline.assets.publication import can_give, has, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.forecast import LEAST_DAYS, history_dates
-from vpp_pipeline.errors import NoDataError
-from vpp_pipeline.sources.base import PriceSource
+from vpp_pipeline.domain.regimes import comparable
 
 PACIFIC_TIME = str(PACIFIC)
 
@@ -34,6 +35,8 @@ bid_day = dg.define_asset_job(
     _bids,
     description="From price history and fleet to the final bids of one trade date, checked and published.",
 )
+# prices take a range in one run, settlement a day: that this job then takes a day a run is what it should do
+warnings.filterwarnings("ignore", message="Asset job settle_day materializes assets with varying BackfillPolicies")
 settle_day = dg.define_asset_job(
     "settle_day",
     _settle,
@@ -44,14 +47,6 @@ settle_day = dg.define_asset_job(
 def trade_date(context: dg.ScheduleEvaluationContext) -> date:
     """Tomorrow, seen from the Pacific clock at the scheduled time."""
     return context.scheduled_execution_time.astimezone(PACIFIC).date() + timedelta(days=1)
-
-
-def _has(source: PriceSource, day: date) -> bool:
-    try:
-        source.day(day)
-    except NoDataError:
-        return False
-    return True
 
 
 def _request(day: date) -> dg.RunRequest:
@@ -69,7 +64,18 @@ def ingest_at_half_past_one(
     context: dg.ScheduleEvaluationContext, prices_source: Prices
 ) -> dg.RunRequest | dg.SkipReason:
     day, source = trade_date(context), prices_source.open()
-    return _request(day) if _has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+    return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+
+
+@dg.sensor(
+    jobs=[ingest_market, settle_day],
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="From 13:00 Pacific: asks OASIS whether tomorrow's prices are out, and takes them in when they are; a "
+    "day of the week before that is missing is taken in as well. Idle where prices come from elsewhere.",
+)
+def wait_for_prices(context: dg.SensorEvaluationContext, prices_source: Prices, storage: Storage) -> dg.SensorResult:
+    return wait(prices_source, storage, datetime.now(UTC), context.cursor)
 
 
 @dg.schedule(
@@ -81,7 +87,7 @@ def ingest_at_half_past_one(
 )
 def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
     day, source = trade_date(context), prices_source.open()
-    known = sum(_has(source, earlier) for earlier in history_dates(day))
+    known = sum(can_give(source, earlier) for earlier in comparable(history_dates(day), day, source.name))
     if known < LEAST_DAYS:
         return dg.SkipReason(f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_DAYS}")
     return _request(day)
@@ -100,16 +106,16 @@ def settle_at_two(
     day, source = trade_date(context), prices_source.open()
     if not storage.lake.exists("bids.final_bids", day.isoformat()):
         return dg.SkipReason(f"there are no bids for {day}")
-    return _request(day) if _has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+    return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 
 _storage = Storage.configure_at_launch()
 defs = dg.Definitions(
     assets=all_assets,
-    asset_checks=all_checks,
+    asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
     jobs=[ingest_market, bid_day, settle_day],
     schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
-    sensors=[lost_runs],
+    sensors=[lost_runs, wait_for_prices],
     executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
     resources={
         "storage": _storage,

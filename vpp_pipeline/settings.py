@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vpp_pipeline.llm_settings import LLMSettings as LLMSettings
+from vpp_pipeline.settlement_settings import SettlementSettings as SettlementSettings
 
 
 class _Group(BaseModel):
@@ -248,7 +249,7 @@ class ModelUseSettings(_Group):
 
 
 class OasisSettings(_Group):
-    """How CAISO's OASIS is asked for prices: the table [oasis] in `data/prices.toml`. No part of a bid's fingerprint."""
+    """How CAISO's OASIS is asked: the table [oasis] in `data/prices.toml`. No part of a bid's fingerprint."""
 
     url: str = Field(
         "https://oasis.caiso.com/oasisapi",
@@ -258,7 +259,7 @@ class OasisSettings(_Group):
     region: str | None = Field(
         None, pattern="^(SP26|NP26)$", description="Reserve region of the node; empty: as its name says."
     )
-    archive: Path | None = Field(None, description="Folder of our own copy; empty: `archive` in the data folder.")
+    archive: Path | None = Field(None, description="Folder of our own copy; empty: `archive` beside prices.toml.")
     interval_s: float = Field(5.0, ge=0, description="Pause between requests of all processes (CAISO's use policy).")
     timeout_s: float = Field(60.0, gt=0, description="Limit of one whole answer.")
     attempts: int = Field(6, ge=1, description="Times that a question is asked while OASIS is busy, late or torn.")
@@ -285,6 +286,7 @@ class Settings(_Group):
     optimiser: OptimiserSettings = OptimiserSettings()
     payments: PaymentSettings = PaymentSettings()
     risk: RiskSettings = RiskSettings()
+    settlement: SettlementSettings = SettlementSettings()
     forecast: ForecastSettings = ForecastSettings()
     llm: LLMSettings = LLMSettings()
     model_use: ModelUseSettings = ModelUseSettings()

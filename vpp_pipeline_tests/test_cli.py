@@ -136,6 +136,7 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
         "payments to prosumers",
         "negotiated by concession",
         "violations found: 0 (",
+        "reports/2023-08-15.html",
         "prices and forecasts ",
         f"warehouse: {desk.warehouse}",
     ):

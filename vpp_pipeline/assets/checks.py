@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_TAG
 
 from vpp_pipeline.assets.bids import is_scheduled
-from vpp_pipeline.assets.partitions import market_date_of
+from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verdict import Day, Verdict
@@ -28,7 +29,10 @@ def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=blocking)
     def check(context: dg.AssetCheckExecutionContext, desk: _Desk, storage: Storage) -> dg.AssetCheckResult:
-        verdict = _judge(context, claim, table, storage.day(_day_of(context, table)), desk.settings())
+        verdicts = [
+            _judge(context, claim, table, storage.day(day), desk.settings()) for day in _days_of(context, table)
+        ]
+        verdict = next((one for one in verdicts if not one.passed), verdicts[-1])
         return dg.AssetCheckResult(
             passed=verdict.passed,
             severity=dg.AssetCheckSeverity.WARN if verdict.is_warning else dg.AssetCheckSeverity.ERROR,
@@ -37,6 +41,16 @@ def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
         )
 
     return check
+
+
+def _days_of(context: dg.AssetCheckExecutionContext, table: str) -> list[date]:
+    """The market days to check: all of a run that makes a range, else the one of :func:`_day_of`."""
+    first, last = (
+        context.run.tags.get(tag) for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
+    )
+    if first is None or last is None:
+        return [_day_of(context, table)]
+    return [date.fromisoformat(key) for key in DAYS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))]
 
 
 def _day_of(context: dg.AssetCheckExecutionContext, table: str) -> date:

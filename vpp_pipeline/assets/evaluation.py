@@ -3,14 +3,18 @@
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.assets.resources import _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
-from vpp_pipeline.domain.settlement import settle
+from vpp_pipeline.domain.settlement import delivery_of, settle
 
 TABLES = {
     "opportunities": "market.opportunities",
     "final_bids": "bids.final_bids",
     "bid_segments": "bids.bid_segments",
     "prices": "market.prices",
+    "payments": "dispatch.payments",
+    "schedule": "dispatch.schedule",
+    "prosumers": "fleet.prosumers",
 }
 
 
@@ -18,9 +22,17 @@ TABLES = {
     "evaluation.settlement", {"polars"}, ins={name: dg.AssetIn(key_of(table)) for name, table in TABLES.items()}
 )
 def settlement(
-    opportunities: pl.DataFrame, final_bids: pl.DataFrame, bid_segments: pl.DataFrame, prices: pl.DataFrame
+    desk: _Desk,
+    opportunities: pl.DataFrame,
+    final_bids: pl.DataFrame,
+    bid_segments: pl.DataFrame,
+    prices: pl.DataFrame,
+    payments: pl.DataFrame,
+    schedule: pl.DataFrame,
+    prosumers: pl.DataFrame,
 ) -> dg.Output[pl.DataFrame]:
-    """What each bid earned at the prices that cleared: awards by segment, revenue, payments, profit."""
-    table = settle(opportunities, final_bids, bid_segments, prices)
-    totals = {name: float(table[name].sum()) for name in ("awarded_mw", "revenue_usd", "profit_usd")}
+    """What each bid earned at the prices that cleared: awards by segment, revenue, who was there, payments, profit."""
+    delivery = delivery_of(payments, schedule, prosumers, desk.settings().settlement)
+    table = settle(opportunities, final_bids, bid_segments, prices, delivery)
+    totals = {name: float(table[name].sum()) for name in ("awarded_mw", "delivered_mw", "revenue_usd", "profit_usd")}
     return dg.Output(table, metadata=totals)

@@ -1,36 +1,31 @@
 """Market data, forecasts and opportunities."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.inputs import day_inputs
-from vpp_pipeline.assets.io_manager import first_rows
+from vpp_pipeline.assets.intake import (
+    PRICES,
+    materialisation_of,
+    price_metadata,
+    replace_prices,
+    say_missing,
+    take_in_days,
+)
+from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE
-from vpp_pipeline.assets.publication import again_later
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.regimes import comparable
-from vpp_pipeline.domain.settlement import same_source
-from vpp_pipeline.errors import InputError, NoDataError
-from vpp_pipeline.provenance import code_version, frame_hash
+from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.sources import profiles
-from vpp_pipeline.sources.base import PriceSource
-from vpp_pipeline.sources.oasis.errors import OasisDownError
-from vpp_pipeline.sources.oasis.source import OasisPrices
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
-
-PRICES = "market.prices"
-
 
 # published at 13:00 Pacific; by 14:30 prices that came since noon should be in the lake
 FRESHNESS = dg.FreshnessPolicy.cron(
@@ -54,71 +49,15 @@ def prices(
     if taken.missing:
         for day, frame in taken.frames.items():
             context.log_event(materialisation_of(day, frame))
-        raise again_later(context, source, taken.missing)
+        say_missing(taken.missing, is_patient=LOCK_TAG not in context.run.tags)
     if len(days) == 1:
         frame = taken.frames[days[0]]
-        yield dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=_price_metadata(frame))
+        yield dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=price_metadata(frame))
         return
-    # one result stands for all days, with one data version; each day's own is logged after it, and is the one that counts
+    # one result for all days can have one data version only: each day's own is logged after it, and the last one counts
     yield dg.MaterializeResult()
     for day, frame in taken.frames.items():
         context.log_event(materialisation_of(day, frame))
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What a source gave of some days, and why it did not give the others."""
-
-    frames: dict[date, pl.DataFrame]
-    missing: dict[date, NoDataError]
-
-
-def take_in_days(source: PriceSource, lake: Lake, days: list[date]) -> Taken:
-    """Write each day that the source has; a wrong day raises InputError and leaves those before it written."""
-    if isinstance(source, OasisPrices) and len(days) > 1:
-        with suppress(OasisDownError):  # each day says so itself
-            source.prefetch(days)
-    frames: dict[date, pl.DataFrame] = {}
-    missing: dict[date, NoDataError] = {}
-    for day in days:
-        try:
-            frames[day] = source.day(day)
-        except NoDataError as reason:
-            missing[day] = reason
-            continue
-        take_in(lake, day, frames[day])
-    return Taken(frames, missing)
-
-
-def take_in(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
-    """Write a day's prices unless the lake holds just these; whether it did.
-
-    Raises InputError where the bids of the day rest on another source or node.
-    """
-    if lake.exists("market.price_forecast", day.isoformat()):
-        same_source(lake.read("market.price_forecast", day.isoformat()), frame)
-    return _replace(lake, day, frame)
-
-
-def materialisation_of(day: date, frame: pl.DataFrame) -> dg.AssetMaterialization:
-    """The event that says: `market/prices` has this day, with this content."""
-    return dg.AssetMaterialization(
-        key_of(PRICES),
-        partition=day.isoformat(),
-        metadata=_price_metadata(frame),
-        tags={"dagster/data_version": frame_hash(frame), "dagster/code_version": code_version()},
-    )
-
-
-def _price_metadata(frame: pl.DataFrame) -> dict[str, Any]:
-    return {
-        "dagster/row_count": frame.height,
-        "mean_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().mean()),
-        "highest_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().max()),
-        "source": frame["source"][0],
-        "node": frame["node"][0],
-        "first_rows": first_rows(frame),
-    }
 
 
 @table_asset("market.price_forecast", {"polars"}, deps=[dg.AssetDep(key_of(PRICES), partition_mapping=WEEK_BEFORE)])
@@ -140,18 +79,9 @@ def price_forecast(
     for day in comparable(history_dates(inputs.market_date), inputs.market_date, forecast["source"][0]):
         if day not in inputs.history:
             context.log.warning(f"the source holds no prices of {day}; the forecast does without")
-        elif _replace(storage.lake, day, inputs.history[day]) and DAYS.has_partition_key(day.isoformat()):
+        elif replace_prices(storage.lake, day, inputs.history[day]) and DAYS.has_partition_key(day.isoformat()):
             context.log_event(materialisation_of(day, inputs.history[day]))
     return dg.Output(forecast, data_version=dg.DataVersion(frame_hash(forecast)))
-
-
-def _replace(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
-    """Write the day's prices unless the lake holds just these; whether it did. A damaged file is replaced."""
-    with suppress(InputError):
-        if lake.read(PRICES, day.isoformat()).equals(frame):
-            return False
-    lake.write(PRICES, day.isoformat(), frame)
-    return True
 
 
 @table_asset("market.price_scenarios", {"polars"}, deps=[key_of("market.price_forecast")])

@@ -109,11 +109,11 @@ _WRITE = 'Write kind = "oasis", or path = "…", and node = "…"'
 def oasis_settings(named: dict[str, Any], file: Path, archive: str | None) -> OasisSettings:
     """How OASIS is asked: the file's table [oasis], before it VPP_OASIS_URL and the run's own archive.
 
-    An archive in the file is relative to it. Raises InputError for a setting that cannot be used.
+    The archive lies beside the file, or where it says, relative to it. Raises InputError for an unusable setting.
     """
     address = os.environ.get("VPP_OASIS_URL")
-    kept = archive or (str(file.parent / named["archive"]) if "archive" in named else None)
-    chosen = {**named, **({"url": address} if address else {}), **({"archive": kept} if kept else {})}
+    kept = archive or str(file.parent / named.get("archive", "archive"))
+    chosen = {**named, **({"url": address} if address else {}), "archive": kept}
     try:
         return OasisSettings.model_validate(chosen)
     except ValidationError as error:

@@ -7,18 +7,20 @@ from datetime import date, timedelta
 import polars as pl
 
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, bid_deadline_utc, market_hours
+from vpp_pipeline.domain.regimes import check_one_regime
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import PriceForecast, Prices, door
 
 HISTORY_DAYS = 7
 LEAST_DAYS = 3
 METHOD = "7-day hourly mean"
+IN_PLACE_OF = ", in place of "  # in a method: what was asked for follows, and why it could not be used
 REPEATED_HOUR, ITS_ORIGINAL = 25, 2  # OASIS labels: the repeated autumn hour and the hour it repeats
 
 
-def history_dates(market_date: date) -> list[date]:
-    """The seven market days whose prices the forecast for ``market_date`` may use: D-7 to D-1."""
-    return [market_date - timedelta(days=back) for back in range(HISTORY_DAYS, 0, -1)]
+def history_dates(market_date: date, days: int = HISTORY_DAYS) -> list[date]:
+    """The market days whose prices a forecast for ``market_date`` may use: D-``days`` to D-1, by default seven."""
+    return [market_date - timedelta(days=back) for back in range(days, 0, -1)]
 
 
 def forecast_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
@@ -29,16 +31,36 @@ def forecast_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
     ignored: they are published three hours after the bids of D close.
 
     Raises ``InputError`` if a row is of D or later, of a day before D-7, or published after the bids of D close; with
-    fewer than 3 days; with several nodes or sources; and if rows are not valid prices.
+    fewer than 3 days; with several nodes or sources; for a day of another market regime (see ``regimes``); and if rows
+    are not valid prices.
     """
-    _check(market_date, history)
+    check_history(market_date, history)
     means = history.group_by("hour_ending").agg(
         *(pl.col(column).mean() for column in PRICE_COLUMN.values()),
         history_days=pl.col("market_date").n_unique(),
     )
+    return forecast_of(market_date, history, means, METHOD)
+
+
+def last_known_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``market.price_forecast``: the prices of D-1 again, which came out at 13:00 on D-2.
+
+    An hour that D-1 lacks (hour ending 3 in spring) is that of the last day which has it. ``history`` and errors: as
+    for :func:`forecast_prices`.
+    """
+    check_history(market_date, history)
+    latest = history.sort("market_date").group_by("hour_ending").agg(pl.col(PRICE_COLUMN.values()).last())
+    return forecast_of(market_date, history, latest.with_columns(history_days=pl.lit(1)), "yesterday again")
+
+
+def forecast_of(market_date: date, history: pl.DataFrame, expected: pl.DataFrame, method: str) -> pl.DataFrame:
+    """Rows of ``market.price_forecast`` from ``expected``: hour_ending 1-24, the three prices and history_days.
+
+    Raises ``InputError`` for an hour of the day that ``expected`` lacks.
+    """
     like = pl.col("hour_ending").replace(REPEATED_HOUR, ITS_ORIGINAL)
     hours = market_hours(market_date).with_columns(like=like)
-    forecast = hours.join(means, left_on="like", right_on="hour_ending", how="left", maintain_order="left")
+    forecast = hours.join(expected, left_on="like", right_on="hour_ending", how="left", maintain_order="left")
     unknown = forecast.filter(pl.col("history_days").is_null())
     if unknown.height:
         raise InputError(
@@ -52,14 +74,17 @@ def forecast_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
         forecast.with_columns(
             node=pl.lit(history["node"][0]),
             source=pl.lit(history["source"][0]),
-            method=pl.lit(METHOD),
+            method=pl.lit(method),
             latest_input_utc=pl.lit(history["published_utc"].max()),
         ),
     )
 
 
-def _check(market_date: date, history: pl.DataFrame) -> None:
-    """The rows are prices, each once; the information rule; enough days, of one node and source."""
+def check_history(market_date: date, history: pl.DataFrame, days: int = HISTORY_DAYS) -> None:
+    """The rows are prices, each once; the information rule; enough days, of one regime, node and source.
+
+    ``days``: how many days before the market day may be read. Raises ``InputError`` for the first rule that is broken.
+    """
     missing = [column for column in Prices.column_names() if column not in history.columns]
     if missing:
         raise InputError("not a table of prices", column=", ".join(missing), remedy="Give rows of market.prices.")
@@ -73,7 +98,7 @@ def _check(market_date: date, history: pl.DataFrame) -> None:
         )
 
     deadline = bid_deadline_utc(market_date)
-    window = history_dates(market_date)
+    window = history_dates(market_date, days)
     rules = [
         (
             pl.col("market_date") >= market_date,
@@ -85,7 +110,11 @@ def _check(market_date: date, history: pl.DataFrame) -> None:
             "published_utc",
             f"a price published after the bids of {market_date} close at {deadline:%Y-%m-%d %H:%MZ}",
         ),
-        (pl.col("market_date") < window[0], "market_date", f"a price from before {window[0]}, outside the seven days"),
+        (
+            pl.col("market_date") < window[0],
+            "market_date",
+            f"a price from before {window[0]}, outside the {'seven' if days == HISTORY_DAYS else days} days",
+        ),
     ]
     for broken, column, problem in rules:
         rows = history.filter(broken)
@@ -93,10 +122,11 @@ def _check(market_date: date, history: pl.DataFrame) -> None:
             raise InputError(
                 problem, column=column, value=rows[column][0], remedy=f"Use prices of {window[0]} to {window[-1]} only."
             )
-    days = history["market_date"].n_unique()
-    if days < LEAST_DAYS:
+    check_one_regime(history, market_date)
+    found_days = history["market_date"].n_unique()
+    if found_days < LEAST_DAYS:
         raise InputError(
-            f"{days} days of prices before {market_date}, where a forecast needs {LEAST_DAYS}",
+            f"{found_days} days of prices before {market_date}, where a forecast needs {LEAST_DAYS}",
             remedy=f"Ingest prices of {window[0]} to {window[-1]} first.",
         )
     for column in ("node", "source"):
@@ -106,5 +136,5 @@ def _check(market_date: date, history: pl.DataFrame) -> None:
                 f"prices of several {column}s in the history of {market_date}",
                 column=column,
                 value=", ".join(map(str, found)),
-                remedy="Ingest the seven days again from one source and node.",
+                remedy="Ingest these days again from one source and node.",
             )

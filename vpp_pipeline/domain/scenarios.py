@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -11,6 +12,7 @@ import polars as pl
 from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.domain.calendar import PRICE_COLUMN
 from vpp_pipeline.domain.forecast import HISTORY_DAYS, ITS_ORIGINAL, LEAST_DAYS, forecast_prices
+from vpp_pipeline.domain.regimes import check_one_regime
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import PriceScenarios, door
 from vpp_pipeline.settings import RiskSettings
@@ -18,6 +20,7 @@ from vpp_pipeline.settings import RiskSettings
 LEAST_ERRORS = 3
 SMOOTHING = 0.5  # how much of all days is blended into a day that is used once more
 PRICES = list(PRICE_COLUMN.values())
+Expect = Callable[[date], pl.DataFrame | None]  # a past day -> what was to be expected of it; None: too little known
 
 
 @dataclass(frozen=True)
@@ -57,18 +60,22 @@ def scenario_dates(market_date: date, days: int) -> list[date]:
     return [market_date - timedelta(days=back) for back in range(days, 0, -1)]
 
 
-def price_scenarios(forecast: pl.DataFrame, history: pl.DataFrame, risk: RiskSettings) -> pl.DataFrame:
+def price_scenarios(
+    forecast: pl.DataFrame, history: pl.DataFrame, risk: RiskSettings, expect: Expect | None = None
+) -> pl.DataFrame:
     """Rows of `market.price_scenarios`: the forecast plus the errors of past forecasts.
 
     ``history`` holds rows of `market.prices` before the market day. Whole days of errors are drawn, so that hours and
     products stay as correlated as they were: each past day once, in random order; beyond that, days again with a blend
     of all of them (a smoothed bootstrap that keeps their covariance). The errors are shifted, and reserve prices, which
-    never fall below 0, scaled, so that the mean over the scenarios is the forecast.
+    never fall below 0, scaled, so that the mean over the scenarios is the forecast. ``expect``: see
+    :func:`forecast_errors`.
 
-    Raises ``InputError`` for prices of the market day or later, and with fewer than 3 days of errors.
+    Raises ``InputError`` for prices of the market day or later or of another market regime, and with fewer than 3 days
+    of errors.
     """
     market_date = forecast["market_date"][0]
-    days, errors = forecast_errors(forecast, history)
+    days, errors = forecast_errors(forecast, history, expect)
     rng = np.random.default_rng([risk.seed, market_date.toordinal()])
     origin, drawn = _draw(errors, risk.scenarios, rng)
     prices = _around(forecast.select(PRICES).to_numpy(), drawn)
@@ -86,11 +93,13 @@ def price_scenarios(forecast: pl.DataFrame, history: pl.DataFrame, risk: RiskSet
     )
 
 
-def forecast_errors(forecast: pl.DataFrame, history: pl.DataFrame) -> tuple[list[date], Array]:
+def forecast_errors(
+    forecast: pl.DataFrame, history: pl.DataFrame, expect: Expect | None = None
+) -> tuple[list[date], Array]:
     """Past days (K,), and by how much their prices exceeded what would have been forecast for them (K, T, 3).
 
-    Each past day is forecast as the market day is, from the week before it. Hours are matched by OASIS label; one that
-    a past day lacks (3 in spring, 25 but in autumn) takes the error of hour ending 2.
+    Each past day is forecast as the market day is: by ``expect``, else as the mean of the week before it. Hours are
+    matched by OASIS label; one that a past day lacks (3 in spring, 25 but in autumn) takes the error of hour ending 2.
     """
     market_date = forecast["market_date"][0]
     late = history.filter(pl.col("market_date") >= market_date)
@@ -101,13 +110,18 @@ def forecast_errors(forecast: pl.DataFrame, history: pl.DataFrame) -> tuple[list
             value=late["market_date"][0],
             remedy=f"Use prices before {market_date} only.",
         )
+    check_one_regime(history, market_date)
     by_day = {day: rows for (day,), rows in history.group_by("market_date")}
     labels = forecast["hour_ending"].to_list()
+
+    def by_week(day: date) -> pl.DataFrame | None:
+        week = [by_day[before] for before in scenario_dates(day, HISTORY_DAYS) if before in by_day]
+        return forecast_prices(day, pl.concat(week)) if len(week) >= LEAST_DAYS else None
+
     days, errors = [], []
     for day in sorted(by_day):
-        week = [by_day[before] for before in scenario_dates(day, HISTORY_DAYS) if before in by_day]
-        if len(week) >= LEAST_DAYS:
-            expected = forecast_prices(day, pl.concat(week))
+        expected = (expect or by_week)(day)
+        if expected is not None:
             missed = by_day[day].sort("start_utc").select(PRICES).to_numpy() - expected.select(PRICES).to_numpy()
             place = {label: t for t, label in enumerate(expected["hour_ending"])}
             days.append(day)

@@ -23,6 +23,7 @@ from vpp_pipeline.schemas.dispatch import (
     Schedule,
     Starts,
 )
+from vpp_pipeline.schemas.evaluation import Benchmark
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
 from vpp_pipeline.schemas.llm import LLMCalls
 from vpp_pipeline.schemas.market import (
@@ -40,6 +41,7 @@ __all__ = [
     "TABLES",
     "Agreements",
     "Availability",
+    "Benchmark",
     "BidSegments",
     "Charging",
     "Checks",
@@ -104,6 +106,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "bids.bid_segments": BidSegments,
     "bids.checks": Checks,
     "evaluation.settlement": Settlement,
+    "evaluation.benchmark": Benchmark,
 }
 
 

@@ -62,7 +62,7 @@ class BidSegments(dy.Schema):
 
 
 class Settlement(dy.Schema):
-    """What each bid earned at the prices that cleared; delivery as awarded."""
+    """What each bid earned at the prices that cleared, with those prosumers who were there (drawn)."""
 
     market_date = market_day()
     bid_id = text("The bid.", primary_key=True)
@@ -71,11 +71,16 @@ class Settlement(dy.Schema):
     clearing_price = price("Price that cleared, mean over the block; the offered price for a request.")
     bid_mw = amount("MW bid.")
     awarded_mw = amount("MW in segments at or below the clearing price.")
-    delivered_mw = amount("MW delivered; here all that was awarded.")
+    delivered_mw = amount("MW delivered: the award less what absent members owed.")
+    shortfall_mw = amount("MW awarded that absent members owed.")
+    absent_members = count("Members that were not there.")
     revenue_usd = number("Clearing price x awarded MW x hours.")
-    payments_usd = number("Payments to prosumers, in proportion to the award.")
+    no_pay_usd = number("Reserve revenue that is not paid because it was not held.")
+    imbalance_usd = number("Cost of missing energy: clearing price x a stated factor x MWh.")
+    payments_usd = number("Payments to the prosumers that were there, in proportion to the award.")
     charging_cost_usd = number("Charging recovered, in proportion to the award, at forecast prices.")
-    profit_usd = number("Revenue - payments - charging.")
+    wear_usd = amount("Wear of the stores that delivered; the owners' cost, inside their payments.")
+    profit_usd = number("Revenue - no-pay - imbalance - payments - charging.")
 
 
 class Checks(dy.Schema):

@@ -8,6 +8,7 @@ from datetime import date
 import polars as pl
 
 from vpp_pipeline.domain.forecast import history_dates
+from vpp_pipeline.domain.regimes import comparable
 from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA, combine_deals, mean_deals
 from vpp_pipeline.warehouse.lake import Lake
 
@@ -30,12 +31,13 @@ def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, 
     """Rows of DEAL_SCHEMA over those of the ``days`` before that the lake holds, each closed before its own deadline.
 
     What :func:`keep_deals` has kept comes first, so that a day made again is the same day whatever was made since.
-    ``prices``: source and node of the day's forecast; days at other prices do not count.
+    ``prices``: source and node of the day's forecast; days at other prices, or of another market regime, do not count.
     """
     day = market_date.isoformat()
     if lake.exists(KEPT, day) and lake.metadata(KEPT, day) == _basis(days, prices):
         return lake.read(KEPT, day)
-    made = [before.isoformat() for before in history_dates(market_date)[-days:]]
+    alike = comparable(history_dates(market_date)[-days:], market_date, prices["source"])
+    made = [before.isoformat() for before in alike]
     found = [_deals_of(lake, before) for before in made if _prices_of(lake, before) == prices]
     return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
 

@@ -59,9 +59,10 @@ def test_one_run_makes_every_table_and_every_check_passes():
     _, result = example_run()
     assert result.success
     assert not failures(result)
-    by_hand = {*BY_SLOT, "evaluation.settlement"}
+    by_hand = {*BY_SLOT, "evaluation.settlement", "evaluation.benchmark"}
     assert made(result) == (set(TABLES) - by_hand) | {"negotiation.rounds", "warehouse.published"}
     found = evaluations(result)
+    assert found.pop("the_forecast_rests_on_the_whole_week").passed
     assert set(found) == {claim.__name__ for claim in GUARDS}
     assert all(check.passed for check in found.values() if check.severity == dg.AssetCheckSeverity.ERROR)
     assert [name for name, check in found.items() if not check.passed] == [
@@ -113,6 +114,7 @@ def test_every_table_and_column_of_the_warehouse_is_there_and_described():
         "dispatch.infeasibilities",
         "dispatch.scenario_quantities",
         "evaluation.settlement",
+        "evaluation.benchmark",
     }
     mute = "select count(*) from duckdb_columns() where database_name = 'vpp' and coalesce(comment, '') = ''"
     assert desk.sql(mute) == [(0,)]

@@ -1,0 +1,118 @@
+"""How days of prices come from their source into the lake, whoever asks: an asset, a range of it, the command line."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, NoReturn
+
+import dagster as dg
+import polars as pl
+
+from vpp_pipeline.assets.io_manager import first_rows
+from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.domain.settlement import same_source
+from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.provenance import code_version, frame_hash
+from vpp_pipeline.sources.base import PriceSource
+from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisIncompleteError
+from vpp_pipeline.sources.oasis.source import OasisPrices
+from vpp_pipeline.warehouse.lake import Lake
+
+PRICES, FORECAST = "market.prices", "market.price_forecast"
+
+# where OASIS is down or torn, a run waits and asks again: half an hour in all, less than the sensor's hour
+RETRIES, RETRY_PAUSE_S = 3, 600.0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a source gave of some days, and why it did not give the others."""
+
+    frames: dict[date, pl.DataFrame]
+    missing: dict[date, NoDataError]
+
+
+def take_in_days(source: PriceSource, lake: Lake, days: list[date]) -> Taken:
+    """Write each day that the source has. A wrong day raises InputError and leaves those before it written."""
+    if isinstance(source, OasisPrices) and len(days) > 1:
+        with suppress(OasisDownError):  # each day says so itself
+            source.prefetch(days)
+    frames: dict[date, pl.DataFrame] = {}
+    missing: dict[date, NoDataError] = {}
+    for day in days:
+        try:
+            frames[day] = source.day(day)
+        except NoDataError as reason:
+            missing[day] = reason
+            continue
+        take_in(lake, day, frames[day])
+    return Taken(frames, missing)
+
+
+def take_in(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
+    """Write a day's prices unless the lake holds just these; whether it did.
+
+    Raises InputError where the bids of the day rest on another source or node.
+    """
+    if lake.exists(FORECAST, day.isoformat()):
+        same_source(lake.read(FORECAST, day.isoformat()), frame)
+    return replace_prices(lake, day, frame)
+
+
+def replace_prices(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
+    """Write the day's prices unless the lake holds just these; whether it did. A damaged file is replaced."""
+    with suppress(InputError):
+        if lake.read(PRICES, day.isoformat()).equals(frame):
+            return False
+    lake.write(PRICES, day.isoformat(), frame)
+    return True
+
+
+def is_in(lake: Lake, day: date, source: PriceSource) -> bool:
+    """Whether the lake holds the day's prices from this source and node. A damaged file counts as missing."""
+    with suppress(InputError):
+        held = lake.read(PRICES, day.isoformat(), ["source", "node"])
+        return held.height > 0 and held.row(0) == (source.name, source.node)
+    return False
+
+
+def say_missing(missing: dict[date, NoDataError], is_patient: bool) -> NoReturn:
+    """Raise for days that the source did not give: a request to try again where OASIS may recover meanwhile.
+
+    Not ``is_patient``: the command line, where a person waits and reads.
+    """
+    first = next(iter(missing.values()))
+    error = first if len(missing) == 1 else NoDataError(_summary(missing), remedy="The other days were taken in")
+    if is_patient and any(isinstance(reason, OasisDownError | OasisIncompleteError) for reason in missing.values()):
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_PAUSE_S) from error
+    raise error
+
+
+def _summary(missing: dict[date, NoDataError]) -> str:
+    days = [str(day) for day in missing]
+    shown = ", ".join(days[:10]) + (" …" if len(days) > 10 else "")
+    return f"{len(days)} days are missing: {shown}; the first because: {next(iter(missing.values()))}"
+
+
+def materialisation_of(day: date, frame: pl.DataFrame) -> dg.AssetMaterialization:
+    """The event that says: `market/prices` has this day, with this content."""
+    return dg.AssetMaterialization(
+        key_of(PRICES),
+        partition=day.isoformat(),
+        metadata=price_metadata(frame),
+        tags={"dagster/data_version": frame_hash(frame), "dagster/code_version": code_version()},
+    )
+
+
+def price_metadata(frame: pl.DataFrame) -> dict[str, Any]:
+    """What Dagster shows of a day's prices."""
+    return {
+        "dagster/row_count": frame.height,
+        "mean_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().mean()),
+        "highest_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().max()),
+        "source": frame["source"][0],
+        "node": frame["node"][0],
+        "first_rows": first_rows(frame),
+    }

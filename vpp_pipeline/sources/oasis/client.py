@@ -1,0 +1,224 @@
+"""Questions to OASIS over HTTP: paced, repeated while that may help, and every answer read before it is believed.
+
+Refusals come with HTTP 200 as XML inside the zip. What their codes mean (OASIS interface specification): 1000 no data
+for the question, 1004 the window is too long, 1015 the report is still being made.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import polars as pl
+import tenacity
+
+from vpp_pipeline.domain.calendar import local_midnight_utc
+from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.settings import OasisSettings
+from vpp_pipeline.sources.oasis.errors import (
+    Again,
+    Incomplete,
+    OasisDownError,
+    OasisError,
+    OasisIncompleteError,
+    Refusal,
+)
+from vpp_pipeline.sources.oasis.gate import Gate
+from vpp_pipeline.sources.oasis.report import AS_COLUMNS, LARGEST_BYTES, LMP_COLUMNS, rows_of
+
+MOST_HOURS = 31 * 24  # of one question; more is error 1004
+MOST_NODES = 10
+LONGEST_PAUSE = 12  # times `backoff_s`
+NO_DATA, TOO_LONG, BUSY = "1000", "1004", "1015"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One report over a window of whole market days."""
+
+    report: str
+    first: date
+    last: date
+    particulars: tuple[tuple[str, str], ...]
+    columns: tuple[str, ...]
+
+    def parameters(self) -> dict[str, str]:
+        """The query: version 12, CSV (resultformat 6), from local midnight to local midnight, written in UTC."""
+        return {
+            "queryname": self.report,
+            "version": "12",
+            "resultformat": "6",
+            "market_run_id": "DAM",
+            "startdatetime": _moment(local_midnight_utc(self.first)),
+            "enddatetime": _moment(local_midnight_utc(self.last + timedelta(days=1))),
+            **dict(self.particulars),
+        }
+
+    def __str__(self) -> str:
+        about = ", ".join(value for _, value in self.particulars)
+        return f"{self.report} ({about}) of {self.first}" + (f" to {self.last}" if self.last != self.first else "")
+
+
+def lmp_question(first: date, last: date, *nodes: str) -> Question:
+    """Day-ahead prices of energy. Raises ``InputError`` for more than 10 nodes or 31 days of 24 hours."""
+    if not 1 <= len(nodes) <= MOST_NODES:
+        raise InputError(f"{len(nodes)} nodes in one question", remedy=f"Ask for 1 to {MOST_NODES} at a time")
+    if not 0 < hours_between(first, last) <= MOST_HOURS:
+        raise InputError(
+            f"a question for {hours_between(first, last)} hours",
+            value=f"{first} to {last}",
+            remedy=f"Ask for at most {MOST_HOURS} hours at a time",
+        )
+    return Question("PRC_LMP", first, last, (("node", ",".join(nodes)),), LMP_COLUMNS)
+
+
+def reserves_question(market_date: date) -> Question:
+    """Day-ahead prices of all ancillary services in all regions; OASIS gives one day at a time."""
+    return Question("PRC_AS", market_date, market_date, (("anc_type", "ALL"), ("anc_region", "ALL")), AS_COLUMNS)
+
+
+def hours_between(first: date, last: date) -> int:
+    """Hours of the market days from ``first`` to ``last``, both included."""
+    begin, end = local_midnight_utc(first), local_midnight_utc(last + timedelta(days=1))
+    return round((end - begin).total_seconds() / 3600)
+
+
+class OasisClient:
+    """OASIS, or a server that answers as it does, at ``settings.url``."""
+
+    def __init__(self, settings: OasisSettings) -> None:
+        self.settings = settings
+        folder = settings.gate or Path(tempfile.gettempdir()) / "vpp_pipeline_oasis"
+        self._gate = Gate(folder, settings.interval_s, settings.patience_s)
+
+    def ask(self, question: Question, read: Callable[[pl.DataFrame], T]) -> T:
+        """What ``read`` makes of the answer's rows; where it raises ``Incomplete`` the question is repeated.
+
+        Raises ``NoDataError`` where OASIS has nothing yet, ``OasisDownError`` and ``OasisIncompleteError`` when the
+        repetitions are used up, ``OasisError`` for everything that no repetition heals.
+        """
+        pause = tenacity.wait_exponential(
+            multiplier=self.settings.backoff_s, max=self.settings.backoff_s * LONGEST_PAUSE
+        )
+        repeated = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Again),
+            stop=tenacity.stop_after_attempt(self.settings.attempts),
+            wait=lambda state: max(pause(state), _asked_to_wait_s(state)),
+            reraise=True,
+        )
+        try:
+            return repeated(lambda: read(self._once(question)))
+        except Incomplete as last:
+            raise OasisIncompleteError(
+                f"OASIS gave no whole answer to {question} in {self._times}: {last}",
+                remedy="Nothing was kept of it. Try again later; if it stays so, see CAISO's market notices",
+            ) from last
+        except Again as last:
+            raise OasisDownError(
+                f"OASIS gave no answer to {question} in {self._times}; the last one: {last}",
+                file=self.settings.url,
+                remedy="Try again later, or name a file of prices meanwhile",
+            ) from last
+        except Refusal as refusal:
+            raise _meaning(question, refusal) from None
+
+    def hurried(self) -> OasisClient:
+        """The same with one repetition and little patience, for who has less than a minute, such as a sensor's tick."""
+        asked = self.settings
+        limits = {"attempts": min(asked.attempts, 2), "patience_s": 5.0, "timeout_s": min(asked.timeout_s, 15.0)}
+        return OasisClient(asked.model_copy(update=limits))
+
+    @property
+    def _times(self) -> str:
+        return f"{self.settings.attempts} attempt{'s' if self.settings.attempts > 1 else ''}"
+
+    def _once(self, question: Question) -> pl.DataFrame:
+        with self._gate.turn():
+            answer = self._get(question.parameters())
+        try:
+            return rows_of(answer, question.columns)
+        except Refusal as refusal:
+            if refusal.code == BUSY:
+                raise Again(str(refusal)) from None
+            raise
+
+    def _get(self, parameters: dict[str, str]) -> bytes:
+        """The body of one answer. httpx's limits are per read, so that a trickle is stopped here."""
+        limit, began, body = self.settings.timeout_s, time.monotonic(), bytearray()
+        try:
+            with (
+                httpx.Client(timeout=limit) as http,
+                http.stream("GET", f"{self.settings.url.rstrip('/')}/SingleZip", params=parameters) as response,
+            ):
+                _check_status(response)
+                for part in response.iter_bytes():
+                    body += part
+                    if time.monotonic() - began > limit:
+                        raise Again(f"no whole answer within {limit:g} s, {len(body)} bytes so far")
+                    if len(body) > LARGEST_BYTES:
+                        raise OasisError("an answer of more than 200 MB", remedy="Ask for fewer days or nodes")
+        except httpx.TransportError as error:
+            raise Again(f"{type(error).__name__}: {error or f'no answer within {limit:g} s'}") from error
+        except httpx.InvalidURL as error:
+            raise OasisError(
+                f"not an address: {error}", value=self.settings.url, remedy="Correct VPP_OASIS_URL"
+            ) from None
+        return bytes(body)
+
+
+def _check_status(response: httpx.Response) -> None:
+    status = response.status_code
+    if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+        after = response.headers.get("retry-after", "")
+        raise Again(
+            f"HTTP {status} {response.reason_phrase}", after_s=min(float(after), 300.0) if after.isdigit() else 0
+        )
+    if status != httpx.codes.OK:
+        where = response.headers.get("location", "")
+        raise OasisError(
+            f"HTTP {status} {response.reason_phrase}{f', sent on to {where}' if where else ''}",
+            file=str(response.url),
+            remedy="Check the address (VPP_OASIS_URL, or url under [oasis] in data/prices.toml)",
+        )
+
+
+def _asked_to_wait_s(state: tenacity.RetryCallState) -> float:
+    """What OASIS's last answer asked for."""
+    error = state.outcome.exception() if state.outcome else None
+    return error.after_s if isinstance(error, Again) else 0.0
+
+
+def _meaning(question: Question, refusal: Refusal) -> InputError:
+    """OASIS's refusal as what it means to us."""
+    if refusal.code == NO_DATA:
+        return NoDataError(
+            f"OASIS has no data for {question}",
+            remedy="It publishes a day at 13:00 Pacific of the day before, forgets after about 39 months, and knows "
+            "its own nodes alone (see the Atlas reports on OASIS): check the date and the node, or try again later",
+        )
+    if refusal.code == TOO_LONG:
+        return OasisError(f"OASIS refuses {question}: {refusal}", remedy="Ask for fewer days at a time")
+    return OasisError(f"OASIS refuses {question}: {refusal}", remedy="The code is explained in CAISO's specification")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y%m%dT%H:%M}-0000"
+
+
+def windows(days: list[date]) -> list[tuple[date, date]]:
+    """First and last day of each question that together ask for ``days`` (in order), as few as OASIS allows."""
+    found: list[tuple[date, date]] = []
+    for day in days:
+        if found and day - found[-1][1] == timedelta(days=1) and hours_between(found[-1][0], day) <= MOST_HOURS:
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found

@@ -1,0 +1,97 @@
+"""Whether OASIS's rows are the whole of a market day, and the three prices that a resource there is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+import polars as pl
+
+from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.errors import InputError
+from vpp_pipeline.sources.oasis.errors import Incomplete
+from vpp_pipeline.sources.oasis.report import DAY, PRICE, START
+
+# Ancillary service regions nest, and a resource is paid the sum of the prices of all regions it lies in (CAISO tariff
+# 27.1.2.1: the shadow prices of its regions are added up). Path 26 parts south from north; NP15 and ZP26 lie north.
+WHOLE_SYSTEM = ("AS_CAISO", "AS_CAISO_EXP")
+REGIONS: Mapping[str, tuple[str, ...]] = {
+    "SP26": (*WHOLE_SYSTEM, "AS_SP26", "AS_SP26_EXP"),
+    "NP26": (*WHOLE_SYSTEM, "AS_NP26", "AS_NP26_EXP"),
+}
+_PART_OF_NAME = {"SP15": "SP26", "NP15": "NP26", "ZP26": "NP26", "DLAP_SCE": "SP26", "DLAP_SDGE": "SP26"}
+SPIN, NONSPIN = "SR", "NR"
+
+
+def region_of(node: str, named: str | None) -> str:
+    """SP26 or NP26: what the settings say, else what the node's name says. Raises ``InputError`` where neither does."""
+    if named is not None:
+        return named
+    found = {region for part, region in _PART_OF_NAME.items() if part in node}
+    if len(found) != 1:
+        raise InputError(
+            "the node's name does not tell in which reserve region it lies",
+            column="node",
+            value=node,
+            remedy='Write region = "SP26" (south of Path 26) or "NP26" under [oasis] in data/prices.toml',
+        )
+    return found.pop()
+
+
+def of_day(rows: pl.DataFrame, market_date: date) -> pl.DataFrame:
+    """The rows whose trade date it is: OASIS also sends hours of the days beside it."""
+    return rows.filter((pl.col(DAY) == market_date.isoformat()) & (pl.col("MARKET_RUN_ID") == "DAM"))
+
+
+def energy_of_day(rows: pl.DataFrame, market_date: date, node: str) -> pl.DataFrame:
+    """``start_utc`` and ``energy_usd_per_mwh`` of all hours. Raises ``Incomplete`` for a gap or a contradiction."""
+    mine = of_day(rows, market_date).filter((pl.col("NODE") == node) & (pl.col("LMP_TYPE") == "LMP"))
+    prices = _whole(mine.with_columns(series=pl.lit(f"LMP of {node}")), [f"LMP of {node}"], market_date)
+    return prices.select("start_utc", energy_usd_per_mwh="price")
+
+
+def reserves_of_day(rows: pl.DataFrame, market_date: date, region: str) -> pl.DataFrame:
+    """``start_utc``, ``spin_usd_per_mw_h`` and ``nonspin_usd_per_mw_h`` of all hours, summed over the nested regions.
+
+    A region that is not there counts as missing, never as 0. Raises ``Incomplete`` for a gap or a contradiction.
+    """
+    named = pl.format("{} in {}", "ANC_TYPE", "ANC_REGION")
+    mine = of_day(rows, market_date).with_columns(series=named)
+    wanted = [f"{kind} in {part}" for kind in (SPIN, NONSPIN) for part in REGIONS[region]]
+    prices = _whole(mine.filter(pl.col("series").is_in(wanted)), wanted, market_date)
+    kind = pl.col("series").str.slice(0, 2)
+    return (
+        prices.group_by("start_utc", maintain_order=True)
+        .agg(
+            spin_usd_per_mw_h=pl.col("price").filter(kind == SPIN).sum(),
+            nonspin_usd_per_mw_h=pl.col("price").filter(kind == NONSPIN).sum(),
+        )
+        .sort("start_utc")
+    )
+
+
+def _whole(rows: pl.DataFrame, wanted: list[str], market_date: date) -> pl.DataFrame:
+    """``series``, ``start_utc`` and ``price``: one number per hour and series, in order of time.
+
+    Rows that say the same twice are one row; rows that contradict each other are refused.
+    """
+    start = pl.col(START).str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    found = rows.select("series", start_utc=start, price=pl.col(PRICE).cast(pl.Float64, strict=False)).unique()
+    twice = found.filter(pl.struct("series", "start_utc").is_duplicated()).sort("series", "start_utc", "price")
+    if twice.height:
+        values = twice["price"].head(2).to_list()
+        raise Incomplete(f"{_which(twice, market_date)} has two prices, {values[0]} and {values[1]}")
+    hours = market_hours(market_date).select("start_utc")
+    expected = hours.join(pl.DataFrame({"series": wanted}), how="cross")
+    whole = expected.join(found, on=["series", "start_utc"], how="left", maintain_order="left")
+    gaps = whole.filter(~pl.col("price").is_finite().fill_null(False))
+    if gaps.height:
+        raise Incomplete(f"{gaps.height} of {whole.height} prices are missing, first {_which(gaps, market_date)}")
+    return whole
+
+
+def _which(rows: pl.DataFrame, market_date: date) -> str:
+    """The first row in words: series and OASIS's label of its hour."""
+    labels = market_hours(market_date).filter(pl.col("start_utc") == rows["start_utc"][0])["hour_ending"]
+    hour = f"hour ending {labels[0]}" if labels.len() else f"the row starting {rows['start_utc'][0]}"
+    return f"{rows['series'][0]}, {hour} of {market_date}"

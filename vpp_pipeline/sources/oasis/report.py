@@ -1,0 +1,81 @@
+"""What OASIS sends back: a zip with the report as CSV, or with its error as XML."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from xml.etree import ElementTree
+
+import polars as pl
+
+from vpp_pipeline.sources.oasis.errors import Again, OasisError, Refusal
+
+START, DAY, PRICE = "INTERVALSTARTTIME_GMT", "OPR_DT", "MW"  # OASIS names the column of prices MW
+LMP_COLUMNS = (START, DAY, "OPR_HR", "NODE", "MARKET_RUN_ID", "LMP_TYPE", PRICE)
+AS_COLUMNS = (START, DAY, "OPR_HR", "ANC_TYPE", "ANC_REGION", "MARKET_RUN_ID", PRICE)
+LARGEST_BYTES = 200_000_000  # 31 days of 10 nodes are 12 MB
+TOO_SOON = b"Acceptable Use Policy"
+
+
+def rows_of(answer: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
+    """The report's rows as OASIS wrote them: every column, all as text.
+
+    Raises ``Again`` for a torn zip, ``Refusal`` for OASIS's own error, and ``OasisError`` for an unknown layout.
+    """
+    tables = []
+    for name, content in _unzipped(answer):
+        if name.lower().endswith(".xml"):
+            raise _refusal(name, content)
+        tables.append(_table(name, content, columns))
+    return pl.concat(tables, how="diagonal")
+
+
+def _table(name: str, content: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
+    try:
+        rows = pl.read_csv(content, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise OasisError(f"OASIS sent no readable CSV: {error}", file=name, remedy=_LAYOUT) from None
+    missing = [column for column in columns if column not in rows.columns]
+    if missing:
+        raise OasisError(
+            f"columns missing among {', '.join(rows.columns)}",
+            file=name,
+            row=1,
+            column=", ".join(missing),
+            remedy=_LAYOUT,
+        )
+    return rows
+
+
+_LAYOUT = "OASIS has changed its layout: compare the report's version in sources/oasis/client.py"
+
+
+def _unzipped(answer: bytes) -> list[tuple[str, bytes]]:
+    """Names and contents of the zip's files. Some of OASIS's servers send their page of HTTP 429 with HTTP 200."""
+    if TOO_SOON in answer[:2000]:
+        raise Again("asked too soon (acceptable use policy)")
+    try:
+        with zipfile.ZipFile(io.BytesIO(answer)) as archive:
+            files = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".csv", ".xml"))]
+            if files and sum(entry.file_size for entry in files) <= LARGEST_BYTES:
+                return [(entry.filename, archive.read(entry)) for entry in files]
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise Again(f"a torn zip of {len(answer)} bytes ({error})") from None
+    raise OasisError(
+        "a zip without CSV or XML, or with more than 200 MB of it",
+        value=", ".join(f"{entry.filename} ({entry.file_size} bytes)" for entry in archive.infolist()),
+        remedy=_LAYOUT,
+    )
+
+
+def _refusal(name: str, content: bytes) -> Refusal:
+    try:
+        found = {
+            element.tag.rpartition("}")[2]: element.text or "" for element in ElementTree.fromstring(content).iter()
+        }
+    except ElementTree.ParseError as error:
+        raise OasisError(f"OASIS sent no readable XML: {error}", file=name, remedy=_LAYOUT) from None
+    if "ERR_CODE" not in found:
+        raise OasisError("XML without an error code, where a CSV was asked for", file=name, remedy=_LAYOUT)
+    return Refusal(found["ERR_CODE"].strip(), found.get("ERR_DESC", "").strip())

@@ -1,0 +1,171 @@
+"""OASIS as a source of prices: our own copy first, then the wire; a day is there when it is whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from vpp_pipeline.domain.calendar import prices_published_utc
+from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.paths import project_folder
+from vpp_pipeline.schemas import Prices, door
+from vpp_pipeline.settings import OasisSettings
+from vpp_pipeline.sources.base import complete_day
+from vpp_pipeline.sources.oasis.copy import Copy
+from vpp_pipeline.sources.oasis.days import energy_of_day, of_day, region_of, reserves_of_day
+from vpp_pipeline.sources.oasis.errors import Incomplete, OasisDownError, OasisError
+from vpp_pipeline.sources.synthetic import NODE
+
+if TYPE_CHECKING:
+    from vpp_pipeline.sources.oasis.client import OasisClient
+
+SULK_S = 300.0  # after OASIS was down, days are not asked for one by one, each with its own repetitions
+
+Now = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class OasisPrices:
+    """Day-ahead prices of one node. ``market.prices.source`` says ``oasis``, whether from the wire or from the copy."""
+
+    name = "oasis"
+
+    def __init__(self, settings: OasisSettings, node: str | None = None, now: Now = utc_now) -> None:
+        """Raises ``InputError`` for a node whose reserve region neither its name nor the settings tell."""
+        self.node = node or NODE
+        self.settings = settings
+        self._region = region_of(self.node, settings.region)
+        self._copy = Copy(settings.archive or project_folder() / "data" / "archive", settings.url)
+        self._now = now
+        self._down: tuple[float, OasisDownError] | None = None
+
+    def day(self, market_date: date) -> pl.DataFrame:
+        """Rows of ``market.prices``; what the copy lacks is asked for and kept.
+
+        Raises ``NoDataError`` for a day that is not published yet or that OASIS does not have (``OasisDownError`` and
+        ``OasisIncompleteError`` are of that kind), and ``OasisError`` where it refuses.
+        """
+        held = self._held(market_date)
+        return self._fetched(market_date) if held is None else held
+
+    def again(self, market_date: date) -> pl.DataFrame:
+        """The day asked for anew, for corrections that CAISO publishes within days; replaces the copy."""
+        return self._fetched(market_date, anew=True)
+
+    def holds(self, market_date: date) -> bool:
+        """Whether the copy has the whole day, so that nobody needs to be asked."""
+        return self._held(market_date) is not None
+
+    def is_due(self, market_date: date) -> bool:
+        """Whether the day's prices should be out, by the clock: 13:00 Pacific of the day before."""
+        return prices_published_utc(market_date) <= self._now()
+
+    def is_published(self, market_date: date) -> bool:
+        """Ask without patience, within a minute: are all of the day's energy prices out?
+
+        Raises ``NoDataError`` of its kinds where OASIS is down, and ``OasisError`` where it refuses.
+        """
+        from vpp_pipeline.sources.oasis.client import lmp_question
+
+        question = lmp_question(market_date, market_date, self.node)
+        try:
+            self._client().hurried().ask(question, lambda rows: energy_of_day(rows, market_date, self.node))
+        except OasisDownError:
+            raise
+        except NoDataError:  # error 1000, or a part of the day: not out yet
+            return False
+        return True
+
+    def prefetch(self, days: Sequence[date]) -> int:
+        """Keep the energy prices of whole days among ``days``, up to 31 a question; how many. The others are left to
+        :meth:`day`, which asks for each and says what it lacks."""
+        from vpp_pipeline.sources.oasis.client import lmp_question, windows
+
+        wanted = [day for day in days if self.is_due(day) and self._copy.lmp(day, self.node) is None]
+        kept = 0
+        for first, last in windows(wanted):
+            if first == last:
+                continue
+            try:
+                rows = self._client().ask(lmp_question(first, last, self.node), lambda answer: answer)
+            except OasisDownError:
+                raise
+            except NoDataError:  # of the whole window; `day` says so of each
+                continue
+            for day in (day for day in wanted if first <= day <= last):
+                kept += self._keep_if_whole(day, rows)
+        return kept
+
+    def _keep_if_whole(self, day: date, rows: pl.DataFrame) -> bool:
+        try:
+            energy_of_day(rows, day, self.node)
+        except Incomplete:
+            return False
+        self._copy.keep_lmp(day, self.node, self._of_node(rows, day))
+        return True
+
+    def _of_node(self, rows: pl.DataFrame, day: date) -> pl.DataFrame:
+        return of_day(rows, day).filter(pl.col("NODE") == self.node)
+
+    def _held(self, day: date) -> pl.DataFrame | None:
+        lmp, reserves = self._copy.lmp(day, self.node), self._copy.reserves(day)
+        return None if lmp is None or reserves is None else self._prices(day, lmp, reserves)
+
+    def _fetched(self, day: date, anew: bool = False) -> pl.DataFrame:
+        if not self.is_due(day):
+            raise NoDataError(
+                f"OASIS publishes the prices of {day} at {prices_published_utc(day):%Y-%m-%d %H:%MZ}",
+                remedy="Try again then, or choose an earlier day",
+            )
+        if self._down is not None and time.monotonic() - self._down[0] < SULK_S:
+            raise self._down[1]
+        try:
+            return self._ask(day, anew)
+        except OasisDownError as error:
+            self._down = (time.monotonic(), error)
+            raise
+
+    def _ask(self, day: date, anew: bool) -> pl.DataFrame:
+        from vpp_pipeline.sources.oasis.client import lmp_question, reserves_question
+
+        def energy(rows: pl.DataFrame) -> pl.DataFrame:
+            energy_of_day(rows, day, self.node)
+            return self._of_node(rows, day)
+
+        def reserve(rows: pl.DataFrame) -> pl.DataFrame:
+            reserves_of_day(rows, day, self._region)
+            return of_day(rows, day)
+
+        lmp = None if anew else self._copy.lmp(day, self.node)
+        if lmp is None:
+            lmp = self._client().ask(lmp_question(day, day, self.node), energy)
+            self._copy.keep_lmp(day, self.node, lmp)
+        reserves = None if anew else self._copy.reserves(day)
+        if reserves is None:
+            reserves = self._client().ask(reserves_question(day), reserve)
+            self._copy.keep_reserves(day, reserves)
+        return self._prices(day, lmp, reserves)
+
+    def _client(self) -> OasisClient:
+        from vpp_pipeline.sources.oasis.client import OasisClient  # httpx is loaded by who asks, not by every run
+
+        return OasisClient(self.settings)
+
+    def _prices(self, day: date, lmp: pl.DataFrame, reserves: pl.DataFrame) -> pl.DataFrame:
+        try:
+            energy, reserve = energy_of_day(lmp, day, self.node), reserves_of_day(reserves, day, self._region)
+        except Incomplete as gap:
+            raise OasisError(
+                f"our copy of {day} is not whole: {gap}",
+                file=self._copy.root,
+                remedy="Ingest the day with --again, while OASIS still has it",
+            ) from None
+        frame = complete_day(energy.join(reserve, on="start_utc"), day, f"OASIS, {day}")
+        return door(Prices, frame.with_columns(node=pl.lit(self.node), source=pl.lit(self.name)))
