@@ -12,7 +12,10 @@ import polars as pl
 from vpp_pipeline.version import __version__
 
 PACKAGE = Path(__file__).parent
-COMPUTES = ("domain", "forecasting", "optimisation", "sources", "schemas", "llm", "settings.py", "llm_settings.py")
+COMPUTES = (
+    *("domain", "forecasting", "optimisation", "sources", "schemas", "llm"),
+    *("settings.py", "llm_settings.py", "settlement_settings.py"),
+)
 
 
 @cache

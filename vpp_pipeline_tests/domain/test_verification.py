@@ -17,6 +17,7 @@ from vpp_pipeline_tests.domain import (
     test_verify_advice,
     test_verify_bids,
     test_verify_fleet,
+    test_verify_forecast,
     test_verify_inputs,
     test_verify_money,
     test_verify_negotiation,
@@ -37,6 +38,7 @@ MODULES = (
     test_verify_schedule,
     test_verify_top_ups,
 )
+WARNINGS: list[Fault] = test_verify_fleet.WARNINGS + test_verify_advice.WARNINGS + test_verify_forecast.WARNINGS
 FAULTS: list[Fault] = [fault for module in MODULES for fault in module.FAULTS]
 
 
@@ -48,7 +50,7 @@ def test_the_claim_holds_on_an_honest_day(honest: SolvedDay, claim: Callable[...
 
 
 def test_every_claim_has_faults() -> None:
-    assert {fault.claim for fault in FAULTS + test_verify_fleet.WARNINGS + test_verify_advice.WARNINGS} == set(GUARDS)
+    assert {fault.claim for fault in FAULTS + WARNINGS} == set(GUARDS)
 
 
 def test_the_table_of_checks_holds_every_claim(honest: SolvedDay) -> None:
