@@ -37,11 +37,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 # without the tests marked slow, of some minutes, that draw hundreds of cases more: those are in `make test-all`
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 # google-generativeai forces protobuf back to 5, where the rest of the lock wants 6
 LEGACY := .venv-legacy

@@ -33,6 +33,19 @@ from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 property_settings.register_profile("steady", derandomize=True)
 property_settings.load_profile("steady")
 
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side (`make test`), a file's tests stay together, for what they share; those of Dagster's runs all do.
+
+    Two processes that launch runs at once would wait for each other's.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "assets" else item.path.as_posix()))
+
+
 DAY = date(2023, 8, 15)
 REQUEST_SCHEMA = {
     "product": pl.String,
