@@ -85,7 +85,7 @@ def test_an_asset_is_a_table_of_its_groups_schema():
     }
 
 
-@pytest.mark.parametrize("table", DEPENDENCIES)
+@pytest.mark.parametrize("table", sorted(DEPENDENCIES))
 def test_every_asset_is_explained(table: str):
     asset = GRAPH.get(key_of(table))
     assert asset.description
