@@ -1,10 +1,23 @@
 """Awards by segment and money at the prices that cleared."""
 
+from datetime import UTC, date, datetime
+
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vpp_pipeline.domain.settlement import same_source, settle
+from vpp_pipeline.domain.settlement import (
+    Delivery,
+    delivery_of,
+    imbalance_usd,
+    same_source,
+    settle,
+    who_is_there,
+)
 from vpp_pipeline.errors import InputError
+from vpp_pipeline.settings import SettlementSettings
 
 NOON = "energy_20230815_1200"
 EVENING = "energy_20230815_1900"
@@ -61,3 +74,136 @@ def test_bids_are_not_settled_at_the_prices_of_another_source(solved_day, change
     same_source(forecast, forecast)
     with pytest.raises(InputError, match="rest on other prices"):
         same_source(forecast, forecast.with_columns(**{name: pl.lit(value) for name, value in change.items()}))
+
+
+START, DAY = datetime(2023, 8, 15, 19, tzinfo=UTC), date(2023, 8, 15)
+
+
+def two_members(product: str, price: float, away: str, awarded: float = 1.0, factor: float = 1.25) -> dict[str, float]:
+    """A bid of 1 MW for one hour: 0.6 MW of `a` and 0.4 MW of `b`, paid 30 $/MWh, wear 10; curve at 40 and 60 $."""
+    opportunities = pl.DataFrame(
+        {
+            "opportunity_id": ["o"],
+            "market_date": [DAY],
+            "product": [product],
+            "start_utc": [START],
+            "duration_hours": [1],
+            "forecast_price": [70.0],
+            "origin": ["policy"],
+        }
+    )
+    bids = opportunities.select(
+        "opportunity_id",
+        "market_date",
+        "product",
+        "duration_hours",
+        "forecast_price",
+        bid_id=pl.lit("b1"),
+        status=pl.lit("bid"),
+        total_capacity_mw=pl.lit(1.0),
+        payments_usd=pl.lit(30.0),
+        charging_cost_usd=pl.lit(5.0),
+    )
+    segments = pl.DataFrame(
+        {
+            "bid_id": ["b1", "b1"],
+            "from_mw": [0.0, awarded],
+            "to_mw": [awarded, 1.0],
+            "price_usd_per_mwh": [40.0, 60.0],
+        }
+    ).filter(pl.col("to_mw") > pl.col("from_mw"))
+    prices = pl.DataFrame(
+        {
+            "start_utc": [START],
+            "energy_usd_per_mwh": [price],
+            "spin_usd_per_mw_h": [price],
+            "nonspin_usd_per_mw_h": [price],
+        }
+    )
+    payments = pl.DataFrame(
+        {
+            "opportunity_id": ["o", "o"],
+            "prosumer_id": ["a", "b"],
+            "dispatched_kw": [600.0, 400.0],
+            "payment_usd": [18.0, 12.0],
+        }
+    )
+    schedule = pl.DataFrame(
+        {"prosumer_id": ["a", "b"], "start_utc": [START, START], "discharge_kw": [600.0, 400.0]}
+    ).with_columns(pl.col("start_utc").cast(opportunities.schema["start_utc"]))
+    members = pl.DataFrame(
+        {"prosumer_id": ["a", "b"], "is_there": ["a" not in away, "b" not in away], "wear_usd_per_mwh": [10.0, 10.0]}
+    )
+    rows = settle(opportunities, bids, segments, prices, Delivery(payments, schedule, members, factor))
+    return rows.row(0, named=True)
+
+
+def money(row: dict[str, float]) -> list[float]:
+    names = ("revenue_usd", "no_pay_usd", "imbalance_usd", "payments_usd", "charging_cost_usd", "profit_usd")
+    return [row[name] for name in names]
+
+
+def test_with_everyone_there_all_is_delivered():
+    """1 MWh at 50 $: 50 − 30 − 5 = 15."""
+    row = two_members("energy", 50.0, away="")
+    assert money(row) == [50.0, 0.0, 0.0, 30.0, 5.0, 15.0]
+    assert (row["delivered_mw"], row["shortfall_mw"], row["absent_members"], row["wear_usd"]) == (1.0, 0.0, 0, 10.0)
+
+
+def test_missing_energy_is_bought_back_at_the_price_times_the_factor():
+    """0.4 MWh at 50 · 1.25 = 25 $; only `a` is paid, 18 $: 50 − 25 − 18 − 5 = 2."""
+    row = two_members("energy", 50.0, away="b")
+    assert money(row) == [50.0, 0.0, 25.0, 18.0, 5.0, 2.0]
+    assert (row["delivered_mw"], row["absent_members"], row["wear_usd"]) == (0.6, 1, 6.0)
+
+
+def test_missing_reserve_is_not_paid_and_costs_no_more():
+    """0.4 MW at 50 $ are taken back: 50 − 20 − 18 − 5 = 7."""
+    assert money(two_members("spin", 50.0, away="b")) == [50.0, 20.0, 0.0, 18.0, 5.0, 7.0]
+
+
+def test_a_partial_award_takes_its_part_of_everything():
+    """50 $ buys 0.8 MW: 40 − 0.32 · 62.5 − 0.8 · 18 − 0.8 · 5 = 1.6."""
+    assert money(two_members("energy", 50.0, away="b", awarded=0.8)) == [40.0, 0.0, 20.0, 14.4, 4.0, 1.6]
+
+
+def test_a_request_that_nobody_meets_costs_its_whole_energy():
+    assert money(two_members("energy", 100.0, away="ab")) == [100.0, 0.0, 125.0, 0.0, 5.0, -30.0]
+
+
+@given(st.floats(-100.0, 500.0), st.floats(-10.0, 10.0), st.floats(1.0, 3.0))
+def test_an_imbalance_is_never_better_than_the_price(price: float, surplus_mwh: float, factor: float):
+    paid = imbalance_usd(np.array([price]), np.array([surplus_mwh]), factor)[0]
+    assert paid <= price * surplus_mwh + 1e-9
+    assert paid == pytest.approx(price * surplus_mwh - (factor - 1.0) * abs(price * surplus_mwh), abs=1e-6)
+
+
+def test_who_is_there_is_drawn_once_per_day_and_seed():
+    chance, settings = np.full(2_000, 0.95), SettlementSettings()
+    found = who_is_there(chance, DAY, settings)
+    np.testing.assert_array_equal(found, who_is_there(chance, DAY, settings))
+    assert (found != who_is_there(chance, date(2023, 8, 16), settings)).any()
+    assert found.mean() == pytest.approx(0.95, abs=0.02)
+    fixed = who_is_there(chance, DAY, SettlementSettings(availability="fixed"))
+    assert fixed.mean() == pytest.approx(0.8, abs=0.03)
+    assert not (fixed & ~found).any()  # who is there at 80 % is there at 95 % as well
+
+
+def test_a_whole_day_settles_with_those_who_came(solved_day):
+    """Each bid's shortfall is what its absent members were to deliver, in proportion to the award."""
+    tables = solved_day().tables
+    day = [tables[name] for name in ("market.opportunities", "bids.final_bids", "bids.bid_segments")]
+    delivery = delivery_of(
+        tables["dispatch.payments"],
+        tables["dispatch.schedule"],
+        tables["fleet.prosumers"],
+        SettlementSettings(availability="fixed"),
+    )
+    whole = settle(*day, tables["market.price_forecast"])
+    rows = settle(*day, tables["market.price_forecast"], delivery)
+    assert rows["absent_members"].sum() > 0
+    assert rows["payments_usd"].sum() < whole["payments_usd"].sum()
+    assert rows["profit_usd"].sum() < whole["profit_usd"].sum()
+    assert rows["awarded_mw"].to_list() == whole["awarded_mw"].to_list()
+    costs = pl.sum_horizontal("no_pay_usd", "imbalance_usd", "payments_usd", "charging_cost_usd")
+    assert rows.select((pl.col("revenue_usd") - costs - pl.col("profit_usd")).abs().max()).item() < 0.005

@@ -1,0 +1,46 @@
+"""Which share of what could be paid a posted price should offer: tuned on days before those of docs/backtest.md.
+
+    python benchmarks/tune_posted_price.py [share ..., default 0.65 0.8 0.9]
+
+Every third day of June 2024; real SP15 prices (``../shared/data`` beside the checkout), 200 prosumers, the
+7-day mean as forecast. Prints the aggregator's mean net of a day per share; the best one is
+`backtest/arms.py:POSTED_FRACTION`.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+
+import numpy as np
+from days import prepare_day, real_prices
+
+from vpp_pipeline.backtest.arms import Day
+from vpp_pipeline.backtest.engines import posted_price
+from vpp_pipeline.backtest.made import bid_plan, no_sale_plan
+from vpp_pipeline.backtest.measures import market_of, measure
+from vpp_pipeline.domain.settlement import who_is_there
+from vpp_pipeline.settings import OptimiserSettings, Settings
+
+DAYS = [date(2024, 6, day) for day in range(3, 31, 3)]
+
+
+def main() -> None:
+    shares = [float(text) for text in sys.argv[1:]] or [0.65, 0.8, 0.9]
+    settings, source = Settings(optimiser=OptimiserSettings(time_limit_seconds=0.5)), real_prices()
+    net: dict[float, list[float]] = {share: [] for share in shares}
+    for market_date in DAYS:
+        inputs = prepare_day(market_date, source, settings).inputs
+        rows = inputs.prosumers.sort("prosumer_id")
+        is_there = who_is_there(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
+        no_sale = no_sale_plan(inputs, settings)
+        day = Day(inputs, settings, source.day(market_date), is_there, no_sale)
+        for share in shares:
+            plan = bid_plan(inputs, settings, posted_price(share))
+            net[share].append(float(measure(day, plan, market_of(day, no_sale))["net_usd"] or 0.0))
+    for share, values in net.items():
+        print(f"share {share:.2f}: net {np.mean(values):8.2f} $ a day ({', '.join(f'{v:.2f}' for v in values)})")
+
+
+if __name__ == "__main__":
+    main()

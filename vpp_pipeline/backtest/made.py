@@ -1,0 +1,184 @@
+"""Plans of the arms that use the desk's own optimiser: deals by an engine, the day solved, bids formed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.backtest.engines import posted_price
+from vpp_pipeline.backtest.plan import Plan
+from vpp_pipeline.chain import Inputs, Negotiated, settle_bids
+from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.domain.availability import hourly_envelope
+from vpp_pipeline.domain.bids import Stamp
+from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS, market_hours
+from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
+from vpp_pipeline.domain.negotiation.agreements import agreements_of
+from vpp_pipeline.domain.negotiation.negotiate import Engine
+from vpp_pipeline.domain.negotiation.summary import summarise
+from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.domain.negotiation.transcript import segments_of
+from vpp_pipeline.optimisation.exact_method import exact_energy
+from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, day_problem, unlimited_mw
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.uncertainty import with_scenarios
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
+
+STAMP = Stamp("backtest", "backtest", None, "backtest", datetime(2000, 1, 1, tzinfo=UTC))
+NO_WISHES = {
+    "backup_reserve_hours": 0.0,
+    "backup_reserve_fraction": 0.001,  # so that rounding in a schedule never falls below an empty store
+    "quiet_hours": None,
+    "no_charge_hours": None,
+    "no_export_hours": None,
+    "opt_out_days": None,
+    "ev_ready_fraction": None,
+    "ev_ready_hour": None,
+    "maximum_cycles_per_day": 24.0,  # more than any store can do
+}
+
+
+def without_wishes(inputs: Inputs) -> Inputs:
+    """The same day for a dispatcher that heeds devices and driving, but nothing that owners ask for.
+
+    Least prices stay: owners are still paid what they ask. Stores still end the day as they should.
+    """
+    rows = inputs.prosumers
+    kinds = {name: rows.schema[name] for name in NO_WISHES}
+    bare = rows.with_columns(pl.lit(value, dtype=kinds[name]).alias(name) for name, value in NO_WISHES.items())
+    day = inputs.forecast["market_date"][0]
+    envelope = hourly_envelope(bare, market_hours(day), solar_forecast(day), load_forecast(day))
+    return replace(inputs, prosumers=bare, availability=envelope)
+
+
+def sized_freely(inputs: Inputs, settings: Settings) -> Inputs:
+    """The same day with R as large as the fleet: who dispatches centrally is bound by the market's minimum alone."""
+    fleet, rules = fleet_arrays(inputs.prosumers, inputs.availability), settings.rules
+    offerable = np.stack([fleet.capacity_kw(p, rules.reserve_call_hours).sum(axis=0) for p in PRODUCTS]) / 1000.0
+    product, hour = places(inputs)
+    largest_mw = np.ceil(offerable[product, hour] / rules.maximum_commitment_fraction) + 1.0
+    return replace(inputs, opportunities=inputs.opportunities.with_columns(required_capacity_mw=pl.Series(largest_mw)))
+
+
+def places(inputs: Inputs) -> tuple[Indices, Indices]:
+    """Product and hour (O,) of each opportunity. Raises ValueError for one of more than one hour."""
+    opportunities = inputs.opportunities
+    if (opportunities["duration_hours"] != 1).any():
+        raise ValueError("a back-test knows the policy's hourly opportunities only")
+    product = np.array([PRODUCTS.index(name) for name in opportunities["product"]], dtype=np.int64)
+    starts = {start: t for t, start in enumerate(inputs.forecast["start_utc"])}
+    return product, np.array([starts[start] for start in opportunities["start_utc"]], dtype=np.int64)
+
+
+def terms_of_day(inputs: Inputs, settings: Settings) -> Terms:
+    """Both sides' terms of every opportunity."""
+    fleet = fleet_arrays(inputs.prosumers, inputs.availability)
+    return prepare_terms(inputs.opportunities, inputs.forecast, fleet, settings.negotiation, settings.rules)
+
+
+def bid_plan(inputs: Inputs, settings: Settings, engine: Engine, *, market_minimum_only: bool = False) -> Plan:
+    """Deals by ``engine``, the day solved at forecast prices, price curves as the desk forms them.
+
+    ``market_minimum_only``: a bid needs the market's minimum, not 80 % of R and three members.
+    """
+    begun = time.perf_counter()
+    day = _struck(inputs, settings, engine)
+    if market_minimum_only:
+        least = np.array([settings.rules.minimum_mw(product) for product in inputs.opportunities["product"]])
+        problem = replace(day.problem, minimum_mw=least, may_bid=np.ones(len(least), dtype=bool))
+        small = inputs.opportunities.with_columns(required_capacity_mw=pl.Series(least))  # for a curve in fine steps
+        day = replace(day, problem=problem, inputs=replace(inputs, opportunities=small))
+    solution = solve_day(day.problem, settings.rules, settings.optimiser)
+    tables = settle_bids(day, solution, STAMP)
+    seconds = time.perf_counter() - begun
+    place = inputs.opportunities.select("opportunity_id").with_row_index("place")
+    named = tables["bids.final_bids"].select("bid_id", "opportunity_id").join(place, on="opportunity_id")
+    segments = tables["bids.bid_segments"].join(named, on="bid_id").with_columns(bid_id=pl.col("place").cast(pl.String))
+    quantity_mw = np.where(solution.is_bid, solution.quantity_mw, 0.0)
+    plan = _plan(inputs, day.problem, solution.schedule, quantity_mw, segments, seconds)
+    return replace(plan, gap_fraction=solution.gap_fraction)
+
+
+def foresight_plan(inputs: Inputs, prices: pl.DataFrame, settings: Settings, engine: Engine) -> Plan:
+    """The most that any arm could earn: the day's own prices, any quantity, no bid needed.
+
+    The relaxation of the day's problem, without minima and steps. ``prices``: rows of `market.prices`.
+    """
+    begun = time.perf_counter()
+    known = _with_prices(inputs, prices)
+    problem = _struck(known, settings, engine).problem
+    count = len(problem.opportunity_id)
+    problem = replace(problem, minimum_mw=np.zeros(count), may_bid=np.ones(count, dtype=bool))
+    linear_schedule, quantity_mw = _relaxed(problem, np.ones(count))
+    return _plan(inputs, problem, linear_schedule, quantity_mw, None, time.perf_counter() - begun)
+
+
+def no_sale_plan(inputs: Inputs, settings: Settings) -> Plan:
+    """The charging that owners need anyway, in the hours that are expected to be cheapest, and no sale."""
+    begun = time.perf_counter()
+    problem = _struck(inputs, settings, posted_price(0.0)).problem
+    schedule, quantity_mw = _relaxed(problem, np.zeros(len(problem.opportunity_id)))
+    return _plan(inputs, problem, schedule, 0.0 * quantity_mw, None, time.perf_counter() - begun)
+
+
+def _relaxed(problem: DayProblem, most: Array) -> tuple[DaySchedule, Array]:
+    from vpp_pipeline.optimisation.exact import formulate
+
+    linear = formulate(problem, binary=False)
+    linear.set_bids(np.zeros(len(most)), most)
+    linear.set_quantities(np.zeros(len(most)), unlimited_mw(problem))
+    linear.solve("HIGHS")
+    return exact_energy(problem, linear.schedule()), np.maximum(np.asarray(linear.q.value), 0.0)
+
+
+def _with_prices(inputs: Inputs, prices: pl.DataFrame) -> Inputs:
+    """The inputs with the day's own ``prices`` in place of the forecast's."""
+    columns = list(PRICE_COLUMN.values())
+    forecast = (
+        inputs.forecast.drop(columns).join(prices.select("start_utc", *columns), on="start_utc").sort("start_utc")
+    )
+    product, hour = places(inputs)
+    level = np.stack([forecast[column].to_numpy() for column in columns])[product, hour]
+    opportunities = inputs.opportunities.with_columns(forecast_price=pl.Series(level), market_price=pl.Series(level))
+    return replace(inputs, forecast=forecast, opportunities=opportunities)
+
+
+def _struck(inputs: Inputs, settings: Settings, engine: Engine) -> Negotiated:
+    """The day with the deals of ``engine``; nobody's words are kept."""
+    fleet = fleet_arrays(inputs.prosumers, inputs.availability)
+    terms = terms_of_day(inputs, settings)
+    outcome = engine(terms, settings.negotiation)
+    silent = np.zeros(len(fleet), dtype=bool)
+    agreements = agreements_of(outcome, terms, settings.negotiation, silent)
+    made = inputs.opportunities.select(
+        "opportunity_id", engine=pl.lit("backtest"), fingerprint=pl.lit(""), seconds=pl.lit(0.0)
+    )
+    summary = summarise(segments_of(outcome, terms), agreements, inputs.opportunities, len(fleet), settings.rules, made)
+    problem = day_problem(
+        fleet, inputs.forecast, inputs.opportunities, summary, agreements, settings.rules, settings.optimiser
+    )
+    problem = with_scenarios(problem, inputs.opportunities, inputs.price_scenarios, settings.risk)
+    tables = {"negotiation.summary": summary, "negotiation.agreements": agreements}
+    return Negotiated(inputs, settings, fleet, terms, problem, tables)
+
+
+def _plan(
+    inputs: Inputs,
+    problem: DayProblem,
+    schedule: DaySchedule,
+    quantity_mw: Array,
+    segments: pl.DataFrame | None,
+    seconds: float,
+) -> Plan:
+    fleet: Fleet = problem.fleet
+    shape = (len(problem.opportunity_id), len(fleet))
+    committed, agreed = np.zeros(shape), np.full(shape, np.nan)
+    pair = (problem.agreement_opportunity, problem.agreement_prosumer)
+    committed[pair], agreed[pair] = problem.committed_kw, problem.agreed_price
+    product, hour = places(inputs)
+    return Plan(fleet, schedule, product, hour, quantity_mw, segments, committed, agreed, seconds)

@@ -1,0 +1,151 @@
+"""One row of `evaluation.benchmark`: what an arm's day came to, in money, limits and contentment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vpp_pipeline.backtest.arms import Day
+from vpp_pipeline.backtest.made import terms_of_day
+from vpp_pipeline.backtest.plan import ENERGY, Plan
+from vpp_pipeline.backtest.realised import Money, money_of, realise
+from vpp_pipeline.domain.arrays import Array, Flags
+from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.domain.fleet import Fleet, reservation_price
+from vpp_pipeline.domain.satisfaction import satisfaction_score, weighted_satisfaction
+from vpp_pipeline.optimisation.problem import DaySchedule
+
+TOLERANCE = 1e-3  # kW, kWh: a watt
+DUST_KW = 1e-6
+
+
+def measure(day: Day, plan: Plan, no_sale_usd: float) -> dict[str, float | int | None]:
+    """The measures of a plan on its day; ``no_sale_usd``: what :func:`market_of` says of selling nothing."""
+    settings, own = day.settings, day.no_sale.fleet
+    awarded = plan.awarded_mw(_clearing(day, plan))
+    share = np.divide(awarded, plan.quantity_mw, out=np.zeros_like(awarded), where=plan.quantity_mw > 0.0)
+    done = realise(plan, share, day.is_there, settings.rules.reserve_call_hours)
+    money = _money(day, plan, done, awarded)
+    sold = plan.sold_kw(done)
+    least = np.stack([reservation_price(own, product, settings.negotiation) for product in PRODUCTS])[plan.product]
+    is_paid = sold > DUST_KW
+    paid_usd = np.nan_to_num(plan.agreed_price) * sold / 1000.0
+    broken = violations(own, plan, done, share, day.is_there)
+    underpaid = is_paid & (np.nan_to_num(plan.agreed_price) < least - 1e-9)
+    surplus_usd = float(np.where(is_paid, paid_usd - least * sold / 1000.0, 0.0).sum())
+    net_usd = money.market_usd - money.payments_usd - no_sale_usd
+    used = np.clip(sold / np.maximum(plan.committed_kw, DUST_KW), 0.0, 1.0)
+    let_down = np.broadcast_to(_let_down(own, done), sold.shape) | underpaid
+    score = satisfaction_score(np.nan_to_num(plan.agreed_price), least, used, let_down)
+    return {
+        "net_usd": net_usd,
+        "value_usd": net_usd + surplus_usd,
+        "energy_usd": money.energy_usd,
+        "reserve_usd": money.reserve_usd,
+        "charging_usd": money.charging_usd,
+        "imbalance_usd": money.imbalance_usd,
+        "leftover_usd": money.leftover_usd,
+        "payments_usd": money.payments_usd,
+        "no_sale_usd": no_sale_usd,
+        "surplus_usd": surplus_usd,
+        "wear_usd": float((own.wear_usd_per_mwh @ done.discharge_kw).sum()) / 1000.0,
+        "satisfaction": weighted_satisfaction(score[is_paid], plan.committed_kw[is_paid]),
+        "satisfaction_of_unbroken": weighted_satisfaction(
+            score[is_paid & ~let_down], plan.committed_kw[is_paid & ~let_down]
+        ),
+        "gini": gini(paid_usd.sum(axis=0)),
+        "dispatched": int(is_paid.any(axis=0).sum()),
+        **broken,
+        "violations_underpaid": int(underpaid.sum()),
+        "violations": sum(broken.values()) + int(underpaid.sum()),
+        "let_down": int(_let_down(own, done).sum()),
+        "bids": int((plan.quantity_mw > 0.0).sum()),
+        "awarded_mwh": float(awarded[plan.product == ENERGY].sum()),
+        "delivered_mwh": float(done.exported_kw.sum()) / 1000.0,
+        "reserve_mw_h": float(awarded[plan.product != ENERGY].sum()),
+        **_success(day, plan),
+        "gap_fraction": plan.gap_fraction,
+        "seconds": plan.seconds,
+    }
+
+
+def market_of(day: Day, plan: Plan) -> float:
+    """What market and stores bring if ``plan`` goes as planned, $: for a plan that sells nothing."""
+    return _money(day, plan, plan.schedule, plan.quantity_mw).market_usd
+
+
+def _money(day: Day, plan: Plan, done: DaySchedule, awarded: Array) -> Money:
+    price = np.stack([day.prices.sort("start_utc")[column].to_numpy() for column in PRICE_COLUMN.values()])
+    factor = day.settings.settlement.imbalance_factor
+    return money_of(plan, done, awarded, price, day.no_sale.fleet.terminal_stored_kwh, factor)
+
+
+def _clearing(day: Day, plan: Plan) -> Array:
+    price = np.stack([day.prices.sort("start_utc")[column].to_numpy() for column in PRICE_COLUMN.values()])
+    return np.asarray(price[plan.product, plan.hour])
+
+
+def violations(own: Fleet, plan: Plan, done: DaySchedule, share: Array, is_there: Flags) -> dict[str, int]:
+    """Breaches of owners' limits in ``done``, by kind, and orders that could not be carried out.
+
+    Prosumer-hours; cycles and the energy owed at the day's end are counted per prosumer.
+    """
+    sells = plan.by_product_and_hour(share)[:, None, :] * is_there[None, :, None]
+    ordered = sum(plan.schedule.sold_kw(p) * sells[p] for p in range(len(PRODUCTS)))
+    given = sum(done.sold_kw(p) for p in range(len(PRODUCTS)))
+    cycled = (done.discharge_kw / own.discharge_efficiency[:, None]).sum(axis=1)
+    return {
+        "violations_discharge": int(_past(done.discharge_kw, own.max_discharge_kw).sum()),
+        "violations_export": int(_past(done.exported_kw, own.export_room_kw).sum()),
+        "violations_charge": int(_past(done.charge_kw, own.max_charge_kw).sum()),
+        "violations_stored": int(_past(own.min_stored_kwh, done.stored_kwh).sum()),
+        "violations_owed": int(_past(own.terminal_stored_kwh, done.stored_kwh[:, -1]).sum()),
+        "violations_cycles": int(_past(cycled, own.maximum_cycles_per_day * own.capacity_kwh).sum()),
+        "violations_undeliverable": int(_past(np.asarray(ordered), np.asarray(given)).sum()),
+    }
+
+
+def _let_down(own: Fleet, done: DaySchedule) -> Flags:
+    """Prosumers (N,) with a breach of what they asked for."""
+    hourly = _past(done.discharge_kw, own.max_discharge_kw) | _past(done.exported_kw, own.export_room_kw)
+    hourly |= _past(done.charge_kw, own.max_charge_kw) | _past(own.min_stored_kwh, done.stored_kwh)
+    cycled = (done.discharge_kw / own.discharge_efficiency[:, None]).sum(axis=1)
+    once = _past(own.terminal_stored_kwh, done.stored_kwh[:, -1])
+    once |= _past(cycled, own.maximum_cycles_per_day * own.capacity_kwh)
+    return np.asarray(hourly.any(axis=1) | once)
+
+
+def _past(value: Array, limit: Array) -> Flags:
+    return np.asarray(value > limit + TOLERANCE)
+
+
+def _success(day: Day, plan: Plan) -> dict[str, float | int | None]:
+    """Capacity under option against R, for opportunities that can be met at all.
+
+    An opportunity is feasible where a linear program over it alone reaches 80 % (or all) of R: with commitments of at
+    most 0.39 R its optimum is the sum of what everyone can commit whose least price the aggregator could pay.
+    """
+    rules, terms = day.settings.rules, terms_of_day(day.inputs, day.settings)
+    required = terms.required_kw
+    payable = (terms.capacity_kw > 0.0) & (terms.reservation <= terms.ceiling)
+    reach = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)
+    enough = payable.sum(axis=1) >= rules.minimum_members
+    most = rules.maximum_commitment_fraction * required[:, None]
+    option = np.minimum(plan.committed_kw, most).sum(axis=1)
+    found: dict[str, float | int | None] = {}
+    for percent, fraction in ((80, rules.required_fraction), (100, 1.0)):
+        feasible = enough & (reach >= fraction * required - 1e-6)
+        met = option >= fraction * required - 1e-6
+        found[f"feasible_{percent}"] = int(feasible.sum())
+        found[f"met_{percent}"] = int((feasible & met).sum())
+    found["fill_fraction"] = float(np.minimum(option, required).sum() / required.sum())
+    return found
+
+
+def gini(amounts: Array) -> float | None:
+    """Gini coefficient of ``amounts`` (N,) ≥ 0: 0 all the same, towards 1 all to one; None where nobody gets any."""
+    values = np.sort(np.maximum(amounts, 0.0))
+    total, count = float(values.sum()), len(values)
+    if total <= 0.0:
+        return None
+    rank = np.arange(1, count + 1)
+    return float(2.0 * (rank @ values) / (count * total) - (count + 1.0) / count)

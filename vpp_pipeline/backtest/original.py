@@ -1,0 +1,98 @@
+"""The original project's algorithm, made again from the description in its README; its code was never published to us.
+
+What the README says, and is done here: every opportunity by itself, three rounds, deals ranked by its bid score (which
+adds up unlike units), members added until R is reached, at least 3 and at most 20 of them, at least 80 % of R; then
+dispatch by its objective, whose bonus of 0.1 per unit of satisfaction and kW outweighs every price, so that the
+coalition delivers all it can up to R. The bid price is its fallback's: the weighted average of agreed prices.
+
+What it does not say, and is assumed here: a deal is struck half-way between the least price and the expected price,
+where the former is lower (its language model's fallback is "rule-based pricing"). Capacity is what the store holds
+above the owner's reserve at the start of the day. Nothing is said of charging, of stored energy between hours or of
+the rest of the day, so nobody recharges what was sold, and the same kWh can be sold in every hour.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.backtest.made import places
+from vpp_pipeline.backtest.plan import ENERGY, Plan
+from vpp_pipeline.chain import Inputs
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.domain.fleet import Fleet, reservation_price
+from vpp_pipeline.domain.rounding import round_down
+from vpp_pipeline.optimisation.problem import DaySchedule
+from vpp_pipeline.settings import Settings
+
+LEAST_MEMBERS, MOST_MEMBERS, LEAST_SHARE = 3, 20, 0.8
+
+
+def original_plan(inputs: Inputs, settings: Settings, no_sale: Plan) -> Plan:
+    """The day by the original's algorithm; owners' own charging goes on as in ``no_sale``."""
+    begun, fleet = time.perf_counter(), no_sale.fleet
+    product, hour = places(inputs)
+    required_kw = 1000.0 * inputs.opportunities["required_capacity_mw"].to_numpy()
+    price = inputs.opportunities["forecast_price"].to_numpy()
+    least = np.stack([reservation_price(fleet, name, settings.negotiation) for name in PRODUCTS])[product]
+    agreed = np.where(least <= price[:, None], (least + price[:, None]) / 2.0, np.nan)
+    capacity_kw = np.where(np.isfinite(agreed), _capacity_kw(fleet)[:, hour].T, 0.0)
+    committed = np.stack([_coalition(agreed[o], capacity_kw[o], required_kw[o]) for o in range(len(price))])
+    given = np.minimum(1.0, required_kw / np.maximum(committed.sum(axis=1), 1e-9))[:, None] * committed
+    bid_mw = round_down(given.sum(axis=1) / 1000.0, settings.rules.quantity_step_mw)
+    given *= (1000.0 * bid_mw / np.maximum(given.sum(axis=1), 1e-9))[:, None]
+    agreed = np.where(committed > 0.0, agreed, np.nan)
+    average = np.nansum(agreed * given, axis=1) / np.maximum(given.sum(axis=1), 1e-9)
+    plan = Plan(fleet, no_sale.schedule, product, hour, bid_mw, _segments(bid_mw, average), committed, agreed, 0.0)
+    ordered = plan.by_product_and_hour(given).transpose(0, 2, 1)  # (3, N, T)
+    own = no_sale.schedule
+    schedule = DaySchedule(
+        own.grid_charge_kw,
+        own.solar_charge_kw,
+        ordered[ENERGY],
+        0.0 * ordered[ENERGY],
+        ordered[1],
+        ordered[2],
+        own.stored_kwh,
+    )
+    return replace(plan, schedule=schedule, seconds=time.perf_counter() - begun)
+
+
+def _capacity_kw(fleet: Fleet) -> Array:
+    """What each store could give for an hour from its first stored energy (N, T), within that hour's limits."""
+    above_kwh = np.maximum(fleet.initial_stored_kwh[:, None] - fleet.min_stored_kwh, 0.0)
+    return np.asarray(
+        np.minimum(
+            np.minimum(fleet.max_discharge_kw, above_kwh * fleet.discharge_efficiency[:, None]), fleet.export_room_kw
+        )
+    )
+
+
+def _coalition(agreed: Array, capacity_kw: Array, required_kw: float) -> Array:
+    """Committed power (N,) of the members, best score first; nobody's where 80 % of R is not reached."""
+    merit = np.minimum(capacity_kw / 10.0, 2.0) + capacity_kw / 1000.0 + 1.0 / np.maximum(np.nan_to_num(agreed), 1.0)
+    order = np.argsort(np.where(capacity_kw > 0.0, -merit, np.inf), kind="stable")[:MOST_MEMBERS]
+    order = order[capacity_kw[order] > 0.0]
+    before_kw = np.cumsum(capacity_kw[order]) - capacity_kw[order]
+    members = order[(before_kw < required_kw) | (np.arange(len(order)) < LEAST_MEMBERS)]
+    committed = np.zeros_like(capacity_kw)
+    if len(members) >= LEAST_MEMBERS and capacity_kw[members].sum() >= LEAST_SHARE * required_kw:
+        committed[members] = capacity_kw[members]
+    return committed
+
+
+def _segments(bid_mw: Array, price: Array) -> pl.DataFrame:
+    """One segment per bid, at its average cost."""
+    bids = np.flatnonzero(bid_mw > 0.0)
+    return pl.DataFrame(
+        {
+            "bid_id": [str(o) for o in bids],
+            "from_mw": np.zeros(len(bids)),
+            "to_mw": bid_mw[bids],
+            "price_usd_per_mwh": price[bids],
+        }
+    )

@@ -1,0 +1,89 @@
+"""Replaying days one by one into the lake: a day that is done is not done again, and a killed run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from vpp_pipeline.backtest.arms import ARMS, Day
+from vpp_pipeline.backtest.made import no_sale_plan
+from vpp_pipeline.backtest.measures import market_of, measure
+from vpp_pipeline.chain import Inputs
+from vpp_pipeline.domain.settlement import same_source, who_is_there
+from vpp_pipeline.provenance import code_version
+from vpp_pipeline.schemas import Benchmark, door
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.warehouse.lake import Lake
+
+TABLE = "evaluation.benchmark"
+MADE_WITH = "vpp_backtest"
+READS_ONLY = ("command", "show", "statistics")  # files of this package that no row depends on
+
+#: a day -> what its bids are made from, and the prices that cleared
+Read = Callable[[date], tuple[Inputs, pl.DataFrame]]
+
+
+def replay(inputs: Inputs, prices: pl.DataFrame, settings: Settings, arms: Sequence[str]) -> pl.DataFrame:
+    """Rows of `evaluation.benchmark` of one day: every arm on the same fleet, prices, absences and settlement."""
+    same_source(inputs.forecast, prices)
+    rows = inputs.prosumers.sort("prosumer_id")
+    market_date = inputs.forecast["market_date"][0]
+    is_there = who_is_there(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
+    no_sale = no_sale_plan(inputs, settings)
+    day = Day(inputs, settings, prices, is_there, no_sale)
+    no_sale_usd = market_of(day, no_sale)
+    source, node = inputs.forecast.select("source", "node").row(0)
+    shared = {
+        "market_date": market_date,
+        "source": source,
+        "node": node,
+        "prosumers": rows.height,
+        "present": int(is_there.sum()),
+        "fleet_kw": float(rows["max_discharge_kw"].sum()),
+    }
+    measured = [shared | {"arm": arm} | measure(day, ARMS[arm](day), no_sale_usd) for arm in arms]
+    return door(Benchmark, pl.DataFrame(measured, infer_schema_length=None))
+
+
+def replay_days(
+    days: Sequence[date],
+    read: Read,
+    settings: Settings,
+    arms: Sequence[str],
+    lake: Lake,
+    source: str,
+    told: Callable[[date], None],
+) -> list[date]:
+    """Replay ``days`` into the lake, calling ``told`` after each; returns those that were not there already.
+
+    A day is there if its file was made by the same code from the same settings, arms and ``source`` of prices. A day
+    is written when all its arms are done, so a killed run loses one day at most.
+    """
+    made_with = fingerprint_of(settings, arms, source)
+    new = []
+    for day in days:
+        if not is_done(lake, day, made_with):
+            lake.write(TABLE, day.isoformat(), replay(*read(day), settings, arms), {MADE_WITH: made_with})
+            new.append(day)
+        told(day)
+    return new
+
+
+def is_done(lake: Lake, day: date, made_with: str) -> bool:
+    """Whether the lake holds the day as it would be made now."""
+    partition = day.isoformat()
+    return lake.exists(TABLE, partition) and lake.metadata(TABLE, partition).get(MADE_WITH) == made_with
+
+
+def fingerprint_of(settings: Settings, arms: Sequence[str], source: str) -> str:
+    """What a day's rows depend on, the day aside."""
+    text = "\n".join([code_version(), settings.model_dump_json(), *arms, source])
+    digest = hashlib.sha256(text.encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        if file.stem not in READS_ONLY:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""The command `backtest`, from its options to its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vpp_pipeline.cli import main
+
+RANGE = ["backtest", "--source", "synthetic", "--from", "2023-08-15", "--to", "2023-08-16"]
+SMALL = ["--prosumers", "40", "--set", "fleet.business_sites=6", "--set", "optimiser.time_limit_seconds=0.5"]
+
+
+def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = [*RANGE, *SMALL, "--arms", "concession,greedy", "--data", str(tmp_path)]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "2 days, 2023-08-15 to 2023-08-16 (2 made now)" in first
+    assert "net_usd_per_kw_year" in first
+    assert "concession less each arm" in first
+    assert (tmp_path / "vpp.duckdb").is_file()
+    assert main(arguments) == 0
+    again = capsys.readouterr().out
+    assert again.splitlines()[1:] == first.splitlines()[1:]
+    assert "(0 made now)" in again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--arms", "clairvoyant"], "no such arm"),
+        (["--to", "2023-08-01"], "ends before it begins"),
+    ],
+)
+def test_a_wrong_request_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str):
+    assert main([*RANGE, *arguments, "--data", str(tmp_path)]) == 2
+    assert words in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""Days replayed into the lake: every arm on a small fleet, and a run that goes on where it was stopped."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from vpp_pipeline.backtest.arms import ARMS, BEST, OURS
+from vpp_pipeline.backtest.run import TABLE, replay, replay_days
+from vpp_pipeline.chain import Inputs
+from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
+from vpp_pipeline.sources.day_inputs import DayInputs
+from vpp_pipeline.sources.synthetic import Synthetic
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.publish import open_warehouse, publish
+
+SETTINGS = Settings(
+    fleet=FleetSettings(prosumers=40, business_sites=6), optimiser=OptimiserSettings(time_limit_seconds=1.0)
+)
+FIRST = date(2023, 8, 15)
+DAYS = [FIRST + timedelta(days=k) for k in range(3)]
+ARM = ["greedy"]
+
+
+@cache
+def read(day: date) -> tuple[Inputs, pl.DataFrame]:
+    found = DayInputs(day, SETTINGS, None, None, None).for_chain()
+    return found, Synthetic(found.forecast["node"][0]).day(day)
+
+
+@cache
+def all_arms() -> pl.DataFrame:
+    return replay(*read(FIRST), SETTINGS, list(ARMS))
+
+
+def test_every_arm_answers_on_the_same_day():
+    rows = all_arms()
+    assert set(rows["arm"]) == set(ARMS)
+    for shared in ("no_sale_usd", "present", "fleet_kw", "feasible_80", "feasible_100"):
+        assert rows[shared].n_unique() == 1
+
+
+def test_arms_that_heed_wishes_break_none():
+    heeding = [arm for arm in ARMS if arm not in ("centralised_no_wishes", BEST, "original")]
+    assert all_arms().filter(pl.col("arm").is_in(heeding))["violations"].to_list() == [0] * len(heeding)
+
+
+def test_nobody_is_worth_more_than_perfect_foresight():
+    rows = all_arms()
+    assert rows.filter(arm=BEST)["net_usd"][0] >= rows["net_usd"].max() - 1e-6
+    assert rows.filter(arm=BEST)["net_usd"][0] >= rows["value_usd"].max() - 1e-6
+
+
+def test_the_money_of_each_row_adds_up():
+    costs = ("charging_usd", "imbalance_usd", "payments_usd", "no_sale_usd")
+    net = pl.sum_horizontal("energy_usd", "reserve_usd", "leftover_usd") - pl.sum_horizontal(costs)
+    assert all_arms().select((net - pl.col("net_usd")).abs().max()).item() < 1e-9
+    value = pl.col("net_usd") + pl.col("surplus_usd") - pl.col("value_usd")
+    assert all_arms().select(value.abs().max()).item() < 1e-9
+
+
+def test_least_prices_leave_owners_no_surplus_and_ours_some():
+    surplus = dict(all_arms().select("arm", "surplus_usd").iter_rows())
+    assert surplus["centralised"] == pytest.approx(0.0, abs=1e-9)
+    assert surplus[OURS] > 0.0
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
+    lake, asked = Lake(tmp_path / "lake"), []
+
+    def reads(day: date) -> tuple[Inputs, pl.DataFrame]:
+        asked.append(day)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return read(day)
+
+    with pytest.raises(KeyboardInterrupt):
+        replay_days(DAYS, reads, SETTINGS, ARM, lake, "s", lambda day: None)
+    assert lake.partitions(TABLE) == [FIRST.isoformat()]
+    told: list[date] = []
+    assert replay_days(DAYS, reads, SETTINGS, ARM, lake, "s", told.append) == DAYS[1:]
+    assert asked == [DAYS[0], DAYS[1], DAYS[1], DAYS[2]]
+    assert told == DAYS
+    assert replay_days(DAYS, reads, SETTINGS, ARM, lake, "s", told.append) == []
+
+
+def test_other_settings_are_another_back_test(tmp_path: Path):
+    lake, stricter = (
+        Lake(tmp_path / "lake"),
+        SETTINGS.model_copy(update={"settlement": SETTINGS.settlement.model_copy(update={"imbalance_factor": 2.0})}),
+    )
+    for settings in (SETTINGS, stricter):
+        assert replay_days(DAYS[:1], read, settings, ARM, lake, "s", lambda day: None) == DAYS[:1]
+
+
+def test_a_day_is_published(tmp_path: Path):
+    lake = Lake(tmp_path / "lake")
+    replay_days(DAYS[:1], read, SETTINGS, ARM, lake, "s", lambda day: None)
+    publish(lake, tmp_path / "vpp.duckdb", FIRST, [TABLE])
+    with open_warehouse(tmp_path / "vpp.duckdb") as connection:
+        assert connection.execute("select arm from evaluation.benchmark").fetchall() == [("greedy",)]
