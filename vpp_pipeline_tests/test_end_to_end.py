@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -16,7 +17,9 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.assets.lost_runs import lost_runs
+from vpp_pipeline.domain.settlement import who_is_there
 from vpp_pipeline.paths import project_folder
+from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, UNHURRIED, TradingDesk, differences, example_run, new_desk
 
@@ -154,6 +157,7 @@ def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(tmp_path: P
         "dagster",
         "lake",
         "opportunities.csv",
+        "reports",
         "vpp.duckdb",
         "vpp.duckdb.lock",
     }
@@ -173,6 +177,9 @@ def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared(tmp_p
     bids_made = day["bids.final_bids"].filter(pl.col("status") == "bid")
     assert sorted(settlement["bid_id"]) == sorted(bids_made["bid_id"])
     prices = {row["start_utc"]: row for row in day["market.prices"].iter_rows(named=True)}
+    paid, fleet = day["dispatch.payments"], day["fleet.prosumers"].sort("prosumer_id")
+    there = who_is_there(fleet["availability_fraction"].to_numpy(), date.fromisoformat(DAY), SettlementSettings())
+    came = set(fleet["prosumer_id"].filter(pl.Series(there)))
     column = {"energy": "energy_usd_per_mwh", "spin": "spin_usd_per_mw_h", "nonspin": "nonspin_usd_per_mw_h"}
     for bid in bids_made.iter_rows(named=True):
         cleared = 85.0 if bid["opportunity_id"] == EXAMPLE else prices[bid["start_utc"]][column[bid["product"]]]
@@ -183,12 +190,21 @@ def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared(tmp_p
         row = settlement.row(by_predicate=pl.col("bid_id") == bid["bid_id"], named=True)
         share = awarded / bid["total_capacity_mw"]
         assert row["clearing_price"] == pytest.approx(cleared)
-        assert (row["awarded_mw"], row["delivered_mw"]) == pytest.approx((awarded, awarded))
+        mine = paid.filter(pl.col("opportunity_id") == bid["opportunity_id"])
+        absent = ~mine["prosumer_id"].is_in(sorted(came))
+        missing_mw = share * mine.filter(absent)["dispatched_kw"].sum() / 1000.0
+        assert (row["awarded_mw"], row["shortfall_mw"]) == pytest.approx((awarded, missing_mw))
+        assert row["delivered_mw"] == pytest.approx(max(awarded - missing_mw, 0.0))
         assert row["revenue_usd"] == pytest.approx(cleared * awarded, abs=0.0051)  # one hour each
-        assert row["payments_usd"] == pytest.approx(share * bid["payments_usd"], abs=0.0051)
+        owed_usd = mine.filter(~absent)["payment_usd"].sum()
+        assert row["payments_usd"] == pytest.approx(share * owed_usd, abs=0.0051)
         assert row["charging_cost_usd"] == pytest.approx(share * bid["charging_cost_usd"], abs=0.0051)
-        money = row["revenue_usd"] - row["payments_usd"] - row["charging_cost_usd"]
-        assert row["profit_usd"] == pytest.approx(money, abs=1e-6)
+        is_energy = bid["product"] == "energy"
+        bought_back = (cleared + 0.25 * abs(cleared)) * missing_mw if is_energy else 0.0
+        assert row["imbalance_usd"] == pytest.approx(bought_back, abs=0.0051)
+        assert row["no_pay_usd"] == pytest.approx(0.0 if is_energy else cleared * missing_mw, abs=0.0051)
+        costs = ("payments_usd", "charging_cost_usd", "imbalance_usd", "no_pay_usd")
+        assert row["profit_usd"] == pytest.approx(row["revenue_usd"] - sum(row[name] for name in costs), abs=1e-6)
     example = settlement.filter(pl.col("opportunity_id") == EXAMPLE)
     mw = example["bid_mw"][0]
     assert example.select("awarded_mw", "revenue_usd").row(0) == pytest.approx((mw, round(85.0 * mw, 2)))
