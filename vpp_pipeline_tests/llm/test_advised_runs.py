@@ -197,6 +197,7 @@ def noted_fleet(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_notes_and_the_formulation_are_asked_about_where_the_settings_say_so(key: None, noted_fleet: Path) -> None:
     use = {"formulation": True, "reads_notes": True, "paid_tier_confirmed": True}
     with FakeGemini(advice) as server:

@@ -64,6 +64,7 @@ def test_live_without_a_key_says_so(
     assert not list(tmp_path.rglob("*.parquet"))  # nothing was written
 
 
+@pytest.mark.slow
 def test_engines_are_compared_with_the_model_where_its_mode_is_not_off(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

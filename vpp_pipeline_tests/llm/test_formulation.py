@@ -179,6 +179,7 @@ def test_a_dear_specification_is_refused_and_both_figures_are_kept() -> None:
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.3, 1.0])
+@pytest.mark.slow
 def test_what_may_be_lost_is_a_setting(loss: float) -> None:
     plain, shadow = solved(PLAIN), solved(SEVERE)
     problem = day().problem
