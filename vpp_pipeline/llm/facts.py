@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -84,9 +84,9 @@ def _sum(rows: pl.DataFrame, column: str) -> float:
     return round(float(rows[column].sum()), 2)
 
 
-def _hour(row: Mapping[str, object]) -> float:
+def _hour(row: Mapping[str, Any]) -> float:
     """Pacific hour in which the row's block begins."""
-    return float(row["start_utc"].astimezone(PACIFIC).hour)  # type: ignore[attr-defined]
+    return float(row["start_utc"].astimezone(PACIFIC).hour)
 
 
 def told(fact: Fact) -> str:

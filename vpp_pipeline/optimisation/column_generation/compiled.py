@@ -14,7 +14,7 @@ from typing import Any
 
 import numba as nb
 
-KERNELS = ("compiled.py", "stage.py", "store.py", "respond.py")
+KERNELS = ("compiled.py", "stage.py", "store.py", "respond.py", "sweep.py")
 
 
 def _code_folder() -> Path:

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array, Flags, Indices
-from vpp_pipeline.optimisation.column_generation.respond import (
-    Stores,
+from vpp_pipeline.optimisation.column_generation.respond import Stores
+from vpp_pipeline.optimisation.column_generation.sweep import (
     add_responses,
     fill_stored_values,
     fill_values,

@@ -10,7 +10,8 @@ from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.optimisation.column_generation.generation import Generation
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, in_threads, per_kwh
-from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores, add_schedules
+from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores
+from vpp_pipeline.optimisation.column_generation.sweep import add_schedules
 from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
 from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
 
