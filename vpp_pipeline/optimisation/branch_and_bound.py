@@ -37,8 +37,13 @@ class SearchResult:
 class _Relaxation:
     """The LP with z within bounds."""
 
-    def __init__(self, formulation: Formulation) -> None:
-        self._formulation, self._program = formulation, WarmLinearProgram(formulation.problem)
+    def __init__(self, formulation: Formulation, program: WarmLinearProgram) -> None:
+        self._formulation, self._program = formulation, program
+
+    def open(self) -> None:
+        """Leave z to the formulation's own bounds again."""
+        anywhere = np.full(self._formulation.z.size, np.inf)
+        self._program.set_bounds(self._formulation.z, -anywhere, anywhere)
 
     def solve(self, low: Array, high: Array) -> tuple[float, Array, Array] | None:
         """Objective in $, z and q (O,); None if no answer exists within these bounds of z."""
@@ -87,7 +92,8 @@ def search(
     begun, count = time.perf_counter(), len(day.opportunity_id)
     linear.set_quantities(np.zeros(count), unlimited_mw(day))
     linear.set_bids(np.zeros(count), day.may_bid.astype(float))
-    relaxed, rounded = _Relaxation(linear), _Relaxation(linear)
+    linear.program.take_parameters()
+    relaxed = _Relaxation(linear, linear.program)
     best_usd, best = start
     tried: set[bytes] = set()
 
@@ -106,6 +112,7 @@ def search(
         raise SolveError("the day has no feasible schedule at all, with or without bids")
     # a heap entry: -bound, order of creation (so that ties are settled the same way each time), bounds of z, z, q
     dived = _dive(relaxed, low, high, root, day.minimum_mw)
+    rounded = _Relaxation(linear, linear.program.another())
     if dived[0] > best_usd:
         best_usd, best = dived
     try_rounding(root[2])
@@ -133,4 +140,5 @@ def search(
             answer = relaxed.solve(child_low, child_high)
             if answer is not None and answer[0] > best_usd:
                 heapq.heappush(heap, (-answer[0], nodes, child_low, child_high, answer[1], answer[2]))
+    relaxed.open()
     return SearchResult(best, best_usd, max(best_usd, -heap[0][0]) if heap else best_usd, nodes, out_of_time)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cvxpy as cp
@@ -28,6 +29,7 @@ import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
 from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
 from vpp_pipeline.optimisation.risk import risk_adjusted
 from vpp_pipeline.optimisation.uncertainty import tilted_prices
@@ -72,6 +74,8 @@ class Formulation:
 
     def solve(self, solver: str, **options: Any) -> float:
         """Objective in $; raises SolveError with the solver's word if there is no answer."""
+        if solver == "HIGHS" and not options and not self.z.attributes["boolean"] and self._solve_warm():
+            return float(self.problem.value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an inaccurate answer is judged by our own verification
             try:
@@ -81,6 +85,22 @@ class Formulation:
         if self.z.value is None or self.stored.value is None:
             raise SolveError(f"{solver} says {self.problem.status}")
         return float(self.problem.value)
+
+    @cached_property
+    def program(self) -> WarmLinearProgram:
+        """The linear problem in HiGHS, kept from one solve to the next."""
+        return WarmLinearProgram(self.problem)
+
+    def _solve_warm(self) -> bool:
+        """Whether HiGHS, going on from its last answer, finds the next; if not, a fresh start has the last word."""
+        self.program.take_parameters()
+        try:
+            answer = self.program.solve()
+        except SolveError:
+            return False
+        if answer is not None:
+            self.program.hand_over(answer)
+        return answer is not None
 
     def charging_price(self, day: DayProblem) -> Array:
         """What a MWh that is bought counts (T,), $: the market's price, weighed by the scenarios that are feared."""
