@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vpp_pipeline.backtest.command import add_backtest
+from vpp_pipeline.backtest_command import add_backtest
 from vpp_pipeline.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.read_commands import add_read_commands

@@ -177,6 +177,9 @@ class OptimiserSettings(_Group):
     solver: str = Field("HIGHS", description="CVXPY solver by name; HIGHS and LP solvers decide by our own search.")
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
     time_limit_seconds: float = Field(8.0, gt=0, description="Limit of the search for better bid/no-bid decisions.")
+    node_limit: int = Field(
+        5_000, ge=0, description="Most branchings of the exact method: unlike a clock, the same on every machine."
+    )
     time_limit_seconds_per_thousand: float = Field(
         1.0, ge=0, description="Added to that limit for each thousand prosumers, in column generation."
     )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -21,10 +26,11 @@ from vpp_pipeline.warehouse.lake import Lake
 
 TABLE = "evaluation.benchmark"
 MADE_WITH = "vpp_backtest"
-READS_ONLY = ("command", "show", "statistics")  # files of this package that no row depends on
+READS_ONLY = ("statistics",)  # files of this package that no row depends on
 
 #: a day -> what its bids are made from, and the prices that cleared
 Read = Callable[[date], tuple[Inputs, pl.DataFrame]]
+Replayed = Iterator[tuple[date, pl.DataFrame]]
 
 
 def replay(inputs: Inputs, prices: pl.DataFrame, settings: Settings, arms: Sequence[str]) -> pl.DataFrame:
@@ -57,20 +63,63 @@ def replay_days(
     lake: Lake,
     source: str,
     told: Callable[[date], None],
+    workers: int = 1,
 ) -> list[date]:
     """Replay ``days`` into the lake, calling ``told`` after each; returns those that were not there already.
 
     A day is there if its file was made by the same code from the same settings, arms and ``source`` of prices. A day
-    is written when all its arms are done, so a killed run loses one day at most.
+    is written when all its arms are done, so a killed run loses what its ``workers`` (processes) were at.
     """
     made_with = fingerprint_of(settings, arms, source)
-    new = []
-    for day in days:
-        if not is_done(lake, day, made_with):
-            lake.write(TABLE, day.isoformat(), replay(*read(day), settings, arms), {MADE_WITH: made_with})
-            new.append(day)
+    missing = [day for day in days if not is_done(lake, day, made_with)]
+    for day in set(days).difference(missing):
         told(day)
-    return new
+    replayed = beside_each_other if workers > 1 else one_by_one
+    for day, rows in replayed(missing, read, settings, arms, workers):
+        lake.write(TABLE, day.isoformat(), rows, {MADE_WITH: made_with})
+        told(day)
+    return missing
+
+
+def one_by_one(days: Sequence[date], read: Read, settings: Settings, arms: Sequence[str], workers: int = 1) -> Replayed:
+    """Each day with its rows, in this process."""
+    for day in days:
+        yield day, replay(*read(day), settings, arms)
+
+
+def beside_each_other(
+    days: Sequence[date], read: Read, settings: Settings, arms: Sequence[str], workers: int
+) -> Replayed:
+    """The same by ``workers`` processes, each day as it is done; ``read`` must be one that can be pickled."""
+    shared = (read, settings, arms)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=shared) as pool:
+        try:
+            asked = {pool.submit(_replay_here, day): day for day in days}
+            for answer in as_completed(asked):
+                yield asked[answer], answer.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_shared: tuple[Read, Settings, Sequence[str]]  # of a worker
+
+
+def _begin(*shared: Any) -> None:
+    global _shared
+    _shared = shared
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker does not outlive the command, even one that was killed."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _replay_here(day: date) -> pl.DataFrame:
+    read, settings, arms = _shared
+    return replay(*read(day), settings, arms)
 
 
 def is_done(lake: Lake, day: date, made_with: str) -> bool:

@@ -20,7 +20,6 @@ from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 
 INTEGRAL = 1e-6
-MOST_NODES = 5_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class SearchResult:
     objective_usd: float
     bound_usd: float
     nodes: int
-    ran_out_of_time: bool
+    ran_out: str  # of what, where the gap was not reached: time or nodes; empty otherwise
 
 
 class _Relaxation:
@@ -59,7 +58,7 @@ class _Relaxation:
 def _dive(
     relaxed: _Relaxation, low: Array, high: Array, root: tuple[float, Array, Array], minimum_mw: Array
 ) -> tuple[float, Array]:
-    """A feasible answer from the relaxation: give up the least filled of the undecided bids, one by one.
+    """A feasible answer from the relaxation: give up the least filled quarter of the undecided bids, again and again.
 
     Once every undecided bid reaches its minimum, all of them are tried at once. Each step decides at least one bid, so
     it ends; where a step has no answer, minus infinity says that the dive found nothing.
@@ -72,7 +71,8 @@ def _dive(
         if answer is not None:
             low = taken
         else:
-            high[int(filled.argmin())] = 0.0
+            few = max(1, int(undecided.sum()) // 4)
+            high[np.argsort(filled, kind="stable")[:few]] = 0.0
             answer = relaxed.solve(low, high)
         if answer is None:
             return -np.inf, z
@@ -81,9 +81,16 @@ def _dive(
 
 
 def search(
-    day: DayProblem, linear: Formulation, start: tuple[float, Array], gap_target: float, seconds: float
+    day: DayProblem,
+    linear: Formulation,
+    start: tuple[float, Array],
+    gap_target: float,
+    seconds: float,
+    node_limit: int,
 ) -> SearchResult:
-    """Decisions within ``gap_target`` of the best there are, or the best found in ``seconds``, with the proven bound.
+    """Decisions within ``gap_target`` of the best there are, with the proven bound.
+
+    Or the best found in ``seconds`` and ``node_limit`` nodes (LPs solved after the first answer was found).
 
     ``linear`` is the formulation with 0 ≤ z ≤ 1; its quantities are left free. ``start``: a feasible objective and its
     decisions. Best-first; branches on the most fractional z; at each node the relaxed quantities, rounded to
@@ -117,13 +124,13 @@ def search(
         best_usd, best = dived
     try_rounding(root[2])
     nodes, heap = 0, [(-root[0], 0, low, high, root[1], root[2])]
-    out_of_time = False
+    ran_out = ""
     while heap:
         bound_usd, low, high, z, quantity_mw = -heap[0][0], *heap[0][2:]
         if bound_usd - best_usd <= gap_target * abs(bound_usd):
             break
-        out_of_time = time.perf_counter() - begun > seconds or nodes >= MOST_NODES
-        if out_of_time:
+        ran_out = "nodes" if nodes >= node_limit else "time" if time.perf_counter() - begun > seconds else ""
+        if ran_out:
             break
         heapq.heappop(heap)
         try_rounding(quantity_mw)
@@ -141,4 +148,4 @@ def search(
             if answer is not None and answer[0] > best_usd:
                 heapq.heappush(heap, (-answer[0], nodes, child_low, child_high, answer[1], answer[2]))
     relaxed.open()
-    return SearchResult(best, best_usd, max(best_usd, -heap[0][0]) if heap else best_usd, nodes, out_of_time)
+    return SearchResult(best, best_usd, max(best_usd, -heap[0][0]) if heap else best_usd, nodes, ran_out)

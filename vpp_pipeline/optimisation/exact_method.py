@@ -149,13 +149,16 @@ def _branch_and_bound(
     """Decisions and bound from our own search; None if HiGHS failed on the way."""
     start = (no_sale_usd, np.zeros(len(day.opportunity_id)))
     try:
-        found = search(day, linear, start, settings.gap_target_fraction / 2.0, settings.time_limit_seconds)
+        gap, seconds = settings.gap_target_fraction / 2.0, settings.time_limit_seconds
+        found = search(day, linear, start, gap, seconds, settings.node_limit)
     except SolveError as error:
         log.note(f"branch and bound failed: {error}")
         return None
     log.note(f"branch and bound, {found.nodes} nodes")
-    if found.ran_out_of_time:
+    if found.ran_out == "time":
         log.note(f"stopped at its time limit of {settings.time_limit_seconds:g} s")
+    elif found.ran_out:
+        log.note(f"stopped at its limit of {settings.node_limit} nodes")
     return found.decisions, found.bound_usd
 
 

@@ -152,4 +152,4 @@ def _largest(matrix: sparse.csr_matrix, lower: Array, upper: Array) -> Array:
     entries = matrix.tocoo()
     most = np.where(entries.data > 0.0, upper[entries.col], lower[entries.col]) * entries.data
     most[np.isinf(upper - lower)[entries.col]] = np.inf
-    return np.bincount(entries.row, most, matrix.shape[0])
+    return np.asarray(np.bincount(entries.row, most, matrix.shape[0]), dtype=float)

@@ -49,6 +49,7 @@ class DayInputs:
     requests_file: Path | None
     lake: Path | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
     run_id: str = ""  # in whose name a language model is asked about notes, where it may be
+    opened: PriceSource | None = None  # the source of ``prices``, where several days are read from it
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
@@ -74,7 +75,7 @@ class DayInputs:
 
     @cached_property
     def _source(self) -> PriceSource:
-        return open_source(self.prices, self.node)
+        return self.opened or open_source(self.prices, self.node)
 
     def _prices_of(self, days: list[date]) -> dict[date, pl.DataFrame]:
         """Prices of those of the days that the source holds and that are of the market day's regime."""

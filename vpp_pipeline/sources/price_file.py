@@ -39,6 +39,7 @@ class FilePrices:
         rows = pl.concat([self._read(file) for file in files_of(path)])
         self.node = _choose(node, rows["node"].unique().sort().to_list(), path)
         self._rows = rows.filter(pl.col("node") == self.node)
+        self._days: dict[date, pl.DataFrame] = {}  # those that were asked for: a back-test asks for each 400 times
 
     @classmethod
     def recognises(cls, columns: Sequence[str]) -> bool:
@@ -48,6 +49,11 @@ class FilePrices:
 
     def day(self, market_date: date) -> pl.DataFrame:
         """Rows of ``market.prices``; see ``PriceSource.day``."""
+        if market_date not in self._days:
+            self._days[market_date] = self._day(market_date)
+        return self._days[market_date]
+
+    def _day(self, market_date: date) -> pl.DataFrame:
         start, end = local_midnight_utc(market_date), local_midnight_utc(market_date + timedelta(days=1))
         rows = self._rows.filter(pl.col("start_utc").is_between(start, end, closed="left"))
         if rows.is_empty():

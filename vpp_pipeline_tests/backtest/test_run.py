@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.backtest.arms import ARMS, BEST, OURS
+from vpp_pipeline.backtest.days import PastDays
 from vpp_pipeline.backtest.run import TABLE, replay, replay_days
 from vpp_pipeline.chain import Inputs
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
@@ -103,3 +104,15 @@ def test_a_day_is_published(tmp_path: Path):
     publish(lake, tmp_path / "vpp.duckdb", FIRST, [TABLE])
     with open_warehouse(tmp_path / "vpp.duckdb") as connection:
         assert connection.execute("select arm from evaluation.benchmark").fetchall() == [("greedy",)]
+
+
+def test_two_processes_give_what_one_gives(tmp_path: Path):
+    days = PastDays(DayInputs(FIRST, SETTINGS, None, None, None))
+    alone, together = Lake(tmp_path / "alone"), Lake(tmp_path / "together")
+    told: list[date] = []
+    replay_days(DAYS[:2], days, SETTINGS, ARM, alone, "s", lambda day: None)
+    replay_days(DAYS[:2], days, SETTINGS, ARM, together, "s", told.append, workers=2)
+    assert sorted(told) == DAYS[:2]
+    for day in DAYS[:2]:
+        one, other = (lake.read(TABLE, day.isoformat()).drop("seconds") for lake in (alone, together))
+        assert one.equals(other)

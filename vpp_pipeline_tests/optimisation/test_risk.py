@@ -152,7 +152,7 @@ def test_no_grid_of_quantities_beats_the_search(seed: int, aversion: float):
     levels = [0.0, *np.linspace(0.11, 0.13, 8)]  # 80 % of 0.13 is 0.104, in steps 0.11
     assert day.minimum_mw == pytest.approx(np.full(4, 0.11))
     best = max(earned(day, np.array(q)) for q in itertools.product(levels, repeat=4))
-    found = search(day, formulate(day, binary=False), (0.0, np.zeros(4)), gap_target=0.0, seconds=60.0)
+    found = search(day, formulate(day, binary=False), (0.0, np.zeros(4)), 0.0, 60.0, 5_000)
     assert best - 1e-9 <= found.objective_usd <= best + 0.05
     assert found.bound_usd == pytest.approx(found.objective_usd, abs=1e-6)
     settled = solve_day(day, RULES, EXACT)
