@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
+from vpp_pipeline.domain.day_schedule import DaySchedule
+from vpp_pipeline.optimisation.problem import DayProblem
 
 SLICE = 50_000
 POWERS = ("grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw")

@@ -130,8 +130,15 @@ def show_settlement(data: Path, market_date: date) -> None:
     table = Table(title=f"Settlement of {market_date}, at the prices that cleared", title_justify="left")
     for name in ("product", "bids", "MW bid", "MW awarded", "revenue $", "payments $", "profit $"):
         table.add_column(name, justify="left" if name == "product" else "right")
-    rows = LakeDay(Lake(data / "lake"), market_date)["evaluation.settlement"]
+    day = LakeDay(Lake(data / "lake"), market_date)
+    rows, account = day["evaluation.settlement"], day["evaluation.settled_days"].row(0, named=True)
     totals = [pl.col(name).sum() for name in ("bid_mw", "awarded_mw", "revenue_usd", "payments_usd", "profit_usd")]
     for product, count, *sums in rows.group_by("product").agg(pl.len(), *totals).sort("product").iter_rows():
         table.add_row(product, str(count), *(f"{value:.2f}" for value in sums))
     Console().print(table)
+    print(
+        f"{account['present']} prosumers there, {account['absent']} away; {account['limits_broken']} limits broken\n"
+        f"energy {account['energy_usd']:.2f} $ + reserve held {account['reserve_usd']:.2f} $ - charging "
+        f"{account['charging_usd']:.2f} $ - imbalance {account['imbalance_usd']:.2f} $ + left in the stores "
+        f"{account['leftover_usd']:.2f} $ - payments {account['payments_usd']:.2f} $ = {account['net_usd']:.2f} $"
+    )

@@ -21,9 +21,11 @@ PACIFIC_TIME = str(PACIFIC)
 
 all_assets = dg.load_assets_from_modules([market, fleet, negotiation, dispatch, bids, evaluation])
 _ingest = dg.AssetSelection.assets(key_of("market.prices"))
-_settle = _ingest | dg.AssetSelection.assets(key_of("evaluation.settlement"), dg.AssetKey(["warehouse", "published"]))
-_by_hand = dg.AssetSelection.assets(key_of("negotiation.rounds"))
-_bids = dg.AssetSelection.all() - _ingest - _by_hand - dg.AssetSelection.assets(key_of("evaluation.settlement"))
+_published = dg.AssetSelection.assets(dg.AssetKey(["warehouse", "published"]))
+_settled = dg.AssetSelection.assets(*(key_of(table) for table in evaluation.SETTLED.values()))
+_settle = _ingest | _settled | _published
+_by_hand = dg.AssetSelection.assets(key_of("negotiation.rounds"), key_of("evaluation.benchmark"))
+_bids = dg.AssetSelection.all() - _ingest - _by_hand - _settled
 
 ingest_market = dg.define_asset_job(
     "ingest_market",
@@ -41,6 +43,12 @@ settle_day = dg.define_asset_job(
     "settle_day",
     _settle,
     description="What the day's bids earned at the prices that cleared.",
+)
+
+backtest_day = dg.define_asset_job(
+    "backtest_day",
+    dg.AssetSelection.assets(key_of("evaluation.benchmark")),
+    description="What eight ways to run a past day would have earned; `evaluation.benchmark` of that day.",
 )
 
 
@@ -113,7 +121,7 @@ _storage = Storage.configure_at_launch()
 defs = dg.Definitions(
     assets=all_assets,
     asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
-    jobs=[ingest_market, bid_day, settle_day],
+    jobs=[ingest_market, bid_day, settle_day, backtest_day],
     schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
     sensors=[lost_runs, wait_for_prices],
     executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import

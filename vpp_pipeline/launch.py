@@ -22,6 +22,7 @@ from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs
 from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.domain.verification import GUARDS
+from vpp_pipeline.domain.verify_settlement import SETTLED
 from vpp_pipeline.errors import InputError, ViolationError
 from vpp_pipeline.paths import project_folder
 
@@ -34,7 +35,8 @@ STAGES = {
     "dispatch": "payments",
     "formed": "bids",
     "warehouse": "publication",
-    "evaluation": "settlement",
+    "settlement": "settlement",
+    "evaluation": "back-test",
 }
 
 
@@ -144,5 +146,5 @@ def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
 
 def _stage(step: str) -> str:
     """What a person calls the step: ``market__price_forecast``, or that followed by the name of its check."""
-    is_check = any(step.endswith(claim.__name__) for claim in GUARDS)
+    is_check = any(step.endswith(claim.__name__) for claim in (*GUARDS, *SETTLED))
     return "checks" if is_check else STAGES[step.split("_")[0]]

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
+from vpp_pipeline.assets.evaluation import SETTLED
 from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import SETTINGS
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
@@ -96,7 +97,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     code_version=code_version(),
     owners=OWNERS,
     pool="warehouse",
-    deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, "evaluation.settlement"]],
+    deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, *SETTLED.values()]],
 )
 def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult[None]:
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.

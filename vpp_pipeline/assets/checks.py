@@ -17,6 +17,7 @@ from vpp_pipeline.domain.verdict import Day, Verdict
 from vpp_pipeline.domain.verification import GUARDS, WARNINGS
 from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.domain.verify_inputs import prices_are_complete_and_ordered
+from vpp_pipeline.domain.verify_settlement import SETTLED
 from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.settings import Settings
 
@@ -73,5 +74,5 @@ def _judge(context: dg.AssetCheckExecutionContext, claim: Claim, table: str, day
     return partial(claim, **extra)(day, settings)
 
 
-all_checks = [_check(claim, table) for claim, table in GUARDS.items()]
+all_checks = [_check(claim, table) for claim, table in [*GUARDS.items(), *SETTLED.items()]]
 all_checks.append(_check(prices_are_complete_and_ordered, "market.prices"))

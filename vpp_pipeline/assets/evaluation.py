@@ -1,38 +1,55 @@
-"""What the bids earned once prices are known."""
+"""What the bids earned once prices are known, and what other ways to run the day would have."""
+
+from collections.abc import Iterator
 
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.resources import _Desk
-from vpp_pipeline.assets.tables import key_of, table_asset
-from vpp_pipeline.domain.settlement import delivery_of, settle
+from vpp_pipeline.assets.inputs import day_inputs
+from vpp_pipeline.assets.partitions import DAYS, market_date_of
+from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
+from vpp_pipeline.domain.settle_day import READS, settle_day
+from vpp_pipeline.warehouse.publish import publish
 
-TABLES = {
-    "opportunities": "market.opportunities",
-    "final_bids": "bids.final_bids",
-    "bid_segments": "bids.bid_segments",
-    "prices": "market.prices",
-    "payments": "dispatch.payments",
-    "schedule": "dispatch.schedule",
-    "prosumers": "fleet.prosumers",
-}
+BENCHMARK = "evaluation.benchmark"
+SETTLED = {name: f"evaluation.{name}" for name in ("dispatched", "settlement", "settled_days")}
 
 
-@table_asset(
-    "evaluation.settlement", {"polars"}, ins={name: dg.AssetIn(key_of(table)) for name, table in TABLES.items()}
+@dg.multi_asset(
+    outs=table_outs(SETTLED, {"polars"}),
+    ins={table.replace(".", "_"): dg.AssetIn(key_of(table)) for table in READS},
+    partitions_def=DAYS,
+    name="settlement_of_day",
 )
-def settlement(
-    desk: _Desk,
-    opportunities: pl.DataFrame,
-    final_bids: pl.DataFrame,
-    bid_segments: pl.DataFrame,
-    prices: pl.DataFrame,
-    payments: pl.DataFrame,
-    schedule: pl.DataFrame,
-    prosumers: pl.DataFrame,
-) -> dg.Output[pl.DataFrame]:
-    """What each bid earned at the prices that cleared: awards by segment, revenue, who was there, payments, profit."""
-    delivery = delivery_of(payments, schedule, prosumers, desk.settings().settlement)
-    table = settle(opportunities, final_bids, bid_segments, prices, delivery)
-    totals = {name: float(table[name].sum()) for name in ("awarded_mw", "delivered_mw", "revenue_usd", "profit_usd")}
-    return dg.Output(table, metadata=totals)
+def settlement_of_day(desk: _Desk, **tables: pl.DataFrame) -> Iterator[dg.Output[pl.DataFrame]]:
+    """What each bid earned at the prices that cleared, what the fleet did for it, and the day's whole account."""
+    settings = desk.settings()
+    given = {table: tables[table.replace(".", "_")] for table in READS}
+    settled = settle_day(given, settings.rules, settings.settlement)
+    for output, table in SETTLED.items():
+        yield dg.Output(settled[table], output)
+
+
+@table_asset(BENCHMARK, {"cvxpy", "duckdb"}, deps=[key_of("market.prices")], pool="warehouse")
+def benchmark(
+    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+) -> dg.MaterializeResult[None]:
+    """What eight ways to run a past day would have earned, on the same fleet, prices, absences and settlement.
+
+    Ours, our auction, central dispatch with and without owners' wishes, a greedy merit order, a posted price, perfect
+    foresight, and the original's algorithm; docs/backtest.md tells how to read them. The rows are those that
+    `vpp-pipeline backtest` writes, and are published by themselves: the day's own bids are neither needed nor changed.
+    """
+    from vpp_pipeline.backtest.arms import DEFAULT_ARMS, OURS
+    from vpp_pipeline.backtest.days import PastDays
+    from vpp_pipeline.backtest.run import replay_days
+
+    day = market_date_of(context)
+    read = PastDays(day_inputs(context, desk, prices_source, storage))
+    replay_days([day], read, desk.settings(), DEFAULT_ARMS, storage.lake, read.name, lambda _: None)
+    publish(storage.lake, storage.warehouse, day, [BENCHMARK])
+    rows = storage.lake.read(BENCHMARK, day.isoformat())
+    ours = rows.row(by_predicate=pl.col("arm") == OURS, named=True)
+    measures = {name: ours[name] for name in ("net_usd", "surplus_usd", "satisfaction", "violations")}
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows.height, **measures})

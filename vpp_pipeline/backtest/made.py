@@ -16,6 +16,7 @@ from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS, market_hours
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
 from vpp_pipeline.domain.negotiation.agreements import agreements_of
 from vpp_pipeline.domain.negotiation.negotiate import Engine
@@ -23,7 +24,7 @@ from vpp_pipeline.domain.negotiation.summary import summarise
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.negotiation.transcript import segments_of
 from vpp_pipeline.optimisation.exact_method import exact_energy
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, day_problem, unlimited_mw
+from vpp_pipeline.optimisation.problem import DayProblem, day_problem, unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
 from vpp_pipeline.settings import Settings

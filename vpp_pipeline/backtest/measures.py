@@ -7,14 +7,15 @@ import numpy as np
 from vpp_pipeline.backtest.arms import Day
 from vpp_pipeline.backtest.made import terms_of_day
 from vpp_pipeline.backtest.plan import ENERGY, Plan
-from vpp_pipeline.backtest.realised import Money, money_of, realise
+from vpp_pipeline.backtest.realised import money_of, orders, realise
 from vpp_pipeline.domain.arrays import Array, Flags
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.domain.day_money import Money
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet, reservation_price
+from vpp_pipeline.domain.redispatch import limits_broken, past
 from vpp_pipeline.domain.satisfaction import satisfaction_score, weighted_satisfaction
-from vpp_pipeline.optimisation.problem import DaySchedule
 
-TOLERANCE = 1e-3  # kW, kWh: a watt
 DUST_KW = 1e-6
 
 
@@ -89,33 +90,17 @@ def violations(own: Fleet, plan: Plan, done: DaySchedule, share: Array, is_there
 
     Prosumer-hours; cycles and the energy owed at the day's end are counted per prosumer.
     """
-    sells = plan.by_product_and_hour(share)[:, None, :] * is_there[None, :, None]
-    ordered = sum(plan.schedule.sold_kw(p) * sells[p] for p in range(len(PRODUCTS)))
-    given = sum(done.sold_kw(p) for p in range(len(PRODUCTS)))
-    cycled = (done.discharge_kw / own.discharge_efficiency[:, None]).sum(axis=1)
-    return {
-        "violations_discharge": int(_past(done.discharge_kw, own.max_discharge_kw).sum()),
-        "violations_export": int(_past(done.exported_kw, own.export_room_kw).sum()),
-        "violations_charge": int(_past(done.charge_kw, own.max_charge_kw).sum()),
-        "violations_stored": int(_past(own.min_stored_kwh, done.stored_kwh).sum()),
-        "violations_owed": int(_past(own.terminal_stored_kwh, done.stored_kwh[:, -1]).sum()),
-        "violations_cycles": int(_past(cycled, own.maximum_cycles_per_day * own.capacity_kwh).sum()),
-        "violations_undeliverable": int(_past(np.asarray(ordered), np.asarray(given)).sum()),
-    }
+    sells = orders(plan, share, is_there)
+    ordered = np.asarray(sum(plan.schedule.sold_kw(p) * sells[p] for p in range(len(PRODUCTS))))
+    given = np.asarray(sum(done.sold_kw(p) for p in range(len(PRODUCTS))))
+    broken = limits_broken(own, done) | {"undeliverable": past(ordered, given)}
+    return {f"violations_{kind}": int(where.sum()) for kind, where in broken.items()}
 
 
 def _let_down(own: Fleet, done: DaySchedule) -> Flags:
     """Prosumers (N,) with a breach of what they asked for."""
-    hourly = _past(done.discharge_kw, own.max_discharge_kw) | _past(done.exported_kw, own.export_room_kw)
-    hourly |= _past(done.charge_kw, own.max_charge_kw) | _past(own.min_stored_kwh, done.stored_kwh)
-    cycled = (done.discharge_kw / own.discharge_efficiency[:, None]).sum(axis=1)
-    once = _past(own.terminal_stored_kwh, done.stored_kwh[:, -1])
-    once |= _past(cycled, own.maximum_cycles_per_day * own.capacity_kwh)
-    return np.asarray(hourly.any(axis=1) | once)
-
-
-def _past(value: Array, limit: Array) -> Flags:
-    return np.asarray(value > limit + TOLERANCE)
+    kinds = limits_broken(own, done).values()
+    return np.asarray(np.any([where.reshape(len(own), -1).any(axis=1) for where in kinds], axis=0))
 
 
 def _success(day: Day, plan: Plan) -> dict[str, float | int | None]:

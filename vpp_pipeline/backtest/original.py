@@ -24,9 +24,9 @@ from vpp_pipeline.backtest.plan import ENERGY, Plan
 from vpp_pipeline.chain import Inputs
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet, reservation_price
 from vpp_pipeline.domain.rounding import round_down
-from vpp_pipeline.optimisation.problem import DaySchedule
 from vpp_pipeline.settings import Settings
 
 LEAST_MEMBERS, MOST_MEMBERS, LEAST_SHARE = 3, 20, 0.8

@@ -9,9 +9,9 @@ import polars as pl
 
 from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.settlement import awards
-from vpp_pipeline.optimisation.problem import DaySchedule
 
 ENERGY = PRODUCTS.index("energy")
 

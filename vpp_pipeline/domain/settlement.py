@@ -19,25 +19,17 @@ from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import Settlement, door
 from vpp_pipeline.settings import SettlementSettings
 
+A_WATT_KW = 1e-3
+
 
 @dataclass(frozen=True)
 class Delivery:
     """Who delivers a day's bids, and what missing energy costs."""
 
-    payments: pl.DataFrame  # rows of `dispatch.payments`
-    schedule: pl.DataFrame  # rows of `dispatch.schedule`
+    payments: pl.DataFrame  # rows of `dispatch.payments`: what each would be paid for all of it
+    done: pl.DataFrame  # rows of `evaluation.dispatched`
     members: pl.DataFrame  # prosumer_id, is_there, wear_usd_per_mwh
     imbalance_factor: float  # at least 1
-
-
-def delivery_of(
-    payments: pl.DataFrame, schedule: pl.DataFrame, prosumers: pl.DataFrame, settings: SettlementSettings
-) -> Delivery:
-    """The delivery of ``prosumers`` (rows of `fleet.prosumers`), drawn as ``settings`` say."""
-    rows = prosumers.sort("prosumer_id")
-    is_there = who_is_there(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings)
-    members = rows.select("prosumer_id", "wear_usd_per_mwh", is_there=pl.Series(is_there))
-    return Delivery(payments, schedule, members, settings.imbalance_factor)
 
 
 def who_is_there(availability_fraction: Array, market_date: date, settings: SettlementSettings) -> Flags:
@@ -82,20 +74,16 @@ def settle(
     """Rows of :class:`~vpp_pipeline.schemas.Settlement`, one per bid.
 
     A segment is awarded where the clearing price (mean over the block; the offered price of a request) reaches its
-    own. Revenue is paid at the clearing price; payments and charging follow in proportion to the award. Who is not
-    there delivers nothing and is paid nothing, but charges as planned. Without ``delivery`` everything awarded counts
-    as delivered. Charging is taken at forecast prices.
+    own. Revenue is paid at the clearing price, prosumers for what they delivered. Without ``delivery`` all that is
+    awarded counts as delivered. Charging follows in proportion to the award, at forecast prices: what it really cost
+    is of the whole day (`evaluation.settled_days`).
     """
-    bids = _with_clearing_prices(opportunities, final_bids, prices)
-    rows = (
-        bids.join(awards(segments, bids), on="bid_id", how="left")
-        .join(_delivered(opportunities, bids, delivery), on="opportunity_id", how="left")
-        .with_columns(pl.col("awarded_mw", "missing_mw", "wear_usd").fill_null(0.0), pl.col("absent").fill_null(0))
+    bids = awarded_bids(opportunities, final_bids, segments, prices)
+    rows = bids.join(_delivered(opportunities, bids, delivery), on="opportunity_id", how="left").with_columns(
+        pl.col("shortfall_mw", "wear_usd").fill_null(0.0), pl.col("absent_members", "empty_members").fill_null(0)
     )
-    share = pl.when(pl.col("bid_mw") > 0.0).then(pl.col("awarded_mw") / pl.col("bid_mw")).otherwise(0.0)
     is_energy, price, hours = pl.col("product") == "energy", pl.col("clearing_price"), pl.col("duration_hours")
     factor = 1.0 if delivery is None else delivery.imbalance_factor
-    rows = rows.with_columns(share=share, shortfall_mw=share * pl.col("missing_mw"))
     short_mwh = pl.col("shortfall_mw") * hours
     rows = rows.with_columns(
         delivered_mw=(pl.col("awarded_mw") - pl.col("shortfall_mw")).clip(lower_bound=0.0),
@@ -105,14 +93,26 @@ def settle(
         .then((price + (factor - 1.0) * price.abs()) * short_mwh)
         .otherwise(0.0)
         .round(2),
-        payments_usd=(pl.col("owed_usd").fill_null(pl.col("payments_usd")) * pl.col("share")).round(2),
+        payments_usd=pl.coalesce("owed_usd", pl.col("payments_usd") * pl.col("share")).round(2),
         charging_cost_usd=(pl.col("charging_cost_usd") * pl.col("share")).round(2),
-        wear_usd=(pl.col("wear_usd") * pl.col("share")).round(2),
-        absent_members="absent",
+        wear_usd=pl.col("wear_usd").round(2),
     )
     costs = ("no_pay_usd", "imbalance_usd", "payments_usd", "charging_cost_usd")
     profit = pl.col("revenue_usd") - pl.sum_horizontal(costs)
     return door(Settlement, rows.with_columns(profit_usd=profit.round(2)))
+
+
+def awarded_bids(
+    opportunities: pl.DataFrame, final_bids: pl.DataFrame, segments: pl.DataFrame, prices: pl.DataFrame
+) -> pl.DataFrame:
+    """The bids with `clearing_price`, `bid_mw`, `awarded_mw` and the `share` of the bid that this is."""
+    bids = _with_clearing_prices(opportunities, final_bids, prices)
+    share = pl.when(pl.col("bid_mw") > 0.0).then(pl.col("awarded_mw") / pl.col("bid_mw")).otherwise(0.0)
+    return (
+        bids.join(awards(segments, bids), on="bid_id", how="left")
+        .with_columns(pl.col("awarded_mw").fill_null(0.0))
+        .with_columns(share=share)
+    )
 
 
 def awards(segments: pl.DataFrame, bids: pl.DataFrame) -> pl.DataFrame:
@@ -148,27 +148,35 @@ def _with_clearing_prices(opportunities: pl.DataFrame, final_bids: pl.DataFrame,
 
 
 def _delivered(opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None) -> pl.DataFrame:
-    """Per opportunity, all of it being awarded: missing_mw, absent; of those there owed_usd, and wear_usd of stores."""
+    """Per opportunity: shortfall_mw, absent_members, empty_members, owed_usd, and wear_usd of the stores."""
     if delivery is None:
-        kinds = {"missing_mw": pl.Float64, "absent": pl.Int64, "owed_usd": pl.Float64, "wear_usd": pl.Float64}
-        return pl.DataFrame(schema={"opportunity_id": pl.String, **kinds})
-    discharged = (
-        hours_covered(opportunities.filter(pl.col("product") == "energy"))
-        .join(delivery.schedule.select("prosumer_id", "start_utc", "discharge_kw"), on="start_utc")
+        amounts = dict.fromkeys(("shortfall_mw", "owed_usd", "wear_usd"), pl.Float64)
+        counts = dict.fromkeys(("absent_members", "empty_members"), pl.Int64)
+        return pl.DataFrame(schema={"opportunity_id": pl.String, **amounts, **counts})
+    is_energy, exported_kw = pl.col("product") == "energy", pl.col("discharge_kw") + pl.col("solar_sold_kw")
+    reserve_kw = pl.when(pl.col("product") == "spin").then("spin_kw").otherwise("nonspin_kw")
+    given = (
+        hours_covered(opportunities)
+        .join(delivery.done, on="start_utc")
         .group_by("opportunity_id", "prosumer_id")
-        .agg(discharged_mwh=pl.col("discharge_kw").sum() / 1000.0)
+        .agg(
+            given_kw=pl.when(is_energy).then(exported_kw).otherwise(reserve_kw).mean(),
+            discharged_mwh=pl.when(is_energy).then("discharge_kw").otherwise(0.0).sum() / 1000.0,
+        )
     )
-    is_there = pl.col("is_there")
+    is_there, ordered_kw = pl.col("is_there"), pl.col("share") * pl.col("dispatched_kw")
+    lacks_kw = (ordered_kw - pl.col("given_kw")).clip(lower_bound=0.0)
     return (
-        delivery.payments.join(delivery.members, on="prosumer_id")
-        .join(discharged, on=["opportunity_id", "prosumer_id"], how="left")
+        delivery.payments.join(bids.select("opportunity_id", "share"), on="opportunity_id")
+        .join(delivery.members, on="prosumer_id")
+        .join(given, on=["opportunity_id", "prosumer_id"])
         .sort("opportunity_id", "prosumer_id")
         .group_by("opportunity_id", maintain_order=True)
         .agg(
-            missing_mw=pl.col("dispatched_kw").filter(~is_there).sum() / 1000.0,
-            absent=(~is_there).sum().cast(pl.Int64),
-            owed_usd=pl.col("payment_usd").filter(is_there).sum(),
-            wear_usd=(pl.col("discharged_mwh").fill_null(0.0) * pl.col("wear_usd_per_mwh")).filter(is_there).sum(),
+            shortfall_mw=lacks_kw.sum() / 1000.0,
+            absent_members=(~is_there).sum().cast(pl.Int64),
+            empty_members=(is_there & (lacks_kw > A_WATT_KW)).sum().cast(pl.Int64),
+            owed_usd=(pl.col("payment_usd") * pl.col("given_kw") / pl.col("dispatched_kw")).sum(),
+            wear_usd=(pl.col("discharged_mwh") * pl.col("wear_usd_per_mwh")).sum(),
         )
-        .join(bids.select("opportunity_id"), on="opportunity_id", how="semi")
     )

@@ -28,9 +28,10 @@ import cvxpy as cp
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
+from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.optimisation.risk import risk_adjusted
 from vpp_pipeline.optimisation.uncertainty import tilted_prices
 

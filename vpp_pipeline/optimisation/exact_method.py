@@ -13,11 +13,12 @@ import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.rounding import round_down
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import Formulation, formulate
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, DaySolution, Duals, unlimited_mw
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.optimisation.solvers import decides_bids, proven_bound_usd, solver_of_lps, time_limit
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from vpp_pipeline.domain.arrays import Array, Flags, Indices, Texts
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.opportunities import covered_hours
@@ -59,32 +60,6 @@ class DayProblem:
         k, t = np.nonzero(self.covers[self.agreement_opportunity[mine]])
         spread[self.agreement_prosumer[mine][k], t] = values[mine][k]
         return spread
-
-
-@dataclass(frozen=True)
-class DaySchedule:
-    """Powers (N, T) in kW and stored energy (N, T) in kWh, end of hour."""
-
-    grid_charge_kw: Array
-    solar_charge_kw: Array
-    discharge_kw: Array
-    solar_sold_kw: Array
-    spin_kw: Array
-    nonspin_kw: Array
-    stored_kwh: Array
-
-    @property
-    def charge_kw(self) -> Array:
-        return self.grid_charge_kw + self.solar_charge_kw
-
-    @property
-    def exported_kw(self) -> Array:
-        """Energy sold: discharge and own solar."""
-        return self.discharge_kw + self.solar_sold_kw
-
-    def sold_kw(self, product: int) -> Array:
-        """What is sold of a product (N, T)."""
-        return (self.exported_kw, self.spin_kw, self.nonspin_kw)[product]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from vpp_pipeline.schemas.dispatch import (
     Schedule,
     Starts,
 )
-from vpp_pipeline.schemas.evaluation import Benchmark
+from vpp_pipeline.schemas.evaluation import Benchmark, Dispatched, SettledDays
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
 from vpp_pipeline.schemas.llm import LLMCalls
 from vpp_pipeline.schemas.market import (
@@ -45,6 +45,7 @@ __all__ = [
     "BidSegments",
     "Charging",
     "Checks",
+    "Dispatched",
     "FinalBids",
     "Infeasibilities",
     "InternalPrices",
@@ -66,6 +67,7 @@ __all__ = [
     "ScenarioQuantities",
     "Schedule",
     "Segments",
+    "SettledDays",
     "Settlement",
     "SolarForecast",
     "Starts",
@@ -105,7 +107,9 @@ TABLES: dict[str, type[dy.Schema]] = {
     "bids.final_bids": FinalBids,
     "bids.bid_segments": BidSegments,
     "bids.checks": Checks,
+    "evaluation.dispatched": Dispatched,
     "evaluation.settlement": Settlement,
+    "evaluation.settled_days": SettledDays,
     "evaluation.benchmark": Benchmark,
 }
 

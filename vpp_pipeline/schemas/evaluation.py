@@ -4,9 +4,60 @@ from __future__ import annotations
 
 import dataframely as dy
 
-from vpp_pipeline.schemas.columns import amount, column, count, fraction, market_day, number, text
+from vpp_pipeline.schemas.columns import (
+    PROSUMER,
+    START,
+    amount,
+    column,
+    count,
+    fraction,
+    market_day,
+    moment,
+    number,
+    text,
+)
 
 BREACHES = "in prosumer-hours"
+
+
+class Dispatched(dy.Schema):
+    """What every prosumer does in every hour once awards and those who are there (drawn) are known."""
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    start_utc = moment(START, primary_key=True)
+    grid_charge_kw = amount("Charging from the grid.")
+    solar_charge_kw = amount("Charging from the prosumer's own solar.")
+    charge_kw = amount("All charging; no more than what is sold, held and owed needs.")
+    discharge_kw = amount("Discharge to the grid.")
+    solar_sold_kw = amount("Own solar sold.")
+    spin_kw = amount("Held as spinning reserve.")
+    nonspin_kw = amount("Held as non-spinning reserve.")
+    stored_kwh = amount("Stored energy at the end of the hour.")
+
+
+class SettledDays(dy.Schema):
+    """A day's whole account at the prices that cleared: net = energy + reserve + leftover - charging - imbalance -
+    payments."""
+
+    market_date = market_day(primary_key=True)
+    bids = count("Bids.")
+    awarded_bids = count("Of them, those with an award.")
+    present = count("Prosumers that were there (drawn).")
+    absent = count("Prosumers that were not.")
+    awarded_mwh = amount("Energy awarded.")
+    exported_mwh = amount("Energy that prosumers exported; what the fleet's own charging took of it is no award.")
+    reserve_awarded_mw_h = amount("Reserve awarded, MW times hours.")
+    reserve_held_mw_h = amount("Reserve held, MW times hours.")
+    limits_broken = count("Prosumer-hours past an owner's limit after re-dispatch.")
+    expected_profit_usd = number("Profit that the bids expected, at forecast prices and with everyone there.")
+    energy_usd = number("Awarded energy at the price that cleared (the offered price of a request).")
+    reserve_usd = number("Reserve held, likewise; what was not held is not paid.")
+    charging_usd = number("Scheduled charging at the price that cleared.")
+    imbalance_usd = number("What deviations from the position cost; negative where a surplus earned.")
+    leftover_usd = number("Worth of stored energy beyond what owners are owed at the day's end.")
+    payments_usd = number("Paid to prosumers for what they delivered.")
+    net_usd = number("What is left; charging that owners need anyway is in it.")
 
 
 class Benchmark(dy.Schema):

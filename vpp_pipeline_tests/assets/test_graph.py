@@ -10,7 +10,9 @@ import pytest
 from vpp_pipeline.assets.partitions import DAYS, ROUNDS
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.definitions import defs
+from vpp_pipeline.domain.settle_day import READS
 from vpp_pipeline.domain.verification import GUARDS, WARNINGS
+from vpp_pipeline.domain.verify_settlement import SETTLED as CLAIMS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline_tests.assets.desk import GRAPH
@@ -32,6 +34,7 @@ SOLUTION = {
     )
 }
 FLEET = {"fleet.prosumers", "fleet.notes", "fleet.quarantine"}
+SETTLED = {"evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days"}
 BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}
 
 DEPENDENCIES: dict[str, set[str]] = {
@@ -54,16 +57,12 @@ DEPENDENCIES: dict[str, set[str]] = {
     **dict.fromkeys(
         BIDS, SOLVE | FLEET | SOLUTION - {"dispatch.infeasibilities"} | {"dispatch.payments", "negotiation.llm_calls"}
     ),
-    "evaluation.settlement": {"market.opportunities", "market.prices", "bids.final_bids", "bids.bid_segments"}
-    | {"dispatch.payments", "dispatch.schedule", "fleet.prosumers"},
-    "warehouse.published": SOLVE
-    | FLEET
-    | SOLUTION
-    | BIDS
-    | {"dispatch.payments", "negotiation.llm_calls", "evaluation.settlement"},
+    **{table: set(READS) for table in SETTLED},
+    "evaluation.benchmark": {"market.prices"},
+    "warehouse.published": SOLVE | FLEET | SOLUTION | BIDS | {"dispatch.payments", "negotiation.llm_calls"} | SETTLED,
 }
-BY_HAND = {"negotiation.rounds"}
-SETTLING = {"market.prices", "evaluation.settlement"}
+BY_HAND = {"negotiation.rounds", "evaluation.benchmark"}
+SETTLING = {"market.prices"} | SETTLED
 
 
 def name_of(key: dg.AssetKey) -> str:
@@ -78,8 +77,7 @@ def test_the_graph_is_that_of_the_design():
 
 
 def test_an_asset_is_a_table_of_its_groups_schema():
-    by_command = {"evaluation.benchmark"}
-    assert set(TABLES) - set(BY_SLOT) - by_command == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
+    assert set(TABLES) - set(BY_SLOT) == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
     assert {name: GRAPH.get(key_of(name)).group_name for name in DEPENDENCIES} == {
         name: name.split(".")[0] for name in DEPENDENCIES
     }
@@ -120,7 +118,7 @@ def test_a_schedule_rests_on_that_of_the_day_before_and_on_no_other():
 
 
 def test_every_rule_is_a_blocking_check_of_its_asset():
-    wanted = {dg.AssetCheckKey(key_of(table), claim.__name__) for claim, table in GUARDS.items()}
+    wanted = {dg.AssetCheckKey(key_of(table), claim.__name__) for claim, table in (GUARDS | CLAIMS).items()}
     wanted.add(dg.AssetCheckKey(key_of("market.prices"), "prices_are_complete_and_ordered"))
     watching = {
         dg.AssetCheckKey(key_of("market.prices"), "prices_are_in_when_they_should_be"),
@@ -141,10 +139,11 @@ def test_pages_stay_quick_with_the_number_of_negotiation_partitions():
 def test_jobs_and_what_they_make():
     jobs = {
         name: {name_of(key) for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys}
-        for name in ("ingest_market", "bid_day", "settle_day")
+        for name in ("ingest_market", "bid_day", "settle_day", "backtest_day")
     }
     assert jobs == {
         "ingest_market": {"market.prices"},
         "bid_day": set(DEPENDENCIES) - BY_HAND - SETTLING,
         "settle_day": SETTLING | {"warehouse.published"},
+        "backtest_day": {"evaluation.benchmark"},
     }

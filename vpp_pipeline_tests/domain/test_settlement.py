@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.domain.settlement import (
     Delivery,
-    delivery_of,
     imbalance_usd,
     same_source,
     settle,
@@ -128,13 +127,18 @@ def two_members(product: str, price: float, away: str, awarded: float = 1.0, fac
             "payment_usd": [18.0, 12.0],
         }
     )
-    schedule = pl.DataFrame(
-        {"prosumer_id": ["a", "b"], "start_utc": [START, START], "discharge_kw": [600.0, 400.0]}
-    ).with_columns(pl.col("start_utc").cast(opportunities.schema["start_utc"]))
+    comes = [0.0 if name in away else 1.0 for name in "ab"]
+    share = awarded if price < 60.0 else 1.0
+    kw = [share * there * planned for there, planned in zip(comes, (600.0, 400.0), strict=True)]
+    nothing = {name: [0.0, 0.0] for name in ("discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw")}
+    sold = nothing | {"discharge_kw" if product == "energy" else f"{product}_kw": kw}
+    done = pl.DataFrame({"prosumer_id": ["a", "b"], "start_utc": [START, START], **sold}).with_columns(
+        pl.col("start_utc").cast(opportunities.schema["start_utc"])
+    )
     members = pl.DataFrame(
         {"prosumer_id": ["a", "b"], "is_there": ["a" not in away, "b" not in away], "wear_usd_per_mwh": [10.0, 10.0]}
     )
-    rows = settle(opportunities, bids, segments, prices, Delivery(payments, schedule, members, factor))
+    rows = settle(opportunities, bids, segments, prices, Delivery(payments, done, members, factor))
     return rows.row(0, named=True)
 
 
@@ -187,23 +191,3 @@ def test_who_is_there_is_drawn_once_per_day_and_seed():
     fixed = who_is_there(chance, DAY, SettlementSettings(availability="fixed"))
     assert fixed.mean() == pytest.approx(0.8, abs=0.03)
     assert not (fixed & ~found).any()  # who is there at 80 % is there at 95 % as well
-
-
-def test_a_whole_day_settles_with_those_who_came(solved_day):
-    """Each bid's shortfall is what its absent members were to deliver, in proportion to the award."""
-    tables = solved_day().tables
-    day = [tables[name] for name in ("market.opportunities", "bids.final_bids", "bids.bid_segments")]
-    delivery = delivery_of(
-        tables["dispatch.payments"],
-        tables["dispatch.schedule"],
-        tables["fleet.prosumers"],
-        SettlementSettings(availability="fixed"),
-    )
-    whole = settle(*day, tables["market.price_forecast"])
-    rows = settle(*day, tables["market.price_forecast"], delivery)
-    assert rows["absent_members"].sum() > 0
-    assert rows["payments_usd"].sum() < whole["payments_usd"].sum()
-    assert rows["profit_usd"].sum() < whole["profit_usd"].sum()
-    assert rows["awarded_mw"].to_list() == whole["awarded_mw"].to_list()
-    costs = pl.sum_horizontal("no_pay_usd", "imbalance_usd", "payments_usd", "charging_cost_usd")
-    assert rows.select((pl.col("revenue_usd") - costs - pl.col("profit_usd")).abs().max()).item() < 0.005

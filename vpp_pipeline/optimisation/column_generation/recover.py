@@ -7,13 +7,14 @@ from collections import defaultdict
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.optimisation.column_generation.generation import Generation
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, in_threads, per_kwh
 from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores
 from vpp_pipeline.optimisation.column_generation.sweep import add_schedules
 from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule
+from vpp_pipeline.optimisation.problem import DayProblem
 
 WEIGHT = 1e-9  # columns with less are left out, and the rest of their group takes their place
 PART = 4096  # prosumers of one piece of work

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import Beside, formulate
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, settle, solve_lp
-from vpp_pipeline.optimisation.problem import DayProblem, DaySchedule, part_of, prosumers_with_deals
+from vpp_pipeline.optimisation.problem import DayProblem, part_of, prosumers_with_deals
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 FIRST_PART, MOST_PART = 100, 1_600

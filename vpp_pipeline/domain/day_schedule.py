@@ -1,0 +1,62 @@
+"""What a fleet does hour by hour, as whole arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.domain.arrays import Array
+
+COLUMNS = (
+    "grid_charge_kw",
+    "solar_charge_kw",
+    "discharge_kw",
+    "solar_sold_kw",
+    "spin_kw",
+    "nonspin_kw",
+    "stored_kwh",
+)
+
+
+@dataclass(frozen=True)
+class DaySchedule:
+    """Powers (N, T) in kW and stored energy (N, T) in kWh, end of hour."""
+
+    grid_charge_kw: Array
+    solar_charge_kw: Array
+    discharge_kw: Array
+    solar_sold_kw: Array
+    spin_kw: Array
+    nonspin_kw: Array
+    stored_kwh: Array
+
+    @property
+    def charge_kw(self) -> Array:
+        """All charging (N, T)."""
+        return self.grid_charge_kw + self.solar_charge_kw
+
+    @property
+    def exported_kw(self) -> Array:
+        """Energy sold: discharge and own solar."""
+        return self.discharge_kw + self.solar_sold_kw
+
+    def sold_kw(self, product: int) -> Array:
+        """What is sold of a product (N, T)."""
+        return (self.exported_kw, self.spin_kw, self.nonspin_kw)[product]
+
+
+def schedule_arrays(schedule: pl.DataFrame) -> DaySchedule:
+    """Rows of `dispatch.schedule` of one day as arrays, prosumers in the order of their id."""
+    rows = schedule.sort("prosumer_id", "start_utc")
+    count = rows["prosumer_id"].n_unique()
+    return DaySchedule(**{name: rows[name].to_numpy().reshape(count, -1) for name in COLUMNS})
+
+
+def schedule_rows(done: DaySchedule, like: pl.DataFrame) -> pl.DataFrame:
+    """``done`` as rows, with the keys of ``like``: rows of `dispatch.schedule` of the same day."""
+    keys = like.sort("prosumer_id", "start_utc").select("market_date", "prosumer_id", "start_utc")
+    return keys.with_columns(
+        pl.Series(name, np.maximum(getattr(done, name).ravel(), 0.0)) for name in (*COLUMNS, "charge_kw")
+    )

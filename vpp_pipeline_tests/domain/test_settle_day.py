@@ -1,0 +1,101 @@
+"""A whole day settled: who came, what stores still did, and an account that adds up."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from vpp_pipeline.domain.settle_day import settle_day
+from vpp_pipeline.domain.verify_settlement import the_settled_account_adds_up, what_was_delivered_stays_within_limits
+from vpp_pipeline.settings import Settings, SettlementSettings
+
+EVERYONE = SettlementSettings(availability="fixed", availability_fraction=1.0, imbalance_factor=1.25)
+SETTINGS = Settings()
+
+
+def cleared(tables, **prices: pl.Expr) -> pl.DataFrame:
+    """The forecast as the prices that cleared, but for those given."""
+    forecast = tables["market.price_forecast"].with_columns(published_utc=pl.lit(datetime(2023, 8, 14, 20, tzinfo=UTC)))
+    return forecast.with_columns(**prices)
+
+
+def settled(day, settings: SettlementSettings = EVERYONE, **prices: pl.Expr) -> ChainMap:
+    tables = day.tables | {"market.prices": cleared(day.tables, **prices)}
+    return ChainMap(settle_day(tables, SETTINGS.rules, settings), tables)
+
+
+def account(tables) -> dict[str, float]:
+    return tables["evaluation.settled_days"].row(0, named=True)
+
+
+def test_with_all_awarded_and_everyone_there_the_day_goes_as_planned(solved_day):
+    more = {name: pl.col(name) + 100.0 for name in ("energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")}
+    tables = settled(solved_day(), **more)
+    bids, found = tables["evaluation.settlement"], account(tables)
+    assert found["awarded_bids"] == found["bids"] == bids.height
+    assert bids["shortfall_mw"].max() == pytest.approx(0.0, abs=1e-6)
+    planned = tables["dispatch.schedule"].drop("stored_value_usd_per_mwh")
+    for column in ("charge_kw", "discharge_kw", "spin_kw", "stored_kwh"):
+        assert (tables["evaluation.dispatched"][column] - planned[column]).abs().max() < 2e-3
+    assert found["imbalance_usd"] == pytest.approx(0.0, abs=0.05)
+
+
+def test_nothing_is_awarded_where_nothing_clears_and_stores_keep_what_owners_are_owed(solved_day):
+    worthless = dict.fromkeys(("energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h"), pl.lit(0.001))
+    tables = settled(solved_day(), **worthless)
+    policy = tables["evaluation.settlement"].filter(~pl.col("opportunity_id").str.contains("1200"))
+    assert policy["awarded_mw"].sum() == 0.0
+    assert what_was_delivered_stays_within_limits(tables, SETTINGS).passed
+
+
+def test_what_is_sold_less_is_charged_less(solved_day):
+    day = solved_day()
+    whole = settled(day, energy_usd_per_mwh=pl.col("energy_usd_per_mwh") + 0.01)
+    cheap = settled(day, energy_usd_per_mwh=pl.col("energy_usd_per_mwh").clip(upper_bound=40.0))
+    charged = [tables["evaluation.dispatched"]["charge_kw"].sum() for tables in (whole, cheap)]
+    assert account(cheap)["awarded_mwh"] < account(whole)["awarded_mwh"]
+    assert charged[1] < charged[0]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_whoever_comes_no_limit_is_broken_and_the_account_adds_up(solved_day, fraction: float):
+    some = SettlementSettings(availability="fixed", availability_fraction=fraction)
+    tables = settled(solved_day(), some, energy_usd_per_mwh=pl.col("energy_usd_per_mwh") * 1.2)
+    assert account(tables)["limits_broken"] == 0
+    for claim in (what_was_delivered_stays_within_limits, the_settled_account_adds_up):
+        verdict = claim(tables, SETTINGS)
+        assert verdict.passed, verdict.description
+    if fraction == 0.0:
+        assert account(tables)["payments_usd"] == 0.0
+        assert tables["evaluation.settlement"]["delivered_mw"].sum() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_absent_members_are_missed_and_not_paid(solved_day):
+    day = solved_day()
+    whole, half = settled(day), settled(day, SettlementSettings(availability="fixed", availability_fraction=0.5))
+    bids = half["evaluation.settlement"]
+    assert bids["absent_members"].sum() > 0
+    assert bids["payments_usd"].sum() < whole["evaluation.settlement"]["payments_usd"].sum()
+    assert account(half)["net_usd"] < account(whole)["net_usd"]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "change", "claim"),
+    [
+        ("dispatched", "stored_kwh", pl.col("stored_kwh") - 1.0, what_was_delivered_stays_within_limits),
+        ("dispatched", "discharge_kw", pl.col("discharge_kw") + 1.0, what_was_delivered_stays_within_limits),
+        ("dispatched", "charge_kw", pl.col("charge_kw") + 0.01, what_was_delivered_stays_within_limits),
+        ("settled_days", "net_usd", pl.col("net_usd") + 1.5, the_settled_account_adds_up),
+        ("settled_days", "reserve_usd", pl.col("reserve_usd") + 1.5, the_settled_account_adds_up),
+        ("settlement", "payments_usd", pl.col("payments_usd") + 0.5, the_settled_account_adds_up),
+        ("settlement", "delivered_mw", pl.lit(0.0), the_settled_account_adds_up),
+    ],
+)
+def test_a_fault_in_a_settled_day_is_seen(solved_day, table: str, column: str, change: pl.Expr, claim):
+    tables = settled(solved_day())
+    faulty = tables[f"evaluation.{table}"].with_columns(**{column: change})
+    assert claim(tables, SETTINGS).passed
+    assert not claim(ChainMap({f"evaluation.{table}": faulty}, tables), SETTINGS).passed
