@@ -110,7 +110,6 @@ def settle_bids(day: Negotiated, solution: DaySolution, stamp: Stamp) -> dict[st
         agreements,
         positions,
         payments,
-        schedule,
         day.inputs.prosumers,
         settings.rules,
         stamp,

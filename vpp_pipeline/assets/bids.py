@@ -60,7 +60,6 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
         agreements,
         day["dispatch.positions"],
         payments,
-        day["dispatch.schedule"],
         day["fleet.prosumers"],
         settings.rules,
         stamp,

@@ -35,7 +35,6 @@ def form_bids(
     agreements: pl.DataFrame,
     positions: pl.DataFrame,
     payments: pl.DataFrame,
-    schedule: pl.DataFrame,
     fleet: pl.DataFrame,
     rules: MarketRules,
     stamp: Stamp,
@@ -51,7 +50,7 @@ def form_bids(
         bid_id=pl.Series([_bid_id(name, stamp.fingerprint) for name in opportunities["opportunity_id"]])
     )
     trading = bids.filter(pl.col("status") == "bid")
-    segments = bid_segments(trading, payments, schedule, fleet, opportunities, rules, wanted)
+    segments = bid_segments(trading, payments, rules, wanted)
     first = segments.filter(pl.col("segment") == 1).select("bid_id", bid_price_usd_per_mwh="price_usd_per_mwh")
     quality = _quality(trading, payments, agreements, fleet, rules)
     stamped = {
@@ -112,7 +111,6 @@ def _money(
             # what is delivered may be more than the bid: the fleet's own charging in that hour takes the rest
             average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd"))
             / pl.max_horizontal(mwh, "delivered_mwh"),
-            last_mw_cost=pl.col("forecast_price") - pl.col("shadow_price_usd_per_mwh").clip(lower_bound=0.0),
         )
         .sort("opportunity_id")
         .drop("coalition_size", "delivered_mwh")

@@ -1,4 +1,9 @@
-"""Price curves of bids: what the market must pay before each MW would rather run."""
+"""Price curves of bids: what the market must pay before each MW would rather run.
+
+A bid asks what its delivery costs and would not cost without the award: payments, and charging. What the same energy
+was worth in another hour when the day was planned is no such cost: that hour's quantity is bid as well, and cannot
+grow when this one is refused. (Asking for it too lost a fifth of the day's profit: docs/decisions.md.)
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,6 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.payments import hours_covered
 from vpp_pipeline.domain.rounding import round_up
 from vpp_pipeline.schemas import BidSegments, door
 from vpp_pipeline.settings import MarketRules
@@ -20,27 +24,21 @@ PriceAt = Callable[[float], float]  # MW of a bid, counted from its cheapest -> 
 
 
 def bid_segments(
-    bids: pl.DataFrame,
-    payments: pl.DataFrame,
-    schedule: pl.DataFrame,
-    fleet: pl.DataFrame,
-    opportunities: pl.DataFrame,
-    rules: MarketRules,
-    wanted: pl.DataFrame | None = None,
+    bids: pl.DataFrame, payments: pl.DataFrame, rules: MarketRules, wanted: pl.DataFrame | None = None
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.BidSegments`.
 
     ``bids``: bid_id, opportunity_id, market_date, product, quantity_mw, required_capacity_mw, average_cost (payments
-    and charging per MWh), last_mw_cost (forecast price less the shadow price of R). ``wanted``: rows of
-    `dispatch.scenario_quantities`, if the day was held against scenarios.
+    and charging per MWh). ``payments``: rows of `dispatch.payments`. ``wanted``: of `dispatch.scenario_quantities`,
+    if the day was held against scenarios.
 
-    Energy: members in merit order of agreed price + the value of the stored energy they give up (a dual, over the
-    discharge efficiency); with scenarios, what the fleet would want to sell in each of them (see
-    :func:`_scenario_price`). The first segment spans at least 80 % of R, at no less than the bid's average cost; rising
-    prices, at most ten segments. Reserve: one pair of MW and price, the larger of average cost and cost of the last MW.
-    No price exceeds the market's cap.
+    Energy: members in merit order of payment and charging per MWh; with scenarios, what the fleet would want to sell in
+    each of them (see :func:`_scenario_price`). The first segment spans at least 80 % of R, at no less than the bid's
+    average cost; rising prices, at most ten segments. Reserve: one pair of MW and average cost. No price exceeds the
+    market's cap.
     """
-    cost = _member_cost(payments, schedule, fleet, opportunities)
+    delivered_mwh = pl.col("dispatched_kwh") / 1000.0
+    cost = payments.with_columns(cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / delivered_mwh)
     responses = {} if wanted is None else {str(name): rows for (name,), rows in wanted.group_by("opportunity_id")}
     rows = []
     for bid in bids.sort("opportunity_id").iter_rows(named=True):
@@ -55,7 +53,7 @@ def bid_segments(
                 price_at = _scenario_price(responses[bid["opportunity_id"]], price_at)
             curve = _energy_curve(price_at, first_mw, bid, rules)
         else:
-            curve = [(bid["quantity_mw"], max(bid["average_cost"], bid["last_mw_cost"]))]
+            curve = [(bid["quantity_mw"], bid["average_cost"])]
         start_mw, least, highest = 0.0, -math.inf, rules.price_limits(bid["product"])[1]
         for number, (end_mw, price) in enumerate(curve, start=1):
             least = max(least, min(_up_to_cent(price), highest))
@@ -63,26 +61,6 @@ def bid_segments(
             start_mw = end_mw
     names = ["market_date", "bid_id", "segment", "from_mw", "to_mw", "price_usd_per_mwh"]
     return door(BidSegments, pl.DataFrame(rows, schema=names, orient="row")) if rows else BidSegments.create_empty()
-
-
-def _member_cost(
-    payments: pl.DataFrame, schedule: pl.DataFrame, fleet: pl.DataFrame, opportunities: pl.DataFrame
-) -> pl.DataFrame:
-    """What one MWh of each member costs the day: its agreed price and the stored energy it gives up, $/MWh."""
-    given_up = (
-        hours_covered(opportunities.filter(pl.col("product") == "energy"))
-        .join(schedule.select("prosumer_id", "start_utc", "discharge_kw", "stored_value_usd_per_mwh"), on="start_utc")
-        .group_by("opportunity_id", "prosumer_id")
-        .agg(stored_usd=(pl.col("discharge_kw") * pl.col("stored_value_usd_per_mwh")).sum())
-    )
-    return (
-        payments.join(given_up, on=["opportunity_id", "prosumer_id"])
-        .join(fleet.select("prosumer_id", "discharge_efficiency"), on="prosumer_id")
-        .with_columns(
-            cost=pl.col("agreed_price_usd_per_mwh")
-            + pl.col("stored_usd") / pl.col("discharge_efficiency") / pl.col("dispatched_kwh")
-        )
-    )
 
 
 def _merit_price(members: pl.DataFrame, quantity_mw: float, first_mw: float) -> PriceAt:

@@ -42,10 +42,9 @@ def by_hand(is_bid: bool = True, status: str = "agreed", stamp: Stamp = STAMP) -
         charging_cost_usd=0.4,
         satisfaction_score=pl.Series([6.0, 6.0, 8.0]),
     )
-    schedule = who.with_columns(start_utc=NOON, discharge_kw=40.0, stored_value_usd_per_mwh=9.0)
     fleet = who.with_columns(discharge_efficiency=0.9, availability_fraction=0.9)
     paid = payments if is_bid else payments.clear()
-    return form_bids(opportunity, summary, options, positions, paid, schedule, fleet, MarketRules(), stamp)
+    return form_bids(opportunity, summary, options, positions, paid, fleet, MarketRules(), stamp)
 
 
 def test_a_bid_by_hand() -> None:

@@ -6,51 +6,42 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import pacific_moment_utc
 from vpp_pipeline.domain.curves import bid_segments
 from vpp_pipeline.settings import MarketRules
 from vpp_pipeline_tests.domain.examples import DAY
 
-NOON = pacific_moment_utc(DAY, 12)
 RULES = MarketRules()
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One energy bid: its members' power and agreed price, and the money it must recover."""
+    """One bid of an hour: its members' power and what a MWh of each is paid, and the money it must recover."""
 
     kw: list[float]
     agreed: list[float]
     required_mw: float
     quantity_mw: float
     average_cost: float = 0.0
-    stored_value: float = 0.0  # $/MWh stored, given up with every MWh taken from the store
-    efficiency: float = 1.0
+    charging: float = 0.0  # $/MWh delivered, of every member
 
     @property
     def cost(self) -> list[float]:
         """$ per MWh delivered of each member."""
-        return [price + self.stored_value / self.efficiency for price in self.agreed]
+        return [price + self.charging for price in self.agreed]
 
-    def curve(self, product: str = "energy", last_mw_cost: float = 0.0) -> list[tuple[float, float, float]]:
+    def curve(self, product: str = "energy") -> list[tuple[float, float, float]]:
         """from, to (MW) and price of each segment."""
-        ids = [f"m{k:02d}" for k in range(len(self.kw))]
+        ids, kw = [f"m{k:02d}" for k in range(len(self.kw))], np.array(self.kw)
         key = {"opportunity_id": ["o"], "market_date": [DAY], "product": [product]}
         size = {"quantity_mw": [self.quantity_mw], "required_capacity_mw": [self.required_mw]}
-        costs = {"average_cost": [self.average_cost], "last_mw_cost": [last_mw_cost]}
-        hour = {"start_utc": [NOON], "duration_hours": [1], "forecast_price": [100.0]}
-        payments = {"opportunity_id": "o", "prosumer_id": ids, "agreed_price_usd_per_mwh": self.agreed}
-        schedule = {"prosumer_id": ids, "discharge_kw": self.kw, "stored_value_usd_per_mwh": self.stored_value}
+        delivered = {"opportunity_id": "o", "prosumer_id": ids, "dispatched_kw": kw, "dispatched_kwh": kw}
+        money = {"payment_usd": kw * self.agreed / 1000.0, "charging_cost_usd": kw * self.charging / 1000.0}
         segments = bid_segments(
-            pl.DataFrame({"bid_id": ["b"]} | key | size | costs),
-            pl.DataFrame(payments | {"dispatched_kw": self.kw, "dispatched_kwh": self.kw}),
-            pl.DataFrame(schedule).with_columns(start_utc=pl.lit(NOON)),
-            pl.DataFrame({"prosumer_id": ids, "discharge_efficiency": self.efficiency}),
-            pl.DataFrame(key | hour),
+            pl.DataFrame({"bid_id": ["b"]} | key | size | {"average_cost": [self.average_cost]}),
+            pl.DataFrame(delivered | money),
             RULES,
         )
         assert segments["segment"].to_list() == list(range(1, segments.height + 1))
@@ -70,9 +61,8 @@ def test_the_first_price_is_at_least_the_average_cost() -> None:
     assert Offer([50, 50], [30, 30], 0.1, 0.1, average_cost=80.0).curve() == [(0.0, 0.08, 80.0), (0.08, 0.1, 80.0)]
 
 
-def test_stored_energy_given_up_is_priced_at_its_value() -> None:
-    offer = Offer([50, 50], [30, 40], 0.1, 0.1, stored_value=18.0, efficiency=0.9)  # + 18 / 0.9 = 20
-    assert offer.curve()[-1] == (0.08, 0.1, 60.0)
+def test_charging_is_asked_for_with_the_payment() -> None:
+    assert Offer([50, 50], [30, 40], 0.1, 0.1, charging=20.0).curve()[-1] == (0.08, 0.1, 60.0)
 
 
 def test_equal_prices_make_one_segment() -> None:
@@ -87,10 +77,8 @@ def test_80_percent_of_an_odd_requirement_is_rounded_up_to_the_step() -> None:
     assert Offer([100, 10], [30, 40], 0.11, 0.11).curve()[0][1] == 0.09  # 0.8 x 0.11 = 0.088
 
 
-@pytest.mark.parametrize(("average", "last", "price"), [(1.234, 1.0, 1.24), (1.0, 2.5, 2.5)])
-def test_reserve_asks_the_dearer_of_average_and_last(average: float, last: float, price: float) -> None:
-    offer = Offer([300, 300], [1, 1], 0.6, 0.6, average_cost=average)
-    assert offer.curve("spin", last) == [(0.0, 0.6, price)]
+def test_reserve_asks_its_average_cost_up_to_the_cent() -> None:
+    assert Offer([300, 300], [1, 1], 0.6, 0.6, average_cost=1.234).curve("spin") == [(0.0, 0.6, 1.24)]
 
 
 def test_joining_keeps_the_dearer_price() -> None:
@@ -109,8 +97,7 @@ def offers(draw: st.DrawFn) -> Offer:
     required = draw(st.integers(10, 300))
     quantity = draw(st.integers(-(-required * 8 // 10), required))
     average = draw(st.floats(0, 300))
-    stored = draw(st.sampled_from([0.0, 17.3]))
-    return Offer(kw, agreed, required / 100, quantity / 100, average, stored, draw(st.sampled_from([1.0, 0.93])))
+    return Offer(kw, agreed, required / 100, quantity / 100, average, draw(st.sampled_from([0.0, 17.3])))
 
 
 random_offers = settings(max_examples=100, deadline=None)

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import pacific_moment_utc
 from vpp_pipeline.domain.curves import bid_segments
 from vpp_pipeline.settings import MarketRules
 from vpp_pipeline_tests.conftest import DAY
 
-NOON = pacific_moment_utc(DAY, 12)
 RULES = MarketRules()
 Curve = list[tuple[float, float, float]]
 
@@ -29,20 +27,15 @@ def curve(
     """from, to and price; ``wanted``: price and MW of each scenario, the forecast first. Three equal members."""
     ids, kw = ["a", "b", "c"], 1000.0 * quantity_mw / 3.0
     key = {"opportunity_id": ["o"], "market_date": [DAY], "product": ["energy"]}
-    paid = {"dispatched_kw": kw, "dispatched_kwh": kw, "agreed_price_usd_per_mwh": agreed}
+    paid = {"dispatched_kw": kw, "dispatched_kwh": kw, "payment_usd": kw * agreed / 1000.0, "charging_cost_usd": 0.0}
     return (
         bid_segments(
             pl.DataFrame(
                 {"bid_id": ["b"], "quantity_mw": [quantity_mw], "required_capacity_mw": [required_mw]}
-                | {"average_cost": [average_cost], "last_mw_cost": [0.0]}
+                | {"average_cost": [average_cost]}
                 | key
             ),
             pl.DataFrame({"opportunity_id": "o", "prosumer_id": ids} | paid),
-            pl.DataFrame(
-                {"prosumer_id": ids, "start_utc": [NOON] * 3, "discharge_kw": kw, "stored_value_usd_per_mwh": 0.0}
-            ),
-            pl.DataFrame({"prosumer_id": ids, "discharge_efficiency": 1.0}),
-            pl.DataFrame(key | {"start_utc": [NOON], "duration_hours": [1], "forecast_price": [wanted[0][0]]}),
             RULES,
             pl.DataFrame(
                 [("o", w, price, mw) for w, (price, mw) in enumerate(wanted)],
