@@ -2,10 +2,10 @@
 
     python benchmarks/bench_publication.py [--prosumers 200] [--days 10 100 365] [--repeat 7] [--data FOLDER]
 
-Makes one day's bids in a temporary folder (or takes the day 2023-08-15 that FOLDER holds), and re-dates its tables into the
-days before, one at a time as publications would, with the lake's files of every opportunity. Then publishes the day onto 10,
-100 and 365 days of it, each time onto a fresh copy of that warehouse. Seconds are those of `warehouse.publish.publish`: wall
-clock and processor time of this process, and how long the file alone takes to copy.
+Makes one day's bids in a temporary folder (or takes the day 2023-08-15 that FOLDER holds), and re-dates its tables into
+the days before, one at a time as publications would, with the lake's files of every opportunity. Then publishes the day
+onto 10, 100 and 365 days of it, each time onto a fresh copy of that warehouse. Seconds are those of
+`warehouse.publish.publish`: wall clock and processor time of this process, and how long the file alone takes to copy.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def measure(lake: Lake, history: Path, repeat: int) -> tuple[list[Seconds], list
     target = history.with_name("measured.duckdb")
     for _ in range(repeat):
         copied.append(timed(lambda: shutil.copyfile(history, target)))
+        os.sync()  # what this benchmark wrote is not the publication's to wait for
         published.append(timed(lambda: publish(lake, target, DAY)))
     target.unlink()
     return published, copied

@@ -44,9 +44,7 @@ def launch_of(instance: dg.DagsterInstance, run_id: str) -> Launch:
     if record is None:
         return Launch(now)
     tags = record.dagster_run.tags
-    started_by = (
-        "schedule" if "dagster/schedule_name" in tags else "command line" if LOCK_TAG in tags else "Dagster"
-    )
+    started_by = "schedule" if "dagster/schedule_name" in tags else "command line" if LOCK_TAG in tags else "Dagster"
     begun = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None
     return Launch(now, begun, started_by)
 
@@ -98,9 +96,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
             "payments_usd": round(float(trading["payments_usd"].sum()), 2),
             "violations": int(checks["violations"].filter(~checks["passed"] & ~checks["is_warning"]).sum()),
             SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json")),
-            HASHES: dg.MetadataValue.json(
-                hashes | hashes_of({REQUESTS: requests_among(day["market.opportunities"])})
-            ),
+            HASHES: dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests_among(day["market.opportunities"])})),
         },
     )
     yield dg.Output(segments, "bid_segments")

@@ -90,7 +90,9 @@ class Runs(dy.Schema):
     run_id = text("Run that made the bids.", primary_key=True)
     published_utc = moment("When its bids were first published.")
     started_by = choice(
-        "What started it; empty where that is not known any more.", ("schedule", "command line", "Dagster"), nullable=True
+        "What started it; empty where that is not known any more.",
+        ("schedule", "command line", "Dagster"),
+        nullable=True,
     )
     seconds = amount("From its start to the publication; empty where the start is not known any more.", nullable=True)
     code_version = text("Version of the code.")

@@ -102,6 +102,8 @@ def _fill(
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"attach {_literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
         connection.execute("use draft")
+        # tables have no order; keeping the files' would write every row twice: twice the seconds and twice the file
+        connection.execute("set preserve_insertion_order = false")
         connection.execute("begin")  # one transaction: each would wait for the disk
         create_tables(connection)
         create_views(connection)
@@ -216,8 +218,8 @@ def _settle_log(warehouse: Path) -> None:
 def _written_beside(draft: Path) -> Iterator[None]:
     """Let the copied history go to the disk while the day is put in: the checkpoint at its end waits for both.
 
-    Only to save time: the checkpoint makes sure by itself. Nobody else opens the draft, so that the lock of DuckDB's that
-    goes when this thread closes the file (on POSIX) is not missed.
+    Only to save time: the checkpoint makes sure by itself. Nobody else opens the draft, so that DuckDB's lock on it,
+    which goes when this thread closes the file (on POSIX), is not missed.
     """
 
     def write() -> None:

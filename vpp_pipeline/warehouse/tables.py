@@ -52,8 +52,8 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the current database's views to the files of `vpp_pipeline/sql`, in the order of their names.
 
-    A view's column that a table declares too has that table's comment, unless the file gives it one of its own. Where
-    views and tables are those of the code already, nothing is done: making them anew would take longer than a day's rows.
+    A view's column that a table declares too has that table's comment, unless the file gives it one of its own.
+    Where views and tables are those of the code already, nothing is done: it would take longer than a day's rows.
     """
     files = sorted((PACKAGE / "sql").glob("*.sql"))
     layout = _layout(files)
@@ -84,7 +84,10 @@ def _layout(files: list[Path]) -> str:
 
 def _layout_of(connection: duckdb.DuckDBPyConnection) -> str | None:
     """The hash that the views of the current database were made with; None where there are none."""
-    known = "select 1 from duckdb_functions() where database_name = current_database() and schema_name || '.' || function_name = $1"
+    known = """
+        select 1 from duckdb_functions()
+        where database_name = current_database() and schema_name || '.' || function_name = $1
+    """
     if not connection.execute(known, [LAYOUT]).fetchall():
         return None
     return str(connection.execute(f"select {LAYOUT}()").fetchall()[0][0])
