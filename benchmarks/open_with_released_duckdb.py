@@ -3,8 +3,8 @@
     python benchmarks/open_with_released_duckdb.py [WAREHOUSE [VERSION …]]
 
 By default data/vpp.duckdb and versions 1.2.2, 1.3.2 and 1.4.4. Each is installed into an environment of its own in a
-temporary folder (this needs a package index), opens the file read-only, reads every view whole, and asks the questions of
-docs/queries.sql. Ends with 1 where one fails.
+temporary folder (this needs a package index), opens the file read-only, reads every view whole, and asks the questions
+of docs/queries.sql. Ends with 1 where one fails.
 """
 
 from __future__ import annotations

@@ -29,5 +29,5 @@ def _harlequin() -> list[str]:
             return [str(own)]
     raise InputError(
         "the SQL screen, Harlequin, is not installed",
-        remedy="`make screen` installs it beside and opens it; or pip install harlequin. For one question: vpp-pipeline sql",
+        remedy="`make screen` installs it beside and opens it; or pip install harlequin; or ask by vpp-pipeline sql",
     )

@@ -16,7 +16,7 @@ MORNING = [datetime(2023, 8, 14, hour, tzinfo=UTC) for hour in (15, 16, 17)]
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    """The first run bids at noon and at one; the second less at noon, nothing at one, some at two; the third the same."""
+    """The first run bids at noon and one; the second less at noon, nothing at one, some at two; the third as well."""
     made = Made(tmp_path)
     opportunities = ["noon", "one", "two"]
     made.table(
