@@ -3,6 +3,7 @@
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
 #   make test-all  the slow tests as well               make fuzz    the property tests with new random cases
 #   make test-legacy  the language model's other adapter, in an environment of its own
+#   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make picture the README's picture of the report, by Chromium
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (some ten minutes, on an idle machine)
 
@@ -18,7 +19,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids picture setup test test-all test-legacy bench lint check format dev lock clean fuzz
+.PHONY: bids picture screen setup test test-all test-legacy bench lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -57,6 +58,17 @@ $(LEGACY_STAMP): requirements-legacy.lock pyproject.toml
 	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(LEGACY_STAMP)
 
+# thirty packages that nothing else needs
+SCREEN := .venv-screen
+SCREEN_STAMP := $(SCREEN)/.installed
+screen: $(STAMP) $(SCREEN_STAMP)
+	$(BIN)/python -m vpp_pipeline screen
+
+$(SCREEN_STAMP): requirements-screen.lock
+	@$(SCREEN)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(SCREEN)
+	$(SCREEN)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-screen.lock
+	@touch $(SCREEN_STAMP)
+
 # ECOS from the extra, and other libraries in an environment of their own: energy-py-linear asks for numpy 1, Python < 3.13
 COMPARISON := .venv-comparison
 COMPARISON_BASE ?= $(PYTHON)
@@ -92,7 +104,7 @@ format: $(STAMP)
 dev: $(STAMP)
 	$(BIN)/python -m dagster dev
 
-# runtime, ui, gemini, solar and dev, with hashes; and, for one test alone, google-generativeai with what goes with it
+# runtime, ui, gemini, solar and dev, with hashes; for one test alone, google-generativeai with what goes with it; the SQL screen
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements.lock --quiet \
@@ -101,7 +113,11 @@ lock: $(STAMP)
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements-legacy.lock --quiet \
 	  --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" --extra gemini-legacy --extra dev $(LOCK_ARGS)
+	{ echo 'harlequin>=2.10'; sed -n 's/^\(duckdb==[^ ]*\).*/\1/p' requirements.lock; } | \
+	$(BIN)/python -m uv pip compile - --output-file requirements-screen.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)
 
 clean:
-	rm -rf $(VENV) $(COMPARISON) $(LEGACY) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
+	rm -rf $(VENV) $(COMPARISON) $(LEGACY) $(SCREEN) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -172,3 +172,25 @@ select table_name, column_name, description
 from explain.catalogue
 where unit = '$/MWh'
 order by table_name, position;
+
+-- 27. Which runs published bids of each day, and with which settings?
+select market_date, run_number, published_pacific, engine, bids, round(expected_profit_usd, 2) as profit_usd, settings
+from bids.runs_of_day
+order by market_date, run_number;
+
+-- 28. What did the last run of a day bid otherwise than the run before it?
+select opportunity_id, what, mw_before, mw_now, price_before, price_now, round(change_profit_usd, 2) as profit_more_usd
+from bids.changes_of_last_run
+order by market_date, product, start_utc;
+
+-- 29. By how much did each run of a day differ from the first one, and why?
+select market_date, run_number, bids_changed, round(moved_mw, 2) as moved_mw, round(change_profit_usd, 2) as profit_more_usd, why
+from bids.runs_compared
+where number_before = 1
+order by market_date, run_number;
+
+-- 30. Which runs bid one opportunity, how much and at which price?
+select run_number, published_pacific, status, total_capacity_mw, bid_price_usd_per_mwh, curve
+from bids.run_bids join bids.runs_of_day using (market_date, run_id)
+where opportunity_id = 'energy_20230815_1200'
+order by run_number;

@@ -51,9 +51,19 @@ def _bytes_of(column: pl.Series) -> Iterator[memoryview]:
         yield column.to_physical().fill_null(empty).to_numpy().data
 
 
+def hashes_of(inputs: Mapping[str, pl.DataFrame]) -> dict[str, str]:
+    """The hash of each table."""
+    return {name: frame_hash(frame) for name, frame in inputs.items()}
+
+
 def fingerprint(inputs: Mapping[str, pl.DataFrame], settings: str) -> str:
     """One hash of tables, settings (as JSON) and code version."""
+    return fingerprint_of(hashes_of(inputs), settings)
+
+
+def fingerprint_of(hashes: Mapping[str, str], settings: str) -> str:
+    """The same from the tables' own hashes."""
     digest = hashlib.sha256(f"{settings}\n{code_version()}".encode())
-    for name in sorted(inputs):
-        digest.update(f"{name} {frame_hash(inputs[name])}\n".encode())
+    for name in sorted(hashes):
+        digest.update(f"{name} {hashes[name]}\n".encode())
     return digest.hexdigest()

@@ -17,6 +17,17 @@ def add_read_commands(commands: Any, folder: argparse.ArgumentParser, day: argpa
     sql.add_argument("question", help='e.g. "select why from explain.bid"; - reads it from the standard input')
     sql.add_argument("--rows", type=int, default=100, metavar="N", help="most rows shown (default: 100; 0: all)")
     sql.set_defaults(run=_sql)
+    screen = commands.add_parser(
+        "screen", parents=[folder], help="the warehouse in an SQL screen (Harlequin), read only"
+    )
+    screen.set_defaults(run=_screen)
+    runs = commands.add_parser(
+        "runs", parents=[day], help="the day's runs, and what the last one bids otherwise and why"
+    )
+    runs.add_argument(
+        "--compare", type=int, nargs=2, metavar=("BEFORE", "AFTER"), help="two runs by number (default: the last two)"
+    )
+    runs.set_defaults(run=_runs)
     report = commands.add_parser("report", parents=[day], help="the day as one HTML file")
     report.add_argument("--out", type=Path, help="file (default: DATA/reports/DATE.html)")
     report.set_defaults(run=_report)
@@ -45,6 +56,21 @@ def _sql(options: argparse.Namespace) -> int:
 
     question = sys.stdin.read() if options.question == "-" else options.question
     show_sql(options.data / "vpp.duckdb", question, max(options.rows, 0), terminal())
+    return 0
+
+
+def _screen(options: argparse.Namespace) -> int:
+    from vpp_pipeline.screen import open_screen
+
+    return open_screen(options.data / "vpp.duckdb")
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from vpp_pipeline.console import terminal
+    from vpp_pipeline.run_history import show_runs
+
+    pair = tuple(options.compare) if options.compare else None
+    show_runs(options.data / "vpp.duckdb", options.date, pair, terminal())
     return 0
 
 

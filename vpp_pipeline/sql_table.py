@@ -15,6 +15,7 @@ from vpp_pipeline.errors import InputError
 from vpp_pipeline.warehouse.publish import open_warehouse
 
 NUMBERS = (int, float)
+FOLDS_AT = 12  # letters: a narrower column of text is not read
 
 
 def show_sql(warehouse: Path, question: str, most: int, console: Console) -> None:
@@ -25,25 +26,54 @@ def show_sql(warehouse: Path, question: str, most: int, console: Console) -> Non
         )  # it reads the warehouse and no other file, and writes none
         try:
             found = connection.execute(question)
-            names = [column[0] for column in found.description or ()]
-            rows = found.fetchall()
+            count = show_rows(found, most, console)
         except duckdb.Error as error:
             words = " ".join(str(error).split())
             raise InputError(
                 f"the question cannot be answered: {words}",
                 remedy='Tables and columns: vpp-pipeline sql "select table_name, column_name from explain.catalogue"',
             ) from None
+    more = f", {most} of them shown (--rows 0 shows all)" if 0 < most < count else ""
+    console.print(f"{count} row{'' if count == 1 else 's'}{more}")
+
+
+def show_rows(found: duckdb.DuckDBPyConnection, most: int, console: Console) -> int:
+    """Print an answer, at most so many rows (0: all), and tell how many there are.
+
+    Where the columns do not fit beside each other, each row is written below the last, a line for each column.
+    """
+    names = [column[0] for column in found.description or ()]
+    rows = found.fetchall()
     shown = rows if most == 0 else rows[:most]
+    are_numbers = [_are_numbers([row[place] for row in shown]) for place in range(len(names))]
+    cells = [[_cell(value) for value in row] for row in shown]
+    widths = [max(map(len, [name, *(row[place] for row in cells)])) for place, name in enumerate(names)]
+    least = [width if number else min(width, FOLDS_AT) for width, number in zip(widths, are_numbers, strict=True)]
+    if sum(least) + 2 * len(names) + 2 > console.width:
+        for row in cells:
+            _show_row(names, row, console)
+        return len(rows)
     table = Table(box=SIMPLE, title_justify="left")
-    for place, name in enumerate(names):
-        values = [row[place] for row in shown if row[place] is not None]
-        is_number = bool(values) and all(isinstance(value, NUMBERS) and not isinstance(value, bool) for value in values)
+    for name, is_number in zip(names, are_numbers, strict=True):
         table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    for row in shown:
-        table.add_row(*(_cell(value) for value in row))
+    for row in cells:
+        table.add_row(*row)
     console.print(table)
-    more = "" if len(shown) == len(rows) else f", {len(shown)} of them shown (--rows 0 shows all)"
-    console.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}{more}")
+    return len(rows)
+
+
+def _show_row(names: list[str], row: list[str], console: Console) -> None:
+    table = Table(box=SIMPLE, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, cell in zip(names, row, strict=True):
+        table.add_row(name, cell)
+    console.print(table)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, NUMBERS) and not isinstance(value, bool) for value in known)
 
 
 def _cell(value: Any) -> str:

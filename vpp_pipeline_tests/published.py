@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
+
+from vpp_pipeline.domain.runs import Launch, run_tables
 from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
@@ -11,8 +15,8 @@ from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.conftest import SolvedDay
 
 
-def published(day: SolvedDay, data: Path) -> Path:
-    """Write and publish the day below ``data``, which is returned."""
+def published(day: SolvedDay, data: Path, runs: int = 1) -> Path:
+    """Write and publish the day below ``data``, which is returned; earlier ``runs`` of it bid half."""
     market_date = day.tables["market.opportunities"]["market_date"][0]
     lake, key = Lake(data / "lake"), market_date.isoformat()
     for table, frame in day.tables.items():
@@ -24,5 +28,12 @@ def published(day: SolvedDay, data: Path) -> Path:
     for table, source in BY_SLOT.items():
         for (name,), rows in day.tables[table].group_by("opportunity_id"):
             lake.write(source, f"{key}|{slots[name]}", rows)
-    publish(lake, data / "vpp.duckdb", market_date)
+    everything = {**day.tables, "bids.checks": checks_table(day.tables, day.settings)}
+    for k in range(runs):  # as runs with other settings would have left them
+        run_id = day.tables["bids.final_bids"]["run_id"][0] if k == runs - 1 else f"earlier_{k}"
+        told = run_tables(everything, day.settings, {}, Launch(datetime(2023, 8, 14, 15 + k, tzinfo=UTC)))
+        told = {table: rows.with_columns(run_id=pl.lit(run_id)) for table, rows in told.items()}
+        if k < runs - 1:
+            told["bids.run_bids"] = told["bids.run_bids"].with_columns(pl.col("total_capacity_mw") * 0.5)
+        publish(lake, data / "vpp.duckdb", market_date, run=told)
     return data

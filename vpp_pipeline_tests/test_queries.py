@@ -15,7 +15,7 @@ QUESTIONS = [question.strip() for question in PAGE.read_text().split(";") if "se
 @pytest.fixture(scope="module")
 def warehouse(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default day, written to a lake and published."""
-    return published(solved_day(), tmp_path_factory.mktemp("published")) / "vpp.duckdb"
+    return published(solved_day(), tmp_path_factory.mktemp("published"), runs=2) / "vpp.duckdb"
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=[question.splitlines()[0][:60] for question in QUESTIONS])

@@ -13,6 +13,38 @@ from vpp_pipeline.cli import main
 from vpp_pipeline_tests.conftest import DAY
 from vpp_pipeline_tests.published import published
 
+# the header of OASIS' file PUB_BID_DAM, version 3
+OASIS_COLUMNS = [
+    "STARTTIME",
+    "STOPTIME",
+    "STARTTIME_GMT",
+    "STOPTIME_GMT",
+    "STARTDATE",
+    "MARKET_RUN_ID",
+    "RESOURCE_TYPE",
+    "SCHEDULINGCOORDINATOR_SEQ",
+    "RESOURCEBID_SEQ",
+    "TIMEINTERVALSTART",
+    "TIMEINTERVALEND",
+    "TIMEINTERVALSTART_GMT",
+    "TIMEINTERVALEND_GMT",
+    "PRODUCTBID_DESC",
+    "PRODUCTBID_MRID",
+    "MARKETPRODUCT_DESC",
+    "MARKETPRODUCTTYPE",
+    "SELFSCHEDMW",
+    "SCH_BID_TIMEINTERVALSTART",
+    "SCH_BID_TIMEINTERVALSTOP",
+    "SCH_BID_TIMEINTERVALSTART_GMT",
+    "SCH_BID_TIMEINTERVALSTOP_GMT",
+    "SCH_BID_XAXISDATA",
+    "SCH_BID_Y1AXISDATA",
+    "SCH_BID_Y2AXISDATA",
+    "SCH_BID_CURVETYPE",
+    "MINEOHSTATEOFCHARGE",
+    "MAXEOHSTATEOFCHARGE",
+]
+
 
 @pytest.fixture(scope="module")
 def data(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,15 +95,38 @@ def test_a_question_that_cannot_be_answered_ends_with_2(
     assert shown.err.count("\n") == 1
 
 
+def test_an_answer_too_wide_to_read_is_written_line_by_line(data: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(data, "sql", "select * from fleet.prosumers limit 1") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["terminal_stored_kwh"] in [line[:1] for line in lines]
+    assert ["store", "battery"] in lines or ["store", "ev"] in lines
+
+
+def test_runs_of_a_day_are_listed_and_compared(data: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(data, "runs", "--date", str(DAY)) == 0
+    assert "one run: nothing to compare" in capsys.readouterr().out
+    assert run(data, "runs", "--date", "2023-08-20") == 2
+    assert "no run of 2023-08-20 is kept" in capsys.readouterr().err
+
+
+def test_without_the_screen_the_way_to_it_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("vpp_pipeline.screen.project_folder", lambda: tmp_path)
+    monkeypatch.setattr("vpp_pipeline.screen.find_spec", lambda name: None)
+    assert run(data, "screen") == 2
+    assert "make screen" in capsys.readouterr().err
+    assert run(tmp_path, "screen") == 2
+    assert "there is no warehouse yet" in capsys.readouterr().err
+
+
 def test_bids_are_exported_in_the_columns_of_oasis(data: Path, capsys: pytest.CaptureFixture[str]):
     assert run(data, "export", "--date", str(DAY), "--format", "csv") == 0
     file = data / "exports" / f"bids_oasis_{DAY}.csv"
     assert str(file) in capsys.readouterr().out
     with file.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert {"STARTTIME", "MARKETPRODUCTTYPE", "SCH_BID_XAXISDATA", "SCH_BID_Y1AXISDATA", "RESOURCE_TYPE"} <= set(
-        rows[0]
-    )
+    assert list(rows[0]) == OASIS_COLUMNS
     assert {row["MARKETPRODUCTTYPE"] for row in rows} <= {"EN", "SR", "NR"}
     with duckdb.connect(str(data / "vpp.duckdb"), read_only=True) as connection:
         bids = dict(

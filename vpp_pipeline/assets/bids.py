@@ -1,5 +1,6 @@
 """Final bids: the last door before the market, and the warehouse that serves them."""
 
+import json
 from collections import ChainMap
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,13 +11,15 @@ import polars as pl
 from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.assets.evaluation import SETTLED
 from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
-from vpp_pipeline.assets.io_manager import SETTINGS
+from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
+from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import OWNERS, key_of, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.domain.runs import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.domain.verification import checks_table
-from vpp_pipeline.provenance import code_version, fingerprint
+from vpp_pipeline.provenance import code_version, fingerprint_of, hashes_of
 from vpp_pipeline.report.write import write_report
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.publish import publish
@@ -36,18 +39,30 @@ def is_scheduled(run: dg.DagsterRun) -> bool:
     return run.job_name == BIDS_JOB and "dagster/schedule_name" in run.tags
 
 
+def launch_of(instance: dg.DagsterInstance, run_id: str) -> Launch:
+    """How the run that made the bids was started, as far as this history knows it."""
+    record, now = instance.get_run_record_by_id(run_id), datetime.now(UTC)
+    if record is None:
+        return Launch(now)
+    tags = record.dagster_run.tags
+    started_by = "schedule" if "dagster/schedule_name" in tags else "command line" if LOCK_TAG in tags else "Dagster"
+    begun = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None
+    return Launch(now, begun, started_by)
+
+
 @dg.multi_asset(
     outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
 )
 def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
     """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
     settings, day = desk.settings(), storage.day(market_date_of(context))
+    hashes = hashes_of(
+        {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"}
+        | {"formulation": day["dispatch.proof"].select("formulation")}
+    )
     stamp = Stamp(
-        fingerprint=fingerprint(
-            {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"}
-            | {"formulation": day["dispatch.proof"].select("formulation")},
-            settings.model_dump_json(exclude={"llm"}),  # how a model is reached; what it said is in the tables
-        ),
+        # without how a model is reached; what it said is in the tables
+        fingerprint=fingerprint_of(hashes, settings.model_dump_json(exclude={"llm"})),
         code_version=code_version(),
         seed=None if settings.fleet.path else settings.fleet.seed,
         run_id=context.run.run_id,
@@ -81,6 +96,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
             "payments_usd": round(float(trading["payments_usd"].sum()), 2),
             "violations": int(checks["violations"].filter(~checks["passed"] & ~checks["is_warning"]).sum()),
             SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json")),
+            HASHES: dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests_among(day["market.opportunities"])})),
         },
     )
     yield dg.Output(segments, "bid_segments")
@@ -106,10 +122,12 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     """
     market_date = market_date_of(context)
     day = storage.day(market_date)
-    made_with = storage.lake.metadata("bids.final_bids", market_date.isoformat()).get(SETTINGS)
-    settings = Settings.model_validate_json(made_with) if made_with else desk.settings()
+    told = storage.lake.metadata("bids.final_bids", market_date.isoformat())
+    settings = Settings.model_validate_json(told[SETTINGS]) if SETTINGS in told else desk.settings()
     checks_table(day, settings, is_scheduled=is_scheduled(context.run))
-    rows = publish(storage.lake, storage.warehouse, market_date)
+    launch = launch_of(context.instance, day["bids.final_bids"]["run_id"][0])
+    run = run_tables(day, settings, json.loads(told.get(HASHES, "{}")), launch)
+    rows = publish(storage.lake, storage.warehouse, market_date, run=run)
     let_go(context.run.run_id)
     report = write_report(storage.warehouse.parent, market_date)
     return dg.MaterializeResult(

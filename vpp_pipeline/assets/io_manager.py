@@ -7,7 +7,7 @@ import polars as pl
 
 from vpp_pipeline.assets.resources import Storage
 
-SETTINGS = "settings"  # metadata of this name stays with the table, in its file
+SETTINGS, HASHES = "settings", "input_hashes"  # metadata of these names stays with the table, in its file
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -16,8 +16,12 @@ class LakeIOManager(dg.ConfigurableIOManager):
     storage: dg.ResourceDependency[Storage]
 
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
-        chosen = context.output_metadata.get(SETTINGS)
-        kept = {SETTINGS: json.dumps(chosen.value, sort_keys=True)} if isinstance(chosen, dg.JsonMetadataValue) else {}
+        told = {name: context.output_metadata.get(name) for name in (SETTINGS, HASHES)}
+        kept = {
+            name: json.dumps(words.value, sort_keys=True)
+            for name, words in told.items()
+            if isinstance(words, dg.JsonMetadataValue)
+        }
         path = self.storage.lake.write(".".join(context.asset_key.path), context.partition_key, obj, kept)
         context.add_output_metadata({"dagster/row_count": obj.height, "file": str(path), "first_rows": first_rows(obj)})
 

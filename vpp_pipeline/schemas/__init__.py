@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from vpp_pipeline.schemas.bids import BidSegments, Checks, FinalBids, Settlement
+from vpp_pipeline.schemas.bids import BidSegments, Checks, FinalBids, RunBids, Runs, Settlement
 from vpp_pipeline.schemas.columns import PRODUCTS
 from vpp_pipeline.schemas.dispatch import (
     Charging,
@@ -64,6 +64,8 @@ __all__ = [
     "Prosumers",
     "Quarantine",
     "Reconciliation",
+    "RunBids",
+    "Runs",
     "ScenarioQuantities",
     "Schedule",
     "Segments",
@@ -107,6 +109,8 @@ TABLES: dict[str, type[dy.Schema]] = {
     "bids.final_bids": FinalBids,
     "bids.bid_segments": BidSegments,
     "bids.checks": Checks,
+    "bids.runs": Runs,
+    "bids.run_bids": RunBids,
     "evaluation.dispatched": Dispatched,
     "evaluation.settlement": Settlement,
     "evaluation.settled_days": SettledDays,

@@ -84,6 +84,64 @@ class Settlement(dy.Schema):
     profit_usd = number("Revenue - no-pay - imbalance - payments - charging.")
 
 
+class Runs(dy.Schema):
+    """Every run that published bids of a day, also those whose bids a later run replaced; rows are only ever added."""
+
+    market_date = market_day(primary_key=True)
+    run_id = text("Run that made the bids.", primary_key=True)
+    published_utc = moment("When its bids were first published.")
+    started_by = choice(
+        "What started it; empty where that is not known any more.",
+        ("schedule", "command line", "Dagster"),
+        nullable=True,
+    )
+    seconds = amount("From its start to the publication; empty where the start is not known any more.", nullable=True)
+    code_version = text("Version of the code.")
+    fingerprint = text("Hash of inputs, settings and code version.")
+    engine = text("How deals were struck.")
+    settings = text("Settings that differ from the defaults, as JSON: group.name and value.")
+    price_source = text("Where prices come from.")
+    node = text("Pricing node.")
+    prices_version = text("Hash of price forecast and scenarios.", nullable=True)
+    fleet_version = text("Hash of prosumers, their limits, and what their stores begin with.", nullable=True)
+    requests_version = text("Hash of the requests among the opportunities.", nullable=True)
+    deals_version = text("Hash of the deals.", nullable=True)
+    prosumers = count("Prosumers of the fleet.")
+    bids = count("Bids.")
+    energy_mwh = amount("Energy bid: MW times hours.")
+    spin_mw_h = amount("Spinning reserve bid: MW times hours.")
+    nonspin_mw_h = amount("Non-spinning reserve bid: MW times hours.")
+    expected_revenue_usd = number("Expected revenue of its bids.")
+    payments_usd = number("Payments to prosumers.")
+    expected_profit_usd = number("Expected profit of its bids.")
+    objective_usd = number("Expected profit of the day's schedule.")
+    bound_usd = number("Bound on the objective.")
+    gap_fraction = number("Proven gap between the two.")
+    violations = count("Cases that broke a rule; such bids are not published.")
+    warnings = count("Rules that only warn, and did.")
+
+
+class RunBids(dy.Schema):
+    """The bids of every run that published, one row per run and opportunity; `bids.final_bids` has the last run's."""
+
+    market_date = market_day(primary_key=True)
+    run_id = text("Run that made the bid.", primary_key=True)
+    opportunity_id = text(OPPORTUNITY, primary_key=True)
+    product = choice("Market product.", PRODUCTS)
+    start_utc = moment("Start of the block.")
+    duration_hours = column(dy.Int32, "Hours in the block.", min=1, max=25)
+    status = choice("Bid or not.", ("bid", "no_bid"))
+    required_capacity_mw = amount("R.")
+    total_capacity_mw = amount("MW bid.")
+    curve = text("The price curve: up to so many MW from this price on.", nullable=True)
+    bid_price_usd_per_mwh = price("Price below which the coalition would rather not run.", nullable=True)
+    forecast_price = price("Expected (or offered) price.")
+    payments_usd = number("Payments to prosumers.")
+    expected_profit_usd = number("Revenue - payments - charging.")
+    coalition_size = count("Prosumers dispatched.")
+    reason = text("Why.")
+
+
 class Checks(dy.Schema):
     """Every rule the day was held against, with its numbers."""
 

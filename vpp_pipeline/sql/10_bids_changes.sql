@@ -26,7 +26,7 @@ where d.day_before is not null
   and (coalesce(t.total_capacity_mw, 0) != coalesce(y.total_capacity_mw, 0)
        or t.bid_price_usd_per_mwh is distinct from y.bid_price_usd_per_mwh)
 group by all;
-comment on view bids.changes is 'What is bid otherwise than on the market day before that the warehouse holds: hour by hour and product by product. A run replaces the bids of its day, so two runs of one day cannot be compared here.';
+comment on view bids.changes is 'What is bid otherwise than on the market day before that the warehouse holds: hour by hour and product by product. Two runs of one day are compared in bids.changes_of_last_run and bids.changes_between_runs.';
 comment on column bids.changes.day_before is 'The market day compared with: the last one before that the warehouse holds.';
 comment on column bids.changes.hour_ending is 'OASIS hour label of the block''s first hour.';
 comment on column bids.changes.mw_before is 'MW bid on the day before.';

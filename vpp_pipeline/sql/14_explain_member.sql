@@ -35,12 +35,19 @@ stopped as (
         and l.start_utc >= h.start_utc and l.start_utc < h.start_utc + to_hours(h.duration_hours)
     group by all
 ),
+bid as (
+    select market_date, opportunity_id, status, status = 'bid' and total_capacity_mw >= required_capacity_mw - 0.005 as is_full
+    from bids.final_bids
+),
 other as (
     select h.market_date, h.opportunity_id, h.prosumer_id,
            arg_max(e.opportunity_id, e.margin_usd_per_mwh) as instead_opportunity_id, max(e.margin_usd_per_mwh) as instead_usd_per_mwh
     from held h
     join held e on e.market_date = h.market_date and e.prosumer_id = h.prosumer_id and e.opportunity_id != h.opportunity_id
-        and e.dispatched_kw > 0 and (e.product = 'energy' or e.start_utc = h.start_utc)
+        and e.dispatched_kw > 0
+        -- stored energy can be sold at another hour; power held or sold in one hour takes nothing from another
+        and ((h.product = 'energy' and e.product = 'energy')
+             or (e.start_utc < h.start_utc + to_hours(h.duration_hours) and h.start_utc < e.start_utc + to_hours(e.duration_hours)))
     where h.dispatched_kw < h.committed_capacity_kw - 1e-3
     group by all
 )
@@ -51,10 +58,14 @@ select h.market_date, h.opportunity_id, h.prosumer_id, h.product, h.start_utc, h
        k.kept_usd_per_mwh, o.instead_opportunity_id, o.instead_usd_per_mwh,
        case when h.dispatched_kw >= h.committed_capacity_kw - 1e-3 then 'its commitment'
             when s.limits is not null then s.limits
+            when h.dispatched_kw > 1e-3 and b.is_full then 'R: no more is planned'
             when h.dispatched_kw > 1e-3 then 'price: the rest is worth more elsewhere'
             when o.instead_opportunity_id is not null then 'price: worth more in ' || o.instead_opportunity_id
+            when b.is_full then 'R: others deliver it'
+            when b.status = 'no_bid' then 'no bid is made here'
             else 'price: not worth it here' end as limit_name
 from held h
+left join bid b using (market_date, opportunity_id)
 left join talk t using (market_date, opportunity_id, prosumer_id)
 left join kept k using (market_date, opportunity_id, prosumer_id)
 left join stopped s using (market_date, opportunity_id, prosumer_id)
@@ -68,6 +79,6 @@ comment on column explain.member.owner_conceded_usd_per_mwh is 'How far the owne
 comment on column explain.member.desk_conceded_usd_per_mwh is 'How far we went up to it.';
 comment on column explain.member.margin_usd_per_mwh is 'Expected price less the agreed one: what a MWh earns here before charging.';
 comment on column explain.member.kept_usd_per_mwh is 'What the stored energy behind one more MWh is worth to the day if it is kept (a dual over the efficiency); energy alone.';
-comment on column explain.member.instead_opportunity_id is 'Where more is left here: the most valuable opportunity in which this prosumer delivers instead (of energy at any hour, or in the same hour).';
+comment on column explain.member.instead_opportunity_id is 'Where more is left here: the most valuable opportunity in which this prosumer delivers instead (energy may go to energy of any hour; what is held or sold in an hour, to another product of that hour).';
 comment on column explain.member.instead_usd_per_mwh is 'Expected price less the agreed one there.';
 comment on column explain.member.limit_name is 'What stops it from delivering more.';

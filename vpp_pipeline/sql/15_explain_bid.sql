@@ -42,7 +42,7 @@ instead as (
 ),
 facts as (
     select b.market_date, b.opportunity_id, b.product, b.start_utc, b.status, b.total_capacity_mw, b.required_capacity_mw,
-           b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
+           if(b.product = 'energy', '$/MWh', '$/MW h') as unit, b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
            case when b.status = 'no_bid' and n.status = 'no_bid' then 'too few deals'
                 when b.status = 'no_bid' then 'worth more elsewhere'
                 when b.total_capacity_mw >= b.required_capacity_mw - 0.005 then 'R: no more is planned'
@@ -58,11 +58,11 @@ facts as (
     left join limits l using (market_date, opportunity_id)
     left join instead i using (market_date, opportunity_id)
 )
-select *, case when status = 'bid' then
+select * exclude (unit), rtrim(case when status = 'bid' then
         format('{:.2f} of {:.2f} MW: {}. ', total_capacity_mw, required_capacity_mw, binding)
-        || format('{} of {} with an option deliver, for {:.2f} $ on average where {:.2f} $ is expected. ', delivering, options,
-                  agreed_usd_per_mwh, forecast_price)
-        || coalesce(format('They asked {:.2f} $ first and were offered {:.2f} $; {} came further than we did. ', first_ask_usd_per_mwh,
+        || format('{} of {} with an option deliver, for {:.2f} {} on average where {:.2f} {} is expected. ', delivering, options,
+                  agreed_usd_per_mwh, unit, forecast_price, unit)
+        || coalesce(format('They asked {:.2f} first and were offered {:.2f}; {} came further than we did. ', first_ask_usd_per_mwh,
                            first_offer_usd_per_mwh, owners_conceded_more), '')
         || coalesce(format('What stops them most: {}. ', limits), '')
         || case when shadow_price_usd_per_mwh > 1e-6 then format('One more MW would earn {:.2f} $ an hour. ', shadow_price_usd_per_mwh)
@@ -70,8 +70,8 @@ select *, case when status = 'bid' then
                     then format('One MW less, were it allowed, would earn {:.2f} $ an hour. ', -shadow_price_usd_per_mwh)
                 else '' end
     else 'No bid: ' || reason || '. ' end
-    || coalesce(format('{:.2f} MW under option here go to {} instead, at {:.2f} $ per MWh after payment against {:.2f} $ here.',
-                       instead_mw, instead_opportunity_id, instead_usd_per_mwh, here_usd_per_mwh), '') as why
+    || coalesce(format('Owners of {:.2f} MW under option here deliver most in {} instead: {:.2f} $ a MW and hour after payment, against {:.2f} $ here.',
+                       instead_mw, instead_opportunity_id, instead_usd_per_mwh, here_usd_per_mwh), '')) as why
 from facts;
 comment on view explain.bid is 'Why this bid, or none: what limits it, what one more MW is worth, who conceded what, and where the energy goes instead; the whole answer in words is in `why`. Name the market_date too where the warehouse holds many days: it is much faster.';
 comment on column explain.bid.binding is 'What keeps the quantity from being larger (or smaller).';

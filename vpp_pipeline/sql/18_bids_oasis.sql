@@ -16,18 +16,19 @@ select h.market_date, strftime(h.hour_utc at time zone 'America/Los_Angeles', '%
        strftime((h.hour_utc + interval 1 hour) at time zone 'America/Los_Angeles', '%Y-%m-%d %H:%M:%S') as STOPTIME,
        strftime(h.hour_utc at time zone 'UTC', '%Y-%m-%dT%H:%M:%S-00:00') as STARTTIME_GMT,
        strftime((h.hour_utc + interval 1 hour) at time zone 'UTC', '%Y-%m-%dT%H:%M:%S-00:00') as STOPTIME_GMT,
-       strftime(h.market_date, '%Y-%m-%d') as STARTDATE, 'DAM' as MARKET_RUN_ID, 'GENERATOR' as RESOURCE_TYPE, null::integer as SCHEDULINGCOORDINATOR_SEQ, 1 as RESOURCEBID_SEQ,
-       h.bid_id as PRODUCTBID_MRID, h.opportunity_id as PRODUCTBID_DESC,
-       case h.product when 'energy' then 'EN' when 'spin' then 'SR' else 'NR' end as MARKETPRODUCTTYPE,
+       strftime(h.market_date, '%Y-%m-%d') as STARTDATE, 'DAM' as MARKET_RUN_ID, 'GENERATOR' as RESOURCE_TYPE,
+       null::integer as SCHEDULINGCOORDINATOR_SEQ, 1 as RESOURCEBID_SEQ, null::varchar as TIMEINTERVALSTART, null::varchar as TIMEINTERVALEND,
+       null::varchar as TIMEINTERVALSTART_GMT, null::varchar as TIMEINTERVALEND_GMT,
+       h.opportunity_id as PRODUCTBID_DESC, h.bid_id as PRODUCTBID_MRID,
        case h.product when 'energy' then 'Energy' when 'spin' then 'Spinning Reserve' else 'Non-Spinning Reserve' end as MARKETPRODUCT_DESC,
-       null::double as SELFSCHEDMW, null::varchar as TIMEINTERVALSTART, null::varchar as TIMEINTERVALEND,
-       null::varchar as TIMEINTERVALSTART_GMT, null::varchar as TIMEINTERVALEND_GMT, STARTTIME as SCH_BID_TIMEINTERVALSTART, STOPTIME as SCH_BID_TIMEINTERVALSTOP,
+       case h.product when 'energy' then 'EN' when 'spin' then 'SR' else 'NR' end as MARKETPRODUCTTYPE,
+       null::double as SELFSCHEDMW, STARTTIME as SCH_BID_TIMEINTERVALSTART, STOPTIME as SCH_BID_TIMEINTERVALSTOP,
        STARTTIME_GMT as SCH_BID_TIMEINTERVALSTART_GMT, STOPTIME_GMT as SCH_BID_TIMEINTERVALSTOP_GMT,
        p.mw as SCH_BID_XAXISDATA, p.price as SCH_BID_Y1AXISDATA, null::double as SCH_BID_Y2AXISDATA, 'BIDPRICE' as SCH_BID_CURVETYPE,
        null::double as MINEOHSTATEOFCHARGE, null::double as MAXEOHSTATEOFCHARGE
 from hours h join points p on p.bid_id = h.bid_id and (p.kind = 'energy') = (h.product = 'energy')
 order by h.hour_utc, h.product, h.bid_id, p.mw, p.point;
-comment on view bids.oasis is 'Our bids in the columns of OASIS'' public bids (PUB_BID_DAM), one row per hour and point of the curve. Energy: from each point''s MW on, its price holds; the last point repeats it. Reserve: one point.';
+comment on view bids.oasis is 'Our bids in the columns of OASIS'' public bids (PUB_BID_DAM) and their order, after the market day; one row per hour and point of the curve. Energy: from each point''s MW on, its price holds; the last point repeats it. Reserve: one point.';
 comment on column bids.oasis.STARTTIME is 'Start of the hour, Pacific.';
 comment on column bids.oasis.STOPTIME is 'End of the hour, Pacific.';
 comment on column bids.oasis.STARTTIME_GMT is 'Start of the hour, UTC.';

@@ -17,6 +17,8 @@ SCHEDULE = "dispatch.schedule"
 LLM_CALLS = "negotiation.llm_calls"
 #: warehouse table -> the lake table whose files of the day it joins
 BY_SLOT = {"negotiation.messages": ROUNDS, SEGMENTS: SEGMENTS}
+#: tables with a file per run that published: the day's runs are kept beside each other
+BY_RUN = ("bids.runs", "bids.run_bids")
 
 
 _SCHEMA = TABLES | {DEALS: Agreements}
@@ -37,8 +39,15 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         if table not in TABLES:
             raise KeyError(table)
         if table not in self._read:
-            self._read[table] = self.joined(table) if table in BY_SLOT else self._lake.read(table, self._day)
+            self._read[table] = self._rows(table)
         return self._read[table]
+
+    def _rows(self, table: str) -> pl.DataFrame:
+        if table in BY_SLOT:
+            return self.joined(table)
+        if table in BY_RUN:
+            return self._lake.read_many(table, self._lake.partitions(table, self._day))
+        return self._lake.read(table, self._day)
 
     def _schedule_before(self) -> pl.DataFrame:
         """Raises KeyError where the day before has no schedule."""

@@ -14,7 +14,8 @@ from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline.warehouse.tables import quoted
 
 FORMATS = {"csv": "format csv, header", "json": "format json, array", "parquet": "format parquet, compression zstd"}
-DEFAULTS = {"csv": "bids.oasis", "parquet": "bids.final_bids"}  # what is exported where no table is named
+OASIS = "bids.oasis"
+DEFAULTS = {"csv": OASIS, "parquet": "bids.final_bids"}  # what is exported where no table is named
 
 
 def export_table(warehouse: Path, market_date: date, table: str, kind: str, file: Path) -> int:
@@ -47,7 +48,8 @@ def export_table(warehouse: Path, market_date: date, table: str, kind: str, file
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             path = str(draft).replace("'", "''")
-            (count,) = connection.execute(f"copy (select * {rows}) to '{path}' ({FORMATS[kind]})").fetchall()[0]
+            columns = "* exclude (market_date)" if table == OASIS else "*"  # OASIS has no such column
+            (count,) = connection.execute(f"copy (select {columns} {rows}) to '{path}' ({FORMATS[kind]})").fetchall()[0]
             os.replace(draft, file)
         except (OSError, duckdb.IOException) as error:
             with suppress(OSError):

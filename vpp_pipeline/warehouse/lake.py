@@ -48,11 +48,11 @@ class Lake:
         """Whether the partition has been written."""
         return self.path(table, partition).is_file()
 
-    def partitions(self, table: str) -> list[str]:
-        """Keys of all partitions written, in order."""
+    def partitions(self, table: str, day: str | None = None) -> list[str]:
+        """Keys of all partitions written, in order; of keys of two dimensions, those of one day where it is named."""
         folder = self._folder(table)
-        files = (file.relative_to(folder).with_suffix("") for file in folder.rglob("*.parquet"))
-        return sorted("|".join(file.parts) for file in files)
+        files = (folder.joinpath(day).glob if day else folder.rglob)("*.parquet")
+        return sorted("|".join(file.relative_to(folder).with_suffix("").parts) for file in files)
 
     def write(self, table: str, partition: str, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> Path:
         """Write or replace the partition; a reader sees the old file or the new one, never a part.

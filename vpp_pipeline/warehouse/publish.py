@@ -1,25 +1,27 @@
 """Publishing: one day of the lake into the DuckDB warehouse, by building a draft beside it and swapping it in.
 
 Readers never wait and never see a part: an open session keeps the file it opened, the next one opens the new file.
-The cost of a day is copying the file plus that day's rows, whatever the history.
+The cost of a day is copying the file plus that day's rows, whatever the history. Runs are only ever added.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
+from threading import Thread
 
 import duckdb
+import polars as pl
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.tables import create_tables, create_views, quoted
 
@@ -27,11 +29,18 @@ STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 w
 LOCK_TIMEOUT_S = 900.0
 
 
-def publish(lake: Lake, warehouse: Path, market_date: date, tables: Collection[str] = tuple(TABLES)) -> dict[str, int]:
+def publish(
+    lake: Lake,
+    warehouse: Path,
+    market_date: date,
+    tables: Collection[str] = tuple(TABLES),
+    run: Mapping[str, pl.DataFrame] | None = None,
+) -> dict[str, int]:
     """Make the warehouse hold the lake's ``market_date``, replacing that day's rows; returns rows written per table.
 
     ``tables``: only these, where a day stopped half-way. A table whose file is not in the lake has no rows for the day.
-    Prices of the seven days before are published too.
+    Prices of the seven days before are published too. ``run``: what is kept of the run that made the bids, by the names
+    in BY_RUN; it goes to warehouse and lake only with this publication, and only once.
     """
     warehouse = warehouse.absolute()
     warehouse.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +51,12 @@ def publish(lake: Lake, warehouse: Path, market_date: date, tables: Collection[s
             if warehouse.exists():
                 _settle_log(warehouse)
                 shutil.copyfile(warehouse, draft)
-            rows = _fill(draft, lake, market_date, tables)
+            new = _not_kept_yet(lake, market_date, run or {})
+            with _written_beside(draft):
+                rows = _fill(draft, lake, market_date, tables, new)
             os.replace(draft, warehouse)
+            for table, (partition, frame) in new.items():  # now that it is published; the warehouse has it already
+                lake.write(table, partition, frame)
         finally:
             _remove(draft)
     return rows
@@ -73,17 +86,31 @@ def open_warehouse(warehouse: Path, *, read_only: bool = True) -> Iterator[duckd
         yield connection
 
 
-def _fill(draft: Path, lake: Lake, market_date: date, tables: Collection[str]) -> dict[str, int]:
+def _not_kept_yet(
+    lake: Lake, market_date: date, run: Mapping[str, pl.DataFrame]
+) -> dict[str, tuple[str, pl.DataFrame]]:
+    """Table -> partition and rows of a run that the lake does not know: its first publication is what counts."""
+    keys = {table: f"{market_date}|{frame['run_id'][0]}" for table, frame in run.items()}
+    return {table: (key, run[table]) for table, key in keys.items() if not lake.exists(table, key)}
+
+
+def _fill(
+    draft: Path, lake: Lake, market_date: date, tables: Collection[str], run: Mapping[str, tuple[str, pl.DataFrame]]
+) -> dict[str, int]:
     """Bring the draft's tables up to date and put the day in; closes the draft with everything in the one file."""
     rows: dict[str, int] = {}
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"attach {_literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
         connection.execute("use draft")
+        # tables have no order; keeping the files' would write every row twice: twice the seconds and twice the file
+        connection.execute("set preserve_insertion_order = false")
+        connection.execute("begin")  # one transaction: each would wait for the disk
         create_tables(connection)
         create_views(connection)
-        connection.execute("begin")
         for table in tables:
             rows[table] = sum(_replace_day(connection, lake, table, day) for day in _days(lake, table, market_date))
+        for table, (_, frame) in run.items():
+            rows[table] += _add(connection, table, frame)
         connection.execute("commit")
         connection.execute("checkpoint draft")
         connection.execute("use memory")
@@ -100,8 +127,12 @@ def _days(lake: Lake, table: str, market_date: date) -> list[date]:
 
 
 def _replace_day(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, market_date: date) -> int:
-    """Replace one day of one table by what the lake holds; returns the rows written."""
-    connection.execute(f"delete from {quoted(table)} where market_date = $day", {"day": market_date})
+    """Replace one day of one table by what the lake holds (of runs: add what is new); returns the rows written."""
+    is_new = "true"
+    if table in BY_RUN:
+        is_new = f"run_id not in (select run_id from {quoted(table)} where market_date = date '{market_date}')"
+    else:
+        connection.execute(f"delete from {quoted(table)} where market_date = $day", {"day": market_date})
     source, partitions = _source(lake, table, market_date)
     if not partitions:
         return 0
@@ -109,6 +140,7 @@ def _replace_day(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, 
     insert = f"""
         insert into {quoted(table)} by name
         select columns(lambda name: list_contains($declared, name)) from read_parquet($files, union_by_name = true)
+        where {is_new}
     """
     files = [str(lake.path(source, partition)) for partition in partitions]
     declared = TABLES[table].column_names()
@@ -125,13 +157,26 @@ def _replace_day(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, 
     return int(written)
 
 
+def _add(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:
+    """Add the run's rows, unless the warehouse knows the run; returns the rows written."""
+    connection.register("new_rows", frame.to_arrow())
+    known = f"select run_id from {quoted(table)} where market_date in (select market_date from new_rows)"
+    added = connection.execute(
+        f"insert into {quoted(table)} by name select * from new_rows where run_id not in ({known})"
+    ).fetchall()
+    connection.unregister("new_rows")
+    return int(added[0][0])
+
+
 def _source(lake: Lake, table: str, market_date: date) -> tuple[str, list[str]]:
     """The lake table and the partitions that hold ``table``'s day; negotiations are kept per opportunity."""
     day = market_date.isoformat()
+    if table in BY_RUN:
+        return table, lake.partitions(table, day)
     if table not in BY_SLOT:
         return table, [day] if lake.exists(table, day) else []
     source = BY_SLOT[table]
-    slots = [partition for partition in lake.partitions(source) if partition.startswith(f"{day}|")]
+    slots = lake.partitions(source, day)
     if lake.exists("market.opportunities", day):  # a slot that is no longer traded keeps its file, not its words
         traded = set(lake.read("market.opportunities", day)["slot"])
         slots = [partition for partition in slots if partition.split("|")[1] in traded]
@@ -167,6 +212,26 @@ def _settle_log(warehouse: Path) -> None:
             file=warehouse,
             remedy="Close that session (or open the warehouse read-only there), then publish again.",
         ) from error
+
+
+@contextmanager
+def _written_beside(draft: Path) -> Iterator[None]:
+    """Let the copied history go to the disk while the day is put in: the checkpoint at its end waits for both.
+
+    Only to save time: the checkpoint makes sure by itself. Nobody else opens the draft, so that DuckDB's lock on it,
+    which goes when this thread closes the file (on POSIX), is not missed.
+    """
+
+    def write() -> None:
+        with suppress(OSError), draft.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    writing = Thread(target=write)
+    writing.start()
+    try:
+        yield
+    finally:
+        writing.join()
 
 
 def _remove(draft: Path) -> None:

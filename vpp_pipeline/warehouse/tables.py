@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import dataframely as dy
 import duckdb
 
@@ -17,6 +20,9 @@ _TYPES: dict[type[dy.Column], str] = {
     dy.Date: "DATE",
     dy.Datetime: "TIMESTAMP WITH TIME ZONE",
 }
+
+
+LAYOUT = "explain.layout"  # a macro that tells which layout the warehouse has
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -47,8 +53,13 @@ def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the current database's views to the files of `vpp_pipeline/sql`, in the order of their names.
 
     A view's column that a table declares too has that table's comment, unless the file gives it one of its own.
+    Where views and tables are those of the code already, nothing is done: it would take longer than a day's rows.
     """
-    for file in sorted((PACKAGE / "sql").glob("*.sql")):
+    files = sorted((PACKAGE / "sql").glob("*.sql"))
+    layout = _layout(files)
+    if _layout_of(connection) == layout and _views(connection) >= {_view_of(file) for file in files}:
+        return
+    for file in files:
         connection.execute(file.read_text(encoding="utf-8"))
     words = {name: column.description for schema in TABLES.values() for name, column in schema.columns().items()}
     mute = """
@@ -58,6 +69,42 @@ def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     for view, name in connection.execute(mute).fetchall():
         if name in words:
             connection.execute(f"comment on column {quoted(view)}.{quoted(name)} is {_literal(words[name])}")
+    connection.execute(f"create or replace macro {LAYOUT}() as {_literal(layout)}")
+
+
+def _layout(files: list[Path]) -> str:
+    """Hash of what views are made from: their files, and the declared tables with their words."""
+    declared = [
+        f"{table}.{name} {duckdb_type(column)} {column.description}"
+        for table, schema in TABLES.items()
+        for name, column in schema.columns().items()
+    ]
+    return hashlib.sha256("\n".join([*(file.read_text("utf-8") for file in files), *declared]).encode()).hexdigest()
+
+
+def _layout_of(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """The hash that the views of the current database were made with; None where there are none."""
+    known = """
+        select 1 from duckdb_functions()
+        where database_name = current_database() and schema_name || '.' || function_name = $1
+    """
+    if not connection.execute(known, [LAYOUT]).fetchall():
+        return None
+    return str(connection.execute(f"select {LAYOUT}()").fetchall()[0][0])
+
+
+def _views(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    query = """
+        select schema_name || '.' || view_name from duckdb_views()
+        where database_name = current_database() and not internal
+    """
+    return {name for (name,) in connection.execute(query).fetchall()}
+
+
+def _view_of(file: Path) -> str:
+    """``04_bids_bids_of_day.sql`` makes ``bids.bids_of_day``."""
+    _, schema, name = file.stem.split("_", 2)
+    return f"{schema}.{name}"
 
 
 def quoted(name: str) -> str:

@@ -21,7 +21,7 @@ from vpp_pipeline.paths import project_folder
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
-from vpp_pipeline.warehouse.day import BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline_tests.assets.desk import (
     DAY,
     EXAMPLE,
@@ -59,7 +59,7 @@ def test_one_run_makes_every_table_and_every_check_passes():
     _, result = example_run()
     assert result.success
     assert not failures(result)
-    by_hand = {*BY_SLOT, "evaluation.settlement", "evaluation.benchmark"}
+    by_hand = {*BY_SLOT, *BY_RUN, "evaluation.settlement", "evaluation.benchmark"}
     assert made(result) == (set(TABLES) - by_hand) | {"negotiation.rounds", "warehouse.published"}
     found = evaluations(result)
     assert found.pop("the_forecast_rests_on_the_whole_week").passed

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse, publish
 from vpp_pipeline_tests.warehouse.rows import DAY, rows
@@ -30,7 +30,7 @@ class Made:
         frame = rows(name, market_date, count).with_columns(
             pl.Series(column, values, dtype=kinds[column]) for column, values in columns.items()
         )
-        key = f"{market_date}|{SLOT}" if name in BY_SLOT else market_date.isoformat()
+        key = f"{market_date}|{SLOT}" if name in (*BY_SLOT, *BY_RUN) else market_date.isoformat()
         if name == "market.opportunities":
             frame = frame.with_columns(slot=pl.lit(SLOT))
         self._lake.write(BY_SLOT.get(name, name), key, frame)

@@ -8,12 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse
 
 DAY = date(2023, 8, 15)
 NEXT_DAY = date(2023, 8, 16)
+RUN = "run"
 
 
 def rows(table: str, market_date: date = DAY, n: int = 3) -> pl.DataFrame:
@@ -34,11 +35,11 @@ def rows(table: str, market_date: date = DAY, n: int = 3) -> pl.DataFrame:
 
 
 def fill(lake: Lake, market_date: date = DAY, n: int = 3) -> None:
-    """Write the day's file of every table, and two slots of what is kept by slot."""
+    """Write the day's file of every table, one run, and two slots of what is kept by slot."""
     day = market_date.isoformat()
     for table in TABLES:
         if table not in BY_SLOT:
-            lake.write(table, day, rows(table, market_date, n))
+            lake.write(table, f"{day}|{RUN}" if table in BY_RUN else day, rows(table, market_date, n))
     slots = ["energy_he13", "spin_he20"]
     opportunities = rows("market.opportunities", market_date, 2).with_columns(slot=pl.Series(slots))
     lake.write("market.opportunities", day, opportunities)

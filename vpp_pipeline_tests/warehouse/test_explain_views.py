@@ -115,6 +115,30 @@ def test_a_member_is_stopped_by_its_commitment_its_power_or_a_better_hour(made: 
     ]
 
 
+def test_reserve_held_in_an_hour_takes_nothing_from_energy_of_another(made: Made):
+    made.table(
+        "market.opportunities",
+        opportunity_id=["noon", "one", "at noon"],
+        product=["spin", "energy", "nonspin"],
+        start_utc=[NOON, ONE, NOON],
+        duration_hours=[1, 1, 1],
+        forecast_price=[80.0, 100.0, 90.0],
+    )
+    question = """select instead_opportunity_id, limit_name from explain.member
+                  where opportunity_id = 'noon' and prosumer_id = 'c'"""
+    assert made.ask(question) == [(None, "R: others deliver it")]
+    made.table(
+        "negotiation.agreements",
+        opportunity_id=["noon", "one", "at noon"],
+        prosumer_id=["c"] * 3,
+        holds_option=[True] * 3,
+        committed_capacity_kw=[5.0] * 3,
+        agreed_price_usd_per_mwh=[35.0] * 3,
+    )
+    made.table("dispatch.payments", opportunity_id=["at noon", "one"], prosumer_id=["c"] * 2, dispatched_kw=[5.0] * 2)
+    assert made.ask(question) == [("at noon", "price: worth more in at noon")]
+
+
 def test_a_member_tells_who_conceded_and_what_its_energy_is_worth_if_kept(made: Made):
     (answer,) = made.ask(
         """select first_ask_usd_per_mwh, first_offer_usd_per_mwh, owner_conceded_usd_per_mwh, desk_conceded_usd_per_mwh,
@@ -128,17 +152,18 @@ def test_a_bid_is_explained_in_words(made: Made):
     (answer,) = made.ask("select binding, delivering, options, why from explain.bid where opportunity_id = 'noon'")
     assert answer[:3] == ("R: no more is planned", 2, 3)
     assert answer[3] == (
-        "0.50 of 0.50 MW: R: no more is planned. 2 of 3 with an option deliver, for 35.56 $ on average where "
-        "80.00 $ is expected. They asked 50.00 $ first and were offered 20.00 $; 1 came further than we did. "
+        "0.50 of 0.50 MW: R: no more is planned. 2 of 3 with an option deliver, for 35.56 $/MWh on average where "
+        "80.00 $/MWh is expected. They asked 50.00 first and were offered 20.00; 1 came further than we did. "
         "What stops them most: inverter power, selling (1 of them), its commitment (1 of them). "
         "One more MW would earn 6.94 $ an hour. "
-        "0.01 MW under option here go to one instead, at 60.00 $ per MWh after payment against 45.00 $ here."
+        "Owners of 0.01 MW under option here deliver most in one instead: 60.00 $ a MW and hour after payment, against "
+        "45.00 $ here."
     )
 
 
 def test_no_bid_is_explained_too(made: Made):
     assert made.ask("select binding, why from explain.bid where opportunity_id = 'one'") == [
-        ("too few deals", "No bid: too little. ")
+        ("too few deals", "No bid: too little.")
     ]
 
 

@@ -14,10 +14,11 @@ import pytest
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
-from vpp_pipeline.warehouse.day import BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse, publish
-from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, beside, days, fill, rows
+from vpp_pipeline.warehouse.tables import LAYOUT
+from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, RUN, beside, days, fill, rows
 
 
 def test_every_table_is_published(lake: Lake, warehouse: Path):
@@ -47,6 +48,49 @@ def test_publishing_again_replaces_the_day_and_keeps_the_others(lake: Lake, ware
     publish(lake, warehouse, DAY)
     assert days(warehouse) == {DAY: 1, NEXT_DAY: 3}
     assert days(warehouse, "bids.bid_segments") == {NEXT_DAY: 3}
+
+
+def test_runs_are_only_ever_added_and_each_once(lake: Lake, warehouse: Path):
+    publish(lake, warehouse, DAY)
+    other = {table: rows(table).with_columns(run_id=pl.lit("other")) for table in BY_RUN}
+    for _ in range(2):
+        publish(lake, warehouse, DAY, run=other)
+    later = {
+        table: frame.with_columns(reason=pl.lit("later")) for table, frame in other.items() if table == "bids.run_bids"
+    }
+    publish(lake, warehouse, DAY, run=later)
+    for table in BY_RUN:
+        assert days(warehouse, table) == {DAY: 6}
+        assert lake.partitions(table, DAY.isoformat()) == [f"{DAY}|other", f"{DAY}|{RUN}"]
+    with open_warehouse(warehouse) as connection:
+        assert connection.execute("select count(*) from bids.run_bids where reason = 'later'").fetchall() == [(0,)]
+
+
+def test_a_new_warehouse_gets_the_runs_of_the_day_from_the_lake(lake: Lake, warehouse: Path):
+    publish(lake, warehouse, DAY, run={table: rows(table).with_columns(run_id=pl.lit("other")) for table in BY_RUN})
+    warehouse.unlink()
+    publish(lake, warehouse, DAY)
+    assert days(warehouse, "bids.run_bids") == {DAY: 6}
+
+
+def test_a_run_whose_publication_fails_is_not_kept(lake: Lake, warehouse: Path):
+    file = lake.path("dispatch.schedule", DAY.isoformat())
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match="dispatch/schedule"):
+        publish(lake, warehouse, DAY, run={table: rows(table).with_columns(run_id=pl.lit("other")) for table in BY_RUN})
+    assert lake.partitions("bids.runs") == [f"{DAY}|{RUN}"]
+
+
+def test_a_view_that_somebody_dropped_or_an_older_version_left_is_made_again(lake: Lake, warehouse: Path):
+    publish(lake, warehouse, DAY)
+    for damage in ("drop view bids.bids_of_day", f"create or replace macro {LAYOUT}() as 'older'"):
+        with duckdb.connect(str(warehouse)) as analyst:
+            analyst.execute(damage)
+            analyst.execute("create or replace view fleet.sites as select 1 as nothing")
+        publish(lake, warehouse, DAY)
+        with open_warehouse(warehouse) as connection:
+            assert connection.execute("select count(*) from bids.bids_of_day").fetchall() == [(3,)]
+            assert connection.execute("select prosumers from fleet.sites limit 1").fetchall() == [(1,)]
 
 
 def test_prices_of_the_week_before_come_along(lake: Lake, warehouse: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,29 @@ for _ in range(2):
         assert days(warehouse) == {DAY: 3, NEXT_DAY: 3}
         assert answer(analyst, "\n") == "[(3,)]"
     assert days(warehouse) == {DAY: 3, NEXT_DAY: 3}
+
+
+def test_an_open_transaction_waits_for_nobody_and_keeps_its_snapshot(lake: Lake, warehouse: Path):
+    publish(lake, warehouse, DAY)
+    fill(lake, NEXT_DAY)
+    count_in_transaction = f"""
+import duckdb, sys
+connection = duckdb.connect({str(warehouse)!r}, read_only=True)
+connection.execute("begin")
+count = "select count(*), (select count(*) from bids.bids_of_day) from bids.final_bids"
+for _ in range(2):
+    print(connection.execute(count).fetchall(), flush=True)
+    sys.stdin.readline()
+"""
+    with session(count_in_transaction) as analyst, session(count_in_transaction) as other:
+        assert answer(analyst) == answer(other) == "[(3, 3)]"
+        publish(lake, warehouse, NEXT_DAY)
+        assert answer(analyst, "\n") == "[(3, 3)]"
+        with session(count_in_transaction) as later:
+            assert answer(later) == "[(6, 6)]"
+            publish(lake, warehouse, DAY)
+            assert answer(later, "\n") == "[(6, 6)]"
+        assert answer(other, "\n") == "[(3, 3)]"
 
 
 def test_a_reader_in_this_process_keeps_its_snapshot_and_the_next_sees_the_new_day(lake: Lake, warehouse: Path):
@@ -117,6 +141,36 @@ publish(Lake(Path({str(lake.root)!r})), Path({str(warehouse)!r}), datetime.date(
     assert days(warehouse) == {DAY: 3}
     publish(lake, warehouse, NEXT_DAY)
     assert days(warehouse) == {DAY: 3, NEXT_DAY: 3}
+    assert beside(warehouse) == {"vpp.duckdb", "vpp.duckdb.lock"}
+
+
+def test_killed_at_any_moment_the_file_is_whole(lake: Lake, warehouse: Path):
+    """Publications in a loop, killed after a random time, over and over: the old days or the new ones, never a part."""
+    publish(lake, warehouse, DAY)
+    fill(lake, NEXT_DAY, 4)
+    in_a_loop = f"""
+import datetime
+from pathlib import Path
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.publish import publish
+print("ready", flush=True)
+while True:
+    publish(Lake(Path({str(lake.root)!r})), Path({str(warehouse)!r}), datetime.date({NEXT_DAY:%Y, %-m, %-d}))
+"""
+    moments = random.Random(20230815)
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", in_a_loop], stdout=subprocess.PIPE, text=True) as publisher:
+            assert publisher.stdout is not None
+            assert publisher.stdout.readline() == "ready\n"
+            try:
+                publisher.wait(timeout=moments.uniform(0.0, 0.8))
+            except subprocess.TimeoutExpired:
+                publisher.kill()
+        assert publisher.returncode == -9
+        found = days(warehouse)
+        assert found in ({DAY: 3}, {DAY: 3, NEXT_DAY: 4})
+        assert days(warehouse, "negotiation.messages").keys() == found.keys()
+    publish(lake, warehouse, NEXT_DAY)
     assert beside(warehouse) == {"vpp.duckdb", "vpp.duckdb.lock"}
 
 
