@@ -40,6 +40,7 @@ class Inputs:
     opportunities: pl.DataFrame
     schedule_before: pl.DataFrame | None = None  # of the day before, where stored energy carries over
     price_scenarios: pl.DataFrame | None = None  # without any, the day is held against its forecast alone
+    expected: tuple[pl.DataFrame, ...] | None = None  # sun, load and charging behind `availability`
 
 
 @dataclass(frozen=True)

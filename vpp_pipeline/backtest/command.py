@@ -44,6 +44,7 @@ def _backtest(options: argparse.Namespace, inputs_of: InputsOf, configured: Conf
     from vpp_pipeline.backtest.run import TABLE, replay_days
     from vpp_pipeline.backtest.show import show
     from vpp_pipeline.settings import Settings
+    from vpp_pipeline.sources.meters import content_of
     from vpp_pipeline.sources.opening import open_source
     from vpp_pipeline.warehouse.lake import Lake
     from vpp_pipeline.warehouse.publish import publish
@@ -73,7 +74,7 @@ def _backtest(options: argparse.Namespace, inputs_of: InputsOf, configured: Conf
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{len(arms)} arms", total=len(days))
-        name = f"{source.name} {source.node} {first.prices}"
+        name = f"{source.name} {source.node} {first.prices} {content_of(first.meters)}"
         new = replay_days(days, read, settings, arms, lake, name, lambda day: bar.advance(task))
     for day in new:
         publish(lake, options.data / "vpp.duckdb", day, [TABLE])
