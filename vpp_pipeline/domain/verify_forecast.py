@@ -44,7 +44,8 @@ def _as_asked(table: pl.DataFrame, what: str) -> Verdict:
     if old.height:
         told = "; ".join(f"{method} ({days} days old)" for method, days in old.select("method", "days").iter_rows())
         return Verdict(old.height, f"{what} is forecast by the {told}", oldest, is_warning=True)
-    return Verdict(0, f"{what} is forecast by: {', '.join(rows['method'].unique().sort())}", oldest)
+    methods, hours = ", ".join(rows["method"].unique().sort()), table["start_utc"].n_unique()
+    return Verdict(0, f"{what} is forecast for {hours} hours by: {methods}", oldest)
 
 
 def meters_are_whole_and_up_to_date(day: Day, settings: Settings) -> Verdict:
@@ -54,7 +55,7 @@ def meters_are_whole_and_up_to_date(day: Day, settings: Settings) -> Verdict:
     late = settings.forecast.meters_late_hours
     newest = hours.group_by("quantity").agg(end=pl.col("start_utc").max().dt.offset_by("1h")).sort("end", "quantity")
     if newest.is_empty() and aside.is_empty():
-        return Verdict(0, "no meters: forecasts rest on none", 0.0)
+        return Verdict(0, "0 meters: forecasts rest on none", 0.0)
     told = [
         f"{meter}, {column}: {problem} ({days} days; row {row} of {file})"
         if meter != "every meter"
