@@ -15,7 +15,8 @@ from vpp_pipeline.domain.calendar import bid_deadline_utc, local_midnight_utc
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.forecasting.from_meters import WINDOW_DAYS
 from vpp_pipeline.schemas import MeterQuarantine, door
-from vpp_pipeline.sources.meter_check import EVERY_METER, MEASURED, Measured, Metered, checked
+from vpp_pipeline.sources.meter_check import EVERY_METER, Metered, checked
+from vpp_pipeline.sources.meter_faults import MEASURED, Measured
 from vpp_pipeline.sources.price_file import PARQUET, files_of, moments, read_lines, read_parquet
 from vpp_pipeline.sources.price_table import SYNTHETIC_MARK
 

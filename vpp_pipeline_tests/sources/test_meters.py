@@ -102,6 +102,24 @@ def test_a_meter_that_stands_still_is_set_aside(tmp_path: Path):
     assert hour(made.hours, "solar")["meters"] == 2
 
 
+def test_a_solar_meter_that_shows_half_of_what_others_do_is_set_aside(tmp_path: Path):
+    weak = pl.when(pl.col("meter_id") == "c").then((pl.col("solar_kwh").cast(pl.Float64) * 0.4).cast(pl.String))
+    made = meters_of_day(write(tmp_path, lines().with_columns(solar_kwh=weak.otherwise("solar_kwh"))), DAY)
+    told = made.quarantine.row(0, named=True)
+    assert made.quarantine.height == 1
+    assert (told["meter_id"], told["column_name"], told["value"]) == ("c", "solar_kwh", "40 %")
+    assert told["days"] == 29
+    assert hour(made.hours, "solar")["meters"] == 2
+    assert hour(made.hours, "load", "business")["meters"] == 1
+
+
+def test_evs_that_nobody_charges_have_no_mean_day(tmp_path: Path):
+    idle = pl.when(pl.col("charging_kwh").is_not_null()).then(pl.lit("0"))
+    made = meters_of_day(write(tmp_path, lines().with_columns(charging_kwh=idle)), DAY)
+    assert made.hours.filter(quantity="charging").is_empty()
+    assert made.why_not("charging") == "a: no meter has shown anything in 28 days"
+
+
 def test_an_ev_that_stays_away_is_no_fault_and_an_unmeasured_quantity_neither(tmp_path: Path):
     day = pl.col("start_utc").str.starts_with("2024-07-10") & (pl.col("meter_id") == "a")
     rows = lines().with_columns(charging_kwh=pl.when(day).then(pl.lit("0")).otherwise("charging_kwh"))
