@@ -3,9 +3,9 @@
     python benchmarks/bench_meters.py          some four minutes; writes docs/forecasts.md
 
 17 homes of Fontana, California (August 2016 to July 2017), and charging sessions at Caltech (May to August 2019),
-rebuilt as files of meters (`vpp_pipeline_tests/sources/real_meters.py`). Every day with four weeks before it is forecast
-from what had been metered at 10:00 Pacific of the day before, and held against what was metered on it: sun and load
-hour by hour, charging as the day's sum, which is what scales the driving of EVs.
+rebuilt as files of meters (`vpp_pipeline_tests/sources/real_meters.py`). Every day with four weeks before it is
+forecast from what had been metered at 10:00 Pacific of the day before, and held against what was metered on it: sun and
+load hour by hour, charging as the day's sum, which is what scales the driving of EVs.
 """
 
 from __future__ import annotations

@@ -12,7 +12,11 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
+from vpp_pipeline.assets.resources import Storage
 from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.backtest.made import without_wishes
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline_tests.assets.desk import (
     DAY,
     GRAPH,
@@ -74,6 +78,20 @@ def test_what_evs_drive_follows_the_forecast_of_charging(made_day: tuple[Trading
     assert stated.height
     for row in stated.iter_rows(named=True):
         assert row["drive_kwh"] == pytest.approx(level * row["ev_drive_kwh"])
+
+
+def test_the_chain_takes_the_same_way_as_the_assets(made_day: tuple[TradingDesk, Path]):
+    desk, file = made_day
+    settings = Settings.model_validate(HOMES_ONLY)
+    inputs = DayInputs(
+        TODAY, settings, None, None, Storage(data_folder=str(desk.data)).requests, meters=file
+    ).for_chain()
+    assert inputs.availability.equals(desk.day()["fleet.availability"])
+    assert inputs.opportunities.equals(desk.day()["market.opportunities"])
+    without = DayInputs(TODAY, settings, None, None, None).for_chain()
+    assert not without.availability.equals(inputs.availability)
+    bare = without_wishes(inputs).availability
+    assert bare["load_kw"].equals(inputs.availability["load_kw"])  # the back-test's dispatcher as well
 
 
 def stale(desk: TradingDesk) -> set[str]:

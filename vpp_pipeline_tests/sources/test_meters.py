@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from vpp_pipeline.cli import main
 from vpp_pipeline.domain.calendar import bid_deadline_utc
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.sources.meters import meters_of_day, read_meters
@@ -195,6 +196,16 @@ def test_days_of_23_and_25_hours_are_whole(tmp_path: Path, day: date):
     assert made.quarantine.is_empty()
     changed = made.hours.filter((pl.col("metered_date") == day - timedelta(days=2)) & (pl.col("quantity") == "solar"))
     assert changed.height == (23 if day.month == 3 else 25)
+
+
+def test_the_command_writes_an_example_and_nothing_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["make-meters", "--out", str(tmp_path / "my.csv"), "--sites", "2", "--from", "2023-08-01"]
+    assert main([*command, "--to", "2023-08-02"]) == 0
+    assert "wrote 96 synthetic hours of 2 sites" in capsys.readouterr().out
+    assert main(command) == 2
+    assert "the file is there already" in capsys.readouterr().err
+    assert main(["make-meters", "--out", str(tmp_path / "no.csv"), "--to", "2020-01-01"]) == 2
+    assert "ends before it begins" in capsys.readouterr().err
 
 
 def test_the_example_is_the_same_each_time_whole_and_labelled(tmp_path: Path):
