@@ -29,6 +29,8 @@ from vpp_pipeline.optimisation.uncertainty import with_scenarios
 from vpp_pipeline.schemas import LLMCalls, PriceScenarios
 from vpp_pipeline.settings import Settings
 
+EXPECTED = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -40,6 +42,7 @@ class Inputs:
     opportunities: pl.DataFrame
     schedule_before: pl.DataFrame | None = None  # of the day before, where stored energy carries over
     price_scenarios: pl.DataFrame | None = None  # without any, the day is held against its forecast alone
+    expected: tuple[pl.DataFrame, ...] | None = None  # rows of EXPECTED, behind `availability`
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def negotiate_day(inputs: Inputs, settings: Settings, adviser: Adviser | None = 
         "negotiation.llm_calls": LLMCalls.create_empty(),  # the audit is the gateway's
         "dispatch.starts": starts,
     }
+    tables |= dict(zip(EXPECTED, inputs.expected or (), strict=False))
     return Negotiated(inputs, settings, fleet, terms, problem, tables)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpp_pipeline.backtest_command import add_backtest
 from vpp_pipeline.errors import InputError, SolveError, ViolationError
+from vpp_pipeline.make_commands import add_make_commands
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.read_commands import add_read_commands
 
@@ -56,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--source", choices=("oasis", "file", "synthetic"), help="default: as data/prices.toml says")
     source.add_argument("--node", help="pricing node, e.g. TH_SP15_GEN-APND")
 
-    desk = argparse.ArgumentParser(add_help=False)
+    meters = argparse.ArgumentParser(add_help=False)
+    meters.add_argument("--meters", type=Path, help="file or folder of metered hours (docs/meters.md)")
+
+    desk = argparse.ArgumentParser(add_help=False, parents=[meters])
     desk.add_argument("--fleet", type=Path, help="CSV or Parquet file of your fleet (default: a generated one)")
     desk.add_argument("--prosumers", type=int, help="size of the generated fleet (default: 200)")
     desk.add_argument("--seed", type=int, help="seed of the generated fleet")
@@ -100,13 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     settle.set_defaults(run=_settle)
     add_read_commands(commands, folder, day)
     add_backtest(commands, [folder, source, desk], _market_date, _inputs, _settings_config)
-    example = commands.add_parser("make-data", help="write the embedded example prices again")
-    example.add_argument("--out", type=Path, default=project_folder() / "data")
-    example.set_defaults(run=_make_data)
-    fleet = commands.add_parser("make-fleet", help="write a generated fleet as CSV, to edit into your own")
-    fleet.add_argument("--out", type=Path, default=Path("my_fleet.csv"))
-    fleet.add_argument("--prosumers", type=int, choices=range(3, 1_000_001), default=200, metavar="N", help="3 or more")
-    fleet.set_defaults(run=_make_fleet)
+    add_make_commands(commands, _market_date)
     brief = commands.add_parser("brief", parents=[day], help="a short note on why the day's bids are what they are")
     brief.add_argument("--out", type=Path, help="file (default: DATA/briefs/DATE.md)")
     brief.add_argument("--llm-mode", choices=("off", "live", "replay", "refresh"), help="default: off, a note by rule")
@@ -166,9 +164,19 @@ def _inputs(options: argparse.Namespace, settings: Settings) -> DayInputs:
     from vpp_pipeline.assets.resources import Prices, Storage
     from vpp_pipeline.sources.day_inputs import DayInputs
 
-    file, node = Prices(**_price_config(options)).chosen()
+    source = Prices(**_price_config(options))
+    file, node = source.chosen()
     storage = Storage(data_folder=str(options.data))
-    return DayInputs(options.date, settings, file, node, storage.requests, storage.lake.root)
+    return DayInputs(
+        options.date,
+        settings,
+        file,
+        node,
+        storage.requests,
+        storage.lake.root,
+        meters=source.meters_path(),
+        weather=source.weather(),
+    )
 
 
 def _ingest(options: argparse.Namespace) -> int:
@@ -193,28 +201,6 @@ def _settle(options: argparse.Namespace) -> int:
 
     run_job("settle_day", options.date, options.data, _price_config(options), {})
     show_settlement(options.data, options.date)
-    return 0
-
-
-def _make_data(options: argparse.Namespace) -> int:
-    from vpp_pipeline.sources.synthetic import EXAMPLE_NAME, write_example
-
-    write_example(options.out / EXAMPLE_NAME)
-    print(f"wrote {options.out / EXAMPLE_NAME}")
-    return 0
-
-
-def _make_fleet(options: argparse.Namespace) -> int:
-    from vpp_pipeline.domain.fleet_generator import generate_fleet
-    from vpp_pipeline.settings import FleetSettings
-
-    if options.out.exists():
-        raise InputError(
-            "the file is there already", file=options.out, remedy="Name another one with --out, or remove it"
-        )
-    fleet = generate_fleet(FleetSettings(prosumers=options.prosumers), date(2023, 8, 15)).drop("market_date")
-    fleet.write_csv(options.out)
-    print(f"wrote {fleet.height} prosumers to {options.out}")
     return 0
 
 
@@ -247,6 +233,8 @@ def _price_config(options: argparse.Namespace) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if options.prices is not None:
         config["path"] = str(options.prices.resolve())
+    if getattr(options, "meters", None) is not None:
+        config["meters"] = str(options.meters.resolve())
     if options.node is not None:
         config["node"] = options.node
     if options.source is not None:

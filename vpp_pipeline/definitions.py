@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, market, negotiation
+from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, forecasts, market, negotiation
 from vpp_pipeline.assets.checks import all_checks
 from vpp_pipeline.assets.inputs import BIDS_JOB
 from vpp_pipeline.assets.io_manager import LakeIOManager
@@ -19,7 +19,7 @@ from vpp_pipeline.domain.regimes import comparable
 
 PACIFIC_TIME = str(PACIFIC)
 
-all_assets = dg.load_assets_from_modules([market, fleet, negotiation, dispatch, bids, evaluation])
+all_assets = dg.load_assets_from_modules([market, forecasts, fleet, negotiation, dispatch, bids, evaluation])
 _ingest = dg.AssetSelection.assets(key_of("market.prices"))
 _published = dg.AssetSelection.assets(dg.AssetKey(["warehouse", "published"]))
 _settled = dg.AssetSelection.assets(*(key_of(table) for table in evaluation.SETTLED.values()))

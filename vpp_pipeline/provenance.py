@@ -14,7 +14,7 @@ from vpp_pipeline.version import __version__
 PACKAGE = Path(__file__).parent
 COMPUTES = (
     *("domain", "forecasting", "optimisation", "sources", "schemas", "llm"),
-    *("settings.py", "llm_settings.py", "settlement_settings.py"),
+    *("settings.py", "forecast_settings.py", "llm_settings.py", "settlement_settings.py"),
 )
 
 

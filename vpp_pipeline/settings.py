@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vpp_pipeline.forecast_settings import ForecastSettings as ForecastSettings
+from vpp_pipeline.forecast_settings import WeatherSettings as WeatherSettings
 from vpp_pipeline.llm_settings import LLMSettings as LLMSettings
 from vpp_pipeline.settlement_settings import SettlementSettings as SettlementSettings
 
@@ -218,15 +220,6 @@ class RiskSettings(_Group):
         0.25, ge=0, description="Paid for what is not delivered, on top of its price, as a share of it [cfg]."
     )
     seed: int = Field(20230815, ge=0, description="Seed of the draws of past errors and of who is there.")
-
-
-class ForecastSettings(_Group):
-    """How what is not yet known is forecast."""
-
-    price: Literal["auto", "model", "seven_day_mean", "yesterday"] = Field(
-        "auto",
-        description="`model` learns from the year before; `auto` is the model, but the mean for generated prices.",
-    )
 
 
 class ModelUseSettings(_Group):

@@ -24,10 +24,10 @@ from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.schemas import Quarantine
+from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, Quarantine
 from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline.sources.opening import open_source
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
+from vpp_pipeline.sources.profiles import charging_forecast, load_forecast, solar_forecast
 
 # the same cases in every run, so that a red test is a change's fault; `make fuzz` draws new ones
 property_settings.register_profile("steady", derandomize=True)
@@ -97,6 +97,9 @@ def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, 
         "market.prices": history,
         "market.solar_forecast": solar,
         "market.load_forecast": load,
+        "market.charging_forecast": charging_forecast(market_date),
+        "market.metered_hours": MeteredHours.create_empty(),
+        "market.meter_quarantine": MeterQuarantine.create_empty(),
         "fleet.notes": notes,
         "fleet.quarantine": Quarantine.create_empty(),
     }

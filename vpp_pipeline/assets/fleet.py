@@ -13,16 +13,18 @@ from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.provenance import frame_hash
 
+EXPECTED = [key_of(f"market.{name}_forecast") for name in ("solar", "load", "charging")]
 FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}
 
 
-@dg.multi_asset(outs=table_outs(FLEET, {"polars"}), partitions_def=DAYS, name="fleet_of_day")
+@dg.multi_asset(outs=table_outs(FLEET, {"polars"}), deps=EXPECTED, partitions_def=DAYS, name="fleet_of_day")
 def fleet_of_day(
     context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
     """The homes and businesses that take part, what their owners' notes say, and rows that cannot take part.
 
-    Generated from a seed, or read from a user's own file (setting `fleet.path`). The data version is a hash of the
+    Generated from a seed, or read from a user's own file (setting `fleet.path`). Who cannot keep their own
+    limits on the day, by the load and charging that are expected, is set aside. The data version is a hash of the
     content, so that another fleet makes everything downstream stale.
     """
     made = day_inputs(context, desk, prices_source, storage).fleet
@@ -38,10 +40,15 @@ def fleet_of_day(
         "prosumers": dg.AssetIn(key_of("fleet.prosumers")),
         "solar": dg.AssetIn(key_of("market.solar_forecast")),
         "load": dg.AssetIn(key_of("market.load_forecast")),
+        "charging": dg.AssetIn(key_of("market.charging_forecast")),
     },
 )
 def availability(
-    context: dg.AssetExecutionContext, prosumers: pl.DataFrame, solar: pl.DataFrame, load: pl.DataFrame
+    context: dg.AssetExecutionContext,
+    prosumers: pl.DataFrame,
+    solar: pl.DataFrame,
+    load: pl.DataFrame,
+    charging: pl.DataFrame,
 ) -> pl.DataFrame:
     """What each prosumer can do in each hour once physics and its owner's wishes are honoured."""
-    return hourly_envelope(prosumers, market_hours(market_date_of(context)), solar, load)
+    return hourly_envelope(prosumers, market_hours(market_date_of(context)), solar, load, charging)

@@ -76,6 +76,8 @@ def day_inputs(context: dg.AssetExecutionContext, desk: _Desk, prices_source: Pr
             storage.requests,
             storage.lake.root,
             context.run.run_id,
+            prices_source.meters_path(),
+            prices_source.weather(),
         ),
     )
     if context.run.job_name == BIDS_JOB:

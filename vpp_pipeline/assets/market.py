@@ -1,4 +1,4 @@
-"""Market data, forecasts and opportunities."""
+"""Prices, their forecast, and opportunities."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -24,7 +24,6 @@ from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.regimes import comparable
 from vpp_pipeline.provenance import frame_hash
-from vpp_pipeline.sources import profiles
 from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
 
 # published at 13:00 Pacific; by 14:30 prices that came since noon should be in the lake
@@ -96,22 +95,6 @@ def price_scenarios(
     table = day_inputs(context, desk, prices_source, storage).price_scenarios
     metadata = {"scenarios": table["scenario"].n_unique(), "days_of_errors": table["error_date"].n_unique()}
     return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)), metadata=metadata)
-
-
-@table_asset("market.solar_forecast", {"polars"})
-def solar_forecast(
-    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
-) -> pl.DataFrame:
-    """Expected solar output per kW installed, hour by hour (embedded profile, synthetic)."""
-    return profiles.solar_forecast(day_inputs(context, desk, prices_source, storage).market_date)
-
-
-@table_asset("market.load_forecast", {"polars"})
-def load_forecast(
-    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
-) -> pl.DataFrame:
-    """Expected consumption of homes and businesses as a multiple of their mean (embedded profile, synthetic)."""
-    return profiles.load_forecast(day_inputs(context, desk, prices_source, storage).market_date)
 
 
 @table_asset(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.paths import project_folder
-from vpp_pipeline.settings import OasisSettings, Settings
+from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.warehouse.day import LakeDay
@@ -52,11 +52,12 @@ class Prices(dg.ConfigurableResource[Any]):
     kind: str | None = Field(None, description="oasis, file or synthetic; empty: as `path`, else `defaults`, says.")
     path: str | None = Field(None, description="File or folder of prices; empty: what `defaults` names.")
     node: str | None = Field(None, description="Pricing node; empty: what `defaults` names, the source's own, or SP15.")
+    meters: str | None = Field(None, description="File or folder of metered hours; empty: what `defaults` names.")
     archive: str | None = Field(None, description="Folder of our copy of what OASIS gave; empty: see `defaults`.")
     defaults: str = Field(
         str(project_folder() / "data" / "prices.toml"),
-        description="TOML file with `kind`, `path`, `node` and [oasis], for what a run leaves open; without it the "
-        "generator.",
+        description="TOML file with `kind`, `path`, `node`, [oasis], [meters] and [weather], for what a run leaves "
+        "open; without it the generator.",
     )
 
     def open(self) -> PriceSource:
@@ -85,24 +86,51 @@ class Prices(dg.ConfigurableResource[Any]):
             )
         return path, node
 
+    def meters_path(self) -> Path | None:
+        """File or folder of metered hours: the run's own, else what the file of defaults names, if anything."""
+        file = Path(self.defaults)
+        named = price_defaults(file)["meters"].get("path")
+        return Path(self.meters) if self.meters else file.parent / named if named else None
+
+    def weather(self) -> WeatherSettings:
+        """How the weather service is asked. Raises InputError for an unusable setting."""
+        file = Path(self.defaults)
+        return weather_settings(price_defaults(file)["weather"], file, self.archive)
+
 
 def price_defaults(file: Path) -> dict[str, Any]:
-    """`kind`, `path`, `node` and `oasis` of the file of defaults; the generator, where there is no file."""
+    """`kind`, `path`, `node`, `oasis`, `meters` and `weather` of the file of defaults; the generator, where there is
+    no file, or it says nothing of prices."""
     found: dict[str, Any] = {}
     if file.is_file():
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"not TOML: {error}", file=file, remedy=_WRITE) from None
-        unknown = set(found) - {"kind", "path", "node", "oasis"}
-        if unknown or not {"kind", "path"} & set(found) or not isinstance(found.get("oasis", {}), dict):
+        unknown = set(found) - {"kind", "path", "node", *TABLES}
+        of_tables = all(isinstance(found.get(name, {}), dict) for name in TABLES)
+        names_source = {"kind", "path"} & set(found) or ({"meters", "weather"} & set(found) and "node" not in found)
+        if unknown or not names_source or not of_tables:
             raise InputError(
                 "no source of prices", file=file, value=", ".join(sorted(found)) or "nothing", remedy=_WRITE
             )
+        _check_meters(found.get("meters", {}), file)
     kind = found.get("kind", "file" if "path" in found else "synthetic")
-    return {"path": None, "node": None, "oasis": {}, **found, "kind": kind}
+    return {"path": None, "node": None, **{name: {} for name in TABLES}, **found, "kind": kind}
 
 
+def _check_meters(named: dict[str, Any], file: Path) -> None:
+    if named and (set(named) != {"path"} or not isinstance(named["path"], str)):
+        raise InputError(
+            "no source of meters",
+            file=file,
+            column="meters",
+            value=", ".join(sorted(named)),
+            remedy='Write path = "…" alone under [meters]: a file or folder, relative to this file',
+        )
+
+
+TABLES = ("oasis", "meters", "weather")
 _WRITE = 'Write kind = "oasis", or path = "…", and node = "…"'
 
 
@@ -124,6 +152,24 @@ def oasis_settings(named: dict[str, Any], file: Path, archive: str | None) -> Oa
             column=".".join(("oasis", *map(str, first["loc"]))),
             value=first["input"] if first["loc"] else None,
             remedy="OasisSettings in vpp_pipeline/settings.py lists them all",
+        ) from None
+
+
+def weather_settings(named: dict[str, Any], file: Path, archive: str | None) -> WeatherSettings:
+    """How Open-Meteo is asked: the file's table [weather], before it VPP_WEATHER_URL and the run's own archive."""
+    address = os.environ.get("VPP_WEATHER_URL")
+    kept = archive or str(file.parent / named.get("archive", "archive"))
+    chosen = {**named, **({"url": address} if address else {}), "archive": kept}
+    try:
+        return WeatherSettings.model_validate(chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"the weather cannot be asked for so: {first['msg']}",
+            file="VPP_WEATHER_URL" if address and first["loc"] == ("url",) else file,
+            column=".".join(("weather", *map(str, first["loc"]))),
+            value=first["input"] if first["loc"] else None,
+            remedy="WeatherSettings in vpp_pipeline/forecast_settings.py lists them all",
         ) from None
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from vpp_pipeline.chain import Inputs
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_inputs import DayInputs
+from vpp_pipeline.sources.meters import content_of
 from vpp_pipeline.sources.opening import open_source
 
 
@@ -36,7 +37,7 @@ class PastDays:
     @property
     def name(self) -> str:
         """What tells one source from another."""
-        return f"{self.source.name} {self.source.node} {self.first.prices}"
+        return f"{self.source.name} {self.source.node} {self.first.prices} {content_of(self.first.meters)}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"first": replace(self.first)}

@@ -53,7 +53,8 @@ def without_wishes(inputs: Inputs) -> Inputs:
     kinds = {name: rows.schema[name] for name in NO_WISHES}
     bare = rows.with_columns(pl.lit(value, dtype=kinds[name]).alias(name) for name, value in NO_WISHES.items())
     day = inputs.forecast["market_date"][0]
-    envelope = hourly_envelope(bare, market_hours(day), solar_forecast(day), load_forecast(day))
+    expected = inputs.expected or (solar_forecast(day), load_forecast(day))
+    envelope = hourly_envelope(bare, market_hours(day), *expected)
     return replace(inputs, prosumers=bare, availability=envelope)
 
 

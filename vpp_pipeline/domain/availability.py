@@ -28,13 +28,19 @@ _LIMITS = ("max_charge_kw", "min_stored_kwh", "max_stored_kwh", "drive_kwh")
 
 
 def hourly_envelope(
-    prosumers: pl.DataFrame, hours: pl.DataFrame, solar: pl.DataFrame, load: pl.DataFrame
+    prosumers: pl.DataFrame,
+    hours: pl.DataFrame,
+    solar: pl.DataFrame,
+    load: pl.DataFrame,
+    charging: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Availability`, one per prosumer and hour.
 
-    ``hours``: :func:`~vpp_pipeline.domain.calendar.market_hours`; ``solar``, ``load``: the day's forecasts.
+    ``hours``: :func:`~vpp_pipeline.domain.calendar.market_hours`; ``solar``, ``load``, ``charging``: the day's
+    forecasts (without the last, every EV needs what it states).
 
-    An EV that is away has no power and loses its driving energy evenly over those hours. Its ready charge is a lower
+    An EV that is away has no power and loses its driving energy, times the day's mean of the charging forecast, evenly
+    over those hours. Its ready charge is a lower
     limit from the hour by which it must be ready (else the last one) until it leaves. The backup reserve, the larger
     of a share of the store and of hours of the day's mean load (drawn through the discharge efficiency; at most the
     store), is a lower limit of every hour. In quiet hours the store does not discharge; in hours without export, and on
@@ -59,6 +65,7 @@ def hourly_envelope(
     reserve_kwh = np.minimum(np.maximum(p["backup_reserve_fraction"] * capacity_kwh, backup_kwh), capacity_kwh)
     ready_kwh = prosumers["ev_ready_fraction"].fill_null(0.0).to_numpy()[:, None] * capacity_kwh
     must_be_ready = _must_be_ready(clock, leaves, returns, ready)
+    driven_kwh = p["ev_drive_kwh"] * (1.0 if charging is None else charging["charging_per_mean"].to_numpy().mean())
     away_hours = np.maximum(is_away.sum(axis=1, keepdims=True), 1)
     why = np.select([is_away, opted_out, no_export, is_quiet], [0, 1, 2, 3], default=4)
 
@@ -69,7 +76,7 @@ def hourly_envelope(
         "max_stored_kwh": capacity_kwh + 0.0 * clock,
         "solar_kw": p["solar_size_kw"] * solar["solar_kw_per_kw"].to_numpy()[None, :],
         "load_kw": load_kw,
-        "drive_kwh": np.where(is_away, p["ev_drive_kwh"] / away_hours, 0.0),
+        "drive_kwh": np.where(is_away, driven_kwh / away_hours, 0.0),
         "export_limit_kw": np.where(opted_out | no_export, 0.0, p["export_limit_kw"]) + 0.0 * clock,
     }
     n, t = load_kw.shape

@@ -17,7 +17,13 @@ from vpp_pipeline.domain.verify_bids import (
     money_adds_up,
 )
 from vpp_pipeline.domain.verify_fleet import every_note_is_understood, every_prosumer_of_the_file_takes_part
-from vpp_pipeline.domain.verify_forecast import prices_are_forecast_as_asked
+from vpp_pipeline.domain.verify_forecast import (
+    charging_is_forecast_as_asked,
+    meters_are_whole_and_up_to_date,
+    prices_are_forecast_as_asked,
+    the_load_is_forecast_as_asked,
+    the_sun_is_forecast_as_asked,
+)
 from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
 from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
 from vpp_pipeline.domain.verify_schedule import (
@@ -34,6 +40,10 @@ from vpp_pipeline.settings import Settings
 GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     prices_are_complete_and_ordered: "market.price_forecast",
     prices_are_forecast_as_asked: "market.price_forecast",
+    meters_are_whole_and_up_to_date: "market.meter_quarantine",
+    the_sun_is_forecast_as_asked: "market.solar_forecast",
+    the_load_is_forecast_as_asked: "market.load_forecast",
+    charging_is_forecast_as_asked: "market.charging_forecast",
     every_prosumer_is_physical: "fleet.availability",
     every_prosumer_of_the_file_takes_part: "fleet.quarantine",
     every_note_is_understood: "fleet.notes",
@@ -54,6 +64,10 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
 #: claims that only ever warn: worth a look, but no reason to hold the bids back
 WARNINGS = {
     prices_are_forecast_as_asked,
+    meters_are_whole_and_up_to_date,
+    the_sun_is_forecast_as_asked,
+    the_load_is_forecast_as_asked,
+    charging_is_forecast_as_asked,
     every_prosumer_of_the_file_takes_part,
     every_note_is_understood,
     advice_comes_from_the_model_that_was_asked,

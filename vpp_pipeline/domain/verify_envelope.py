@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.domain.verdict import Day
+from vpp_pipeline.errors import NoDataError
 
 TOLERANCE_KWH = 1e-6
 USED = (
@@ -70,13 +71,23 @@ def broken_wishes(day: Day) -> pl.DataFrame:
         hourly.filter(broken.fill_null(False)).select("prosumer_id", fault=pl.format(f"{name} at {{}}", "start_utc"))
         for name, broken in faults.items()
     ]
+    level = _charging_level(day)
     driven = hourly.group_by("device", "prosumer_id").agg(
         lost_kwh=pl.col("drive_kwh").sum(),
-        owed_kwh=pl.when(is_away.fill_null(False).any()).then(pl.col("ev_drive_kwh").first()).otherwise(0.0),
+        owed_kwh=pl.when(is_away.fill_null(False).any()).then(level * pl.col("ev_drive_kwh").first()).otherwise(0.0),
     )
     wrong = driven.filter((pl.col("lost_kwh") - pl.col("owed_kwh")).abs() > TOLERANCE_KWH)
     drives = wrong.select("prosumer_id", fault=pl.format("drives {} kWh instead of {}", "lost_kwh", "owed_kwh"))
     return pl.concat([*hours, drives])
+
+
+def _charging_level(day: Day) -> float:
+    """What EVs drive today over what they state; 1 on a day made before there was such a forecast."""
+    try:
+        expected = day["market.charging_forecast"]
+    except (KeyError, NoDataError):
+        return 1.0
+    return float(expected["charging_per_mean"].sum()) / expected.height
 
 
 def _between(clock: pl.Expr, start: str, end: str) -> pl.Expr:

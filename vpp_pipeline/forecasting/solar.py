@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.calendar import local_midnight_utc, market_hours
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.forecasting.metered import check_known
 from vpp_pipeline.schemas import SolarForecast, door
 
 STEPS_PER_HOUR = 12
 PAST_DAYS = 14
+NIGHT_KW_PER_KW = 1e-6
 LEAST_CLEAR_KWH = 0.5  # per kW: hours that together could give less say nothing about how clear it was
 
 
@@ -41,24 +43,83 @@ class Sky(Protocol):
         """
 
 
+def require_pvlib() -> None:
+    """Raises ``InputError`` where the extra is not installed."""
+    if importlib.util.find_spec("pvlib") is None:
+        raise InputError(
+            "solar forecasts from meters, weather or coordinates need pvlib, which is not installed",
+            column="forecast.solar",
+            remedy="Install the extra (pip install 'vpp-pipeline[solar]'), or choose forecast.solar=profile",
+        )
+
+
 def clear_sky(panel: Panel, market_date: date) -> Array:
     """Output under a clear sky (T,), kW per kW installed, mean of each of the day's 23, 24 or 25 hours.
 
     pvlib: solar position (NREL), simplified Solis irradiance, isotropic sky on the tilted panel; no network.
     """
+    from pvlib import clearsky
+
+    sun = _sun(panel, market_date)
+    sky = clearsky.simplified_solis(sun["apparent_elevation"])
+    return _output(panel, sun, sky["ghi"], sky["dni"], sky["dhi"])
+
+
+def weather_output(panel: Panel, market_date: date, irradiance: pl.DataFrame) -> Array:
+    """Output (T,), kW per kW installed, under the irradiance that is expected of each hour.
+
+    ``irradiance``: ``start_utc``, ``ghi_w_per_m2``, ``dni_w_per_m2``, ``dhi_w_per_m2``, means of exactly the day's
+    hours. The sun moves on within the hour, its irradiance is taken as even.
+    """
+    columns = ("ghi_w_per_m2", "dni_w_per_m2", "dhi_w_per_m2")
+    hours = market_hours(market_date).join(irradiance, on="start_utc", how="left", maintain_order="left")
+    ghi, dni, dhi = (np.repeat(hours[name].to_numpy(), STEPS_PER_HOUR) for name in columns)
+    return _output(panel, _sun(panel, market_date), ghi, dni, dhi)
+
+
+def _sun(panel: Panel, market_date: date) -> Any:
+    """Where the sun stands, in pvlib's table, twelve times an hour."""
     import pandas as pd
-    from pvlib import clearsky, irradiance, solarposition
+    from pvlib import solarposition
 
     hours = market_hours(market_date).height
     step = timedelta(hours=1) / STEPS_PER_HOUR
     moments = pd.date_range(local_midnight_utc(market_date) + step / 2, periods=hours * STEPS_PER_HOUR, freq=step)
-    sun = solarposition.get_solarposition(moments, panel.latitude_deg, panel.longitude_deg)
-    sky = clearsky.simplified_solis(sun["apparent_elevation"])
+    return solarposition.get_solarposition(moments, panel.latitude_deg, panel.longitude_deg)
+
+
+def _output(panel: Panel, sun: Any, ghi: Any, dni: Any, dhi: Any) -> Array:
+    from pvlib import irradiance
+
     seen = irradiance.get_total_irradiance(
-        panel.tilt_deg, panel.azimuth_deg, sun["apparent_zenith"], sun["azimuth"], sky["dni"], sky["ghi"], sky["dhi"]
+        panel.tilt_deg, panel.azimuth_deg, sun["apparent_zenith"], sun["azimuth"], dni, ghi, dhi
     )
-    watts: Array = np.nan_to_num(seen["poa_global"].to_numpy(dtype=float)).clip(min=0.0)
-    return np.asarray(panel.performance * watts.reshape(hours, STEPS_PER_HOUR).mean(axis=1) / 1000.0)
+    watts: Array = np.nan_to_num(np.asarray(seen["poa_global"], dtype=float)).clip(min=0.0)
+    return np.asarray(panel.performance * watts.reshape(-1, STEPS_PER_HOUR).mean(axis=1) / 1000.0)
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The same share of the clear sky all day, such as a month's mean."""
+
+    share: float
+
+    def clearness(self, panel: Panel, market_date: date, past: pl.DataFrame) -> Array:
+        """See :class:`Sky`."""
+        return np.full(market_hours(market_date).height, self.share)
+
+
+@dataclass(frozen=True)
+class AsForecast:
+    """As clear as a weather service says: see :func:`weather_output`."""
+
+    irradiance: pl.DataFrame
+
+    def clearness(self, panel: Panel, market_date: date, past: pl.DataFrame) -> Array:
+        """See :class:`Sky`. In hours without sun it does not matter, and is 1."""
+        clear = clear_sky(panel, market_date)
+        expected = weather_output(panel, market_date, self.irradiance)
+        return np.divide(expected, clear, out=np.ones_like(clear), where=clear > NIGHT_KW_PER_KW)
 
 
 @dataclass(frozen=True)
@@ -94,13 +155,18 @@ class AsOfLate:
         )
 
 
-def solar_output(panel: Panel, market_date: date, past: pl.DataFrame, sky: Sky | None = None) -> pl.DataFrame:
+def solar_output(
+    panel: Panel, market_date: date, past: pl.DataFrame, sky: Sky | None = None, method: str = "metered"
+) -> pl.DataFrame:
     """Rows of ``market.solar_forecast``: the clear sky times its expected clearness, kW per kW installed, at most 1.
 
-    ``past``: rows of :func:`~vpp_pipeline.forecasting.metered.as_metered`, kW per kW, known when bids close. Raises
-    ``InputError`` for a later row and ``NoDataError`` where clearness cannot be said: never a silent zero.
+    ``past``: rows of :func:`~vpp_pipeline.forecasting.metered.as_metered`, kW per kW, known when bids close; no row
+    where ``sky`` asks for none. Raises ``InputError`` for a later row and ``NoDataError`` where clearness cannot be
+    said: never a silent zero.
     """
-    check_known(past, market_date)
+    if past.height:
+        check_known(past, market_date)
     expected = clear_sky(panel, market_date) * (sky or AsOfLate()).clearness(panel, market_date, past)
     output = np.round(np.clip(expected, 0.0, 1.0), 5)
-    return door(SolarForecast, market_hours(market_date).with_columns(solar_kw_per_kw=output))
+    named = {"method": pl.lit(method), "made_for_date": pl.lit(market_date)}
+    return door(SolarForecast, market_hours(market_date).with_columns(solar_kw_per_kw=output, **named))

@@ -68,6 +68,46 @@ class PriceScenarios(dy.Schema):
     error_date = column(dy.Date, "The past day whose errors it takes over (in the first place, where it blends days).")
 
 
+class MeteredHours(dy.Schema):
+    """What meters had shown when the day's bids close, all of them together: the hours that forecasts rest on.
+
+    Empty without a source of meters. Hours of broken meters are left out, and say so in `market.meter_quarantine`.
+    """
+
+    market_date = market_day(primary_key=True)
+    quantity = choice("What was measured.", ("solar", "load", "charging"), primary_key=True)
+    site_type = choice("Kind of site; load is told by kind.", ("home", "business", "all"), primary_key=True)
+    start_utc = moment("Start of the metered hour.", primary_key=True)
+    metered_date = column(dy.Date, "Trade date (Pacific) that the metered hour belongs to.")
+    hour_ending = count("OASIS hour label of the metered hour.", max=25)
+    metered_per_unit = amount(
+        "Solar: kW per kW installed. Load: kW per kW of the sites' yearly mean. Charging: kWh over the mean hour's of "
+        "28 days."
+    )
+    meters = count("Meters that the hour rests on.")
+    source = text("Where it comes from; `synthetic (file)` was made by our own seeded generator.")
+
+
+class MeterQuarantine(dy.Schema):
+    """Days of meters that no forecast uses, each with the reason; nothing is filled in for them."""
+
+    market_date = market_day(primary_key=True)
+    meter_id = text("The meter; `every meter` where the whole source cannot be used.", primary_key=True)
+    column_name = text("Column at fault.", primary_key=True)
+    problem = text("What is wrong.", primary_key=True)
+    site_type = text("Kind of site, as the file says.", nullable=True)
+    first_date = column(dy.Date, "First trade date that is set aside; empty for all.", nullable=True)
+    days = count("Trade dates that are set aside for this.")
+    file = text("The file of the first one.", nullable=True)
+    file_row = count("Its row, the header of a CSV being row 1.", nullable=True)
+    value = text("What was found there.", nullable=True)
+    remedy = text("What to do.")
+
+
+METHOD = "How the forecast was made; where another one stands in, what was asked for and why it could not be made."
+MADE_FOR = "Trade date that the forecast was first made for; an earlier one where the last good forecast stands in."
+
+
 class SolarForecast(dy.Schema):
     """Expected solar output per kW installed."""
 
@@ -75,6 +115,8 @@ class SolarForecast(dy.Schema):
     start_utc = moment(START, primary_key=True)
     hour_ending = count("OASIS hour label.", max=25)
     solar_kw_per_kw = fraction("Average output over the hour per kW installed.")
+    method = text(METHOD)
+    made_for_date = column(dy.Date, MADE_FOR)
 
 
 class LoadForecast(dy.Schema):
@@ -85,6 +127,19 @@ class LoadForecast(dy.Schema):
     site_type = choice("Kind of site.", ("home", "business"), primary_key=True)
     hour_ending = count("OASIS hour label.", max=25)
     load_per_mean = amount("Average load over the hour divided by the site's yearly mean.")
+    method = text(METHOD)
+    made_for_date = column(dy.Date, MADE_FOR)
+
+
+class ChargingForecast(dy.Schema):
+    """Expected charging of EVs, as a multiple of their mean hour; the day's mean scales what each EV drives."""
+
+    market_date = market_day(primary_key=True)
+    start_utc = moment(START, primary_key=True)
+    hour_ending = count("OASIS hour label.", max=25)
+    charging_per_mean = amount("Energy charged in the hour over the mean hour's; 1 throughout: as the fleet states.")
+    method = text(METHOD)
+    made_for_date = column(dy.Date, MADE_FOR)
 
 
 class Opportunities(dy.Schema):

@@ -35,13 +35,14 @@ def fleet_of_day(
     market_date: date,
     schedule_before: pl.DataFrame | None = None,
     read: Reader = by_rules,
+    expected: tuple[pl.DataFrame, ...] | None = None,
 ) -> DayFleet:
     """Everyone who takes part on ``market_date``, within limits that each of them can keep.
 
     ``schedule_before``: `dispatch.schedule` of the day before, where stored energy carries over from it. ``read``: who
-    reads owners' notes. Who cannot
-    take part is set aside with the reason: a wrong row; a row whose site has a wrong one with a note, which might be
-    meant for it; limits out of reach; stored energy that carries over below what deals would be struck from.
+    reads owners' notes. ``expected``: sun, load and charging of the day; where left out, the embedded profiles. Who
+    cannot take part is set aside with the reason: a wrong row; a row whose site has a wrong one with a note, which
+    might be meant for it; limits out of reach; stored energy that carries over below what deals would be struck from.
 
     Raises InputError where the file cannot be used, or more of it is quarantined than ``quarantine_limit_fraction``.
     """
@@ -58,15 +59,15 @@ def fleet_of_day(
         loaded = set_aside(loaded, owes_less_than_it_starts_with(loaded.prosumers, market_date), path)
         loaded = set_aside(loaded, carries_less_than_stated(loaded.prosumers, schedule_before), path)
     if loaded.prosumers.height:
-        short = _out_of_reach(loaded.prosumers, market_date)
+        forecasts = expected or (solar_forecast(market_date), load_forecast(market_date))
+        short = _out_of_reach(loaded.prosumers, market_date, forecasts)
         loaded = set_aside(loaded, _with_notes(short, notes), path)
     check_share(loaded, settings.quarantine_limit_fraction, path)
     return DayFleet(loaded.prosumers, notes, loaded.quarantine)
 
 
-def _out_of_reach(prosumers: pl.DataFrame, market_date: date) -> pl.DataFrame:
+def _out_of_reach(prosumers: pl.DataFrame, market_date: date, forecasts: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
     hours = market_hours(market_date)
-    forecasts = solar_forecast(market_date), load_forecast(market_date)
     return pl.concat(
         [out_of_reach(part, hourly_envelope(part, hours, *forecasts)) for part in prosumers.iter_slices(SLICE)]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -26,12 +26,14 @@ from vpp_pipeline.llm.of_run import open_reader
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.schemas import PriceScenarios
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
+from vpp_pipeline.sources.expected import Expected
+from vpp_pipeline.sources.meter_check import Metered
+from vpp_pipeline.sources.meters import meters_of_day
 from vpp_pipeline.sources.oasis.source import OasisPrices
 from vpp_pipeline.sources.opening import PriceChoice, open_source
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 from vpp_pipeline.sources.requests import read_requests
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
@@ -50,6 +52,8 @@ class DayInputs:
     lake: Path | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
     run_id: str = ""  # in whose name a language model is asked about notes, where it may be
     opened: PriceSource | None = None  # the source of ``prices``, where several days are read from it
+    meters: Path | None = None  # file or folder of metered hours
+    weather: WeatherSettings = field(default_factory=WeatherSettings)
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
@@ -130,11 +134,26 @@ class DayInputs:
         return price_scenarios(self.forecast, pl.concat(days.values()), risk, expect)
 
     @cached_property
+    def metered(self) -> Metered:
+        """What meters had shown when the day's bids close; nothing without a source."""
+        return meters_of_day(self.meters, self.market_date)
+
+    @cached_property
+    def expected(self) -> Expected:
+        """Sun, load and charging expected of the day."""
+        return self.expected_from(self.metered)
+
+    def expected_from(self, metered: Metered) -> Expected:
+        """The same from metered hours that were taken in before."""
+        day, settings = self.market_date, self.settings.forecast
+        return Expected(day, settings, metered, self.meters is not None, self.weather, self.lake)
+
+    @cached_property
     def fleet(self) -> DayFleet:
         """Who takes part, from the user's own file or generated; what notes say; who is quarantined."""
         folder = self.lake.parent if self.lake else project_folder() / "data"
         with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
-            return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before, read)
+            return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before, read, self.expected.tables)
 
     @cached_property
     def schedule_before(self) -> pl.DataFrame | None:
@@ -168,12 +187,13 @@ class DayInputs:
 
     def read_all(self) -> None:
         """Raises InputError for the first input that cannot be used."""
-        _ = self.forecast, self.price_scenarios, self.fleet, self.requests, self.recent_deals
+        _ = self.forecast, self.price_scenarios, self.expected.tables, self.fleet, self.requests, self.recent_deals
 
     def for_chain(self) -> Inputs:
         """The same for `chain.py`: with the envelope of everyone who takes part, and the day's opportunities."""
         prosumers, forecast, day = self.fleet.prosumers, self.forecast, self.market_date
-        envelope = hourly_envelope(prosumers, market_hours(day), solar_forecast(day), load_forecast(day))
+        expected = self.expected.tables
+        envelope = hourly_envelope(prosumers, market_hours(day), *expected)
         fleet = fleet_arrays(prosumers, envelope)
         wanted = opportunities_of_day(day, forecast, fleet, self.settings, self.requests, self.recent_deals)
-        return Inputs(forecast, prosumers, envelope, wanted, self.schedule_before, self.price_scenarios)
+        return Inputs(forecast, prosumers, envelope, wanted, self.schedule_before, self.price_scenarios, expected)

@@ -103,7 +103,7 @@ class FilePrices:
                 value=None,
                 remedy="Name the node of each row.",
             )
-        return rows.with_columns(_moments(rows, self.columns["start_utc"], self.naive_is_utc))
+        return rows.with_columns(moments(rows, self.columns["start_utc"], self.naive_is_utc))
 
 
 def files_of(path: Path) -> list[Path]:
@@ -182,7 +182,7 @@ def read_lines(file: Path, header_only: bool = False) -> tuple[pl.DataFrame, lis
     return frame.drop("row", strict=False).insert_column(0, rows), [line for line in lines[: header_row - 1] if line]
 
 
-def _moments(rows: pl.DataFrame, column: str, naive_is_utc: bool) -> pl.Series:
+def moments(rows: pl.DataFrame, column: str, naive_is_utc: bool) -> pl.Series:
     """``start_utc`` as moments; text needs an offset unless the layout says that naive is UTC."""
     given = rows["start_utc"]
     if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone is not None:

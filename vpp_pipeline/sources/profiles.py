@@ -1,4 +1,4 @@
-"""Embedded forecasts of solar output and of load: synthetic, deterministic, for any date.
+"""Embedded forecasts of solar output, load and charging: synthetic, deterministic, for any date.
 
 Solar is geometry (34 N, 118 W, Los Angeles) times a day's clearness, drawn for the date. Load is a mean shape by
 season and hour. Levels are statistics of 17 homes in Fontana, California (CityLearn, August 2016 to July 2017), printed
@@ -15,10 +15,11 @@ import numpy.typing as npt
 import polars as pl
 
 from vpp_pipeline.domain.calendar import local_midnight_utc, market_hours
-from vpp_pipeline.schemas import LoadForecast, SolarForecast, door
+from vpp_pipeline.schemas import ChargingForecast, LoadForecast, SolarForecast, door
 from vpp_pipeline.sources.synthetic import normals
 
 Floats = npt.NDArray[np.float64]
+METHOD = "profile"
 
 LATITUDE_DEG, LONGITUDE_DEG = 34.0, -118.0
 TILT_DEG = 20.0  # a roof that faces south
@@ -110,7 +111,7 @@ def clearness(market_date: date) -> float:
 def solar_forecast(market_date: date) -> pl.DataFrame:
     """Rows of ``market.solar_forecast``: kW per kW installed for each hour of the day."""
     output = np.round(np.clip(clear_sky(market_date) * clearness(market_date), 0.0, 1.0), 5)
-    return door(SolarForecast, market_hours(market_date).with_columns(solar_kw_per_kw=output))
+    return door(SolarForecast, _named(market_hours(market_date).with_columns(solar_kw_per_kw=output), market_date))
 
 
 def load_forecast(market_date: date) -> pl.DataFrame:
@@ -126,4 +127,14 @@ def load_forecast(market_date: date) -> pl.DataFrame:
         hours.with_columns(site_type=pl.lit(kind), load_per_mean=np.round(shape[clock], 5))
         for kind, shape in shapes.items()
     ]
-    return door(LoadForecast, pl.concat(frames))
+    return door(LoadForecast, _named(pl.concat(frames), market_date))
+
+
+def charging_forecast(market_date: date) -> pl.DataFrame:
+    """Rows of ``market.charging_forecast``: every EV needs what its row of the fleet states."""
+    neutral = market_hours(market_date).with_columns(charging_per_mean=pl.lit(1.0))
+    return door(ChargingForecast, _named(neutral, market_date, "none"))
+
+
+def _named(frame: pl.DataFrame, market_date: date, method: str = METHOD) -> pl.DataFrame:
+    return frame.with_columns(method=pl.lit(method), made_for_date=pl.lit(market_date))

@@ -61,9 +61,18 @@ def with_row(row: dict[str, object]) -> Fault:
     return lambda frame: pl.concat([frame, pl.DataFrame([row], schema=frame.schema)])
 
 
+def with_columns(columns: dict[str, pl.Expr]) -> Fault:
+    """A fault: columns become other ones, throughout."""
+    return lambda frame: frame.with_columns(**columns)
+
+
 #: worth a look, but no reason to hold the bids back
 WARNINGS = {
     "prices_are_forecast_as_asked",
+    "meters_are_whole_and_up_to_date",
+    "the_sun_is_forecast_as_asked",
+    "the_load_is_forecast_as_asked",
+    "charging_is_forecast_as_asked",
     "every_prosumer_of_the_file_takes_part",
     "every_note_is_understood",
     "advice_comes_from_the_model_that_was_asked",
@@ -79,6 +88,21 @@ SET_ASIDE = {
     "file": "fleet.csv",
     "row_json": "{}",
 }
+BROKEN_METER = {
+    "market_date": date.fromisoformat(DAY),
+    "meter_id": "meter_7",
+    "column_name": "load_kwh",
+    "problem": "an hour is missing; the row given is the one before",
+    "site_type": "home",
+    "first_date": date(2023, 8, 10),
+    "days": 1,
+    "file": "meters.csv",
+    "file_row": 77,
+    "value": "2023-08-10T19:00:00Z",
+    "remedy": "Add the hour",
+}
+STOOD_IN = "last good, in place of metered: the forecast of 2023-08-13 stands in for 2023-08-15: no metered hour"
+OLDER = {"method": pl.lit(STOOD_IN), "made_for_date": pl.lit(date(2023, 8, 13))}
 NOT_READ = {
     "market_date": date.fromisoformat(DAY),
     "prosumer_id": "prosumer_001",
@@ -115,6 +139,14 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "market.price_forecast",
         changed("method", pl.lit("7-day hourly mean, in place of the model: 40 days of prices")),
     ),
+    "meters_are_whole_and_up_to_date": (
+        "market.meter_quarantine",
+        "market.meter_quarantine",
+        with_row(BROKEN_METER),
+    ),
+    "the_sun_is_forecast_as_asked": ("market.solar_forecast", "market.solar_forecast", with_columns(OLDER)),
+    "the_load_is_forecast_as_asked": ("market.load_forecast", "market.load_forecast", with_columns(OLDER)),
+    "charging_is_forecast_as_asked": ("market.charging_forecast", "market.charging_forecast", with_columns(OLDER)),
     "every_prosumer_is_physical": (
         "fleet.availability",
         "fleet.prosumers",

@@ -35,16 +35,18 @@ SOLUTION = {
 }
 FLEET = {"fleet.prosumers", "fleet.notes", "fleet.quarantine"}
 SETTLED = {"evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days"}
+METERS = {"market.metered_hours", "market.meter_quarantine"}
+EXPECTED = {"market.solar_forecast", "market.load_forecast", "market.charging_forecast"}
 BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}
 
 DEPENDENCIES: dict[str, set[str]] = {
     "market.prices": set(),
-    "market.solar_forecast": set(),
-    "market.load_forecast": set(),
-    **{table: set() for table in FLEET},
+    **{table: set() for table in METERS},
+    **dict.fromkeys(EXPECTED, METERS),
+    **dict.fromkeys(FLEET, EXPECTED),
     "market.price_forecast": {"market.prices"},
     "market.price_scenarios": {"market.price_forecast"},
-    "fleet.availability": {"fleet.prosumers", "market.solar_forecast", "market.load_forecast"},
+    "fleet.availability": {"fleet.prosumers", *EXPECTED},
     "market.opportunities": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,

@@ -1,0 +1,92 @@
+"""What meters had shown, and sun, load and charging that are expected of the day."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from vpp_pipeline.assets.inputs import day_inputs
+from vpp_pipeline.assets.partitions import DAYS
+from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
+from vpp_pipeline.provenance import frame_hash
+from vpp_pipeline.sources.meter_check import Metered
+
+METERS = {"metered_hours": "market.metered_hours", "meter_quarantine": "market.meter_quarantine"}
+FROM_METERS = {
+    "hours": dg.AssetIn(key_of("market.metered_hours")),
+    "quarantine": dg.AssetIn(key_of("market.meter_quarantine")),
+}
+
+
+@dg.multi_asset(outs=table_outs(METERS, {"polars"}), partitions_def=DAYS, name="market_meters")
+def market_meters(
+    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+) -> Iterator[dg.Output[pl.DataFrame]]:
+    """What meters had shown by the time the day's bids close, and which of their days cannot be used.
+
+    From the file or folder that `[meters]` in data/prices.toml, or the run, names; empty without one. The data version
+    is a hash of the content: taking in corrected meters makes the forecasts of the day stale.
+    """
+    made = day_inputs(context, desk, prices_source, storage).metered
+    for name, table in (("metered_hours", made.hours), ("meter_quarantine", made.quarantine)):
+        yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
+
+
+@table_asset("market.solar_forecast", {"polars"}, ins=FROM_METERS)
+def solar_forecast(
+    context: dg.AssetExecutionContext,
+    desk: _Desk,
+    prices_source: Prices,
+    storage: Storage,
+    hours: pl.DataFrame,
+    quarantine: pl.DataFrame,
+) -> dg.Output[pl.DataFrame]:
+    """Expected solar output per kW installed, hour by hour.
+
+    By the setting `forecast.solar`: from meters, from a weather service, from the clear sky of the coordinates, or the
+    embedded profile (synthetic); the column `method` says which. Where it cannot be made, the last good one of the week
+    before stands in, and a check warns.
+    """
+    inputs = day_inputs(context, desk, prices_source, storage)
+    return _output(inputs.expected_from(Metered(hours, quarantine)).solar)
+
+
+@table_asset("market.load_forecast", {"polars"}, ins=FROM_METERS)
+def load_forecast(
+    context: dg.AssetExecutionContext,
+    desk: _Desk,
+    prices_source: Prices,
+    storage: Storage,
+    hours: pl.DataFrame,
+    quarantine: pl.DataFrame,
+) -> dg.Output[pl.DataFrame]:
+    """Expected consumption of homes and businesses as a multiple of their mean.
+
+    By the setting `forecast.load`: from meters, or the embedded profile (synthetic); else as `market/solar_forecast`.
+    """
+    inputs = day_inputs(context, desk, prices_source, storage)
+    return _output(inputs.expected_from(Metered(hours, quarantine)).load)
+
+
+@table_asset("market.charging_forecast", {"polars"}, ins=FROM_METERS)
+def charging_forecast(
+    context: dg.AssetExecutionContext,
+    desk: _Desk,
+    prices_source: Prices,
+    storage: Storage,
+    hours: pl.DataFrame,
+    quarantine: pl.DataFrame,
+) -> dg.Output[pl.DataFrame]:
+    """Expected charging of EVs as a multiple of their mean; its mean over the day scales what each EV drives.
+
+    By the setting `forecast.charging`: from meters, or 1 throughout; else as `market/solar_forecast`.
+    """
+    inputs = day_inputs(context, desk, prices_source, storage)
+    return _output(inputs.expected_from(Metered(hours, quarantine)).charging)
+
+
+def _output(table: pl.DataFrame) -> dg.Output[pl.DataFrame]:
+    age = table.select((pl.col("market_date") - pl.col("made_for_date")).dt.total_days().max()).item()
+    metadata = {"method": "; ".join(table["method"].unique().sort()), "age_days": age}
+    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)), metadata=metadata)

@@ -1,0 +1,105 @@
+"""What Open-Meteo sends back, read strictly: the right place, units and clock, and every hour of the day."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.sources.weather.errors import Again, WeatherError
+
+#: the service's name -> ours; all are means over the hour that ends at the time given
+VARIABLES: Mapping[str, str] = {
+    "shortwave_radiation": "ghi_w_per_m2",
+    "direct_normal_irradiance": "dni_w_per_m2",
+    "diffuse_radiation": "dhi_w_per_m2",
+}
+UNITS = {"time": "iso8601", **dict.fromkeys(VARIABLES, "W/m²")}
+MOST_W_PER_M2 = 1_500.0  # more than the sun gives above the air
+NEAR_DEG = 0.5  # it answers for the nearest point of its grid
+LAYOUT = "Compare its documentation (open-meteo.com/en/docs) with sources/weather/answer.py"
+
+
+def question(latitude_deg: float, longitude_deg: float, market_date: date) -> dict[str, str]:
+    """The query for the UTC days that the market day touches; its hours end on the second one, or the third's start."""
+    ends = market_hours(market_date)["start_utc"] + timedelta(hours=1)
+    return {
+        "latitude": f"{latitude_deg:.4f}",
+        "longitude": f"{longitude_deg:.4f}",
+        "hourly": ",".join(VARIABLES),
+        "start_date": f"{ends[0]:%Y-%m-%d}",
+        "end_date": f"{ends[-1]:%Y-%m-%d}",
+        "timezone": "GMT",
+        "timeformat": "iso8601",
+    }
+
+
+def irradiance_of(body: bytes, latitude_deg: float, longitude_deg: float, market_date: date) -> pl.DataFrame:
+    """``start_utc`` and the three irradiances of exactly the day's hours.
+
+    Raises ``Again`` for an answer that is torn or lacks an hour or a number, ``WeatherError`` for any other layout.
+    """
+    told = _parsed(body)
+    _check_place(told, latitude_deg, longitude_deg)
+    hourly, units = told.get("hourly"), told.get("hourly_units")
+    if not isinstance(hourly, dict) or not isinstance(units, dict):
+        raise WeatherError("no hourly values", value=", ".join(told), remedy=LAYOUT)
+    for name, unit in UNITS.items():
+        if units.get(name) != unit:
+            raise WeatherError(
+                "another unit than asked for", column=name, value=units.get(name), remedy=f"Expected {unit}. {LAYOUT}"
+            )
+    columns = {name: hourly.get(name) for name in UNITS}
+    if not all(isinstance(values, list) for values in columns.values()) or len(set(map(len, columns.values()))) != 1:  # type: ignore[arg-type]
+        raise WeatherError("columns of unlike length, or none", value=", ".join(hourly), remedy=LAYOUT)
+    return _of_day(columns, market_date)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Again(f"{len(body)} bytes that are not JSON ({error})") from None
+    if not isinstance(told, dict):
+        raise WeatherError("JSON that is no object", remedy=LAYOUT)
+    if told.get("error"):
+        raise WeatherError(f"the weather service refuses: {told.get('reason', 'without a reason')}", remedy=LAYOUT)
+    return told
+
+
+def _check_place(told: dict[str, Any], latitude_deg: float, longitude_deg: float) -> None:
+    """The clock is UTC and the place is the one asked for."""
+    if told.get("utc_offset_seconds") != 0:
+        raise WeatherError(
+            "times of another clock than UTC",
+            column="utc_offset_seconds",
+            value=told.get("utc_offset_seconds"),
+            remedy=LAYOUT,
+        )
+    for name, asked in (("latitude", latitude_deg), ("longitude", longitude_deg)):
+        given = told.get(name)
+        if not isinstance(given, int | float) or abs(given - asked) > NEAR_DEG:
+            raise WeatherError(f"an answer for another place than {asked}", column=name, value=given, remedy=LAYOUT)
+
+
+def _of_day(columns: dict[str, Any], market_date: date) -> pl.DataFrame:
+    rows = pl.DataFrame(
+        columns, strict=False, schema_overrides={"time": pl.String, **dict.fromkeys(VARIABLES, pl.Float64)}
+    )
+    end = pl.col("time").str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", time_zone="UTC", strict=False)
+    rows = rows.with_columns(start_utc=end - timedelta(hours=1)).rename(dict(VARIABLES))
+    hours = market_hours(market_date).select("start_utc").join(rows, on="start_utc", how="left", maintain_order="left")
+    if hours.height != market_hours(market_date).height:
+        raise WeatherError("an hour that occurs twice", column="time", remedy=LAYOUT)
+    for name in VARIABLES.values():
+        for start, value in hours.select("start_utc", name).iter_rows():
+            if value is None or not math.isfinite(value):
+                raise Again(f"no {name} for the hour from {start:%Y-%m-%dT%H:%MZ}")
+            if not 0.0 <= value <= MOST_W_PER_M2:
+                raise WeatherError("an irradiance that cannot be", column=name, value=value, remedy=LAYOUT)
+    return hours.select("start_utc", *VARIABLES.values())
