@@ -51,9 +51,9 @@ class DayInputs:
     requests_file: Path | None
     lake: Path | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
     run_id: str = ""  # in whose name a language model is asked about notes, where it may be
-    opened: PriceSource | None = None  # the source of ``prices``, where several days are read from it
     meters: Path | None = None  # file or folder of metered hours
     weather: WeatherSettings = field(default_factory=WeatherSettings)
+    opened: PriceSource | None = None  # the source of ``prices``, where several days are read from it
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
