@@ -66,7 +66,8 @@ def or_last_good(
             if kept is not None:
                 return _moved(kept, market_date), f"the forecast of {day} stands in for {market_date}: {error}"
         raise NoDataError(
-            f"no forecast for {market_date} nor for the {days} days before: {error}", remedy="Give metered hours."
+            f"no forecast for {market_date} nor for the {days} days before: {error}",
+            remedy="Repair what is named, or see docs/meters.md.",
         ) from error
 
 

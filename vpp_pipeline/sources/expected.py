@@ -131,12 +131,12 @@ class Expected:
         return self._with_reason("charging", lambda: charging_from_meters(self.market_date, self.metered.hours))
 
     def _with_reason(self, quantity: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """``make()``; where it fails, why no meter could be used goes before why that is too little."""
+        """``make()``; where it fails, why no meter could be used comes first."""
         try:
             return make()
         except InputError as error:
-            if why := self.metered.why_not(quantity):
-                raise NoDataError(f"{why}. So {error}", remedy="See market.meter_quarantine") from error
+            if why := self.metered.why_not(quantity).rstrip("."):
+                raise NoDataError(why, column=quantity, remedy="See market.meter_quarantine") from error
             raise
 
     def _clear_sky(self) -> pl.DataFrame:

@@ -41,7 +41,7 @@ def meters_of_day(path: Path | None, market_date: date) -> Metered:
             "market_date": market_date,
             "meter_id": EVERY_METER,
             "column_name": "",
-            "problem": str(error),
+            "problem": str(error).replace(str(path), path.name),  # tables are published: folders are nobody's business
             "site_type": None,
             "first_date": None,
             "days": 0,
