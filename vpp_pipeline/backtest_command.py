@@ -44,7 +44,7 @@ def _backtest(options: argparse.Namespace, inputs_of: InputsOf, configured: Conf
     from vpp_pipeline.backtest_table import show
     from vpp_pipeline.settings import Settings
     from vpp_pipeline.warehouse.lake import Lake
-    from vpp_pipeline.warehouse.publish import publish
+    from vpp_pipeline.warehouse.publish import publish_days
 
     if options.last < options.first:
         raise InputError(
@@ -63,7 +63,7 @@ def _backtest(options: argparse.Namespace, inputs_of: InputsOf, configured: Conf
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{len(arms)} arms", total=len(days))
         new = replay_days(days, read, settings, arms, lake, read.name, lambda day: bar.advance(task), workers)
-    for day in sorted(new):
-        publish(lake, options.data / "vpp.duckdb", day, [TABLE])
+    if new:
+        publish_days(lake, options.data / "vpp.duckdb", sorted(new), [TABLE])
     show(lake.read_many(TABLE, [day.isoformat() for day in days]), len(new))
     return 0

@@ -186,6 +186,9 @@ class OptimiserSettings(_Group):
         1.0, ge=0, description="Added to that limit for each thousand prosumers, in column generation."
     )
     gap_target_fraction: float = Field(0.001, ge=0, description="The search ends when the proven gap is this small.")
+    gap_warning_fraction: float = Field(
+        0.05, ge=0, description="A day whose proven gap is wider is warned of: a better schedule may well exist."
+    )
     satisfaction_weight_usd_per_mwh: float = Field(
         0.0, ge=0, le=10, description="Worth of one unit of satisfaction (sigma) per MWh."
     )

@@ -26,6 +26,7 @@ from vpp_pipeline.domain.verify_forecast import (
 )
 from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
 from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
+from vpp_pipeline.domain.verify_proof import the_schedule_is_proven_to_be_good
 from vpp_pipeline.domain.verify_schedule import (
     days_begin_as_stated_or_where_the_last_one_ended,
     no_kilowatt_hour_is_sold_twice,
@@ -51,6 +52,7 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     advice_comes_from_the_model_that_was_asked: "negotiation.llm_calls",
     days_begin_as_stated_or_where_the_last_one_ended: "dispatch.starts",
     no_prosumer_is_pushed_past_its_limits: "dispatch.schedule",
+    the_schedule_is_proven_to_be_good: "dispatch.proof",
     no_kilowatt_hour_is_sold_twice: "dispatch.payments",
     nobody_is_paid_below_reservation: "dispatch.payments",
     bids_meet_80_percent_of_required_capacity: "bids.final_bids",
@@ -63,6 +65,7 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
 
 #: claims that only ever warn: worth a look, but no reason to hold the bids back
 WARNINGS = {
+    the_schedule_is_proven_to_be_good,
     prices_are_forecast_as_asked,
     meters_are_whole_and_up_to_date,
     the_sun_is_forecast_as_asked,

@@ -42,24 +42,36 @@ def publish(
     Prices of the seven days before are published too. ``run``: what is kept of the run that made the bids, by the names
     in BY_RUN; it goes to warehouse and lake only with this publication, and only once.
     """
-    warehouse = warehouse.absolute()
-    warehouse.parent.mkdir(parents=True, exist_ok=True)
-    draft = warehouse.with_name(f"{warehouse.name}.draft")
     with _only_publisher(warehouse):
-        _remove(draft)  # what a killed publication left
-        try:
-            if warehouse.exists():
-                _settle_log(warehouse)
-                shutil.copyfile(warehouse, draft)
-            new = _not_kept_yet(lake, market_date, run or {})
-            with _written_beside(draft):
-                rows = _fill(draft, lake, market_date, tables, new)
-            os.replace(draft, warehouse)
-            for table, (partition, frame) in new.items():  # now that it is published; the warehouse has it already
-                lake.write(table, partition, frame)
-        finally:
-            _remove(draft)
+        new = _not_kept_yet(lake, market_date, run or {})
+        with _draft_of(warehouse) as draft:
+            rows = _fill(draft, lake, [market_date], tables, new)
+        for table, (partition, frame) in new.items():  # now that it is published; the warehouse has it already
+            lake.write(table, partition, frame)
     return rows
+
+
+def publish_days(lake: Lake, warehouse: Path, days: Collection[date], tables: Collection[str]) -> None:
+    """The same for ``tables`` of many days in one publication, as a back-test needs it."""
+    with _only_publisher(warehouse), _draft_of(warehouse) as draft:
+        _fill(draft, lake, days, tables, {})
+
+
+@contextmanager
+def _draft_of(warehouse: Path) -> Iterator[Path]:
+    """A copy of the warehouse (or its place) to write to; it takes the warehouse's place if all goes well."""
+    warehouse = warehouse.absolute()
+    draft = warehouse.with_name(f"{warehouse.name}.draft")
+    _remove(draft)  # what a killed publication left
+    try:
+        if warehouse.exists():
+            _settle_log(warehouse)
+            shutil.copyfile(warehouse, draft)
+        with _written_beside(draft):
+            yield draft
+        os.replace(draft, warehouse)
+    finally:
+        _remove(draft)
 
 
 @contextmanager
@@ -95,9 +107,13 @@ def _not_kept_yet(
 
 
 def _fill(
-    draft: Path, lake: Lake, market_date: date, tables: Collection[str], run: Mapping[str, tuple[str, pl.DataFrame]]
+    draft: Path,
+    lake: Lake,
+    days: Collection[date],
+    tables: Collection[str],
+    run: Mapping[str, tuple[str, pl.DataFrame]],
 ) -> dict[str, int]:
-    """Bring the draft's tables up to date and put the day in; closes the draft with everything in the one file."""
+    """Bring the draft's tables up to date and put the days in; closes the draft with everything in the one file."""
     rows: dict[str, int] = {}
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"attach {_literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
@@ -108,7 +124,8 @@ def _fill(
         create_tables(connection)
         create_views(connection)
         for table in tables:
-            rows[table] = sum(_replace_day(connection, lake, table, day) for day in _days(lake, table, market_date))
+            wanted = {day: None for market_date in days for day in _days(lake, table, market_date)}
+            rows[table] = sum(_replace_day(connection, lake, table, day) for day in wanted)
         for table, (_, frame) in run.items():
             rows[table] += _add(connection, table, frame)
         connection.execute("commit")
@@ -186,7 +203,8 @@ def _source(lake: Lake, table: str, market_date: date) -> tuple[str, list[str]]:
 @contextmanager
 def _only_publisher(warehouse: Path) -> Iterator[None]:
     """One publication at a time, across processes; the lock of a killed process is free."""
-    lock = warehouse.with_name(f"{warehouse.name}.lock")
+    lock = warehouse.absolute().with_name(f"{warehouse.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=LOCK_TIMEOUT_S):
             yield
