@@ -13,7 +13,7 @@ def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> Verdict:
     """
     proof = day["dispatch.proof"].row(0, named=True)
     gap, most = proof["gap_fraction"], settings.optimiser.gap_warning_fraction
-    open_usd = proof["bound_usd"] - (proof["objective_usd"] if proof["aversion"] == 0.0 else proof["risk_adjusted_usd"])
+    open_usd = proof["bound_usd"] - proof["risk_adjusted_usd"]
     words = f"gap {gap:.2%}, {open_usd:.2f} $ open; warned of above {most:.2%}"
     if gap <= most:
         return Verdict(0, words, gap)

@@ -21,6 +21,7 @@ from vpp_pipeline_tests.domain import (
     test_verify_inputs,
     test_verify_money,
     test_verify_negotiation,
+    test_verify_proof,
     test_verify_sales,
     test_verify_schedule,
     test_verify_top_ups,
@@ -38,7 +39,12 @@ MODULES = (
     test_verify_schedule,
     test_verify_top_ups,
 )
-WARNINGS: list[Fault] = test_verify_fleet.WARNINGS + test_verify_advice.WARNINGS + test_verify_forecast.WARNINGS
+WARNINGS: list[Fault] = (
+    test_verify_fleet.WARNINGS
+    + test_verify_advice.WARNINGS
+    + test_verify_forecast.WARNINGS
+    + test_verify_proof.WARNINGS
+)
 FAULTS: list[Fault] = [fault for module in MODULES for fault in module.FAULTS]
 
 

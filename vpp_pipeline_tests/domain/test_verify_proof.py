@@ -6,27 +6,24 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.domain.verify_proof import the_schedule_is_proven_to_be_good
-from vpp_pipeline.settings import Settings
+from vpp_pipeline_tests.conftest import SolvedDay
+from vpp_pipeline_tests.domain.tampering import Fault, assert_caught, edit
 
-
-@pytest.mark.parametrize(
-    ("gap", "objective", "passed"), [(0.001, 999.0, True), (0.05, 950.0, True), (0.0501, 949.9, False)]
-)
-def test_a_wide_gap_is_warned_of_in_dollars(gap: float, objective: float, passed: bool):
-    proof = pl.DataFrame(
-        {
-            "gap_fraction": [gap],
-            "bound_usd": [1000.0],
-            "objective_usd": [objective],
-            "risk_adjusted_usd": [objective],
-            "aversion": [0.0],
-            "method": ["exact; stopped at its time limit of 8 s"],
-        }
+FAR = {"gap_fraction": 0.0501, "bound_usd": pl.col("risk_adjusted_usd") + 12.5}
+WARNINGS = [
+    Fault(
+        the_schedule_is_proven_to_be_good,
+        "a search stopped early",
+        "dispatch.proof",
+        edit("dispatch.proof", method="exact; stopped at its time limit of 8 s", **FAR),
+        r"gap 5\.01%, 12\.50 \$ open.*stopped at its time limit",
     )
-    verdict = the_schedule_is_proven_to_be_good({"dispatch.proof": proof}, Settings())
-    assert verdict.passed == passed
-    assert verdict.is_warning != passed
-    assert f"{1000.0 - objective:.2f} $ open" in verdict.description
-    assert verdict.measured == gap
-    if not passed:
-        assert "stopped at its time limit" in verdict.description
+]
+
+
+@pytest.mark.parametrize("fault", WARNINGS, ids=str)
+def test_a_wide_gap_is_warned_of_in_dollars(honest: SolvedDay, fault: Fault):
+    assert_caught(honest, fault)
+    verdict = fault.claim(honest.with_table(fault.table, fault.tamper(honest.tables)), honest.settings)
+    assert verdict.is_warning
+    assert verdict.measured == 0.0501
