@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.backtest.engines import posted_price
 from vpp_pipeline.backtest.plan import Plan
-from vpp_pipeline.chain import Inputs, Negotiated, settle_bids
+from vpp_pipeline.chain import Inputs, Negotiated
 from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.bids import Stamp
+from vpp_pipeline.domain.bids import curves_of
 from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS, market_hours
 from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
@@ -23,14 +22,20 @@ from vpp_pipeline.domain.negotiation.negotiate import Engine
 from vpp_pipeline.domain.negotiation.summary import summarise
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.negotiation.transcript import segments_of
+from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.optimisation.exact_method import exact_energy
-from vpp_pipeline.optimisation.problem import DayProblem, day_problem, unlimited_mw
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem, unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.tables import (
+    charging_table,
+    positions_table,
+    scenario_quantities_table,
+    schedule_table,
+)
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
-STAMP = Stamp("backtest", "backtest", None, "backtest", datetime(2000, 1, 1, tzinfo=UTC))
 NO_WISHES = {
     "backup_reserve_hours": 0.0,
     "backup_reserve_fraction": 0.001,  # so that rounding in a schedule never falls below an empty store
@@ -96,14 +101,24 @@ def bid_plan(inputs: Inputs, settings: Settings, engine: Engine, *, market_minim
         small = inputs.opportunities.with_columns(required_capacity_mw=pl.Series(least))  # for a curve in fine steps
         day = replace(day, problem=problem, inputs=replace(inputs, opportunities=small))
     solution = solve_day(day.problem, settings.rules, settings.optimiser)
-    tables = settle_bids(day, solution, STAMP)
+    segments = _curves(day, solution)
     seconds = time.perf_counter() - begun
-    place = inputs.opportunities.select("opportunity_id").with_row_index("place")
-    named = tables["bids.final_bids"].select("bid_id", "opportunity_id").join(place, on="opportunity_id")
-    segments = tables["bids.bid_segments"].join(named, on="bid_id").with_columns(bid_id=pl.col("place").cast(pl.String))
     quantity_mw = np.where(solution.is_bid, solution.quantity_mw, 0.0)
     plan = _plan(inputs, day.problem, solution.schedule, quantity_mw, segments, seconds)
     return replace(plan, gap_fraction=solution.gap_fraction)
+
+
+def _curves(day: Negotiated, solution: DaySolution) -> pl.DataFrame:
+    """`bids.bid_segments` as the desk forms them, with the opportunity's place as `bid_id`."""
+    opportunities, problem = day.inputs.opportunities, day.problem
+    schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
+    deals, charging = day.tables["negotiation.agreements"], charging_table(problem, solution)
+    payments = payments_of(opportunities, deals, schedule, positions, charging, day.inputs.availability)
+    wanted = scenario_quantities_table(problem, solution)
+    summary = day.tables["negotiation.summary"]
+    segments = curves_of(opportunities, summary, positions, payments, day.settings.rules, wanted)
+    place = opportunities.select(bid_id="opportunity_id").with_row_index("place")
+    return segments.join(place, on="bid_id").with_columns(bid_id=pl.col("place").cast(pl.String))
 
 
 def foresight_plan(inputs: Inputs, prices: pl.DataFrame, settings: Settings, engine: Engine) -> Plan:

@@ -68,6 +68,19 @@ def form_bids(
     return door(FinalBids, final), segments
 
 
+def curves_of(
+    opportunities: pl.DataFrame,
+    summary: pl.DataFrame,
+    positions: pl.DataFrame,
+    payments: pl.DataFrame,
+    rules: MarketRules,
+    wanted: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """The price curves alone, as :func:`form_bids` makes them; `bid_id` is the opportunity's name."""
+    bids = _money(opportunities, summary, positions, payments).with_columns(bid_id="opportunity_id")
+    return bid_segments(bids.filter(pl.col("status") == "bid"), payments, rules, wanted)
+
+
 def _bid_id(opportunity_id: str, fingerprint: str) -> str:
     return f"vpp_bid_{opportunity_id}_{hashlib.sha256(f'{opportunity_id} {fingerprint}'.encode()).hexdigest()[:8]}"
 
