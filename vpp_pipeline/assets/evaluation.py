@@ -30,9 +30,7 @@ def settlement(
     payments: pl.DataFrame,
     schedule: pl.DataFrame,
     prosumers: pl.DataFrame,
-) -> dg.Output[pl.DataFrame]:
+) -> pl.DataFrame:
     """What each bid earned at the prices that cleared: awards by segment, revenue, who was there, payments, profit."""
     delivery = delivery_of(payments, schedule, prosumers, desk.settings().settlement)
-    table = settle(opportunities, final_bids, bid_segments, prices, delivery)
-    totals = {name: float(table[name].sum()) for name in ("awarded_mw", "delivered_mw", "revenue_usd", "profit_usd")}
-    return dg.Output(table, metadata=totals)
+    return settle(opportunities, final_bids, bid_segments, prices, delivery)

@@ -1,0 +1,9 @@
+"""What a table's page shows, declared once for each: no Dagster in here. `assets/figures.py` puts it on the screen."""
+
+from vpp_pipeline.pages import bids, dispatch, fleet, market, negotiation
+from vpp_pipeline.pages.page import Line, Page
+
+__all__ = ["PAGES", "Line", "Page"]
+
+#: asset -> its page; `warehouse.published`, which is no table, is in `pages/publication.py`
+PAGES: dict[str, Page] = market.PAGES | fleet.PAGES | negotiation.PAGES | dispatch.PAGES | bids.PAGES
