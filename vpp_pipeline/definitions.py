@@ -19,7 +19,10 @@ from vpp_pipeline.domain.regimes import comparable
 
 PACIFIC_TIME = str(PACIFIC)
 
-all_assets = dg.load_assets_from_modules([market, forecasts, fleet, negotiation, dispatch, bids, evaluation])
+# each page links to the code that makes its table
+all_assets = dg.with_source_code_references(
+    dg.load_assets_from_modules([market, forecasts, fleet, negotiation, dispatch, bids, evaluation])
+)
 _ingest = dg.AssetSelection.assets(key_of("market.prices"))
 _published = dg.AssetSelection.assets(dg.AssetKey(["warehouse", "published"]))
 _settled = dg.AssetSelection.assets(*(key_of(table) for table in evaluation.SETTLED.values()))

@@ -4,21 +4,24 @@ import json
 from collections import ChainMap
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from time import perf_counter
 
 import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.assets.evaluation import SETTLED
+from vpp_pipeline.assets.figures import figures_of_file, tables_of_file
 from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
-from vpp_pipeline.assets.tables import OWNERS, key_of, table_outs
+from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.runs import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.domain.verification import checks_table
+from vpp_pipeline.pages.publication import day_at_a_glance
 from vpp_pipeline.provenance import code_version, fingerprint_of, hashes_of
 from vpp_pipeline.report.write import write_report
 from vpp_pipeline.settings import Settings
@@ -85,16 +88,13 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     books = reconcile(final, payments, agreements, charging, proof, shares, weight)
     tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
     checks = checks_table(ChainMap(tables, day), settings, is_scheduled=is_scheduled(context.run))  # type: ignore[arg-type]
-    trading = final.filter(pl.col("status") == "bid")
+    glance = day_at_a_glance(ChainMap({**tables, "bids.checks": checks}, day))  # type: ignore[arg-type]
+    told = {name: glance[name] for name in ("gap_fraction", "violations")}
     yield dg.Output(
         final,
         "final_bids",
-        metadata={
-            "bids": trading.height,
-            "bid_mw": round(float(trading["total_capacity_mw"].sum()), 2),
-            "expected_profit_usd": round(float(trading["expected_profit_usd"].sum()), 2),
-            "payments_usd": round(float(trading["payments_usd"].sum()), 2),
-            "violations": int(checks["violations"].filter(~checks["passed"] & ~checks["is_warning"]).sum()),
+        metadata=told
+        | {
             SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json")),
             HASHES: dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests_among(day["market.opportunities"])})),
         },
@@ -104,14 +104,11 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     yield dg.Output(checks, "checks")
 
 
-@dg.asset(
-    key_prefix="warehouse",
-    group_name="warehouse",
-    kinds={"duckdb"},
-    partitions_def=DAYS,
-    code_version=code_version(),
-    owners=OWNERS,
+@table_asset(
+    "warehouse.published",
+    {"duckdb"},
     pool="warehouse",
+    metadata={"dagster/column_schema": tables_of_file()},
     deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, *SETTLED.values()]],
 )
 def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult[None]:
@@ -127,13 +124,14 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     checks_table(day, settings, is_scheduled=is_scheduled(context.run))
     launch = launch_of(context.instance, day["bids.final_bids"]["run_id"][0])
     run = run_tables(day, settings, json.loads(told.get(HASHES, "{}")), launch)
+    begun = perf_counter()
     rows = publish(storage.lake, storage.warehouse, market_date, run=run)
     let_go(context.run.run_id)
     report = write_report(storage.warehouse.parent, market_date)
     return dg.MaterializeResult(
         metadata={
+            **figures_of_file(storage.warehouse, rows, day_at_a_glance(day), perf_counter() - begun),
             "warehouse": dg.MetadataValue.path(storage.warehouse),
             "report": dg.MetadataValue.url(report.resolve().as_uri()),
-            "dagster/row_count": sum(rows.values()),
         }
     )

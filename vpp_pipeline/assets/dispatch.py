@@ -89,7 +89,7 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     )
     problem = with_scenarios(problem, day["market.opportunities"], day["market.price_scenarios"], settings.risk)
     breaches = infeasibilities(problem)
-    yield dg.Output(breaches, "infeasibilities", metadata={"prosumers": breaches["prosumer_id"].n_unique()})
+    yield dg.Output(breaches, "infeasibilities")
     if not breaches.is_empty():
         publish(storage.lake, storage.warehouse, problem.market_date, [INFEASIBLE])
         raise InfeasibleDay(breaches)
@@ -98,23 +98,13 @@ def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storag
     solution = solved.solution
     schedule = schedule_table(problem, solution)
     yield dg.Output(schedule, "schedule", data_version=dg.DataVersion(frame_hash(schedule)))
-    yield dg.Output(starts, "starts", metadata={"carried_over": int(starts["carried_from"].is_not_null().sum())})
+    yield dg.Output(starts, "starts")
     yield dg.Output(positions_table(problem, solution), "positions")
     yield dg.Output(charging_table(problem, solution), "charging")
     yield dg.Output(internal_prices_table(problem, solution), "internal_prices")
-    shares = owen_shares_table(problem, solution, settings)
-    yield dg.Output(shares, "owen_shares", metadata={"top_ups_usd": float(shares["top_up_usd"].sum())})
+    yield dg.Output(owen_shares_table(problem, solution, settings), "owen_shares")
     yield dg.Output(scenario_quantities_table(problem, solution), "scenario_quantities")
-    proof = solved.told_in(proof_table(problem, solution))
-    yield dg.Output(
-        proof,
-        "proof",
-        metadata={
-            "objective_usd": proof["objective_usd"][0],
-            "gap_fraction": solution.gap_fraction,
-            "solve_seconds": solution.seconds,
-        },
-    )
+    yield dg.Output(solved.told_in(proof_table(problem, solution)), "proof")
 
 
 @table_asset(
@@ -134,8 +124,6 @@ def payments(
     positions: pl.DataFrame,
     charging: pl.DataFrame,
     availability: pl.DataFrame,
-) -> dg.Output[pl.DataFrame]:
+) -> pl.DataFrame:
     """What each prosumer delivers and earns in each bid, how content it is, and the charging its sales recover."""
-    table = payments_of(opportunities, agreements, schedule, positions, charging, availability)
-    metadata = {"paid_usd": float(table["payment_usd"].sum()), "deliveries": table.height}
-    return dg.Output(table, metadata=metadata)
+    return payments_of(opportunities, agreements, schedule, positions, charging, availability)

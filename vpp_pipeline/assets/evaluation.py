@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
@@ -41,7 +42,7 @@ def benchmark(
     foresight, and the original's algorithm; docs/backtest.md tells how to read them. The rows are those that
     `vpp-pipeline backtest` writes, and are published by themselves: the day's own bids are neither needed nor changed.
     """
-    from vpp_pipeline.backtest.arms import DEFAULT_ARMS, OURS
+    from vpp_pipeline.backtest.arms import DEFAULT_ARMS
     from vpp_pipeline.backtest.days import PastDays
     from vpp_pipeline.backtest.run import replay_days
 
@@ -49,7 +50,4 @@ def benchmark(
     read = PastDays(day_inputs(context, desk, prices_source, storage))
     replay_days([day], read, desk.settings(), DEFAULT_ARMS, storage.lake, read.name, lambda _: None)
     publish(storage.lake, storage.warehouse, day, [BENCHMARK])
-    rows = storage.lake.read(BENCHMARK, day.isoformat())
-    ours = rows.row(by_predicate=pl.col("arm") == OURS, named=True)
-    measures = {name: ours[name] for name in ("net_usd", "surplus_usd", "satisfaction", "violations")}
-    return dg.MaterializeResult(metadata={"dagster/row_count": rows.height, **measures})
+    return dg.MaterializeResult(metadata=figures_of(BENCHMARK, storage.lake.read(BENCHMARK, day.isoformat())))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.io_manager import first_rows
+from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.settlement import same_source
 from vpp_pipeline.errors import InputError, NoDataError
@@ -101,18 +101,6 @@ def materialisation_of(day: date, frame: pl.DataFrame) -> dg.AssetMaterializatio
     return dg.AssetMaterialization(
         key_of(PRICES),
         partition=day.isoformat(),
-        metadata=price_metadata(frame),
+        metadata=figures_of(PRICES, frame),
         tags={"dagster/data_version": frame_hash(frame), "dagster/code_version": code_version()},
     )
-
-
-def price_metadata(frame: pl.DataFrame) -> dict[str, Any]:
-    """What Dagster shows of a day's prices."""
-    return {
-        "dagster/row_count": frame.height,
-        "mean_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().mean()),
-        "highest_energy_usd_per_mwh": float(frame["energy_usd_per_mwh"].to_numpy().max()),
-        "source": frame["source"][0],
-        "node": frame["node"][0],
-        "first_rows": first_rows(frame),
-    }

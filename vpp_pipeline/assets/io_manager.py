@@ -5,6 +5,7 @@ import json
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.assets.figures import figures_of, history_of
 from vpp_pipeline.assets.resources import Storage
 
 SETTINGS, HASHES = "settings", "input_hashes"  # metadata of these names stays with the table, in its file
@@ -22,18 +23,14 @@ class LakeIOManager(dg.ConfigurableIOManager):
             for name, words in told.items()
             if isinstance(words, dg.JsonMetadataValue)
         }
-        path = self.storage.lake.write(".".join(context.asset_key.path), context.partition_key, obj, kept)
-        context.add_output_metadata({"dagster/row_count": obj.height, "file": str(path), "first_rows": first_rows(obj)})
+        table, lake = ".".join(context.asset_key.path), self.storage.lake
+        path = lake.write(table, context.partition_key, obj, kept)
+        figures = figures_of(table, obj, history_of(lake, table, context.partition_key))
+        said = context.output_metadata  # what the asset says itself goes before
+        context.add_output_metadata({name: value for name, value in figures.items() if name not in said})
+        context.add_output_metadata({"file": str(path)})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
         table = ".".join(context.asset_key.path)
         keys = context.asset_partition_keys if context.has_asset_partitions else []
         return self.storage.lake.read_many(table, keys) if len(keys) != 1 else self.storage.lake.read(table, keys[0])
-
-
-def first_rows(frame: pl.DataFrame, count: int = 5) -> dg.MarkdownMetadataValue:
-    """The first rows as a small table for the asset's page."""
-    head = frame.head(count).select(pl.all().cast(pl.String, strict=False).fill_null(""))
-    lines = ["| " + " | ".join(head.columns) + " |", "|" + " --- |" * head.width]
-    lines += ["| " + " | ".join(row) + " |" for row in head.iter_rows()]
-    return dg.MetadataValue.md("\n".join(lines))

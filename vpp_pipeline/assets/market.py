@@ -1,16 +1,16 @@
 """Prices, their forecast, and opportunities."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.intake import (
     PRICES,
     materialisation_of,
-    price_metadata,
     replace_prices,
     say_missing,
     take_in_days,
@@ -19,20 +19,14 @@ from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
-from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.regimes import comparable
 from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
 
-# published at 13:00 Pacific; by 14:30 prices that came since noon should be in the lake
-FRESHNESS = dg.FreshnessPolicy.cron(
-    deadline_cron="30 14 * * *", lower_bound_delta=timedelta(hours=2, minutes=30), timezone=str(PACIFIC)
-)
 
-
-@table_asset(PRICES, {"parquet"}, backfill_policy=dg.BackfillPolicy.single_run(), freshness_policy=FRESHNESS)
+@table_asset(PRICES, {"parquet"}, backfill_policy=dg.BackfillPolicy.single_run())
 def prices(
     context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.MaterializeResult[None]]:
@@ -51,7 +45,7 @@ def prices(
         say_missing(taken.missing, is_patient=LOCK_TAG not in context.run.tags)
     if len(days) == 1:
         frame = taken.frames[days[0]]
-        yield dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=price_metadata(frame))
+        yield dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(frame)), metadata=figures_of(PRICES, frame))
         return
     # one result for all days can have one data version only: each day's own is logged after it, and the last one counts
     yield dg.MaterializeResult()
@@ -93,8 +87,7 @@ def price_scenarios(
     a price of the day is never read.
     """
     table = day_inputs(context, desk, prices_source, storage).price_scenarios
-    metadata = {"scenarios": table["scenario"].n_unique(), "days_of_errors": table["error_date"].n_unique()}
-    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)), metadata=metadata)
+    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))
 
 
 @table_asset(

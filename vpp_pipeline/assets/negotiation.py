@@ -13,6 +13,7 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 
+from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.partitions import ROUNDS, SAME_DAY, market_date_of
 from vpp_pipeline.assets.resources import Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset
@@ -25,6 +26,7 @@ from vpp_pipeline.llm.of_run import audit_of, open_adviser
 from vpp_pipeline.provenance import code_version
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import DEALS, SEGMENTS, LakeDay
+from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.rounds import negotiate_missing
 
 INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
@@ -59,7 +61,7 @@ def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> 
         day = storage.day(date.fromisoformat(name))
         wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
         with _adviser(context, storage, settings, date.fromisoformat(name)) as adviser:
-            negotiate_missing(
+            negotiated = negotiate_missing(
                 storage.lake,
                 date.fromisoformat(name),
                 wanted,
@@ -69,6 +71,10 @@ def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> 
                 reuse=False,
                 adviser=adviser,
             )
+        for slot, seconds in negotiated.select("slot", "seconds").rows():
+            words = storage.lake.read("negotiation.rounds", f"{name}|{slot}")
+            metadata = figures_of("negotiation.rounds", words) | {"seconds": round(seconds, 4), "reused": False}
+            context.add_asset_metadata(metadata, partition_key=f"{name}|{slot}")
         idle = sorted(set(slots) - set(wanted["slot"]))
         context.log.info(
             f"{name}: {wanted.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
@@ -90,7 +96,7 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
         provenance = negotiate_missing(
             storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules, adviser=adviser
         )
-    _record(context, provenance)
+    _record(context, storage.lake, provenance)
     held = day.joined(DEALS, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
     table = summarise(day[SEGMENTS], held, opportunities, len(terms.prosumer_id), settings.rules, provenance)
     counts: dict[str, float | int | str] = {
@@ -107,7 +113,7 @@ def _adviser(
     return open_adviser(settings, folder, run_id=context.run.run_id, market_date=market_date)
 
 
-def _record(context: dg.AssetExecutionContext, negotiations: pl.DataFrame) -> None:
+def _record(context: dg.AssetExecutionContext, lake: Lake, negotiations: pl.DataFrame) -> None:
     """Log each new negotiation as a materialisation of its partition, with the versions of what it rests on.
 
     Where an input has another version than in the run before, the reused ones are logged too: they rest on it as well,
@@ -127,7 +133,9 @@ def _record(context: dg.AssetExecutionContext, negotiations: pl.DataFrame) -> No
     for row in negotiations.iter_rows(named=True):
         partition = dg.MultiPartitionKey({"date": day, "slot": row["slot"]})
         own = {DATA_VERSION_TAG: row["fingerprint"], CODE_VERSION_TAG: code_version()}
-        metadata = {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
+        words = lake.read("negotiation.rounds", f"{day}|{row['slot']}")
+        own_words = {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
+        metadata = figures_of("negotiation.rounds", words) | own_words
         context.log_event(
             dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=own | versions | pointers, metadata=metadata)
         )

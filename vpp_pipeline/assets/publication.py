@@ -117,10 +117,12 @@ def wait(prices: Prices, storage: Storage, now: datetime, cursor: str | None) ->
     description="The newest market day whose prices should be out is in the lake; OASIS may be late, down or refuse.",
 )
 def prices_are_in(prices_source: Prices, storage: Storage) -> dg.AssetCheckResult:
-    source = prices_source.open()
+    source, now = prices_source.open(), datetime.now(UTC)
     if not isinstance(source, OasisPrices):
-        return dg.AssetCheckResult(passed=True, description=f"prices come from {source.name}: none are awaited")
-    answer = watch(source, storage.lake, datetime.now(UTC), ask=False).evaluation()
+        day = newest_due(now)
+        words = f"prices come from {source.name}: none are awaited, and the newest day due would be {day}"
+        return dg.AssetCheckResult(passed=True, description=words, metadata={"minutes_since_publication": 0.0})
+    answer = watch(source, storage.lake, now, ask=False).evaluation()
     return dg.AssetCheckResult(
         passed=answer.passed, severity=answer.severity, description=answer.description, metadata=answer.metadata
     )

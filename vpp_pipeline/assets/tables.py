@@ -1,19 +1,51 @@
-"""An asset that is a table: key, group, columns and words come from the table's declaration."""
+"""An asset that is a table: key, group, columns, words, owner and freshness, from the table's declaration and here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from inspect import getdoc
 from typing import Any
 
 import dagster as dg
-import dataframely as dy
 
+from vpp_pipeline.assets.figures import columns_of, declared
 from vpp_pipeline.assets.partitions import DAYS
+from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.provenance import code_version
-from vpp_pipeline.schemas import TABLES, Messages
+from vpp_pipeline.schemas import TABLES
 
-OWNERS = ["team:trading-desk"]
+#: group -> the team that answers for its tables
+OWNERS = {
+    "market": "team:market-analysis",
+    "fleet": "team:fleet-operations",
+    "negotiation": "team:prosumer-accounts",
+    "dispatch": "team:optimisation",
+    "bids": "team:trading-desk",
+    "evaluation": "team:settlements",
+    "warehouse": "team:data-platform",
+}
+OWNERS_BY_TABLE = {
+    "dispatch.payments": "team:prosumer-accounts",
+    "dispatch.owen_shares": "team:prosumer-accounts",
+    "dispatch.reconciliation": "team:settlements",
+}
+
+
+def _fresh(deadline: str, hours: float) -> dg.FreshnessPolicy:
+    """Made by the deadline (cron, Pacific), at most ``hours`` before it. Dagster looks at the latest day made, any."""
+    return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=timedelta(hours=hours), timezone=str(PACIFIC))
+
+
+# 10:00: the market closes. Up to 20 hours before: later than the 08:00 run of the day before
+BY_TEN = _fresh("0 10 * * *", 20.0)
+FRESHNESS = {
+    "market.prices": _fresh("30 14 * * *", 2.5),  # published at 13:00; by 14:30 those that came since noon are in
+    # settled at 14:00, or when late prices are in
+    **dict.fromkeys(
+        ("evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days"), _fresh("0 15 * * *", 3.0)
+    ),
+}
 
 
 def key_of(table: str) -> dg.AssetKey:
@@ -21,35 +53,26 @@ def key_of(table: str) -> dg.AssetKey:
     return dg.AssetKey(table.split("."))
 
 
-def columns_of(schema: type[dy.Schema]) -> dg.TableSchema:
-    """The *Columns* panel of an asset."""
-    keys = set(schema.primary_key())
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                name=name,
-                type=str(column.dtype),
-                description=column.description,
-                constraints=dg.TableColumnConstraints(
-                    nullable=column.nullable, other=["part of the key"] if name in keys else []
-                ),
-            )
-            for name, column in schema.columns().items()
-        ]
-    )
+def told_of(table: str) -> dict[str, Any]:
+    """What an asset's page says before it is ever made: who answers for it, how fresh it should be, which code."""
+    group = table.split(".")[0]
+    return {
+        "owners": [OWNERS_BY_TABLE.get(table, OWNERS[group])],
+        "freshness_policy": FRESHNESS.get(table, BY_TEN),
+        "code_version": code_version(),
+    }
 
 
 def table_asset(table: str, kinds: set[str], **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Decorator of an asset that makes ``table``; its docstring is the catalogue entry."""
     group, name = table.split(".")
-    declared = TABLES.get(table, Messages)
-    arguments: dict[str, Any] = {"partitions_def": DAYS, "code_version": code_version(), "owners": OWNERS} | options
+    metadata = {"dagster/column_schema": columns_of(declared(table)), "dagster/table_name": table}
+    arguments: dict[str, Any] = {"partitions_def": DAYS, "metadata": metadata} | told_of(table) | options
     decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         name=name,
         key_prefix=group,
         group_name=group,
         kinds=kinds,
-        metadata={"dagster/column_schema": columns_of(declared), "dagster/table_name": table},
         **arguments,
     )
     return decorator
@@ -63,9 +86,8 @@ def table_outs(tables: Mapping[str, str], kinds: set[str]) -> dict[str, dg.Asset
             group_name=table.split(".")[0],
             description=getdoc(TABLES[table]),
             kinds=kinds,
-            owners=OWNERS,
-            code_version=code_version(),
-            metadata={"dagster/column_schema": columns_of(TABLES[table]), "dagster/table_name": table},
+            metadata={"dagster/column_schema": columns_of(declared(table)), "dagster/table_name": table},
+            **told_of(table),
         )
         for output, table in tables.items()
     }

@@ -1,0 +1,125 @@
+"""What Dagster shows of a table: row count, one sentence, its figures, a sparkline and five rows, as `pages` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+import dataframely as dy
+import polars as pl
+
+from vpp_pipeline.pages import PAGES, Line, Page
+from vpp_pipeline.pages.publication import PAGE as PUBLICATION
+from vpp_pipeline.schemas import TABLES, Messages, sentence
+from vpp_pipeline.schemas.units import unit_of
+from vpp_pipeline.sparkline import sparkline
+from vpp_pipeline.warehouse.lake import Lake
+
+HISTORY_DAYS = 30
+INLINE = 1000  # characters: longer Markdown is shown behind a button
+ROW_COUNT, SENTENCE, SPARKLINE, ROWS = "dagster/row_count", "in_a_sentence", "sparkline", "five_rows"
+
+
+def figures_of(table: str, frame: pl.DataFrame, history: pl.DataFrame | None = None) -> dict[str, Any]:
+    """The metadata of one materialisation of ``table``; ``history`` has its rows of this and earlier days."""
+    page = PAGES[table]
+    return shown(page, frame, declared(table), line_of(page.line, frame if history is None else history))
+
+
+def shown(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line: str) -> dict[str, Any]:
+    """The parts of a page in the order in which they are read."""
+    return {
+        SENTENCE: page.sentence(frame),
+        **{name: _plain(value) for name, value in page.measured(frame).items()},
+        SPARKLINE: dg.MetadataValue.md(line),
+        ROWS: five_rows(page.rows(frame), schema),
+        ROW_COUNT: frame.height,
+    }
+
+
+def history_of(lake: Lake, table: str, partition: str) -> pl.DataFrame | None:
+    """The days up to ``partition`` of a table that has one row a day; nothing for others."""
+    if not PAGES[table].days:
+        return None
+    days = [day for day in lake.partitions(table) if day <= partition]
+    return lake.read_many(table, days[-HISTORY_DAYS:])
+
+
+def line_of(line: Line, frame: pl.DataFrame) -> str:
+    """The curve as a Markdown image with its range; Dagster shows an SVG so, and removes one written into the text."""
+    values = line.of(frame)
+    if not values:
+        return f"nothing to draw: {line.words}"
+    words = f"{line.words}: {_number(min(values))} to {_number(max(values))}"
+    return f"![{words}](data:image/svg+xml,{quote(sparkline(values, words), safe='/:=,;.')})\n\n{words}"
+
+
+def five_rows(frame: pl.DataFrame, schema: type[dy.Schema] | None) -> dg.TableMetadataValue:
+    """The rows as a table, with the columns' words and units."""
+    columns = [
+        dg.TableColumn(name, type=str(kind), description=schema.columns()[name].description if schema else None)
+        for name, kind in frame.schema.items()
+    ]
+    rows = [{name: _plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=dg.TableSchema(columns))
+
+
+def figures_of_file(file: Path, rows: Mapping[str, int], day: Mapping[str, float], seconds: float) -> dict[str, Any]:
+    """The metadata of a publication: rows by table, the day at a glance, and how long it took."""
+    words = {table: sentence(TABLES[table]).split("\n")[0] for table in rows}
+    frame = pl.DataFrame(
+        {"table": list(rows), "rows": list(rows.values()), "words": list(words.values())},
+        schema={"table": pl.String, "rows": pl.Int64, "words": pl.String},
+    )
+    told = {**day, "file_mb": file.stat().st_size / 1e6, "publication_seconds": seconds}
+    figures = {**PUBLICATION.figures, **{name: pl.lit(value) for name, value in told.items()}}
+    page = replace(PUBLICATION, figures=figures)
+    return shown(page, frame, None, line_of(page.line, frame)) | {ROW_COUNT: sum(rows.values())}
+
+
+def tables_of_file() -> dg.TableSchema:
+    """The *Columns* panel of the published file: its tables, with what each says."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(table, type=f"table of {len(schema.columns())} columns", description=sentence(schema))
+            for table, schema in TABLES.items()
+        ]
+    )
+
+
+def declared(table: str) -> type[dy.Schema]:
+    """The declaration of an asset's table; `negotiation.rounds` holds messages."""
+    return TABLES.get(table, Messages)
+
+
+def columns_of(schema: type[dy.Schema]) -> dg.TableSchema:
+    """The *Columns* panel of an asset."""
+    keys = set(schema.primary_key())
+    columns = []
+    for name, column in schema.columns().items():
+        marks = [unit_of(name, column), "part of the key" if name in keys else ""]
+        limits = dg.TableColumnConstraints(nullable=column.nullable, other=[mark for mark in marks if mark])
+        columns.append(
+            dg.TableColumn(name=name, type=str(column.dtype), description=column.description, constraints=limits)
+        )
+    return dg.TableSchema(columns=columns)
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A value as Dagster's tables and plots take it."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}Z"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float):
+        return round(value, 6)
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,0 +1,111 @@
+"""Pages of market data, forecasts and opportunities."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from vpp_pipeline.pages.page import Line, Page, kinds, mean, pacific_hour, total
+
+PRICES = ("hour_ending", "start_utc", "energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")
+ENERGY, SPIN = "energy_usd_per_mwh", "spin_usd_per_mw_h"
+DAY_OF_PRICES = {
+    "mean_energy_usd_per_mwh": mean(ENERGY),
+    "lowest_energy_usd_per_mwh": pl.col(ENERGY).min(),
+    "highest_energy_usd_per_mwh": pl.col(ENERGY).max(),
+    "highest_at_pacific": pacific_hour(ENERGY),
+    "mean_spin_usd_per_mw_h": mean(SPIN),
+    "mean_nonspin_usd_per_mw_h": mean("nonspin_usd_per_mw_h"),
+}
+
+PAGES = {
+    "market.prices": Page(
+        says="Energy cleared at {mean_energy_usd_per_mwh:.2f} $/MWh on average, from "
+        "{lowest_energy_usd_per_mwh:.2f} to {highest_energy_usd_per_mwh:.2f} at {highest_at_pacific} "
+        "Pacific; spin at {mean_spin_usd_per_mw_h:.2f} $/MW per hour. Source: {source}, node {node}.",
+        figures=DAY_OF_PRICES | {"source": pl.col("source").first(), "node": pl.col("node").first()},
+        line=Line("energy price by hour, $/MWh", mean(ENERGY), by="start_utc"),
+        columns=PRICES,
+        first=ENERGY,
+    ),
+    "market.price_forecast": Page(
+        says="Energy is expected at {mean_energy_usd_per_mwh:.2f} $/MWh on average, from "
+        "{lowest_energy_usd_per_mwh:.2f} to {highest_energy_usd_per_mwh:.2f} at {highest_at_pacific} "
+        "Pacific; method {method}, from {history_days} days of history of {source} prices.",
+        figures=DAY_OF_PRICES
+        | {
+            "method": pl.col("method").first(),
+            "history_days": pl.col("history_days").max(),
+            "source": pl.col("source").first(),
+        },
+        line=Line("expected energy price by hour, $/MWh", mean(ENERGY), by="start_utc"),
+        columns=PRICES,
+        first=ENERGY,
+    ),
+    "market.price_scenarios": Page(
+        says="{scenarios} days that may come instead of the forecast, made of the errors of {days_of_errors} "
+        "past days: energy from {lowest_energy_usd_per_mwh:.2f} to {highest_energy_usd_per_mwh:.2f} "
+        "$/MWh.",
+        nothing="0 scenarios: the day is solved for its forecast alone (risk.scenarios = 1).",
+        figures={
+            "scenarios": kinds("scenario"),
+            "days_of_errors": kinds("error_date"),
+            "lowest_energy_usd_per_mwh": pl.col(ENERGY).min(),
+            "highest_energy_usd_per_mwh": pl.col(ENERGY).max(),
+        },
+        line=Line(
+            "spread of the energy price over the scenarios by hour, $/MWh",
+            pl.col(ENERGY).max() - pl.col(ENERGY).min(),
+            by="start_utc",
+        ),
+        columns=("scenario", *PRICES, "error_date"),
+        first=ENERGY,
+    ),
+    "market.solar_forecast": Page(
+        says="A kW of panels is expected to yield {kwh_per_kw:.2f} kWh, most at {most_at_pacific} Pacific "
+        "({highest_kw_per_kw:.2f} kW); {method}.",
+        figures={
+            "kwh_per_kw": total("solar_kw_per_kw"),
+            "highest_kw_per_kw": pl.col("solar_kw_per_kw").max(),
+            "most_at_pacific": pacific_hour("solar_kw_per_kw"),
+            "method": pl.col("method").first(),
+        },
+        line=Line("solar output by hour, kW per kW installed", mean("solar_kw_per_kw"), by="start_utc"),
+        columns=("hour_ending", "start_utc", "solar_kw_per_kw"),
+        first="solar_kw_per_kw",
+    ),
+    "market.load_forecast": Page(
+        says="{site_types} kinds of site; consumption is highest at {most_at_pacific} Pacific, "
+        "{highest_per_mean:.2f} times a site's mean; {method}.",
+        figures={
+            "site_types": kinds("site_type"),
+            "highest_per_mean": pl.col("load_per_mean").max(),
+            "lowest_per_mean": pl.col("load_per_mean").min(),
+            "most_at_pacific": pacific_hour("load_per_mean"),
+            "method": pl.col("method").first(),
+        },
+        line=Line("load by hour, multiple of a site's mean", mean("load_per_mean"), by="start_utc"),
+        columns=("hour_ending", "start_utc", "site_type", "load_per_mean"),
+        first="load_per_mean",
+    ),
+    "market.opportunities": Page(
+        says="{opportunities} opportunities ({requests} asked for by name), {required_mw:.2f} MW in all, of "
+        "{offerable_mw:.2f} MW that the fleet can offer; the best pays {highest_price:.2f}.",
+        figures={
+            "opportunities": pl.len(),
+            "requests": (pl.col("origin") == "request").sum(),
+            "required_mw": total("required_capacity_mw"),
+            "offerable_mw": total("offerable_capacity_mw"),
+            "highest_price": pl.col("forecast_price").max(),
+        },
+        line=Line("MW wanted by hour, all products", total("required_capacity_mw"), by="start_utc"),
+        columns=(
+            "opportunity_id",
+            "product",
+            "start_utc",
+            "required_capacity_mw",
+            "offerable_capacity_mw",
+            "forecast_price",
+        ),
+        first="forecast_price",
+    ),
+}

@@ -1,0 +1,94 @@
+"""Pages of the negotiation: the words of one opportunity, and the day's deals."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from vpp_pipeline.pages.page import Line, Page, kinds, mean, total, where
+
+IN = pl.col("holds_option")
+FAILED = pl.col("outcome") != "ok"
+
+
+def _said(*kind: str) -> pl.Expr:
+    return pl.col("kind").is_in(kind)
+
+
+PAGES = {
+    "negotiation.rounds": Page(
+        says="{prosumers} prosumers, {rounds} rounds, {words} messages: {accepted} deals closed for "
+        "{accepted_mw:.3f} MW; asks of {mean_ask_usd_per_mwh:.2f} met offers of "
+        "{mean_offer_usd_per_mwh:.2f} on average ($/MWh, reserve: $/MW per hour).",
+        nothing="0 messages: nobody was asked.",
+        figures={
+            "words": pl.len(),
+            "prosumers": kinds("prosumer_id"),
+            "rounds": pl.col("round").max(),
+            "accepted": where(_said("accept")),
+            "accepted_mw": pl.col("capacity_kw").filter(_said("accept")).sum() / 1000.0,
+            "withdrawn": where(_said("withdraw", "reject")),
+            "mean_ask_usd_per_mwh": pl.col("price_usd_per_mwh").filter(_said("ask")).mean(),
+            "mean_offer_usd_per_mwh": pl.col("price_usd_per_mwh").filter(_said("offer")).mean(),
+        },
+        line=Line("prices asked, offered and closed at, highest first", pl.col("price_usd_per_mwh")),
+        columns=("prosumer_id", "round", "sender", "kind", "capacity_kw", "price_usd_per_mwh", "reason"),
+    ),
+    "negotiation.summary": Page(
+        says="{feasible} of {opportunities} opportunities can be met: {committed_mw:.2f} MW under option for "
+        "{required_mw:.2f} MW wanted, in {seconds:.1f} s.",
+        figures={
+            "opportunities": pl.len(),
+            "feasible": where(pl.col("status") != "no_bid"),
+            "committed_mw": total("committed_capacity_mw"),
+            "required_mw": total("required_capacity_mw"),
+            "mean_members": mean("members"),
+            "most_rounds": pl.col("rounds").max(),
+            "seconds": total("seconds"),
+        },
+        line=Line("MW under option, largest opportunity first", pl.col("committed_capacity_mw")),
+        columns=("opportunity_id", "status", "asked", "members", "committed_capacity_mw", "required_capacity_mw"),
+        first="committed_capacity_mw",
+    ),
+    "negotiation.agreements": Page(
+        says="{deals} deals with {prosumers} prosumers for {committed_mw:.2f} MW; expected satisfaction "
+        "{mean_satisfaction_score:.2f} of 10, paid {mean_above_least_usd_per_mwh:.2f} $ per MWh above "
+        "the least price.",
+        nothing="0 deals: nobody was asked.",
+        figures={
+            "deals": where(IN),
+            "out": where(~IN),
+            "prosumers": pl.col("prosumer_id").filter(IN).n_unique(),
+            "committed_mw": total("committed_capacity_kw") / 1000.0,
+            "mean_satisfaction_score": pl.col("expected_satisfaction_score").filter(IN).mean(),
+            "mean_above_least_usd_per_mwh": (
+                pl.col("agreed_price_usd_per_mwh") - pl.col("reservation_price_usd_per_mwh")
+            ).mean(),
+        },
+        line=Line(
+            "expected satisfaction of those in, 0-10, best first", pl.col("expected_satisfaction_score").filter(IN)
+        ),
+        columns=(
+            "opportunity_id",
+            "prosumer_id",
+            "committed_capacity_kw",
+            "agreed_price_usd_per_mwh",
+            "expected_satisfaction_score",
+            "reason",
+        ),
+        first="committed_capacity_kw",
+    ),
+    "negotiation.llm_calls": Page(
+        says="{questions} questions to a language model, {failed} of them without a usable answer, for "
+        "{cost_usd:.4f} $ and {seconds:.1f} s.",
+        nothing="0 questions: no language model was asked; the rules decide.",
+        figures={
+            "questions": pl.len(),
+            "failed": where(FAILED),
+            "tokens": total("input_tokens") + total("output_tokens"),
+            "cost_usd": total("cost_usd"),
+            "seconds": total("seconds"),
+        },
+        line=Line("seconds of an answer, in the order of the questions", total("seconds"), by="at_utc"),
+        columns=("at_utc", "purpose", "subject", "model", "outcome", "seconds", "cost_usd"),
+    ),
+}
