@@ -35,7 +35,7 @@ def by_branch_and_bound(day: DayProblem, settings: OptimiserSettings) -> tuple[A
     linear.set_bids(nothing, nothing)
     linear.set_quantities(nothing, unlimited_mw(day))
     start = (linear.solve("HIGHS"), nothing)
-    found = search(day, linear, start, settings.gap_target_fraction, settings.time_limit_seconds)
+    found = search(day, linear, start, settings.gap_target_fraction, settings.time_limit_seconds, settings.node_limit)
     return (found.objective_usd, found.bound_usd, time.perf_counter() - begun), found.nodes
 
 
