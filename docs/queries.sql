@@ -194,3 +194,15 @@ select run_number, published_pacific, status, total_capacity_mw, bid_price_usd_p
 from bids.run_bids join bids.runs_of_day using (market_date, run_id)
 where opportunity_id = 'energy_20230815_1200'
 order by run_number;
+
+-- 31. What did each settled day leave, against what its bids expected, and who was missing?
+select market_date, awarded_bids, bids, energy_usd + reserve_usd as awards_usd, charging_usd, imbalance_usd, payments_usd, net_usd,
+       expected_profit_usd, absent, limits_broken
+from evaluation.settled_days
+order by market_date;
+
+-- 32. Which awards fell short, because members were away or their stores empty, and what did it cost?
+select opportunity_id, awarded_mw, shortfall_mw, absent_members, empty_members, imbalance_usd + no_pay_usd as cost_usd
+from evaluation.settlement
+where shortfall_mw > 0
+order by cost_usd desc;

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from vpp_pipeline.domain.runs import Launch, run_tables
+from vpp_pipeline.domain.settle_day import settle_day
 from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.lake import Lake
@@ -16,7 +17,7 @@ from vpp_pipeline_tests.conftest import SolvedDay
 
 
 def published(day: SolvedDay, data: Path, runs: int = 1) -> Path:
-    """Write and publish the day below ``data``, which is returned; earlier ``runs`` of it bid half."""
+    """Write, settle at the forecast and publish the day below ``data``, which is returned; earlier runs bid half."""
     market_date = day.tables["market.opportunities"]["market_date"][0]
     lake, key = Lake(data / "lake"), market_date.isoformat()
     for table, frame in day.tables.items():
@@ -24,6 +25,12 @@ def published(day: SolvedDay, data: Path, runs: int = 1) -> Path:
             lake.write(table, key, frame)
     lake.write("bids.final_bids", key, day.tables["bids.final_bids"], {"settings": day.settings.model_dump_json()})
     lake.write("bids.checks", key, checks_table(day.tables, day.settings))
+    cleared = day.tables["market.price_forecast"].with_columns(
+        published_utc=pl.lit(datetime(2023, 8, 14, 20, tzinfo=UTC))
+    )
+    settled = settle_day(day.tables | {"market.prices": cleared}, day.settings.rules, day.settings.settlement)
+    for table, frame in settled.items():
+        lake.write(table, key, frame)
     slots = dict(day.tables["market.opportunities"].select("opportunity_id", "slot").iter_rows())
     for table, source in BY_SLOT.items():
         for (name,), rows in day.tables[table].group_by("opportunity_id"):
