@@ -4,7 +4,7 @@
 #   make test-all  the slow tests as well               make fuzz    the property tests with new random cases
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
-#   make picture the README's picture of the report, by Chromium
+#   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (some ten minutes, on an idle machine)
 
 PYTHON ?= python3
@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids picture screen setup test test-all test-legacy bench lint check format dev lock clean fuzz
+.PHONY: bids screen screenshots setup test test-all test-browser test-legacy bench lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -40,10 +40,22 @@ $(STAMP): requirements.lock pyproject.toml
 # without the tests marked slow, of some minutes, that draw hundreds of cases more: those are in `make test-all`
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+# `dagster dev` and the report in the system's Chromium, which Playwright drives and never downloads
+BROWSER_STAMP := $(VENV)/.browser
+test-browser: $(STAMP) $(BROWSER_STAMP)
+	$(BIN)/python -m pytest -m browser vpp_pipeline_tests/browser $(PYTEST_ARGS)
+
+screenshots: $(STAMP) $(BROWSER_STAMP)
+	$(BIN)/python -m vpp_pipeline_tests.browser.screenshots
+
+$(BROWSER_STAMP): $(STAMP) requirements-browser.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-browser.lock
+	@touch $(BROWSER_STAMP)
 
 # google-generativeai forces protobuf back to 5, where the rest of the lock wants 6
 LEGACY := .venv-legacy
@@ -79,11 +91,6 @@ bench: $(STAMP)
 	  { rm -rf $(COMPARISON); echo "row 7 leaves other libraries out: they could not be installed" >&2; }
 	$(BIN)/python benchmarks/bench_optimiser.py --write docs/benchmarks.md $(BENCH_ARGS)
 
-CHROMIUM ?= chromium
-picture: bids
-	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1010 \
-	  --screenshot=docs/img/report.png "file://$(CURDIR)/data/reports/$(DATE).html"
-
 lint: $(STAMP)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
@@ -115,6 +122,10 @@ lock: $(STAMP)
 	  --no-strip-extras --custom-compile-command "make lock" --extra gemini-legacy --extra dev $(LOCK_ARGS)
 	{ echo 'harlequin>=2.10'; sed -n 's/^\(duckdb==[^ ]*\).*/\1/p' requirements.lock; } | \
 	$(BIN)/python -m uv pip compile - --output-file requirements-screen.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)
+	echo 'playwright>=1.49' | \
+	$(BIN)/python -m uv pip compile - --constraint requirements.lock --output-file requirements-browser.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)
 

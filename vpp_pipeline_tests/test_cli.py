@@ -28,6 +28,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_the_engine_is_chosen_by_name(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
     mine, example = desk.copy(), project_folder() / "data" / "example_fleet.csv"
     chosen = ["--fleet", str(example), "--engine", "uniform_clearing"]

@@ -79,7 +79,13 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+#: the draft is the moment that readers would notice; the others are in `make test-all`
+OFTEN = "the draft of the warehouse is there"
+
+
+@pytest.mark.parametrize(
+    "moment", [OFTEN, *(pytest.param(one, marks=pytest.mark.slow) for one in MOMENTS if one != OFTEN)]
+)
 def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
     moment: str, undisturbed: TradingDesk, home: Path, tmp_path: Path
 ):
@@ -129,6 +135,7 @@ def test_runs_at_once_of_one_day_and_of_another_all_succeed(undisturbed: Trading
     assert desk.sql(counts) == undisturbed.sql(counts)
 
 
+@pytest.mark.slow
 def test_two_runs_of_a_day_with_other_settings_show_each_its_own_bids(home: Path, tmp_path: Path):
     """They share the day's files in the lake: without turns one would publish the other's."""
     data = tmp_path / "data"

@@ -97,6 +97,7 @@ def test_the_same_seed_makes_the_same_bids_and_another_seed_another_tail():
     assert proof(15, 0.0, 8)["cvar_usd"] != proof(15)["cvar_usd"]
 
 
+@pytest.mark.slow
 def test_the_frontier_is_monotone():
     chosen = settings(15)
     inputs = DayInputs(DAY, chosen, None, None, None).for_chain()

@@ -13,12 +13,16 @@ _BY_NAME = (
     ("_usd", "$"),
     ("_kw_per_kw", "kW/kW"),
     ("_kw_h", "kW·h"),
+    ("_mw_h", "MW·h"),
     ("_mwh", "MWh"),
     ("_mw", "MW"),
     ("_kwh", "kWh"),
     ("_kw", "kW"),
     ("_fraction", "0-1"),
+    ("_efficiency", "0-1"),
+    ("reliability_score", "0-1"),
 )
+_BY_BEGINNING = (("usd_", "$"), ("mw_", "MW"))  # before the name of what it is of
 
 
 def unit_of(name: str, column: dy.Column) -> str:
@@ -26,7 +30,10 @@ def unit_of(name: str, column: dy.Column) -> str:
     for end, unit in _BY_NAME:
         if name.endswith(end):
             return unit
-    if name.endswith("_score") and name != "reliability_score":
+    for begin, unit in _BY_BEGINNING:
+        if name.startswith(begin):
+            return unit
+    if name.endswith("_score"):
         return "0-10"
     if name.endswith("_utc"):
         return "UTC"

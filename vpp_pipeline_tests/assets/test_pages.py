@@ -168,7 +168,7 @@ def test_settlement_has_a_page(small: TradingDesk):
 
 
 def test_a_past_day_is_replayed_by_every_arm_and_published_by_itself(small: TradingDesk):
-    result = small.run("backtest_day")
+    result = small.run("backtest_day", settings={"optimiser": {"node_limit": 0}})
     assert result.success
     (event,) = result.get_asset_materialization_events()
     told(event.materialization)

@@ -43,6 +43,7 @@ def test_the_files_winter_clock_is_moved_to_the_right_hours(real_homes: Path):
     assert middle == pytest.approx(13.1, abs=0.3)
 
 
+@pytest.mark.slow
 @needs_homes
 def test_a_year_of_days_is_forecast_without_a_gap(real_homes: Path):
     """Some days; the sun to a quarter, the load to less than a quarter of its mean: as docs/forecasts.md says."""

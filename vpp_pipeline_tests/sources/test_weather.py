@@ -26,12 +26,12 @@ IN_TIME = bid_deadline_utc(DAY) - timedelta(hours=2)
 
 @pytest.fixture
 def service() -> Iterator[LocalWeather]:
-    with serving(LocalWeather(slow_s=0.6)) as weather:
+    with serving(LocalWeather(slow_s=2.0)) as weather:
         yield weather
 
 
 def weather(service: LocalWeather, folder: Path, now: datetime = IN_TIME, **named: object) -> Weather:
-    quick = {"backoff_s": 0.001, "timeout_s": 0.4, "attempts": 3}
+    quick = {"backoff_s": 0.001, "timeout_s": 1.5, "attempts": 3}
     settings = WeatherSettings(url=service.url, archive=folder / "archive", **{**quick, **named})
     return Weather(settings, 34.0522, -118.2437, lambda: now)
 

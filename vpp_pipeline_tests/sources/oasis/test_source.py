@@ -60,7 +60,7 @@ def test_recorded_days_equal_the_public_file(day: date, node: str, tmp_path: Pat
 
 
 @needs_real_prices
-@pytest.mark.parametrize("node", [SP15, NP15])
+@pytest.mark.parametrize("node", [SP15, pytest.param(NP15, marks=pytest.mark.slow)])
 def test_a_real_month_with_every_tenth_answer_broken_is_whole_and_equal(node: str, tmp_path: Path):
     """November 2024, with the autumn change: one run of the asset's own code, faults of every kind."""
     days, dice = days_of(date(2024, 11, 1), 30), random.Random(20241103)
