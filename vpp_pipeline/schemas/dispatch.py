@@ -20,8 +20,8 @@ from vpp_pipeline.schemas.columns import (
 )
 
 
-class Schedule(dy.Schema):
-    """What every prosumer does in every hour if all bids are awarded."""
+class FleetHours(dy.Schema):
+    """What every prosumer does in every hour; no table by itself."""
 
     market_date = market_day(primary_key=True)
     prosumer_id = text(PROSUMER, primary_key=True)
@@ -34,6 +34,11 @@ class Schedule(dy.Schema):
     spin_kw = amount("Held as spinning reserve.")
     nonspin_kw = amount("Held as non-spinning reserve.")
     stored_kwh = amount("Stored energy at the end of the hour.")
+
+
+class Schedule(FleetHours):
+    """What every prosumer does in every hour if all bids are awarded."""
+
     stored_value_usd_per_mwh = number("What one more stored MWh at the end of the hour is worth to the day (a dual).")
 
 

@@ -5,35 +5,21 @@ from __future__ import annotations
 import dataframely as dy
 
 from vpp_pipeline.schemas.columns import (
-    PROSUMER,
-    START,
     amount,
     column,
     count,
     fraction,
     market_day,
-    moment,
     number,
     text,
 )
+from vpp_pipeline.schemas.dispatch import FleetHours
 
 BREACHES = "in prosumer-hours"
 
 
-class Dispatched(dy.Schema):
+class Dispatched(FleetHours):
     """What every prosumer does in every hour once awards and those who are there (drawn) are known."""
-
-    market_date = market_day(primary_key=True)
-    prosumer_id = text(PROSUMER, primary_key=True)
-    start_utc = moment(START, primary_key=True)
-    grid_charge_kw = amount("Charging from the grid.")
-    solar_charge_kw = amount("Charging from the prosumer's own solar.")
-    charge_kw = amount("All charging; no more than what is sold, held and owed needs.")
-    discharge_kw = amount("Discharge to the grid.")
-    solar_sold_kw = amount("Own solar sold.")
-    spin_kw = amount("Held as spinning reserve.")
-    nonspin_kw = amount("Held as non-spinning reserve.")
-    stored_kwh = amount("Stored energy at the end of the hour.")
 
 
 class SettledDays(dy.Schema):
