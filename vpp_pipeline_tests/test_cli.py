@@ -154,6 +154,7 @@ def test_prices_are_taken_in_and_the_day_settled(desk: TradingDesk, capsys: pyte
     assert all(product in shown for product in ("energy", "revenue $", "profit $"))
 
 
+@pytest.mark.slow
 def test_bids_made_with_other_settings_can_be_settled(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
     other = ["--prosumers", "30", "--set", "negotiation.rounds=5", "--set", "rules.energy_minimum_mw=0.05"]
     assert main(["bids", "--date", DAY, "--data", str(desk.data), *other]) == 0

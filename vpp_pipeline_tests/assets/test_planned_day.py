@@ -28,6 +28,7 @@ def test_sizes_differ_from_hour_to_hour(planned: TradingDesk):
     assert planned.day()["bids.final_bids"].filter(pl.col("status") == "bid").height > 0
 
 
+@pytest.mark.slow
 def test_a_day_made_again_is_the_same_whatever_was_made_since(planned: TradingDesk):
     desk, before = planned.copy(), planned.tables()
     assert desk.run(day=BEFORE).success

@@ -78,6 +78,7 @@ def test_a_real_month_with_every_tenth_answer_broken_is_whole_and_equal(node: st
     assert oasis.reports.count("PRC_LMP") < 15  # a month is one question; days that came torn are asked for alone
 
 
+@pytest.mark.slow
 def test_a_generated_month_with_every_fault_is_whole_and_equal(tmp_path: Path):
     """The same where the real prices are not at hand: every third answer broken, spring and all faults in turn."""
     days, dice = days_of(date(2024, 3, 1), 31), random.Random(7)
