@@ -1,6 +1,7 @@
 """Checks of the schedule: every prosumer's limits, hour by hour, and that each kWh is sold once.
 
 The day is rebuilt from `dispatch.schedule`, `fleet.prosumers` and `fleet.availability`; nothing of the solver is used.
+What was done in the end (`evaluation.dispatched`) is held to the same limits.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
 
 
-def rebuilt(day: Day) -> pl.DataFrame:
-    """The schedule beside the envelope, stored energy integrated anew from the powers: `rebuilt_kwh`, `before_kwh`."""
-    schedule = day["dispatch.schedule"].drop("market_date", "stored_value_usd_per_mwh")
+def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
+    """What is done beside the envelope, stored energy integrated anew from the powers: `rebuilt_kwh`, `before_kwh`."""
+    schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False)
     limits = day["fleet.availability"].drop("market_date", "limited_by")
     starts = day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh")
     devices = (
@@ -84,7 +85,12 @@ def days_begin_as_stated_or_where_the_last_one_ended(day: Day, settings: Setting
 
 def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdict:
     """Zero constraint violations: power, stored energy, reserve backing, solar, export, cycles, end of day."""
-    rows = rebuilt(day)
+    return limits_kept(day, settings, "dispatch.schedule")
+
+
+def limits_kept(day: Day, settings: Settings, done: str) -> Verdict:
+    """Whether the table ``done`` (rows as of `dispatch.schedule`) keeps every limit of every prosumer in every hour."""
+    rows = rebuilt(day, done)
     power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
     reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
     own_kw = pl.col("solar_kw") - pl.col("load_kw")  # what the site's sun leaves after its load, or lacks

@@ -5,47 +5,15 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.domain.verify_schedule import limits_kept
 from vpp_pipeline.settings import Settings
 
-TOLERANCE = 1e-3  # kW, kWh: a watt
 CENT = 0.005
 
 
 def what_was_delivered_stays_within_limits(day: Day, settings: Settings) -> Verdict:
-    """No store gives, takes or keeps more or less than its device and its owner allow, whatever was awarded."""
-    rows = (
-        day["evaluation.dispatched"]
-        .join(day["fleet.availability"], on=["prosumer_id", "start_utc"], how="left")
-        .join(
-            day["fleet.prosumers"].select("prosumer_id", "charge_efficiency", "discharge_efficiency"), on="prosumer_id"
-        )
-        .join(day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh"), on="prosumer_id")
-        .sort("prosumer_id", "start_utc")
-        .with_columns(before_kwh=pl.col("stored_kwh").shift(1).over("prosumer_id"))
-        .with_columns(pl.col("before_kwh").fill_null(pl.col("initial_stored_kwh")))
-    )
-    balance = (
-        pl.col("before_kwh")
-        + pl.col("charge_efficiency") * pl.col("charge_kw")
-        - pl.col("discharge_kw") / pl.col("discharge_efficiency")
-        - pl.col("drive_kwh")
-    )
-    breach = rows.select(
-        pl.max_horizontal(
-            pl.col("charge_kw") - pl.col("max_charge_kw"),
-            pl.sum_horizontal("discharge_kw", "spin_kw", "nonspin_kw") - pl.col("max_discharge_kw"),
-            pl.col("min_stored_kwh") - pl.col("stored_kwh"),
-            pl.col("stored_kwh") - pl.col("max_stored_kwh"),
-            (balance - pl.col("stored_kwh")).abs(),
-        )
-    ).to_series()
-    worst, broken = float(breach.to_numpy().max(initial=0.0)), int((breach > TOLERANCE).sum())
-    return Verdict(
-        violations=broken,
-        measured=worst,
-        description=f"{broken} of {rows.height} prosumer-hours past a limit or out of balance; the worst by "
-        f"{max(worst, 0.0):.4f} kW or kWh",
-    )
+    """After awards, and whoever came: the limits of `no_prosumer_is_pushed_past_its_limits`, for what was done."""
+    return limits_kept(day, settings, "evaluation.dispatched")
 
 
 def the_settled_account_adds_up(day: Day, settings: Settings) -> Verdict:
