@@ -1,7 +1,6 @@
 """Final bids: the last door before the market, and the warehouse that serves them."""
 
 import json
-from collections import ChainMap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import perf_counter
@@ -87,8 +86,8 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     charging, proof, shares = (day[f"dispatch.{name}"] for name in ("charging", "proof", "owen_shares"))
     books = reconcile(final, payments, agreements, charging, proof, shares, weight)
     tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
-    checks = checks_table(ChainMap(tables, day), settings, is_scheduled=is_scheduled(context.run))  # type: ignore[arg-type]
-    glance = day_at_a_glance(ChainMap({**tables, "bids.checks": checks}, day))  # type: ignore[arg-type]
+    checks = checks_table(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
+    glance = day_at_a_glance(day.holding(tables | {"bids.checks": checks}))
     told = {name: glance[name] for name in ("gap_fraction", "violations")}
     yield dg.Output(
         final,

@@ -42,6 +42,12 @@ class LakeDay(Mapping[str, pl.DataFrame]):
             self._read[table] = self._rows(table)
         return self._read[table]
 
+    def holding(self, made: Mapping[str, pl.DataFrame]) -> LakeDay:
+        """The same day with tables that were ``made`` and are not written yet."""
+        day = LakeDay(self._lake, date.fromisoformat(self._day))
+        day._read = self._read | dict(made)
+        return day
+
     def _rows(self, table: str) -> pl.DataFrame:
         if table in BY_SLOT:
             return self.joined(table)
