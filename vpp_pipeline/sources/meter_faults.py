@@ -48,6 +48,13 @@ _FAULT_KINDS = {
     **dict.fromkeys(("value", "remedy"), pl.String()),
 }
 _FAULT = tuple(_FAULT_KINDS)
+_PLACE = ("meter_id", "site_type", "metered_date", "file", "row")
+
+
+def _faults(rows: pl.DataFrame, column: str, problem: str, value: pl.Expr, remedy: str) -> pl.DataFrame:
+    """A fault of ``column`` for each row, which has its place: what is wrong, what was found, what to do."""
+    told = {"column_name": pl.lit(column), "problem": pl.lit(problem), "value": value, "remedy": pl.lit(remedy)}
+    return rows.select(*_PLACE, **told).select(_FAULT)
 
 
 def wrong_rows(hours: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -126,17 +133,9 @@ def gaps(hours: pl.DataFrame, calendar: pl.DataFrame, column: str) -> pl.DataFra
     missing = wanted.join(hours.select("meter_id", start_utc="hour"), on=["meter_id", "start_utc"], how="anti")
     before = hours.select("meter_id", "file", "row", start_utc="hour").sort("start_utc")
     near = missing.sort("start_utc").join_asof(before, on="start_utc", by="meter_id", check_sortedness=False)
-    return near.select(
-        "meter_id",
-        "site_type",
-        "metered_date",
-        "file",
-        "row",
-        column_name=pl.lit(column),
-        problem=pl.lit("an hour is missing; the row given is the one before"),
-        value=pl.col("start_utc").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        remedy=pl.lit("Add the hour, or leave the meter's day out"),
-    ).select(_FAULT)
+    problem = "an hour is missing; the row given is the one before"
+    value = pl.col("start_utc").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _faults(near, column, problem, value, "Add the hour, or leave the meter's day out")
 
 
 def stuck(hours: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -150,22 +149,12 @@ def stuck(hours: pl.DataFrame, column: str) -> pl.DataFrame:
     still = (pl.col("len") >= LEAST_WHOLE_DAY) & (pl.col("low") == pl.col("high"))
     if column == "charging_kwh":
         still &= pl.col("high") > 0
-    return (
-        days.filter(still)
-        .sort("meter_id", "metered_date")
-        .select(
-            "meter_id",
-            "site_type",
-            "metered_date",
-            "file",
-            "row",
-            column_name=pl.lit(column),
-            problem=pl.lit("the same number in every hour of a day"),
-            value="text",
-            remedy=pl.lit("Look at the meter; leave out the days on which it stood still"),
-        )
-        .select(_FAULT)
+    rows = days.filter(still).sort("meter_id", "metered_date")
+    problem, remedy = (
+        "the same number in every hour of a day",
+        "Look at the meter; leave out the days on which it stood still",
     )
+    return _faults(rows, column, problem, pl.col("text"), remedy)
 
 
 def dim(hours: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -177,21 +166,11 @@ def dim(hours: pl.DataFrame, column: str) -> pl.DataFrame:
     poor = hours.join(share.filter(pl.col("share") < LEAST_SHARE), on="meter_id")
     days = poor.group_by("meter_id", "metered_date").agg(pl.col("site_type", "file", "row", "share").first())
     percent = pl.format("{} %", (100 * pl.col("share")).round(0).cast(pl.Int64))
-    return (
-        days.sort("meter_id", "metered_date")
-        .select(
-            "meter_id",
-            "site_type",
-            "metered_date",
-            "file",
-            "row",
-            column_name=pl.lit(column),
-            problem=pl.lit("less than half the output per kW of other meters"),
-            value=percent,
-            remedy=pl.lit("Look at the meter, the inverter and solar_size_kw"),
-        )
-        .select(_FAULT)
+    problem, remedy = (
+        "less than half the output per kW of other meters",
+        "Look at the meter, the inverter and solar_size_kw",
     )
+    return _faults(days.sort("meter_id", "metered_date"), column, problem, percent, remedy)
 
 
 def late(measured: Measured, first: datetime) -> pl.DataFrame:
@@ -211,18 +190,7 @@ def late(measured: Measured, first: datetime) -> pl.DataFrame:
 
 
 def nothing_drawn(usable: pl.DataFrame, column: str) -> pl.DataFrame:
-    return (
-        usable.head(1)
-        .select(
-            "meter_id",
-            "site_type",
-            "metered_date",
-            "file",
-            "row",
-            column_name=pl.lit(column),
-            problem=pl.lit(f"no meter has shown anything in {WINDOW_DAYS} days"),
-            value="text",
-            remedy=pl.lit("Look at the meters; without charging there is no mean to tell it by"),
-        )
-        .select(_FAULT)
-    )
+    """That no meter charged anything at all, told at the first row."""
+    problem = f"no meter has shown anything in {WINDOW_DAYS} days"
+    remedy = "Look at the meters; without charging there is no mean to tell it by"
+    return _faults(usable.head(1), column, problem, pl.col("text"), remedy)

@@ -54,8 +54,8 @@ def irradiance_of(body: bytes, latitude_deg: float, longitude_deg: float, market
             raise WeatherError(
                 "another unit than asked for", column=name, value=units.get(name), remedy=f"Expected {unit}. {LAYOUT}"
             )
-    columns = {name: hourly.get(name) for name in UNITS}
-    if not all(isinstance(values, list) for values in columns.values()) or len(set(map(len, columns.values()))) != 1:  # type: ignore[arg-type]
+    columns = {name: values for name in UNITS if isinstance(values := hourly.get(name), list)}
+    if len(columns) < len(UNITS) or len({len(values) for values in columns.values()}) != 1:
         raise WeatherError("columns of unlike length, or none", value=", ".join(hourly), remedy=LAYOUT)
     return _of_day(columns, market_date)
 
