@@ -71,9 +71,12 @@ def replay_days(
     is written when all its arms are done, so a killed run loses what its ``workers`` (processes) were at.
     """
     made_with = fingerprint_of(settings, arms, source)
-    missing = [day for day in days if not is_done(lake, day, made_with)]
-    for day in set(days).difference(missing):
-        told(day)
+    missing = []
+    for day in days:
+        if is_done(lake, day, made_with):
+            told(day)
+        else:
+            missing.append(day)
     replayed = beside_each_other if workers > 1 else one_by_one
     for day, rows in replayed(missing, read, settings, arms, workers):
         lake.write(TABLE, day.isoformat(), rows, {MADE_WITH: made_with})

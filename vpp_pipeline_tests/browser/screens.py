@@ -81,8 +81,6 @@ class Screens:
     def wait_for_green(self, run: str) -> None:
         """On the list of runs, until the run succeeded. Fails at once where it failed."""
         page = self.open("/runs")
-        row = page.locator("tr, [role=row], div").filter(has=page.get_by_role("link", name=run)).last
-        del row
         page.get_by_text(run).first.click()
         ended = page.get_by_text(re.compile(r"^(Success|Failure|Canceled)$")).first
         ended.wait_for(timeout=RUN_MS)
