@@ -19,14 +19,12 @@ from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
+from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline_tests.sources.oasis.published import PRICES, SP15, real
+from vpp_pipeline_tests.sources.oasis.server import LocalOasis, serving
+
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
-
-from vpp_pipeline.sources.opening import open_source  # noqa: E402
-from vpp_pipeline.warehouse.lake import Lake  # noqa: E402
-from vpp_pipeline_tests.sources.oasis.published import PRICES, SP15, real  # noqa: E402
-from vpp_pipeline_tests.sources.oasis.server import LocalOasis, serving  # noqa: E402
-
 FIRST, YEAR = date(2024, 1, 1), 366
 INTERVAL_S = 5.0
 

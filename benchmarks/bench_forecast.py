@@ -27,7 +27,7 @@ from vpp_pipeline.domain.forecast import HISTORY_DAYS, history_dates
 from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, BoostedPrices, learn_prices
 from vpp_pipeline.forecasting.price_features import HOURS, LAG_DAYS, day_table, decayed_mean
-from vpp_pipeline.forecasting.prices import SEVEN_DAY_MEAN, YESTERDAY, Days
+from vpp_pipeline.forecasting.prices import SEVEN_DAY_MEAN, YESTERDAY, Days, PriceForecaster
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs/forecasts.md"
 FIRST_DATA, LAST_DATA = date(2023, 1, 12), date(2024, 12, 31)
@@ -113,8 +113,8 @@ def all_forecasts(days: Days) -> tuple[list[date], Floats, list[Forecasts]]:
         print(f"{name}: {time.perf_counter() - begun:.1f} s", flush=True)
         return with_band(name, expected, actual)
 
-    def baseline(forecaster: object) -> Callable[[], Floats]:
-        rule = forecaster.forecast  # type: ignore[attr-defined]
+    def baseline(forecaster: PriceForecaster) -> Callable[[], Floats]:
+        rule = forecaster.forecast
         return lambda: tabled(calendar, pl.concat(rule(day, window(days, day, HISTORY_DAYS)) for day in since))
 
     first = TUNING[0] - timedelta(days=ERROR_DAYS)

@@ -19,16 +19,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.forecasting.from_meters import series_of
+from vpp_pipeline.settings import ForecastSettings
+from vpp_pipeline.sources.expected import Expected
+from vpp_pipeline.sources.meters import meters_of_day
+from vpp_pipeline_tests.sources.real_meters import DATA, charging, homes
+
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
-
-from vpp_pipeline.domain.calendar import market_hours  # noqa: E402
-from vpp_pipeline.forecasting.from_meters import series_of  # noqa: E402
-from vpp_pipeline.settings import ForecastSettings  # noqa: E402
-from vpp_pipeline.sources.expected import Expected  # noqa: E402
-from vpp_pipeline.sources.meters import meters_of_day  # noqa: E402
-from vpp_pipeline_tests.sources.real_meters import DATA, charging, homes  # noqa: E402
-
 OUTPUT = PROJECT / "docs/forecasts.md"
 FONTANA = {"latitude_deg": 34.09, "longitude_deg": -117.43}
 SETTINGS = {

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from vpp_pipeline_tests.sources.local_http import LocalHandler, serving_with
+
+JSON = {"Content-Type": "application/json; charset=utf-8"}
 LIMIT = "Minutely API request limit exceeded. Please try again in one minute."
 #: faults that a repetition heals
 PASSING = ("429", "500", "503", "slow", "trickle", "drop", "torn", "malformed", "missing hours", "null values")
@@ -91,7 +92,7 @@ def _changed(told: dict[str, Any], fault: str | None) -> Any:
     return told
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     weather: LocalWeather
 
     def do_GET(self) -> None:
@@ -103,47 +104,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in {"400", "404", "429", "500", "503"}:
             reason = {"400": "Cannot initialize ForecastVariable from invalid String value", "429": LIMIT}
             body = json.dumps({"error": True, "reason": reason.get(fault, "sorry")})
-            self._send(int(fault), body.encode())
+            self.send(int(fault), body.encode(), JSON)
         else:
             if fault == "slow":
                 time.sleep(self.weather.slow_s)
             body = b"<html>busy</html>" if fault == "malformed" else self.weather.answer(parameters, fault)
-            self._send(200, body, len(body) // 2 if fault == "torn" else None, drip=fault == "trickle")
-
-    def _send(self, status: int, body: bytes, keep: int | None = None, drip: bool = False) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if drip:  # a byte now and then: each read is quick, the whole is not
-            for byte in body[:30]:
-                self.wfile.write(bytes([byte]))
-                self.wfile.flush()
-                time.sleep(self.weather.slow_s / 10)
-            return
-        self.wfile.write(body[:keep])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class _Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """A client that gave up, as it should after its own limit."""
+            drip_s = self.weather.slow_s / 10 if fault == "trickle" else 0.0
+            self.send(200, body, JSON, len(body) // 2 if fault == "torn" else None, drip_s)
 
 
 @contextmanager
 def serving(weather: LocalWeather) -> Iterator[LocalWeather]:
     """The server at work, at ``weather.url``."""
-    server = _Quiet(("127.0.0.1", 0), type("Handler", (_Handler,), {"weather": weather}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    weather.url = f"http://127.0.0.1:{server.server_address[1]}/v1/forecast"
-    try:
+    with serving_with(_Handler, weather=weather) as address:
+        weather.url = f"{address}/v1/forecast"
         yield weather
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

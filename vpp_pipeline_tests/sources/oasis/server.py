@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from vpp_pipeline.domain.calendar import PACIFIC
+from vpp_pipeline_tests.sources.local_http import LocalHandler, serving_with
 from vpp_pipeline_tests.sources.oasis.published import AS_HEADER, LMP_HEADER, Published, Rows
 
 ERRORS = {
@@ -172,7 +172,7 @@ def _error(code: str) -> bytes:
     return _zip("INVALID_REQUEST.xml", XML.format(code=code, words=ERRORS[code]).encode())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     oasis: LocalOasis
 
     def do_GET(self) -> None:
@@ -182,9 +182,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "drop":
             self.connection.close()
         elif fault == "moved":
-            self._send(302, b"", {"Location": "http://127.0.0.1:1/elsewhere"})
+            self.send(302, b"", {"Location": "http://127.0.0.1:1/elsewhere"})
         elif fault in {"404", "429", "500", "503"}:
-            self._send(int(fault), TOO_SOON if fault == "429" else b"<html>sorry</html>")
+            self.send(int(fault), TOO_SOON if fault == "429" else b"<html>sorry</html>")
         else:
             self._zip(parameters, fault)
 
@@ -194,49 +194,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = TOO_SOON if fault == "429 with status 200" else self.oasis.answer(parameters, fault)
         if fault == "truncated":
             body = body[: len(body) // 2]
-        self._send(200, body, keep=len(body) // 2 if fault == "torn body" else None, drip=fault == "trickle")
-
-    def _send(
-        self,
-        status: int,
-        body: bytes,
-        headers: dict[str, str] | None = None,
-        keep: int | None = None,
-        drip: bool = False,
-    ) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if drip:  # a byte now and then: each read is quick, the whole is not
-            for byte in body[:30]:
-                self.wfile.write(bytes([byte]))
-                self.wfile.flush()
-                time.sleep(self.oasis.slow_s / 10)
-            return
-        self.wfile.write(body[:keep])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class _Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """A client that gave up, as it should after its own limit."""
+        drip_s = self.oasis.slow_s / 10 if fault == "trickle" else 0.0
+        self.send(200, body, keep=len(body) // 2 if fault == "torn body" else None, drip_s=drip_s)
 
 
 @contextmanager
 def serving(oasis: LocalOasis) -> Iterator[LocalOasis]:
     """The server at work, at ``oasis.url``."""
-    server = _Quiet(("127.0.0.1", 0), type("Handler", (_Handler,), {"oasis": oasis}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    oasis.url = f"http://127.0.0.1:{server.server_address[1]}/oasisapi"
-    try:
+    with serving_with(_Handler, oasis=oasis) as address:
+        oasis.url = f"{address}/oasisapi"
         yield oasis
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
