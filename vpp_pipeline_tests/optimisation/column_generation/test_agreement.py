@@ -7,7 +7,7 @@ import pytest
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.agreement import agreement
 from vpp_pipeline.optimisation.exact import Formulation
-from vpp_pipeline_tests.optimisation.column_generation.test_two_methods import without_negative_prices
+from vpp_pipeline_tests.optimisation.column_generation.two_methods import without_negative_prices
 from vpp_pipeline_tests.optimisation.small_days import random_day
 
 

@@ -16,7 +16,7 @@ from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, Gro
 from vpp_pipeline.optimisation.problem import DaySolution, Duals
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.column_generation import test_respond as responses
-from vpp_pipeline_tests.optimisation.column_generation import test_two_methods as days
+from vpp_pipeline_tests.optimisation.column_generation import two_methods as days
 from vpp_pipeline_tests.optimisation.small_days import RULES, random_day
 
 DAY = 7  # a random day with bids, whose fleet has batteries, an EV and sun

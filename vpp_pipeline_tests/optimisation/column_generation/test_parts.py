@@ -10,7 +10,7 @@ from vpp_pipeline.optimisation.column_generation.prepare import prepare
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer
 from vpp_pipeline.optimisation.problem import Duals
 from vpp_pipeline_tests.optimisation.column_generation.drawn_stores import draw_prices, draw_stores
-from vpp_pipeline_tests.optimisation.column_generation.test_two_methods import by_cvxpy, without_negative_prices
+from vpp_pipeline_tests.optimisation.column_generation.two_methods import by_cvxpy, without_negative_prices
 from vpp_pipeline_tests.optimisation.small_days import random_day
 
 
