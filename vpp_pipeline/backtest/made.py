@@ -23,7 +23,7 @@ from vpp_pipeline.domain.negotiation.summary import summarise
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.negotiation.transcript import segments_of
 from vpp_pipeline.domain.payments import payments_of
-from vpp_pipeline.optimisation.exact_method import exact_energy
+from vpp_pipeline.optimisation.exact_method import Log, exact_energy, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem, unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.tables import (
@@ -33,7 +33,7 @@ from vpp_pipeline.optimisation.tables import (
     schedule_table,
 )
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import OptimiserSettings, Settings
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 NO_WISHES = {
@@ -131,7 +131,7 @@ def foresight_plan(inputs: Inputs, prices: pl.DataFrame, settings: Settings, eng
     problem = _struck(known, settings, engine).problem
     count = len(problem.opportunity_id)
     problem = replace(problem, minimum_mw=np.zeros(count), may_bid=np.ones(count, dtype=bool))
-    linear_schedule, quantity_mw = _relaxed(problem, np.ones(count))
+    linear_schedule, quantity_mw = _relaxed(problem, np.ones(count), settings.optimiser)
     return _plan(inputs, problem, linear_schedule, quantity_mw, None, time.perf_counter() - begun)
 
 
@@ -139,17 +139,17 @@ def no_sale_plan(inputs: Inputs, settings: Settings) -> Plan:
     """The charging that owners need anyway, in the hours that are expected to be cheapest, and no sale."""
     begun = time.perf_counter()
     problem = _struck(inputs, settings, posted_price(0.0)).problem
-    schedule, quantity_mw = _relaxed(problem, np.zeros(len(problem.opportunity_id)))
+    schedule, quantity_mw = _relaxed(problem, np.zeros(len(problem.opportunity_id)), settings.optimiser)
     return _plan(inputs, problem, schedule, 0.0 * quantity_mw, None, time.perf_counter() - begun)
 
 
-def _relaxed(problem: DayProblem, most: Array) -> tuple[DaySchedule, Array]:
+def _relaxed(problem: DayProblem, most: Array, settings: OptimiserSettings) -> tuple[DaySchedule, Array]:
     from vpp_pipeline.optimisation.exact import formulate
 
     linear = formulate(problem, binary=False)
     linear.set_bids(np.zeros(len(most)), most)
     linear.set_quantities(np.zeros(len(most)), unlimited_mw(problem))
-    linear.solve("HIGHS")
+    solve_lp(linear, settings, Log())
     return exact_energy(problem, linear.schedule()), np.maximum(np.asarray(linear.q.value), 0.0)
 
 

@@ -75,8 +75,6 @@ class Formulation:
 
     def solve(self, solver: str, **options: Any) -> float:
         """Objective in $; raises SolveError with the solver's word if there is no answer."""
-        if solver == "HIGHS" and not options and not self.z.attributes["boolean"] and self._solve_warm():
-            return float(self.problem.value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an inaccurate answer is judged by our own verification
             try:
@@ -92,16 +90,17 @@ class Formulation:
         """The linear problem in HiGHS, kept from one solve to the next."""
         return WarmLinearProgram(self.problem)
 
-    def _solve_warm(self) -> bool:
-        """Whether HiGHS, going on from its last answer, finds the next; if not, a fresh start has the last word."""
+    def go_on(self) -> float | None:
+        """Objective in $ by HiGHS, going on from the last answer; None if none exists. Not for binary decisions.
+
+        Raises SolveError with HiGHS' word where it fails.
+        """
         self.program.take_parameters()
-        try:
-            answer = self.program.solve()
-        except SolveError:
-            return False
-        if answer is not None:
-            self.program.hand_over(answer)
-        return answer is not None
+        answer = self.program.solve()
+        if answer is None:
+            return None
+        self.program.hand_over(answer)
+        return float(self.problem.value)
 
     def charging_price(self, day: DayProblem) -> Array:
         """What a MWh that is bought counts (T,), $: the market's price, weighed by the scenarios that are feared."""

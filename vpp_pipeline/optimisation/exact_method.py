@@ -99,6 +99,12 @@ def solve_lp(linear: Formulation, settings: OptimiserSettings, log: Log) -> floa
     solver = solver_of_lps(settings.solver)
     if solver != settings.solver:
         log.note(f"LPs by {solver}, because {settings.solver} gives no duals")
+    if solver == "HIGHS":
+        try:
+            if (value := linear.go_on()) is not None:
+                return value
+        except SolveError as error:
+            log.note(f"HiGHS began an LP afresh: {error}")
     try:
         return linear.solve(solver)
     except SolveError as first:
