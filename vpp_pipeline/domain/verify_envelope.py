@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.domain.verdict import Day, kept
 
 TOLERANCE_KWH = 1e-6
 USED = (
@@ -83,9 +82,8 @@ def broken_wishes(day: Day) -> pl.DataFrame:
 
 def _charging_level(day: Day) -> float:
     """What EVs drive today over what they state; 1 on a day made before there was such a forecast."""
-    try:
-        expected = day["market.charging_forecast"]
-    except (KeyError, NoDataError):
+    expected = kept(day, "market.charging_forecast")
+    if expected is None:
         return 1.0
     return float(expected["charging_per_mean"].sum()) / expected.height
 

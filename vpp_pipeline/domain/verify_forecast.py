@@ -6,8 +6,7 @@ import polars as pl
 
 from vpp_pipeline.domain.calendar import bid_deadline_utc
 from vpp_pipeline.domain.forecast import IN_PLACE_OF
-from vpp_pipeline.domain.verdict import Day, Verdict
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.domain.verdict import Day, Verdict, kept
 from vpp_pipeline.settings import Settings
 
 
@@ -22,25 +21,17 @@ def prices_are_forecast_as_asked(day: Day, settings: Settings) -> Verdict:
 
 def the_sun_is_forecast_as_asked(day: Day, settings: Settings) -> Verdict:
     """The forecast of the sun was made for this day; warns where the last good one stands in: which, why, how old."""
-    return _as_asked(_kept(day, "market.solar_forecast"), "the sun")
+    return _as_asked(kept(day, "market.solar_forecast"), "the sun")
 
 
 def the_load_is_forecast_as_asked(day: Day, settings: Settings) -> Verdict:
     """The forecast of the load was made for this day; warns where the last good one stands in: which, why, how old."""
-    return _as_asked(_kept(day, "market.load_forecast"), "the load")
+    return _as_asked(kept(day, "market.load_forecast"), "the load")
 
 
 def charging_is_forecast_as_asked(day: Day, settings: Settings) -> Verdict:
     """The forecast of charging was made for this day; warns where the last good one stands in: which, why, how old."""
-    return _as_asked(_kept(day, "market.charging_forecast"), "charging")
-
-
-def _kept(day: Day, table: str) -> pl.DataFrame | None:
-    """The table; nothing for a day that was made before there was such a table, or by the chain alone."""
-    try:
-        return day[table]
-    except (KeyError, NoDataError):
-        return None
+    return _as_asked(kept(day, "market.charging_forecast"), "charging")
 
 
 def _as_asked(table: pl.DataFrame | None, what: str) -> Verdict:
@@ -62,7 +53,7 @@ def _as_asked(table: pl.DataFrame | None, what: str) -> Verdict:
 def meters_are_whole_and_up_to_date(day: Day, settings: Settings) -> Verdict:
     """No meter is set aside, and the newest hours are young enough; warns with the first reason. Measured: hours from
     the end of the newest one (of the quantity that is latest) to the deadline."""
-    hours, aside = _kept(day, "market.metered_hours"), _kept(day, "market.meter_quarantine")
+    hours, aside = kept(day, "market.metered_hours"), kept(day, "market.meter_quarantine")
     if hours is None or aside is None:
         return Verdict(0, "0 meters are kept with this day", 0.0)
     late = settings.forecast.meters_late_hours
