@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
-from vpp_pipeline.assets.figures import figures_of_file, tables_of_file
+from vpp_pipeline.assets.figures import figures_of, figures_of_file, tables_of_file
 from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import SETTINGS
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
@@ -74,10 +74,9 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
     checks = checks_table(ChainMap(tables, day), settings, is_scheduled=is_scheduled(context.run))  # type: ignore[arg-type]
     glance = day_at_a_glance(ChainMap({**tables, "bids.checks": checks}, day))  # type: ignore[arg-type]
-    told = {name: glance[name] for name in ("gap_fraction", "violations")}
-    yield dg.Output(
-        final, "final_bids", metadata=told | {SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json"))}
-    )
+    told = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}
+    told[SETTINGS] = dg.MetadataValue.json(settings.model_dump(mode="json"))
+    yield dg.Output(final, "final_bids", metadata=told)
     yield dg.Output(segments, "bid_segments")
     yield dg.Output(books, "reconciliation")
     yield dg.Output(checks, "checks")
