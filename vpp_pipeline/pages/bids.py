@@ -30,7 +30,6 @@ PAGES = {
             "opportunity": "opportunity_id",
             "MW": "total_capacity_mw",
             "bid": "bid_price_usd_per_mwh",
-            "forecast": "forecast_price",
             "profit $": "expected_profit_usd",
         },
         first="expected_profit_usd",
@@ -80,7 +79,6 @@ PAGES = {
         line=Line("profit of each bid, highest first, $", pl.col("profit_usd")),
         columns={
             "opportunity": "opportunity_id",
-            "cleared": "clearing_price",
             "MW": "awarded_mw",
             "came MW": "delivered_mw",
             "profit $": "profit_usd",

@@ -54,7 +54,6 @@ PAGES = {
         line=Line("MW under option, largest opportunity first", pl.col("committed_capacity_mw")),
         columns={
             "opportunity": "opportunity_id",
-            "status": "status",
             "members": "members",
             "MW": "committed_capacity_mw",
             "of R": "required_capacity_mw",
