@@ -10,7 +10,7 @@ import polars as pl
 
 from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.assets.evaluation import SETTLED
-from vpp_pipeline.assets.figures import figures_of_file, tables_of_file
+from vpp_pipeline.assets.figures import figures_of, figures_of_file, tables_of_file
 from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
@@ -88,16 +88,11 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
     checks = checks_table(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
     glance = day_at_a_glance(day.holding(tables | {"bids.checks": checks}))
-    told = {name: glance[name] for name in ("gap_fraction", "violations")}
-    yield dg.Output(
-        final,
-        "final_bids",
-        metadata=told
-        | {
-            SETTINGS: dg.MetadataValue.json(settings.model_dump(mode="json")),
-            HASHES: dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests_among(day["market.opportunities"])})),
-        },
-    )
+    told = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}
+    told[SETTINGS] = dg.MetadataValue.json(settings.model_dump(mode="json"))
+    requests = requests_among(day["market.opportunities"])
+    told[HASHES] = dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests}))
+    yield dg.Output(final, "final_bids", metadata=told)
     yield dg.Output(segments, "bid_segments")
     yield dg.Output(books, "reconciliation")
     yield dg.Output(checks, "checks")

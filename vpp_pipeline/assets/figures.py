@@ -13,6 +13,7 @@ import dagster as dg
 import dataframely as dy
 import polars as pl
 
+from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.pages import PAGES, Line, Page
 from vpp_pipeline.pages.publication import PAGE as PUBLICATION
 from vpp_pipeline.schemas import TABLES, Messages, sentence
@@ -21,6 +22,7 @@ from vpp_pipeline.sparkline import sparkline
 from vpp_pipeline.warehouse.lake import Lake
 
 HISTORY_DAYS = 30
+LONGEST = 40  # letters of a text in the five rows
 INLINE = 1000  # characters: longer Markdown is shown behind a button
 ROW_COUNT, SENTENCE, SPARKLINE, ROWS = "dagster/row_count", "in_a_sentence", "sparkline", "five_rows"
 
@@ -37,7 +39,7 @@ def shown(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line:
         SENTENCE: page.sentence(frame),
         **{name: _plain(value) for name, value in page.measured(frame).items()},
         SPARKLINE: dg.MetadataValue.md(line),
-        ROWS: five_rows(page.rows(frame), schema),
+        ROWS: five_rows(page, frame, schema),
         ROW_COUNT: frame.height,
     }
 
@@ -59,14 +61,22 @@ def line_of(line: Line, frame: pl.DataFrame) -> str:
     return f"![{words}](data:image/svg+xml,{quote(sparkline(values, words), safe='/:=,;.')})\n\n{words}"
 
 
-def five_rows(frame: pl.DataFrame, schema: type[dy.Schema] | None) -> dg.TableMetadataValue:
-    """The rows as a table, with the columns' words and units."""
+def five_rows(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None) -> dg.TableMetadataValue:
+    """The rows under short headings; *Show schema* tells each one's column and words."""
+    rows = page.rows(frame)
     columns = [
-        dg.TableColumn(name, type=str(kind), description=schema.columns()[name].description if schema else None)
-        for name, kind in frame.schema.items()
+        dg.TableColumn(head, type=str(rows[name].dtype).split("(")[0], description=_words(name, schema))
+        for head, name in page.columns.items()
     ]
-    rows = [{name: _plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=dg.TableSchema(columns))
+    records = [
+        dg.TableRecord({head: _brief(row[name]) for head, name in page.columns.items()})
+        for row in rows.iter_rows(named=True)
+    ]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def _words(name: str, schema: type[dy.Schema] | None) -> str:
+    return f"{name}: {schema.columns()[name].description}" if schema else name
 
 
 def figures_of_file(file: Path, rows: Mapping[str, int], day: Mapping[str, float], seconds: float) -> dict[str, Any]:
@@ -105,7 +115,9 @@ def columns_of(schema: type[dy.Schema]) -> dg.TableSchema:
         marks = [unit_of(name, column), "part of the key" if name in keys else ""]
         limits = dg.TableColumnConstraints(nullable=column.nullable, other=[mark for mark in marks if mark])
         columns.append(
-            dg.TableColumn(name=name, type=str(column.dtype), description=column.description, constraints=limits)
+            dg.TableColumn(
+                name=name, type=str(column.dtype).split("(")[0], description=column.description, constraints=limits
+            )
         )
     return dg.TableSchema(columns=columns)
 
@@ -119,6 +131,16 @@ def _plain(value: Any) -> str | int | float | bool | None:
     if isinstance(value, float):
         return round(value, 6)
     return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def _brief(value: Any) -> str | int | float | bool | None:
+    """The same, short enough for a narrow cell: four figures, the beginning of a text, the Pacific hour."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(PACIFIC):%H:%M}"
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    plain = _plain(value)
+    return f"{plain[: LONGEST - 1]}…" if isinstance(plain, str) and len(plain) > LONGEST else plain
 
 
 def _number(value: float) -> str:

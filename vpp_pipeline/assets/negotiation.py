@@ -99,11 +99,9 @@ def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) ->
     _record(context, storage.lake, provenance)
     held = day.joined(DEALS, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
     table = summarise(day[SEGMENTS], held, opportunities, len(terms.prosumer_id), settings.rules, provenance)
-    counts: dict[str, float | int | str] = {
-        "negotiated": int(provenance["is_new"].sum()),
-        "reused": int((~provenance["is_new"]).sum()),
-    }
-    return dg.Output(table, metadata=counts | (adviser.tally.in_numbers() if adviser else {}))
+    counts = {"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())}
+    advice = adviser.tally.in_numbers() if adviser else {}
+    return dg.Output(table, metadata=figures_of("negotiation.summary", table) | counts | advice)
 
 
 def _adviser(
@@ -167,4 +165,4 @@ def llm_calls(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     A copy of the audit in the store of answers, of all runs of the day; no word of question or answer is in it.
     """
     table = audit_of(desk.settings().llm, Path(storage.data_folder), market_date_of(context))
-    return dg.Output(table, metadata=calls_in_numbers(table))
+    return dg.Output(table, metadata=figures_of("negotiation.llm_calls", table) | calls_in_numbers(table))

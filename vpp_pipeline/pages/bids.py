@@ -26,15 +26,12 @@ PAGES = {
             "smallest_coalition": pl.col("coalition_size").filter(TRADES).min(),
         },
         line=Line("MW bid by hour, all products", total("total_capacity_mw"), by="start_utc"),
-        columns=(
-            "opportunity_id",
-            "total_capacity_mw",
-            "bid_price_usd_per_mwh",
-            "forecast_price",
-            "expected_profit_usd",
-            "coalition_size",
-            "satisfaction_score",
-        ),
+        columns={
+            "opportunity": "opportunity_id",
+            "MW": "total_capacity_mw",
+            "bid": "bid_price_usd_per_mwh",
+            "profit $": "expected_profit_usd",
+        },
         first="expected_profit_usd",
     ),
     "bids.bid_segments": Page(
@@ -49,7 +46,7 @@ PAGES = {
             "highest_price": pl.col("price_usd_per_mwh").max(),
         },
         line=Line("asks of all segments, highest first", pl.col("price_usd_per_mwh")),
-        columns=("bid_id", "segment", "from_mw", "to_mw", "price_usd_per_mwh"),
+        columns={"bid": "bid_id", "segment": "segment", "to MW": "to_mw", "price": "price_usd_per_mwh"},
         first="price_usd_per_mwh",
     ),
     "bids.checks": Page(
@@ -60,7 +57,7 @@ PAGES = {
             "warnings": where(~pl.col("passed") & pl.col("is_warning")),
         },
         line=Line("rows against each rule, most first", pl.col("violations")),
-        columns=("check_name", "passed", "violations", "description"),
+        columns={"rule": "check_name", "holds": "passed", "rows": "violations"},
         first="violations",
     ),
 }

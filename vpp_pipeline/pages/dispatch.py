@@ -17,7 +17,7 @@ SOLVED = {
         nothing="0 limits are out of reach: every prosumer's day can be scheduled.",
         figures={"prosumers": kinds("prosumer_id"), "violations": pl.len(), "shortfall_kwh": total("shortfall_kwh")},
         line=Line("kWh missing by hour", total("shortfall_kwh"), by="start_utc"),
-        columns=("prosumer_id", "start_utc", "limit_name", "shortfall_kwh", "remedy"),
+        columns={"prosumer": "prosumer_id", "hour": "start_utc", "limit": "limit_name", "kWh": "shortfall_kwh"},
         first="shortfall_kwh",
     ),
     "dispatch.starts": Page(
@@ -29,7 +29,7 @@ SOLVED = {
             "carried_over": pl.col("carried_from").is_not_null().sum(),
         },
         line=Line("stored energy at the start, fullest first, kWh", pl.col("initial_stored_kwh")),
-        columns=("prosumer_id", "initial_stored_kwh", "carried_from"),
+        columns={"prosumer": "prosumer_id", "kWh": "initial_stored_kwh", "from": "carried_from"},
         first="initial_stored_kwh",
     ),
     "dispatch.schedule": Page(
@@ -49,7 +49,13 @@ SOLVED = {
             / 1000.0,
         },
         line=Line("MW sold and held by hour", (SOLD_KW + HELD_KW).sum() / 1000.0, by="start_utc"),
-        columns=("prosumer_id", "start_utc", "charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "stored_kwh"),
+        columns={
+            "prosumer": "prosumer_id",
+            "hour": "start_utc",
+            "discharge kW": "discharge_kw",
+            "spin kW": "spin_kw",
+            "kWh": "stored_kwh",
+        },
         first="discharge_kw",
     ),
     "dispatch.positions": Page(
@@ -62,7 +68,12 @@ SOLVED = {
             "highest_shadow_price": pl.col("shadow_price_usd_per_mwh").max(),
         },
         line=Line("MW of each opportunity, largest first", pl.col("quantity_mw")),
-        columns=("opportunity_id", "is_bid", "quantity_mw", "shadow_price_usd_per_mwh"),
+        columns={
+            "opportunity": "opportunity_id",
+            "bid": "is_bid",
+            "MW": "quantity_mw",
+            "worth of 1 MW": "shadow_price_usd_per_mwh",
+        },
         first="quantity_mw",
     ),
     "dispatch.charging": Page(
@@ -73,7 +84,12 @@ SOLVED = {
             **{name: total(name) for name in ("charging_usd", "no_sale_charging_usd", "to_recover_usd")},
         },
         line=Line("cost of charging by prosumer, dearest first, $", pl.col("charging_usd")),
-        columns=("prosumer_id", "charging_usd", "no_sale_charging_usd", "to_recover_usd"),
+        columns={
+            "prosumer": "prosumer_id",
+            "$": "charging_usd",
+            "in any case $": "no_sale_charging_usd",
+            "to recover $": "to_recover_usd",
+        },
         first="charging_usd",
     ),
     "dispatch.internal_prices": Page(
@@ -87,7 +103,7 @@ SOLVED = {
             "highest_at_pacific": pacific_hour(SELL),
         },
         line=Line("worth of one more MWh by hour, $/MWh", mean(SELL), by="start_utc"),
-        columns=("start_utc", SELL, "buy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h"),
+        columns={"hour": "start_utc", "sell $/MWh": SELL, "buy $/MWh": "buy_usd_per_mwh", "spin": "spin_usd_per_mw_h"},
         first=SELL,
     ),
     "dispatch.owen_shares": Page(
@@ -100,14 +116,13 @@ SOLVED = {
             "top_ups_usd": total("top_up_usd"),
         },
         line=Line("what each prosumer adds, most first, $", pl.col("owen_share_usd")),
-        columns=(
-            "prosumer_id",
-            "from_energy_usd",
-            "from_reserve_usd",
-            "from_charging_usd",
-            "owen_share_usd",
-            "top_up_usd",
-        ),
+        columns={
+            "prosumer": "prosumer_id",
+            "energy $": "from_energy_usd",
+            "reserve $": "from_reserve_usd",
+            "share $": "owen_share_usd",
+            "top-up $": "top_up_usd",
+        },
         first="owen_share_usd",
     ),
     "dispatch.proof": Page(
@@ -121,7 +136,13 @@ SOLVED = {
             "method": pl.col("method").first(),
         },
         line=Line("gap of this day and of those before it, as a fraction", mean("gap_fraction"), by="market_date"),
-        columns=("method", "solver", "status", "objective_usd", "bound_usd", "gap_fraction", "seconds"),
+        columns={
+            "solver": "solver",
+            "$": "objective_usd",
+            "at most $": "bound_usd",
+            "gap": "gap_fraction",
+            "s": "seconds",
+        },
         days=True,
     ),
     "dispatch.scenario_quantities": Page(
@@ -134,7 +155,12 @@ SOLVED = {
             "mean_mw": mean("quantity_mw"),
         },
         line=Line("MW that would be sold, by scenario", total("quantity_mw"), by="scenario"),
-        columns=("opportunity_id", "scenario", "price_usd_per_mwh", "quantity_mw"),
+        columns={
+            "opportunity": "opportunity_id",
+            "scenario": "scenario",
+            "$/MWh": "price_usd_per_mwh",
+            "MW": "quantity_mw",
+        },
         first="price_usd_per_mwh",
     ),
 }
@@ -154,14 +180,7 @@ MONEY = {
             "mean_satisfaction_score": mean("satisfaction_score"),
         },
         line=Line("paid to each prosumer, most first, $", total("payment_usd"), by="prosumer_id", is_ranked=True),
-        columns=(
-            "opportunity_id",
-            "prosumer_id",
-            "dispatched_kw",
-            "agreed_price_usd_per_mwh",
-            "payment_usd",
-            "satisfaction_score",
-        ),
+        columns={"opportunity": "opportunity_id", "prosumer": "prosumer_id", "kW": "dispatched_kw", "$": "payment_usd"},
         first="payment_usd",
     ),
     "dispatch.reconciliation": Page(
@@ -175,7 +194,12 @@ MONEY = {
             )
         },
         line=Line("profit of this day and of those before it, $", total("kept_profit_usd"), by="market_date"),
-        columns=("sum_bid_profit_usd", "unallocated_usd", "rounding_usd", "no_sale_value_usd", "objective_usd"),
+        columns={
+            "bids $": "sum_bid_profit_usd",
+            "no bid $": "unallocated_usd",
+            "no sale $": "no_sale_value_usd",
+            "in all $": "objective_usd",
+        },
         days=True,
     ),
 }

@@ -28,7 +28,7 @@ PAGES = {
             "stored_kwh": pl.col("stored_kwh").filter(pl.col("start_utc") == pl.col("start_utc").max()).sum(),
         },
         line=Line("stored energy of the fleet by hour, kWh", total("stored_kwh"), by="start_utc"),
-        columns=("prosumer_id", "start_utc", "charge_kw", "discharge_kw", "spin_kw", "nonspin_kw", "stored_kwh"),
+        columns={"prosumer": "prosumer_id", "hour": "start_utc", "kW out": "discharge_kw", "kW in": "charge_kw"},
         first="discharge_kw",
     ),
     "evaluation.settlement": Page(
@@ -48,15 +48,12 @@ PAGES = {
             "mean_clearing_price": mean("clearing_price"),
         },
         line=Line("profit of each bid, highest first, $", pl.col("profit_usd")),
-        columns=(
-            "opportunity_id",
-            "clearing_price",
-            "bid_mw",
-            "awarded_mw",
-            "delivered_mw",
-            "revenue_usd",
-            "profit_usd",
-        ),
+        columns={
+            "opportunity": "opportunity_id",
+            "MW": "awarded_mw",
+            "came MW": "delivered_mw",
+            "profit $": "profit_usd",
+        },
         first="profit_usd",
     ),
     "evaluation.settled_days": Page(
@@ -72,7 +69,7 @@ PAGES = {
             )
         },
         line=Line("what a day left, $", total("net_usd"), by="market_date"),
-        columns=("market_date", "awarded_bids", "awarded_mwh", "energy_usd", "reserve_usd", "payments_usd", "net_usd"),
+        columns={"day": "market_date", "won": "awarded_bids", "MWh": "awarded_mwh", "net $": "net_usd"},
         days=True,
     ),
     "evaluation.benchmark": Page(
@@ -88,7 +85,7 @@ PAGES = {
             "seconds": total("seconds"),
         },
         line=Line("net of each way, highest first, $", mean("net_usd"), by="arm", is_ranked=True),
-        columns=("arm", "net_usd", "surplus_usd", "satisfaction", "violations", "awarded_mwh", "seconds"),
+        columns={"arm": "arm", "net $": "net_usd", "owners $": "surplus_usd", "content": "satisfaction"},
         first="net_usd",
     ),
 }

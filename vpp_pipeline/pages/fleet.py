@@ -23,7 +23,13 @@ PAGES = {
             "mean_willingness_fraction": mean("participation_willingness_fraction"),
         },
         line=Line("capacity of the stores, largest first, kWh", pl.col("capacity_kwh")),
-        columns=("prosumer_id", "archetype", "store", "has_solar", "capacity_kwh", "max_discharge_kw", "note"),
+        columns={
+            "prosumer": "prosumer_id",
+            "kind": "archetype",
+            "store": "store",
+            "kWh": "capacity_kwh",
+            "kW": "max_discharge_kw",
+        },
         first="capacity_kwh",
     ),
     "fleet.notes": Page(
@@ -39,14 +45,14 @@ PAGES = {
         line=Line(
             "parts of notes by what they tighten, most frequent first", pl.len(), by="preference", is_ranked=True
         ),
-        columns=("prosumer_id", "quote", "preference", "before", "after", "status"),
+        columns={"prosumer": "prosumer_id", "quote": "quote", "tightens": "preference", "status": "status"},
     ),
     "fleet.quarantine": Page(
         says="{rows} faults set {prosumers} prosumers aside for today; the others bid.",
         nothing="0 rows set aside: everyone can take part.",
         figures={"rows": pl.len(), "prosumers": kinds("prosumer_id")},
         line=Line("faults by column, most frequent first", pl.len(), by="column_name", is_ranked=True),
-        columns=("file_row", "prosumer_id", "column_name", "value", "problem", "remedy"),
+        columns={"row": "file_row", "column": "column_name", "value": "value", "problem": "problem"},
     ),
     "fleet.availability": Page(
         says="At most {highest_mw:.2f} MW can be discharged in an hour, {mean_mw:.2f} MW on average; "
@@ -60,7 +66,12 @@ PAGES = {
             "load_mwh": total("load_kw") / 1000.0,
         },
         line=Line("MW that can be discharged, by hour", MW, by="start_utc"),
-        columns=("prosumer_id", "start_utc", "max_charge_kw", "max_discharge_kw", "max_stored_kwh", "limited_by"),
+        columns={
+            "prosumer": "prosumer_id",
+            "hour": "start_utc",
+            "discharge kW": "max_discharge_kw",
+            "kWh": "max_stored_kwh",
+        },
         first="max_discharge_kw",
     ),
 }

@@ -6,7 +6,12 @@ import polars as pl
 
 from vpp_pipeline.pages.page import Line, Page, kinds, mean, pacific_hour, total
 
-PRICES = ("hour_ending", "start_utc", "energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")
+PRICES = {
+    "hour ending": "hour_ending",
+    "hour": "start_utc",
+    "energy $/MWh": "energy_usd_per_mwh",
+    "spin": "spin_usd_per_mw_h",
+}
 ENERGY, SPIN = "energy_usd_per_mwh", "spin_usd_per_mw_h"
 DAY_OF_PRICES = {
     "mean_energy_usd_per_mwh": mean(ENERGY),
@@ -57,7 +62,7 @@ PAGES = {
             pl.col(ENERGY).max() - pl.col(ENERGY).min(),
             by="start_utc",
         ),
-        columns=("scenario", *PRICES, "error_date"),
+        columns={"scenario": "scenario", "errors of": "error_date", "hour": "start_utc", "energy $/MWh": ENERGY},
         first=ENERGY,
     ),
     "market.solar_forecast": Page(
@@ -70,7 +75,7 @@ PAGES = {
             "method": pl.col("method").first(),
         },
         line=Line("solar output by hour, kW per kW installed", mean("solar_kw_per_kw"), by="start_utc"),
-        columns=("hour_ending", "start_utc", "solar_kw_per_kw"),
+        columns={"hour ending": "hour_ending", "hour": "start_utc", "kW per kW": "solar_kw_per_kw"},
         first="solar_kw_per_kw",
     ),
     "market.load_forecast": Page(
@@ -84,7 +89,7 @@ PAGES = {
             "method": pl.col("method").first(),
         },
         line=Line("load by hour, multiple of a site's mean", mean("load_per_mean"), by="start_utc"),
-        columns=("hour_ending", "start_utc", "site_type", "load_per_mean"),
+        columns={"hour ending": "hour_ending", "hour": "start_utc", "site": "site_type", "of mean": "load_per_mean"},
         first="load_per_mean",
     ),
     "market.opportunities": Page(
@@ -98,14 +103,12 @@ PAGES = {
             "highest_price": pl.col("forecast_price").max(),
         },
         line=Line("MW wanted by hour, all products", total("required_capacity_mw"), by="start_utc"),
-        columns=(
-            "opportunity_id",
-            "product",
-            "start_utc",
-            "required_capacity_mw",
-            "offerable_capacity_mw",
-            "forecast_price",
-        ),
+        columns={
+            "opportunity": "opportunity_id",
+            "MW": "required_capacity_mw",
+            "of MW": "offerable_capacity_mw",
+            "price": "forecast_price",
+        },
         first="forecast_price",
     ),
 }

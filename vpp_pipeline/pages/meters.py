@@ -20,7 +20,7 @@ PAGES = {
             "source": pl.col("source").first(),
         },
         line=Line("meters behind each day's hours", pl.col("meters").max(), by="metered_date"),
-        columns=("quantity", "site_type", "start_utc", "metered_per_unit", "meters"),
+        columns={"what": "quantity", "site": "site_type", "hour": "start_utc", "per unit": "metered_per_unit"},
         first="start_utc",
     ),
     "market.meter_quarantine": Page(
@@ -28,7 +28,7 @@ PAGES = {
         nothing="0 meters set aside.",
         figures={"reasons": pl.len(), "meters": kinds("meter_id"), "meter_days": total("days")},
         line=Line("days set aside for each reason, most first", pl.col("days")),
-        columns=("meter_id", "column_name", "problem", "days", "file", "file_row", "remedy"),
+        columns={"meter": "meter_id", "column": "column_name", "days": "days", "row": "file_row"},
         first="days",
     ),
     "market.charging_forecast": Page(
@@ -39,7 +39,7 @@ PAGES = {
             "method": pl.col("method").first(),
         },
         line=Line("charging by hour, multiple of the mean hour", mean("charging_per_mean"), by="start_utc"),
-        columns=("hour_ending", "start_utc", "charging_per_mean", "made_for_date"),
+        columns={"HE": "hour_ending", "start": "start_utc", "of mean": "charging_per_mean"},
         first="charging_per_mean",
     ),
 }

@@ -31,7 +31,13 @@ PAGES = {
             "mean_offer_usd_per_mwh": pl.col("price_usd_per_mwh").filter(_said("offer")).mean(),
         },
         line=Line("prices asked, offered and closed at, highest first", pl.col("price_usd_per_mwh")),
-        columns=("prosumer_id", "round", "sender", "kind", "capacity_kw", "price_usd_per_mwh", "reason"),
+        columns={
+            "prosumer": "prosumer_id",
+            "round": "round",
+            "says": "kind",
+            "kW": "capacity_kw",
+            "price": "price_usd_per_mwh",
+        },
     ),
     "negotiation.summary": Page(
         says="{feasible} of {opportunities} opportunities can be met: {committed_mw:.2f} MW under option for "
@@ -46,7 +52,12 @@ PAGES = {
             "seconds": total("seconds"),
         },
         line=Line("MW under option, largest opportunity first", pl.col("committed_capacity_mw")),
-        columns=("opportunity_id", "status", "asked", "members", "committed_capacity_mw", "required_capacity_mw"),
+        columns={
+            "opportunity": "opportunity_id",
+            "members": "members",
+            "MW": "committed_capacity_mw",
+            "of R": "required_capacity_mw",
+        },
         first="committed_capacity_mw",
     ),
     "negotiation.agreements": Page(
@@ -67,14 +78,12 @@ PAGES = {
         line=Line(
             "expected satisfaction of those in, 0-10, best first", pl.col("expected_satisfaction_score").filter(IN)
         ),
-        columns=(
-            "opportunity_id",
-            "prosumer_id",
-            "committed_capacity_kw",
-            "agreed_price_usd_per_mwh",
-            "expected_satisfaction_score",
-            "reason",
-        ),
+        columns={
+            "opportunity": "opportunity_id",
+            "prosumer": "prosumer_id",
+            "kW": "committed_capacity_kw",
+            "price": "agreed_price_usd_per_mwh",
+        },
         first="committed_capacity_kw",
     ),
     "negotiation.llm_calls": Page(
@@ -89,6 +98,6 @@ PAGES = {
             "seconds": total("seconds"),
         },
         line=Line("seconds of an answer, in the order of the questions", total("seconds"), by="at_utc"),
-        columns=("at_utc", "purpose", "subject", "model", "outcome", "seconds", "cost_usd"),
+        columns={"asked": "at_utc", "purpose": "purpose", "outcome": "outcome", "s": "seconds", "$": "cost_usd"},
     ),
 }

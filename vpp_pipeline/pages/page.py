@@ -36,7 +36,7 @@ class Page:
     says: str  # one sentence; {…} are the figures
     figures: Mapping[str, pl.Expr]  # name, which the unit ends -> one number (or word) of the table
     line: Line
-    columns: tuple[str, ...]  # of the five rows
+    columns: Mapping[str, str]  # of the five rows: short heading, so that they fit into a cell -> column
     nothing: str = ""  # the sentence where the table may be empty and is
     first: str | None = None  # the five rows are those where this column is highest; else the table's first
     days: bool = field(default=False)  # one row a day: the line is drawn over the days before as well
@@ -56,7 +56,7 @@ class Page:
         """The five rows to show."""
         if self.first is not None:
             frame = frame.top_k(ROWS, by=self.first)
-        return frame.head(ROWS).select(self.columns)
+        return frame.head(ROWS).select(self.columns.values())
 
 
 class _Unknown:

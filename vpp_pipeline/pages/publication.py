@@ -14,7 +14,7 @@ PAGE = Page(
     "{file_mb:.1f} MB.",
     figures={"rows": total("rows"), "tables": where(pl.col("rows") > 0)},
     line=Line("rows of the day by table, most first", pl.col("rows")),
-    columns=("table", "rows", "words"),
+    columns={"table": "table", "rows": "rows", "says": "words"},
     first="rows",
 )
 

@@ -1,40 +1,59 @@
-"""One `dagster dev` with a day made twice through its pages, for all tests of what a browser shows."""
+"""A browser and a running `dagster dev` for the tests that look at pages; they skip where there is no Chromium."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-DAY = "2023-08-15"
+from vpp_pipeline_tests.browser.project import dagster_dev, project_copy
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from vpp_pipeline_tests.browser.screens import Screens
+
+FIRST, SECOND = "2023-08-15", "2023-08-16"
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A running project, and a browser on it."""
+    """A project with Dagster running in it, and the runs launched from its pages."""
 
     folder: Path
-    screens: object  # Screens
-    browser: object  # playwright's Browser
-    runs: list[str]
+    screens: Screens
+    runs: dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def desk() -> Iterator[Desk]:
-    """`dagster dev` in a copy of the project, with the day launched twice from the job's page, each until green."""
-    pytest.importorskip("playwright", reason="Playwright is not installed: make test-browser")
-    from vpp_pipeline_tests.browser.project import dagster_dev, project_copy
-    from vpp_pipeline_tests.browser.screens import HEIGHT, WIDTH, Screens, chromium, chromium_path
+def browser() -> Iterator[Browser]:
+    pytest.importorskip("playwright", reason="Playwright is not installed: make test-browser installs it")
+    from vpp_pipeline_tests.browser.screens import chromium, chromium_path
 
     if chromium_path() is None:
-        pytest.skip("no Chromium; on Debian and Ubuntu: apt install chromium")
-    with project_copy() as folder, dagster_dev(folder) as address, chromium() as browser:
+        pytest.skip("no Chromium on this machine: apt install chromium")
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def desk(browser: Browser) -> Iterator[Desk]:
+    """Two days launched from the job's page; the first is green, the second waits for its turn to publish."""
+    from vpp_pipeline_tests.browser.screens import HEIGHT, WIDTH, Screens
+
+    with project_copy() as folder, dagster_dev(folder) as address:
         screens = Screens(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), address)
-        runs = []
-        for _ in range(2):  # a history of two, so that figures are plotted
-            runs.append(screens.launch(DAY))
-            screens.wait_for_green(runs[-1])
-        yield Desk(folder, screens, browser, runs)
-        assert screens.faults == []
+        runs = {day: screens.launch(day) for day in (FIRST, SECOND)}
+        screens.wait_for_green(runs[FIRST])
+        yield Desk(folder, screens, runs)
+
+
+@pytest.fixture
+def screens(desk: Desk) -> Iterator[Screens]:
+    """The tab, which must have met no fault when the test is over."""
+    desk.screens.faults.clear()
+    yield desk.screens
+    assert not desk.screens.faults

@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Response, expect, sync_playwright
 
 CODE = "vpp_pipeline.definitions"
 RUN_MS = 180_000.0
@@ -79,10 +78,9 @@ class Screens:
         return re.findall(r"Launched run (\w{8})", said.inner_text())[0]
 
     def wait_for_green(self, run: str) -> None:
-        """On the list of runs, until the run succeeded. Fails at once where it failed."""
-        page = self.open("/runs")
-        page.get_by_text(run).first.click()
-        ended = page.get_by_text(re.compile(r"^(Success|Failure|Canceled)$")).first
+        """On the run's page, until it succeeded. Fails at once where it failed."""
+        self.open("/runs").get_by_text(run).first.click()
+        ended = self.page.get_by_text(re.compile("^(Success|Failure|Canceled)$")).first
         ended.wait_for(timeout=RUN_MS)
         expect(ended).to_have_text("Success")
 
@@ -104,10 +102,26 @@ class Screens:
         page.get_by_text("Latest execution").wait_for()
         return page
 
-    def value(self, key: str) -> Any:
-        """The cell beside a name in the table of metadata."""
-        row = self.page.locator("tr").filter(has=self.page.get_by_text(key, exact=True)).first
-        return row.locator("td").last
+    def value(self, name: str) -> str:
+        """What stands beside a name in the table of metadata."""
+        return self.cell(name).inner_text().strip()
+
+    def plots(self, name: str) -> Page:
+        """The history of an asset's figures, by run: by partition Dagster shows the latest days only."""
+        page = self.asset(name)
+        page.get_by_role("button", name="Plots").click()
+        page.get_by_role("button", name="Events").click()
+        page.locator("canvas").first.wait_for()
+        return page
+
+    def cell(self, name: str) -> Locator:
+        row = self.page.locator("tr").filter(has=self.page.get_by_text(name, exact=True)).last
+        return row.locator(":scope > td:not(:empty)").last
+
+    def rows(self, name: str) -> list[list[str]]:
+        """The small table beside a name, with its headings."""
+        lines = self.cell(name).locator("table tr").all()
+        return [line.locator("th, td").all_inner_texts() for line in lines]
 
     def text(self) -> str:
         return self.page.locator("body").inner_text()

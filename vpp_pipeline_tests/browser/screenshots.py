@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vpp_pipeline.paths import project_folder
-from vpp_pipeline_tests.browser.conftest import DAY
+from vpp_pipeline_tests.browser.conftest import FIRST
 from vpp_pipeline_tests.browser.project import dagster_dev, project_copy
 from vpp_pipeline_tests.browser.screens import HEIGHT, WIDTH, Screens, chromium
 
@@ -17,10 +17,10 @@ def main() -> None:
     with project_copy() as folder, dagster_dev(folder) as address, chromium() as browser:
         screens = Screens(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), address)
         for _ in range(2):
-            screens.wait_for_green(screens.launch(DAY))
+            screens.wait_for_green(screens.launch(FIRST))
         page = screens.asset("bids/final_bids")
         page.get_by_text("five_rows").first.scroll_into_view_if_needed()
-        screens.value("sparkline").locator("img").first.wait_for()
+        screens.cell("sparkline").locator("img").wait_for()
         _keep(page, "asset.png")
         page = screens.check("bids/final_bids", "money_adds_up")
         page.locator("canvas").nth(1).wait_for()
@@ -30,7 +30,7 @@ def main() -> None:
         page.wait_for_timeout(4000)  # the graph is laid out by a worker
         _keep(page, "asset_graph.png")
         report = browser.new_page(viewport={"width": 1200, "height": 1010})
-        report.goto((folder / "data" / "reports" / f"{DAY}.html").as_uri())
+        report.goto((folder / "data" / "reports" / f"{FIRST}.html").as_uri())
         _keep(report, "report.png")
 
 
