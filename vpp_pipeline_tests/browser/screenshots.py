@@ -21,6 +21,7 @@ def main() -> None:
         page = screens.asset("bids/final_bids")
         page.get_by_text("five_rows").first.scroll_into_view_if_needed()
         screens.cell("sparkline").locator("img").wait_for()
+        page.get_by_text("Deadline:").first.wait_for()  # the side comes last
         _keep(page, "asset.png")
         page = screens.check("bids/final_bids", "money_adds_up")
         page.locator("canvas").nth(1).wait_for()
