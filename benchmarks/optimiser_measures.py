@@ -83,9 +83,9 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
     from vpp_pipeline.optimisation.column_generation.recover import recover
 
     small = day_of("reference", WARM_UP)  # compiles, or reads what was compiled
-    prepared = prepare(small, 1e-2, np.inf, decides=False)
+    prepared = prepare(small, 1e-2, decides=False)
     nothing, anything = np.zeros(len(small.price)), small.may_bid.astype(float)
-    recover(prepared.pricer, prepared.generation, prepared.generation.converge(nothing, anything, 1e-2, np.inf)[0])
+    recover(prepared.pricer, prepared.generation, prepared.generation.converge(nothing, anything, 1e-2)[0])
     watch = Stopwatch()
     with watch.phase("day"):
         day = day_of(kind, int(prosumers))
@@ -94,10 +94,10 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
     watch.count("columns", Master, "add")
     with watch.phase("all"):
         with watch.phase("prepare"):
-            prepared = prepare(day, float(gap), np.inf, decides=False)
+            prepared = prepare(day, float(gap), decides=False)
         with watch.phase("converge"):
             low, high = np.zeros(len(day.price)), day.may_bid.astype(float)
-            answer, bound_usd = prepared.generation.converge(low, high, float(gap), np.inf)
+            answer, bound_usd = prepared.generation.converge(low, high, float(gap))
         if verified == "yes":
             with watch.phase("recover"):
                 schedule = recover(prepared.pricer, prepared.generation, answer)

@@ -178,16 +178,28 @@ class OptimiserSettings(_Group):
     exact_up_to_prosumers: int = Field(500, ge=0, description="Largest fleet that `auto` gives to the exact method.")
     solver: str = Field("HIGHS", description="CVXPY solver by name; HIGHS and LP solvers decide by our own search.")
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
-    time_limit_seconds: float = Field(8.0, gt=0, description="Limit of the search for better bid/no-bid decisions.")
+    time_limit_seconds: float = Field(
+        8.0,
+        gt=0,
+        description="CPU seconds of this process that the search for better bid/no-bid decisions may take, once its "
+        "first answers are there; another mixed-integer solver is given it as its own limit.",
+    )
     node_limit: int = Field(
-        5_000, ge=0, description="Most branchings of the exact method: unlike a clock, the same on every machine."
+        5_000, ge=0, description="Most branchings of the search: unlike seconds, the same on every machine."
     )
     time_limit_seconds_per_thousand: float = Field(
         1.0, ge=0, description="Added to that limit for each thousand prosumers, in column generation."
     )
-    gap_target_fraction: float = Field(0.001, ge=0, description="The search ends when the proven gap is this small.")
+    gap_target_fraction: float = Field(
+        0.001,
+        ge=0,
+        description="The search ends when the proven gap is this small, as a share of what bidding could add.",
+    )
     gap_warning_fraction: float = Field(
         0.05, ge=0, description="A day whose proven gap is wider is warned of: a better schedule may well exist."
+    )
+    gap_failure_fraction: float = Field(
+        0.5, ge=0, description="A day whose proven gap is wider fails and publishes nothing; 1 lets every day pass."
     )
     satisfaction_weight_usd_per_mwh: float = Field(
         0.0, ge=0, le=10, description="Worth of one unit of satisfaction (sigma) per MWh."

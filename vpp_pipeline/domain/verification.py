@@ -65,7 +65,6 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
 
 #: claims that only ever warn: worth a look, but no reason to hold the bids back
 WARNINGS = {
-    the_schedule_is_proven_to_be_good,
     prices_are_forecast_as_asked,
     meters_are_whole_and_up_to_date,
     the_sun_is_forecast_as_asked,

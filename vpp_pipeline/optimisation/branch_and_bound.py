@@ -8,7 +8,6 @@ continues from the basis it has (dual simplex).
 from __future__ import annotations
 
 import heapq
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +15,12 @@ import numpy as np
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.exact import Formulation
+from vpp_pipeline.optimisation.limits import CpuLimit
 from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 
 INTEGRAL = 1e-6
+LEAST_WORTH_USD = 1.0  # bidding that could add less is searched as if it could add this
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,15 @@ def search(
 ) -> SearchResult:
     """Decisions within ``gap_target`` of the best there are, with the proven bound.
 
-    Or the best found in ``seconds`` and ``node_limit`` nodes (LPs solved after the first answer was found).
+    Or the best found in ``seconds`` of CPU time and ``node_limit`` nodes (LPs solved after the first answers: no bid,
+    the dive and the rounded relaxation, which no limit cuts short). ``gap_target`` is a share of what bidding could
+    add to ``start``.
 
     ``linear`` is the formulation with 0 ≤ z ≤ 1; its quantities are left free. ``start``: a feasible objective and its
     decisions. Best-first; branches on the most fractional z; at each node the relaxed quantities, rounded to
     decisions, are tried as an answer.
     """
-    begun, count = time.perf_counter(), len(day.opportunity_id)
+    count, (no_bid_usd, _) = len(day.opportunity_id), start
     linear.set_quantities(np.zeros(count), unlimited_mw(day))
     linear.set_bids(np.zeros(count), day.may_bid.astype(float))
     linear.program.take_parameters()
@@ -124,12 +127,12 @@ def search(
         best_usd, best = dived
     try_rounding(root[2])
     nodes, heap = 0, [(-root[0], 0, low, high, root[1], root[2])]
-    ran_out = ""
+    ran_out, limit = "", CpuLimit.from_now(seconds)
     while heap:
         bound_usd, low, high, z, quantity_mw = -heap[0][0], *heap[0][2:]
-        if bound_usd - best_usd <= gap_target * abs(bound_usd):
+        if bound_usd - best_usd <= gap_target * max(bound_usd - no_bid_usd, LEAST_WORTH_USD):
             break
-        ran_out = "nodes" if nodes >= node_limit else "time" if time.perf_counter() - begun > seconds else ""
+        ran_out = "nodes" if nodes >= node_limit else "time" if limit.is_reached() else ""
         if ran_out:
             break
         heapq.heappop(heap)

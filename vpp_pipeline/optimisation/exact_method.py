@@ -43,7 +43,7 @@ def solve_exactly(day: DayProblem, rules: MarketRules, settings: OptimiserSettin
     """The schedule and bids that earn most, with a proven bound; never worse than bidding nothing.
 
     1. With no bids: what charging costs anyway, and a first feasible answer.
-    2. Decisions z by branch and bound, from that answer, until the gap or the time limit is reached.
+    2. Decisions z by branch and bound, from that answer, until the gap or a limit is reached.
     3. Quantities are settled to the bid step, downwards, and the LP is solved again with them.
 
     Raises SolveError with each solver's own word if there is no answer.
@@ -63,7 +63,13 @@ def solve_exactly(day: DayProblem, rules: MarketRules, settings: OptimiserSettin
     found = None if decides_bids(settings.solver) else _branch_and_bound(day, linear, settings, log, no_sale_usd)
     if found is None:
         relaxed_usd = solve_linear(nothing, day.may_bid.astype(float), nothing, free)
-        found = _mixed_integer(day, settings, log, no_sale_usd, relaxed_usd)
+        rounded = ((np.asarray(linear.q.value) >= 0.5 * day.minimum_mw) & day.may_bid).astype(float)
+        try:
+            rounded_usd = solve_linear(rounded, rounded, nothing, free)
+        except SolveError:  # there is no schedule with these bids
+            rounded_usd = -np.inf
+        first = max((no_sale_usd, nothing), (rounded_usd, rounded), key=lambda answer: answer[0])
+        found = _mixed_integer(day, settings, log, first, relaxed_usd)
     best_z, bound_usd = found
 
     try:
@@ -83,6 +89,7 @@ def solve_exactly(day: DayProblem, rules: MarketRules, settings: OptimiserSettin
         quantity_mw=quantity_mw,
         objective_usd=objective_usd,
         bound_usd=max(bound_usd, objective_usd),
+        no_bid_usd=no_sale_usd,
         stored_value_usd_per_mwh=_stored_value(linear),
         shadow_price_usd_per_mwh=shadow_price,
         duals=duals,
@@ -163,19 +170,20 @@ def _branch_and_bound(
         return None
     log.note(f"branch and bound, {found.nodes} nodes")
     if found.ran_out == "time":
-        log.note(f"stopped at its time limit of {settings.time_limit_seconds:g} s")
+        log.note(f"stopped at its {settings.time_limit_seconds:g} s of CPU time")
     elif found.ran_out:
         log.note(f"stopped at its limit of {settings.node_limit} nodes")
     return found.decisions, found.bound_usd
 
 
 def _mixed_integer(
-    day: DayProblem, settings: OptimiserSettings, log: Log, no_sale_usd: float, bound_usd: float
+    day: DayProblem, settings: OptimiserSettings, log: Log, first: tuple[float, Array], bound_usd: float
 ) -> tuple[Array, float]:
     """Decisions and bound from CVXPY's own mixed-integer problem, for another solver or a search that failed.
 
-    ``bound_usd``: that of the relaxation, for solvers that do not tell their own. A search that finds nothing before
-    its time limit leaves no bid; one that fails before it raises SolveError.
+    ``first``: a feasible objective and its decisions, which stand where the search finds nothing better before its time
+    limit; one that fails before it raises SolveError. ``bound_usd``: that of the relaxation, for solvers that do not
+    tell their own.
     """
     solver, seconds = settings.solver if decides_bids(settings.solver) else "HIGHS", settings.time_limit_seconds
     start_z, limit = np.zeros(len(day.opportunity_id)), time_limit(solver, seconds)
@@ -194,7 +202,7 @@ def _mixed_integer(
         log.note(f"stopped at its time limit of {seconds:g} s")
     statistics = binary.problem.solver_stats.extra_stats if binary.problem.solver_stats else None
     bound_usd = min(bound_usd, max(proven_bound_usd(solver, statistics), found_usd))
-    return start_z if found_usd <= no_sale_usd else np.round(np.asarray(binary.z.value)), bound_usd
+    return first[1] if found_usd <= first[0] else np.round(np.asarray(binary.z.value)), max(bound_usd, first[0])
 
 
 def exact_energy(day: DayProblem, schedule: DaySchedule) -> DaySchedule:

@@ -85,6 +85,7 @@ class DaySolution:
     quantity_mw: Array  # (O,)
     objective_usd: float
     bound_usd: float
+    no_bid_usd: float  # what the day is worth without bids: by how much bidding could add, gaps are measured
     stored_value_usd_per_mwh: Array  # (N, T) dual of the stored-energy balance
     shadow_price_usd_per_mwh: Array  # (O,) dual of R, per MW and hour
     duals: Duals
@@ -96,8 +97,12 @@ class DaySolution:
 
     @property
     def gap_fraction(self) -> float:
-        """(bound - objective) / |bound|, never negative; 0 where both are 0."""
-        return max(0.0, self.bound_usd - self.objective_usd) / max(abs(self.bound_usd), 1e-9)
+        """(bound - objective) / (bound - value of no bid): the share of what bidding could add that is left open.
+
+        From 0 to 1 where bidding is no worse than not bidding; 0 where it can add nothing.
+        """
+        open_usd, added_usd = self.bound_usd - self.objective_usd, self.bound_usd - self.no_bid_usd
+        return max(0.0, open_usd) / added_usd if added_usd > 0.0 else 0.0
 
 
 def day_problem(
@@ -173,6 +178,25 @@ def prosumers_with_deals(day: DayProblem) -> Indices:
     has_deal = np.zeros(len(day.fleet), dtype=bool)
     has_deal[day.agreement_prosumer] = True
     return np.flatnonzero(has_deal)
+
+
+def merit_order_bound(day: DayProblem) -> float:
+    """What no schedule can earn more than, $: each opportunity's cheapest commitments up to R, as if stores were full.
+
+    Purchases earn at most what negative prices pay for all charging. Loose, and free of any solver. Infinite where the
+    day is held against scenarios.
+    """
+    if day.scenarios is not None:
+        return np.inf
+    gain = day.price[day.agreement_opportunity] - day.agreed_price + day.satisfaction_worth  # $ per MWh or MW and hour
+    order = np.lexsort((-gain, day.agreement_opportunity))
+    opportunity, mw = day.agreement_opportunity[order], day.committed_kw[order] / 1000.0
+    before = np.cumsum(mw) - mw
+    begins = np.searchsorted(opportunity, opportunity)  # where the commitments to the same opportunity begin
+    left_mw = np.maximum(day.required_mw[opportunity] - (before - before[begins]), 0.0)
+    worth_usd = np.maximum(gain[order], 0.0) * np.minimum(mw, left_mw) * day.hours[opportunity]
+    paid_to_charge = np.maximum(-(day.market_price + day.charging_adder), 0.0)
+    return float(worth_usd.sum() + paid_to_charge @ day.fleet.max_charge_kw.sum(axis=0) / 1000.0)
 
 
 def unlimited_mw(day: DayProblem) -> Array:

@@ -133,6 +133,7 @@ def proof_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
                 "objective_usd": [outcome.expected_usd if outcome else solution.objective_usd],
                 "risk_adjusted_usd": [solution.objective_usd],
                 "bound_usd": [solution.bound_usd],
+                "no_bid_usd": [solution.no_bid_usd],
                 "gap_fraction": [solution.gap_fraction],
                 "scenarios": [len(outcome.scenario_usd) if outcome else 1],
                 "aversion": [day.scenarios.aversion if day.scenarios else 0.0],

@@ -37,10 +37,13 @@ def make_day(
     lowest_usd_per_mwh: float | None = None,
     fleet_seed: int = 20230815,
     requests: pl.DataFrame = REQUEST,
+    prosumers: int = 200,
 ) -> DayProblem:
     """The default fleet's day; with ``lowest_usd_per_mwh``, that is the price from 09:00 to 15:00."""
     a_tenth = OpportunityPolicy(sizing="fraction", fraction=0.1)  # sizes at which the search closes its gap
-    settings = Settings(fleet=FleetSettings(seed=fleet_seed), opportunities=a_tenth, optimiser=optimiser)
+    settings = Settings(
+        fleet=FleetSettings(seed=fleet_seed, prosumers=prosumers), opportunities=a_tenth, optimiser=optimiser
+    )
     history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
     if lowest_usd_per_mwh is not None:
         noon = pl.col("hour_ending").is_between(10, 15)

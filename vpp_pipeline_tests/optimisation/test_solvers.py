@@ -85,7 +85,7 @@ def test_a_solver_that_tells_its_bound_proves_its_gap(seed: int):
 
 
 @pytest.mark.parametrize("seed", [4, 13, 22])
-def test_a_solver_without_time_leaves_no_bid_and_says_so(seed: int):
+def test_a_solver_without_time_leaves_the_first_answer_and_says_so(seed: int):
     day = random_day(seed)
     answer = solve_day(day, RULES, OptimiserSettings(solver="SCIPY", time_limit_seconds=1e-4))
     assert STOPPED in answer.method

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array, Flags
-from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import Pricer
+from vpp_pipeline.optimisation.limits import Limit, NoLimit
 from vpp_pipeline.optimisation.problem import Duals
 
 MOST_ITERATIONS = 400
+MOST_SWEEPS = 60.0  # of a fleet that is asked part by part
 WORTH_A_ROUND = 0.4  # of the open gap: a round of parts that closes less is followed by everyone
 UNTRUE, UNTRUE_USD = 1e-6, 1e-3  # a bound that lies lower than an answer by more is wrong
 
@@ -39,6 +39,9 @@ class Generation:
     parts: int  # of the groups, that are asked in turn between sweeps of the whole fleet; 0: always the whole
     smoothing: float = 0.5
     promises: list[Promise] = field(default_factory=list)
+    sweeps: float = 0.0  # how often the fleet was asked, a part of it for a part of one
+    no_bid_usd: float | None = None  # what the day is worth without bids, once somebody has found out
+    untrue_usd: float = 0.0  # by how much an answer earned more than any answer should: above 0, no bound is proven
 
     def put(self, duals: Duals, tilt: Array | None = None, asked: Flags | None = None) -> None:
         """Put prices to the fleet; its answers become columns, its promise a bound.
@@ -49,6 +52,7 @@ class Generation:
         spin, nonspin = (np.where(price > self.dust, price, 0.0) for price in (duals.spin, duals.nonspin))
         duals = replace(duals, spin=spin, nonspin=nonspin)
         sums = self.pricer.price(duals, asked)
+        self.sweeps += 1.0 if asked is None else float(asked.mean())
         self.master.add(sums, len(self.promises), asked)
         tilt = self.coordinator.no_tilt if tilt is None else tilt
         self.promises.append(Promise(duals, tilt, float(sums.value_usd.sum()) if asked is None else np.inf))
@@ -67,20 +71,30 @@ class Generation:
         return promise.value_usd + self.coordinator.most(promise.duals, promise.tilt, z_low, z_high)
 
     def converge(
-        self, z_low: Array, z_high: Array, gap_target: float, until: float, worth_usd: float = -np.inf
+        self,
+        z_low: Array,
+        z_high: Array,
+        gap_target: float,
+        limit: Limit | None = None,
+        worth_usd: float = -np.inf,
     ) -> tuple[MasterAnswer, float]:
         """Add columns until answer and bound are within ``gap_target``, or the bound falls to ``worth_usd``.
 
-        Ends at the clock's ``until`` (`time.perf_counter`) at the latest. Prices are smoothed towards those of the best
-        bound (Wentges 1997): the master's own swing from one extreme to the other.
+        ``gap_target`` is a share of what bidding could add (of the bound itself, until ``no_bid_usd`` is known). Ends
+        once ``limit`` is reached, after MOST_ITERATIONS, or after MOST_SWEEPS of a fleet that is asked in parts.
+        Prices are smoothed towards those of the best bound (Wentges 1997): the master's own swing from one extreme to
+        the other.
         """
+        limit, last_sweep = limit or NoLimit(), self.sweeps + (MOST_SWEEPS if self.parts else np.inf)
         self.master.set_bids(z_low, z_high)
         smoothing, turns = self.smoothing, _Turns(self.parts)
         bound_usd, center = self.bound(z_low, z_high)
         answer = self.master.solve()
         for _ in range(MOST_ITERATIONS):
             gap = bound_usd - answer.objective_usd
-            if gap <= gap_target * abs(bound_usd) or bound_usd <= worth_usd or time.perf_counter() > until:
+            if gap <= gap_target * self.worth_of_bidding(bound_usd) or bound_usd <= worth_usd:
+                break
+            if limit.is_reached() or self.sweeps > last_sweep:
                 break
             columns, part = len(self.master.columns), turns.next(answer.objective_usd, bound_usd)
             asked = None if part is None else np.arange(self.pricer.groups) % self.parts == part
@@ -101,8 +115,12 @@ class Generation:
                     break
             answer = self.master.solve()
         if bound_usd < answer.objective_usd - UNTRUE * abs(answer.objective_usd) - UNTRUE_USD:
-            raise SolveError(f"a mixture earns {answer.objective_usd} $ where no more than {bound_usd} $ is promised")
+            self.untrue_usd = max(self.untrue_usd, answer.objective_usd - bound_usd)
         return answer, bound_usd
+
+    def worth_of_bidding(self, bound_usd: float) -> float:
+        """What bids could add to a day that earns at most ``bound_usd``, $, by which gaps are measured."""
+        return abs(bound_usd) if self.no_bid_usd is None else bound_usd - self.no_bid_usd
 
 
 class _Turns:

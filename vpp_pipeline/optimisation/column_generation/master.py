@@ -43,11 +43,16 @@ class MasterAnswer:
     objective_usd: float
     z: Array  # (O,)
     q: Array  # (O,) MW
-    short_mw: float  # what bids lack of their minimum, and hours of what they sell: an answer only if it is nothing
+    short_of_mw: Array  # (O,) what each bid lacks of its minimum, or of what its hours must sell
     weights: Array  # (columns,)
     group_usd: Array  # (G,) what each group earns beyond the prices of its powers
     duals: Duals
     tilt: Array  # (W,) weight of each scenario in what prices count, by the CVaR; none without risk
+
+    @property
+    def short_mw(self) -> float:
+        """What all bids together lack: an answer only if it is nothing."""
+        return float(self.short_of_mw.sum())
 
 
 class _Rows:
@@ -204,7 +209,7 @@ class Master:
             objective_usd=-self._highs.getInfo().objective_function_value,
             z=value[self._z],
             q=value[self._q],
-            short_mw=float(value[self._slack].sum()),
+            short_of_mw=self._short_of_mw(value[self._slack]),
             weights=value[self._first_column :],
             group_usd=-dual[rows.groups],
             duals=Duals(
@@ -216,3 +221,9 @@ class Master:
             tilt=np.maximum(dual[rows.risk], 0.0),
         )
         return self._last
+
+    def _short_of_mw(self, slack: Array) -> Array:
+        """What bids (O,) lack, from ``slack``: of their minimum (O,), then of what hours sell (T,)."""
+        day = self.coordinator.day
+        lack = slack[len(day.price) :]
+        return np.asarray(slack[: len(day.price)] + np.where(day.product == ENERGY, day.covers @ lack, 0.0))

@@ -4,8 +4,11 @@
 2. Prices from a sample of the fleet, whose day is solved first (and its own from a smaller one).
 3. Branch and price decides the bids; its bound holds for the whole fleet.
 4. With the bids decided, columns are added until the mixture is as good as its own bound.
-5. Every prosumer's schedule is recovered. A small part of the fleet is then solved again by the exact method beside
-   the others, so that each bid is met on the market's step, to the last watt.
+5. Every prosumer's schedule is recovered, and what exceeds the bids on the market's step is given up. A small part of
+   the fleet may be solved again by the exact method beside the others.
+
+Every step but the search of 3 is finished whatever it takes, and is bounded by counted work; machine code is compiled,
+or read from its folder, before the search's CPU time counts.
 """
 
 from __future__ import annotations
@@ -16,59 +19,85 @@ from dataclasses import replace
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.errors import SolveError
-from vpp_pipeline.optimisation.column_generation.agreement import agreement
+from vpp_pipeline.optimisation.column_generation.agreement import Disagreement, agreement
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer
 from vpp_pipeline.optimisation.column_generation.prepare import Prepared, prepare, search
+from vpp_pipeline.optimisation.column_generation.pricing import load_kernels
 from vpp_pipeline.optimisation.column_generation.recover import recover
-from vpp_pipeline.optimisation.column_generation.settle import settle_beside
+from vpp_pipeline.optimisation.column_generation.search import SHORT_MW
+from vpp_pipeline.optimisation.column_generation.settle import PARTS, OnStep, give_up_excess, settle_part
 from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
-from vpp_pipeline.optimisation.exact_method import Log
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals
+from vpp_pipeline.optimisation.exact_method import Log, solve_exactly
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, merit_order_bound
 from vpp_pipeline.optimisation.uncertainty import objective_of
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 SEARCH_GAP = 0.8  # of the gap target: the rest is for rounding to the market's step
 RECOVERY_GAP = 0.1  # of the gap target: how well the columns for the decided bids must mix
+SLOW_COMPILATION_S = 1.0  # told in the proof
+EXACT_TAKES_OVER = 2_000  # prosumers: the exact method needs minutes for so many
 
 
 def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
     """The schedule and bids that earn most, with a proven bound; never worse than bidding nothing.
 
-    Raises SolveError if HiGHS has no answer to a master problem.
+    Where columns fail (a bound shows itself to be wrong, the methods disagree on a part of the fleet, HiGHS has no
+    answer to a master problem), the exact method solves the day. Of a fleet too large for it the schedule stands, with
+    a bound that does not rest on columns; without a schedule SolveError is raised.
     """
     begun, log = time.perf_counter(), Log()
-    limit = settings.time_limit_seconds + settings.time_limit_seconds_per_thousand * len(day.fleet) / 1000.0
-    until = begun + limit
+    solution: DaySolution | None = None
+    try:
+        solution, fault = _solve(day, rules, settings, log)
+    except SolveError as error:
+        fault = str(error)
+        if len(day.fleet) > EXACT_TAKES_OVER:
+            raise
+    if fault and len(day.fleet) <= EXACT_TAKES_OVER:
+        solution = solve_exactly(day, rules, settings)
+        return replace(solution, method=f"{solution.method}; in place of column generation: {fault}")
+    assert solution is not None
+    if fault:
+        log.note(f"bound by merit order, because {fault}")
+        solution = replace(solution, bound_usd=max(merit_order_bound(day), solution.objective_usd))
+    method, seconds = "; ".join(["column generation", *log.steps]), time.perf_counter() - begun
+    return replace(solution, method=method, seconds=seconds)
+
+
+def _solve(day: DayProblem, rules: MarketRules, settings: OptimiserSettings, log: Log) -> tuple[DaySolution, str]:
+    """The solution by columns, and why its bound must not be trusted; empty where nothing speaks against it."""
+    if (compiled_s := load_kernels(day)) > SLOW_COMPILATION_S:
+        log.note(f"kernels compiled in {compiled_s:.0f} s, once")
     gap_target = settings.gap_target_fraction * SEARCH_GAP
-    prepared = prepare(day, gap_target, until)
-    pricer = prepared.pricer
-    found = search(prepared, day, gap_target, until)
-    log.note(f"branch and price, {found.nodes} nodes, {pricer.sweeps} sweeps")
-    if found.ran_out_of_time:
-        log.note(f"stopped at its time limit of {limit:g} s")
+    seconds = settings.time_limit_seconds + settings.time_limit_seconds_per_thousand * len(day.fleet) / 1000.0
+    prepared = prepare(day, gap_target, seconds, settings.node_limit)
+    pricer, generation = prepared.pricer, prepared.generation
+    found = search(prepared, gap_target, seconds, settings.node_limit)
+    log.note(f"branch and price, {found.nodes} nodes, {pricer.sweeps:.0f} sweeps")
+    if found.ran_out:
+        limit = f"limit of {settings.node_limit} nodes" if found.ran_out == "nodes" else f"{seconds:g} s of CPU time"
+        log.note(f"stopped at its {limit}")
 
-    def carry_out(decisions: Array) -> DaySolution:
-        return _carried_out(day, prepared, decisions, rules, settings, log)
-
-    solution = no_sale = carry_out(np.zeros_like(found.decisions))
-    if found.decisions.any():
-        try:
-            solution = carry_out(found.decisions)
-        except SolveError as error:
-            log.note(f"no bid: the bids could not be settled: {error}")
-        if solution.objective_usd < no_sale.objective_usd - 1e-6:
-            log.note("no bid: bidding would lose money")
-            solution = no_sale
-    log.note(agreement(day, day.market_date.toordinal()))
-    return replace(
+    solution = _carried_out(day, prepared, found.decisions, rules, settings, log)
+    if solution.is_bid.any() and solution.objective_usd < found.no_bid_usd - 1e-6:
+        log.note("no bid: bidding would lose money")
+        solution = _carried_out(day, prepared, np.zeros_like(found.decisions), rules, settings, log)
+    solution = replace(
         solution,
         bound_usd=max(found.bound_usd, solution.objective_usd),
+        no_bid_usd=found.no_bid_usd,
         no_sale_charging_usd=-pricer.values(prepared.no_sale),
-        method="; ".join(["column generation", *log.steps]),
-        seconds=time.perf_counter() - begun,
     )
+    try:
+        log.note(agreement(day, day.market_date.toordinal()))
+    except Disagreement as error:
+        return solution, str(error)
+    if generation.untrue_usd > 0.0:
+        return solution, f"an answer earns {generation.untrue_usd:.2f} $ more than its bound allows"
+    return solution, ""
 
 
 def _carried_out(
@@ -79,29 +108,72 @@ def _carried_out(
     settings: OptimiserSettings,
     log: Log,
 ) -> DaySolution:
-    """The solution with these bids: columns for them, every schedule, quantities on the market's step."""
+    """The solution with these bids: columns for them, every schedule, quantities on the market's step.
+
+    Bids that cannot be met are given up, and the others carried out; each time at least one, so that it ends.
+    """
     pricer, generation = prepared.pricer, prepared.generation
     gap = settings.gap_target_fraction * RECOVERY_GAP
-    answer, _ = generation.converge(decisions, decisions, gap, time.perf_counter() + settings.time_limit_seconds)
+    while True:
+        answer, _ = generation.converge(decisions, decisions, gap)
+        fails = answer.short_of_mw > SHORT_MW
+        if not fails.any():
+            schedule = recover(pricer, generation, answer)
+            on_step, fails = give_up_excess(day, schedule, decisions, rules)
+            if not fails.any():
+                break
+            made_up = _by_a_part(day, schedule, decisions, rules, settings, log)
+            if made_up is not None:
+                on_step = made_up
+                break
+        log.note(f"{int(fails.sum())} bids given up that the fleet cannot quite meet")
+        decisions = np.where(fails, 0.0, decisions)
     duals = _decided(day, generation.coordinator, answer, decisions)
-    schedule = recover(pricer, generation, answer)
-    schedule, quantity_mw = settle_beside(day, schedule, decisions, rules, settings, log)
-    solution = DaySolution(
-        schedule=schedule,
-        is_bid=decisions > 0.5,
-        quantity_mw=quantity_mw,
-        objective_usd=np.nan,
-        bound_usd=np.nan,
-        stored_value_usd_per_mwh=1000.0 * pricer.stored_values(duals, schedule.stored_kwh),
-        shadow_price_usd_per_mwh=_shadow_price(generation.coordinator, answer, decisions),
-        duals=duals,
-        no_sale_charging_usd=np.zeros(len(day.fleet)),
-        method="",
-        solver="HIGHS",
-        status="optimal",
-        seconds=np.nan,
-    )
-    return replace(solution, objective_usd=objective_of(day, solution))
+
+    def solution_with(chosen: OnStep) -> DaySolution:
+        solution = DaySolution(
+            schedule=chosen.schedule,
+            is_bid=decisions > 0.5,
+            quantity_mw=chosen.quantity_mw,
+            objective_usd=np.nan,
+            bound_usd=np.nan,
+            no_bid_usd=np.nan,
+            stored_value_usd_per_mwh=1000.0 * pricer.stored_values(duals, chosen.schedule.stored_kwh),
+            shadow_price_usd_per_mwh=_shadow_price(generation.coordinator, answer, decisions),
+            duals=duals,
+            no_sale_charging_usd=np.zeros(len(day.fleet)),
+            method="",
+            solver="HIGHS",
+            status="optimal",
+            seconds=np.nan,
+        )
+        return replace(solution, objective_usd=objective_of(day, solution))
+
+    solution = solution_with(on_step)
+    lost_usd = answer.objective_usd - solution.objective_usd
+    if lost_usd > gap * generation.worth_of_bidding(answer.objective_usd):
+        again = _by_a_part(day, schedule, decisions, rules, settings, log, PARTS[:1])
+        if again is not None:
+            solution = max(solution, solution_with(again), key=lambda one: one.objective_usd)
+    return solution
+
+
+def _by_a_part(
+    day: DayProblem,
+    schedule: DaySchedule,
+    decisions: Array,
+    rules: MarketRules,
+    settings: OptimiserSettings,
+    log: Log,
+    sizes: tuple[int, ...] = PARTS,
+) -> OnStep | None:
+    """The bids met by a small part of the fleet solved again, beside ``schedule``; None if no part can."""
+    for size in sizes:
+        try:
+            return settle_part(day, schedule, decisions, rules, settings, size)
+        except SolveError as error:
+            log.note(f"{size} prosumers could not make up the rest: {error}")
+    return None
 
 
 def _decided(day: DayProblem, coordinator: Coordinator, answer: MasterAnswer, decisions: Array) -> Duals:

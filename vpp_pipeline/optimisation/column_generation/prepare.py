@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from vpp_pipeline.optimisation.problem import DayProblem, Duals, part_of
 
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
-SAMPLE_TIME = 0.25  # of the time left
+SAMPLE_TIME = 0.25  # of the seconds that the search for better decisions may take
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 5  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
@@ -43,10 +42,12 @@ class _Lead:
     asked: Flags | None
 
 
-def prepare(day: DayProblem, gap_target: float, until: float, *, decides: bool = True) -> Prepared:
+def prepare(
+    day: DayProblem, gap_target: float, seconds: float = np.inf, node_limit: int = 0, *, decides: bool = True
+) -> Prepared:
     """Fleet, coordinator and master of a day, with the columns of no sale and of the sample's prices.
 
-    ``decides``: the sample decides its bids; otherwise it solves the relaxation alone.
+    ``decides``: the sample decides its bids, within its part of the limits; otherwise it solves the relaxation alone.
     """
     stores = stores_of(day)
     order = likeness(stores)
@@ -67,7 +68,7 @@ def prepare(day: DayProblem, gap_target: float, until: float, *, decides: bool =
     if len(day.fleet) < SMALLEST_SAMPLED:
         generation.put(_market_prices(coordinator))
         return Prepared(pricer, generation, no_sale, None)
-    leads, first = _sampled(day, order, pricer, gap_target, until, decides)
+    leads, first = _sampled(day, order, pricer, gap_target, SAMPLE_TIME * seconds, node_limit, decides)
     for lead in leads:
         generation.put(lead.promise.duals, lead.promise.tilt, lead.asked)
     return Prepared(pricer, generation, no_sale, first)
@@ -83,7 +84,13 @@ def _market_prices(coordinator: Coordinator) -> Duals:
 
 
 def _sampled(
-    day: DayProblem, order: Indices, pricer: FleetPricer, gap_target: float, until: float, decides: bool
+    day: DayProblem,
+    order: Indices,
+    pricer: FleetPricer,
+    gap_target: float,
+    seconds: float,
+    node_limit: int,
+    decides: bool,
 ) -> tuple[list[_Lead], Array | None]:
     """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size.
 
@@ -93,15 +100,13 @@ def _sampled(
     stores = pricer.stores
     held = sum(kw.sum(axis=1, dtype=float) for kw in (stores.energy_kw, stores.spin_kw, stores.nonspin_kw))
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
-    now = time.perf_counter()
-    enough = now + SAMPLE_TIME * max(until - now, 0.0)
-    sample = prepare(part_of(day, chosen, share), gap_target, enough, decides=decides)
+    sample = prepare(part_of(day, chosen, share), gap_target, seconds, node_limit, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
-    first = search(sample, day, gap_target, enough).decisions if decides else None
-    relaxed, _ = sample.generation.converge(nothing, anything, gap_target, enough)
+    first = search(sample, gap_target, seconds, node_limit).decisions if decides else None
+    relaxed, _ = sample.generation.converge(nothing, anything, gap_target)
     mixed = _mixed(sample, relaxed)
     if first is not None:
-        decided, _ = sample.generation.converge(first, first, gap_target, enough)
+        decided, _ = sample.generation.converge(first, first, gap_target)
         mixed |= _mixed(sample, decided)
     asked = np.zeros((len(mixed), pricer.groups), dtype=bool)
     np.logical_or.at(asked.T, pricer.group[chosen], mixed.T[sample.pricer.group])
@@ -122,6 +127,7 @@ def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
     return used
 
 
-def search(prepared: Prepared, day: DayProblem, gap_target: float, until: float) -> Found:
+def search(prepared: Prepared, gap_target: float, seconds: float, node_limit: int) -> Found:
     """Decide the bids, beginning with the sample's decisions."""
-    return Search(prepared.generation, day.may_bid, gap_target, until).run(prepared.first)
+    may_bid = prepared.generation.coordinator.day.may_bid
+    return Search(prepared.generation, may_bid, gap_target).run(prepared.first, seconds, node_limit)

@@ -7,6 +7,7 @@ sums in a fixed order; nothing else would change.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,14 +17,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array, Flags, Indices
-from vpp_pipeline.optimisation.column_generation.respond import Stores
+from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores
 from vpp_pipeline.optimisation.column_generation.sweep import (
     add_responses,
+    add_schedules,
     fill_stored_values,
     fill_values,
     spread,
 )
-from vpp_pipeline.optimisation.problem import DayProblem, Duals
+from vpp_pipeline.optimisation.problem import DayProblem, Duals, part_of
 
 NO_SALE = -1e6  # $ per MWh: below any price, the hour is closed for sales
 MOST_BLOCKS, SMALLEST_BLOCK = 64, 64  # how many, and prosumers in one
@@ -111,6 +113,22 @@ class FleetPricer:
         """The fleet cut into at most ``count`` runs."""
         edges = np.linspace(0, len(self), min(count, len(self)) + 1).astype(int)
         return list(pairwise(edges.tolist()))
+
+
+def load_kernels(day: DayProblem) -> float:
+    """Compile every kernel for the number types of ``day``, or read what was compiled before; the CPU seconds it took.
+
+    On a fresh machine that is half a minute, which must not count as a search's.
+    """
+    begun, hours = time.process_time(), len(day.market_price)
+    stores, nothing = stores_of(part_of(day, np.arange(1), 1.0)), np.zeros(hours)
+    pricer, closed = FleetPricer(stores, np.zeros(1, dtype=np.int64), 1, day.call_hours), Duals(*np.zeros((4, hours)))
+    pricer.price(closed)
+    pricer.values(closed)
+    pricer.stored_values(closed, stores.lowest)
+    schedules = np.zeros((POWERS, 1, hours))
+    add_schedules(stores, 0, np.arange(1), nothing[:1], per_kwh(closed), day.call_hours, schedules)
+    return time.process_time() - begun
 
 
 def in_threads(work: Callable[[Any], None], parts: Iterable[Any]) -> None:

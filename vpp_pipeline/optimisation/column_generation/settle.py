@@ -1,62 +1,103 @@
-"""Bids are on the market's step, to the last watt: a part of the fleet makes up what rounding and netting leave."""
+"""Bids are on the market's step, to the last watt: what rounding and netting leave is given up, or sold in other hours.
+
+Giving up needs no solver and works at any size. Where it costs more than the day's gap target, or a bid lacks a little
+of its minimum, a small part of the fleet is solved again by the exact method beside the others.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.domain.arrays import Array, Flags, Indices
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.errors import SolveError
-from vpp_pipeline.optimisation.exact import Beside, formulate
+from vpp_pipeline.domain.rounding import round_down
+from vpp_pipeline.optimisation.exact import ENERGY, STEP_H, Beside, formulate
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, settle, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, part_of, prosumers_with_deals
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
-FIRST_PART, MOST_PART = 100, 1_600
+PARTS = (100, 400)  # prosumers that are solved again, at most
 SEED = 7
+LEFT_KW = 1e-4  # a position that is this near to its bid meets it: below the tolerance of verification
 
 
-def settle_beside(
-    day: DayProblem,
-    schedule: DaySchedule,
-    decisions: Array,
-    rules: MarketRules,
-    settings: OptimiserSettings,
-    log: Log,
-) -> tuple[DaySchedule, Array]:
-    """Schedule and quantities (O,) on the market's step, once a part of the fleet is solved exactly.
+@dataclass(frozen=True)
+class OnStep:
+    """A schedule that meets its bids on the market's step."""
 
-    The others keep their schedule. Where a part cannot make up for them, one four times as large is tried. Raises
-    SolveError if none can.
+    schedule: DaySchedule
+    quantity_mw: Array  # (O,)
+
+
+def give_up_excess(
+    day: DayProblem, schedule: DaySchedule, decisions: Array, rules: MarketRules
+) -> tuple[OnStep, Flags]:
+    """The schedule without what exceeds its bids on the step, and which bids (O,) it cannot meet all the same.
+
+    Each bid is what all of its hours deliver, at most R, rounded down. Reserve is scaled to it. Of energy, sun stays at
+    home, then stores discharge less, then idle ones charge more, as far as their capacity allows in all later hours:
+    no limit can be broken by it.
     """
-    size = FIRST_PART
-    while True:
-        chosen = _part(day, size)
-        try:
-            return _settle_part(day, schedule, chosen, decisions, rules, settings, log)
-        except SolveError as error:
-            if len(chosen) == len(day.fleet) or size >= MOST_PART:
-                raise
-            log.note(f"{size} prosumers could not make up the rest: {error}")
-            size *= 4
+    bid, product = decisions > 0.5, day.product
+    powers = {name: np.array(values, dtype=float) for name, values in vars(schedule).items()}
+    net_kw = (powers["discharge_kw"] + powers["solar_sold_kw"] - powers["grid_charge_kw"]).sum(axis=0)
+    held_kw = np.array([net_kw, powers["spin_kw"].sum(axis=0), powers["nonspin_kw"].sum(axis=0)])
+    least_mw = np.where(day.covers, held_kw[product] / 1000.0, np.inf).min(axis=1)
+    quantity_mw = bid * round_down(np.clip(least_mw, 0.0, day.required_mw), rules.quantity_step_mw)
+    fails = bid & (quantity_mw < day.minimum_mw - 1e-9)
+
+    sold_kw = np.array([1000.0 * day.covers[product == p].T @ quantity_mw[product == p] for p in range(3)])
+    for p, name in ((1, "spin_kw"), (2, "nonspin_kw")):
+        powers[name] *= np.minimum(sold_kw[p] / np.where(held_kw[p] > 0.0, held_kw[p], 1.0), 1.0)
+    has_bid = day.covers[bid & (product == ENERGY)].any(axis=0)
+    for t in np.flatnonzero(has_bid & (net_kw - sold_kw[ENERGY] > LEFT_KW)):
+        if _give_up_energy(day, powers, int(t), net_kw[t] - sold_kw[ENERGY, t]) > LEFT_KW:
+            fails |= bid & (product == ENERGY) & day.covers[:, t]
+    return OnStep(DaySchedule(**powers), quantity_mw), fails
 
 
-def _part(day: DayProblem, size: int) -> Indices:
-    """Up to ``size`` prosumers drawn from those with a store and an agreement, in order."""
-    able = np.intersect1d(np.flatnonzero(day.fleet.has_store), prosumers_with_deals(day))
-    able = able if len(able) >= min(size, len(day.fleet)) else np.arange(len(day.fleet))
-    return np.sort(np.random.default_rng(SEED).permutation(able)[:size])
+def _give_up_energy(day: DayProblem, powers: dict[str, Array], t: int, excess_kw: float) -> float:
+    """Sell ``excess_kw`` less in hour ``t``, in place; what nobody could give up."""
+    fleet, stored = day.fleet, powers["stored_kwh"]
+    sun = powers["solar_sold_kw"][:, t]
+    excess_kw -= _take(sun, sun.copy(), excess_kw, -1.0)[0]
+    discharge, grid = powers["discharge_kw"][:, t], powers["grid_charge_kw"][:, t]
+    for change, sign, kwh_per_kw in (
+        (discharge, -1.0, STEP_H / fleet.discharge_efficiency),
+        (grid, 1.0, STEP_H * fleet.charge_efficiency),
+    ):
+        room_kwh = np.maximum((fleet.max_stored_kwh[:, t:] - stored[:, t:]).min(axis=1), 0.0)
+        charger_kw = np.where(discharge > 0.0, 0.0, fleet.max_charge_kw[:, t] - grid - powers["solar_charge_kw"][:, t])
+        most_kw = np.minimum(discharge if sign < 0.0 else np.maximum(charger_kw, 0.0), room_kwh / kwh_per_kw)
+        done_kw, changed = _take(change, most_kw, excess_kw, sign)
+        stored[:, t:] += (changed * kwh_per_kw)[:, None]
+        excess_kw -= done_kw
+    return excess_kw
 
 
-def _settle_part(
+def _take(power: Array, most_kw: Array, wanted_kw: float, sign: float) -> tuple[float, Array]:
+    """Change ``power`` (N,) by up to ``most_kw`` (N,), everyone by the same share; how much in all, and each (N,)."""
+    total_kw = float(most_kw.sum())
+    changed = most_kw * (min(wanted_kw / total_kw, 1.0) if total_kw > 0.0 else 0.0)
+    power += sign * changed
+    return float(changed.sum()), changed
+
+
+def settle_part(
     day: DayProblem,
     schedule: DaySchedule,
-    chosen: Indices,
     decisions: Array,
     rules: MarketRules,
     settings: OptimiserSettings,
-    log: Log,
-) -> tuple[DaySchedule, Array]:
+    size: int,
+) -> OnStep:
+    """The schedule with up to ``size`` prosumers solved exactly beside the others, who keep theirs.
+
+    Raises SolveError if these prosumers cannot make up for what the others leave.
+    """
+    chosen, log = _part(day, size), Log()
     others = np.ones(len(day.fleet), dtype=bool)
     others[chosen] = False
 
@@ -84,4 +125,11 @@ def _settle_part(
     for name, values in vars(schedule).items():
         arrays[name] = values.copy()
         arrays[name][chosen] = getattr(mine, name)
-    return DaySchedule(**arrays), quantity_mw
+    return OnStep(DaySchedule(**arrays), quantity_mw)
+
+
+def _part(day: DayProblem, size: int) -> Indices:
+    """Up to ``size`` prosumers drawn from those with a store and an agreement, in order."""
+    able = np.intersect1d(np.flatnonzero(day.fleet.has_store), prosumers_with_deals(day))
+    able = able if len(able) >= min(size, len(day.fleet)) else np.arange(len(day.fleet))
+    return np.sort(np.random.default_rng(SEED).permutation(able)[:size])

@@ -10,11 +10,14 @@ import pytest
 
 from vpp_pipeline.domain.arrays import Array, Flags
 from vpp_pipeline.errors import SolveError
+from vpp_pipeline.optimisation.column_generation import method
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, GroupSums
-from vpp_pipeline.optimisation.problem import DaySolution, Duals
+from vpp_pipeline.optimisation.exact_method import solve_exactly
+from vpp_pipeline.optimisation.problem import DaySolution, Duals, merit_order_bound
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.column_generation import test_respond as responses
 from vpp_pipeline_tests.optimisation.column_generation import two_methods as days
 from vpp_pipeline_tests.optimisation.small_days import RULES, random_day
@@ -59,10 +62,33 @@ def test_a_fleet_that_is_wrong_about_its_answers_is_noticed(
         days.assert_same_relaxation(day)
 
 
-def test_a_promise_below_what_is_earned_stops_the_solver(monkeypatch: pytest.MonkeyPatch):
+def test_a_bound_below_what_is_earned_hands_the_day_to_the_exact_method(monkeypatch: pytest.MonkeyPatch):
+    day = random_day(DAY)
     monkeypatch.setattr(FleetPricer, "price", promises_too_little)
-    with pytest.raises(SolveError, match=r"earns .* where no more than"):
-        solve_by_columns(random_day(DAY), RULES, OptimiserSettings())
+    answer = solve_by_columns(day, RULES, OptimiserSettings())
+    assert answer.method.startswith("exact")
+    assert "in place of column generation" in answer.method
+    assert answer.bound_usd >= brute_force(day).objective_usd - 1e-6
+    assert answer.objective_usd == solve_exactly(day, RULES, OptimiserSettings()).objective_usd
+
+
+def test_a_fleet_too_large_for_the_exact_method_keeps_its_schedule_with_a_bound_by_merit_order(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    day = random_day(DAY)
+    monkeypatch.setattr(FleetPricer, "price", promises_too_little)
+    monkeypatch.setattr(method, "EXACT_TAKES_OVER", 0)
+    answer = solve_by_columns(day, RULES, OptimiserSettings())
+    assert "bound by merit order" in answer.method
+    assert answer.bound_usd == pytest.approx(merit_order_bound(day))
+    assert answer.is_bid.any()
+    days.assert_within_the_rules(day, answer)
+
+
+@pytest.mark.parametrize("seed", days.SEEDS)
+def test_no_schedule_earns_more_than_the_merit_order_bound(seed: int):
+    day = random_day(seed)
+    assert merit_order_bound(day) >= brute_force(day).objective_usd - 1e-9
 
 
 def test_a_bound_made_of_wrong_prices_is_noticed(monkeypatch: pytest.MonkeyPatch):

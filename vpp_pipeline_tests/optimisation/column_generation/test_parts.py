@@ -28,7 +28,7 @@ def test_groups_that_are_asked_answer_as_they_do_among_all_and_the_others_not_at
 def generation_with_parts(seed: int, parts: int) -> tuple[Generation, float]:
     """A small day whose groups are asked a part at a time, and what the relaxation earns by CVXPY, $."""
     day = without_negative_prices(random_day(seed))
-    generation = prepare(day, 1e-9, np.inf).generation
+    generation = prepare(day, 1e-9).generation
     generation.parts = parts
     return generation, by_cvxpy(day)
 
@@ -38,7 +38,7 @@ def generation_with_parts(seed: int, parts: int) -> tuple[Generation, float]:
 def test_asked_a_part_at_a_time_the_fleet_earns_what_cvxpy_says(seed: int, parts: int):
     generation, best_usd = generation_with_parts(seed, parts)
     day = generation.coordinator.day
-    answer, bound_usd = generation.converge(np.zeros(len(day.price)), day.may_bid.astype(float), 1e-9, np.inf)
+    answer, bound_usd = generation.converge(np.zeros(len(day.price)), day.may_bid.astype(float), 1e-9)
     assert answer.objective_usd == pytest.approx(best_usd, rel=1e-7, abs=1e-6)
     assert bound_usd == pytest.approx(best_usd, rel=1e-7, abs=1e-6)
 

@@ -5,7 +5,6 @@ Where a price below zero makes lost energy earn, both bounds are valid but need 
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import cache
 
@@ -20,6 +19,7 @@ from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
 from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.exact_method import solve_exactly
+from vpp_pipeline.optimisation.limits import CpuLimit
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import RULES, random_day
@@ -119,9 +119,9 @@ def generation_of(day: DayProblem, groups: int | None = None) -> Generation:
 
 def assert_same_relaxation(day: DayProblem, groups: int | None = None) -> None:
     """What the columns earn, and their bound, are CVXPY's optimum."""
-    until = time.perf_counter() + SECONDS
+    limit = CpuLimit.from_now(SECONDS)
     low, high = np.zeros(len(day.price)), day.may_bid.astype(float)
-    answer, bound_usd = generation_of(day, groups).converge(low, high, 1e-9, until)
+    answer, bound_usd = generation_of(day, groups).converge(low, high, 1e-9, limit)
     expected = pytest.approx(by_cvxpy(day), rel=1e-7, abs=1e-7)
     assert answer.objective_usd == expected
     assert bound_usd == expected
