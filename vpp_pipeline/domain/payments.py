@@ -64,7 +64,7 @@ def payments_of(
     (`to_recover_usd`, where positive) is split over its bids in proportion to revenue - payment.
     """
     traded = opportunities.join(positions.filter("is_bid").select("opportunity_id"), on="opportunity_id", how="semi")
-    delivered = (
+    owned = (
         hours_covered(traded)
         .join(sold_by_hour(schedule), on=["product", "start_utc"])
         .group_by("opportunity_id", "prosumer_id", "duration_hours", "forecast_price")
@@ -73,17 +73,7 @@ def payments_of(
         .filter(pl.col("dispatched_kw") > DUST_KW)
         .sort("opportunity_id", "prosumer_id")
         .join(options(agreements).select(AGREED), on=["opportunity_id", "prosumer_id"])
-        .join(charging.select("prosumer_id", "to_recover_usd"), on="prosumer_id")
-    )
-    owned = delivered.with_columns(payment_usd=pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0)
-    owned = owned.with_columns(
-        earned=(pl.col("forecast_price") * pl.col("dispatched_kwh") / 1000.0 - pl.col("payment_usd")).clip(
-            lower_bound=0.0
-        )
-    )
-    share = pl.col("earned") / pl.col("earned").sum().over("prosumer_id")
-    recovered = pl.when(pl.col("earned").sum().over("prosumer_id") > 0).then(
-        share * pl.col("to_recover_usd").clip(lower_bound=0.0)
+        .pipe(with_costs, charging)
     )
     score = satisfaction_score(
         owned["agreed_price_usd_per_mwh"].to_numpy(),
@@ -91,7 +81,25 @@ def payments_of(
         (owned["dispatched_kw"] / owned["committed_capacity_kw"]).clip(0.0, 1.0).to_numpy(),
         owned["prosumer_id"].is_in(let_down(schedule, availability).implode()).to_numpy(),
     )
-    return door(Payments, owned.with_columns(charging_cost_usd=recovered.fill_null(0.0), satisfaction_score=score))
+    return door(Payments, owned.with_columns(satisfaction_score=score))
+
+
+def with_costs(delivered: pl.DataFrame, charging: pl.DataFrame) -> pl.DataFrame:
+    """``delivered`` with what each prosumer is paid (`payment_usd`) and is to recover (`charging_cost_usd`).
+
+    ``delivered``: one row per prosumer and opportunity that trades, with prosumer_id, forecast_price, dispatched_kwh
+    and agreed_price_usd_per_mwh. ``charging``: rows of `dispatch.charging`.
+    """
+    mwh = pl.col("dispatched_kwh") / 1000.0
+    paid = delivered.join(charging.select("prosumer_id", "to_recover_usd"), on="prosumer_id").with_columns(
+        payment_usd=pl.col("agreed_price_usd_per_mwh") * mwh
+    )
+    paid = paid.with_columns(earned=(pl.col("forecast_price") * mwh - pl.col("payment_usd")).clip(lower_bound=0.0))
+    share = pl.col("earned") / pl.col("earned").sum().over("prosumer_id")
+    recovered = pl.when(pl.col("earned").sum().over("prosumer_id") > 0).then(
+        share * pl.col("to_recover_usd").clip(lower_bound=0.0)
+    )
+    return paid.with_columns(charging_cost_usd=recovered.fill_null(0.0))
 
 
 def let_down(schedule: pl.DataFrame, availability: pl.DataFrame) -> pl.Series:

@@ -46,6 +46,9 @@ def positions_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
                 "is_bid": solution.is_bid,
                 "quantity_mw": solution.quantity_mw,
                 "shadow_price_usd_per_mwh": solution.shadow_price_usd_per_mwh,
+                "refusal": pl.Series(
+                    [solution.refusals.get(name) for name in day.opportunity_id.tolist()], dtype=pl.String
+                ),
             }
         ),
     )

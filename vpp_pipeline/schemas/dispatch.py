@@ -77,6 +77,10 @@ class Positions(dy.Schema):
     shadow_price_usd_per_mwh = number(
         "What one more MW at the bid's largest (or, negative, least) quantity would earn per hour (a dual)."
     )
+    refusal = text(
+        "Why the market would not take its bid, so that the day was solved again without it; empty otherwise.",
+        nullable=True,
+    )
 
 
 class Payments(dy.Schema):
