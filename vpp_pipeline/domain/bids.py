@@ -71,16 +71,15 @@ def form_bids(
     return door(FinalBids, final), segments
 
 
-def refusals(bids: pl.DataFrame, payments: pl.DataFrame, rules: MarketRules) -> dict[str, str]:
+def refusals(bids: pl.DataFrame, rules: MarketRules) -> dict[str, str]:
     """Why the market would not take a bid, by opportunity; empty where it takes them all.
 
     A bid may ask no more than the market's cap, so one whose delivery costs more would be awarded at a loss. A cost
     below the floor is no such fault: the floor is asked. ``bids``: opportunity_id, product, quantity_mw,
-    duration_hours. ``payments``: opportunity_id, prosumer_id, dispatched_kwh, payment_usd, charging_cost_usd.
+    duration_hours, and of all its members payment_usd, charging_cost_usd, delivered_mwh.
     """
-    costs = bids.join(_paid(payments), on="opportunity_id").with_columns(average_cost=AVERAGE_COST)
     found = {}
-    for bid in costs.sort("opportunity_id").iter_rows(named=True):
+    for bid in bids.with_columns(average_cost=AVERAGE_COST).sort("opportunity_id").iter_rows(named=True):
         cap, cost = rules.price_limits(bid["product"])[1], bid["average_cost"]
         if asked_price(cost, bid["product"], rules) < cost - PRICE_TOLERANCE:
             unit = "MWh" if bid["product"] == "energy" else "MW·h"
@@ -110,12 +109,18 @@ def _money(
     opportunities: pl.DataFrame, summary: pl.DataFrame, positions: pl.DataFrame, payments: pl.DataFrame
 ) -> pl.DataFrame:
     """Opportunities with status, reason and money in cents, in the order of their id."""
+    paid = payments.group_by("opportunity_id").agg(
+        pl.col("payment_usd").sort_by("prosumer_id").sum(),
+        pl.col("charging_cost_usd").sort_by("prosumer_id").sum(),
+        delivered_mwh=pl.col("dispatched_kwh").sort_by("prosumer_id").sum() / 1000.0,
+        coalition_size=pl.len(),
+    )
     if "refusal" not in positions.columns:  # of a day that older code made
         positions = positions.with_columns(refusal=pl.lit(None, pl.String))
     rows = (
         opportunities.join(summary.select("opportunity_id", "status", "reason"), on="opportunity_id", how="left")
         .join(positions.drop("market_date"), on="opportunity_id", how="left")
-        .join(_paid(payments), on="opportunity_id", how="left")
+        .join(paid, on="opportunity_id", how="left")
         .with_columns(pl.col("payment_usd", "charging_cost_usd").fill_null(0.0))
     )
     revenue = (pl.col("forecast_price") * BID_MWH).round(CENTS)
@@ -144,16 +149,6 @@ def _money(
         )
         .sort("opportunity_id")
         .drop("coalition_size", "delivered_mwh", "refusal")
-    )
-
-
-def _paid(payments: pl.DataFrame) -> pl.DataFrame:
-    """Sums of the payments behind each bid: payment_usd, charging_cost_usd, delivered_mwh, coalition_size."""
-    return payments.group_by("opportunity_id").agg(
-        pl.col("payment_usd").sort_by("prosumer_id").sum(),
-        pl.col("charging_cost_usd").sort_by("prosumer_id").sum(),
-        delivered_mwh=pl.col("dispatched_kwh").sort_by("prosumer_id").sum() / 1000.0,
-        coalition_size=pl.len(),
     )
 
 

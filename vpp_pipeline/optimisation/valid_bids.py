@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.bids import refusals
 from vpp_pipeline.domain.calendar import PRODUCTS
-from vpp_pipeline.domain.payments import DUST_KW, with_costs
+from vpp_pipeline.domain.payments import DUST_KW, costs_usd
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.tables import charging_table
+from vpp_pipeline.optimisation.tables import charging_usd
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
@@ -46,35 +47,50 @@ def without_bids(day: DayProblem, refused: dict[str, str]) -> DayProblem:
 
 def refusals_of(day: DayProblem, solution: DaySolution, rules: MarketRules) -> dict[str, str]:
     """Why the market would not take a bid of ``solution``, by opportunity; empty where it takes them all."""
+    to_recover_usd = charging_usd(day, solution) - solution.no_sale_charging_usd
+    if not _could_be_refused(day, solution, to_recover_usd, rules):
+        return {}
+    count, sold_kwh = len(day.opportunity_id), _sold_kwh(day, solution)
+    k = np.flatnonzero(sold_kwh > DUST_KW * day.hours[day.agreement_opportunity])
+    opportunity, mwh = day.agreement_opportunity[k], sold_kwh[k] / 1000.0
+    payment_usd, charging_cost_usd = costs_usd(
+        day.agreement_prosumer[k], mwh, day.agreed_price[k], day.price[opportunity], to_recover_usd
+    )
     bids = pl.DataFrame(
         {
             "opportunity_id": day.opportunity_id.astype(str),
             "product": np.array(PRODUCTS)[day.product],
             "quantity_mw": solution.quantity_mw,
             "duration_hours": day.hours,
+            "payment_usd": np.bincount(opportunity, weights=payment_usd, minlength=count),
+            "charging_cost_usd": np.bincount(opportunity, weights=charging_cost_usd, minlength=count),
+            "delivered_mwh": np.bincount(opportunity, weights=mwh, minlength=count),
         }
-    ).filter(pl.Series(solution.is_bid))
-    if bids.is_empty():
-        return {}
-    return refusals(bids, with_costs(_delivered(day, solution), charging_table(day, solution)), rules)
+    )
+    return refusals(bids.filter(pl.Series(solution.is_bid)), rules)
 
 
-def _delivered(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
-    """What each deal of a bid delivers over its block, as ``with_costs`` takes it."""
+def _could_be_refused(day: DayProblem, solution: DaySolution, to_recover_usd: Array, rules: MarketRules) -> bool:
+    """Whether the dearest deal of a bid and all the day's charging together would come above the cap.
+
+    What each member really delivers takes long to add up for a million of them, and hardly ever decides.
+    """
+    dearest = np.full(len(day.opportunity_id), -np.inf)
+    np.maximum.at(dearest, day.agreement_opportunity, day.agreed_price)
+    bid = np.flatnonzero(solution.is_bid)
+    most_usd = np.maximum(dearest[bid], 0.0) + np.maximum(to_recover_usd, 0.0).sum() / (
+        solution.quantity_mw[bid] * day.hours[bid]
+    )
+    cap_usd = np.array([rules.price_limits(product)[1] for product in PRODUCTS])[day.product[bid]]
+    return bool((most_usd > cap_usd).any())
+
+
+def _sold_kwh(day: DayProblem, solution: DaySolution) -> Array:
+    """What each deal (K,) delivers over its block (reserve: holds, in kW times hours); nothing where nothing is bid."""
     sold_kwh = np.zeros(len(day.agreement_opportunity))
     for product in range(len(PRODUCTS)):
         sold_kw = solution.schedule.sold_kw(product)
         for o in np.flatnonzero(solution.is_bid & (day.product == product)):
             deals = np.flatnonzero(day.agreement_opportunity == o)
-            sold_kwh[deals] = sold_kw[np.ix_(day.agreement_prosumer[deals], day.covers[o])].sum(axis=1)
-    k = np.flatnonzero(sold_kwh > DUST_KW * day.hours[day.agreement_opportunity])
-    opportunity, prosumer = day.agreement_opportunity[k], day.agreement_prosumer[k]
-    return pl.DataFrame(
-        {
-            "opportunity_id": day.opportunity_id[opportunity].astype(str),
-            "prosumer_id": day.fleet.prosumer_id[prosumer].astype(str),
-            "forecast_price": day.price[opportunity],
-            "agreed_price_usd_per_mwh": day.agreed_price[k],
-            "dispatched_kwh": sold_kwh[k],
-        }
-    )
+            sold_kwh[deals] = sold_kw[:, day.covers[o]].sum(axis=1)[day.agreement_prosumer[deals]]
+    return sold_kwh

@@ -174,7 +174,7 @@ class Proof(dy.Schema):
     status = text("What the solver said.")
     objective_usd = number("What the schedule earns at forecast prices, with everyone there.")
     risk_adjusted_usd = number("What is maximised: (1 - aversion) x objective + aversion x CVaR.")
-    bound_usd = number("No schedule can have a larger risk_adjusted_usd.")
+    bound_usd = number("No schedule of the bids that the market takes can have a larger risk_adjusted_usd.")
     gap_fraction = amount("(bound - risk_adjusted) / |bound|.")
     scenarios = count("Scenarios that the day was held against; 1: the forecast alone.")
     aversion = fraction("Weight of the CVaR in what is maximised.")
