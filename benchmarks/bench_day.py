@@ -20,7 +20,7 @@ from vpp_pipeline.chain import negotiate_day, settle_bids
 from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.errors import InputError
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
 ALWAYS = (date(2023, 8, 15), date(2024, 7, 11), date(2024, 3, 10), date(2024, 11, 3))
@@ -44,7 +44,7 @@ def main() -> None:
             continue
         day = negotiate_day(prepared.inputs, settings)
         negotiated = time.perf_counter()
-        solution = solve_day(day.problem, settings.rules, settings.optimiser)
+        solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
         solved = time.perf_counter()
         fleet = {"fleet.notes": prepared.fleet.notes, "fleet.quarantine": prepared.fleet.quarantine}
         verdicts = verify(settle_bids(day, solution, STAMP) | fleet, settings)

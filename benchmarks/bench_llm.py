@@ -35,7 +35,7 @@ from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.ports import FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline_tests.llm import pretended_advice
@@ -114,7 +114,7 @@ def measure(arm: Arm, day: PreparedDay) -> dict[str, float]:
         with adviser_of(settings, Local(arm)) as adviser:
             negotiated = negotiate_day(day.inputs, settings, adviser)
             fallback = adviser.tally.fallback_fraction
-    solution = solve_day(negotiated.problem, settings.rules, settings.optimiser)
+    solution = solve_valid_day(negotiated.problem, settings.rules, settings.optimiser)
     tables = settle_bids(negotiated, solution, STAMP)
     tables |= {"fleet.notes": day.fleet.notes, "fleet.quarantine": day.fleet.quarantine}
     return {**measures_of(negotiated, tables, settings), "fallback": fallback}

@@ -25,7 +25,7 @@ from vpp_pipeline.domain.settlement import settle
 from vpp_pipeline.domain.typical_prices import combine_deals, mean_deals
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.errors import InputError
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OpportunityPolicy, Settings
 from vpp_pipeline.sources.base import PriceSource
 
@@ -63,7 +63,7 @@ def measure(market_date: date, arm: str, source: PriceSource) -> Measured:
     deals = recent_deals(market_date, source, settings) if arm.endswith("deals") else None
     prepared = prepare_day(market_date, source, settings, deals)
     day = negotiate_day(prepared.inputs, settings)
-    solution = solve_day(day.problem, settings.rules, settings.optimiser)
+    solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
     tables = settle_bids(day, solution, STAMP)
     fleet = {"fleet.notes": prepared.fleet.notes, "fleet.quarantine": prepared.fleet.quarantine}
     broken = [v for v in verify(tables | fleet, settings).values() if not (v.passed or v.is_warning)]

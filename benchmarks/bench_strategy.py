@@ -27,7 +27,7 @@ from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays, reservation_price
 from vpp_pipeline.domain.negotiation.negotiate import ENGINES
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 Floats = npt.NDArray[np.float64]
@@ -155,7 +155,7 @@ def compare_lies(inputs: list[Inputs]) -> None:
 def money(inputs: Inputs, settings: Settings) -> list[float]:
     """The figures of one day under one engine, in the order of `compare_depths`."""
     day = negotiate_day(inputs, settings)
-    solution = solve_day(day.problem, settings.rules, settings.optimiser)
+    solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
     tables = settle_bids(day, solution, STAMP)
     sums = tables["dispatch.reconciliation"].row(0, named=True)
     paid = tables["dispatch.payments"].join(tables["negotiation.agreements"], on=["opportunity_id", "prosumer_id"])

@@ -16,7 +16,6 @@ from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.optimisation.owen import owen_shares_table
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem
-from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.tables import (
     charging_table,
     internal_prices_table,
@@ -26,6 +25,7 @@ from vpp_pipeline.optimisation.tables import (
     schedule_table,
 )
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.schemas import LLMCalls, PriceScenarios
 from vpp_pipeline.settings import Settings
 
@@ -138,4 +138,4 @@ def settle_bids(day: Negotiated, solution: DaySolution, stamp: Stamp) -> dict[st
 def bid(inputs: Inputs, settings: Settings, stamp: Stamp, adviser: Adviser | None = None) -> dict[str, pl.DataFrame]:
     """Negotiate, solve and form the bids of a day: every table by name."""
     day = negotiate_day(inputs, settings, adviser)
-    return settle_bids(day, solve_day(day.problem, settings.rules, settings.optimiser), stamp)
+    return settle_bids(day, solve_valid_day(day.problem, settings.rules, settings.optimiser), stamp)

@@ -18,7 +18,7 @@ from vpp_pipeline.domain.negotiation.negotiate import ENGINES
 from vpp_pipeline.domain.satisfaction import weighted_satisfaction
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.llm.of_run import open_adviser
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.provenance import code_version
 from vpp_pipeline.settings import Settings
@@ -49,7 +49,7 @@ def compare_engines(day: DayInputs) -> pl.DataFrame:
             begun = time.perf_counter()
             negotiated = negotiate_day(inputs, settings, adviser)
             seconds = time.perf_counter() - begun
-        solution = solve_day(negotiated.problem, settings.rules, settings.optimiser)
+        solution = solve_valid_day(negotiated.problem, settings.rules, settings.optimiser)
         stamp = Stamp("compare", code_version(), None, "compare", datetime.now(UTC))
         tables = settle_bids(negotiated, solution, stamp)
         tables |= {"fleet.notes": day.fleet.notes, "fleet.quarantine": day.fleet.quarantine}

@@ -16,9 +16,9 @@ from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.domain.satisfaction import satisfaction_worth, weighted_satisfaction
 from vpp_pipeline.optimisation.problem import DaySolution
-from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.tables import charging_table, positions_table, schedule_table
 from vpp_pipeline.optimisation.uncertainty import outcome_of
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.picture import Panel, draw
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
@@ -48,7 +48,7 @@ def risk_frontier(inputs: Inputs, settings: Settings, points: int) -> pl.DataFra
     aversions, found, bounds = np.linspace(0.0, 1.0, points), [], []
     for aversion in aversions:
         averse = replace(day, scenarios=replace(day.scenarios, aversion=float(aversion)))
-        solution = solve_day(averse, settings.rules, settings.optimiser)
+        solution = solve_valid_day(averse, settings.rules, settings.optimiser)
         outcome = outcome_of(averse, solution)
         bounds.append(solution.bound_usd)
         found.append(
@@ -81,7 +81,7 @@ def satisfaction_frontier(inputs: Inputs, settings: Settings, points: int) -> pl
     for weight in weights:
         optimiser = settings.optimiser.model_copy(update={"satisfaction_weight_usd_per_mwh": float(weight)})
         day = negotiate_day(certain, settings.model_copy(update={"optimiser": optimiser}))
-        solution = solve_day(day.problem, settings.rules, optimiser)
+        solution = solve_valid_day(day.problem, settings.rules, optimiser)
         paid = _paid(day, solution)
         gain = pl.col("payment_usd") - pl.col("reservation_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0
         sold.append(paid)

@@ -101,7 +101,7 @@ class FinalBid(_Message):
     total_capacity_mw: float = Field(ge=0)
     bid_price_mwh: float
     expected_profit: float
-    profit_margin: float
+    profit_margin: float | None = Field(description="Profit over revenue; none where the revenue is 0.")
     reliability_score: float = Field(ge=0, le=1)
     coalition_size: int = Field(ge=1)
 

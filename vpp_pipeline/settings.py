@@ -89,9 +89,18 @@ class MarketRules(_Group):
             )
         return self
 
+    @model_validator(mode="after")
+    def _leaves_prices(self) -> MarketRules:
+        for name in ("energy_price_{}_usd_per_mwh", "reserve_price_{}_usd_per_mw_h"):
+            floor, cap = (getattr(self, name.format(side)) for side in ("floor", "cap"))
+            if floor > cap:
+                raise ValueError(f"no price is left: {name.format('floor')} {floor:g} is above the cap of {cap:g}")
+        return self
+
     def minimum_mw(self, product: str) -> float:
-        """Least MW of a bid for ``product``."""
-        return self.energy_minimum_mw if product == "energy" else self.reserve_minimum_mw
+        """Least MW of a bid for ``product``: the market's minimum, and at least one bid step."""
+        minimum_mw = self.energy_minimum_mw if product == "energy" else self.reserve_minimum_mw
+        return max(minimum_mw, self.quantity_step_mw)
 
     def price_limits(self, product: str) -> tuple[float, float]:
         """Lowest and highest bid price for ``product``."""

@@ -23,7 +23,7 @@ from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, Quarantine
 from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline.sources.opening import open_source
@@ -90,7 +90,7 @@ def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, 
     opportunities = opportunities_of_day(market_date, forecast, fleet, settings, request_table(*requests))
 
     day = negotiate_day(Inputs(forecast, prosumers, availability, opportunities), settings)
-    solution = solve_day(day.problem, rules, settings.optimiser)
+    solution = solve_valid_day(day.problem, rules, settings.optimiser)
     two_hours_early = bid_deadline_utc(market_date) - timedelta(hours=2)
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)
     tables = settle_bids(day, solution, stamp) | {

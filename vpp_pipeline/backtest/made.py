@@ -25,7 +25,6 @@ from vpp_pipeline.domain.negotiation.transcript import segments_of
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem, unlimited_mw
-from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.tables import (
     charging_table,
     positions_table,
@@ -33,6 +32,7 @@ from vpp_pipeline.optimisation.tables import (
     schedule_table,
 )
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
+from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OptimiserSettings, Settings
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
@@ -100,7 +100,7 @@ def bid_plan(inputs: Inputs, settings: Settings, engine: Engine, *, market_minim
         problem = replace(day.problem, minimum_mw=least, may_bid=np.ones(len(least), dtype=bool))
         small = inputs.opportunities.with_columns(required_capacity_mw=pl.Series(least))  # for a curve in fine steps
         day = replace(day, problem=problem, inputs=replace(inputs, opportunities=small))
-    solution = solve_day(day.problem, settings.rules, settings.optimiser)
+    solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
     segments = _curves(day, solution)
     seconds = time.perf_counter() - begun
     quantity_mw = np.where(solution.is_bid, solution.quantity_mw, 0.0)

@@ -9,13 +9,16 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.curves import bid_segments
+from vpp_pipeline.domain.curves import PRICE_TOLERANCE, asked_price, bid_segments
 from vpp_pipeline.domain.reliability import delivery_probability
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
 from vpp_pipeline.schemas import FinalBids, Reconciliation, door
 from vpp_pipeline.settings import MarketRules
 
 CENTS = 2
+BID_MWH = pl.col("quantity_mw") * pl.col("duration_hours")
+#: payments and charging per MWh; charging in the bid's own hours is delivered on top of what is bid
+AVERAGE_COST = (pl.col("payment_usd") + pl.col("charging_cost_usd")) / pl.max_horizontal(BID_MWH, "delivered_mwh")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,23 @@ def form_bids(
     return door(FinalBids, final), segments
 
 
+def refusals(bids: pl.DataFrame, rules: MarketRules) -> dict[str, str]:
+    """Why the market would not take a bid, by opportunity; empty where it takes them all.
+
+    A bid may ask no more than the market's cap, so one whose delivery costs more would be awarded at a loss. A cost
+    below the floor is no such fault: the floor is asked. ``bids``: opportunity_id, product, quantity_mw,
+    duration_hours, and of all its members payment_usd, charging_cost_usd, delivered_mwh.
+    """
+    found = {}
+    for bid in bids.with_columns(average_cost=AVERAGE_COST).sort("opportunity_id").iter_rows(named=True):
+        cap, cost = rules.price_limits(bid["product"])[1], bid["average_cost"]
+        if asked_price(cost, bid["product"], rules) < cost - PRICE_TOLERANCE:
+            unit = "MWh" if bid["product"] == "energy" else "MW·h"
+            words = f"its cost of ${cost:,.2f}/{unit} is above the market's cap of ${cap:,.2f}/{unit}"
+            found[bid["opportunity_id"]] = words
+    return found
+
+
 def curves_of(
     opportunities: pl.DataFrame,
     summary: pl.DataFrame,
@@ -95,14 +115,15 @@ def _money(
         delivered_mwh=pl.col("dispatched_kwh").sort_by("prosumer_id").sum() / 1000.0,
         coalition_size=pl.len(),
     )
+    if "refusal" not in positions.columns:  # of a day that older code made
+        positions = positions.with_columns(refusal=pl.lit(None, pl.String))
     rows = (
         opportunities.join(summary.select("opportunity_id", "status", "reason"), on="opportunity_id", how="left")
         .join(positions.drop("market_date"), on="opportunity_id", how="left")
         .join(paid, on="opportunity_id", how="left")
         .with_columns(pl.col("payment_usd", "charging_cost_usd").fill_null(0.0))
     )
-    mwh = pl.col("quantity_mw") * pl.col("duration_hours")
-    revenue = (pl.col("forecast_price") * mwh).round(CENTS)
+    revenue = (pl.col("forecast_price") * BID_MWH).round(CENTS)
     payment, charging = pl.col("payment_usd").round(CENTS), pl.col("charging_cost_usd").round(CENTS)
     profit = (revenue - payment - charging).round(CENTS)
     reason = (
@@ -110,6 +131,8 @@ def _money(
         .then(pl.format("{}; {} MW delivered by {} of them", "reason", "quantity_mw", "coalition_size"))
         .when(pl.col("status") == "no_bid")
         .then(pl.col("reason"))
+        .when(pl.col("refusal").is_not_null())
+        .then(pl.col("refusal"))
         .otherwise(pl.lit("the day earns more without it: the same energy or power is worth more elsewhere"))
     )
     return (
@@ -120,13 +143,12 @@ def _money(
             payments_usd=payment,
             charging_cost_usd=charging,
             expected_profit_usd=profit,
-            profit_margin_fraction=pl.when("is_bid").then(profit / revenue),
+            profit_margin_fraction=pl.when(pl.col("is_bid") & (revenue != 0.0)).then(profit / revenue),
             # what is delivered may be more than the bid: the fleet's own charging in that hour takes the rest
-            average_cost=(pl.col("payment_usd") + pl.col("charging_cost_usd"))
-            / pl.max_horizontal(mwh, "delivered_mwh"),
+            average_cost=AVERAGE_COST,
         )
         .sort("opportunity_id")
-        .drop("coalition_size", "delivered_mwh")
+        .drop("coalition_size", "delivered_mwh", "refusal")
     )
 
 

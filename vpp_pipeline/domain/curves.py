@@ -19,6 +19,7 @@ from vpp_pipeline.settings import MarketRules
 
 CENT = 0.01
 MW_TOLERANCE = 1e-9
+PRICE_TOLERANCE = 1e-8  # what rounding up to the cent lets pass
 
 PriceAt = Callable[[float], float]  # MW of a bid, counted from its cheapest -> $/MWh
 
@@ -34,8 +35,8 @@ def bid_segments(
 
     Energy: members in merit order of payment and charging per MWh; with scenarios, what the fleet would want to sell in
     each of them (see :func:`_scenario_price`). The first segment spans at least 80 % of R, at no less than the bid's
-    average cost; rising prices, at most ten segments. Reserve: one pair of MW and average cost. No price exceeds the
-    market's cap.
+    average cost; rising prices, at most ten segments. Reserve: one pair of MW and average cost. Every price lies within
+    the market's floor and cap.
     """
     delivered_mwh = pl.col("dispatched_kwh") / 1000.0
     cost = payments.with_columns(cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / delivered_mwh)
@@ -54,9 +55,9 @@ def bid_segments(
             curve = _energy_curve(price_at, first_mw, bid, rules)
         else:
             curve = [(bid["quantity_mw"], bid["average_cost"])]
-        start_mw, least, highest = 0.0, -math.inf, rules.price_limits(bid["product"])[1]
+        start_mw, least = 0.0, -math.inf
         for number, (end_mw, price) in enumerate(curve, start=1):
-            least = max(least, min(_up_to_cent(price), highest))
+            least = max(least, asked_price(price, bid["product"], rules))
             rows.append((bid["market_date"], bid["bid_id"], number, start_mw, end_mw, least))
             start_mw = end_mw
     names = ["market_date", "bid_id", "segment", "from_mw", "to_mw", "price_usd_per_mwh"]
@@ -118,10 +119,18 @@ def _energy_curve(
             curve[-1] = (end_mw, dearest)
         else:
             curve.append((end_mw, dearest))
-    while len(curve) > rules.maximum_segments:  # join the two neighbours closest in price, at the dearer one's price
-        gaps = [curve[k + 1][1] - curve[k][1] for k in range(1, len(curve) - 1)]
-        del curve[1 + int(np.argmin(gaps))]
+    # join the two neighbours closest in price, at the dearer one's price; the first segment only if it is to be alone
+    first = 1 if rules.maximum_segments > 1 else 0
+    while len(curve) > rules.maximum_segments:
+        gaps = [curve[k + 1][1] - curve[k][1] for k in range(first, len(curve) - 1)]
+        del curve[first + int(np.argmin(gaps))]
     return curve
+
+
+def asked_price(price: float, product: str, rules: MarketRules) -> float:
+    """``price`` as a bid asks it: up to the cent, within the market's floor and cap."""
+    floor, cap = rules.price_limits(product)
+    return min(max(_up_to_cent(price), floor), cap)
 
 
 def _up_to_cent(price: float) -> float:

@@ -19,6 +19,15 @@ COLUMNS = (
     "stored_kwh",
 )
 
+#: kW or kWh: what tolerances of solvers and sums of rounded powers leave below zero. Less than the 1e-4 of
+#: verification, which rebuilds stored energy from powers: what is more than dust stays, and is refused
+DUST = 9e-5
+
+
+def without_dust_below_zero(values: Array) -> Array:
+    """``values``, with those that lie below zero by no more than :data:`DUST` at zero."""
+    return np.where((values < 0.0) & (values >= -DUST), 0.0, values)
+
 
 @dataclass(frozen=True)
 class DaySchedule:
@@ -58,5 +67,5 @@ def schedule_rows(done: DaySchedule, like: pl.DataFrame) -> pl.DataFrame:
     """``done`` as rows, with the keys of ``like``: rows of `dispatch.schedule` of the same day."""
     keys = like.sort("prosumer_id", "start_utc").select("market_date", "prosumer_id", "start_utc")
     return keys.with_columns(
-        pl.Series(name, np.maximum(getattr(done, name).ravel(), 0.0)) for name in (*COLUMNS, "charge_kw")
+        pl.Series(name, without_dust_below_zero(getattr(done, name).ravel())) for name in (*COLUMNS, "charge_kw")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.rows import side_by_side
 from vpp_pipeline.domain.satisfaction import satisfaction_score
@@ -64,7 +64,7 @@ def payments_of(
     (`to_recover_usd`, where positive) is split over its bids in proportion to revenue - payment.
     """
     traded = opportunities.join(positions.filter("is_bid").select("opportunity_id"), on="opportunity_id", how="semi")
-    delivered = (
+    owned = (
         hours_covered(traded)
         .join(sold_by_hour(schedule), on=["product", "start_utc"])
         .group_by("opportunity_id", "prosumer_id", "duration_hours", "forecast_price")
@@ -73,17 +73,14 @@ def payments_of(
         .filter(pl.col("dispatched_kw") > DUST_KW)
         .sort("opportunity_id", "prosumer_id")
         .join(options(agreements).select(AGREED), on=["opportunity_id", "prosumer_id"])
-        .join(charging.select("prosumer_id", "to_recover_usd"), on="prosumer_id")
+        .join(charging.select("prosumer_id").with_row_index("place"), on="prosumer_id")
     )
-    owned = delivered.with_columns(payment_usd=pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0)
-    owned = owned.with_columns(
-        earned=(pl.col("forecast_price") * pl.col("dispatched_kwh") / 1000.0 - pl.col("payment_usd")).clip(
-            lower_bound=0.0
-        )
-    )
-    share = pl.col("earned") / pl.col("earned").sum().over("prosumer_id")
-    recovered = pl.when(pl.col("earned").sum().over("prosumer_id") > 0).then(
-        share * pl.col("to_recover_usd").clip(lower_bound=0.0)
+    payment_usd, charging_cost_usd = costs_usd(
+        owned["place"].to_numpy(),
+        owned["dispatched_kwh"].to_numpy() / 1000.0,
+        owned["agreed_price_usd_per_mwh"].to_numpy(),
+        owned["forecast_price"].to_numpy(),
+        charging["to_recover_usd"].to_numpy(),
     )
     score = satisfaction_score(
         owned["agreed_price_usd_per_mwh"].to_numpy(),
@@ -91,7 +88,22 @@ def payments_of(
         (owned["dispatched_kw"] / owned["committed_capacity_kw"]).clip(0.0, 1.0).to_numpy(),
         owned["prosumer_id"].is_in(let_down(schedule, availability).implode()).to_numpy(),
     )
-    return door(Payments, owned.with_columns(charging_cost_usd=recovered.fill_null(0.0), satisfaction_score=score))
+    money = {"payment_usd": payment_usd, "charging_cost_usd": charging_cost_usd, "satisfaction_score": score}
+    return door(Payments, owned.with_columns(**{name: pl.Series(values) for name, values in money.items()}))
+
+
+def costs_usd(
+    prosumer: Indices, mwh: Array, agreed_price: Array, forecast_price: Array, to_recover_usd: Array
+) -> tuple[Array, Array]:
+    """What each of D deliveries is paid, and the charging (D,) that it recovers of what its prosumer (N,) must, $.
+
+    ``prosumer`` (D,): place in ``to_recover_usd``. One row per prosumer and opportunity that trades.
+    """
+    payment_usd = agreed_price * mwh
+    earned_usd = np.maximum(forecast_price * mwh - payment_usd, 0.0)
+    of_prosumer_usd = np.bincount(prosumer, weights=earned_usd, minlength=len(to_recover_usd))[prosumer]
+    share = np.divide(earned_usd, of_prosumer_usd, out=np.zeros_like(earned_usd), where=of_prosumer_usd > 0.0)
+    return payment_usd, share * np.maximum(to_recover_usd, 0.0)[prosumer]
 
 
 def let_down(schedule: pl.DataFrame, availability: pl.DataFrame) -> pl.Series:

@@ -24,6 +24,7 @@ from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.tables import FORMULATION
 from vpp_pipeline.optimisation.uncertainty import expected_of, objective_of
+from vpp_pipeline.optimisation.valid_bids import refusals_of, solve_valid_day, without_bids
 from vpp_pipeline.settings import Settings
 
 PURPOSE, PROMPT_VERSION = "formulation", "1"
@@ -134,9 +135,10 @@ def compiled(spec: FormulationSpec, day: DayProblem, least_price: np.ndarray) ->
 def formulate(day: DayProblem, least_price: np.ndarray, settings: Settings, gateway: Asks) -> Formulated:
     """Solve the day plainly and as the model would weigh it; the latter's schedule where it costs little.
 
-    Raises what :func:`solve_day` raises for the plain problem; whatever goes wrong with the other leaves the plain.
+    Raises what :func:`solve_valid_day` raises for the plain problem; whatever goes wrong with the other leaves the
+    plain.
     """
-    plain = solve_day(day, settings.rules, settings.optimiser)
+    plain = solve_valid_day(day, settings.rules, settings.optimiser)
     if settings.payments.rule != "agreed":
         return Formulated(plain, False, "not asked: top-ups rest on the plain problem's internal prices")
     try:
@@ -144,10 +146,17 @@ def formulate(day: DayProblem, least_price: np.ndarray, settings: Settings, gate
     except LLMError as error:  # the plain formulation stands, and the table says so
         return Formulated(plain, False, f"no answer: {error.kind}")
     try:
-        shadow = solve_day(compiled(spec, day, least_price), settings.rules, settings.optimiser)
+        weighed = compiled(spec, without_bids(day, plain.refusals), least_price)
+        shadow = solve_day(weighed, settings.rules, settings.optimiser)
     except (SolveError, InfeasibleDay) as error:  # what a tightened problem cannot do is no fault of the day
         return Formulated(plain, False, f"refused: no schedule, {type(error).__name__}", spec)
-    return judge(day, plain, shadow, spec, settings.model_use.formulation_loss_fraction)
+    found = judge(day, plain, shadow, spec, settings.model_use.formulation_loss_fraction)
+    refused = refusals_of(day, found.solution, settings.rules)
+    if refused:  # dearer than in the plain formulation, where the market takes every bid
+        name, reason = next(iter(refused.items()))
+        words = f"refused: the market would not take {len(refused)} of its bids, first {name}: {reason}"
+        return replace(found, solution=plain, is_accepted=False, verdict=words)
+    return found
 
 
 def judge(
@@ -173,6 +182,7 @@ def judge(
         objective_usd=worth,
         bound_usd=max(plain.bound_usd, worth),
         no_sale_charging_usd=plain.no_sale_charging_usd,
+        refusals=plain.refusals,
         method=f"{shadow.method}; weighed by a language model",
         seconds=plain.seconds + shadow.seconds,
     )

@@ -81,12 +81,12 @@ def open_reader(settings: Settings, data_folder: Path, *, run_id: str, market_da
 def solve_formulated(
     day: DayProblem, agreements: pl.DataFrame, settings: Settings, data_folder: Path, *, run_id: str
 ) -> Formulated:
-    """The day solved; also as a language model would weigh it, where `model_use.formulation` says so."""
+    """The day solved with valid bids, and as a language model would weigh it where `model_use.formulation` says so."""
     from vpp_pipeline.llm.formulation import Formulated, formulate  # CVXPY takes seconds to import
-    from vpp_pipeline.optimisation.solve import solve_day
+    from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 
     if not settings.model_use.formulation:
-        return Formulated(solve_day(day, settings.rules, settings.optimiser), False, "")
+        return Formulated(solve_valid_day(day, settings.rules, settings.optimiser), False, "")
     least_price = options(agreements)["reservation_price_usd_per_mwh"].to_numpy()
     with open_gateway(settings.llm, data_folder, run_id=run_id, market_date=day.market_date) as gateway:
         return formulate(day, least_price, settings, gateway)

@@ -13,7 +13,7 @@ import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.domain.calendar import PRODUCTS
-from vpp_pipeline.domain.day_schedule import DaySchedule
+from vpp_pipeline.domain.day_schedule import DaySchedule, without_dust_below_zero
 from vpp_pipeline.domain.rounding import round_down
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.branch_and_bound import search
@@ -206,7 +206,7 @@ def _mixed_integer(
 
 
 def exact_energy(day: DayProblem, schedule: DaySchedule) -> DaySchedule:
-    """The schedule with stored energy integrated from its powers, so that the balance holds to the last digit."""
+    """The schedule with stored energy integrated from its powers, so that the balance holds to the last digits."""
     fleet = day.fleet
     change_kwh = (
         fleet.charge_efficiency[:, None] * schedule.charge_kw
@@ -214,7 +214,7 @@ def exact_energy(day: DayProblem, schedule: DaySchedule) -> DaySchedule:
         - fleet.drive_kwh
     )
     stored_kwh = fleet.initial_stored_kwh[:, None] + np.cumsum(change_kwh, axis=1)
-    return DaySchedule(**{**vars(schedule), "stored_kwh": stored_kwh})
+    return DaySchedule(**{**vars(schedule), "stored_kwh": without_dust_below_zero(stored_kwh)})
 
 
 def _stored_value(linear: Formulation) -> Array:

@@ -14,11 +14,11 @@ import polars as pl
 
 from vpp_pipeline.domain.arrays import Array, Indices
 from vpp_pipeline.domain.calendar import PACIFIC
+from vpp_pipeline.domain.day_schedule import DUST
 from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.schemas import Infeasibilities, door
 
-DUST_KWH = 9e-5  # below the 1e-4 of verification: the last digits of a schedule that was carried over
 MOST_PROSUMERS = 1_000  # whose breaches are told one by one
 MOST_NAMED = 5  # in the message
 #: limit -> what a kWh of its breach costs in the elastic problem, and what the user can do. A wish gives way to the
@@ -70,7 +70,7 @@ def infeasibilities(day: DayProblem) -> pl.DataFrame:
     found = _smallest_breaches(day, guilty) if len(guilty) else {}
     parts = []
     for name, breach_kwh in found.items():
-        i, t = np.nonzero(breach_kwh > DUST_KWH)
+        i, t = np.nonzero(breach_kwh > DUST)
         rows = {"prosumer_id": day.fleet.prosumer_id[guilty[i]].astype(str), "shortfall_kwh": breach_kwh[i, t]}
         hours = day.start_utc.gather(t)
         parts.append(pl.DataFrame(rows).with_columns(hours, limit_name=pl.lit(name), remedy=pl.lit(LIMITS[name][1])))
@@ -93,7 +93,7 @@ def without_dust(day: DayProblem) -> DayProblem:
 
 
 def _within_dust(limit_kwh: Array, reach_kwh: Array) -> Array:
-    is_dust = (limit_kwh > reach_kwh + 1e-9) & (limit_kwh <= reach_kwh + DUST_KWH)
+    is_dust = (limit_kwh > reach_kwh + 1e-9) & (limit_kwh <= reach_kwh + DUST)
     return np.where(is_dust, reach_kwh, limit_kwh) if is_dust.any() else limit_kwh
 
 
@@ -113,7 +113,7 @@ def _cannot_keep_limits(day: DayProblem) -> Indices:
         most_charged_kwh = fleet.charge_efficiency * fleet.max_charge_kw[:, t]
         least = np.maximum(least - fleet.drive_kwh[:, t], lower_kwh[:, t])
         most = np.minimum(most - fleet.drive_kwh[:, t] + most_charged_kwh, fleet.max_stored_kwh[:, t])
-        is_guilty |= least > most + DUST_KWH
+        is_guilty |= least > most + DUST
     return np.flatnonzero(is_guilty)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -94,6 +94,7 @@ class DaySolution:
     solver: str
     status: str
     seconds: float
+    refusals: dict[str, str] = field(default_factory=dict)  # opportunity -> why the market would not take its bid
 
     @property
     def gap_fraction(self) -> float:

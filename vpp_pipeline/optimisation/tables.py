@@ -46,24 +46,32 @@ def positions_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
                 "is_bid": solution.is_bid,
                 "quantity_mw": solution.quantity_mw,
                 "shadow_price_usd_per_mwh": solution.shadow_price_usd_per_mwh,
+                "refusal": pl.Series(
+                    [solution.refusals.get(name) for name in day.opportunity_id.tolist()], dtype=pl.String
+                ),
             }
         ),
     )
 
 
-def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
-    """`dispatch.charging`: what charging costs, and what it would have cost with no sales."""
+def charging_usd(day: DayProblem, solution: DaySolution) -> Array:
+    """What each prosumer's charging (N,) costs; in hours with an energy bid the fleet delivers it itself."""
     sells_energy = day.covers[solution.is_bid & (day.product == PRODUCTS.index("energy"))].any(axis=0)
     bought_at = np.where(sells_energy, 0.0, day.market_price + day.charging_adder)
-    charging_usd: Array = solution.schedule.grid_charge_kw @ bought_at / 1000.0
+    return np.asarray(solution.schedule.grid_charge_kw @ bought_at / 1000.0)
+
+
+def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
+    """`dispatch.charging`: what charging costs, and what it would have cost with no sales."""
+    cost_usd = charging_usd(day, solution)
     return door(
         Charging,
         pl.DataFrame(
             {
                 "prosumer_id": _names(day),
-                "charging_usd": charging_usd,
+                "charging_usd": cost_usd,
                 "no_sale_charging_usd": solution.no_sale_charging_usd,
-                "to_recover_usd": charging_usd - solution.no_sale_charging_usd,
+                "to_recover_usd": cost_usd - solution.no_sale_charging_usd,
             }
         ).with_columns(market_date=pl.lit(day.market_date)),
     )

@@ -39,7 +39,7 @@ class FinalBids(dy.Schema):
     payments_usd = number("Payments to prosumers.")
     charging_cost_usd = number("Charging that this bid must recover.")
     expected_profit_usd = number("Revenue - payments - charging.")
-    profit_margin_fraction = number("Profit / revenue.", nullable=True)
+    profit_margin_fraction = number("Profit / revenue; empty where the revenue is 0.", nullable=True)
     reliability_score = fraction("Probability that at least 80 % of the MW are delivered.", nullable=True)
     coalition_size = count("Prosumers dispatched.")
     satisfaction_score = number("Members' mean satisfaction, 0-10.", min=0.0, max=10.0, nullable=True)

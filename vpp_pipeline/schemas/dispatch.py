@@ -77,6 +77,10 @@ class Positions(dy.Schema):
     shadow_price_usd_per_mwh = number(
         "What one more MW at the bid's largest (or, negative, least) quantity would earn per hour (a dual)."
     )
+    refusal = text(
+        "Why the market would not take its bid, so that the day was solved again without it; empty otherwise.",
+        nullable=True,
+    )
 
 
 class Payments(dy.Schema):
@@ -170,7 +174,7 @@ class Proof(dy.Schema):
     status = text("What the solver said.")
     objective_usd = number("What the schedule earns at forecast prices, with everyone there.")
     risk_adjusted_usd = number("What is maximised: (1 - aversion) x objective + aversion x CVaR.")
-    bound_usd = number("No schedule can have a larger risk_adjusted_usd.")
+    bound_usd = number("No schedule of the bids that the market takes can have a larger risk_adjusted_usd.")
     no_bid_usd = number("risk_adjusted_usd of the best schedule without bids.", nullable=True)
     gap_fraction = amount("(bound - risk_adjusted) / (bound - no_bid): the share of what bidding could add left open.")
     scenarios = count("Scenarios that the day was held against; 1: the forecast alone.")

@@ -142,3 +142,13 @@ def test_the_first_segment_pays_its_members_on_average(offer: Offer) -> None:
     within = np.cumsum(kw) * (offer.quantity_mw / kw.sum()) < end - 1e-9
     cheapest_mean = np.average(cost[within], weights=kw[within]) if within.any() else cost[0]
     assert price >= cheapest_mean - 1e-6
+
+
+def test_a_market_that_takes_one_segment_gets_one_at_the_dearest_price() -> None:
+    bid = {"bid_id": ["b"], "opportunity_id": ["o"], "market_date": [DAY], "product": ["energy"]}
+    size = {"quantity_mw": [0.1], "required_capacity_mw": [0.1], "average_cost": [38.0]}
+    kw = np.array([60.0, 20.0, 10.0, 10.0])
+    members = {"opportunity_id": "o", "prosumer_id": list("abcd"), "dispatched_kw": kw, "dispatched_kwh": kw}
+    money = {"payment_usd": kw * [30, 40, 50, 70] / 1000.0, "charging_cost_usd": np.zeros(4)}
+    one = bid_segments(pl.DataFrame(bid | size), pl.DataFrame(members | money), MarketRules(maximum_segments=1))
+    assert one.select("from_mw", "to_mw", "price_usd_per_mwh").rows() == [(0.0, 0.1, 70.0)]

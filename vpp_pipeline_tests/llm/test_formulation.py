@@ -22,10 +22,11 @@ from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge
 from vpp_pipeline.llm.ports import FailKind, LLMError
-from vpp_pipeline.optimisation.problem import DayProblem
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.tables import proof_table
 from vpp_pipeline.optimisation.uncertainty import expected_of
+from vpp_pipeline.optimisation.valid_bids import refusals_of
 from vpp_pipeline.schemas import Proof
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
@@ -158,6 +159,39 @@ def test_an_accepted_day_passes_every_check_by_the_desks_settings() -> None:
     empty["fleet.quarantine"] = pl.DataFrame({"file_row": [], "prosumer_id": [], "column_name": [], "problem": []})
     verdicts = verify({**tables, **empty}, negotiated.settings)
     assert [name for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)] == []
+
+
+def test_bids_that_the_market_would_not_take_stay_out_of_both_formulations() -> None:
+    rules = SETTINGS.rules.model_copy(update={"reserve_price_cap_usd_per_mw_h": 5.0})
+    capped = SETTINGS.model_copy(update={"rules": rules})
+    found = formulate(day().problem, least_prices(), capped, Spoken(lambda _: GENTLE))
+    assert found.is_accepted, found.verdict
+    assert found.solution.refusals
+    assert refusals_of(day().problem, found.solution, rules) == {}
+    is_refused = np.isin(day().problem.opportunity_id.astype(str), list(found.solution.refusals))
+    assert not found.solution.is_bid[is_refused].any()
+
+
+def test_a_formulation_that_makes_a_bid_too_dear_is_refused() -> None:
+    """The cap lies between what the bids of the plain schedule cost and those of the model's."""
+    problem, plain, rare = day().problem, solved(PLAIN).solution, PLAIN | {"stricter": [SEVERE["stricter"][1]]}
+    spec = FormulationSpec.model_validate(rare)
+    model = solve_day(compiled(spec, problem, least_prices()), SETTINGS.rules, SETTINGS.optimiser)
+
+    def capped(cap: float) -> Settings:
+        rules = SETTINGS.rules.model_copy(update={"reserve_price_cap_usd_per_mw_h": cap})
+        use = SETTINGS.model_use.model_copy(update={"formulation_loss_fraction": 1.0})
+        return SETTINGS.model_copy(update={"rules": rules, "model_use": use})
+
+    def refused_at(cap: float, solution: DaySolution) -> dict[str, str]:
+        return refusals_of(problem, solution, capped(cap).rules)
+
+    caps = [cap for cap in np.linspace(5.0, 40.0, 71) if not refused_at(cap, plain) and refused_at(cap, model)]
+    assert caps, "the model's limits make no reserve dearer here: choose others"
+    found = formulate(problem, least_prices(), capped(caps[0]), Spoken(lambda _: rare))
+    assert not found.is_accepted
+    assert found.verdict.startswith("refused: the market would not take ")
+    assert found.solution.refusals == {}
 
 
 def test_a_dear_specification_is_refused_and_both_figures_are_kept() -> None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.day_schedule import DaySchedule
+from vpp_pipeline.domain.day_schedule import DaySchedule, without_dust_below_zero
 from vpp_pipeline.optimisation.column_generation.generation import Generation
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, in_threads, per_kwh
@@ -92,4 +92,4 @@ def stored_after(powers: Array, stores: Stores) -> Array:
     grid, solar, discharge = powers[:3]
     charged = stores.charge_efficiency[:, None] * (grid + solar)
     change = charged - discharge / stores.discharge_efficiency[:, None] - stores.drive
-    return np.asarray(stores.initial[:, None] + np.cumsum(change, axis=1))
+    return without_dust_below_zero(stores.initial[:, None] + np.cumsum(change, axis=1))

@@ -1,0 +1,96 @@
+"""The day solved with bids that the market takes: one that it would not take is left out, and the day solved again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.domain.bids import refusals
+from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.domain.payments import DUST_KW, costs_usd
+from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
+from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.optimisation.tables import charging_usd
+from vpp_pipeline.settings import MarketRules, OptimiserSettings
+
+
+def solve_valid_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
+    """What :func:`~vpp_pipeline.optimisation.solve.solve_day` finds, with no bid that the market would not take.
+
+    What a bid costs is known only when the whole day is: payments to the members it calls, and the charging that its
+    sales cause. So the day is solved, bids that cannot be priced are ruled out with their reason, and the rest is
+    solved again; each pass rules out at least one, so it ends. Objective and bound are those of the last pass.
+    """
+    refused: dict[str, str] = {}
+    seconds = 0.0
+    while True:
+        solution = solve_day(without_bids(day, refused), rules, settings)
+        seconds += solution.seconds
+        found = refusals_of(day, solution, rules)
+        if not found:
+            break
+        refused |= found
+    if not refused:
+        return solution
+    many = "1 bid" if len(refused) == 1 else f"{len(refused)} bids"
+    method = f"{solution.method}; without {many} that the market would not take"
+    return replace(solution, refusals=refused, method=method, seconds=seconds)
+
+
+def without_bids(day: DayProblem, refused: dict[str, str]) -> DayProblem:
+    """The day in which the opportunities named in ``refused`` may not bid; the others as before."""
+    return replace(day, may_bid=day.may_bid & ~np.isin(day.opportunity_id.astype(str), list(refused)))
+
+
+def refusals_of(day: DayProblem, solution: DaySolution, rules: MarketRules) -> dict[str, str]:
+    """Why the market would not take a bid of ``solution``, by opportunity; empty where it takes them all."""
+    to_recover_usd = charging_usd(day, solution) - solution.no_sale_charging_usd
+    if not _could_be_refused(day, solution, to_recover_usd, rules):
+        return {}
+    count, sold_kwh = len(day.opportunity_id), _sold_kwh(day, solution)
+    k = np.flatnonzero(sold_kwh > DUST_KW * day.hours[day.agreement_opportunity])
+    opportunity, mwh = day.agreement_opportunity[k], sold_kwh[k] / 1000.0
+    payment_usd, charging_cost_usd = costs_usd(
+        day.agreement_prosumer[k], mwh, day.agreed_price[k], day.price[opportunity], to_recover_usd
+    )
+    bids = pl.DataFrame(
+        {
+            "opportunity_id": day.opportunity_id.astype(str),
+            "product": np.array(PRODUCTS)[day.product],
+            "quantity_mw": solution.quantity_mw,
+            "duration_hours": day.hours,
+            "payment_usd": np.bincount(opportunity, weights=payment_usd, minlength=count),
+            "charging_cost_usd": np.bincount(opportunity, weights=charging_cost_usd, minlength=count),
+            "delivered_mwh": np.bincount(opportunity, weights=mwh, minlength=count),
+        }
+    )
+    return refusals(bids.filter(pl.Series(solution.is_bid)), rules)
+
+
+def _could_be_refused(day: DayProblem, solution: DaySolution, to_recover_usd: Array, rules: MarketRules) -> bool:
+    """Whether the dearest deal of a bid and all the day's charging together would come above the cap.
+
+    What each member really delivers takes long to add up for a million of them, and hardly ever decides.
+    """
+    dearest = np.full(len(day.opportunity_id), -np.inf)
+    np.maximum.at(dearest, day.agreement_opportunity, day.agreed_price)
+    bid = np.flatnonzero(solution.is_bid)
+    most_usd = np.maximum(dearest[bid], 0.0) + np.maximum(to_recover_usd, 0.0).sum() / (
+        solution.quantity_mw[bid] * day.hours[bid]
+    )
+    cap_usd = np.array([rules.price_limits(product)[1] for product in PRODUCTS])[day.product[bid]]
+    return bool((most_usd > cap_usd).any())
+
+
+def _sold_kwh(day: DayProblem, solution: DaySolution) -> Array:
+    """What each deal (K,) delivers over its block (reserve: holds, in kW times hours); nothing where nothing is bid."""
+    sold_kwh = np.zeros(len(day.agreement_opportunity))
+    for product in range(len(PRODUCTS)):
+        sold_kw = solution.schedule.sold_kw(product)
+        for o in np.flatnonzero(solution.is_bid & (day.product == product)):
+            deals = np.flatnonzero(day.agreement_opportunity == o)
+            sold_kwh[deals] = sold_kw[:, day.covers[o]].sum(axis=1)[day.agreement_prosumer[deals]]
+    return sold_kwh
