@@ -43,7 +43,7 @@ bid_day = dg.define_asset_job(
 # prices take a range in one run, settlement a day: that this job then takes a day a run is what it should do
 warnings.filterwarnings("ignore", message="Asset job settle_day materializes assets with varying BackfillPolicies")
 settle_day = dg.define_asset_job(
-    evaluation.SETTLE_JOB,
+    "settle_day",
     _settle,
     description="What the day's bids earned at the prices that cleared.",
 )

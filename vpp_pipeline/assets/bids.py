@@ -121,7 +121,7 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     in between. A run that settles adds its settlement to the published bids, which stay as they are.
     """
     market_date = market_date_of(context)
-    run = None if settles(context.run) else _verified_run(context, desk, storage.day(market_date), storage.lake)
+    run = None if settles(context) else _verified_run(context, desk, storage.day(market_date), storage.lake)
     begun = perf_counter()
     if run is None:
         rows = publish_settlement(storage.lake, storage.warehouse, market_date)

@@ -11,20 +11,16 @@ from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Prices, Storage, _Desk
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.settle_day import READS, settle_day
-from vpp_pipeline.warehouse.day import SETTLED as TABLES
 from vpp_pipeline.warehouse.publish import publish
 
 BENCHMARK = "evaluation.benchmark"
-SETTLED = {table.split(".")[1]: table for table in TABLES}
-SETTLE_JOB = "settle_day"
+SETTLED = {name: f"evaluation.{name}" for name in ("dispatched", "settlement", "settled_days")}
 
 
-def settles(run: dg.DagsterRun) -> bool:
-    """Whether the run settles published bids, and makes none."""
-    if run.job_name == SETTLE_JOB:
-        return True
-    chosen = run.asset_selection or frozenset()
-    return key_of("bids.final_bids") not in chosen and any(key_of(table) in chosen for table in TABLES)
+def settles(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run settles published bids and makes none: the job `settle_day`, or the same assets by hand."""
+    chosen = context.job_def.asset_layer.selected_asset_keys
+    return key_of("bids.final_bids") not in chosen and any(key_of(table) in chosen for table in SETTLED.values())
 
 
 @dg.multi_asset(
