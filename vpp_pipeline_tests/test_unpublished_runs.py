@@ -119,7 +119,7 @@ def test_a_day_of_which_no_run_has_published_is_refused_until_one_does(home: Pat
     desk = new_desk(tmp_path / "data")
     desk.data.mkdir()
     killed(desk, home, [], "bids.final_bids")
-    remedy = f"Make them first: vpp-pipeline bids --date {DAY}"
+    remedy = f"Make the day's bids first: vpp-pipeline bids --date {DAY}"
     for name in COMMANDS:
         status, printed, errors = command(desk, name)
         assert (status, printed, errors.count("\n")) == (2, "", 1), errors

@@ -100,7 +100,7 @@ def no_bids(warehouse: Path, market_date: date) -> NoDataError:
     return NoDataError(
         f"the warehouse holds no bids of {market_date}",
         file=warehouse,
-        remedy=f"Make them first: vpp-pipeline bids --date {market_date}",
+        remedy=f"Make the day's bids first: vpp-pipeline bids --date {market_date}",
     )
 
 
