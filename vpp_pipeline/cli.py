@@ -205,11 +205,13 @@ def _settle(options: argparse.Namespace) -> int:
 
 
 def _brief(options: argparse.Namespace) -> int:
+    from vpp_pipeline.console import shown_day
     from vpp_pipeline.llm.brief import write_brief
     from vpp_pipeline.settings import Settings
 
     llm = Settings.model_validate(_settings_config(options)).llm
-    print(write_brief(llm, options.data, options.date, options.out))
+    with shown_day(options.data, options.date) as day:
+        print(write_brief(llm, options.data, day, options.out))
     return 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from vpp_pipeline.llm.calls import calls_in_numbers
 from vpp_pipeline.report.write import report_file
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.published import PublishedDay, published_day, unpublished_bids
 
 PLAIN_WIDTH = 132  # columns when the output goes to a file or another program
 
@@ -25,6 +28,18 @@ def terminal() -> Console:
     """Where people read; PLAIN_WIDTH wide when the output goes elsewhere."""
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+@contextmanager
+def shown_day(data: Path, market_date: date) -> Iterator[PublishedDay]:
+    """The published day, for a command that shows it; standard error tells where the lake holds bids of another run.
+
+    Raises NoDataError where no bids of the day are published.
+    """
+    with published_day(data / "vpp.duckdb", market_date) as day:
+        if words := unpublished_bids(Lake(data / "lake"), day):
+            print(f"note: {words}", file=sys.stderr)
+        yield day
 
 
 def show_bids(data: Path, market_date: date, seconds: dict[str, float], begun: float) -> None:
@@ -130,8 +145,8 @@ def show_settlement(data: Path, market_date: date) -> None:
     table = Table(title=f"Settlement of {market_date}, at the prices that cleared", title_justify="left")
     for name in ("product", "bids", "MW bid", "MW awarded", "revenue $", "payments $", "profit $"):
         table.add_column(name, justify="left" if name == "product" else "right")
-    day = LakeDay(Lake(data / "lake"), market_date)
-    rows, account = day["evaluation.settlement"], day["evaluation.settled_days"].row(0, named=True)
+    with shown_day(data, market_date) as day:
+        rows, account = day["evaluation.settlement"], day["evaluation.settled_days"].row(0, named=True)
     totals = [pl.col(name).sum() for name in ("bid_mw", "awarded_mw", "revenue_usd", "payments_usd", "profit_usd")]
     for product, count, *sums in rows.group_by("product").agg(pl.len(), *totals).sort("product").iter_rows():
         table.add_row(product, str(count), *(f"{value:.2f}" for value in sums))

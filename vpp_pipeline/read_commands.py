@@ -75,9 +75,11 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from vpp_pipeline.console import shown_day
     from vpp_pipeline.report.write import write_report
 
-    print(f"report: {write_report(options.data, options.date, options.out)}")
+    with shown_day(options.data, options.date):
+        print(f"report: {write_report(options.data, options.date, options.out)}")
     return 0
 
 
@@ -98,12 +100,12 @@ def _documents(options: argparse.Namespace) -> int:
 
 
 def _write_documents(options: argparse.Namespace, folder: Path) -> int:
+    from vpp_pipeline.console import shown_day
     from vpp_pipeline.documents import write_documents
-    from vpp_pipeline.warehouse.day import LakeDay
-    from vpp_pipeline.warehouse.lake import Lake
 
     try:
-        count = write_documents(LakeDay(Lake(options.data / "lake"), options.date), folder)
+        with shown_day(options.data, options.date) as day:
+            count = write_documents(day, folder)
     except OSError as error:
         raise InputError(
             f"the documents cannot be written: {error.strerror}", file=folder, remedy="Name another with --out"
@@ -115,11 +117,11 @@ def _write_documents(options: argparse.Namespace, folder: Path) -> int:
 def _transcript(options: argparse.Namespace) -> int:
     import polars as pl
 
+    from vpp_pipeline.console import shown_day
     from vpp_pipeline.documents import transcript_of
-    from vpp_pipeline.warehouse.day import LakeDay
-    from vpp_pipeline.warehouse.lake import Lake
 
-    spoken = LakeDay(Lake(options.data / "lake"), options.date)["negotiation.messages"]
+    with shown_day(options.data, options.date) as day:
+        spoken = day["negotiation.messages"]
     wanted = spoken.filter(pl.col("opportunity_id") == options.opportunity)
     if options.prosumer is not None:
         wanted = wanted.filter(pl.col("prosumer_id") == options.prosumer)

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
-from vpp_pipeline.assets.evaluation import SETTLED
+from vpp_pipeline.assets.evaluation import SETTLED, settles
 from vpp_pipeline.assets.figures import figures_of, figures_of_file, tables_of_file
 from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
@@ -20,11 +20,15 @@ from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.runs import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.domain.verification import checks_table
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.pages.publication import day_at_a_glance
 from vpp_pipeline.provenance import code_version, fingerprint_of, hashes_of
 from vpp_pipeline.report.write import write_report
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.publish import publish, publish_settlement
+from vpp_pipeline.warehouse.published import published_day
 
 BIDS = {
     "final_bids": "bids.final_bids",
@@ -52,16 +56,21 @@ def launch_of(instance: dg.DagsterInstance, run_id: str) -> Launch:
     return Launch(now, begun, started_by)
 
 
+def _hashes_of_inputs(day: LakeDay) -> dict[str, str]:
+    """Hashes of what bids are made from, by table."""
+    return hashes_of(
+        {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"}
+        | {"formulation": day["dispatch.proof"].select("formulation")}
+    )
+
+
 @dg.multi_asset(
     outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
 )
 def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
     """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
     settings, day = desk.settings(), storage.day(market_date_of(context))
-    hashes = hashes_of(
-        {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"}
-        | {"formulation": day["dispatch.proof"].select("formulation")}
-    )
+    hashes = _hashes_of_inputs(day)
     stamp = Stamp(
         # without how a model is reached; what it said is in the tables
         fingerprint=fingerprint_of(hashes, settings.model_dump_json(exclude={"llm"})),
@@ -109,23 +118,44 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
 
     The lake's tables are verified once more on the way, by the settings that made the bids, whatever was done by hand
-    in between.
+    in between. A run that settles adds its settlement to the published bids, which stay as they are.
     """
     market_date = market_date_of(context)
-    day = storage.day(market_date)
-    told = storage.lake.metadata("bids.final_bids", market_date.isoformat())
-    settings = Settings.model_validate_json(told[SETTINGS]) if SETTINGS in told else desk.settings()
-    checks_table(day, settings, is_scheduled=is_scheduled(context.run))
-    launch = launch_of(context.instance, day["bids.final_bids"]["run_id"][0])
-    run = run_tables(day, settings, json.loads(told.get(HASHES, "{}")), launch)
+    run = None if settles(context) else _verified_run(context, desk, storage.day(market_date), storage.lake)
     begun = perf_counter()
-    rows = publish(storage.lake, storage.warehouse, market_date, run=run)
+    if run is None:
+        rows = publish_settlement(storage.lake, storage.warehouse, market_date)
+    else:
+        rows = publish(storage.lake, storage.warehouse, market_date, run=run)
     let_go(context.run.run_id)
     report = write_report(storage.warehouse.parent, market_date)
+    with published_day(storage.warehouse, market_date) as day:
+        glance = day_at_a_glance(day)
     return dg.MaterializeResult(
         metadata={
-            **figures_of_file(storage.warehouse, rows, day_at_a_glance(day), perf_counter() - begun),
+            **figures_of_file(storage.warehouse, rows, glance, perf_counter() - begun),
             "warehouse": dg.MetadataValue.path(storage.warehouse),
             "report": dg.MetadataValue.url(report.resolve().as_uri()),
         }
     )
+
+
+def _verified_run(context: dg.AssetExecutionContext, desk: _Desk, day: LakeDay, lake: Lake) -> dict[str, pl.DataFrame]:
+    """What is kept of the run that made the lake's bids. Raises where a rule is broken, or they rest on other inputs
+    than the lake holds now, as where a later run was stopped half-way."""
+    bids = day["bids.final_bids"]
+    market_date = market_date_of(context)
+    told = lake.metadata("bids.final_bids", market_date.isoformat())
+    settings = Settings.model_validate_json(told[SETTINGS]) if SETTINGS in told else desk.settings()
+    checks_table(day, settings, is_scheduled=is_scheduled(context.run))
+    hashes, made_by = json.loads(told.get(HASHES, "{}")), bids["run_id"][0]
+    if made_by != context.run.run_id:
+        found = _hashes_of_inputs(day)
+        others = sorted(table for table in found if hashes.get(table, found[table]) != found[table])
+        if others:
+            raise InputError(
+                f"the bids of {market_date} in the lake, of run {made_by}, rest on other tables than it holds now: "
+                f"{', '.join(others)}",
+                remedy=f"Make them again: vpp-pipeline bids --date {market_date}",
+            )
+    return run_tables(day, settings, hashes, launch_of(context.instance, made_by))

@@ -30,9 +30,8 @@ def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=blocking)
     def check(context: dg.AssetCheckExecutionContext, desk: _Desk, storage: Storage) -> dg.AssetCheckResult:
-        verdicts = [
-            _judge(context, claim, table, storage.day(day), desk.settings()) for day in _days_of(context, table)
-        ]
+        of = storage.settled_day if claim in SETTLED else storage.day
+        verdicts = [_judge(context, claim, table, of(day), desk.settings()) for day in _days_of(context, table)]
         verdict = next((one for one in verdicts if not one.passed), verdicts[-1])
         return dg.AssetCheckResult(
             passed=verdict.passed,

@@ -17,17 +17,27 @@ BENCHMARK = "evaluation.benchmark"
 SETTLED = {name: f"evaluation.{name}" for name in ("dispatched", "settlement", "settled_days")}
 
 
+def settles(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run settles published bids and makes none: the job `settle_day`, or the same assets by hand."""
+    chosen = context.job_def.asset_layer.selected_asset_keys
+    return key_of("bids.final_bids") not in chosen and any(key_of(table) in chosen for table in SETTLED.values())
+
+
 @dg.multi_asset(
     outs=table_outs(SETTLED, {"polars"}),
-    ins={table.replace(".", "_"): dg.AssetIn(key_of(table)) for table in READS},
+    deps=[key_of(table) for table in READS],
     partitions_def=DAYS,
     name="settlement_of_day",
 )
-def settlement_of_day(desk: _Desk, **tables: pl.DataFrame) -> Iterator[dg.Output[pl.DataFrame]]:
-    """What each bid earned at the prices that cleared, what the fleet did for it, and the day's whole account."""
+def settlement_of_day(
+    context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
+) -> Iterator[dg.Output[pl.DataFrame]]:
+    """What each bid earned at the prices that cleared, what the fleet did for it, and the day's whole account.
+
+    Of the bids that were published, as the warehouse holds them, whatever runs have left in the lake since.
+    """
     settings = desk.settings()
-    given = {table: tables[table.replace(".", "_")] for table in READS}
-    settled = settle_day(given, settings.rules, settings.settlement)
+    settled = settle_day(storage.settled_day(market_date_of(context)), settings.rules, settings.settlement)
     for output, table in SETTLED.items():
         yield dg.Output(settled[table], output)
 

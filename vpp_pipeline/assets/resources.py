@@ -9,13 +9,15 @@ from typing import Any, Literal, get_args, get_origin
 import dagster as dg
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.domain.settle_day import READS
+from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.paths import project_folder
 from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.published import published_day
 
 
 class Storage(dg.ConfigurableResource[Any]):
@@ -42,8 +44,25 @@ class Storage(dg.ConfigurableResource[Any]):
         )
 
     def day(self, market_date: date) -> LakeDay:
-        """The day's tables."""
+        """The day's tables in the lake, as a run that makes them needs them."""
         return LakeDay(self.lake, market_date)
+
+    def settled_day(self, market_date: date) -> LakeDay:
+        """The day as its settlement knows it: bids and what they rest on as published, prices and what the settlement
+        itself makes from the lake.
+
+        Raises NoDataError where no bids of the day are published.
+        """
+        with published_day(self.warehouse, market_date) as published:
+            tables = {table: published[table] for table in READS if table != "market.prices"}
+        missing = [table for table in ("dispatch.starts", "dispatch.schedule") if tables[table].is_empty()]
+        if missing:
+            raise NoDataError(
+                f"the warehouse has no {missing[0]} of {market_date}, whose bids an older version has published",
+                file=self.warehouse,
+                remedy=f"Make them again: vpp-pipeline bids --date {market_date}",
+            )
+        return self.day(market_date).holding(tables)
 
 
 class Prices(dg.ConfigurableResource[Any]):

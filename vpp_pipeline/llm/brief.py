@@ -17,8 +17,6 @@ from vpp_pipeline.llm.facts import Fact, Facts, facts_of, note_by_rule, told
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, StrictModel, schema_of
 from vpp_pipeline.llm.providers import open_gateway
 from vpp_pipeline.settings import LLMSettings
-from vpp_pipeline.warehouse.day import LakeDay
-from vpp_pipeline.warehouse.lake import Lake
 
 PURPOSE, PROMPT_VERSION = "brief", "1"
 
@@ -77,12 +75,12 @@ def brief_of(day: Day, llm: LLMSettings, gateway: Asks) -> Brief:
     )
 
 
-def write_brief(llm: LLMSettings, data_folder: Path, market_date: date, file: Path | None = None) -> str:
-    """Write the day's note to ``file`` (`briefs/DATE.md` of the data folder); the note and where it lies.
+def write_brief(llm: LLMSettings, data_folder: Path, day: Day, file: Path | None = None) -> str:
+    """Write the note of a published day to ``file`` (`briefs/DATE.md` of the data folder); the note and where it lies.
 
-    Raises NoDataError where the day's bids have not been made, InputError where key or SDK are missing.
+    Raises InputError where key or SDK are missing.
     """
-    day = LakeDay(Lake(data_folder / "lake"), market_date)
+    market_date = day["bids.final_bids"]["market_date"][0]
     with open_gateway(llm, data_folder, run_id="brief", market_date=market_date) as gateway:
         note = brief_of(day, llm, gateway).markdown()
     file = file or data_folder / "briefs" / f"{market_date}.md"

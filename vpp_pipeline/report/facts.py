@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.published import no_bids
 
 Rows = list[dict[str, Any]]
 
@@ -67,6 +67,9 @@ QUESTIONS = {
     "stamp": """
         select distinct seed, fingerprint, code_version, run_id, created_utc
         from bids.final_bids where market_date = $day""",
+    "run": """
+        select settings from bids.runs
+        where market_date = $day and run_id in (select run_id from bids.final_bids where market_date = $day)""",
 }
 
 
@@ -113,9 +116,5 @@ def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] |
             names = [column[0] for column in found.description or ()]
             answers[name] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     if not answers["bids"]:
-        raise NoDataError(
-            f"the warehouse holds no bids of {market_date}",
-            file=warehouse,
-            remedy=f"Make them first: vpp-pipeline bids --date {market_date}",
-        )
+        raise no_bids(warehouse, market_date)
     return Facts(market_date, answers, every, settings or {})

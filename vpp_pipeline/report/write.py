@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from vpp_pipeline.errors import InputError
-from vpp_pipeline.report.facts import read_facts
+from vpp_pipeline.report.facts import Facts, read_facts
 from vpp_pipeline.report.page import page
+from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.lake import Lake
 
 BIDS = "bids.final_bids"
@@ -24,7 +26,8 @@ def report_file(data: Path, market_date: date) -> Path:
 def write_report(data: Path, market_date: date, file: Path | None = None) -> Path:
     """Write the report of a published day; the old one stays until the new one is whole."""
     file = file or report_file(data, market_date)
-    facts = read_facts(data / "vpp.duckdb", market_date, _settings(Lake(data / "lake"), market_date))
+    facts = read_facts(data / "vpp.duckdb", market_date)
+    facts = replace(facts, settings=_settings(Lake(data / "lake"), facts))
     draft = file.with_name(f".{file.name}.draft")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -37,9 +40,16 @@ def write_report(data: Path, market_date: date, file: Path | None = None) -> Pat
     return file
 
 
-def _settings(lake: Lake, market_date: date) -> dict[str, Any]:
-    """Settings that made the bids, which stand beside them in the lake."""
-    if not lake.exists(BIDS, market_date.isoformat()):
-        return {}
-    found: dict[str, Any] = json.loads(lake.metadata(BIDS, market_date.isoformat()).get("settings", "{}"))
-    return found
+def _settings(lake: Lake, facts: Facts) -> dict[str, Any]:
+    """Settings that made the published bids: they stand beside these in the lake or, where a later run left others
+    there, in `bids.runs`, which keeps those that differ from the defaults."""
+    stamp, day = facts.one("stamp"), facts.market_date.isoformat()
+    if lake.exists(BIDS, day) and lake.read(BIDS, day, ["run_id"])["run_id"][0] == stamp["run_id"]:
+        found: dict[str, Any] = json.loads(lake.metadata(BIDS, day).get("settings", "{}"))
+        return found
+    kept = facts.one("run")
+    settings = Settings().model_dump(mode="json") if kept else {}
+    for name, value in json.loads(kept.get("settings", "{}")).items():
+        group, _, setting = name.partition(".")
+        settings.setdefault(group, {})[setting] = value
+    return settings

@@ -1,9 +1,12 @@
-"""One market day's tables, read from the lake when asked for."""
+"""One market day's tables, read from the lake when asked for: as the run under way needs them.
+
+A finished day is read as it was published (`published.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -15,6 +18,8 @@ from vpp_pipeline.warehouse.lake import Lake
 ROUNDS, DEALS, SEGMENTS = "negotiation.rounds", "negotiation.deals", "negotiation.segments"
 SCHEDULE = "dispatch.schedule"
 LLM_CALLS = "negotiation.llm_calls"
+#: what a settlement makes, from what was published
+SETTLED = ("evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days")
 #: warehouse table -> the lake table whose files of the day it joins
 BY_SLOT = {"negotiation.messages": ROUNDS, SEGMENTS: SEGMENTS}
 #: tables with a file per run that published: the day's runs are kept beside each other
@@ -22,6 +27,11 @@ BY_RUN = ("bids.runs", "bids.run_bids")
 
 
 _SCHEMA = TABLES | {DEALS: Agreements}
+
+
+def warehouse_of(lake: Lake) -> Path:
+    """Where the lake's days are published."""
+    return lake.root.with_name("vpp.duckdb")
 
 
 class LakeDay(Mapping[str, pl.DataFrame]):
@@ -56,11 +66,14 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         return self._lake.read(table, self._day)
 
     def _schedule_before(self) -> pl.DataFrame:
-        """Raises KeyError where the day before has no schedule."""
-        before = (date.fromisoformat(self._day) - timedelta(days=1)).isoformat()
-        if not self._lake.exists(SCHEDULE, before):
+        """That of the bids published for the day before. Raises KeyError where there are none."""
+        from vpp_pipeline.warehouse.published import published_rows  # which needs this module's names
+
+        before = date.fromisoformat(self._day) - timedelta(days=1)
+        found = published_rows(warehouse_of(self._lake), before, {SCHEDULE: None})
+        if found is None or found[SCHEDULE].is_empty():
             raise KeyError(SCHEDULE_BEFORE)
-        return self._lake.read(SCHEDULE, before)
+        return found[SCHEDULE]
 
     def _llm_calls_before(self) -> pl.DataFrame:
         """Raises KeyError where no day before asked a model."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import duckdb
 
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.published import no_bids
 from vpp_pipeline.warehouse.tables import quoted
 
 FORMATS = {"csv": "format csv, header", "json": "format json, array", "parquet": "format parquet, compression zstd"}
@@ -38,11 +39,7 @@ def export_table(warehouse: Path, market_date: date, table: str, kind: str, file
         if not connection.execute(
             "select 1 from bids.final_bids where market_date = $1 limit 1", [market_date]
         ).fetchall():
-            raise NoDataError(
-                f"the warehouse holds no bids of {market_date}",
-                file=warehouse,
-                remedy=f"Make them first: vpp-pipeline bids --date {market_date}",
-            )
+            raise no_bids(warehouse, market_date)
         rows = f"from {quoted(table)}" + (f" where market_date = date '{market_date}'" if has_day[table] else "")
         draft = file.with_name(f".{file.name}.draft")
         try:

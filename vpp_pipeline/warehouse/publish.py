@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.tables import create_tables, create_views, quoted
 
 STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
 LOCK_TIMEOUT_S = 900.0
+ACCOUNT = "evaluation.settled_days"  # one row for each day that is settled
 
 
 def publish(
@@ -40,14 +41,32 @@ def publish(
 
     ``tables``: only these, where a day stopped half-way. A table whose file is not in the lake has no rows for the day.
     Prices of the seven days before are published too. ``run``: what is kept of the run that made the bids, by the names
-    in BY_RUN; it goes to warehouse and lake only with this publication, and only once.
+    in BY_RUN; it goes to warehouse and lake only with this publication, and only once. With it, a settlement of other
+    bids is left out.
     """
     with _only_publisher(warehouse):
         new = _not_kept_yet(lake, market_date, run or {})
         with _draft_of(warehouse) as draft:
-            rows = _fill(draft, lake, [market_date], tables, new)
+            rows = _fill(draft, lake, [market_date], tables, new, of_bids=run is not None)
         for table, (partition, frame) in new.items():  # now that it is published; the warehouse has it already
             lake.write(table, partition, frame)
+    return rows
+
+
+def publish_settlement(lake: Lake, warehouse: Path, market_date: date) -> dict[str, int]:
+    """Add the lake's settlement of ``market_date``, and the prices it rests on; returns rows written per table.
+
+    Nothing else of the day is touched: what runs have left in the lake since its bids were published is not published.
+    Raises InputError where the published bids are not those that were settled.
+    """
+    with _only_publisher(warehouse), _draft_of(warehouse) as draft:
+        rows = _fill(draft, lake, [market_date], ["market.prices", *SETTLED], {}, of_bids=True)
+        if not rows[ACCOUNT]:
+            raise InputError(
+                f"bids of {market_date} were published while others were settled, so this settlement is not published",
+                file=warehouse,
+                remedy=f"Settle the new ones: vpp-pipeline settle --date {market_date}",
+            )
     return rows
 
 
@@ -112,8 +131,13 @@ def _fill(
     days: Collection[date],
     tables: Collection[str],
     run: Mapping[str, tuple[str, pl.DataFrame]],
+    *,
+    of_bids: bool = False,
 ) -> dict[str, int]:
-    """Bring the draft's tables up to date and put the days in; closes the draft with everything in the one file."""
+    """Bring the draft's tables up to date and put the days in; closes the draft with everything in the one file.
+
+    ``of_bids``: a settlement of other bids than the draft then has is left out.
+    """
     rows: dict[str, int] = {}
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"attach {_literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
@@ -126,6 +150,9 @@ def _fill(
         for table in tables:
             wanted = {day: None for market_date in days for day in _days(lake, table, market_date)}
             rows[table] = sum(_replace_day(connection, lake, table, day) for day in wanted)
+        if of_bids:
+            for day in days:
+                _drop_settlement_of_other_bids(connection, day, rows)
         for table, (_, frame) in run.items():
             rows[table] += _add(connection, table, frame)
         connection.execute("commit")
@@ -172,6 +199,21 @@ def _replace_day(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, 
             remedy=f"Materialise {source.replace('.', '/')} again with the current code.",
         ) from error
     return int(written)
+
+
+def _drop_settlement_of_other_bids(
+    connection: duckdb.DuckDBPyConnection, market_date: date, rows: dict[str, int]
+) -> None:
+    """Leave the day without a settlement, in the draft and in ``rows``, where it is not that of the day's bids."""
+    others = """
+        with settled as (select bid_id, bid_mw from evaluation.settlement where market_date = $day),
+        bids as (select bid_id, total_capacity_mw from bids.final_bids where market_date = $day and status = 'bid')
+        select 1 from settled full join bids using (bid_id) where bid_mw is distinct from total_capacity_mw limit 1
+    """
+    if connection.execute(others, {"day": market_date}).fetchall():
+        for table in SETTLED:
+            connection.execute(f"delete from {quoted(table)} where market_date = $day", {"day": market_date})
+            rows[table] = 0
 
 
 def _add(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:

@@ -10,11 +10,14 @@ import polars as pl
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.regimes import comparable
 from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA, combine_deals, mean_deals
+from vpp_pipeline.warehouse.day import warehouse_of
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.published import published_rows
 
 KEPT = "market.recent_deals"  # a table of the lake only
 FORECAST, AGREEMENTS = "market.price_forecast", "negotiation.agreements"
-_COLUMNS = {
+_COLUMNS: dict[str, list[str] | None] = {
+    FORECAST: ["source", "node"],
     AGREEMENTS: [
         "opportunity_id",
         "prosumer_id",
@@ -28,17 +31,18 @@ _COLUMNS = {
 
 
 def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str]) -> pl.DataFrame:
-    """Rows of DEAL_SCHEMA over those of the ``days`` before that the lake holds, each closed before its own deadline.
+    """Rows of DEAL_SCHEMA over those of the ``days`` before whose bids are published.
 
-    What :func:`keep_deals` has kept comes first, so that a day made again is the same day whatever was made since.
-    ``prices``: source and node of the day's forecast; days at other prices, or of another market regime, do not count.
+    Each of them was closed before its own deadline. What :func:`keep_deals` has kept comes first, so that a day made
+    again is the same day whatever was made since. ``prices``: source and node of the day's forecast; days at other
+    prices, or of another market regime, do not count.
     """
     day = market_date.isoformat()
     if lake.exists(KEPT, day) and lake.metadata(KEPT, day) == _basis(days, prices):
         return lake.read(KEPT, day)
     alike = comparable(history_dates(market_date)[-days:], market_date, prices["source"])
-    made = [before.isoformat() for before in alike]
-    found = [_deals_of(lake, before) for before in made if _prices_of(lake, before) == prices]
+    made = [published_rows(warehouse_of(lake), before, _COLUMNS) for before in alike]
+    found = [_deals_of(tables) for tables in made if tables is not None and prices_behind(tables[FORECAST]) == prices]
     return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
 
 
@@ -56,13 +60,5 @@ def _basis(days: int, prices: Mapping[str, str]) -> dict[str, str]:
     return {"days": str(days), **prices}
 
 
-def _prices_of(lake: Lake, day: str) -> dict[str, str] | None:
-    """Source and node of the prices behind the day's deals; None where it has not been negotiated."""
-    if not all(lake.exists(table, day) for table in (FORECAST, *_COLUMNS)):
-        return None
-    return prices_behind(lake.read(FORECAST, day, ["source", "node"]))
-
-
-def _deals_of(lake: Lake, day: str) -> pl.DataFrame:
-    tables = {table: lake.read(table, day, columns) for table, columns in _COLUMNS.items()}
+def _deals_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return mean_deals(tables["market.opportunities"], tables["fleet.prosumers"], tables[AGREEMENTS])

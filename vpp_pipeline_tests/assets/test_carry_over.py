@@ -70,6 +70,14 @@ def test_the_day_before_made_again_alone_leaves_the_next_as_it_is_and_warns_ther
     assert "an earlier making of the day before" in verdict.description
 
 
+def test_what_a_run_of_the_day_before_left_unpublished_is_not_begun_with(carried: TradingDesk):
+    desk, before = carried.copy(), ends(carried, DAY)
+    schedule = desk.lake.read("dispatch.schedule", DAY)
+    desk.lake.write("dispatch.schedule", DAY, schedule.with_columns(pl.col("stored_kwh") * 1.01))
+    assert desk.run(day=NEXT, settings=CARRY).success
+    assert starts(desk, NEXT)["initial_stored_kwh"].to_list() == pytest.approx(before, abs=1e-9)
+
+
 def test_a_gap_begins_as_stated(carried: TradingDesk):
     desk = new_desk()
     assert desk.run(day=LATER, settings=CARRY).success

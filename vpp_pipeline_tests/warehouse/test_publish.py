@@ -14,9 +14,9 @@ import pytest
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
-from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
 from vpp_pipeline.warehouse.lake import Lake
-from vpp_pipeline.warehouse.publish import open_warehouse, publish
+from vpp_pipeline.warehouse.publish import open_warehouse, publish, publish_settlement
 from vpp_pipeline.warehouse.tables import LAYOUT
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, RUN, beside, days, fill, rows
 
@@ -29,6 +29,25 @@ def test_every_table_is_published(lake: Lake, warehouse: Path):
     with open_warehouse(warehouse) as connection:
         prices = connection.execute("select * from market.prices order by start_utc").fetchall()
     assert tuple(map(str, prices[0][:4])) == ("2023-08-15", "2023-08-15 07:00:00+00:00", "1", "row_0")
+
+
+def test_a_settlement_of_other_bids_than_those_published_is_refused(lake: Lake, warehouse: Path):
+    """As where bids are published while the earlier ones are settled."""
+    bids = rows("bids.final_bids").with_columns(status=pl.lit("bid"), total_capacity_mw=pl.lit(1.5))
+    lake.write("bids.final_bids", DAY.isoformat(), bids)
+    publish(lake, warehouse, DAY)
+    before = warehouse.read_bytes()
+    settled = rows("evaluation.settlement").with_columns(bid_id=bids["bid_id"], bid_mw=pl.lit(2.5))
+    lake.write("evaluation.settlement", DAY.isoformat(), settled)
+    with pytest.raises(InputError, match=f"vpp-pipeline settle --date {DAY}"):
+        publish_settlement(lake, warehouse, DAY)
+    assert warehouse.read_bytes() == before
+
+    lake.write("evaluation.settlement", DAY.isoformat(), settled.with_columns(bid_mw=pl.lit(1.5)))
+    lake.write("fleet.prosumers", DAY.isoformat(), rows("fleet.prosumers", n=1))  # of a run that was killed
+    written = publish_settlement(lake, warehouse, DAY)
+    assert written == dict.fromkeys(("market.prices", *SETTLED), 3)
+    assert days(warehouse, "fleet.prosumers") == {DAY: 3}
 
 
 def test_tables_without_a_file_are_there_and_empty(warehouse: Path, tmp_path: Path):

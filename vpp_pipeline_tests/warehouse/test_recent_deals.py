@@ -9,27 +9,45 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA
+from vpp_pipeline.warehouse.day import warehouse_of
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.recent_deals import keep_deals, recent_deals
+from vpp_pipeline_tests.warehouse.rows import rows
 
 DAY, PRICES = date(2023, 8, 15), {"source": "s", "node": "A"}
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path)
+    return Lake(tmp_path / "lake")
+
+
+def negotiate(lake: Lake, back: int, price: float, node: str = "A") -> date:
+    """A day ``back`` days before DAY on which one battery agreed to 1 kW of energy, as a run leaves it in the lake."""
+    day = DAY - timedelta(days=back)
+    told: dict[str, dict[str, object]] = {
+        "bids.final_bids": {},
+        "market.price_forecast": {"source": "s", "node": node},
+        "market.opportunities": {"opportunity_id": "e", "product": "energy"},
+        "fleet.prosumers": {"prosumer_id": "a", "site_type": "home", "store": "battery"},
+        "negotiation.agreements": {
+            "opportunity_id": "e",
+            "prosumer_id": "a",
+            "holds_option": True,
+            "agreed_price_usd_per_mwh": price,
+            "committed_capacity_kw": 1.0,
+        },
+    }
+    for table, values in told.items():
+        named = [pl.lit(value).alias(name) for name, value in values.items()]
+        lake.write(table, day.isoformat(), rows(table, day, 1).with_columns(named))
+    return day
 
 
 def deal(lake: Lake, back: int, price: float, node: str = "A") -> None:
-    """A day ``back`` days before DAY on which one battery agreed to 1 kW of energy."""
-    day = (DAY - timedelta(days=back)).isoformat()
-    lake.write("market.price_forecast", day, pl.DataFrame({"source": ["s"], "node": [node]}))
-    lake.write("market.opportunities", day, pl.DataFrame({"opportunity_id": ["e"], "product": ["energy"]}))
-    owner = {"prosumer_id": ["a"], "site_type": ["home"], "store": ["battery"]}
-    lake.write("fleet.prosumers", day, pl.DataFrame(owner))
-    agreed = {"agreed_price_usd_per_mwh": [price], "committed_capacity_kw": [1.0]}
-    told = {"opportunity_id": ["e"], "prosumer_id": ["a"], "holds_option": [True]} | agreed
-    lake.write("negotiation.agreements", day, pl.DataFrame(told))
+    """Such a day, published."""
+    publish(lake, warehouse_of(lake), negotiate(lake, back, price, node))
 
 
 def prices(lake: Lake) -> list[float]:
@@ -42,12 +60,17 @@ def test_the_seven_days_before_count_and_no_others(lake: Lake):
     assert prices(lake) == [40.0]
 
 
-def test_days_at_other_prices_and_days_without_deals_do_not_count(lake: Lake):
+def test_days_at_other_prices_and_days_without_published_bids_do_not_count(lake: Lake):
     deal(lake, 1, 50.0, node="B")
-    deal(lake, 2, 30.0)
-    lake.path("negotiation.agreements", "2023-08-13").unlink()
+    negotiate(lake, 2, 30.0)  # and stopped before it was published
     assert prices(lake) == []
     assert recent_deals(lake, DAY, 7, PRICES).schema == DEAL_SCHEMA
+
+
+def test_deals_of_a_run_that_did_not_publish_do_not_replace_the_published_ones(lake: Lake):
+    deal(lake, 1, 50.0)
+    negotiate(lake, 1, 70.0)
+    assert prices(lake) == [50.0]
 
 
 def test_a_day_keeps_what_it_was_sized_by(lake: Lake):

@@ -1,0 +1,167 @@
+"""A run that stops before it publishes: what reads a finished day reads the published one all the same."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vpp_pipeline.cli import main
+from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.day import SETTLED, warehouse_of
+from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, EXAMPLE_SLOT, SMALL, TradingDesk, failures, files, new_desk
+from vpp_pipeline_tests.command_line import own_history
+from vpp_pipeline_tests.test_end_to_end import bids, kill_when
+
+#: what the run is asked for otherwise, and the table after which it is killed
+KILLED = {
+    "other bids": (["--set", "negotiation.minimum_margin_fraction=0.6"], "bids.final_bids"),
+    "the schedule of a smaller fleet": (["--prosumers", "24"], "dispatch.schedule"),
+    "another fleet": (["--seed", "9"], "fleet.prosumers"),
+}
+OTHER: dict[str, Any] = {**SMALL, "negotiation": {"minimum_margin_fraction": 0.6}}
+COMMANDS = {
+    "settle": [],
+    "report": [],
+    "documents": [],
+    "transcript": ["--opportunity", EXAMPLE],
+    "brief": [],
+}
+WRITTEN = {"documents", "briefs", "reports"}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the commands that read a finished day print and write, and the day's rows in the warehouse after them."""
+
+    printed: dict[str, str]
+    written: dict[str, str]
+    rows: dict[str, list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="module")
+def made() -> TradingDesk:
+    """A folder with one day made and published."""
+    desk = new_desk()
+    assert desk.run().success
+    return desk
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """DAGSTER_HOME of the commands."""
+    folder = tmp_path_factory.mktemp("home")
+    with own_history(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(made: TradingDesk) -> Answers:
+    return answers(made.copy())[0]
+
+
+def command(desk: TradingDesk, name: str, *options: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = main([name, "--date", DAY, "--data", str(desk.data), *COMMANDS.get(name, []), *options])
+    return status, out.getvalue().replace(str(desk.data), "DATA"), err.getvalue()
+
+
+def rows_of(desk: TradingDesk) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: desk.sql(f"select * from {table} where market_date = '{DAY}' order by all") for table in TABLES}
+
+
+def answers(desk: TradingDesk) -> tuple[Answers, set[str]]:
+    """The answers, and what was said beside them; nothing that was published may change by asking."""
+    before, printed, noted = rows_of(desk), {}, set()
+    for name in COMMANDS:
+        status, printed[name], errors = command(desk, name)
+        assert status == 0, errors
+        noted.add(errors)
+    after = rows_of(desk)
+    asked_for = {*SETTLED, "market.prices"}
+    assert [table for table in TABLES if table not in asked_for and before[table] != after[table]] == []
+    written = {name: content for name, content in files(desk.data).items() if name.split("/")[0] in WRITTEN}
+    return Answers(printed, written, after), noted
+
+
+def killed(desk: TradingDesk, home: Path, options: list[str], table: str) -> None:
+    """A run of the command line, killed once it has stored ``table``."""
+    file = desk.lake.path(table, DAY)
+    before = file.stat().st_ino if file.is_file() else None
+    kill_when(bids(desk.data, home, DAY, *options), lambda: file.is_file() and file.stat().st_ino != before)
+
+
+@pytest.mark.parametrize(
+    "killed_at",
+    ["other bids", "the schedule of a smaller fleet", pytest.param("another fleet", marks=pytest.mark.slow)],
+)
+def test_after_a_killed_run_the_published_day_is_read_and_settled(
+    killed_at: str, made: TradingDesk, undisturbed: Answers, home: Path
+):
+    desk, (options, table) = made.copy(), KILLED[killed_at]
+    killed(desk, home, options, table)
+    found, noted = answers(desk)
+    assert found == undisturbed
+    (run,) = desk.sql(f"select distinct run_id from bids.final_bids where market_date = '{DAY}'")
+    (note,) = noted
+    assert ("" if table != "bids.final_bids" else f"of run {run[0]}. To publish new bids") in note
+    assert note.count("\n") == (table == "bids.final_bids")
+
+
+def test_a_day_of_which_no_run_has_published_is_refused_until_one_does(home: Path, tmp_path: Path):
+    desk = new_desk(tmp_path / "data")
+    desk.data.mkdir()
+    killed(desk, home, [], "bids.final_bids")
+    remedy = f"Make the day's bids first: vpp-pipeline bids --date {DAY}"
+    for name in COMMANDS:
+        status, printed, errors = command(desk, name)
+        assert (status, printed, errors.count("\n")) == (2, "", 1), errors
+        assert f"the warehouse holds no bids of {DAY} " in errors
+        assert remedy in errors
+    assert not warehouse_of(desk.lake).exists()
+    assert command(desk, "bids", "--prosumers", "30")[0] == 0
+    answers(desk)
+
+
+def test_what_is_made_by_hand_is_not_settled_before_it_is_published(made: TradingDesk, undisturbed: Answers):
+    """A fleet, the schedule of other limits, one negotiation: each alone, as from the asset's page."""
+    desk = made.copy()
+    other = replace(desk, settings={**OTHER, "fleet": {"prosumers": 24, "seed": 9}})
+    assert other.materialise("negotiation.rounds", partition=f"{DAY}|{EXAMPLE_SLOT}").success
+    assert other.materialise("fleet.prosumers", "fleet.notes", "fleet.quarantine", checks=False).success
+    assert answers(desk)[0] == undisturbed
+
+    before = desk.warehouse.read_bytes()
+    (message,) = failures(desk.materialise("warehouse.published")).values()
+    assert desk.warehouse.read_bytes() == before
+    assert "no bids are published" in message
+
+
+def test_a_settlement_by_hand_publishes_itself_alone(made: TradingDesk, undisturbed: Answers):
+    desk = made.copy()
+    other = replace(desk, settings={"fleet": {"prosumers": 24}})
+    assert other.materialise("market.prices").success
+    assert other.materialise("fleet.prosumers", "fleet.notes", "fleet.quarantine", checks=False).success
+    result = desk.materialise(*SETTLED, "warehouse.published")
+    assert result.success, failures(result)
+    assert rows_of(desk) == undisturbed.rows
+
+
+def test_the_settlement_of_bids_that_are_replaced_goes_with_them(made: TradingDesk):
+    desk, count = made.copy(), f"select count(*) from evaluation.settlement where market_date = '{DAY}'"
+    assert command(desk, "settle")[0] == 0
+    settled = desk.sql(count)
+    assert desk.materialise("warehouse.published").success
+    assert desk.sql(count) == settled  # the same bids, published again
+    assert desk.run(settings=OTHER).success
+    assert desk.sql(count) == [(0,)]
+    assert command(desk, "settle")[0] == 0
+    trading = f"select count(*) from bids.final_bids where market_date = '{DAY}' and status = 'bid'"
+    assert desk.sql(count) == desk.sql(trading) != settled
