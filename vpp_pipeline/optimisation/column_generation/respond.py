@@ -14,6 +14,7 @@ from vpp_pipeline.optimisation.column_generation.stage import (
     HOUR,
     KIND,
     LIGHT,
+    NEAR_KWH,
     PC,
     SEGMENTS,
     act,
@@ -35,6 +36,7 @@ POWERS = 6  # grid charge, solar charge, discharge, solar sold, spin, nonspin
 MOST_CYCLE_STEPS = 60
 CYCLE_KWH = 1e-9
 CLOSED = -999.0  # $ per kWh: at such a price nothing is sold
+LARGEST_KWH = 512.0  # a larger store is scaled down to it: `NEAR_KWH` is a thousand roundings of such a number
 
 
 class Stores(NamedTuple):
@@ -101,29 +103,52 @@ def make_room(hours: int) -> Room:
 
 
 @compiled
-def backward(stores: Stores, i: int, prices: Array, per_kwh_drawn: float, kappa: float, room: Room) -> float:
-    """Value of prosumer ``i``'s day at ``prices`` (4, T: sell, buy, spin, nonspin, $ per kW and hour)."""
+def scale_of(stores: Stores, i: int) -> float:
+    """What the limits of prosumer ``i`` are multiplied by in computing: 1, or a power of two below it for a large one.
+
+    The tolerances are absolute (`NEAR_KWH`), and the numbers of a store of 1,000 MWh are rounded to more than they
+    allow: which side of a breakpoint an end lies on would be chance, and its value too small to bound anything. A power
+    of two rounds nothing by itself.
+    """
+    largest = stores.initial[i]
+    for t in range(stores.highest.shape[1]):
+        largest = max(largest, stores.highest[i, t], stores.sun[i, t])
+        largest = max(largest, stores.max_charge[i, t], stores.max_discharge[i, t])
+    scale = 1.0
+    while largest * scale > LARGEST_KWH:
+        scale *= 0.5
+    return scale
+
+
+@compiled
+def backward(
+    stores: Stores, i: int, scale: float, prices: Array, per_kwh_drawn: float, kappa: float, room: Room
+) -> float:
+    """Value of prosumer ``i``'s day at ``prices`` (4, T: sell, buy, spin, nonspin, $ per kW and hour).
+
+    What is kept in ``room`` is multiplied by ``scale``, energy and money alike; prices are as they are.
+    """
     hours = prices.shape[1]
     eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
     last = hours - 1
-    room.xs[hours, 0], room.ys[hours, 0] = stores.lowest[i, last], 0.0
-    room.xs[hours, 1], room.ys[hours, 1] = stores.highest[i, last], 0.0
-    room.points[hours] = 2 if stores.highest[i, last] > stores.lowest[i, last] + 1e-10 else 1
+    room.xs[hours, 0], room.ys[hours, 0] = scale * stores.lowest[i, last], 0.0
+    room.xs[hours, 1], room.ys[hours, 1] = scale * stores.highest[i, last], 0.0
+    room.points[hours] = 2 if room.xs[hours, 1] > room.xs[hours, 0] + NEAR_KWH else 1
     for t in range(hours - 1, -1, -1):
         hour = room.hours[t]
         sells = prices[0, t] > CLOSED
         describe_hour(
             hour,
-            stores.max_charge[i, t],
-            stores.max_discharge[i, t],
-            stores.sun[i, t],
-            stores.room[i, t],
-            stores.drive[i, t],
-            stores.energy_kw[i, t] if sells else 0.0,
+            scale * stores.max_charge[i, t],
+            scale * stores.max_discharge[i, t],
+            scale * stores.sun[i, t],
+            scale * stores.room[i, t],
+            scale * stores.drive[i, t],
+            scale * stores.energy_kw[i, t] if sells else 0.0,
             stores.energy_cost[i, t],
-            stores.spin_kw[i, t],
+            scale * stores.spin_kw[i, t],
             stores.spin_cost[i, t],
-            stores.nonspin_kw[i, t],
+            scale * stores.nonspin_kw[i, t],
             stores.nonspin_cost[i, t],
             prices[0, t],
             prices[1, t],
@@ -134,8 +159,8 @@ def backward(stores: Stores, i: int, prices: Array, per_kwh_drawn: float, kappa:
         n, earned, charged = segments_of(hour, eta_c, eta_d, room.slope[t], room.length[t])
         room.uses[t], room.earned[t], room.charged[t] = n, earned, charged
         xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
-        low = stores.lowest[i, t - 1] if t > 0 else stores.initial[i]
-        high = stores.highest[i, t - 1] if t > 0 else stores.initial[i]
+        low = scale * (stores.lowest[i, t - 1] if t > 0 else stores.initial[i])
+        high = scale * (stores.highest[i, t - 1] if t > 0 else stores.initial[i])
         low, high = reach(xs, m, hour, low, high, eta_c, eta_d)
         if low > high:
             if low > high + 1e-6:
@@ -147,11 +172,11 @@ def backward(stores: Stores, i: int, prices: Array, per_kwh_drawn: float, kappa:
                 xs, ys, m, room.slope[t], room.length[t], n, earned, room.start[t], room.xs[t], room.ys[t]
             )
             if t == 0:
-                return value_at(room.xs[0], room.ys[0], count, low)
+                return value_at(room.xs[0], room.ys[0], count, low) / scale
             room.points[t] = clip(room.xs[t], room.ys[t], count, low, high)
             continue
-        floor_s = stores.floor[i, t - 1] if t > 0 else stores.floor_before[i]
-        floor_x = stores.floor[i, t]
+        floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
+        floor_x = scale * stores.floor[i, t]
         if t == 0:
             _, value, _ = best_end(
                 xs,
@@ -170,7 +195,7 @@ def backward(stores: Stores, i: int, prices: Array, per_kwh_drawn: float, kappa:
                 eta_c,
                 eta_d,
             )
-            return value
+            return value / scale
         room.points[t] = heavy_backward(
             xs,
             ys,
@@ -196,11 +221,11 @@ def backward(stores: Stores, i: int, prices: Array, per_kwh_drawn: float, kappa:
 
 
 @compiled
-def forward(stores: Stores, i: int, kappa: float, room: Room, path: Array) -> float:
-    """Stored energy (T+1,) of the best schedule after :func:`backward`; returns the energy drawn for sale, kWh."""
+def forward(stores: Stores, i: int, scale: float, kappa: float, room: Room, path: Array) -> float:
+    """Stored energy (T+1,) of the best schedule after :func:`backward`, times ``scale``; returns kWh drawn to sell."""
     hours = len(path) - 1
     eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
-    path[0] = stores.initial[i]
+    path[0] = scale * stores.initial[i]
     drawn = 0.0
     for t in range(hours):
         hour, s = room.hours[t], path[t]
@@ -208,7 +233,7 @@ def forward(stores: Stores, i: int, kappa: float, room: Room, path: Array) -> fl
         if hour[KIND] == LIGHT:
             x = light_forward(xs, ys, m, room.slope[t], room.length[t], room.uses[t], room.start[t], s)
         else:
-            floor_s = stores.floor[i, t - 1] if t > 0 else stores.floor_before[i]
+            floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
             x, _, _ = best_end(
                 xs,
                 ys,
@@ -221,42 +246,43 @@ def forward(stores: Stores, i: int, kappa: float, room: Room, path: Array) -> fl
                 room.charged[t],
                 s,
                 floor_s,
-                stores.floor[i, t],
+                scale * stores.floor[i, t],
                 kappa,
                 eta_c,
                 eta_d,
             )
         idle = s - hour[DRIVE]
         x = min(max(x, idle - hour[DMAX] / eta_d), idle + hour[PC] * eta_c)
-        x = min(max(x, stores.lowest[i, t]), stores.highest[i, t])
+        x = min(max(x, scale * stores.lowest[i, t]), scale * stores.highest[i, t])
         path[t + 1] = x
         drawn += max(idle - x, 0.0)
-    return drawn
+    return drawn / scale
 
 
 @compiled
 def respond(stores: Stores, i: int, prices: Array, kappa: float, room: Room) -> tuple[float, float]:
     """Best schedule of prosumer ``i``: its value, at least that of any schedule, and its price per kWh drawn.
 
-    ``room.path`` holds stored energy (T+1,). Where the cycle limit binds, it is priced: the least of V(ψ) + ψ limit is
-    found by its tangents, and the schedules on both sides of it are mixed so that the limit is met exactly.
+    ``room.path`` holds stored energy (T+1,), times its scale. Where the cycle limit binds, it is priced: the least of
+    V(ψ) + ψ limit is found by its tangents, and the schedules on both sides of it are mixed so that the limit is met
+    exactly.
     """
-    limit = stores.most_drawn_kwh[i]
-    value = backward(stores, i, prices, 0.0, kappa, room)
+    limit, scale = stores.most_drawn_kwh[i], scale_of(stores, i)
+    value = backward(stores, i, scale, prices, 0.0, kappa, room)
     if value == -np.inf:
         return value, 0.0
-    drawn = forward(stores, i, kappa, room, room.path)
-    if drawn <= limit + CYCLE_KWH:
+    drawn = forward(stores, i, scale, kappa, room, room.path)
+    if drawn <= limit + CYCLE_KWH / scale:
         return value, 0.0
     low, w_low, g_low = 0.0, value, limit - drawn
     drawn_low = drawn
     room.other[:] = room.path
-    high = 0.0
+    high = 0.0  # more than a kWh drawn can earn: by its sale, and by charging again, which is paid below zero
     for t in range(prices.shape[1]):
-        high = max(high, prices[0, t], prices[1, t], prices[2, t], prices[3, t])
+        high = max(high, prices[0, t], abs(prices[1, t]), prices[2, t], prices[3, t])
     high = 2.0 * high / min(stores.charge_efficiency[i], 1.0) + 1.0
-    w_high = backward(stores, i, prices, high, kappa, room) + high * limit
-    drawn_high = forward(stores, i, kappa, room, room.path)
+    w_high = backward(stores, i, scale, prices, high, kappa, room) + high * limit
+    drawn_high = forward(stores, i, scale, kappa, room, room.path)
     g_high = limit - drawn_high
     best = min(w_low, w_high)
     if g_high < 0.0:
@@ -266,8 +292,8 @@ def respond(stores: Stores, i: int, prices: Array, kappa: float, room: Room) -> 
         step = low + (w_high - w_low - g_high * (high - low)) / (g_low - g_high)
         if not (step > low + 1e-13 and step < high - 1e-13):
             break
-        w = backward(stores, i, prices, step, kappa, room) + step * limit
-        drawn = forward(stores, i, kappa, room, room.path)
+        w = backward(stores, i, scale, prices, step, kappa, room) + step * limit
+        drawn = forward(stores, i, scale, kappa, room, room.path)
         crossing = w_low + g_low * (step - low)
         best, price = min(best, w), step
         if drawn > limit:
@@ -278,8 +304,8 @@ def respond(stores: Stores, i: int, prices: Array, kappa: float, room: Room) -> 
         if w - crossing <= 1e-13 * (1.0 + abs(w)):
             break
     # the schedule that draws too little is found again, then mixed with the one that draws too much
-    backward(stores, i, prices, high, kappa, room)
-    drawn_high = forward(stores, i, kappa, room, room.path)
+    backward(stores, i, scale, prices, high, kappa, room)
+    drawn_high = forward(stores, i, scale, kappa, room, room.path)
     share = (limit - drawn_high) / (drawn_low - drawn_high) if drawn_low > drawn_high else 0.0
     share = min(max(share, 0.0), 1.0)
     for t in range(len(room.path)):
@@ -291,11 +317,13 @@ def respond(stores: Stores, i: int, prices: Array, kappa: float, room: Room) -> 
 def carry_out(stores: Stores, i: int, kappa: float, room: Room) -> float:
     """Powers (T, POWERS) of ``room.path`` into ``room.powers``; returns what its owner is paid, $."""
     eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
-    paid = 0.0
+    scale, paid = scale_of(stores, i), 0.0
     for t in range(room.hours.shape[0]):
-        floor_s = stores.floor[i, t - 1] if t > 0 else stores.floor_before[i]
+        floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
+        floor_x = scale * stores.floor[i, t]
         power = room.powers[t]
-        act(room.hours[t], room.path[t], room.path[t + 1], floor_s, stores.floor[i, t], kappa, eta_c, eta_d, power)
+        act(room.hours[t], room.path[t], room.path[t + 1], floor_s, floor_x, kappa, eta_c, eta_d, power)
+        power /= scale
         paid += stores.energy_cost[i, t] * (power[2] + power[3])
         paid += stores.spin_cost[i, t] * power[4] + stores.nonspin_cost[i, t] * power[5]
     return paid

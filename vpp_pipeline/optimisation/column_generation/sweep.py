@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.optimisation.column_generation.compiled import compiled
-from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores, carry_out, make_room, respond
+from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores, carry_out, make_room, respond, scale_of
 from vpp_pipeline.optimisation.column_generation.store import slope_beside
 
 
@@ -89,8 +89,9 @@ def fill_stored_values(
     room = make_room(hours)
     for i in range(first, last):
         respond(stores, i, prices, stores.discharge_efficiency[i] / call_hours, room)
+        scale = scale_of(stores, i)
         for t in range(hours):
             xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
-            left = slope_beside(xs, ys, m, stored[i, t], -1.0)
-            right = slope_beside(xs, ys, m, stored[i, t], 1.0)
+            left = slope_beside(xs, ys, m, scale * stored[i, t], -1.0)
+            right = slope_beside(xs, ys, m, scale * stored[i, t], 1.0)
             out[i, t] = 0.5 * (left + right)
