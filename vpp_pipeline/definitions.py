@@ -16,6 +16,7 @@ from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.forecast import LEAST_DAYS, history_dates
 from vpp_pipeline.domain.regimes import comparable
+from vpp_pipeline.warehouse.published import has_bids
 
 PACIFIC_TIME = str(PACIFIC)
 
@@ -115,8 +116,8 @@ def settle_at_two(
     context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage
 ) -> dg.RunRequest | dg.SkipReason:
     day, source = trade_date(context), prices_source.open()
-    if not storage.lake.exists("bids.final_bids", day.isoformat()):
-        return dg.SkipReason(f"there are no bids for {day}")
+    if not has_bids(storage.warehouse, day):
+        return dg.SkipReason(f"no bids for {day} are published")
     return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 

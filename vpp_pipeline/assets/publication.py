@@ -16,6 +16,7 @@ from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisError
 from vpp_pipeline.sources.oasis.source import OasisPrices
 from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.warehouse.published import has_bids
 
 LATE_MINUTES = 30.0
 CHECK = "prices_are_in_when_they_should_be"
@@ -100,7 +101,7 @@ def wait(prices: Prices, storage: Storage, now: datetime, cursor: str | None) ->
         return dg.SensorResult(skip_reason=f"prices come from {source.name}: nothing to wait for")
     seen = watch(source, storage.lake, now, ask=True)
     is_settled_late = now.astimezone(PACIFIC).hour >= 14 and seen.day > now.astimezone(PACIFIC).date()
-    settles = is_settled_late and storage.lake.exists("bids.final_bids", seen.day.isoformat())
+    settles = is_settled_late and has_bids(storage.warehouse, seen.day)
     requests = requests_for(seen, now, settles)
     here = f"{seen.day} {seen.state}"
     return dg.SensorResult(

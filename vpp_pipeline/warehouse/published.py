@@ -84,6 +84,11 @@ def published_rows(
         return None if day is None else {table: day.rows(table, wanted) for table, wanted in columns.items()}
 
 
+def has_bids(warehouse: Path, market_date: date) -> bool:
+    """Whether bids of the day are published, a refusal to bid among them."""
+    return published_rows(warehouse, market_date, {BIDS: ["run_id"]}) is not None
+
+
 @contextmanager
 def _day_in(warehouse: Path, market_date: date) -> Iterator[PublishedDay | None]:
     if not warehouse.is_file():

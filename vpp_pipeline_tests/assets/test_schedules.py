@@ -15,6 +15,7 @@ from vpp_pipeline.assets.partitions import DAYS
 from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.definitions import bid_at_eight, defs, ingest_at_half_past_one, settle_at_two
 from vpp_pipeline.paths import project_folder
+from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.assets.desk import new_desk
 from vpp_pipeline_tests.warehouse.rows import rows
 
@@ -35,6 +36,7 @@ def ask(tmp_path: Path) -> Ask:
         storage = Storage(data_folder=str(tmp_path))
         if bids_of:
             storage.lake.write("bids.final_bids", bids_of.isoformat(), rows("bids.final_bids", bids_of))
+            publish(storage.lake, storage.warehouse, bids_of)
         resources = {"prices_source": prices or Prices(), "storage": storage}
         wanted = resources if schedule is settle_at_two else {"prices_source": resources["prices_source"]}
         context = dg.build_schedule_context(
@@ -99,7 +101,7 @@ def test_three_days_of_history_are_enough_to_bid(ask: Ask):
 
 def test_a_day_without_bids_is_not_settled(ask: Ask):
     asked, reason = ask(settle_at_two, datetime(2024, 7, 10, 14, tzinfo=PACIFIC))
-    assert (asked, reason) == ([], "there are no bids for 2024-07-11")
+    assert (asked, reason) == ([], "no bids for 2024-07-11 are published")
 
 
 @pytest.mark.parametrize(("day", "hours", "last"), [("2024-03-10", 23, "0000"), ("2024-11-03", 25, "0100r")])

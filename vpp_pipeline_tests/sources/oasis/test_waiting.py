@@ -20,6 +20,7 @@ from vpp_pipeline.definitions import defs
 from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.sources.synthetic import Synthetic
+from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.assets.desk import TradingDesk, evaluations, failures, metadata_of, new_desk
 from vpp_pipeline_tests.sources.oasis.desk import prices_of
 from vpp_pipeline_tests.sources.oasis.published import generated
@@ -135,6 +136,7 @@ def test_a_broken_oasis_is_told_with_its_own_words(
 def test_prices_that_come_after_settlement_was_due_are_settled_at_once(prices: Prices, storage: Storage):
     fill(storage, history_dates(DAY))
     storage.lake.write("bids.final_bids", DAY.isoformat(), rows("bids.final_bids", DAY))
+    publish(storage.lake, storage.warehouse, DAY)
     assert asked_for(wait(prices, storage, at(13, 55), None)) == [("ingest_market", "2024-07-11")]
     assert asked_for(wait(prices, storage, at(16, 0), None)) == [("settle_day", "2024-07-11")]
 
