@@ -20,7 +20,7 @@ COMPUTES = (
 
 @cache
 def code_version() -> str:
-    """Release and a hash of the source that computes, e.g. ``0.1.0+3f2a9c1d``: an edited formula is another version."""
+    """Release and a hash of the source that computes, e.g. ``0.2.0+3f2a9c1d``: an edited formula is another version."""
     files = sorted(
         file for part in COMPUTES for file in [*(PACKAGE / part).rglob("*.py"), PACKAGE / part] if file.is_file()
     )

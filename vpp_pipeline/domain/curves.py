@@ -2,7 +2,7 @@
 
 A bid asks what its delivery costs and would not cost without the award: payments, and charging. What the same energy
 was worth in another hour when the day was planned is no such cost: that hour's quantity is bid as well, and cannot
-grow when this one is refused. (Asking for it too lost a fifth of the day's profit: docs/decisions.md.)
+grow when this one is refused. (Asking for it too lost a fifth of the day's profit: ADR 0035.)
 """
 
 from __future__ import annotations
