@@ -15,7 +15,7 @@ from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.resources import Storage, Desk
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.runs import REQUESTS, Launch, requests_among, run_tables
@@ -55,7 +55,7 @@ def launch_of(instance: dg.DagsterInstance, run_id: str) -> Launch:
 @dg.multi_asset(
     outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
 )
-def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
+def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
     """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
     settings, day = desk.settings(), storage.day(market_date_of(context))
     hashes = hashes_of(
@@ -105,7 +105,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     metadata={"dagster/column_schema": tables_of_file()},
     deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, *SETTLED.values()]],
 )
-def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult[None]:
+def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.MaterializeResult[None]:
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
 
     The lake's tables are verified once more on the way, by the settings that made the bids, whatever was done by hand

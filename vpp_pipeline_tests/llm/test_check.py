@@ -16,11 +16,11 @@ Printed = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOME_KEY", CANARY)
+    monkeypatch.setenv("VPP_LLM_API_KEY", CANARY)
 
 
 def run(folder: Path, *arguments: str) -> int:
-    return main(["llm-check", "--data", str(folder), "--set", "llm.api_key_variable=SOME_KEY", *arguments])
+    return main(["llm-check", "--data", str(folder), "--set", "llm.api_key_variable=VPP_LLM_API_KEY", *arguments])
 
 
 def test_reports_who_answered_and_what_it_cost(sdk: str, server: FakeGemini, tmp_path: Path, capsys: Printed) -> None:
@@ -54,9 +54,9 @@ def test_off_says_how_to_ask(tmp_path: Path, capsys: Printed) -> None:
 def test_a_missing_key_is_named_by_its_variable(
     tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SOME_KEY")
+    monkeypatch.delenv("VPP_LLM_API_KEY")
     assert run(tmp_path, "--llm-mode", "live") == 2
-    assert "environment variable SOME_KEY is empty" in capsys.readouterr().err
+    assert "environment variable VPP_LLM_API_KEY is empty" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
