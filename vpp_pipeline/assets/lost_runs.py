@@ -32,10 +32,7 @@ def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
         if LOCK_TAG not in run.tags:
             continue
-        try:
-            file = lock_of(run.run_id)
-        except ValueError:  # an id that no run of the command line has
-            continue
+        file = lock_of(run.run_id)
         if not file.is_file():  # of another machine, or begun again from Dagster's UI, which copies tags
             continue
         try:
