@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vpp_pipeline.backtest_command import add_backtest
 from vpp_pipeline.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.make_commands import add_make_commands
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.paths import data_folder
 from vpp_pipeline.read_commands import add_read_commands
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument(
         "--data",
         type=Path,
-        default=project_folder() / "data",
+        default=data_folder(),
         help="folder of lake and warehouse (default: %(default)s)",
     )
     day = argparse.ArgumentParser(add_help=False, parents=[folder])

@@ -18,6 +18,12 @@ def project_folder() -> Path:
     return _CHECKOUT if (_CHECKOUT / "dagster.yaml").is_file() else Path.cwd()
 
 
+def data_folder() -> Path:
+    """The folder of lake, warehouse and requests: VPP_DATA_FOLDER, else ``data`` of the project."""
+    named = os.environ.get("VPP_DATA_FOLDER")
+    return Path(named) if named else project_folder() / "data"
+
+
 def project_home() -> Path:
     """The folder of the project's Dagster history: ``data/dagster``, or DAGSTER_HOME where that is set."""
     named = os.getenv("DAGSTER_HOME")

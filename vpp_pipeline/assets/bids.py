@@ -15,7 +15,7 @@ from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Storage, Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.runs import REQUESTS, Launch, requests_among, run_tables

@@ -11,7 +11,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_TAG
 
 from vpp_pipeline.assets.bids import is_scheduled
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Storage, Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verdict import Day, Verdict
 from vpp_pipeline.domain.verification import GUARDS, WARNINGS

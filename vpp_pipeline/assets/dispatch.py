@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.partitions import DAY_BEFORE, DAYS, market_date_of
-from vpp_pipeline.assets.resources import Storage, Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.carry_over import begin_with, starts_of
 from vpp_pipeline.domain.fleet import fleet_arrays

@@ -11,7 +11,7 @@ import dagster as dg
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.assets.partitions import market_date_of
-from vpp_pipeline.assets.resources import Prices, Storage, Desk
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.llm.of_run import require_model
 from vpp_pipeline.optimisation.solvers import require_solvers

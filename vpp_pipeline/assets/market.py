@@ -17,7 +17,7 @@ from vpp_pipeline.assets.intake import (
 )
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE
-from vpp_pipeline.assets.resources import Prices, Storage, Desk
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates

@@ -15,7 +15,7 @@ from dagster._core.definitions.data_version import (
 
 from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.partitions import ROUNDS, SAME_DAY, market_date_of
-from vpp_pipeline.assets.resources import Storage, Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.negotiation.summary import summarise

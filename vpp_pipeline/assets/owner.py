@@ -20,7 +20,7 @@ from vpp_pipeline.assets.io_manager import LakeIOManager
 from vpp_pipeline.assets.resources import Desk, Prices, Storage, prices_beside
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.llm_settings import OWNERS_VARIABLES, llm_of_environment
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.paths import data_folder
 from vpp_pipeline.settings import Settings
 
 OF_RUN = ("kind", "path", "node", "meters")  # of `Prices`; its other fields name folders and hosts
@@ -39,7 +39,7 @@ class Owner:
     @property
     def folder(self) -> Path:
         """The data folder."""
-        return self.data or Path(os.environ.get("VPP_DATA_FOLDER") or project_folder() / "data")
+        return self.data or data_folder()
 
     def storage(self, context: dg.InitResourceContext) -> Storage:
         """Raises InputError for a run that is meant for another data folder."""
@@ -76,8 +76,8 @@ class Owner:
         """Links in the data folder are the owner's own: only the words of the path are looked at."""
         if not file or self.names_any_file:
             return file
-        path = os.path.abspath(file)
-        if not Path(path).is_relative_to(os.path.abspath(self.folder)):
+        path, folder = os.path.abspath(file), os.path.abspath(self.folder)  # noqa: PTH100 (links are not followed)
+        if not Path(path).is_relative_to(folder):
             raise InputError(
                 "a run's configuration may name files of the data folder alone",
                 file=self.folder,
@@ -107,7 +107,8 @@ def _is_owners(group: str, name: str) -> bool:
 
 
 def _fields(group: str) -> dict[str, FieldInfo]:
-    return type(Settings.model_fields[group].default).model_fields
+    fields: dict[str, FieldInfo] = type(Settings.model_fields[group].default).model_fields
+    return fields
 
 
 def _plain(known: FieldInfo) -> tuple[type, bool]:

@@ -99,7 +99,7 @@ class Prices(dg.ConfigurableResource[Any]):
 
 
 def prices_beside(data: Path) -> dict[str, str]:
-    """The file of defaults of a data folder, `prices.toml` in it; else the project's, with copies kept in the folder."""
+    """The file of defaults of a data folder: its own `prices.toml`, else the project's, with copies kept in it."""
     if (data / "prices.toml").is_file():
         return {"defaults": str((data / "prices.toml").resolve())}
     is_projects = data.resolve() == (project_folder() / "data").resolve()

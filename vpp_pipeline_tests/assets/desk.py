@@ -70,12 +70,16 @@ class TradingDesk:
         self, job: str = "bid_day", day: str = DAY, *, tags: dict[str, str] | None = None, **overrides: Any
     ) -> ExecuteInProcessResult:
         """One run of a job; a failed step does not raise, as in Dagster's own runs."""
-        return self.definitions(**overrides).resolve_job_def(job).execute_in_process(
-            run_config=self.config(**overrides),
-            partition_key=day,
-            instance=self.instance,
-            raise_on_error=False,
-            tags=tags,
+        return (
+            self.definitions(**overrides)
+            .resolve_job_def(job)
+            .execute_in_process(
+                run_config=self.config(**overrides),
+                partition_key=day,
+                instance=self.instance,
+                raise_on_error=False,
+                tags=tags,
+            )
         )
 
     def materialise(self, *tables: str, partition: str = DAY, checks: bool = True) -> ExecuteInProcessResult:

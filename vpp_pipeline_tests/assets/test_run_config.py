@@ -1,4 +1,4 @@
-"""What a run may be told by whoever reaches Dagster's web server: no host, no key, no secret, no file of the machine."""
+"""What whoever reaches Dagster's web server may tell a run: no host, no key, no secret, no file of the machine."""
 
 from __future__ import annotations
 
@@ -203,9 +203,11 @@ def test_the_owner_chooses_by_environment(tmp_path: Path, monkeypatch: pytest.Mo
     assert (llm.mode, llm.base_url, llm.api_key_variable) == ("live", "http://127.0.0.1:9", "GOOGLE_API_KEY")
     assert llm.store == tmp_path / "answers.sqlite"
     monkeypatch.setenv("VPP_LLM_API_KEY_VARIABLE", CANARY)
-    with dg.build_resources(resources_of(Owner(tmp_path)), resource_config=config) as resources:
-        with pytest.raises(InputError, match="VPP_LLM_API_KEY_VARIABLE") as caught:
-            resources.desk.settings()
+    with (
+        dg.build_resources(resources_of(Owner(tmp_path)), resource_config=config) as resources,
+        pytest.raises(InputError, match="VPP_LLM_API_KEY_VARIABLE") as caught,
+    ):
+        resources.desk.settings()
     assert CANARY not in str(caught.value)
 
 

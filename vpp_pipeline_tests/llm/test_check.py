@@ -83,3 +83,24 @@ def test_a_key_in_place_of_its_variables_name_is_not_printed(tmp_path: Path, cap
 def test_an_empty_store_is_told_in_replay(tmp_path: Path, capsys: Printed) -> None:
     assert run(tmp_path, "--llm-mode", "replay") == 2
     assert "ask once with --llm-mode live" in capsys.readouterr().err
+
+
+def test_the_endpoint_of_the_environment_is_asked_unless_another_is_named(
+    sdk: str, server: FakeGemini, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.default = Step(data={"sum": 5})
+    asks = ["--llm-mode", "live", "--set", f"llm.provider={sdk}"]
+    monkeypatch.setenv("VPP_LLM_URL", server.url)
+    assert run(tmp_path, *asks) == 0
+    assert len(server.seen) == 1
+    assert run(tmp_path, *asks, "--set", "llm.base_url=http://127.0.0.1:9", "--set", "llm.attempts=1") == 2
+    assert len(server.seen) == 1
+    monkeypatch.setenv("VPP_LLM_URL", "http://elsewhere.example")
+    capsys.readouterr()
+    assert run(tmp_path, *asks) == 2
+    assert "VPP_LLM_URL" in capsys.readouterr().err
+
+
+def test_no_other_variable_than_those_listed_can_be_named(tmp_path: Path, capsys: Printed) -> None:
+    assert run(tmp_path, "--set", "llm.api_key_variable=PATH") == 2
+    assert "GEMINI_API_KEY, GOOGLE_API_KEY, VPP_LLM_API_KEY" in capsys.readouterr().err
