@@ -60,20 +60,21 @@ def measure(prosumers: int) -> list[Step]:
     import dagster as dg
     from dagster._core.utils import make_new_run_id
 
-    from vpp_pipeline.definitions import defs
+    from vpp_pipeline.assets.owner import Owner
+    from vpp_pipeline.definitions import definitions_of
     from vpp_pipeline.launch import execute
 
-    job, memory, run_id = defs.resolve_job_def("bid_day"), Memory(), make_new_run_id()
+    memory, run_id = Memory(), make_new_run_id()
     with TemporaryDirectory() as folder, dg.DagsterInstance.ephemeral() as instance:
         config = {
             "resources": {
-                "storage": {"config": {"data_folder": folder}},
                 "desk": {"config": {"fleet": {"prosumers": prosumers}}},
             },
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
         memory.start()
         begun, begun_cpu = time.perf_counter(), time.process_time()
+        job = definitions_of(Owner(Path(folder))).resolve_job_def("bid_day")
         execute(job, config, DAY.isoformat(), instance, run_id, {})
         whole = {"step": "all", "seconds": time.perf_counter() - begun, "peak_gb": peak_gb()}
         whole["cpu_s"] = time.process_time() - begun_cpu

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vpp_pipeline.backtest_command import add_backtest
 from vpp_pipeline.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.make_commands import add_make_commands
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.paths import data_folder
 from vpp_pipeline.read_commands import add_read_commands
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument(
         "--data",
         type=Path,
-        default=project_folder() / "data",
+        default=data_folder(),
         help="folder of lake and warehouse (default: %(default)s)",
     )
     day = argparse.ArgumentParser(add_help=False, parents=[folder])
@@ -161,10 +161,10 @@ def _frontier(options: argparse.Namespace) -> int:
 
 def _inputs(options: argparse.Namespace, settings: Settings) -> DayInputs:
     """What the day's bids would be made from, read without a run."""
-    from vpp_pipeline.assets.resources import Prices, Storage
+    from vpp_pipeline.assets.resources import Prices, Storage, prices_beside
     from vpp_pipeline.sources.day_inputs import DayInputs
 
-    source = Prices(**_price_config(options))
+    source = Prices(**prices_beside(options.data), **_price_config(options))
     file, node = source.chosen()
     storage = Storage(data_folder=str(options.data))
     return DayInputs(
@@ -241,20 +241,16 @@ def _price_config(options: argparse.Namespace) -> dict[str, Any]:
         config["node"] = options.node
     if options.source is not None:
         config["kind"] = options.source
-    if (options.data / "prices.toml").is_file():
-        config["defaults"] = str((options.data / "prices.toml").resolve())
-    elif options.data != project_folder() / "data":
-        config["archive"] = str((options.data / "archive").resolve())
     return config
 
 
 def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of this run, by group, checked as a whole; only what differs from the defaults is passed on."""
-    from pydantic import ValidationError
+    from vpp_pipeline.llm_settings import llm_of_environment
+    from vpp_pipeline.settings import read_settings
 
-    from vpp_pipeline.settings import Settings
-
-    chosen: dict[str, dict[str, Any]] = {}
+    of_environment = llm_of_environment()
+    chosen: dict[str, dict[str, Any]] = {"llm": dict(of_environment)} if of_environment else {}
     named = {
         "fleet.path": options.fleet and str(options.fleet.resolve()),
         "fleet.prosumers": options.prosumers,
@@ -264,7 +260,8 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
         "opportunities.requests": options.requests and str(options.requests.resolve()),
     }
     pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + options.set
-    if named["llm.mode"] == "replay" and not any(pair.startswith(("llm.answers=", "llm.store=")) for pair in pairs):
+    has_answers = {"llm.answers", "llm.store"} & {pair.partition("=")[0] for pair in pairs}
+    if named["llm.mode"] == "replay" and not (has_answers or {"answers", "store"} & set(of_environment)):
         from vpp_pipeline.llm.of_run import example_answers
 
         example = example_answers(options.data)
@@ -273,14 +270,4 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
         name, _, value = pair.partition("=")
         group, _, setting = name.partition(".")
         chosen.setdefault(group, {})[setting] = value
-    try:
-        settings = Settings.model_validate(chosen)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"the setting {name} cannot be used: {first['msg'].removeprefix('Value error, ')}",
-            value=None if name == "llm.api_key_variable" else first.get("input"),  # it may be the key itself
-            remedy="vpp_pipeline/settings.py lists them all",
-        ) from None
-    return settings.model_dump(mode="json", exclude_unset=True)
+    return read_settings(chosen).model_dump(mode="json", exclude_unset=True)

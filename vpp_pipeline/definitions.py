@@ -8,10 +8,10 @@ import dagster as dg
 from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, forecasts, market, negotiation
 from vpp_pipeline.assets.checks import all_checks
 from vpp_pipeline.assets.inputs import BIDS_JOB
-from vpp_pipeline.assets.io_manager import LakeIOManager
 from vpp_pipeline.assets.lost_runs import lost_runs
+from vpp_pipeline.assets.owner import Owner, resources_of
 from vpp_pipeline.assets.publication import can_give, has, prices_are_in, the_week_is_whole, wait
-from vpp_pipeline.assets.resources import Desk, Prices, Storage
+from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.calendar import PACIFIC
 from vpp_pipeline.domain.forecast import LEAST_DAYS, history_dates
@@ -121,18 +121,17 @@ def settle_at_two(
     return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 
-_storage = Storage.configure_at_launch()
-defs = dg.Definitions(
-    assets=all_assets,
-    asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
-    jobs=[ingest_market, bid_day, settle_day, backtest_day],
-    schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
-    sensors=[lost_runs, wait_for_prices],
-    executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
-    resources={
-        "storage": _storage,
-        "prices_source": Prices.configure_at_launch(),
-        "desk": Desk(),
-        "io_manager": LakeIOManager(storage=_storage),
-    },
-)
+def definitions_of(owner: Owner) -> dg.Definitions:
+    """The definitions, with what ``owner`` alone decides."""
+    return dg.Definitions(
+        assets=all_assets,
+        asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
+        jobs=[ingest_market, bid_day, settle_day, backtest_day],
+        schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
+        sensors=[lost_runs, wait_for_prices],
+        executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
+        resources=resources_of(owner),
+    )
+
+
+defs = definitions_of(Owner())

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vpp_pipeline.assets.intake import is_in, materialisation_of, take_in
 from vpp_pipeline.assets.partitions import DAYS
 from vpp_pipeline.assets.publication import newest_due
-from vpp_pipeline.assets.resources import Prices
+from vpp_pipeline.assets.resources import Prices, prices_beside
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.launch import project_instance
 from vpp_pipeline.sources.base import PriceSource
@@ -32,7 +32,7 @@ def ingest_range(first: date, last: date | None, data: Path, prices: dict[str, A
     what is still missing, ``OasisDownError`` as soon as OASIS is down, and ``InputError`` for a wrong day: what came
     before is kept.
     """
-    source, lake = Prices(**prices).open(), Lake(data / "lake")
+    source, lake = Prices(**{**prices_beside(data), **prices}).open(), Lake(data / "lake")
     last = last or newest_due(datetime.now(UTC))
     if last < first:
         raise InputError("a range that ends before it begins", value=f"{first} to {last}", remedy="Exchange the two")

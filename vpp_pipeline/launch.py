@@ -18,13 +18,14 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
-from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs
+from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs, lock_of
+from vpp_pipeline.assets.owner import Owner, owners_part, run_part
 from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
-from vpp_pipeline.definitions import defs
+from vpp_pipeline.definitions import definitions_of
 from vpp_pipeline.domain.verification import GUARDS
 from vpp_pipeline.domain.verify_settlement import SETTLED
 from vpp_pipeline.errors import InputError, ViolationError
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.paths import project_folder, project_home
 
 OPENING_TIMEOUT_S = 120.0
 STAGES = {
@@ -38,12 +39,6 @@ STAGES = {
     "settlement": "settlement",
     "evaluation": "back-test",
 }
-
-
-def project_home() -> Path:
-    """The folder of the project's Dagster history: ``data/dagster``, or DAGSTER_HOME where that is set."""
-    named = os.getenv("DAGSTER_HOME")
-    return Path(named) if named else project_folder() / "data" / "dagster"
 
 
 @contextmanager
@@ -78,11 +73,11 @@ def _local(module: str, name: str, folder: Path) -> dict[str, Any]:
 def _living_run() -> Iterator[tuple[str, dict[str, str]]]:
     """Id and tags of a new run, whose lock is held while this process lives."""
     run_id = make_new_run_id()
-    file = project_home() / "running" / f"{run_id}.lock"
+    file = lock_of(run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file):
         # Dagster's own retries start a run again from its code location, which a run of the command line has not
-        yield run_id, {LOCK_TAG: str(file), "dagster/max_retries": "0"}
+        yield run_id, {LOCK_TAG: "held", "dagster/max_retries": "0"}
     file.unlink(missing_ok=True)
 
 
@@ -96,15 +91,21 @@ def run_job(
             f"{partition} is not a market day of this pipeline",
             remedy=f"Choose a day from {FIRST_MARKET_DATE} to {DAYS.get_last_partition_key()}",
         )
-    storage = {"config": {"data_folder": str(data.resolve())}}
+    owner = Owner(data.resolve(), llm=owners_part(settings), names_any_file=True)
+    resources = {
+        # repeated from Dagster's UI, the run must not go to another folder
+        "storage": {"data_folder": str(data.resolve())},
+        "prices_source": prices,
+        "desk": run_part(settings),
+    }
     config = {
-        "resources": {"storage": storage, "prices_source": {"config": prices}, "desk": {"config": settings}},
+        "resources": {name: {"config": chosen} for name, chosen in resources.items()},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     with project_instance() as instance, _living_run() as (run_id, tags):
         close_lost_runs(instance)
         try:
-            result = execute(defs.resolve_job_def(job), config, partition, instance, run_id, tags)
+            result = execute(definitions_of(owner).resolve_job_def(job), config, partition, instance, run_id, tags)
         except DagsterAssetCheckFailedError as error:
             raise ViolationError(_broken_checks(instance, run_id) or str(error)) from None
     seconds: dict[str, float] = {}

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
+
+#: settings that say where a key goes and which files are written, and the environment variable of each. The owner of
+#: the machine decides on them, there or on the command line; a run's configuration in Dagster cannot name them.
+OWNERS_VARIABLES: Mapping[str, str] = {
+    "base_url": "VPP_LLM_URL",
+    "api_key_variable": "VPP_LLM_API_KEY_VARIABLE",
+    "store": "VPP_LLM_STORE",
+    "answers": "VPP_LLM_ANSWERS",
+}
+
+
+def llm_of_environment() -> dict[str, str]:
+    """The owner's settings that environment variables name."""
+    return {name: os.environ[variable] for name, variable in OWNERS_VARIABLES.items() if os.environ.get(variable)}
 
 
 class LLMSettings(BaseModel):
@@ -26,7 +44,8 @@ class LLMSettings(BaseModel):
         "gemini-3.5-flash-lite", pattern=r"^[A-Za-z0-9][\w.\-]{0,127}$", description="Model id; models get retired."
     )
     api_key_variable: str = Field(
-        "GEMINI_API_KEY", description="Name of the environment variable that holds the key; never the key itself."
+        "GEMINI_API_KEY",
+        description="Environment variable that holds the key: GEMINI_API_KEY, GOOGLE_API_KEY or VPP_LLM_API_KEY.",
     )
     base_url: str | None = Field(
         None, description="Another endpoint, https or this machine; empty: the provider's own."
@@ -66,8 +85,10 @@ class LLMSettings(BaseModel):
     @field_validator("api_key_variable")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", name):
-            raise ValueError("write the name of an environment variable, such as GEMINI_API_KEY, never the key itself")
+        if name not in KEY_VARIABLES:
+            raise ValueError(
+                f"write the name of an environment variable, one of {', '.join(KEY_VARIABLES)}; never the key itself"
+            )
         return name
 
     @field_validator("base_url")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from vpp_pipeline.errors import InputError
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -10,3 +16,38 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 def project_folder() -> Path:
     """The checkout, if the package runs from one; otherwise the folder the user stands in."""
     return _CHECKOUT if (_CHECKOUT / "dagster.yaml").is_file() else Path.cwd()
+
+
+def data_folder() -> Path:
+    """The folder of lake, warehouse and requests: VPP_DATA_FOLDER, else ``data`` of the project."""
+    named = os.environ.get("VPP_DATA_FOLDER")
+    return Path(named) if named else project_folder() / "data"
+
+
+def project_home() -> Path:
+    """The folder of the project's Dagster history: ``data/dagster``, or DAGSTER_HOME where that is set."""
+    named = os.getenv("DAGSTER_HOME")
+    return Path(named) if named else project_folder() / "data" / "dagster"
+
+
+def private_folder(purpose: str, remedy: str) -> Path:
+    """A folder below the machine's temporary one that belongs to this user alone, made where it is missing.
+
+    Everyone may write to the temporary folder, so the name may be taken already. Raises InputError, which ends with
+    ``remedy``, where it is a link, belongs to another user, or is open to others.
+    """
+    has_users = hasattr(os, "getuid")  # on Windows each user has a temporary folder already
+    folder = Path(tempfile.gettempdir()) / f"vpp_pipeline_{purpose}{f'_{os.getuid()}' if has_users else ''}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    problem = None
+    if not stat.S_ISDIR(found.st_mode):
+        problem = "is a link or a file"
+    elif has_users and found.st_uid != os.getuid():
+        problem = "belongs to another user"
+    elif has_users and found.st_mode & 0o077:
+        problem = f"is open to other users (mode {stat.S_IMODE(found.st_mode):o})"
+    if problem:
+        raise InputError(f"what should be a folder of ours alone {problem}", file=folder, remedy=remedy)
+    return folder

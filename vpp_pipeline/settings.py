@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vpp_pipeline.errors import InputError
 from vpp_pipeline.forecast_settings import ForecastSettings as ForecastSettings
 from vpp_pipeline.forecast_settings import WeatherSettings as WeatherSettings
+from vpp_pipeline.llm_settings import OWNERS_VARIABLES
 from vpp_pipeline.llm_settings import LLMSettings as LLMSettings
 from vpp_pipeline.settlement_settings import SettlementSettings as SettlementSettings
 
@@ -287,7 +290,9 @@ class OasisSettings(_Group):
         5.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
     )
     patience_s: float = Field(600.0, gt=0, description="Wait at most so long for other processes that ask OASIS.")
-    gate: Path | None = Field(None, description="Folder of the lock that paces; empty: in the machine's temporary one.")
+    gate: Path | None = Field(
+        None, description="Folder of the lock that paces; empty: this user's own in the machine's temporary one."
+    )
 
     @model_validator(mode="after")
     def _keeps_the_use_policy(self) -> OasisSettings:
@@ -310,3 +315,20 @@ class Settings(_Group):
     forecast: ForecastSettings = ForecastSettings()
     llm: LLMSettings = LLMSettings()
     model_use: ModelUseSettings = ModelUseSettings()
+
+
+def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Settings by group and name, checked as a whole. Raises InputError, which names the first that cannot be used."""
+    try:
+        return Settings.model_validate(groups)
+    except ValidationError as error:
+        first = error.errors()[0]
+    group, name = ([str(part) for part in first["loc"]] + ["", ""])[:2]
+    variable = OWNERS_VARIABLES.get(name) if group == "llm" else None
+    raise InputError(
+        f"the setting {'.'.join(str(part) for part in first['loc'])} cannot be used: "
+        f"{first['msg'].removeprefix('Value error, ')}",
+        value=None if name == "api_key_variable" else first.get("input"),  # it may be the key itself
+        remedy="vpp_pipeline/settings.py lists them all"
+        + (f"; the environment variable {variable} sets this one" if variable else ""),
+    )

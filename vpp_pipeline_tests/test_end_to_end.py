@@ -87,7 +87,7 @@ OFTEN = "the draft of the warehouse is there"
     "moment", [OFTEN, *(pytest.param(one, marks=pytest.mark.slow) for one in MOMENTS if one != OFTEN)]
 )
 def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
-    moment: str, undisturbed: TradingDesk, home: Path, tmp_path: Path
+    moment: str, undisturbed: TradingDesk, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     first = new_desk(tmp_path / "data")
     shutil.copytree(undisturbed.data, first.data)
@@ -104,6 +104,7 @@ def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
     with dg.DagsterInstance.from_config(str(home)) as history:
         (lost,) = history.get_runs()
         assert lost.status == dg.DagsterRunStatus.STARTED  # a queue would wait for it
+        monkeypatch.setenv("DAGSTER_HOME", str(home))  # as where the sensor runs
         with dg.build_sensor_context(instance=history) as context:
             lost_runs(context)
             assert history.get_runs()[0].status == dg.DagsterRunStatus.FAILURE

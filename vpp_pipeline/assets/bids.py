@@ -15,7 +15,7 @@ from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
 from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.runs import REQUESTS, Launch, requests_among, run_tables
@@ -67,7 +67,7 @@ def _hashes_of_inputs(day: LakeDay) -> dict[str, str]:
 @dg.multi_asset(
     outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
 )
-def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
+def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
     """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
     settings, day = desk.settings(), storage.day(market_date_of(context))
     hashes = _hashes_of_inputs(day)
@@ -114,7 +114,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
     metadata={"dagster/column_schema": tables_of_file()},
     deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, *SETTLED.values()]],
 )
-def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.MaterializeResult[None]:
+def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.MaterializeResult[None]:
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
 
     The lake's tables are verified once more on the way, by the settings that made the bids, whatever was done by hand
@@ -140,7 +140,7 @@ def published(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) 
     )
 
 
-def _verified_run(context: dg.AssetExecutionContext, desk: _Desk, day: LakeDay, lake: Lake) -> dict[str, pl.DataFrame]:
+def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay, lake: Lake) -> dict[str, pl.DataFrame]:
     """What is kept of the run that made the lake's bids. Raises where a rule is broken, or they rest on other inputs
     than the lake holds now, as where a later run was stopped half-way."""
     bids = day["bids.final_bids"]

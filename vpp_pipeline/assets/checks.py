@@ -11,7 +11,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_TAG
 
 from vpp_pipeline.assets.bids import is_scheduled
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.domain.verdict import Day, Verdict
 from vpp_pipeline.domain.verification import GUARDS, WARNINGS
@@ -29,7 +29,7 @@ def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
     blocking = claim not in WARNINGS
 
     @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=blocking)
-    def check(context: dg.AssetCheckExecutionContext, desk: _Desk, storage: Storage) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext, desk: Desk, storage: Storage) -> dg.AssetCheckResult:
         of = storage.settled_day if claim in SETTLED else storage.day
         verdicts = [_judge(context, claim, table, of(day), desk.settings()) for day in _days_of(context, table)]
         verdict = next((one for one in verdicts if not one.passed), verdicts[-1])

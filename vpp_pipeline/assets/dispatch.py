@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.assets.partitions import DAY_BEFORE, DAYS, market_date_of
-from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.carry_over import begin_with, starts_of
 from vpp_pipeline.domain.fleet import fleet_arrays
@@ -55,7 +55,7 @@ PARENTS = {name: _INPUTS if name == "infeasibilities" else _INPUTS | {key_of(SOL
     partitions_def=DAYS,
     name="day_solution",
 )
-def day_solution(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
+def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
     """The whole day solved at once, so that no kWh is sold twice.
 
     With `fleet.carry_over` every store begins with what the schedule of the day before leaves in it, if there is one.

@@ -8,7 +8,7 @@ import polars as pl
 from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.settle_day import READS, settle_day
 from vpp_pipeline.warehouse.publish import publish
@@ -30,7 +30,7 @@ def settles(context: dg.AssetExecutionContext) -> bool:
     name="settlement_of_day",
 )
 def settlement_of_day(
-    context: dg.AssetExecutionContext, desk: _Desk, storage: Storage
+    context: dg.AssetExecutionContext, desk: Desk, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
     """What each bid earned at the prices that cleared, what the fleet did for it, and the day's whole account.
 
@@ -44,7 +44,7 @@ def settlement_of_day(
 
 @table_asset(BENCHMARK, {"cvxpy", "duckdb"}, deps=[key_of("market.prices")], pool="warehouse")
 def benchmark(
-    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> dg.MaterializeResult[None]:
     """What eight ways to run a past day would have earned, on the same fleet, prices, absences and settlement.
 

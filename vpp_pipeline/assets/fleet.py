@@ -7,7 +7,7 @@ import polars as pl
 
 from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.calendar import market_hours
@@ -19,7 +19,7 @@ FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}
 
 @dg.multi_asset(outs=table_outs(FLEET, {"polars"}), deps=EXPECTED, partitions_def=DAYS, name="fleet_of_day")
 def fleet_of_day(
-    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
     """The homes and businesses that take part, what their owners' notes say, and rows that cannot take part.
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.partitions import DAYS
-from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.sources.meter_check import Metered
@@ -21,7 +21,7 @@ FROM_METERS = {
 
 @dg.multi_asset(outs=table_outs(METERS, {"polars"}), partitions_def=DAYS, name="market_meters")
 def market_meters(
-    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
     """What meters had shown by the time the day's bids close, and which of their days cannot be used.
 
@@ -36,7 +36,7 @@ def market_meters(
 @table_asset("market.solar_forecast", {"polars"}, ins=FROM_METERS)
 def solar_forecast(
     context: dg.AssetExecutionContext,
-    desk: _Desk,
+    desk: Desk,
     prices_source: Prices,
     storage: Storage,
     hours: pl.DataFrame,
@@ -55,7 +55,7 @@ def solar_forecast(
 @table_asset("market.load_forecast", {"polars"}, ins=FROM_METERS)
 def load_forecast(
     context: dg.AssetExecutionContext,
-    desk: _Desk,
+    desk: Desk,
     prices_source: Prices,
     storage: Storage,
     hours: pl.DataFrame,
@@ -72,7 +72,7 @@ def load_forecast(
 @table_asset("market.charging_forecast", {"polars"}, ins=FROM_METERS)
 def charging_forecast(
     context: dg.AssetExecutionContext,
-    desk: _Desk,
+    desk: Desk,
     prices_source: Prices,
     storage: Storage,
     hours: pl.DataFrame,

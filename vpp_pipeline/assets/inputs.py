@@ -11,7 +11,7 @@ import dagster as dg
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.assets.partitions import market_date_of
-from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.errors import InputError
 from vpp_pipeline.llm.of_run import require_model
 from vpp_pipeline.optimisation.solvers import require_solvers
@@ -63,7 +63,7 @@ def let_go(run_id: str) -> None:
         _held.pop(run_id).release()
 
 
-def day_inputs(context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage) -> DayInputs:
+def day_inputs(context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage) -> DayInputs:
     """The run's inputs. A run of the whole day reads all of them first: where one is wrong, the lake stays as it is."""
     file, node = prices_source.chosen()
     inputs = _of_run(

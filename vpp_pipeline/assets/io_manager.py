@@ -11,10 +11,11 @@ from vpp_pipeline.assets.resources import Storage
 SETTINGS, HASHES = "settings", "input_hashes"  # metadata of these names stays with the table, in its file
 
 
-class LakeIOManager(dg.ConfigurableIOManager):
+class LakeIOManager(dg.IOManager):
     """Asset ``market/prices``, partition ``2023-08-15`` is the lake's table ``market.prices`` of that day."""
 
-    storage: dg.ResourceDependency[Storage]
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
 
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
         told = {name: context.output_metadata.get(name) for name in (SETTINGS, HASHES)}

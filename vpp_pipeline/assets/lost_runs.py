@@ -6,21 +6,34 @@ while it lives, which the operating system frees whatever happens.
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock, Timeout
 
-LOCK_TAG = "vpp_pipeline/lock"
+from vpp_pipeline.paths import project_home
+
+LOCK_TAG = "vpp_pipeline/lock"  # marks a run of the command line; anyone may write tags, so its content is never read
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def lock_of(run_id: str) -> Path:
+    """The file that a run of the command line holds locked: named after its id alone, beside the history.
+
+    Raises ValueError where the id is not one that Dagster makes.
+    """
+    return project_home() / "running" / f"{uuid.UUID(run_id)}.lock"
 
 
 def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose lock is free; their ids."""
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
-        file = Path(run.tags.get(LOCK_TAG, ""))
-        if LOCK_TAG not in run.tags or not file.parent.is_dir():  # not ours, or of another machine
+        if LOCK_TAG not in run.tags:
+            continue
+        file = lock_of(run.run_id)
+        if not file.is_file():  # of another machine, or begun again from Dagster's UI, which copies tags
             continue
         try:
             with FileLock(file, timeout=0):

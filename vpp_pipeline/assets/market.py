@@ -17,7 +17,7 @@ from vpp_pipeline.assets.intake import (
 )
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE
-from vpp_pipeline.assets.resources import Prices, Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.forecast import history_dates
@@ -55,7 +55,7 @@ def prices(
 
 @table_asset("market.price_forecast", {"polars"}, deps=[dg.AssetDep(key_of(PRICES), partition_mapping=WEEK_BEFORE)])
 def price_forecast(
-    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> dg.Output[pl.DataFrame]:
     """Prices expected for the day, from prices published before its bids close.
 
@@ -79,7 +79,7 @@ def price_forecast(
 
 @table_asset("market.price_scenarios", {"polars"}, deps=[key_of("market.price_forecast")])
 def price_scenarios(
-    context: dg.AssetExecutionContext, desk: _Desk, prices_source: Prices, storage: Storage
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> dg.Output[pl.DataFrame]:
     """Prices that may come instead of the forecast, as wrong as the forecasts of the weeks before would have been.
 
@@ -101,7 +101,7 @@ def price_scenarios(
 )
 def opportunities(
     context: dg.AssetExecutionContext,
-    desk: _Desk,
+    desk: Desk,
     prices_source: Prices,
     storage: Storage,
     forecast: pl.DataFrame,

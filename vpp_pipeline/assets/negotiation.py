@@ -15,7 +15,7 @@ from dagster._core.definitions.data_version import (
 
 from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.partitions import ROUNDS, SAME_DAY, market_date_of
-from vpp_pipeline.assets.resources import Storage, _Desk
+from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.negotiation.summary import summarise
@@ -45,7 +45,7 @@ def _terms(day: LakeDay, opportunities: pl.DataFrame, settings: Settings) -> Ter
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[dg.AssetDep(key_of(table), partition_mapping=SAME_DAY) for table in INPUTS],
 )
-def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> None:
+def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> None:
     """Every word of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
 
     `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again, by the engine
@@ -82,7 +82,7 @@ def rounds(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> 
 
 
 @table_asset("negotiation.summary", {"polars"}, deps=[key_of(table) for table in INPUTS])
-def summary(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.Output[pl.DataFrame]:
+def summary(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.Output[pl.DataFrame]:
     """How each opportunity's negotiation went: who was asked, who closed, and whether that is enough to bid.
 
     Negotiates every opportunity whose partition of `negotiation/rounds` is missing or rests on other inputs, another
@@ -158,7 +158,7 @@ def agreements(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFr
     {"sqlite"},
     deps=[key_of(table) for table in ("fleet.notes", "negotiation.summary", "dispatch.proof")],
 )
-def llm_calls(context: dg.AssetExecutionContext, desk: _Desk, storage: Storage) -> dg.Output[pl.DataFrame]:
+def llm_calls(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.Output[pl.DataFrame]:
     """Every question to a language model about the day: who answered, how it ended, what it cost. Empty where none was
     asked.
 

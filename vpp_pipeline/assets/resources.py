@@ -4,15 +4,15 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import Field, ValidationError
 
 from vpp_pipeline.domain.settle_day import READS
 from vpp_pipeline.errors import InputError, NoDataError
 from vpp_pipeline.paths import project_folder
-from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings
+from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings, read_settings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.warehouse.day import LakeDay
@@ -117,6 +117,14 @@ class Prices(dg.ConfigurableResource[Any]):
         return weather_settings(price_defaults(file)["weather"], file, self.archive)
 
 
+def prices_beside(data: Path) -> dict[str, str]:
+    """The file of defaults of a data folder: its own `prices.toml`, else the project's, with copies kept in it."""
+    if (data / "prices.toml").is_file():
+        return {"defaults": str((data / "prices.toml").resolve())}
+    is_projects = data.resolve() == (project_folder() / "data").resolve()
+    return {} if is_projects else {"archive": str((data / "archive").resolve())}
+
+
 def price_defaults(file: Path) -> dict[str, Any]:
     """`kind`, `path`, `node`, `oasis`, `meters` and `weather` of the file of defaults; the generator, where there is
     no file, or it says nothing of prices."""
@@ -192,34 +200,11 @@ def weather_settings(named: dict[str, Any], file: Path, archive: str | None) -> 
         ) from None
 
 
-def _config_field(kind: Any) -> Any:
-    """A type that Dagster's configuration knows, for a type of pydantic's."""
-    if get_origin(kind) is Literal:
-        return str
-    if Path in get_args(kind) or kind is Path:
-        return str | None
-    return kind
+class Desk(dg.ConfigurableResource[Any]):
+    """Every setting of the desk by group and name, validated when it is read."""
 
-
-def _as_config(group: type[BaseModel]) -> type[dg.Config]:
-    """The same fields and words as a settings group, as Dagster configuration."""
-    fields: dict[str, Any] = {
-        name: (_config_field(field.annotation), Field(field.default, description=field.description))
-        for name, field in group.model_fields.items()
-    }
-    return create_model(group.__name__, __base__=dg.Config, __doc__=group.__doc__, **fields)
-
-
-_GROUPS: dict[str, Any] = {name: _as_config(type(field.default)) for name, field in Settings.model_fields.items()}
-
-
-class _Desk(dg.ConfigurableResource[Any]):
-    """Every setting of the desk (see `vpp_pipeline/settings.py`), validated when it is read."""
+    groups: Any = Field({}, description="Values by group and name.")  # Dagster's own maps hold no empty values
 
     def settings(self) -> Settings:
-        """Raises pydantic's ValidationError for a value outside its bounds."""
-        return Settings.model_validate({name: getattr(self, name).model_dump() for name in _GROUPS})
-
-
-_fields: dict[str, Any] = {name: (group, Field(default_factory=group)) for name, group in _GROUPS.items()}
-Desk: type[_Desk] = create_model("Desk", __base__=_Desk, **_fields)
+        """Raises InputError for a value outside its bounds."""
+        return read_settings(self.groups)

@@ -17,8 +17,9 @@ import dagster as dg
 import polars as pl
 from dagster._core.execution.execute_in_process_result import ExecuteInProcessResult
 
+from vpp_pipeline.assets.owner import OF_RUN, Owner, owners_part, run_part
 from vpp_pipeline.assets.tables import key_of
-from vpp_pipeline.definitions import defs
+from vpp_pipeline.definitions import definitions_of, defs
 from vpp_pipeline.warehouse.day import BY_SLOT, LakeDay
 from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse
@@ -52,22 +53,33 @@ class TradingDesk:
     def config(self, **overrides: Any) -> dict[str, Any]:
         """Run configuration; ``prices`` and ``settings`` (by group) replace the desk's own."""
         prices, settings = overrides.get("prices", self.prices), {**self.settings, **overrides.get("settings", {})}
-        resources = {"storage": {"data_folder": str(self.data)}, "prices_source": prices, "desk": settings}
+        of_run = {name: value for name, value in prices.items() if name in OF_RUN}
+        resources = {"storage": {"data_folder": str(self.data)}, "prices_source": of_run, "desk": run_part(settings)}
         return {
             "resources": {name: {"config": dict(config)} for name, config in resources.items()},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
 
+    def definitions(self, **overrides: Any) -> dg.Definitions:
+        """The project's, for the owner of this desk: what runs cannot choose is the desk's, as on the command line."""
+        prices, settings = overrides.get("prices", self.prices), {**self.settings, **overrides.get("settings", {})}
+        of_owner = {name: value for name, value in prices.items() if name not in OF_RUN}
+        return definitions_of(Owner(self.data, of_owner, owners_part(settings), names_any_file=True))
+
     def run(
         self, job: str = "bid_day", day: str = DAY, *, tags: dict[str, str] | None = None, **overrides: Any
     ) -> ExecuteInProcessResult:
         """One run of a job; a failed step does not raise, as in Dagster's own runs."""
-        return defs.resolve_job_def(job).execute_in_process(
-            run_config=self.config(**overrides),
-            partition_key=day,
-            instance=self.instance,
-            raise_on_error=False,
-            tags=tags,
+        return (
+            self.definitions(**overrides)
+            .resolve_job_def(job)
+            .execute_in_process(
+                run_config=self.config(**overrides),
+                partition_key=day,
+                instance=self.instance,
+                raise_on_error=False,
+                tags=tags,
+            )
         )
 
     def materialise(self, *tables: str, partition: str = DAY, checks: bool = True) -> ExecuteInProcessResult:
@@ -83,7 +95,7 @@ class TradingDesk:
     def _subset(
         self, assets: frozenset[dg.AssetKey], checks: frozenset[dg.AssetCheckKey], partition: str | None
     ) -> ExecuteInProcessResult:
-        everything = defs.resolve_implicit_global_asset_job_def()
+        everything = self.definitions().resolve_implicit_global_asset_job_def()
         chosen = everything.get_subset(asset_selection=assets, asset_check_selection=checks)
         # a run of checks alone names its partition by tag, as the page of an asset's checks does
         tags = {"dagster/partition": partition} if partition else {}

@@ -32,7 +32,7 @@ from vpp_pipeline_tests.llm.questions import CANARY
 
 pytest.importorskip("google.genai", reason="extra gemini is not installed")
 
-KEY = "VPP_TEST_KEY"
+KEY = "VPP_LLM_API_KEY"
 CHECK = "advice_comes_from_the_model_that_was_asked"
 ADVISED = {"negotiation": {"engine": "llm"}}
 
@@ -156,9 +156,9 @@ def test_the_key_is_nowhere_after_success_and_after_failures(
             assert failing.seen[-1].headers["x-goog-api-key"] == CANARY, name
             assert metadata_of(results[name], "negotiation.summary")["fallback_fraction"] == 1.0, name
             told.append(_bytes_of(copy.data))
-    no_key = replace(desk.copy(), settings=asking("live", failing, api_key_variable="NO_SUCH_KEY"))
+    no_key = replace(desk.copy(), settings=asking("live", failing, api_key_variable="GOOGLE_API_KEY"))
     results["no key"] = no_key.materialise("negotiation.summary")
-    assert "NO_SUCH_KEY" in str(failures(results["no key"]))
+    assert "GOOGLE_API_KEY is empty" in str(failures(results["no key"]))
     printed = capfd.readouterr()
     told += [_bytes_of(desk.data), _bytes_of(history), caplog.text.encode(), printed.out.encode(), printed.err.encode()]
     told += [repr([record.__dict__ for record in caplog.records]).encode()]

@@ -16,11 +16,11 @@ Printed = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOME_KEY", CANARY)
+    monkeypatch.setenv("VPP_LLM_API_KEY", CANARY)
 
 
 def run(folder: Path, *arguments: str) -> int:
-    return main(["llm-check", "--data", str(folder), "--set", "llm.api_key_variable=SOME_KEY", *arguments])
+    return main(["llm-check", "--data", str(folder), "--set", "llm.api_key_variable=VPP_LLM_API_KEY", *arguments])
 
 
 def test_reports_who_answered_and_what_it_cost(sdk: str, server: FakeGemini, tmp_path: Path, capsys: Printed) -> None:
@@ -54,9 +54,9 @@ def test_off_says_how_to_ask(tmp_path: Path, capsys: Printed) -> None:
 def test_a_missing_key_is_named_by_its_variable(
     tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SOME_KEY")
+    monkeypatch.delenv("VPP_LLM_API_KEY")
     assert run(tmp_path, "--llm-mode", "live") == 2
-    assert "environment variable SOME_KEY is empty" in capsys.readouterr().err
+    assert "environment variable VPP_LLM_API_KEY is empty" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
@@ -83,3 +83,24 @@ def test_a_key_in_place_of_its_variables_name_is_not_printed(tmp_path: Path, cap
 def test_an_empty_store_is_told_in_replay(tmp_path: Path, capsys: Printed) -> None:
     assert run(tmp_path, "--llm-mode", "replay") == 2
     assert "ask once with --llm-mode live" in capsys.readouterr().err
+
+
+def test_the_endpoint_of_the_environment_is_asked_unless_another_is_named(
+    sdk: str, server: FakeGemini, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.default = Step(data={"sum": 5})
+    asks = ["--llm-mode", "live", "--set", f"llm.provider={sdk}"]
+    monkeypatch.setenv("VPP_LLM_URL", server.url)
+    assert run(tmp_path, *asks) == 0
+    assert len(server.seen) == 1
+    assert run(tmp_path, *asks, "--set", "llm.base_url=http://127.0.0.1:9", "--set", "llm.attempts=1") == 2
+    assert len(server.seen) == 1
+    monkeypatch.setenv("VPP_LLM_URL", "http://elsewhere.example")
+    capsys.readouterr()
+    assert run(tmp_path, *asks) == 2
+    assert "VPP_LLM_URL" in capsys.readouterr().err
+
+
+def test_no_other_variable_than_those_listed_can_be_named(tmp_path: Path, capsys: Printed) -> None:
+    assert run(tmp_path, "--set", "llm.api_key_variable=PATH") == 2
+    assert "GEMINI_API_KEY, GOOGLE_API_KEY, VPP_LLM_API_KEY" in capsys.readouterr().err

@@ -55,12 +55,12 @@ def test_the_key_is_nowhere(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     server.default = STEPS[name]
-    settings = quick(attempts=2, base_url=server.url, provider=sdk, api_key_variable="SOME_KEY")
+    settings = quick(attempts=2, base_url=server.url, provider=sdk, api_key_variable="VPP_LLM_API_KEY")
     traces: list[str] = []
     beneath: list[BaseException | None] = []
     with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        with open_gateway(settings, tmp_path, environment={"SOME_KEY": CANARY}) as gateway:
+        with open_gateway(settings, tmp_path, environment={"VPP_LLM_API_KEY": CANARY}) as gateway:
             try:
                 traces.append(repr(gateway.ask(question(), Answer)))
             except LLMError as error:
@@ -103,8 +103,8 @@ def test_a_redirect_does_not_carry_the_key_away(sdk: str, server: FakeGemini) ->
 
 @pytest.mark.parametrize("key", [f"{CANARY} {CANARY}", f"{CANARY}\nx", f"{CANARY}é"])
 def test_what_is_no_key_is_not_repeated(key: str) -> None:
-    with pytest.raises(InputError, match="SOME_KEY") as caught:
-        open_provider(quick(api_key_variable="SOME_KEY"), {"SOME_KEY": key})
+    with pytest.raises(InputError, match="VPP_LLM_API_KEY") as caught:
+        open_provider(quick(api_key_variable="VPP_LLM_API_KEY"), {"VPP_LLM_API_KEY": key})
     assert CANARY not in words_of(caught.value).replace(repr(key), "")
     assert CANARY not in str(caught.value)
 
@@ -150,16 +150,16 @@ def test_the_check_says_what_to_do_and_not_the_key(
     name: str, sdk: str, server: FakeGemini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.default = STEPS[name]
-    monkeypatch.setenv("SOME_KEY", CANARY)
+    monkeypatch.setenv("VPP_LLM_API_KEY", CANARY)
     with pytest.raises(InputError, match="gave no usable answer") as caught:
-        check(quick(base_url=server.url, provider=sdk, api_key_variable="SOME_KEY"), tmp_path)
+        check(quick(base_url=server.url, provider=sdk, api_key_variable="VPP_LLM_API_KEY"), tmp_path)
     assert CANARY not in words_of(caught.value)
 
 
 def test_the_table_that_is_published_holds_no_key(sdk: str, server: FakeGemini, tmp_path: Path) -> None:
     server.default = Step("key_as_version")
-    settings = quick(base_url=server.url, provider=sdk, api_key_variable="SOME_KEY")
-    with open_gateway(settings, tmp_path, market_date=DAY, environment={"SOME_KEY": CANARY}) as gateway:
+    settings = quick(base_url=server.url, provider=sdk, api_key_variable="VPP_LLM_API_KEY")
+    with open_gateway(settings, tmp_path, market_date=DAY, environment={"VPP_LLM_API_KEY": CANARY}) as gateway:
         gateway.ask(question(), Answer)
         table = calls_table(gateway.store, DAY)
     assert table["model_version"].to_list() == ["untold"]

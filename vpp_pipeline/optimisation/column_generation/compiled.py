@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numba as nb
 
+from vpp_pipeline.paths import private_folder
+
 KERNELS = ("compiled.py", "stage.py", "store.py", "respond.py", "sweep.py")
 
 
 def _code_folder() -> Path:
-    """`NUMBA_CACHE_DIR`, `XDG_CACHE_HOME` or `~/.cache`, else the temporary folder where no home can be written to."""
+    """`NUMBA_CACHE_DIR`, `XDG_CACHE_HOME` or `~/.cache`, else a temporary one where no home can be written to.
+
+    numba runs what it finds there: nobody else may be able to write to it.
+    """
     here = Path(__file__).parent
     fingerprint = hashlib.sha256(b"".join((here / name).read_bytes() for name in KERNELS)).hexdigest()[:16]
     chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -26,8 +30,9 @@ def _code_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        folder = Path(tempfile.gettempdir()) / f"vpp_pipeline_{os.getuid()}" / fingerprint
-        folder.mkdir(parents=True, exist_ok=True)
+        own = private_folder("code", "Remove it, or set NUMBA_CACHE_DIR to a folder of your own")
+        folder = own / fingerprint
+        folder.mkdir(exist_ok=True)
     return folder
 
 

@@ -6,12 +6,10 @@ for the question, 1004 the window is too long, 1015 the report is still being ma
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -96,8 +94,7 @@ class OasisClient:
 
     def __init__(self, settings: OasisSettings) -> None:
         self.settings = settings
-        folder = settings.gate or Path(tempfile.gettempdir()) / "vpp_pipeline_oasis"
-        self._gate = Gate(folder, settings.interval_s, settings.patience_s)
+        self._gate = Gate(settings.gate, settings.interval_s, settings.patience_s)
 
     def ask(self, question: Question, read: Callable[[pl.DataFrame], T]) -> T:
         """What ``read`` makes of the answer's rows; where it raises ``Incomplete`` the question is repeated.

@@ -1,6 +1,7 @@
-"""One request to OASIS at a time, and a pause between them, for all processes of a machine together.
+"""One request to OASIS at a time, and a pause between them, for all processes of a user together.
 
-CAISO's acceptable use policy answers a second request within 5 s with HTTP 429, whichever process sent it.
+CAISO's acceptable use policy answers a second request within 5 s with HTTP 429, whichever process sent it. Users of one
+machine take turns with each other where they name the same folder.
 """
 
 from __future__ import annotations
@@ -11,22 +12,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from filelock import FileLock, Timeout
 
+from vpp_pipeline.errors import InputError
+from vpp_pipeline.paths import private_folder
 from vpp_pipeline.sources.oasis.errors import OasisDownError
 
-SHARED = 0o666  # processes of other users take turns with ours
+REMEDY = 'Remove it, or write gate = "…", a folder of your own, under [oasis] in data/prices.toml'
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A file lock and the time of the last request, in ``folder``.
+    """A file lock and the time of the last request, in ``folder``; without one, in a temporary folder of this user.
 
     The operating system frees the lock of a killed process; the time stands in a file, so that the next one waits too.
     """
 
-    folder: Path
+    folder: Path | None
     interval_s: float
     patience_s: float  # for how long to wait for other processes
 
@@ -36,8 +41,9 @@ class Gate:
 
         Raises ``OasisDownError`` if others have not let go within ``patience_s``.
         """
-        self._open_folder()
-        lock = FileLock(self.folder / "oasis.lock", mode=SHARED)
+        folder = self._open_folder()
+        mode = _mode_of_files(folder)
+        lock, last = FileLock(folder / "oasis.lock", mode=mode), folder / "oasis.last"
         try:
             lock.acquire(timeout=self.patience_s)
         except Timeout:
@@ -46,36 +52,61 @@ class Gate:
                 file=lock.lock_file,
                 remedy="Wait for them, or stop them, then start again",
             ) from None
+        except OSError as error:
+            raise _unusable(Path(lock.lock_file), error) from None
         try:
-            time.sleep(self._wait_s())
-            self._stamp()
+            time.sleep(self._wait_s(last, mode))
+            _stamp(last, mode)
             yield
         finally:
-            self._stamp()  # the request may have taken its time: OASIS counts from when it got it
+            _stamp(last, mode)  # the request may have taken its time: OASIS counts from when it got it
             lock.release()
 
-    def _open_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with suppress(PermissionError):  # another user's, who has opened it to us
-            self.folder.chmod(0o777)
+    def _open_folder(self) -> Path:
+        if self.folder is None:
+            return private_folder("oasis", REMEDY)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.folder
 
-    @property
-    def _last(self) -> Path:
-        return self.folder / "oasis.last"
-
-    def _wait_s(self) -> float:
+    def _wait_s(self, file: Path, mode: int) -> float:
         """Seconds until a request may be sent; the whole interval where the clock was set back or the file is torn."""
-        if not self._last.exists():
+        if not os.path.lexists(file):
             return 0.0
+        with _opened(file, mode) as opened:
+            text = opened.read()
         try:
-            last = float(self._last.read_text())
+            last = float(text)
         except ValueError:  # its writer was killed while it wrote: a request may just have been sent
             return self.interval_s
         return min(max(last + self.interval_s - time.time(), 0.0), self.interval_s)
 
-    def _stamp(self) -> None:
-        descriptor = os.open(self._last, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, SHARED)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(repr(time.time()))
-        with suppress(PermissionError):
-            self._last.chmod(SHARED)
+
+def _mode_of_files(folder: Path) -> int:
+    """For us alone; for group or all as well where they may write to the folder, as in one that users share."""
+    shared = folder.stat().st_mode
+    return 0o600 | (0o060 if shared & 0o020 else 0) | (0o006 if shared & 0o002 else 0)
+
+
+def _stamp(file: Path, mode: int) -> None:
+    with _opened(file, mode) as opened:
+        opened.truncate()
+        opened.write(repr(time.time()))
+
+
+@contextmanager
+def _opened(file: Path, mode: int) -> Iterator[TextIO]:
+    """The file itself, never one that a link leads to. Raises InputError where it cannot be opened."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | NO_LINK, mode)
+    except OSError as error:
+        raise _unusable(file, error) from None
+    with os.fdopen(descriptor, "r+") as opened:
+        if hasattr(os, "fchmod"):
+            with suppress(PermissionError):  # another user's, who has opened it to us
+                os.fchmod(descriptor, mode)
+        yield opened
+
+
+def _unusable(file: Path, error: OSError) -> InputError:
+    """A link in the file's place is refused with ELOOP."""
+    return InputError(f"the lock that paces OASIS cannot be used: {error.strerror}", file=file, remedy=REMEDY)

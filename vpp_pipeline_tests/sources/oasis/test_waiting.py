@@ -197,8 +197,10 @@ def test_a_run_of_the_command_line_says_at_once_that_oasis_is_down(oasis: LocalO
 
 def range_run(desk: TradingDesk, first: str, last: str) -> dg.ExecuteInProcessResult:
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    return defs.resolve_job_def("ingest_market").execute_in_process(
-        run_config=desk.config(), instance=desk.instance, raise_on_error=False, tags=tags
+    return (
+        desk.definitions()
+        .resolve_job_def("ingest_market")
+        .execute_in_process(run_config=desk.config(), instance=desk.instance, raise_on_error=False, tags=tags)
     )
 
 

@@ -1,0 +1,161 @@
+"""Which choices belong to a run, and which to the owner of the machine alone.
+
+Whoever reaches Dagster's web server may start a run with any configuration, and so may a page in the owner's browser.
+So that configuration names no host, no key, no file to write to, and no file to read outside the data folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
+
+import dagster as dg
+from pydantic.fields import FieldInfo
+
+from vpp_pipeline.assets.io_manager import LakeIOManager
+from vpp_pipeline.assets.resources import Desk, Prices, Storage, prices_beside
+from vpp_pipeline.errors import InputError
+from vpp_pipeline.llm_settings import OWNERS_VARIABLES, llm_of_environment
+from vpp_pipeline.paths import data_folder
+from vpp_pipeline.settings import Settings
+
+OF_RUN = ("kind", "path", "node", "meters")  # of `Prices`; its other fields name folders and hosts
+FILES = ("path", "meters")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The choices of the owner: given on the command line, else by environment variable, else the defaults."""
+
+    data: Path | None = None
+    prices: Mapping[str, str] = field(default_factory=dict)  # fields of `Prices` beyond those of a run
+    llm: Mapping[str, Any] | None = None
+    names_any_file: bool = False  # whether runs may read files outside the data folder
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self.data or data_folder()
+
+    def storage(self, context: dg.InitResourceContext) -> Storage:
+        """Raises InputError for a run that is meant for another data folder."""
+        asked = context.resource_config["data_folder"]
+        if asked is not None and Path(asked).resolve() != self.folder.resolve():
+            raise InputError(
+                "a run is meant for another data folder than this one",
+                file=self.folder,
+                column="data_folder",
+                value=asked,
+                remedy="Leave it out, start Dagster with that folder as VPP_DATA_FOLDER, or use --data on the command "
+                "line",
+            )
+        return Storage(data_folder=str(self.folder))
+
+    def prices_source(self, context: dg.InitResourceContext) -> Prices:
+        """What the run names, and the owner's file of defaults. Raises InputError for a file that it may not read."""
+        chosen = dict(context.resource_config)
+        for name in FILES:
+            chosen[name] = self._readable(f"prices_source.{name}", chosen[name])
+        return Prices(**{**prices_beside(self.folder), **self.prices, **chosen})
+
+    def desk(self, context: dg.InitResourceContext) -> Desk:
+        """The run's settings and the owner's. Raises InputError for a file that the run may not read."""
+        groups = {group: dict(values) for group, values in context.resource_config.items()}
+        for group, values in groups.items():
+            for name in values:
+                if _plain(_fields(group)[name])[0] is Path:
+                    values[name] = self._readable(f"{group}.{name}", values[name])
+        groups["llm"] |= llm_of_environment() if self.llm is None else self.llm
+        return Desk(groups=groups)
+
+    def _readable(self, name: str, file: str | None) -> str | None:
+        """Links in the data folder are the owner's own: only the words of the path are looked at."""
+        if not file or self.names_any_file:
+            return file
+        path, folder = os.path.abspath(file), os.path.abspath(self.folder)  # noqa: PTH100 (links are not followed)
+        if not Path(path).is_relative_to(folder):
+            raise InputError(
+                "a run's configuration may name files of the data folder alone",
+                file=self.folder,
+                column=name,
+                value=file,
+                remedy="Put the file, or a link to it, there; or name it on the command line"
+                + (" or in prices.toml" if name.startswith("prices") else ""),
+            )
+        return path
+
+
+def run_part(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """``settings`` without those of the owner, as run configuration."""
+    return {
+        group: {name: value for name, value in values.items() if not _is_owners(group, name)}
+        for group, values in settings.items()
+    }
+
+
+def owners_part(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Those of ``settings`` that the owner alone decides on, all of group `llm`."""
+    return {name: value for name, value in settings.get("llm", {}).items() if _is_owners("llm", name)}
+
+
+def _is_owners(group: str, name: str) -> bool:
+    return group == "llm" and name in OWNERS_VARIABLES
+
+
+def _fields(group: str) -> dict[str, FieldInfo]:
+    fields: dict[str, FieldInfo] = type(Settings.model_fields[group].default).model_fields
+    return fields
+
+
+def _plain(known: FieldInfo) -> tuple[type, bool]:
+    """The type of a setting's values, and whether there may be none."""
+    choices = get_args(known.annotation)
+    inner = [kind for kind in choices if kind is not NoneType]
+    kind: Any = inner[0] if NoneType in choices else known.annotation
+    return (kind if kind in (int, float, bool, Path) else str), NoneType in choices
+
+
+def _config_field(known: FieldInfo) -> dg.Field:
+    """Dagster's field for a setting.
+
+    Of plain types: for a class of pydantic's, Dagster would also take ``{"env": NAME}`` in a value's place, and read
+    any environment variable of its server.
+    """
+    kind, is_optional = _plain(known)
+    plain = str if kind is Path else kind
+    return dg.Field(
+        dg.Noneable(plain) if is_optional else plain,
+        default_value=known.default,
+        is_required=False,
+        description=known.description,
+    )
+
+
+def _group_field(group: str) -> dg.Field:
+    fields = {name: _config_field(known) for name, known in _fields(group).items() if not _is_owners(group, name)}
+    return dg.Field(fields, description=type(Settings.model_fields[group].default).__doc__)
+
+
+def resources_of(owner: Owner) -> dict[str, dg.ResourceDefinition]:
+    """The resources of Dagster's definitions, by key; their configuration is what a run may choose."""
+    data_folder = dg.Field(
+        dg.Noneable(str),
+        default_value=None,
+        is_required=False,
+        description="The data folder that the run is meant for; with another one it fails. Empty: this server's.",
+    )
+    prices = {name: _config_field(Prices.model_fields[name]) for name in OF_RUN}
+    return {
+        "storage": dg.ResourceDefinition(owner.storage, {"data_folder": data_folder}, Storage.__doc__),
+        "prices_source": dg.ResourceDefinition(owner.prices_source, prices, Prices.__doc__),
+        "desk": dg.ResourceDefinition(
+            owner.desk, {group: _group_field(group) for group in Settings.model_fields}, Desk.__doc__
+        ),
+        "io_manager": dg.IOManagerDefinition(
+            lambda context: LakeIOManager(context.resources.storage), {}, required_resource_keys={"storage"}
+        ),
+    }
