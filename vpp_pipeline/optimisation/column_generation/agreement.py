@@ -37,7 +37,8 @@ def agreement(day: DayProblem, seed: int) -> str:
     generation = prepare(part, gap, decides=False).generation
     answer, bound_usd = generation.converge(nothing, anything, gap)
     difference = abs(exact_usd - answer.objective_usd) / max(abs(exact_usd), 1.0)
-    may_burn = bool((np.minimum(part.market_price, part.price.min()) < 0.0).any())
+    feared = [] if part.scenarios is None else [part.scenarios.market_price, part.scenarios.worth]
+    may_burn = any(bool((prices < 0.0).any()) for prices in (part.market_price, part.price, *feared))
     if difference > AGREED and not (may_burn and exact_usd >= answer.objective_usd):
         raise Disagreement(
             f"on {len(chosen)} prosumers the exact method finds {exact_usd:.9g} $ and column generation "

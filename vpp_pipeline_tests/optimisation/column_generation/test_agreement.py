@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vpp_pipeline.errors import SolveError
@@ -9,6 +11,7 @@ from vpp_pipeline.optimisation.column_generation.agreement import agreement
 from vpp_pipeline.optimisation.exact import Formulation
 from vpp_pipeline_tests.optimisation.column_generation.two_methods import without_negative_prices
 from vpp_pipeline_tests.optimisation.small_days import random_day
+from vpp_pipeline_tests.optimisation.test_risk import random_scenarios
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -21,3 +24,12 @@ def test_a_difference_of_a_hundred_thousandth_stops_the_day(monkeypatch: pytest.
     monkeypatch.setattr(Formulation, "solve", lambda linear, solver: 1.00001 * solve(linear, solver))
     with pytest.raises(SolveError, match="please report this day"):
         agreement(without_negative_prices(random_day(7)), 7)
+
+
+def test_prices_below_zero_that_are_only_feared_may_burn_energy_too():
+    """By the forecast nothing costs less than zero; in the scenarios that the CVaR weighs, charging is paid."""
+    day = without_negative_prices(random_scenarios(random_day(7), 7, 1.0))
+    day = replace(day, agreed_price=0.0 * day.agreed_price, satisfaction_worth=0.0 * day.satisfaction_worth)
+    assert day.scenarios is not None
+    feared = replace(day, scenarios=replace(day.scenarios, market_price=day.scenarios.market_price - 120.0))
+    assert agreement(feared, 7).startswith("both methods agree to ")

@@ -8,6 +8,7 @@ from vpp_pipeline_tests.optimisation.column_generation.two_methods import (
     EVERY_SEED,
     SEEDS,
     assert_same_relaxation,
+    of_size,
     without_negative_prices,
 )
 from vpp_pipeline_tests.optimisation.small_days import random_day
@@ -29,3 +30,8 @@ def test_the_relaxation_under_risk_is_the_same_to_seven_digits(seed: int, aversi
 @pytest.mark.parametrize("seed", SEEDS[:6])
 def test_prosumers_who_share_columns_give_the_same_relaxation(seed: int, groups: int):
     assert_same_relaxation(without_negative_prices(random_day(seed)), groups)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:20])
+def test_the_relaxation_of_devices_of_many_mwh_is_the_same_to_seven_digits(seed: int):
+    assert_same_relaxation(of_size(without_negative_prices(random_day(seed)), 3_000.0))

@@ -224,6 +224,57 @@ def test_a_cycle_limit_leaves_the_value_a_bound_where_prices_fall_below_zero():
         assert_bound(with_less_to_draw(drawn(seed, 8, lowest=-150.0), seed))
 
 
+def test_a_cycle_limit_holds_where_charging_again_is_paid_more_than_any_sale():
+    """A full store of 10 kWh, lossless: 2 kWh may be drawn for nothing at first, and 3 $ are paid for each put back."""
+    nothing, ten, one = np.zeros((1, 2)), np.full((1, 2), 10.0), np.ones(1)
+    no_reserve = [nothing, nothing] * 2
+    stores = Stores(
+        ten, ten, nothing, ten, nothing, nothing, ten, nothing, ten, nothing, *no_reserve, one, one, 10.0 * one,
+        0.0 * one, 2.0 * one,
+    )  # fmt: skip
+    price = np.array([0.0, -3000.0])
+    answered = ask(stores, Duals(price, price, 0.0 * price, 0.0 * price), 1.0)
+    assert answered.value == pytest.approx(6.0)
+    assert answered.powers[2, 0] == pytest.approx([2.0, 0.0])
+    assert answered.powers[0, 0] == pytest.approx([0.0, 2.0])
+    assert_bound(answered)
+
+
+def test_a_cycle_limit_leaves_the_value_a_bound_where_prices_fall_far_below_zero():
+    for seed in range(6):
+        assert_bound(with_less_to_draw(drawn(seed, 8, lowest=-5000.0), seed))
+
+
+def of_size(stores: Stores, size: float) -> Stores:
+    """Devices ``size`` times as large, at the same prices."""
+    as_they_are = {"energy_cost", "spin_cost", "nonspin_cost", "charge_efficiency", "discharge_efficiency"}
+    return stores._replace(**{name: size * getattr(stores, name) for name in set(Stores._fields) - as_they_are})
+
+
+@pytest.mark.parametrize("size", [1e-3, 3e3, 1e5, 7e6])
+def test_a_device_of_any_size_is_worth_as_many_times_as_much(size: float):
+    """From watts to GW: what a tolerance of the kernels is, is small beside the device."""
+    for seed in range(12):
+        rng = np.random.default_rng([seed, 24])
+        hours, whole = int(rng.choice([6, 24, 25])), seed % 2 == 0
+        stores = draw_stores(rng, 6, hours, whole_numbers=whole)
+        duals = draw_prices(rng, hours, whole_numbers=whole)
+        expected, answered = ask(stores, duals, 1.0), ask(of_size(stores, size), duals, 1.0)
+        for i, value, earns, _ in answered.each():
+            tolerance = 1e-8 * (1.0 + abs(expected.value[i]))
+            assert value / size == pytest.approx(expected.value[i], rel=0.0, abs=tolerance)
+            assert earns / size == pytest.approx(value / size, rel=0.0, abs=tolerance)
+            assert excess(answered.stores, i, answered.powers[:, i], 1.0) <= KW * max(size, 1.0)
+
+
+def test_the_worth_of_stored_energy_is_the_same_at_any_size():
+    rng, hours, size = np.random.default_rng(6), 12, 1e5
+    stores, duals = draw_stores(rng, 12, hours), draw_prices(rng, hours)
+    within = stores.lowest + 0.37 * (stores.highest - stores.lowest)
+    worth = pricer_of(stores, 1.0).stored_values(duals, within)
+    assert pricer_of(of_size(stores, size), 1.0).stored_values(duals, size * within) == pytest.approx(worth, abs=1e-6)
+
+
 def grid_best(stores: Stores, i: int, duals: Duals) -> float:
     """The best of all whole powers, hour by hour, lossless and with a call of one hour: nothing but counting."""
     hours, levels = len(duals.buy), range(3)

@@ -22,7 +22,7 @@ from vpp_pipeline.optimisation.exact_method import solve_exactly
 from vpp_pipeline.optimisation.limits import CpuLimit
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.settings import OptimiserSettings
-from vpp_pipeline_tests.optimisation.small_days import RULES, random_day
+from vpp_pipeline_tests.optimisation.small_days import HOURLY, RULES, random_day
 from vpp_pipeline_tests.optimisation.test_solve import delivers_exactly, keeps_its_limits
 
 SEEDS = range(40)
@@ -59,6 +59,14 @@ def without_negative_prices(day: DayProblem) -> DayProblem:
     if scenarios is not None:
         scenarios = replace(scenarios, market_price=np.maximum(scenarios.market_price, 0.0))
     return replace(day, market_price=np.maximum(day.market_price, 0.0), scenarios=scenarios)
+
+
+def of_size(day: DayProblem, size: float) -> DayProblem:
+    """The day with devices, commitments and opportunities ``size`` times as large, at the same prices."""
+    in_kw = (*HOURLY, "initial_stored_kwh", "terminal_stored_kwh", "capacity_kwh")
+    fleet = replace(day.fleet, **{name: size * getattr(day.fleet, name) for name in in_kw})
+    bids = {name: size * getattr(day, name) for name in ("committed_kw", "required_mw", "minimum_mw")}
+    return replace(day, fleet=fleet, **bids)
 
 
 def assert_neither_beats_the_others_bound(first: DaySolution, second: DaySolution) -> None:
