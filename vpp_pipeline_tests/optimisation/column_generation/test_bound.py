@@ -56,7 +56,6 @@ def test_a_fleet_that_is_wrong_about_its_answers_is_noticed(
 ):
     day = days.without_negative_prices(random_day(DAY))
     days.assert_same_relaxation(day)
-    monkeypatch.setattr(days, "SECONDS", 1.0)
     monkeypatch.setattr(FleetPricer, "price", fault)
     with pytest.raises((AssertionError, SolveError)):
         days.assert_same_relaxation(day)
@@ -93,7 +92,6 @@ def test_no_schedule_earns_more_than_the_merit_order_bound(seed: int):
 
 def test_a_bound_made_of_wrong_prices_is_noticed(monkeypatch: pytest.MonkeyPatch):
     day = days.without_negative_prices(random_day(DAY))
-    monkeypatch.setattr(days, "SECONDS", 1.0)
     monkeypatch.setattr(Coordinator, "prices", wrong_prices)
     with pytest.raises((AssertionError, SolveError)):
         days.assert_same_relaxation(day)

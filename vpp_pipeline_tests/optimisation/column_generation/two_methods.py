@@ -19,7 +19,6 @@ from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
 from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.exact_method import solve_exactly
-from vpp_pipeline.optimisation.limits import CpuLimit
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import HOURLY, RULES, random_day
@@ -30,7 +29,6 @@ MORE_SEEDS = range(40, 160)
 SETTINGS = OptimiserSettings(time_limit_seconds=30.0)  # never reached where a gap can be closed
 SHORT = OptimiserSettings(time_limit_seconds=0.5)
 RELATIVE = 1e-6
-SECONDS = 10.0
 TIGHT = OptimiserSettings(gap_target_fraction=1e-7, time_limit_seconds=1.0)
 
 
@@ -127,9 +125,8 @@ def generation_of(day: DayProblem, groups: int | None = None) -> Generation:
 
 def assert_same_relaxation(day: DayProblem, groups: int | None = None) -> None:
     """What the columns earn, and their bound, are CVXPY's optimum."""
-    limit = CpuLimit.from_now(SECONDS)
     low, high = np.zeros(len(day.price)), day.may_bid.astype(float)
-    answer, bound_usd = generation_of(day, groups).converge(low, high, 1e-9, limit)
+    answer, bound_usd = generation_of(day, groups).converge(low, high, 1e-9)
     expected = pytest.approx(by_cvxpy(day), rel=1e-7, abs=1e-7)
     assert answer.objective_usd == expected
     assert bound_usd == expected
