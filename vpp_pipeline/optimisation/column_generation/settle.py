@@ -80,7 +80,7 @@ def _give_up_energy(day: DayProblem, powers: dict[str, Array], t: int, excess_kw
 def _take(power: Array, most_kw: Array, wanted_kw: float, sign: float) -> tuple[float, Array]:
     """Change ``power`` (N,) by up to ``most_kw`` (N,), everyone by the same share; how much in all, and each (N,)."""
     total_kw = float(most_kw.sum())
-    changed = most_kw * (min(wanted_kw / total_kw, 1.0) if total_kw > 0.0 else 0.0)
+    changed = most_kw * (float(np.clip(wanted_kw / total_kw, 0.0, 1.0)) if total_kw > 0.0 else 0.0)
     power += sign * changed
     return float(changed.sum()), changed
 

@@ -47,6 +47,8 @@ def test_what_exceeds_a_coarser_step_is_given_up_within_every_limit(seed: int):
     """Reserve, sun and discharge are lowered and idle stores charged, or the bid is said to fail."""
     day, answer = random_day(seed), by_columns(seed)
     on_step, fails = give_up_excess(day, answer.schedule, answer.is_bid.astype(float), COARSE)
+    for name, values in vars(on_step.schedule).items():
+        assert values.min() >= min(getattr(answer.schedule, name).min(), 0.0), name
     steps = on_step.quantity_mw / COARSE.quantity_step_mw
     assert steps == pytest.approx(np.round(steps), abs=1e-6)
     assert (on_step.quantity_mw <= answer.quantity_mw + 1e-9).all()
