@@ -147,7 +147,7 @@ def _temporary() -> Path:
 @cache
 def example_run() -> tuple[TradingDesk, ExecuteInProcessResult]:
     """The default fleet's bids for 2023-08-15, made once for all tests that only read them."""
-    desk = new_desk(settings={})
+    desk = new_desk(settings={"optimiser": {"time_limit_seconds": UNHURRIED}})
     return desk, desk.run()
 
 
