@@ -19,8 +19,8 @@ from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.sources.opening import open_source
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline_tests.sources.oasis.published import PRICES, SP15, real
 from vpp_pipeline_tests.sources.oasis.server import LocalOasis, serving
 

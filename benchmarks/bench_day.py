@@ -17,9 +17,9 @@ import numpy as np
 from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.chain import negotiate_day, settle_bids
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.verification import verify
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OptimiserSettings, Settings
 

@@ -23,8 +23,8 @@ import polars as pl
 from days import real_prices
 from forecast_measures import HIGH, LOW, Floats, coverage, earned, pinball
 
-from vpp_pipeline.domain.forecast import HISTORY_DAYS, history_dates
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.core.calendar import HISTORY_DAYS, history_dates
+from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, BoostedPrices, learn_prices
 from vpp_pipeline.forecasting.price_features import HOURS, LAG_DAYS, day_table, decayed_mean
 from vpp_pipeline.forecasting.prices import SEVEN_DAY_MEAN, YESTERDAY, Days, PriceForecaster

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from calibrate_synthetic_prices import BROKEN_PV, DATA, Floats, homes
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.forecasting.habits import like_hours
 from vpp_pipeline.forecasting.metered import as_metered, known_at_deadline
 from vpp_pipeline.forecasting.solar import AsOfLate, Panel, clear_sky, solar_output

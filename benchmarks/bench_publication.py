@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.warehouse.publish import publish
 
 DAY = date(2023, 8, 15)

@@ -17,7 +17,7 @@ import numpy as np
 from days import prepare_day, real_prices
 
 from vpp_pipeline.chain import negotiate_day
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw

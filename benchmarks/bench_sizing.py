@@ -19,12 +19,12 @@ import polars as pl
 from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.chain import negotiate_day, settle_bids
+from vpp_pipeline.core.calendar import history_dates
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.bids import Stamp
-from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.settlement import settle
 from vpp_pipeline.domain.typical_prices import combine_deals, mean_deals
 from vpp_pipeline.domain.verification import verify
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OpportunityPolicy, Settings
 from vpp_pipeline.sources.base import PriceSource

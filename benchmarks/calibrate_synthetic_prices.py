@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from vpp_pipeline.domain.calendar import PACIFIC
+from vpp_pipeline.core.calendar import PACIFIC
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.chain import Inputs
+from vpp_pipeline.core.calendar import history_dates, market_hours
 from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.fleet import fleet_arrays
-from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.base import PriceSource

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vpp_pipeline.version import __version__
+from vpp_pipeline.core.provenance import __version__
 
 __all__ = ["__version__", "run_cycle"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
     from vpp_pipeline.settings import Settings
@@ -42,8 +42,8 @@ def _backtest(options: argparse.Namespace, inputs_of: InputsOf, configured: Conf
     from vpp_pipeline.backtest.days import PastDays
     from vpp_pipeline.backtest.run import TABLE, replay_days
     from vpp_pipeline.backtest_table import show
+    from vpp_pipeline.core.lake import Lake
     from vpp_pipeline.settings import Settings
-    from vpp_pipeline.warehouse.lake import Lake
     from vpp_pipeline.warehouse.publish import publish_days
 
     if options.last < options.first:

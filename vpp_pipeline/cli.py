@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpp_pipeline.backtest_command import add_backtest
-from vpp_pipeline.errors import InputError, SolveError, ViolationError
+from vpp_pipeline.core.errors import InputError, SolveError, ViolationError
+from vpp_pipeline.core.paths import data_folder
 from vpp_pipeline.make_commands import add_make_commands
-from vpp_pipeline.paths import data_folder
 from vpp_pipeline.read_commands import add_read_commands
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _market_date(text: str) -> date:
 def _bids(options: argparse.Namespace) -> int:
     begun = time.perf_counter()
     from vpp_pipeline.console import show_bids
-    from vpp_pipeline.domain.calendar import PACIFIC
+    from vpp_pipeline.core.calendar import PACIFIC
     from vpp_pipeline.launch import run_job
 
     day = options.date or datetime.now(PACIFIC).date() + timedelta(days=1)

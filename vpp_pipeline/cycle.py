@@ -9,17 +9,13 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.chain import Inputs, bid
+from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN, bid_deadline_utc, market_hours, opportunity_id, slot_of
+from vpp_pipeline.core.errors import InputError, ViolationError
+from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.provenance import code_version, fingerprint
 from vpp_pipeline.documents import documents_of
 from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
 from vpp_pipeline.domain.bids import Stamp
-from vpp_pipeline.domain.calendar import (
-    PACIFIC,
-    PRICE_COLUMN,
-    bid_deadline_utc,
-    market_hours,
-    opportunity_id,
-    slot_of,
-)
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.domain.verify_bids import (
@@ -30,14 +26,12 @@ from vpp_pipeline.domain.verify_bids import (
 from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
 from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
 from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
-from vpp_pipeline.errors import InputError, ViolationError
 from vpp_pipeline.llm.of_run import open_adviser
 from vpp_pipeline.messages import CycleResult, MarketOpportunity
-from vpp_pipeline.paths import project_folder
-from vpp_pipeline.provenance import code_version, fingerprint
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.fleet_file import check_fleet, first_problem
+from vpp_pipeline.sources.fleet_check import check_fleet
+from vpp_pipeline.sources.fleet_quarantine import first_problem
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from vpp_pipeline.assets.owner import Owner, resources_of
 from vpp_pipeline.assets.publication import can_give, has, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.assets.tables import key_of
-from vpp_pipeline.domain.calendar import PACIFIC
-from vpp_pipeline.domain.forecast import LEAST_DAYS, history_dates
+from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, history_dates
 from vpp_pipeline.domain.regimes import comparable
 from vpp_pipeline.warehouse.published import has_bids
 

@@ -14,12 +14,12 @@ from vpp_pipeline.assets.intake import is_in, materialisation_of, take_in
 from vpp_pipeline.assets.partitions import DAYS
 from vpp_pipeline.assets.publication import newest_due
 from vpp_pipeline.assets.resources import Prices, prices_beside
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.launch import project_instance
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.oasis.errors import OasisDownError
 from vpp_pipeline.sources.oasis.source import OasisPrices
-from vpp_pipeline.warehouse.lake import Lake
 
 MONTH = 31
 

@@ -21,11 +21,11 @@ from filelock import FileLock
 from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs, lock_of
 from vpp_pipeline.assets.owner import Owner, owners_part, run_part
 from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
+from vpp_pipeline.core.errors import InputError, ViolationError
+from vpp_pipeline.core.paths import project_folder, project_home
 from vpp_pipeline.definitions import definitions_of
 from vpp_pipeline.domain.verification import GUARDS
 from vpp_pipeline.domain.verify_settlement import SETTLED
-from vpp_pipeline.errors import InputError, ViolationError
-from vpp_pipeline.paths import project_folder, project_home
 
 OPENING_TIMEOUT_S = 120.0
 STAGES = {

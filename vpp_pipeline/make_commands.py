@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import project_folder
 
 EXAMPLE_DAY = date(2023, 8, 15)
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import project_folder
 
 
 def add_read_commands(commands: Any, folder: argparse.ArgumentParser, day: argparse.ArgumentParser) -> None:

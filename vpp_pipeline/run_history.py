@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.sql_table import show_rows
 from vpp_pipeline.warehouse.publish import open_warehouse
 

@@ -7,8 +7,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from vpp_pipeline.errors import InputError, NoDataError
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.paths import project_folder
 
 
 def open_screen(warehouse: Path) -> int:

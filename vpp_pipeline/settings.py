@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecast_settings import ForecastSettings as ForecastSettings
 from vpp_pipeline.forecast_settings import WeatherSettings as WeatherSettings
 from vpp_pipeline.llm_settings import OWNERS_VARIABLES

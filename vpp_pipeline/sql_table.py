@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.warehouse.publish import open_warehouse
 
 NUMBERS = (int, float)

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from vpp_pipeline.cli import main
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline_tests.assets.desk import TradingDesk, files, new_desk
 
 NEXT = "2023-08-16"  # the lake has nothing of this day: not even a first file of it may appear

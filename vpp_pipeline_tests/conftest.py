@@ -13,12 +13,12 @@ import pytest
 from hypothesis import settings as property_settings
 
 from vpp_pipeline.chain import Inputs, negotiate_day, settle_bids
+from vpp_pipeline.core.calendar import bid_deadline_utc, history_dates, market_hours, pacific_moment_utc
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.bids import Stamp
-from vpp_pipeline.domain.calendar import bid_deadline_utc, market_hours, pacific_moment_utc
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution

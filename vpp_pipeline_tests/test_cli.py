@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.cli import main
-from vpp_pipeline.domain.calendar import PACIFIC
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, files
 from vpp_pipeline_tests.command_line import EXAMPLE_PRICES, NEXT, assert_dagster_says, made_desk, own_history, refused
 

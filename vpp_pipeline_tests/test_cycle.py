@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import vpp_pipeline
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.messages import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, PaymentSettings, Settings
 

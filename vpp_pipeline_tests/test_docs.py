@@ -9,8 +9,8 @@ from zipfile import ZipFile
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from vpp_pipeline.core.provenance import __version__
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))

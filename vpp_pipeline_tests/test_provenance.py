@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from vpp_pipeline.provenance import code_version, fingerprint, frame_hash
-from vpp_pipeline.version import __version__
+from vpp_pipeline.core.provenance import __version__, code_version, fingerprint, frame_hash
 
 FRAME = pl.DataFrame({"start_utc": [datetime(2024, 1, 1, tzinfo=UTC)], "price": [0.1], "name": ["a"]})
 
@@ -37,7 +36,7 @@ def test_fingerprint_knows_inputs_names_and_settings():
 
 
 def test_code_version_is_the_same_in_another_process():
-    command = "from vpp_pipeline.provenance import code_version; print(code_version())"
+    command = "from vpp_pipeline.core.provenance import code_version; print(code_version())"
     other = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == code_version()
     assert code_version().startswith(f"{__version__}+")

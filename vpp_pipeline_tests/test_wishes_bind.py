@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.chain import Inputs, bid
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
 from vpp_pipeline.domain.bids import Stamp
-from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.domain.opportunities import find_opportunities

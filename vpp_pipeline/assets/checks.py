@@ -13,12 +13,13 @@ from vpp_pipeline.assets.bids import is_scheduled
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of
-from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.domain.verdict import Verdict
 from vpp_pipeline.domain.verification import GUARDS, WARNINGS
 from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.domain.verify_inputs import prices_are_complete_and_ordered
 from vpp_pipeline.domain.verify_settlement import SETTLED
-from vpp_pipeline.errors import NoDataError
 from vpp_pipeline.settings import Settings
 
 Claim = Callable[..., Verdict]

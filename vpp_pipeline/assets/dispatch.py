@@ -9,12 +9,12 @@ import polars as pl
 from vpp_pipeline.assets.partitions import DAY_BEFORE, DAYS, market_date_of
 from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
+from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE
 from vpp_pipeline.domain.carry_over import begin_with, starts_of
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.payments import payments_of
-from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
 from vpp_pipeline.llm.of_run import solve_formulated
-from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.warehouse.publish import publish
 
 SOLVED = {

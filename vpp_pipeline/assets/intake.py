@@ -12,13 +12,13 @@ import polars as pl
 
 from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.provenance import code_version, frame_hash
 from vpp_pipeline.domain.settlement import same_source
-from vpp_pipeline.errors import InputError, NoDataError
-from vpp_pipeline.provenance import code_version, frame_hash
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisIncompleteError
 from vpp_pipeline.sources.oasis.source import OasisPrices
-from vpp_pipeline.warehouse.lake import Lake
 
 PRICES, FORECAST = "market.prices", "market.price_forecast"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from vpp_pipeline.paths import project_home
+from vpp_pipeline.core.paths import project_home
 
 LOCK_TAG = "vpp_pipeline/lock"  # marks a run of the command line; anyone may write tags, so its content is never read
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]

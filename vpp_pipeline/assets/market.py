@@ -8,21 +8,15 @@ import polars as pl
 
 from vpp_pipeline.assets.figures import figures_of
 from vpp_pipeline.assets.inputs import day_inputs
-from vpp_pipeline.assets.intake import (
-    PRICES,
-    materialisation_of,
-    replace_prices,
-    say_missing,
-    take_in_days,
-)
+from vpp_pipeline.assets.intake import PRICES, materialisation_of, replace_prices, say_missing, take_in_days
 from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset
+from vpp_pipeline.core.calendar import history_dates
+from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.domain.fleet import fleet_arrays
-from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.domain.regimes import comparable
-from vpp_pipeline.provenance import frame_hash
 from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
 
 

@@ -18,9 +18,9 @@ from pydantic.fields import FieldInfo
 
 from vpp_pipeline.assets.io_manager import LakeIOManager
 from vpp_pipeline.assets.resources import Desk, Prices, Storage, prices_beside
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import data_folder
 from vpp_pipeline.llm_settings import OWNERS_VARIABLES, llm_of_environment
-from vpp_pipeline.paths import data_folder
 from vpp_pipeline.settings import Settings
 
 OF_RUN = ("kind", "path", "node", "meters")  # of `Prices`; its other fields name folders and hosts

@@ -6,7 +6,7 @@ from datetime import date
 
 import dagster as dg
 
-from vpp_pipeline.domain.calendar import SLOTS
+from vpp_pipeline.core.calendar import SLOTS
 
 # 75 slots a day: a first day further back would put more than the ~100,000 keys that Dagster's pages stay quick with
 FIRST_MARKET_DATE = date(2023, 8, 1)

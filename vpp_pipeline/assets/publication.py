@@ -9,13 +9,12 @@ import dagster as dg
 from vpp_pipeline.assets.intake import PRICES, is_in
 from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.assets.tables import key_of
-from vpp_pipeline.domain.calendar import PACIFIC, prices_published_utc
-from vpp_pipeline.domain.forecast import HISTORY_DAYS, history_dates
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.core.calendar import HISTORY_DAYS, PACIFIC, history_dates, prices_published_utc
+from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisError
 from vpp_pipeline.sources.oasis.source import OasisPrices
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.published import has_bids
 
 LATE_MINUTES = 30.0

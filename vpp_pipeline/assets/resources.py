@@ -9,14 +9,15 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, ValidationError
 
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.domain.settle_day import READS
-from vpp_pipeline.errors import InputError, NoDataError
-from vpp_pipeline.paths import project_folder
-from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings, read_settings
+from vpp_pipeline.forecast_settings import WeatherSettings
+from vpp_pipeline.settings import OasisSettings, Settings, read_settings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.warehouse.day import LakeDay
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.published import published_day
 
 

@@ -11,8 +11,8 @@ import dagster as dg
 
 from vpp_pipeline.assets.figures import columns_of, declared
 from vpp_pipeline.assets.partitions import DAYS
-from vpp_pipeline.domain.calendar import PACIFIC
-from vpp_pipeline.provenance import code_version
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.schemas import TABLES
 
 #: group -> the team that answers for its tables

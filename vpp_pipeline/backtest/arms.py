@@ -12,7 +12,7 @@ from vpp_pipeline.backtest.made import bid_plan, foresight_plan, sized_freely, w
 from vpp_pipeline.backtest.original import original_plan
 from vpp_pipeline.backtest.plan import Plan
 from vpp_pipeline.chain import Inputs
-from vpp_pipeline.domain.arrays import Flags
+from vpp_pipeline.core.arrays import Flags
 from vpp_pipeline.domain.negotiation.concession import concession
 from vpp_pipeline.domain.negotiation.uniform_clearing import uniform_clearing
 from vpp_pipeline.settings import Settings

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags
+from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.domain.negotiation.concession import Adviser
 from vpp_pipeline.domain.negotiation.negotiate import Engine
 from vpp_pipeline.domain.negotiation.outcome import End, Floor, Outcome

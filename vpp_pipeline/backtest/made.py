@@ -11,10 +11,10 @@ import polars as pl
 from vpp_pipeline.backtest.engines import posted_price
 from vpp_pipeline.backtest.plan import Plan
 from vpp_pipeline.chain import Inputs, Negotiated
-from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, market_hours
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.bids import curves_of
-from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS, market_hours
 from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
 from vpp_pipeline.domain.negotiation.agreements import agreements_of
@@ -25,12 +25,7 @@ from vpp_pipeline.domain.negotiation.transcript import segments_of
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem, unlimited_mw
-from vpp_pipeline.optimisation.tables import (
-    charging_table,
-    positions_table,
-    scenario_quantities_table,
-    schedule_table,
-)
+from vpp_pipeline.optimisation.tables import charging_table, positions_table, scenario_quantities_table, schedule_table
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OptimiserSettings, Settings

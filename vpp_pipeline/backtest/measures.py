@@ -8,8 +8,8 @@ from vpp_pipeline.backtest.arms import Day
 from vpp_pipeline.backtest.made import terms_of_day
 from vpp_pipeline.backtest.plan import ENERGY, Plan
 from vpp_pipeline.backtest.realised import money_of, orders, realise
-from vpp_pipeline.domain.arrays import Array, Flags
-from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.day_money import Money
 from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet, reservation_price

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Indices
-from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.settlement import awards

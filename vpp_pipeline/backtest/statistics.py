@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 
 BLOCK_DAYS, DRAWS, SEED = 7, 10_000, 20230815
 DAYS_PER_YEAR = 365.0

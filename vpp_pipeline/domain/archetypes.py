@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags, Indices
+from vpp_pipeline.core.arrays import Array, Flags, Indices
 
 # Yearly mean load of 17 homes in Fontana, California: mean and standard deviation of its logarithm (kW).
 MEAN_LOAD_LOG = (0.106, 0.229)

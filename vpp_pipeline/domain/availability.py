@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags
-from vpp_pipeline.domain.calendar import PACIFIC
-from vpp_pipeline.domain.windows import between, day_flags, hour_flags
+from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.windows import between, day_flags, hour_flags
 from vpp_pipeline.schemas import Availability, door
 
 TOLERANCE_KWH = 1e-6
@@ -36,7 +36,7 @@ def hourly_envelope(
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Availability`, one per prosumer and hour.
 
-    ``hours``: :func:`~vpp_pipeline.domain.calendar.market_hours`; ``solar``, ``load``, ``charging``: the day's
+    ``hours``: :func:`~vpp_pipeline.core.calendar.market_hours`; ``solar``, ``load``, ``charging``: the day's
     forecasts (without the last, every EV needs what it states).
 
     An EV that is away has no power and loses its driving energy, times the day's mean of the charging forecast, evenly

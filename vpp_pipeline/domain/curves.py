@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.rounding import round_up
+from vpp_pipeline.core.arrays import round_up
 from vpp_pipeline.schemas import BidSegments, door
 from vpp_pipeline.settings import MarketRules
 

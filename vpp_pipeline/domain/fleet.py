@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Codes, Flags, Indices, Texts
+from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
 from vpp_pipeline.domain.availability import LIMITED_BY, highest_reachable_kwh
 from vpp_pipeline.settings import NegotiationPolicy
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.core.arrays import Array, Flags, Indices, Texts
 from vpp_pipeline.domain.archetypes import (
     BUSINESS,
     DRIVE_GAMMA,
@@ -22,7 +23,6 @@ from vpp_pipeline.domain.archetypes import (
     choose_trips,
     of_kind,
 )
-from vpp_pipeline.domain.arrays import Array, Flags, Indices, Texts
 from vpp_pipeline.schemas import Prosumers, door
 from vpp_pipeline.settings import FleetSettings
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import PRICE_COLUMN, bid_deadline_utc, market_hours
+from vpp_pipeline.core.calendar import (
+    HISTORY_DAYS,
+    LEAST_DAYS,
+    PRICE_COLUMN,
+    bid_deadline_utc,
+    history_dates,
+    market_hours,
+)
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.regimes import check_one_regime
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import PriceForecast, Prices, door
 
-HISTORY_DAYS = 7
-LEAST_DAYS = 3
 METHOD = "7-day hourly mean"
 IN_PLACE_OF = ", in place of "  # in a method: what was asked for follows, and why it could not be used
 REPEATED_HOUR, ITS_ORIGINAL = 25, 2  # OASIS labels: the repeated autumn hour and the hour it repeats
-
-
-def history_dates(market_date: date, days: int = HISTORY_DAYS) -> list[date]:
-    """The market days whose prices a forecast for ``market_date`` may use: D-``days`` to D-1, by default seven."""
-    return [market_date - timedelta(days=back) for back in range(days, 0, -1)]
 
 
 def forecast_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:

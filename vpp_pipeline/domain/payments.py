@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.tables import side_by_side
 from vpp_pipeline.domain.negotiation.agreements import options
-from vpp_pipeline.domain.rows import side_by_side
 from vpp_pipeline.domain.satisfaction import satisfaction_score
 from vpp_pipeline.schemas import Payments, door
 

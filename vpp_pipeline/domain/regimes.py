@@ -11,7 +11,7 @@ from datetime import date
 
 import polars as pl
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 
 GENERATED = "synthetic"  # sources whose name begins so imitate one market on all days: no regime parts them
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Indices
+from vpp_pipeline.core.arrays import Array, Indices
 
 GRID_POINTS = 4_000
 POINTS_PER_MEMBER = 8  # a coalition of more than GRID_POINTS / 8 members gets a finer grid

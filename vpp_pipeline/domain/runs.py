@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.schemas import RunBids, Runs, door
 from vpp_pipeline.settings import Settings
 

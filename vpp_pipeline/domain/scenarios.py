@@ -9,11 +9,11 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Indices
-from vpp_pipeline.domain.calendar import PRICE_COLUMN
-from vpp_pipeline.domain.forecast import HISTORY_DAYS, ITS_ORIGINAL, LEAST_DAYS, forecast_prices
+from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRICE_COLUMN
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.domain.forecast import ITS_ORIGINAL, forecast_prices
 from vpp_pipeline.domain.regimes import check_one_regime
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import PriceScenarios, door
 from vpp_pipeline.settings import RiskSettings
 

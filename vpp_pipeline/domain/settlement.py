@@ -12,12 +12,12 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags
-from vpp_pipeline.domain.calendar import PRICE_COLUMN
+from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.calendar import PRICE_COLUMN
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.payments import hours_covered
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import Settlement, door
-from vpp_pipeline.settings import SettlementSettings
+from vpp_pipeline.settlement_settings import SettlementSettings
 
 A_WATT_KW = 1e-3
 

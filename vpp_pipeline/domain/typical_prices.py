@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.archetypes import BUSINESS, HOUSEHOLDS, WEAR_USD_PER_MWH, Archetype
-from vpp_pipeline.domain.arrays import Array
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy
 
 TIERS = 3  # a segment's cheapest, middle and dearest third

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
-
-from vpp_pipeline.errors import NoDataError
-
-Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of one day
-SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
-LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any
 
 
 @dataclass(frozen=True)
@@ -27,14 +20,6 @@ class Verdict:
     def passed(self) -> bool:
         """Nothing broke the claim."""
         return self.violations == 0
-
-
-def kept(day: Day, table: str) -> pl.DataFrame | None:
-    """The table; nothing for a day that was made before there was such a table, or by the chain alone."""
-    try:
-        return day[table]
-    except (KeyError, NoDataError):
-        return None
 
 
 def judge(broken: pl.DataFrame, found: str, held: str, measured: float, is_warning: bool = False) -> Verdict:

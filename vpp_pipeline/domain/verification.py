@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.core.errors import ViolationError
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.domain.verdict import Verdict
 from vpp_pipeline.domain.verify_advice import advice_comes_from_the_model_that_was_asked
 from vpp_pipeline.domain.verify_bids import (
     bid_curves_are_valid_for_caiso,
@@ -33,7 +35,6 @@ from vpp_pipeline.domain.verify_schedule import (
     no_prosumer_is_pushed_past_its_limits,
 )
 from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
-from vpp_pipeline.errors import ViolationError
 from vpp_pipeline.schemas import Checks, door
 from vpp_pipeline.settings import Settings
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import LLM_CALLS_BEFORE, Day, Verdict, judge
+from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day
+from vpp_pipeline.domain.verdict import Verdict, judge
 from vpp_pipeline.settings import Settings
 
 ADVICE = "counter_offer"  # purpose of the questions about negotiations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day, kept
+from vpp_pipeline.core.tables import Day, kept
 
 TOLERANCE_KWH = 1e-6
 USED = (

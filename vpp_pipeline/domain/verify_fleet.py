@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day, Verdict, judge
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.domain.verdict import Verdict, judge
 from vpp_pipeline.settings import Settings
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc
+from vpp_pipeline.core.calendar import bid_deadline_utc
+from vpp_pipeline.core.tables import Day, kept
 from vpp_pipeline.domain.forecast import IN_PLACE_OF
-from vpp_pipeline.domain.verdict import Day, Verdict, kept
+from vpp_pipeline.domain.verdict import Verdict
 from vpp_pipeline.settings import Settings
 
 

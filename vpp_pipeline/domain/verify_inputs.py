@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.domain.verdict import Day, Verdict, judge
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.domain.verdict import Verdict, judge
 from vpp_pipeline.domain.verify_envelope import broken_wishes
 from vpp_pipeline.settings import Settings
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.domain.verdict import Verdict
 from vpp_pipeline.settings import Settings
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
 from vpp_pipeline.domain.payments import hours_covered, sold_by_hour
-from vpp_pipeline.domain.rows import side_by_side
-from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE, Day, Verdict, judge
+from vpp_pipeline.domain.verdict import Verdict, judge
 from vpp_pipeline.domain.verify_terms import DEAL, Pairs
 from vpp_pipeline.settings import Settings
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.domain.verdict import Verdict
 from vpp_pipeline.domain.verify_schedule import limits_kept
 from vpp_pipeline.settings import Settings
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 import polars as pl
 
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.domain.payments import hours_covered
-from vpp_pipeline.domain.verdict import Day
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import PRICE_COLUMN
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import PRICE_COLUMN
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.forecast import check_history, forecast_of
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.forecasting.price_features import (
     DECAY_DAYS,
     HOURS,

@@ -6,8 +6,8 @@ from datetime import date
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.forecasting.habits import like_hours
 from vpp_pipeline.forecasting.metered import COLUMNS, check_known
 from vpp_pipeline.forecasting.solar import Panel, solar_output

@@ -7,11 +7,10 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import market_hours, rest_days
+from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.domain.forecast import ITS_ORIGINAL, REPEATED_HOUR
-from vpp_pipeline.errors import NoDataError
-from vpp_pipeline.forecasting.calendar_days import rest_days
 from vpp_pipeline.forecasting.metered import check_known
 
 PAST_DAYS = 14

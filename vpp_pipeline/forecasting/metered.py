@@ -7,9 +7,9 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc, local_midnight_utc, market_hours
+from vpp_pipeline.core.calendar import bid_deadline_utc, local_midnight_utc, market_hours
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.domain.forecast import ITS_ORIGINAL, REPEATED_HOUR
-from vpp_pipeline.errors import InputError, NoDataError
 
 HOUR = timedelta(hours=1)
 COLUMNS = ("market_date", "start_utc", "hour_ending", "value")

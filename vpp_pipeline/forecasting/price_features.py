@@ -8,10 +8,9 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import PRICE_COLUMN
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import PRICE_COLUMN, rest_days
 from vpp_pipeline.domain.forecast import ITS_ORIGINAL
-from vpp_pipeline.forecasting.calendar_days import rest_days
 
 HOURS = 24
 LAG_DAYS = 28  # the oldest price that a day's features look at

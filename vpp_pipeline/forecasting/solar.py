@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import local_midnight_utc, market_hours
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import local_midnight_utc, market_hours
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.forecasting.metered import check_known
 from vpp_pipeline.schemas import SolarForecast, door
 

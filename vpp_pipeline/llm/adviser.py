@@ -14,12 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.negotiation.concession import Seen
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, T
 from vpp_pipeline.llm.questions import AdviceEnvelope, SegmentAdvice, question
 from vpp_pipeline.llm.segments import CLOSED_LIST, OpportunityView, kinds_of, views
-from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
+from vpp_pipeline.llm_settings import LLMSettings
+from vpp_pipeline.settings import NegotiationPolicy
 
 Advised = Mapping[str, SegmentAdvice]  # by segment
 

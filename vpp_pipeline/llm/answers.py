@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.llm.ports import LLMReply, LLMUsage
 from vpp_pipeline.llm.store import CallStore, StoredReply
 

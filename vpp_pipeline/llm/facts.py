@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import PACIFIC
-from vpp_pipeline.domain.verdict import Day
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.tables import Day
 
 Unit = Literal["count", "MW", "$", "$/MWh", "%", "hour"]
 

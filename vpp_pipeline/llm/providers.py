@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.llm.answers import read_answers
 from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.gemini import GenAIProvider
 from vpp_pipeline.llm.gemini_legacy import LegacyGenerativeAIProvider
 from vpp_pipeline.llm.ports import LLMProvider
 from vpp_pipeline.llm.store import CallStore
-from vpp_pipeline.settings import LLMSettings
+from vpp_pipeline.llm_settings import LLMSettings
 
 PROVIDERS: Mapping[str, type[GenAIProvider] | type[LegacyGenerativeAIProvider]] = {
     each.name: each for each in (GenAIProvider, LegacyGenerativeAIProvider)

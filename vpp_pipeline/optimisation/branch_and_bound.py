@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.exact import Formulation
 from vpp_pipeline.optimisation.limits import CpuLimit
 from vpp_pipeline.optimisation.linear_program import WarmLinearProgram

@@ -27,9 +27,9 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
 from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.optimisation.risk import risk_adjusted

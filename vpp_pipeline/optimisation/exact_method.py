@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.core.arrays import Array, round_down
+from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.domain.day_schedule import DaySchedule, without_dust_below_zero
-from vpp_pipeline.domain.rounding import round_down
-from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import Formulation, formulate
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw

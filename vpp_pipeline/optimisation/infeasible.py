@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Indices
-from vpp_pipeline.domain.calendar import PACIFIC
+from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.domain.day_schedule import DUST
-from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.schemas import Infeasibilities, door
 

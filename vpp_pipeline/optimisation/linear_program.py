@@ -9,8 +9,8 @@ import highspy
 import numpy as np
 from scipy import sparse
 
-from vpp_pipeline.domain.arrays import Array, Flags
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.errors import SolveError
 
 
 class WarmLinearProgram:

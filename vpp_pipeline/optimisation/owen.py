@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.domain.payments import top_ups
 from vpp_pipeline.optimisation.infeasible import without_dust
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
@@ -42,7 +42,10 @@ def owen(day: DayProblem, solution: DaySolution) -> Owen:
 
     ``share_usd`` is negative for a prosumer that must charge where the fleet's own energy is dearer than the market's.
     """
-    from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, stores_of  # compiled on first use
+    from vpp_pipeline.optimisation.column_generation.pricing import (
+        FleetPricer,  # compiled on first use
+        stores_of,
+    )
 
     reachable = without_dust(day)
     everyone = np.zeros(len(day.fleet), dtype=np.int64)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.exact import STEP_H, formulate
 from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, part_of

@@ -14,9 +14,9 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags
+from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.availability import highest_reachable_kwh
-from vpp_pipeline.domain.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.negotiation.negotiate import ENGINES
 from vpp_pipeline.domain.negotiation.outcome import Outcome

@@ -7,7 +7,7 @@ import warnings
 from functools import cache
 from typing import Any
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.settings import OptimiserSettings
 
 ALWAYS_THERE = ("HIGHS", "CLARABEL")  # dependencies of this package

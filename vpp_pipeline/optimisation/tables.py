@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.uncertainty import outcome_of
 from vpp_pipeline.schemas import Charging, InternalPrices, Positions, Proof, ScenarioQuantities, Schedule, door

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.domain.bids import refusals
-from vpp_pipeline.domain.calendar import PRODUCTS
 from vpp_pipeline.domain.payments import DUST_KW, costs_usd
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.solve import solve_day

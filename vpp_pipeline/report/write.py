@@ -9,11 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.report.facts import Facts, read_facts
 from vpp_pipeline.report.page import page
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.lake import Lake
 
 BIDS = "bids.final_bids"
 

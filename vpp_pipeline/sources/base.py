@@ -8,8 +8,8 @@ from typing import Protocol
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import PRICE_COLUMN, market_hours, prices_published_utc
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.calendar import PRICE_COLUMN, market_hours, prices_published_utc
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.schemas.columns import PRICE_LIMIT_USD_PER_MWH
 
 PRICE_COLUMNS = tuple(PRICE_COLUMN.values())

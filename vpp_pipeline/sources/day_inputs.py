@@ -11,22 +11,23 @@ from pathlib import Path
 import polars as pl
 
 from vpp_pipeline.chain import Inputs
+from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRODUCTS, history_dates, market_hours
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE
 from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.calendar import PRODUCTS, market_hours
 from vpp_pipeline.domain.fleet import fleet_arrays
-from vpp_pipeline.domain.forecast import HISTORY_DAYS, LEAST_DAYS, history_dates
 from vpp_pipeline.domain.opportunities import requested_blocks
 from vpp_pipeline.domain.regimes import comparable, note_on
 from vpp_pipeline.domain.scenarios import price_scenarios
-from vpp_pipeline.domain.verdict import SCHEDULE_BEFORE
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.forecast_settings import WeatherSettings
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.prices import PriceForecaster, choose, past_forecasts
 from vpp_pipeline.llm.of_run import open_reader
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
-from vpp_pipeline.paths import project_folder
 from vpp_pipeline.schemas import PriceScenarios
-from vpp_pipeline.settings import Settings, WeatherSettings
+from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.sources.expected import Expected
@@ -36,7 +37,6 @@ from vpp_pipeline.sources.oasis.source import OasisPrices
 from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.sources.requests import read_requests
 from vpp_pipeline.warehouse.day import LakeDay
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.recent_deals import prices_behind, recent_deals
 
 

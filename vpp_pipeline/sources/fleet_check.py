@@ -10,8 +10,8 @@ from typing import NamedTuple
 import dataframely as dy
 import polars as pl
 
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.verify_inputs import device_faults, device_remedies
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import Prosumers, Quarantine, door
 from vpp_pipeline.sources.fleet_quarantine import LoadedFleet, check_share, originals_of, quarantined
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.schemas import Quarantine, door
 from vpp_pipeline.sources.fleet_check import DEFAULTS, check_fleet
-from vpp_pipeline.sources.fleet_quarantine import LoadedFleet, check_share, file_name, first_problem, set_aside
+from vpp_pipeline.sources.fleet_quarantine import LoadedFleet, check_share, first_problem, set_aside
 
 __all__ = ["DEFAULTS", "LoadedFleet", "check_fleet", "check_share", "first_problem", "read_fleet", "set_aside"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.schemas import Quarantine, door
 
 _PLAIN = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null, pl.Date, pl.Datetime, pl.Time)
@@ -107,11 +107,6 @@ def check_share(loaded: LoadedFleet, limit_fraction: float, path: object) -> Non
 def first_problem(loaded: LoadedFleet, path: object) -> InputError:
     """The first row of the quarantine, which must not be empty, as an error that names the place and the remedy."""
     return _error(loaded, path)
-
-
-def file_name(path: object) -> str:
-    """The name of the file alone: tables are published, and folders are nobody's business."""
-    return Path(str(path)).name
 
 
 def _error(loaded: LoadedFleet, path: object, opening: str = "", ending: str = "") -> InputError:

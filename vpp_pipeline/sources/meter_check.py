@@ -11,20 +11,11 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.forecasting.from_meters import WINDOW_DAYS
 from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, door
-from vpp_pipeline.sources.fleet_quarantine import file_name
-from vpp_pipeline.sources.meter_faults import (
-    MEASURED,
-    Measured,
-    dim,
-    gaps,
-    late,
-    nothing_drawn,
-    stuck,
-    wrong_rows,
-)
+from vpp_pipeline.sources.meter_faults import MEASURED, Measured, dim, gaps, late, nothing_drawn, stuck, wrong_rows
 
 EVERY_METER = "every meter"
 

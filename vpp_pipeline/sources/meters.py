@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc, local_midnight_utc
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.calendar import bid_deadline_utc, local_midnight_utc
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.from_meters import WINDOW_DAYS
 from vpp_pipeline.schemas import MeterQuarantine, door
 from vpp_pipeline.sources.meter_check import EVERY_METER, Metered, checked

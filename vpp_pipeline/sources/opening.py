@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.caiso_file import CaisoFile

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import PACIFIC, local_midnight_utc
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.calendar import PACIFIC, local_midnight_utc
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.schemas import Prices, door
 from vpp_pipeline.sources.base import PRICE_COLUMNS, complete_day
 from vpp_pipeline.sources.synthetic import NODE

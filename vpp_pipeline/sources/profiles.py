@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from vpp_pipeline.domain.calendar import local_midnight_utc, market_hours
+from vpp_pipeline.core.calendar import local_midnight_utc, market_hours
 from vpp_pipeline.schemas import ChargingForecast, LoadForecast, SolarForecast, door
 from vpp_pipeline.sources.synthetic import normals
 

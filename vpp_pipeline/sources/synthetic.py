@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours, prices_published_utc
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.calendar import market_hours, prices_published_utc
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.schemas import Prices, door
 from vpp_pipeline.sources.synthetic_statistics import (
     BASE_ENERGY,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
 from vpp_pipeline.schemas import TABLES, Agreements, door
-from vpp_pipeline.warehouse.lake import Lake
 
 #: lake tables with a file per opportunity: the words, who is in or out, and each round at a glance
 ROUNDS, DEALS, SEGMENTS = "negotiation.rounds", "negotiation.deals", "negotiation.segments"

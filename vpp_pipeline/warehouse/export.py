@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline.warehouse.published import no_bids
 from vpp_pipeline.warehouse.tables import quoted

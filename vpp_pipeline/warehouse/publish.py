@@ -18,11 +18,11 @@ import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 
-from vpp_pipeline.domain.forecast import history_dates
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.calendar import history_dates
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.tables import create_tables, create_views, quoted
 
 STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot

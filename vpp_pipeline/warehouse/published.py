@@ -14,9 +14,9 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline.warehouse.tables import quoted
 

@@ -10,14 +10,14 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.provenance import code_version, frame_hash
 from vpp_pipeline.domain.negotiation.concession import Adviser
 from vpp_pipeline.domain.negotiation.negotiate import in_blocks
 from vpp_pipeline.domain.negotiation.terms import Terms
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.provenance import code_version, frame_hash
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 from vpp_pipeline.warehouse.day import DEALS, ROUNDS, SEGMENTS
-from vpp_pipeline.warehouse.lake import Lake
 
 
 def negotiate_missing(

@@ -8,7 +8,7 @@ from pathlib import Path
 import dataframely as dy
 import duckdb
 
-from vpp_pipeline.provenance import PACKAGE
+from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 
 _TYPES: dict[type[dy.Column], str] = {

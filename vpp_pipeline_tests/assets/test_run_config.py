@@ -18,9 +18,9 @@ from filelock import FileLock
 from vpp_pipeline.assets.lost_runs import LOCK_TAG, lock_of, lost_runs
 from vpp_pipeline.assets.owner import Owner, resources_of
 from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import definitions_of, defs
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.paths import project_folder
 from vpp_pipeline_tests.assets.desk import DAY, SMALL, TradingDesk, made, new_desk
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini
 from vpp_pipeline_tests.llm.questions import CANARY

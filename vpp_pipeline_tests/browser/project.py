@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.paths import project_folder
 
 START_S = 120.0
 COPIED = ("vpp_pipeline", "dagster.yaml", "workspace.yaml")

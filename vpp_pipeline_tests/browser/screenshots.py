@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline_tests.browser.conftest import FIRST
 from vpp_pipeline_tests.browser.project import dagster_dev, project_copy
 from vpp_pipeline_tests.browser.screens import HEIGHT, WIDTH, Screens, chromium

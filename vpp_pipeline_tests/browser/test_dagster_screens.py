@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.domain.verification import GUARDS
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline_tests.browser.conftest import FIRST, SECOND, Desk
 
 if TYPE_CHECKING:

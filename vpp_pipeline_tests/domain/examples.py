@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.fleet import BOUNDS, Fleet, fleet_arrays
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.schemas import PriceForecast, Prosumers, door

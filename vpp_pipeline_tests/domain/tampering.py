@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day, Verdict
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.domain.verdict import Verdict
 from vpp_pipeline_tests.conftest import SolvedDay
 
 SCHEDULE, ENVELOPE, FLEET = "dispatch.schedule", "fleet.availability", "fleet.prosumers"

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
-from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline_tests.domain.examples import (
     AUTUMN,
     BATTERY,

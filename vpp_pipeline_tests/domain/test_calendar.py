@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import (
+from vpp_pipeline.core.calendar import (
     PACIFIC,
     SLOTS,
     bid_deadline_utc,

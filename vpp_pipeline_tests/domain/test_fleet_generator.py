@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.domain.archetypes import ARCHETYPES, HOUSEHOLDS, NOTES
 from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
-from vpp_pipeline.domain.calendar import market_hours
 from vpp_pipeline.domain.fleet_generator import SUMMER_FACTOR, generate_fleet
 from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.domain.verify_inputs import device_faults

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc, market_hours, prices_published_utc
-from vpp_pipeline.domain.forecast import forecast_prices, history_dates
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.calendar import bid_deadline_utc, history_dates, market_hours, prices_published_utc
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.schemas import PriceForecast
 
 DAY = date(2023, 8, 15)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.calendar import pacific_moment_utc
+from vpp_pipeline.core.calendar import pacific_moment_utc
 from vpp_pipeline.domain.payments import hours_covered, payments_of, sold_by_hour
 from vpp_pipeline_tests.domain.examples import DAY
 

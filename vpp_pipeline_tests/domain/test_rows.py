@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from vpp_pipeline.domain.rows import side_by_side
+from vpp_pipeline.core.tables import side_by_side
 
 KEY = ["prosumer_id", "hour"]
 LEFT = pl.DataFrame({"prosumer_id": ["a", "a", "b"], "hour": [0, 1, 0], "charge_kw": [1.0, 2.0, 3.0]})

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.calendar import market_hours, prices_published_utc
-from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.core.calendar import history_dates, market_hours, prices_published_utc
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.domain.scenarios import (
     PRICES,
     Scenarios,
@@ -20,7 +21,6 @@ from vpp_pipeline.domain.scenarios import (
     price_scenarios,
     scenario_dates,
 )
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.schemas import Prices, door
 from vpp_pipeline.settings import FleetSettings, RiskSettings, Settings
 from vpp_pipeline.sources.day_inputs import DayInputs

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc
-from vpp_pipeline.domain.verdict import Day
+from vpp_pipeline.core.calendar import bid_deadline_utc
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.domain.verify_bids import (
     bid_curves_are_valid_for_caiso,

@@ -8,11 +8,11 @@ import inspect
 import polars as pl
 import pytest
 
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.domain import verify_negotiation
 from vpp_pipeline.domain.negotiation.negotiate import ENGINES, negotiate
 from vpp_pipeline.domain.negotiation.summary import summarise
 from vpp_pipeline.domain.negotiation.terms import prepare_terms
-from vpp_pipeline.domain.verdict import Day
 from vpp_pipeline.domain.verify_negotiation import (
     check_negotiation,
     negotiations_follow_the_protocol,

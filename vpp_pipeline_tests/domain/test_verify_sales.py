@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.verdict import Day
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.tampering import (

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours, prices_published_utc
+from vpp_pipeline.core.calendar import market_hours, prices_published_utc
 
 NODE = "TH_SP15_GEN-APND"
 

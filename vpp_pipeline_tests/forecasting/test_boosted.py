@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc, market_hours
+from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.forecast import forecast_prices
-from vpp_pipeline.errors import InputError
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, METHOD, BoostedPrices, learn_prices
 from vpp_pipeline.forecasting.price_features import LAG_DAYS
 from vpp_pipeline.schemas import PriceForecast

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.forecasting.habits import like_hours
 from vpp_pipeline.forecasting.metered import COLUMNS, known_at_deadline
 

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc, market_hours
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.forecasting.metered import as_metered, check_known, known_at_deadline, or_last_good
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vpp_pipeline.chain import negotiate_day, settle_bids
+from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.domain.bids import Stamp
-from vpp_pipeline.domain.calendar import bid_deadline_utc
 from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.optimisation.problem import DayProblem
 
 KINDS = ("cg", "cs", "d", "v", "s", "n", "E")

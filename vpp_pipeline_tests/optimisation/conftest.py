@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.chain import Inputs, negotiate_day
+from vpp_pipeline.core.calendar import history_dates, market_hours, pacific_moment_utc
 from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.calendar import market_hours, pacific_moment_utc
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.domain.forecast import forecast_prices, history_dates
+from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.domain.opportunities import find_opportunities
 from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, OptimiserSettings, Settings

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
-from vpp_pipeline.domain.calendar import PRODUCTS
+from vpp_pipeline.core.arrays import Array, round_up
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.domain.fleet import Fleet
-from vpp_pipeline.domain.rounding import round_up
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.solve import solve_day

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.infeasible import MOST_PROSUMERS, InfeasibleDay, infeasibilities, without_dust
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw

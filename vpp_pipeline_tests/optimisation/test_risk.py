@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.scenarios import Scenarios, cvar
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import formulate

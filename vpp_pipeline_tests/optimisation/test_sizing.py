@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import PRODUCTS, market_hours, pacific_moment_utc
 from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.calendar import PRODUCTS, market_hours, pacific_moment_utc
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA

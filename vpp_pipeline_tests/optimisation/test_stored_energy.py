@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dataframely.exc import ValidationError
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.carry_over import TOLERANCE_KWH
 from vpp_pipeline.domain.day_schedule import DUST, DaySchedule, schedule_arrays, schedule_rows, without_dust_below_zero
 from vpp_pipeline.domain.redispatch import redispatch

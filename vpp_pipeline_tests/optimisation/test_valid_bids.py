@@ -9,8 +9,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.domain.bids import Stamp, form_bids, refusals
-from vpp_pipeline.domain.calendar import PRODUCTS
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.domain.verify_bids import bid_curves_are_valid_for_caiso, bids_meet_80_percent_of_required_capacity
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.errors import NoDataError
+from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.report import facts as asking
 from vpp_pipeline.report.facts import Facts, read_facts
 from vpp_pipeline.report.page import page

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
 
 DAY = date(2024, 7, 17)  # a Wednesday; its bids close at 17:00Z of the 16th
 FIRST = date(2024, 6, 17)

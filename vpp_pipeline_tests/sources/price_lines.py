@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.sources.opening import open_source
 
 DAY = date(2023, 8, 15)

@@ -10,21 +10,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.schemas import Prices
 from vpp_pipeline.sources.caiso_file import CaisoFile
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.price_table import PriceTable
 from vpp_pipeline.sources.synthetic import Synthetic
-from vpp_pipeline_tests.sources.price_lines import (
-    DAY,
-    HEADER,
-    caiso_lines,
-    changed,
-    complaint,
-    table_lines,
-    write,
-)
+from vpp_pipeline_tests.sources.price_lines import DAY, HEADER, caiso_lines, changed, complaint, table_lines, write
 
 
 def test_price_table_is_read_as_written(tmp_path: Path) -> None:

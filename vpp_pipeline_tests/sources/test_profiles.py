@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.schemas import LoadForecast, SolarForecast
 from vpp_pipeline.sources.profiles import clear_sky, load_forecast, solar_forecast
 

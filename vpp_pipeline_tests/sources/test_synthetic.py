@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.schemas import Prices
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.synthetic import EXAMPLE_NAME, Synthetic, energy_and_reserve, normals, write_example

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.sources.base import complete_day
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.synthetic import Synthetic

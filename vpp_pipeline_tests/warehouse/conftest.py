@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline_tests.warehouse.rows import fill
 
 

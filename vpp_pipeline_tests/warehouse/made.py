@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse, publish
 from vpp_pipeline_tests.warehouse.rows import DAY, rows
 

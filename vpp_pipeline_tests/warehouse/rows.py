@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse
 
 DAY = date(2023, 8, 15)

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from vpp_pipeline.errors import InputError, NoDataError
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
 
 FRAME = pl.DataFrame({"start_utc": ["a", "b"], "power_mw": [1.0, 2.0]})
 

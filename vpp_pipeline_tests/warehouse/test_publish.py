@@ -11,11 +11,11 @@ import duckdb
 import polars as pl
 import pytest
 
-from vpp_pipeline.errors import InputError, NoDataError
-from vpp_pipeline.provenance import PACKAGE
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
-from vpp_pipeline.warehouse.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse, publish, publish_settlement
 from vpp_pipeline.warehouse.tables import LAYOUT
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, RUN, beside, days, fill, rows

@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.warehouse.publish import open_warehouse, publish
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, beside, days, fill
 
@@ -126,7 +126,7 @@ def test_a_killed_publication_changes_nothing(lake: Lake, warehouse: Path, momen
 import datetime, os, signal
 from pathlib import Path
 import {module}
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.warehouse.publish import publish
 def killed(*arguments, **_):
     if {moment!r} == "shutil.copyfile":  # half way through the copy
@@ -151,7 +151,7 @@ def test_killed_at_any_moment_the_file_is_whole(lake: Lake, warehouse: Path):
     in_a_loop = f"""
 import datetime
 from pathlib import Path
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.warehouse.publish import publish
 print("ready", flush=True)
 while True:
@@ -181,7 +181,7 @@ def test_two_publications_at_once_both_land(lake: Lake, warehouse: Path):
     program = """
 import datetime, sys
 from pathlib import Path
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.warehouse.publish import publish
 root, warehouse, *days = sys.argv[1:]
 for day in days:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.provenance import PACKAGE
+from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline_tests.warehouse.made import Made
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY
 

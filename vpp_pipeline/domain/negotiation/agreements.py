@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags, Indices
+from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.domain.fleet import BOUNDS
 from vpp_pipeline.domain.negotiation.outcome import End, Outcome
 from vpp_pipeline.domain.negotiation.terms import Terms

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags, Texts
+from vpp_pipeline.core.arrays import Array, Flags, Texts
 from vpp_pipeline.domain.negotiation.outcome import End, Floor, Outcome
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Texts
+from vpp_pipeline.core.arrays import Texts
 from vpp_pipeline.domain.negotiation.agreements import agreements_of
 from vpp_pipeline.domain.negotiation.concession import Adviser, concession
 from vpp_pipeline.domain.negotiation.outcome import Outcome

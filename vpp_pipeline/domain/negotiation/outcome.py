@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Codes, Flags
+from vpp_pipeline.core.arrays import Array, Codes, Flags
 
 
 class End(IntEnum):

@@ -9,8 +9,8 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Codes, Flags, Texts
-from vpp_pipeline.domain.calendar import PRICE_COLUMN
+from vpp_pipeline.core.arrays import Array, Codes, Flags, Texts
+from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.domain.fleet import BOUNDS, SHARE_OF_R, Fleet, reservation_price
 from vpp_pipeline.domain.opportunities import hours_of
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Codes, Flags
+from vpp_pipeline.core.arrays import Array, Codes, Flags
 from vpp_pipeline.domain.negotiation.outcome import KIND, End, Outcome
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.schemas import Messages, Segments, door

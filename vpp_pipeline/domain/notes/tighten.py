@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.core.windows import WEEKDAYS, hour_flags
 from vpp_pipeline.domain.notes.clauses import Reading, read_note
-from vpp_pipeline.domain.windows import WEEKDAYS, hour_flags
 from vpp_pipeline.schemas import Notes, door
 
 _READINGS = {

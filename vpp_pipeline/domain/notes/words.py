@@ -12,7 +12,7 @@ from datetime import date
 from itertools import product
 from math import ceil, floor
 
-from vpp_pipeline.domain.windows import WEEKDAYS
+from vpp_pipeline.core.windows import WEEKDAYS
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 NAMES = "|".join((*WEEKDAYS, *_MONTHS))  # as people shorten them

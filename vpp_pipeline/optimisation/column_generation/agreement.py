@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.prepare import prepare
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.problem import DayProblem, part_of, prosumers_with_deals, unlimited_mw

@@ -13,7 +13,7 @@ from typing import Any
 
 import numba as nb
 
-from vpp_pipeline.paths import private_folder
+from vpp_pipeline.core.paths import private_folder
 
 KERNELS = ("compiled.py", "stage.py", "store.py", "respond.py", "sweep.py")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.optimisation.exact import ENERGY
 from vpp_pipeline.optimisation.problem import DayProblem, Duals
 from vpp_pipeline.optimisation.uncertainty import tilted_prices

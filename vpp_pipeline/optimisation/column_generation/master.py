@@ -22,8 +22,8 @@ from typing import Any
 import highspy
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags, Indices
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.pricing import GroupSums
 from vpp_pipeline.optimisation.exact import ENERGY

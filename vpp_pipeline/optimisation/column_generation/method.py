@@ -18,9 +18,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.agreement import Disagreement, agreement
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer

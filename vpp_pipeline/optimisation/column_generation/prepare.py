@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags, Indices
+from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.generation import Generation, Promise
 from vpp_pipeline.optimisation.column_generation.groups import groups_of, likeness

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags, Indices
+from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores
 from vpp_pipeline.optimisation.column_generation.sweep import (
     add_responses,

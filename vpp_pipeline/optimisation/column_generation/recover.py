@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.day_schedule import DaySchedule, without_dust_below_zero
 from vpp_pipeline.optimisation.column_generation.generation import Generation
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer

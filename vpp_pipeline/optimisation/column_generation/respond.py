@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.optimisation.column_generation.compiled import compiled
 from vpp_pipeline.optimisation.column_generation.stage import (
     DMAX,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags
+from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.optimisation.branch_and_bound import LEAST_WORTH_USD
 from vpp_pipeline.optimisation.column_generation.generation import Generation
 from vpp_pipeline.optimisation.column_generation.master import MasterAnswer

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags, Indices
+from vpp_pipeline.core.arrays import Array, Flags, Indices, round_down
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.domain.rounding import round_down
 from vpp_pipeline.optimisation.exact import ENERGY, STEP_H, Beside, formulate
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, settle, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, part_of, prosumers_with_deals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.optimisation.column_generation.compiled import compiled
 from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores, carry_out, make_room, respond, scale_of
 from vpp_pipeline.optimisation.column_generation.store import slope_beside

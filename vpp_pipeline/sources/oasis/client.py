@@ -16,8 +16,8 @@ import httpx
 import polars as pl
 import tenacity
 
-from vpp_pipeline.domain.calendar import local_midnight_utc
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.calendar import local_midnight_utc
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline.sources.oasis.errors import (
     Again,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.warehouse.lake import Lake
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.lake import Lake
 
 LMP, RESERVES = "oasis.prc_lmp", "oasis.prc_as"
 

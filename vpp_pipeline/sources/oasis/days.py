@@ -7,8 +7,8 @@ from datetime import date
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.sources.oasis.errors import Incomplete
 from vpp_pipeline.sources.oasis.report import DAY, PRICE, START
 

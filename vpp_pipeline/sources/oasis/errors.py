@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError
 
 
 class OasisError(InputError):

@@ -16,8 +16,8 @@ from typing import TextIO
 
 from filelock import FileLock, Timeout
 
-from vpp_pipeline.errors import InputError
-from vpp_pipeline.paths import private_folder
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import private_folder
 from vpp_pipeline.sources.oasis.errors import OasisDownError
 
 REMEDY = 'Remove it, or write gate = "…", a folder of your own, under [oasis] in data/prices.toml'

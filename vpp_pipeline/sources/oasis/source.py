@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import prices_published_utc
-from vpp_pipeline.errors import NoDataError
-from vpp_pipeline.paths import project_folder
+from vpp_pipeline.core.calendar import prices_published_utc
+from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.schemas import Prices, door
 from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline.sources.base import complete_day

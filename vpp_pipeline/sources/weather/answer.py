@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.sources.weather.errors import Again, WeatherError
 
 #: the service's name -> ours; all are means over the hour that ends at the time given

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.domain.calendar import bid_deadline_utc
-from vpp_pipeline.errors import InputError, NoDataError
-from vpp_pipeline.paths import project_folder
-from vpp_pipeline.settings import WeatherSettings
+from vpp_pipeline.core.calendar import bid_deadline_utc
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.forecast_settings import WeatherSettings
 from vpp_pipeline.sources.weather.answer import irradiance_of, question
-from vpp_pipeline.warehouse.lake import Lake
 
 KEPT = "weather.open_meteo"
 

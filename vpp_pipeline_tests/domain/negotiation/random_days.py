@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, Settings
 from vpp_pipeline_tests.domain.examples import BATTERY, DAY, EV, envelope, fleet_table
 from vpp_pipeline_tests.domain.negotiation.advisers import HOSTILE

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from vpp_pipeline.domain.verdict import Day
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, Settings
 from vpp_pipeline_tests.domain.examples import BATTERY, EV, envelope, fleet_table, forecast_of
 from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.negotiation.concession import Adviser
 from vpp_pipeline.domain.negotiation.negotiate import negotiate
 from vpp_pipeline.domain.negotiation.terms import Terms

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.negotiation.concession import Adviser, Seen, concession
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy

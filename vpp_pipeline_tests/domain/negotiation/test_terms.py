@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.calendar import pacific_moment_utc
+from vpp_pipeline.core.calendar import pacific_moment_utc
 from vpp_pipeline.domain.fleet import BOUNDS
 from vpp_pipeline.domain.negotiation.negotiate import negotiate
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpp_pipeline.domain.arrays import Array, Flags
+from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.optimisation.column_generation.respond import Stores
 from vpp_pipeline.optimisation.problem import Duals
 

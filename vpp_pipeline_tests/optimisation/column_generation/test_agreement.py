@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.column_generation.agreement import agreement
 from vpp_pipeline.optimisation.exact import Formulation
 from vpp_pipeline_tests.optimisation.column_generation.two_methods import without_negative_prices

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vpp_pipeline.domain.arrays import Array, Flags
-from vpp_pipeline.errors import SolveError
+from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.optimisation.column_generation import method
 from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
 from vpp_pipeline.optimisation.column_generation.method import solve_by_columns

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.arrays import Array
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, per_kwh
 from vpp_pipeline.optimisation.column_generation.recover import net
 from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
-from vpp_pipeline.domain.calendar import market_hours
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.synthetic import Synthetic

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
-from vpp_pipeline.domain.calendar import PACIFIC
+from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline_tests.sources.local_http import LocalHandler, serving_with
 from vpp_pipeline_tests.sources.oasis.published import AS_HEADER, LMP_HEADER, Published, Rows
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline.sources.oasis.client import OasisClient, lmp_question, reserves_question, windows
 from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisError, OasisIncompleteError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline.sources.oasis.client import OasisClient
 from vpp_pipeline.sources.oasis.gate import Gate

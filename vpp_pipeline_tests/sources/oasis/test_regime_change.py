@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.settings import RiskSettings, Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline.sources.synthetic import Synthetic

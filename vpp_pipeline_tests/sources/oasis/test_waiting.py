@@ -16,9 +16,8 @@ from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.publication import can_give, has, newest_due, wait
 from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.core.calendar import PACIFIC, history_dates
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.domain.calendar import PACIFIC
-from vpp_pipeline.domain.forecast import history_dates
 from vpp_pipeline.sources.synthetic import Synthetic
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.assets.desk import TradingDesk, evaluations, failures, metadata_of, new_desk

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.domain.arrays import Array, Flags
+from vpp_pipeline.core.arrays import Array, Flags
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

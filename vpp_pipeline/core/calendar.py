@@ -1,11 +1,16 @@
-"""Market days, their hours and deadlines: what CAISO calls a trade date, and what is known when."""
+"""Market days, their hours, deadlines and holidays: what CAISO calls a trade date, and what is known when."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
+
+from vpp_pipeline.core.arrays import Flags
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 PRODUCTS = ("energy", "spin", "nonspin")
@@ -13,6 +18,8 @@ HOURS_ENDING = tuple(range(1, 26))
 SLOTS = tuple(f"{product}_he{hour:02d}" for product in PRODUCTS for hour in HOURS_ENDING)
 
 PRICE_COLUMN = {"energy": "energy_usd_per_mwh", "spin": "spin_usd_per_mw_h", "nonspin": "nonspin_usd_per_mw_h"}
+HISTORY_DAYS = 7
+LEAST_DAYS = 3
 
 
 def local_midnight_utc(market_date: date) -> datetime:
@@ -69,3 +76,25 @@ def opportunity_id(product: str, start_utc: datetime) -> str:
 def slot_of(product: str, hour_ending: int) -> str:
     """The partition key of an opportunity within its day: product and OASIS hour label."""
     return f"{product}_he{hour_ending:02d}"
+
+
+@cache
+def holidays(year: int) -> frozenset[date]:
+    """The six off-peak holidays of the North American Electric Reliability Corporation; Sunday's are kept on Monday."""
+    fixed = (date(year, 1, 1), date(year, 7, 4), date(year, 12, 25))
+    observed = {day + timedelta(days=1) if day.weekday() == 6 else day for day in fixed}
+    memorial = date(year, 5, 31) - timedelta(days=date(year, 5, 31).weekday())
+    labour = date(year, 9, 1) + timedelta(days=-date(year, 9, 1).weekday() % 7)
+    first = date(year, 11, 1)
+    thanksgiving = first + timedelta(days=(3 - first.weekday()) % 7 + 21)
+    return frozenset(observed | {memorial, labour, thanksgiving})
+
+
+def rest_days(days: Sequence[date]) -> Flags:
+    """(N,): Saturdays, Sundays and holidays."""
+    return np.array([day.weekday() >= 5 or day in holidays(day.year) for day in days], dtype=bool)
+
+
+def history_dates(market_date: date, days: int = HISTORY_DAYS) -> list[date]:
+    """The market days whose prices a forecast for ``market_date`` may use: D-``days`` to D-1, by default seven."""
+    return [market_date - timedelta(days=back) for back in range(days, 0, -1)]

@@ -1,10 +1,17 @@
-"""Quantities and prices at the steps that a market takes."""
+"""Types of the arrays that the mathematics works on, and rounding to the steps that a market takes."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from vpp_pipeline.domain.arrays import Array
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Indices = NDArray[np.int64]
+Codes = NDArray[np.int8]  # places in a short list of words
+Texts = NDArray[Any]
 
 
 def round_down(values: Array | float, step: float) -> Array:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError
 
 TEMPORARY_LIVES_S = 3_600.0  # no write takes an hour: an older temporary belongs to a process that died
 

@@ -1,4 +1,4 @@
-"""What made a result: the version of the code and hashes of its inputs, so that it can be made again."""
+"""What made a result: release, version of the code and hashes of its inputs, so that it can be made again."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.version import __version__
-
-PACKAGE = Path(__file__).parent
-COMPUTES = (
-    *("domain", "forecasting", "optimisation", "sources", "schemas", "llm"),
-    *("settings.py", "forecast_settings.py", "llm_settings.py", "settlement_settings.py"),
-)
+PACKAGE = Path(__file__).parents[1]
+#: what starts, serves and shows results but computes none
+SHELL = ("cli", "defs", "reporting", "warehouse", "evaluation/backtest", "definitions.py", "__init__.py", "__main__.py")
+__version__ = "0.2.0"
 
 
 @cache
 def code_version() -> str:
     """Release and a hash of the source that computes, e.g. ``0.2.0+3f2a9c1d``: an edited formula is another version."""
-    files = sorted(
-        file for part in COMPUTES for file in [*(PACKAGE / part).rglob("*.py"), PACKAGE / part] if file.is_file()
-    )
+    shell = [PACKAGE / part for part in SHELL]
+    files = sorted(file for file in PACKAGE.rglob("*.py") if not any(map(file.is_relative_to, shell)))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())

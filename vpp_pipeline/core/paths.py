@@ -1,4 +1,4 @@
-"""Where the project's files lie."""
+"""Where the project's files lie, and what they are called where they are published."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from vpp_pipeline.errors import InputError
+from vpp_pipeline.core.errors import InputError
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def project_folder() -> Path:
@@ -51,3 +51,8 @@ def private_folder(purpose: str, remedy: str) -> Path:
     if problem:
         raise InputError(f"what should be a folder of ours alone {problem}", file=folder, remedy=remedy)
     return folder
+
+
+def file_name(path: object) -> str:
+    """The name of the file alone: tables are published, and folders are nobody's business."""
+    return Path(str(path)).name

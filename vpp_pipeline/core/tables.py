@@ -1,0 +1,35 @@
+"""A day's tables by their warehouse names, and large tables set beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import polars as pl
+
+from vpp_pipeline.core.errors import NoDataError
+
+Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of one day
+SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
+LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any
+
+
+def side_by_side(
+    left: pl.DataFrame, right: pl.DataFrame, on: list[str], how: Literal["inner", "full"] = "inner"
+) -> pl.DataFrame:
+    """``left`` joined with ``right``, of which no other column has the same name.
+
+    Tables that come through `door` are sorted by their key: where both hold the same keys in the same order, rows are
+    set beside each other, which takes a tenth of a join's time and memory.
+    """
+    if left.select(on).equals(right.select(on)):
+        return left.hstack(right.drop(on))
+    return left.join(right, on=on, how=how, coalesce=True)
+
+
+def kept(day: Day, table: str) -> pl.DataFrame | None:
+    """The table; nothing for a day that was made before there was such a table, or by the chain alone."""
+    try:
+        return day[table]
+    except (KeyError, NoDataError):
+        return None
