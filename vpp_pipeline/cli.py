@@ -246,8 +246,7 @@ def _price_config(options: argparse.Namespace) -> dict[str, Any]:
 
 def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
     """Settings of this run, by group, checked as a whole; only what differs from the defaults is passed on."""
-    from vpp_pipeline.llm_settings import llm_of_environment
-    from vpp_pipeline.settings import read_settings
+    from vpp_pipeline.settings import llm_of_environment, read_settings
 
     of_environment = llm_of_environment()
     chosen: dict[str, dict[str, Any]] = {"llm": dict(of_environment)} if of_environment else {}

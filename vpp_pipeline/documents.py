@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.satisfaction import weighted_satisfaction
-from vpp_pipeline.messages import (
+from vpp_pipeline.schemas.documents import (
     AggregatorOffer,
     CoalitionMember,
     CycleResult,

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.forecast_settings import ForecastSettings as ForecastSettings
-from vpp_pipeline.forecast_settings import WeatherSettings as WeatherSettings
-from vpp_pipeline.llm_settings import OWNERS_VARIABLES
-from vpp_pipeline.llm_settings import LLMSettings as LLMSettings
-from vpp_pipeline.settlement_settings import SettlementSettings as SettlementSettings
+
+KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
+
+#: settings that say where a key goes and which files are written, and the environment variable of each. The owner of
+#: the machine decides on them, there or on the command line; a run's configuration in Dagster cannot name them.
+OWNERS_VARIABLES: Mapping[str, str] = {
+    "base_url": "VPP_LLM_URL",
+    "api_key_variable": "VPP_LLM_API_KEY_VARIABLE",
+    "store": "VPP_LLM_STORE",
+    "answers": "VPP_LLM_ANSWERS",
+}
 
 
 class _Group(BaseModel):
@@ -301,6 +309,131 @@ class OasisSettings(_Group):
         return self
 
 
+class ForecastSettings(BaseModel):
+    """How what is not yet known is forecast."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    price: Literal["auto", "model", "seven_day_mean", "yesterday"] = Field(
+        "auto",
+        description="`model` learns from the year before; `auto` is the model, but the mean for generated prices.",
+    )
+    solar: Literal["auto", "profile", "clear_sky", "metered", "weather"] = Field(
+        "auto", description="`auto` is `metered` where meters measure sun, else the embedded `profile`."
+    )
+    load: Literal["auto", "profile", "metered"] = Field(
+        "auto", description="`auto` is `metered` where meters measure load, else the embedded `profile`."
+    )
+    charging: Literal["auto", "none", "metered"] = Field(
+        "auto", description="`auto` is `metered` where meters measure charging, else `none`: as the fleet states."
+    )
+    meters_late_hours: float = Field(
+        48.0, gt=0, description="Meters whose newest hour is older than this when bids close are warned of."
+    )
+    latitude_deg: float = Field(34.0, ge=-66, le=66, description="Where the panels stand, for pvlib and the weather.")
+    longitude_deg: float = Field(-118.0, ge=-180, le=180, description="East is positive.")
+    tilt_deg: float = Field(20.0, ge=0, le=90, description="Slope of the panels.")
+    azimuth_deg: float = Field(180.0, ge=0, le=360, description="Where the panels look; 180 is south.")
+    performance: float = Field(
+        0.80, gt=0, le=1.2, description="Output per kW installed at 1 kW/m²: inverter, heat, dirt, wiring."
+    )
+    clearness: float | None = Field(
+        None, ge=0, le=1.2, description="`clear_sky` times this; empty: the month's mean in Fontana, California."
+    )
+
+
+class LLMSettings(BaseModel):
+    """How a language model is asked, and what that may cost. It proposes, never decides; by default it is off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["off", "live", "replay", "refresh"] = Field(
+        "off",
+        description="`off`: never asked; `live`: stored answers first, then asked; `replay`: stored answers alone; "
+        "`refresh`: asked anew.",
+    )
+    provider: Literal["google-genai", "google-generativeai"] = Field(
+        "google-genai", description="SDK: extra `gemini`, or `gemini-legacy`, unsupported upstream since 2025-11-30."
+    )
+    model: str = Field(
+        "gemini-3.5-flash-lite", pattern=r"^[A-Za-z0-9][\w.\-]{0,127}$", description="Model id; models get retired."
+    )
+    api_key_variable: str = Field(
+        "GEMINI_API_KEY",
+        description="Environment variable that holds the key: GEMINI_API_KEY, GOOGLE_API_KEY or VPP_LLM_API_KEY.",
+    )
+    base_url: str | None = Field(
+        None, description="Another endpoint, https or this machine; empty: the provider's own."
+    )
+    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature; some models ignore it.")
+    max_output_tokens: int = Field(4096, ge=16, le=65_536, description="Most tokens of an answer, thoughts included.")
+    attempts: int = Field(3, ge=1, le=10, description="Most attempts per question.")
+    attempt_timeout_s: float = Field(10.0, gt=0, le=600, description="Seconds of wall time of one attempt.")
+    deadline_s: float = Field(20.0, gt=0, le=3600, description="Seconds of wall time of one question, waits included.")
+    run_deadline_s: float = Field(
+        35.0, gt=0, le=86_400, description="Seconds after a gateway's first question when it stops asking."
+    )
+    first_pause_s: float = Field(0.5, ge=0, le=60, description="Pause before a second attempt; doubles thereafter.")
+    longest_pause_s: float = Field(4.0, ge=0, le=600, description="Longest pause, unless the provider asks for more.")
+    breaker_failures: int = Field(5, ge=1, description="Questions failed in a row that stop all for a while.")
+    breaker_pause_s: float = Field(60.0, gt=0, description="Seconds of that while; then one question tries.")
+    workers: int = Field(8, ge=1, le=64, description="Most calls at once in a process.")
+    calls_per_day: int = Field(1000, ge=0, description="Most calls a Pacific day, of all processes on one store.")
+    tokens_per_day: int = Field(3_000_000, ge=0, description="Most tokens a Pacific day, input and output.")
+    usd_per_day: float = Field(2.0, ge=0, description="Most money a Pacific day, at the prices below.")
+    input_usd_per_million_tokens: float = Field(
+        1.5, ge=0, description="Price of input; the default is a dearer model's, so that costs are overstated [cfg]."
+    )
+    output_usd_per_million_tokens: float = Field(9.0, ge=0, description="Price of output, thoughts included [cfg].")
+    prices_as_of: str = Field(
+        "2026-06-18", pattern=r"^\d{4}-\d{2}-\d{2}$", description="Day the two prices were read; set all three."
+    )
+    prompt_limit_bytes: int = Field(60_000, ge=1, description="Longer questions are not sent.")
+    reply_limit_bytes: int = Field(60_000, ge=1, description="Longer answers are refused and not stored.")
+    store: Path | None = Field(
+        None, description="SQLite file of answers, budget and audit; empty: llm.sqlite in the data folder."
+    )
+    answers: Path | None = Field(
+        None, description="JSON lines of further stored answers, only read: what `export_answers` wrote."
+    )
+
+    @field_validator("api_key_variable")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if name not in KEY_VARIABLES:
+            raise ValueError(
+                f"write the name of an environment variable, one of {', '.join(KEY_VARIABLES)}; never the key itself"
+            )
+        return name
+
+    @field_validator("base_url")
+    @classmethod
+    def _keeps_the_key_private(cls, url: str | None) -> str | None:
+        safe = r"(https://[A-Za-z0-9.\-]+|http://(127\.0\.0\.1|localhost))(:\d{1,5})?/?"
+        if url is not None and not re.fullmatch(safe, url):
+            raise ValueError(
+                "write https://host or https://host:port; http:// is for this machine alone: it shows the key"
+            )
+        return url
+
+
+class SettlementSettings(BaseModel):
+    """Who is there to deliver, and what is paid where somebody is not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    availability: Literal["fleet", "fixed"] = Field(
+        "fleet", description="Chance that a prosumer is there: its own `availability_fraction`, or one for all."
+    )
+    availability_fraction: float = Field(0.8, ge=0, le=1, description="That chance where it is `fixed` [cfg].")
+    imbalance_factor: float = Field(
+        1.25,
+        ge=1,
+        description="Missing energy costs the day-ahead price times this; a surplus earns as much less [cfg].",
+    )
+    seed: int = Field(20230815, ge=0, description="Seed of who is there on which day.")
+
+
 class Settings(_Group):
     """All settings of a run."""
 
@@ -332,3 +465,26 @@ def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:
         remedy="vpp_pipeline/settings.py lists them all"
         + (f"; the environment variable {variable} sets this one" if variable else ""),
     )
+
+
+class WeatherSettings(BaseModel):
+    """How Open-Meteo is asked: the table [weather] in `data/prices.toml`. No part of a bid's fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(
+        "https://api.open-meteo.com/v1/forecast",
+        pattern="^https?://",
+        description="Address of the forecast; the environment variable VPP_WEATHER_URL goes before it.",
+    )
+    archive: Path | None = Field(None, description="Folder of our own copy; empty: `archive` beside prices.toml.")
+    timeout_s: float = Field(20.0, gt=0, description="Limit of one whole answer.")
+    attempts: int = Field(4, ge=1, description="Times that it is asked while it is busy, late or not whole.")
+    backoff_s: float = Field(
+        2.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
+    )
+
+
+def llm_of_environment() -> dict[str, str]:
+    """The owner's settings that environment variables name."""
+    return {name: os.environ[variable] for name, variable in OWNERS_VARIABLES.items() if os.environ.get(variable)}

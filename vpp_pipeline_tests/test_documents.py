@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.documents import documents_of, transcript_of, write_documents
-from vpp_pipeline.messages import AggregatorOffer, ProsumerBid, ProsumerResponse
+from vpp_pipeline.schemas.documents import AggregatorOffer, ProsumerBid, ProsumerResponse
 
 NEGOTIATION = {
     "success",

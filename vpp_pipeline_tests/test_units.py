@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.schemas.units import unit_of
+from vpp_pipeline.schemas.columns import unit_of
 from vpp_pipeline.warehouse.tables import create_tables, create_views
 
 

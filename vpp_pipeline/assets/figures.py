@@ -18,7 +18,7 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.pages import PAGES, Line, Page
 from vpp_pipeline.pages.publication import PAGE as PUBLICATION
 from vpp_pipeline.schemas import TABLES, Messages, sentence
-from vpp_pipeline.schemas.units import unit_of
+from vpp_pipeline.schemas.columns import unit_of
 from vpp_pipeline.sparkline import sparkline
 
 HISTORY_DAYS = 30

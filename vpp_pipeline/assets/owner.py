@@ -20,8 +20,7 @@ from vpp_pipeline.assets.io_manager import LakeIOManager
 from vpp_pipeline.assets.resources import Desk, Prices, Storage, prices_beside
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import data_folder
-from vpp_pipeline.llm_settings import OWNERS_VARIABLES, llm_of_environment
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import OWNERS_VARIABLES, Settings, llm_of_environment
 
 OF_RUN = ("kind", "path", "node", "meters")  # of `Prices`; its other fields name folders and hosts
 FILES = ("path", "meters")

@@ -13,8 +13,7 @@ from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.domain.settle_day import READS
-from vpp_pipeline.forecast_settings import WeatherSettings
-from vpp_pipeline.settings import OasisSettings, Settings, read_settings
+from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings, read_settings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.warehouse.day import LakeDay
@@ -197,7 +196,7 @@ def weather_settings(named: dict[str, Any], file: Path, archive: str | None) -> 
             file="VPP_WEATHER_URL" if address and first["loc"] == ("url",) else file,
             column=".".join(("weather", *map(str, first["loc"]))),
             value=first["input"] if first["loc"] else None,
-            remedy="WeatherSettings in vpp_pipeline/forecast_settings.py lists them all",
+            remedy="WeatherSettings in vpp_pipeline/settings.py lists them all",
         ) from None
 
 

@@ -17,8 +17,7 @@ from vpp_pipeline.domain.opportunities import hours_of
 from vpp_pipeline.domain.redispatch import limits_broken, redispatch
 from vpp_pipeline.domain.settlement import Delivery, awarded_bids, same_source, settle, who_is_there
 from vpp_pipeline.schemas import Dispatched, SettledDays, door
-from vpp_pipeline.settings import MarketRules
-from vpp_pipeline.settlement_settings import SettlementSettings
+from vpp_pipeline.settings import MarketRules, SettlementSettings
 
 #: tables that a settlement reads
 READS = (

@@ -17,7 +17,7 @@ from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.payments import hours_covered
 from vpp_pipeline.schemas import Settlement, door
-from vpp_pipeline.settlement_settings import SettlementSettings
+from vpp_pipeline.settings import SettlementSettings
 
 A_WATT_KW = 1e-3
 

@@ -19,8 +19,7 @@ from vpp_pipeline.domain.negotiation.concession import Seen
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, T
 from vpp_pipeline.llm.questions import AdviceEnvelope, SegmentAdvice, question
 from vpp_pipeline.llm.segments import CLOSED_LIST, OpportunityView, kinds_of, views
-from vpp_pipeline.llm_settings import LLMSettings
-from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
 
 Advised = Mapping[str, SegmentAdvice]  # by segment
 

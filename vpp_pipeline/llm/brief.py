@@ -16,7 +16,7 @@ from vpp_pipeline.llm.adviser import Asks
 from vpp_pipeline.llm.facts import Fact, Facts, facts_of, note_by_rule, told
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, StrictModel, schema_of
 from vpp_pipeline.llm.providers import open_gateway
-from vpp_pipeline.llm_settings import LLMSettings
+from vpp_pipeline.settings import LLMSettings
 
 PURPOSE, PROMPT_VERSION = "brief", "1"
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.llm.database import Database
 from vpp_pipeline.llm.ports import FailKind, LLMError, LLMRequest, LLMUsage
-from vpp_pipeline.llm_settings import LLMSettings
+from vpp_pipeline.settings import LLMSettings
 
 OVERHEAD_TOKENS = 64  # what a provider adds around system, user and schema
 ROUNDING_USD = 1e-9

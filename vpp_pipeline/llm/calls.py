@@ -8,7 +8,7 @@ import polars as pl
 
 from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline.schemas import door
-from vpp_pipeline.schemas.llm import LLMCalls
+from vpp_pipeline.schemas.negotiation import LLMCalls
 
 
 def calls_table(store: CallStore, market_date: date, run_id: str | None = None) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from typing import Literal
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.llm.ports import FailKind, LLMError, LLMRequest, StrictModel, schema_of
 from vpp_pipeline.llm.providers import open_gateway
-from vpp_pipeline.llm_settings import LLMSettings
+from vpp_pipeline.settings import LLMSettings
 
 REMEDIES = {
     FailKind.AUTH: "The key was refused: see that the variable {variable} holds a valid one",

@@ -18,9 +18,8 @@ from vpp_pipeline.llm.calls import calls_table
 from vpp_pipeline.llm.preferences import ModelReader
 from vpp_pipeline.llm.providers import open_gateway, open_provider
 from vpp_pipeline.llm.store import CallStore
-from vpp_pipeline.llm_settings import LLMSettings
 from vpp_pipeline.schemas import LLMCalls
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import LLMSettings, Settings
 
 if TYPE_CHECKING:
     from vpp_pipeline.llm.formulation import Formulated
@@ -83,10 +82,7 @@ def solve_formulated(
     day: DayProblem, agreements: pl.DataFrame, settings: Settings, data_folder: Path, *, run_id: str
 ) -> Formulated:
     """The day solved with valid bids, and as a language model would weigh it where `model_use.formulation` says so."""
-    from vpp_pipeline.llm.formulation import (
-        Formulated,  # CVXPY takes seconds to import
-        formulate,
-    )
+    from vpp_pipeline.llm.formulation import Formulated, formulate
     from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 
     if not settings.model_use.formulation:

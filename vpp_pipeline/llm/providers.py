@@ -15,7 +15,7 @@ from vpp_pipeline.llm.gemini import GenAIProvider
 from vpp_pipeline.llm.gemini_legacy import LegacyGenerativeAIProvider
 from vpp_pipeline.llm.ports import LLMProvider
 from vpp_pipeline.llm.store import CallStore
-from vpp_pipeline.llm_settings import LLMSettings
+from vpp_pipeline.settings import LLMSettings
 
 PROVIDERS: Mapping[str, type[GenAIProvider] | type[LegacyGenerativeAIProvider]] = {
     each.name: each for each in (GenAIProvider, LegacyGenerativeAIProvider)

@@ -25,7 +25,6 @@ from vpp_pipeline.schemas.dispatch import (
 )
 from vpp_pipeline.schemas.evaluation import Benchmark, Dispatched, SettledDays
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
-from vpp_pipeline.schemas.llm import LLMCalls
 from vpp_pipeline.schemas.market import (
     ChargingForecast,
     LoadForecast,
@@ -37,7 +36,7 @@ from vpp_pipeline.schemas.market import (
     PriceScenarios,
     SolarForecast,
 )
-from vpp_pipeline.schemas.negotiation import Agreements, Messages, Segments, Summary
+from vpp_pipeline.schemas.negotiation import Agreements, LLMCalls, Messages, Segments, Summary
 
 __all__ = [
     "PRODUCTS",

@@ -21,13 +21,12 @@ from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.opportunities import requested_blocks
 from vpp_pipeline.domain.regimes import comparable, note_on
 from vpp_pipeline.domain.scenarios import price_scenarios
-from vpp_pipeline.forecast_settings import WeatherSettings
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.prices import PriceForecaster, choose, past_forecasts
 from vpp_pipeline.llm.of_run import open_reader
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.schemas import PriceScenarios
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.sources.expected import Expected

@@ -14,11 +14,11 @@ from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.domain.forecast import IN_PLACE_OF
-from vpp_pipeline.forecast_settings import ForecastSettings, WeatherSettings
 from vpp_pipeline.forecasting.from_meters import METERED, charging_from_meters, load_from_meters, solar_from_meters
 from vpp_pipeline.forecasting.metered import or_last_good
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, Steady, require_pvlib, solar_output
 from vpp_pipeline.schemas import LoadForecast, door
+from vpp_pipeline.settings import ForecastSettings, WeatherSettings
 from vpp_pipeline.sources import profiles
 from vpp_pipeline.sources.meter_check import Metered
 from vpp_pipeline.sources.weather.source import Weather

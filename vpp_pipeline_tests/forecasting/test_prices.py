@@ -10,11 +10,10 @@ import pytest
 
 from vpp_pipeline.domain.forecast import METHOD
 from vpp_pipeline.domain.verify_forecast import prices_are_forecast_as_asked
-from vpp_pipeline.forecast_settings import ForecastSettings
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.boosted import METHOD as MODEL
 from vpp_pipeline.forecasting.prices import choose
-from vpp_pipeline.settings import RiskSettings, Settings
+from vpp_pipeline.settings import ForecastSettings, RiskSettings, Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline_tests.forecasting.price_history import before, patterned
 

@@ -14,8 +14,7 @@ from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.ports import FailKind, LLMError
 from vpp_pipeline.llm.privacy import NOTE_LIMIT, clean
-from vpp_pipeline.llm_settings import LLMSettings
-from vpp_pipeline.settings import NegotiationPolicy, Settings
+from vpp_pipeline.settings import LLMSettings, NegotiationPolicy, Settings
 from vpp_pipeline_tests.domain.examples import BATTERY, EV, envelope, fleet_table, forecast_of
 from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay
 from vpp_pipeline_tests.llm import pretended_advice

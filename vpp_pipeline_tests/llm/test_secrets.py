@@ -18,7 +18,7 @@ from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.ports import FailKind, LLMError, LLMReply, LLMRequest
 from vpp_pipeline.llm.providers import PROVIDERS, open_gateway, open_provider
 from vpp_pipeline.llm.store import CallStore
-from vpp_pipeline.llm_settings import LLMSettings
+from vpp_pipeline.settings import LLMSettings
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini, Step
 from vpp_pipeline_tests.llm.questions import CANARY, Answer, question, quick
 from vpp_pipeline_tests.llm.test_adapters import FAILURES, GOOD

@@ -18,8 +18,8 @@ from vpp_pipeline.llm.calls import calls_in_numbers, calls_table
 from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.ports import FailKind, LLMError
 from vpp_pipeline.llm.store import CallStore
-from vpp_pipeline.llm_settings import LLMSettings
-from vpp_pipeline.schemas.llm import OUTCOMES, LLMCalls
+from vpp_pipeline.schemas.negotiation import OUTCOMES, LLMCalls
+from vpp_pipeline.settings import LLMSettings
 from vpp_pipeline_tests.llm.processes import ask_many
 from vpp_pipeline_tests.llm.questions import Answer, Scripted, question, quick
 from vpp_pipeline_tests.llm.test_gateway import failing, failure_of

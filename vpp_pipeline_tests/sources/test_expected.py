@@ -11,8 +11,8 @@ import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.forecast_settings import ForecastSettings
 from vpp_pipeline.forecasting.solar import Panel, clear_sky
+from vpp_pipeline.settings import ForecastSettings
 from vpp_pipeline.sources import profiles
 from vpp_pipeline.sources.expected import CHARGING, LOAD, SOLAR, Expected
 from vpp_pipeline.sources.meters import meters_of_day

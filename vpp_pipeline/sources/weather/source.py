@@ -13,7 +13,7 @@ from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.forecast_settings import WeatherSettings
+from vpp_pipeline.settings import WeatherSettings
 from vpp_pipeline.sources.weather.answer import irradiance_of, question
 
 KEPT = "weather.open_meteo"
