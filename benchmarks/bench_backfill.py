@@ -20,7 +20,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline_tests.sources.oasis.published import PRICES, SP15, real
 from vpp_pipeline_tests.sources.oasis.server import LocalOasis, serving
 

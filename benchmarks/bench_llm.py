@@ -35,9 +35,9 @@ from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.ports import FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini, Request, Step
 

@@ -32,8 +32,8 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.negotiation.negotiate import ENGINES, in_blocks
 from vpp_pipeline.domain.negotiation.terms import prepare_terms
+from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.warehouse.rounds import negotiate_missing
 
 SIZES = (200, 2_000, 20_000, 100_000)

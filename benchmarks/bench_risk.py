@@ -28,12 +28,12 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.scenarios import PRICES, Scenarios, price_scenarios, scenario_dates
 from vpp_pipeline.domain.settlement import settle
+from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.optimisation.problem import DaySolution
 from vpp_pipeline.optimisation.responses import wanted_quantities
 from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.optimisation.uncertainty import Outcome, outcome_of
 from vpp_pipeline.settings import RiskSettings, Settings
-from vpp_pipeline.sources.base import PriceSource
 
 AVERSIONS = (0.0, 0.25, 0.5)
 STAMP = Stamp("benchmark", "benchmark", None, "benchmark", datetime(2000, 1, 1, tzinfo=UTC))

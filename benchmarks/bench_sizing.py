@@ -25,9 +25,9 @@ from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.settlement import settle
 from vpp_pipeline.domain.typical_prices import combine_deals, mean_deals
 from vpp_pipeline.domain.verification import verify
+from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OpportunityPolicy, Settings
-from vpp_pipeline.sources.base import PriceSource
 
 STAMP = Stamp("benchmark", "benchmark", None, "benchmark", datetime(2000, 1, 1, tzinfo=UTC))
 PLANNED = OpportunityPolicy(sizing="planned")

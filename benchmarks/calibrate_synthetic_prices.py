@@ -1,6 +1,6 @@
 """Compute the constants of the embedded generators from real data, and compare generator and reality.
 
-    python benchmarks/calibrate_synthetic_prices.py prices       constants of vpp_pipeline/sources/synthetic.py
+    python benchmarks/calibrate_synthetic_prices.py prices       constants of vpp_pipeline/market/synthetic_prices.py
     python benchmarks/calibrate_synthetic_prices.py profiles     constants of vpp_pipeline/sources/profiles.py
     python benchmarks/calibrate_synthetic_prices.py seed         which seed's August 2023 is nearest to the real one
     python benchmarks/calibrate_synthetic_prices.py compare      synthetic against real, August 2023
@@ -64,7 +64,7 @@ def slope(frame: pl.DataFrame, column: str) -> Floats:
 
 
 def price_constants() -> None:
-    """Print what synthetic.py needs; the model is stated there."""
+    """Print what synthetic_prices.py needs; the model is stated there."""
     hours = hourly_prices()
     reserve, energy = {}, {}
     for is_summer in (False, True):
@@ -207,7 +207,7 @@ def august(seed: int | None = None) -> Floats:
     """Energy $/MWh of August 2023, (31, 24); real without a seed."""
     if seed is None:
         return hourly_prices().filter(pl.col("day").is_in(AUGUST))["energy"].to_numpy().reshape(31, 24)
-    from vpp_pipeline.sources.synthetic import energy_and_reserve
+    from vpp_pipeline.market.synthetic_prices import energy_and_reserve
 
     return np.array([energy_and_reserve(day, seed)[0] for day in AUGUST])
 
@@ -237,7 +237,7 @@ def best_seed(candidates: int = 400) -> None:
 
 def compare() -> None:
     """Print August 2023, real beside synthetic."""
-    from vpp_pipeline.sources.synthetic import SEED
+    from vpp_pipeline.market.synthetic_prices import SEED
 
     real, made = august(), august(SEED)
     print("hour   real mean  std    synthetic mean  std")

@@ -14,7 +14,7 @@ from vpp_pipeline.assets.publication import can_give, has, prices_are_in, the_we
 from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, history_dates
-from vpp_pipeline.domain.regimes import comparable
+from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.published import has_bids
 
 PACIFIC_TIME = str(PACIFIC)

@@ -17,9 +17,9 @@ from vpp_pipeline.assets.resources import Prices, prices_beside
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.launch import project_instance
-from vpp_pipeline.sources.base import PriceSource
-from vpp_pipeline.sources.oasis.errors import OasisDownError
-from vpp_pipeline.sources.oasis.source import OasisPrices
+from vpp_pipeline.market.oasis.report import OasisDownError
+from vpp_pipeline.market.oasis.source import OasisPrices
+from vpp_pipeline.market.price_source import PriceSource
 
 MONTH = 31
 

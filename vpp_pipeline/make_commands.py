@@ -32,7 +32,7 @@ def add_make_commands(commands: Any, market_date: Callable[[str], date]) -> None
 
 
 def _make_data(options: argparse.Namespace) -> int:
-    from vpp_pipeline.sources.synthetic import EXAMPLE_NAME, write_example
+    from vpp_pipeline.market.synthetic_prices import EXAMPLE_NAME, write_example
 
     write_example(options.out / EXAMPLE_NAME)
     print(f"wrote {options.out / EXAMPLE_NAME}")

@@ -16,9 +16,9 @@ from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, frame_hash
 from vpp_pipeline.domain.settlement import same_source
-from vpp_pipeline.sources.base import PriceSource
-from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisIncompleteError
-from vpp_pipeline.sources.oasis.source import OasisPrices
+from vpp_pipeline.market.oasis.report import OasisDownError, OasisIncompleteError
+from vpp_pipeline.market.oasis.source import OasisPrices
+from vpp_pipeline.market.price_source import PriceSource
 
 PRICES, FORECAST = "market.prices", "market.price_forecast"
 

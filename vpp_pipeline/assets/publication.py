@@ -12,9 +12,9 @@ from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.calendar import HISTORY_DAYS, PACIFIC, history_dates, prices_published_utc
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.sources.base import PriceSource
-from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisError
-from vpp_pipeline.sources.oasis.source import OasisPrices
+from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
+from vpp_pipeline.market.oasis.source import OasisPrices
+from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.warehouse.published import has_bids
 
 LATE_MINUTES = 30.0

@@ -15,7 +15,7 @@ from vpp_pipeline.core.calendar import (
     market_hours,
 )
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.regimes import check_one_regime
+from vpp_pipeline.market.regimes import check_one_regime
 from vpp_pipeline.schemas import PriceForecast, Prices, door
 
 METHOD = "7-day hourly mean"

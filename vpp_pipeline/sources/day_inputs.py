@@ -19,21 +19,21 @@ from vpp_pipeline.core.tables import SCHEDULE_BEFORE
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.opportunities import requested_blocks
-from vpp_pipeline.domain.regimes import comparable, note_on
 from vpp_pipeline.domain.scenarios import price_scenarios
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.prices import PriceForecaster, choose, past_forecasts
 from vpp_pipeline.llm.of_run import open_reader
+from vpp_pipeline.market.oasis.source import OasisPrices
+from vpp_pipeline.market.open_source import PriceChoice, open_source
+from vpp_pipeline.market.price_source import PriceSource
+from vpp_pipeline.market.regimes import comparable, note_on
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings, WeatherSettings
-from vpp_pipeline.sources.base import PriceSource
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.sources.expected import Expected
 from vpp_pipeline.sources.meter_check import Metered
 from vpp_pipeline.sources.meters import meters_of_day
-from vpp_pipeline.sources.oasis.source import OasisPrices
-from vpp_pipeline.sources.opening import PriceChoice, open_source
 from vpp_pipeline.sources.requests import read_requests
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.recent_deals import prices_behind, recent_deals
@@ -73,7 +73,7 @@ class DayInputs:
 
     @cached_property
     def regime_note(self) -> str:
-        """Why days of the week before do not count, where the market's rules changed; see `domain/regimes.py`."""
+        """Why days of the week before do not count, where the market's rules changed; see `market/regimes.py`."""
         return note_on(history_dates(self.market_date), self.market_date, self._source.name)
 
     @cached_property

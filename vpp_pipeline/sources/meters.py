@@ -14,11 +14,10 @@ import polars as pl
 from vpp_pipeline.core.calendar import bid_deadline_utc, local_midnight_utc
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.from_meters import WINDOW_DAYS
+from vpp_pipeline.market.price_files import PARQUET, SYNTHETIC_MARK, files_of, moments, read_lines, read_parquet
 from vpp_pipeline.schemas import MeterQuarantine, door
 from vpp_pipeline.sources.meter_check import EVERY_METER, Metered, checked
 from vpp_pipeline.sources.meter_faults import MEASURED, Measured
-from vpp_pipeline.sources.price_file import PARQUET, files_of, moments, read_lines, read_parquet
-from vpp_pipeline.sources.price_table import SYNTHETIC_MARK
 
 KEYS = ("start_utc", "meter_id", "site_type")
 COLUMNS = (*KEYS, "solar_size_kw", "mean_load_kw", *MEASURED)

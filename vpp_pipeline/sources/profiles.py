@@ -15,8 +15,8 @@ import numpy.typing as npt
 import polars as pl
 
 from vpp_pipeline.core.calendar import local_midnight_utc, market_hours
+from vpp_pipeline.market.synthetic_prices import normals
 from vpp_pipeline.schemas import ChargingForecast, LoadForecast, SolarForecast, door
-from vpp_pipeline.sources.synthetic import normals
 
 Floats = npt.NDArray[np.float64]
 METHOD = "profile"

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.sources.price_table import SYNTHETIC_MARK
+from vpp_pipeline.market.price_files import SYNTHETIC_MARK
 from vpp_pipeline.sources.profiles import clear_sky, clearness, load_forecast
 
 SEED = 20230815

@@ -17,16 +17,7 @@ from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.backtest.made import without_wishes
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
-from vpp_pipeline_tests.assets.desk import (
-    DAY,
-    GRAPH,
-    SMALL,
-    TradingDesk,
-    evaluations,
-    failures,
-    metadata_of,
-    new_desk,
-)
+from vpp_pipeline_tests.assets.desk import DAY, GRAPH, SMALL, TradingDesk, evaluations, failures, metadata_of, new_desk
 from vpp_pipeline_tests.sources.meter_lines import lines, write
 
 pytest.importorskip("pvlib", reason="pvlib is in the extra `solar`")

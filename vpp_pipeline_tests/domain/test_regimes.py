@@ -10,8 +10,8 @@ import pytest
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.forecast import forecast_prices
-from vpp_pipeline.domain.regimes import REGIMES, check_one_regime, comparable, note_on, regime_of
-from vpp_pipeline.sources.synthetic import Synthetic
+from vpp_pipeline.market.regimes import REGIMES, check_one_regime, comparable, note_on, regime_of
+from vpp_pipeline.market.synthetic_prices import Synthetic
 
 CHANGE = date(2026, 5, 1)
 

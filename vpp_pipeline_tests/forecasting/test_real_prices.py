@@ -12,7 +12,7 @@ import pytest
 from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, learn_prices
 from vpp_pipeline.forecasting.price_features import LAG_DAYS
-from vpp_pipeline.sources.caiso_file import CaisoFile
+from vpp_pipeline.market.price_files import CaisoFile
 from vpp_pipeline_tests.forecasting.price_history import NODE, before
 
 PRICES = Path(__file__).resolve().parents[2] / "../shared/data/caiso_prices"

@@ -15,9 +15,9 @@ from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.domain.opportunities import find_opportunities
+from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, OptimiserSettings, Settings
-from vpp_pipeline.sources.opening import open_source
 from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 MARKET_DATE = date(2023, 8, 15)

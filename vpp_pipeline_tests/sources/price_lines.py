@@ -10,7 +10,7 @@ import pytest
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.market.open_source import open_source
 
 DAY = date(2023, 8, 15)
 HEADER = "start_utc,node,energy_usd_per_mwh,spin_usd_per_mw_h,nonspin_usd_per_mw_h"

@@ -11,11 +11,10 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.market.price_files import CaisoFile, PriceTable
+from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.schemas import Prices
-from vpp_pipeline.sources.caiso_file import CaisoFile
-from vpp_pipeline.sources.opening import open_source
-from vpp_pipeline.sources.price_table import PriceTable
-from vpp_pipeline.sources.synthetic import Synthetic
 from vpp_pipeline_tests.sources.price_lines import DAY, HEADER, caiso_lines, changed, complaint, table_lines, write
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.sources.base import PriceSource
-from vpp_pipeline.sources.opening import open_source
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.market.price_source import PriceSource
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 NODE = "TH_SP15_GEN-APND"

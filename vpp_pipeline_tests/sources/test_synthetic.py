@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.market.synthetic_prices import EXAMPLE_NAME, Synthetic, energy_and_reserve, normals, write_example
 from vpp_pipeline.schemas import Prices
-from vpp_pipeline.sources.opening import open_source
-from vpp_pipeline.sources.synthetic import EXAMPLE_NAME, Synthetic, energy_and_reserve, normals, write_example
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data"
@@ -65,7 +65,7 @@ def test_days_do_not_depend_on_the_order_of_calls() -> None:
 
 def test_another_process_makes_the_same_day() -> None:
     code = (
-        "from datetime import date; from vpp_pipeline.sources.synthetic import Synthetic;"
+        "from datetime import date; from vpp_pipeline.market.synthetic_prices import Synthetic;"
         "print(Synthetic().day(date(2025, 6, 1))['energy_usd_per_mwh'].to_list())"
     )
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.sources.base import complete_day
-from vpp_pipeline.sources.opening import open_source
-from vpp_pipeline.sources.synthetic import Synthetic
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.market.price_source import complete_day
+from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline_tests.sources.price_lines import (
     DAY,
     HEADER,

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.sources.base import PriceSource
-from vpp_pipeline.sources.opening import open_source
-from vpp_pipeline.sources.synthetic import Synthetic
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.market.price_source import PriceSource
+from vpp_pipeline.market.synthetic_prices import Synthetic
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 FIXTURES, PRICES = SHARED / "oasis_layout_fixtures", SHARED / "caiso_prices"

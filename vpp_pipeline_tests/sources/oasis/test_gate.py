@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.market.oasis.client import Gate, OasisClient
 from vpp_pipeline.settings import OasisSettings
-from vpp_pipeline.sources.oasis.client import OasisClient
-from vpp_pipeline.sources.oasis.gate import Gate
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="users and links as on POSIX")
 WORDS = "not ours to touch"

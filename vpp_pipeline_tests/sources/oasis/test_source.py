@@ -15,9 +15,9 @@ from vpp_pipeline.assets.intake import take_in_days
 from vpp_pipeline.assets.resources import Prices
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.sources.oasis.errors import OasisDownError, OasisError
-from vpp_pipeline.sources.opening import open_source
-from vpp_pipeline.sources.synthetic import Synthetic
+from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline_tests.sources.oasis.desk import prices_of
 from vpp_pipeline_tests.sources.oasis.published import (
     FIXTURES,

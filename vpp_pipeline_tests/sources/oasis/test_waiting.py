@@ -18,7 +18,7 @@ from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.calendar import PACIFIC, history_dates
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.sources.synthetic import Synthetic
+from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.assets.desk import TradingDesk, evaluations, failures, metadata_of, new_desk
 from vpp_pipeline_tests.sources.oasis.desk import prices_of

@@ -12,16 +12,15 @@ import polars as pl
 from vpp_pipeline.core.calendar import prices_published_utc
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.market.oasis.archive import Copy, energy_of_day, of_day, region_of, reserves_of_day
+from vpp_pipeline.market.oasis.report import Incomplete, OasisDownError, OasisError
+from vpp_pipeline.market.price_source import complete_day
+from vpp_pipeline.market.synthetic_prices import NODE
 from vpp_pipeline.schemas import Prices, door
 from vpp_pipeline.settings import OasisSettings
-from vpp_pipeline.sources.base import complete_day
-from vpp_pipeline.sources.oasis.copy import Copy
-from vpp_pipeline.sources.oasis.days import energy_of_day, of_day, region_of, reserves_of_day
-from vpp_pipeline.sources.oasis.errors import Incomplete, OasisDownError, OasisError
-from vpp_pipeline.sources.synthetic import NODE
 
 if TYPE_CHECKING:
-    from vpp_pipeline.sources.oasis.client import OasisClient
+    from vpp_pipeline.market.oasis.client import OasisClient
 
 SULK_S = 300.0  # after OASIS was down, days are not asked for one by one, each with its own repetitions
 
@@ -72,7 +71,7 @@ class OasisPrices:
 
         Raises ``NoDataError`` of its kinds where OASIS is down, and ``OasisError`` where it refuses.
         """
-        from vpp_pipeline.sources.oasis.client import lmp_question
+        from vpp_pipeline.market.oasis.client import lmp_question
 
         question = lmp_question(market_date, market_date, self.node)
         try:
@@ -86,7 +85,7 @@ class OasisPrices:
     def prefetch(self, days: Sequence[date]) -> int:
         """Keep the energy prices of whole days among ``days``, up to 31 a question; how many. The others are left to
         :meth:`day`, which asks for each and says what it lacks."""
-        from vpp_pipeline.sources.oasis.client import lmp_question, windows
+        from vpp_pipeline.market.oasis.client import lmp_question, windows
 
         wanted = [day for day in days if self.is_due(day) and self._copy.lmp(day, self.node) is None]
         kept = 0
@@ -133,7 +132,7 @@ class OasisPrices:
             raise
 
     def _ask(self, day: date, anew: bool) -> pl.DataFrame:
-        from vpp_pipeline.sources.oasis.client import lmp_question, reserves_question
+        from vpp_pipeline.market.oasis.client import lmp_question, reserves_question
 
         def energy(rows: pl.DataFrame) -> pl.DataFrame:
             energy_of_day(rows, day, self.node)
@@ -154,7 +153,7 @@ class OasisPrices:
         return self._prices(day, lmp, reserves)
 
     def _client(self) -> OasisClient:
-        from vpp_pipeline.sources.oasis.client import OasisClient  # httpx is loaded by who asks, not by every run
+        from vpp_pipeline.market.oasis.client import OasisClient  # httpx is loaded by who asks, not by every run
 
         return OasisClient(self.settings)
 

@@ -1,4 +1,4 @@
-"""What OASIS sends back: a zip with the report as CSV, or with its error as XML."""
+"""What OASIS sends back: a zip with the report as CSV or its error as XML, and what can go wrong with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from vpp_pipeline.sources.oasis.errors import Again, OasisError, Refusal
+from vpp_pipeline.core.errors import InputError, NoDataError
 
 START, DAY, PRICE = "INTERVALSTARTTIME_GMT", "OPR_DT", "MW"  # OASIS names the column of prices MW
 LMP_COLUMNS = (START, DAY, "OPR_HR", "NODE", "MARKET_RUN_ID", "LMP_TYPE", PRICE)
@@ -48,7 +48,7 @@ def _table(name: str, content: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
     return rows
 
 
-_LAYOUT = "OASIS has changed its layout: compare the report's version in sources/oasis/client.py"
+_LAYOUT = "OASIS has changed its layout: compare the report's version in market/oasis/client.py"
 
 
 def _unzipped(answer: bytes) -> list[tuple[str, bytes]]:
@@ -79,3 +79,35 @@ def _refusal(name: str, content: bytes) -> Refusal:
     if "ERR_CODE" not in found:
         raise OasisError("XML without an error code, where a CSV was asked for", file=name, remedy=_LAYOUT)
     return Refusal(found["ERR_CODE"].strip(), found.get("ERR_DESC", "").strip())
+
+
+class OasisError(InputError):
+    """OASIS refuses the question or answers in an unknown layout; asking again would not help."""
+
+
+class OasisDownError(NoDataError):
+    """OASIS could not be reached, or was busy, as often as it was asked; later may succeed."""
+
+
+class OasisIncompleteError(NoDataError):
+    """What OASIS gave lacks an hour or a region, or contradicts itself, as often as it was asked; later may succeed."""
+
+
+class Again(Exception):
+    """An answer that a repetition may heal: busy, late, torn. ``after_s``: seconds that OASIS asks us to wait."""
+
+    def __init__(self, problem: str, after_s: float = 0.0) -> None:
+        super().__init__(problem)
+        self.after_s = after_s
+
+
+class Incomplete(Again):
+    """A readable answer that is not the whole day."""
+
+
+class Refusal(Exception):
+    """OASIS's own error, sent with HTTP 200 as XML inside the zip."""
+
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(f"error {code}: {words}")
+        self.code = code

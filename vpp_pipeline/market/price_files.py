@@ -1,4 +1,4 @@
-"""What all files of prices have in common: finding them, reading their lines with their numbers, choosing a node."""
+"""Files of prices: finding them, reading their lines, and the two layouts, our own and a public one of CAISO's."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC, local_midnight_utc
 from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.market.price_source import PRICE_COLUMNS, complete_day
+from vpp_pipeline.market.synthetic_prices import NODE
 from vpp_pipeline.schemas import Prices, door
-from vpp_pipeline.sources.base import PRICE_COLUMNS, complete_day
-from vpp_pipeline.sources.synthetic import NODE
 
 TEXT, PARQUET = (".csv", ".csv.gz"), (".parquet",)
 HAS_OFFSET = r"(Z|z|[+-]\d{2}:?\d{2})$"
 OUR_COLUMNS = ("start_utc", "node", *PRICE_COLUMNS)
+SYNTHETIC_MARK = "# source: synthetic"
 
 
 class FilePrices:
@@ -227,3 +228,46 @@ def _choose(node: str | None, nodes: list[str], path: Path) -> str:
             remedy=f"The nodes there are: {', '.join(nodes[:20])}{' …' if len(nodes) > 20 else ''}.",
         )
     return wanted
+
+
+class PriceTable(FilePrices):
+    """CSV (gzip or not) or Parquet with these columns; a CSV may hold comment lines that start with ``#``.
+
+    | column | meaning |
+    |---|---|
+    | ``start_utc`` | start of the hour with its offset, ``2023-08-15T07:00:00Z``; without one it is refused |
+    | ``node`` | pricing node |
+    | ``energy_usd_per_mwh`` | energy price |
+    | ``spin_usd_per_mw_h``, ``nonspin_usd_per_mw_h`` | reserve prices, $ per MW held for one hour |
+
+    A CSV with the line ``# source: synthetic`` above its header is labelled ``synthetic (file)``; if one file of a
+    directory says so, all its rows are.
+    """
+
+    def _read(self, file: Path) -> pl.DataFrame:
+        if file.name.endswith(PARQUET):
+            return self._rows_of(read_parquet(file), file)
+        frame, comments = read_lines(file)
+        if SYNTHETIC_MARK in (comment.strip() for comment in comments):
+            self.name = "synthetic (file)"
+        return self._rows_of(frame, file)
+
+
+class CaisoFile(FilePrices):
+    """One or more ``*.csv`` or ``*.csv.gz`` with the columns datetime, node, SP15, Spin, NonSpin (others are ignored).
+
+    ``datetime`` is the start of the hour in UTC, written without an offset: that is the layout's own convention (an
+    offset, where written, counts). ``SP15``, in spite of its name, is the energy price [$/MWh] at the row's ``node``.
+    ``Spin`` and ``NonSpin`` are reserve prices [$/MW for an hour] summed over all reserve regions, so they overstate
+    SP15 where the north binds; values above 250 are real scarcity.
+    """
+
+    name = "caiso file"
+    naive_is_utc = True
+    columns: ClassVar[dict[str, str]] = {
+        "start_utc": "datetime",
+        "node": "node",
+        "energy_usd_per_mwh": "SP15",
+        "spin_usd_per_mw_h": "Spin",
+        "nonspin_usd_per_mw_h": "NonSpin",
+    }

@@ -1,16 +1,18 @@
-"""Whether OASIS's rows are the whole of a market day, and the three prices that a resource there is paid."""
+"""Our own copy of what OASIS gave, since it forgets after about 39 months, and whether it is a whole market day."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import polars as pl
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.sources.oasis.errors import Incomplete
-from vpp_pipeline.sources.oasis.report import DAY, PRICE, START
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.market.oasis.report import DAY, PRICE, START, Incomplete
 
 # Ancillary service regions nest, and a resource is paid the sum of the prices of all regions it lies in (CAISO tariff
 # 27.1.2.1: the shadow prices of its regions are added up). Path 26 parts south from north; NP15 and ZP26 lie north.
@@ -21,6 +23,7 @@ REGIONS: Mapping[str, tuple[str, ...]] = {
 }
 _PART_OF_NAME = {"SP15": "SP26", "NP15": "NP26", "ZP26": "NP26", "DLAP_SCE": "SP26", "DLAP_SDGE": "SP26"}
 SPIN, NONSPIN = "SR", "NR"
+LMP, RESERVES = "oasis.prc_lmp", "oasis.prc_as"
 
 
 def region_of(node: str, named: str | None) -> str:
@@ -95,3 +98,45 @@ def _which(rows: pl.DataFrame, market_date: date) -> str:
     labels = market_hours(market_date).filter(pl.col("start_utc") == rows["start_utc"][0])["hour_ending"]
     hour = f"hour ending {labels[0]}" if labels.len() else f"the row starting {rows['start_utc'][0]}"
     return f"{rows['series'][0]}, {hour} of {market_date}"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One Parquet file per node and day (``prc_lmp``) and one per day (``prc_as``), each replaced whole or not at all.
+
+    Every column is text, as in OASIS's CSV; a file's footer says when and from where it was fetched.
+    """
+
+    root: Path
+    url: str
+
+    def lmp(self, market_date: date, node: str) -> pl.DataFrame | None:
+        """The node's rows of the day, if they are here. Raises ``InputError`` for a damaged file."""
+        return self._read(LMP, f"{node}|{market_date}")
+
+    def reserves(self, market_date: date) -> pl.DataFrame | None:
+        """All regions' rows of the day, if they are here. Raises ``InputError`` for a damaged file."""
+        return self._read(RESERVES, market_date.isoformat())
+
+    def keep_lmp(self, market_date: date, node: str, rows: pl.DataFrame) -> None:
+        self._write(LMP, f"{node}|{market_date}", rows)
+
+    def keep_reserves(self, market_date: date, rows: pl.DataFrame) -> None:
+        self._write(RESERVES, market_date.isoformat(), rows)
+
+    def _read(self, table: str, partition: str) -> pl.DataFrame | None:
+        lake = Lake(self.root)
+        if not lake.exists(table, partition):
+            return None
+        try:
+            return lake.read(table, partition)
+        except InputError as error:
+            raise InputError(
+                f"our copy of what OASIS gave cannot be read: {error}",
+                file=lake.path(table, partition),
+                remedy="Remove the file and ingest the day again, while OASIS still has it",
+            ) from error
+
+    def _write(self, table: str, partition: str, rows: pl.DataFrame) -> None:
+        when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        Lake(self.root).write(table, partition, rows, {"fetched_utc": when, "url": self.url})

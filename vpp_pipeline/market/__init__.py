@@ -1,0 +1,1 @@
+"""Market prices: where they come from, and which days count."""
