@@ -38,8 +38,8 @@ def measure(prosumers: int) -> dict[str, float]:
     from vpp_pipeline.core.calendar import market_hours
     from vpp_pipeline.domain.availability import hourly_envelope
     from vpp_pipeline.domain.fleet_generator import generate_fleet
+    from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
     from vpp_pipeline.settings import FleetSettings
-    from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
     hours, solar, load = market_hours(DAY), solar_forecast(DAY), load_forecast(DAY)
     begun, begun_cpu = time.perf_counter(), time.process_time()

@@ -25,9 +25,16 @@ from forecast_measures import HIGH, LOW, Floats, coverage, earned, pinball
 
 from vpp_pipeline.core.calendar import HISTORY_DAYS, history_dates
 from vpp_pipeline.core.errors import NoDataError
-from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, BoostedPrices, learn_prices
-from vpp_pipeline.forecasting.price_features import HOURS, LAG_DAYS, day_table, decayed_mean
-from vpp_pipeline.forecasting.prices import SEVEN_DAY_MEAN, YESTERDAY, Days, PriceForecaster
+from vpp_pipeline.forecasting.price_boosted import (
+    HOURS,
+    LAG_DAYS,
+    LEARNS_DAYS,
+    BoostedPrices,
+    day_table,
+    decayed_mean,
+    learn_prices,
+)
+from vpp_pipeline.forecasting.price_models import SEVEN_DAY_MEAN, YESTERDAY, Days, PriceForecaster
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs/forecasts.md"
 FIRST_DATA, LAST_DATA = date(2023, 1, 12), date(2024, 12, 31)

@@ -20,10 +20,9 @@ import polars as pl
 from calibrate_synthetic_prices import BROKEN_PV, DATA, Floats, homes
 
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.forecasting.habits import like_hours
-from vpp_pipeline.forecasting.metered import as_metered, known_at_deadline
+from vpp_pipeline.forecasting import profiles
+from vpp_pipeline.forecasting.similar_days import as_metered, known_at_deadline, like_hours
 from vpp_pipeline.forecasting.solar import AsOfLate, Panel, clear_sky, solar_output
-from vpp_pipeline.sources import profiles
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs/forecasts.md"
 FONTANA = Panel(latitude_deg=34.09, longitude_deg=-117.43)

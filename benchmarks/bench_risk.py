@@ -26,8 +26,8 @@ from days import prepare_day, random_days, real_prices
 from vpp_pipeline.chain import Negotiated, negotiate_day, settle_bids
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.bids import Stamp
-from vpp_pipeline.domain.scenarios import PRICES, Scenarios, price_scenarios, scenario_dates
 from vpp_pipeline.domain.settlement import settle
+from vpp_pipeline.forecasting.price_scenarios import PRICES, Scenarios, price_scenarios, scenario_dates
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.optimisation.problem import DaySolution
 from vpp_pipeline.optimisation.responses import wanted_quantities

@@ -1,7 +1,7 @@
 """Compute the constants of the embedded generators from real data, and compare generator and reality.
 
     python benchmarks/calibrate_synthetic_prices.py prices       constants of vpp_pipeline/market/synthetic_prices.py
-    python benchmarks/calibrate_synthetic_prices.py profiles     constants of vpp_pipeline/sources/profiles.py
+    python benchmarks/calibrate_synthetic_prices.py profiles     constants of vpp_pipeline/forecasting/profiles.py
     python benchmarks/calibrate_synthetic_prices.py seed         which seed's August 2023 is nearest to the real one
     python benchmarks/calibrate_synthetic_prices.py compare      synthetic against real, August 2023
 
@@ -166,7 +166,7 @@ def homes() -> pl.DataFrame:
 
 def profile_constants() -> None:
     """Print what profiles.py needs: load by season and Pacific hour, clearness of the sky by month."""
-    from vpp_pipeline.sources.profiles import clear_sky
+    from vpp_pipeline.forecasting.profiles import clear_sky
 
     frame = homes()
     seasons = (

@@ -26,13 +26,13 @@ from vpp_pipeline.domain.verify_bids import (
 from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
 from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
 from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
+from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.llm.of_run import open_adviser
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.fleet_check import check_fleet
 from vpp_pipeline.sources.fleet_quarantine import first_problem
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 if TYPE_CHECKING:
     import pandas as pd

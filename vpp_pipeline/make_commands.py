@@ -51,7 +51,7 @@ def _make_fleet(options: argparse.Namespace) -> int:
 
 
 def _make_meters(options: argparse.Namespace) -> int:
-    from vpp_pipeline.sources.synthetic_meters import write_meters
+    from vpp_pipeline.forecasting.meters import write_meters
 
     _must_be_new(options.out)
     if options.last < options.first:

@@ -18,16 +18,16 @@ from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.domain.notes.tighten import tighten
+from vpp_pipeline.forecasting.price_baseline import forecast_prices
+from vpp_pipeline.forecasting.profiles import charging_forecast, load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, Quarantine
 from vpp_pipeline.settings import FleetSettings, Settings
-from vpp_pipeline.sources.profiles import charging_forecast, load_forecast, solar_forecast
 
 # the same cases in every run, so that a red test is a change's fault; `make fuzz` draws new ones
 property_settings.register_profile("steady", derandomize=True)

@@ -10,7 +10,7 @@ from vpp_pipeline.assets.partitions import DAYS
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.sources.meter_check import Metered
+from vpp_pipeline.forecasting.meter_checks import Metered
 
 METERS = {"metered_hours": "market.metered_hours", "meter_quarantine": "market.meter_quarantine"}
 FROM_METERS = {

@@ -23,13 +23,13 @@ from vpp_pipeline.domain.negotiation.summary import summarise
 from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.negotiation.transcript import segments_of
 from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem, unlimited_mw
 from vpp_pipeline.optimisation.tables import charging_table, positions_table, scenario_quantities_table, schedule_table
 from vpp_pipeline.optimisation.uncertainty import with_scenarios
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OptimiserSettings, Settings
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 NO_WISHES = {
     "backup_reserve_hours": 0.0,

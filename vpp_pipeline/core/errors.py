@@ -34,3 +34,19 @@ class SolveError(RuntimeError):
 
 class ViolationError(RuntimeError):
     """A result breaks a rule that may never be broken; nothing is published."""
+
+
+class WeatherError(InputError):
+    """The service refuses the question or answers in an unknown layout; asking again would not help."""
+
+
+class WeatherDownError(NoDataError):
+    """The service could not be reached, was busy, or gave no whole answer, as often as it was asked."""
+
+
+class Again(Exception):
+    """An answer that a repetition may heal. ``after_s``: seconds that the service asks us to wait."""
+
+    def __init__(self, problem: str, after_s: float = 0.0) -> None:
+        super().__init__(problem)
+        self.after_s = after_s

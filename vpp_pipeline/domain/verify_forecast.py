@@ -6,8 +6,8 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.tables import Day, kept
-from vpp_pipeline.domain.forecast import IN_PLACE_OF
 from vpp_pipeline.domain.verdict import Verdict
+from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
 from vpp_pipeline.settings import Settings
 
 

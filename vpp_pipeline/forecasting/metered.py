@@ -1,88 +1,67 @@
-"""What meters had shown by the time bids close: past hours of sun, load or charging, and which of them may be used."""
+"""Forecasts of sun, load and charging from `market.metered_hours`, the hours that meters had shown when bids close."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import bid_deadline_utc, local_midnight_utc, market_hours
-from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.domain.forecast import ITS_ORIGINAL, REPEATED_HOUR
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.forecasting.similar_days import COLUMNS, check_known, like_hours
+from vpp_pipeline.forecasting.solar import Panel, solar_output
+from vpp_pipeline.schemas import ChargingForecast, LoadForecast, door
 
-HOUR = timedelta(hours=1)
-COLUMNS = ("market_date", "start_utc", "hour_ending", "value")
+METERED = "metered"
+WINDOW_DAYS = 28  # whole weeks before D-1, over which charging is measured against its mean
+CHARGING_DAYS = 28  # of like days: rest days are few, and their mean scales a whole day
 
 
-def as_metered(start_utc: pl.Series, value: pl.Series) -> pl.DataFrame:
-    """``market_date``, ``start_utc``, ``hour_ending`` and ``value`` of hourly means, by market day.
+def series_of(hours: pl.DataFrame, quantity: str, site_type: str = "all") -> pl.DataFrame:
+    """The rows of one quantity as :func:`~vpp_pipeline.forecasting.similar_days.as_metered` gives them."""
+    rows = hours.filter((pl.col("quantity") == quantity) & (pl.col("site_type") == site_type)).sort("start_utc")
+    return rows.select(
+        market_date="metered_date", start_utc="start_utc", hour_ending="hour_ending", value="metered_per_unit"
+    ).select(COLUMNS)
 
-    ``value``: whatever the meter measured, in the unit of the forecast. Hours that no number is known for are left out.
+
+def solar_from_meters(market_date: date, hours: pl.DataFrame, panel: Panel) -> pl.DataFrame:
+    """Rows of `market.solar_forecast`: the clear sky times how clear each hour has been of late."""
+    return solar_output(panel, market_date, series_of(hours, "solar"), method=_method(hours, "solar"))
+
+
+def load_from_meters(market_date: date, hours: pl.DataFrame, site_type: str) -> pl.DataFrame:
+    """Rows of `market.load_forecast` of one kind of site: like hours of like days."""
+    past = series_of(hours, "load", site_type)
+    check_known(past, market_date)
+    expected = market_hours(market_date).with_columns(
+        site_type=pl.lit(site_type), load_per_mean=pl.Series(like_hours(past, market_date)).round(5)
+    )
+    return door(LoadForecast, _named(expected, market_date, _method(hours, "load")))
+
+
+def charging_from_meters(market_date: date, hours: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `market.charging_forecast`: like hours of like days, over the mean hour of four weeks.
+
+    Raises ``NoDataError`` for less than a whole week: its days differ, and a mean of some of them is not the mean.
     """
-    rows = pl.DataFrame({"start_utc": start_utc, "value": value}).filter(pl.col("value").is_finite())
-    if rows.is_empty():
-        raise NoDataError("no metered hour", remedy="Give hourly means, each at the start of its hour.")
-    moments = rows["start_utc"].sort()
-    first, last = (_market_date(moment) for moment in (moments[0], moments[-1]))
-    calendar = pl.concat(market_hours(first + timedelta(days=k)) for k in range((last - first).days + 1))
-    return rows.join(calendar, on="start_utc").sort("start_utc").select(COLUMNS)
-
-
-def known_at_deadline(metered: pl.DataFrame, market_date: date) -> pl.DataFrame:
-    """Those rows whose hour is over when the bids of ``market_date`` close, at 10:00 Pacific of the day before."""
-    return metered.filter(pl.col("start_utc") + HOUR <= bid_deadline_utc(market_date))
-
-
-def check_known(metered: pl.DataFrame, market_date: date) -> None:
-    """Raises ``InputError`` for an hour that is not over when bids close (refused, not ignored), or for no hour."""
-    late = metered.filter(pl.col("start_utc") + HOUR > bid_deadline_utc(market_date))
-    if late.height:
-        raise InputError(
-            f"a metered hour that is not over when the bids of {market_date} close",
-            column="start_utc",
-            value=late["start_utc"][0],
-            remedy="Use metered.known_at_deadline.",
-        )
-    if metered.is_empty():
-        raise NoDataError(f"no metered hour before the bids of {market_date} close", remedy="Give earlier days.")
-
-
-def or_last_good(
-    make: Callable[[], pl.DataFrame], earlier: Callable[[date], pl.DataFrame | None], market_date: date, days: int = 7
-) -> tuple[pl.DataFrame, str]:
-    """The forecast that ``make`` gives, and no words; where it fails, the last good one, and words for a warning.
-
-    ``earlier(day)``: the forecast that was kept for an earlier market day, with ``hour_ending`` and, where it has more
-    rows to an hour, ``site_type``; None where there is none. Its hours are moved to those of ``market_date`` by OASIS
-    label. Never zeros: raises ``NoDataError`` where none of the ``days`` before has a forecast either.
-    """
-    try:
-        return make(), ""
-    except InputError as error:
-        for back in range(1, days + 1):
-            day = market_date - timedelta(days=back)
-            kept = earlier(day)
-            if kept is not None:
-                return _moved(kept, market_date), f"the forecast of {day} stands in for {market_date}: {error}"
+    past = series_of(hours, "charging")
+    check_known(past, market_date)
+    if past["market_date"].n_unique() < 7:
         raise NoDataError(
-            f"no forecast for {market_date} nor for the {days} days before: {error}",
-            remedy="Repair what is named, or see docs/meters.md.",
-        ) from error
+            f"{past['market_date'].n_unique()} days of metered charging, and a mean day needs a week of them",
+            remedy="Give more days",
+        )
+    expected = pl.Series(like_hours(past, market_date, CHARGING_DAYS)).round(5)
+    rows = market_hours(market_date).with_columns(charging_per_mean=expected)
+    return door(ChargingForecast, _named(rows, market_date, _method(hours, "charging")))
 
 
-def _moved(kept: pl.DataFrame, market_date: date) -> pl.DataFrame:
-    """Rows of another day at the hours of ``market_date``; hour 25 is hour 2 again, and a missing 3 is hour 2's too."""
-    hours = market_hours(market_date).drop("local_hour")
-    lacks = set(hours["hour_ending"]) - set(kept["hour_ending"])
-    stand_ins = dict.fromkeys(lacks & {REPEATED_HOUR, ITS_ORIGINAL + 1}, ITS_ORIGINAL)
-    like = pl.col("hour_ending").replace(stand_ins)
-    rest = kept.drop("market_date", "start_utc")
-    moved = hours.with_columns(like=like).join(rest, left_on="like", right_on="hour_ending", how="inner").drop("like")
-    keys = [name for name in ("site_type", "start_utc") if name in moved.columns]
-    return moved.sort(keys).select(kept.columns)
+def _method(hours: pl.DataFrame, quantity: str) -> str:
+    """``metered``, and whether these meters are synthetic."""
+    sources = hours.filter(pl.col("quantity") == quantity)["source"]
+    return f"{METERED}, synthetic" if sources.str.starts_with("synthetic").any() else METERED
 
 
-def _market_date(moment: datetime) -> date:
-    day = moment.date()
-    return day if local_midnight_utc(day) <= moment else day - timedelta(days=1)
+def _named(frame: pl.DataFrame, market_date: date, method: str) -> pl.DataFrame:
+    return frame.with_columns(method=pl.lit(method), made_for_date=pl.lit(market_date))

@@ -13,7 +13,7 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import local_midnight_utc, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.forecasting.metered import check_known
+from vpp_pipeline.forecasting.similar_days import check_known
 from vpp_pipeline.schemas import SolarForecast, door
 
 STEPS_PER_HOUR = 12
@@ -160,7 +160,7 @@ def solar_output(
 ) -> pl.DataFrame:
     """Rows of ``market.solar_forecast``: the clear sky times its expected clearness, kW per kW installed, at most 1.
 
-    ``past``: rows of :func:`~vpp_pipeline.forecasting.metered.as_metered`, kW per kW, known when bids close; no row
+    ``past``: rows of :func:`~vpp_pipeline.forecasting.similar_days.as_metered`, kW per kW, known when bids close; no row
     where ``sky`` asks for none. Raises ``InputError`` for a later row and ``NoDataError`` where clearness cannot be
     said: never a silent zero.
     """

@@ -15,7 +15,7 @@ from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.opportunities import covered_hours
 from vpp_pipeline.domain.satisfaction import satisfaction_worth
-from vpp_pipeline.domain.scenarios import Scenarios
+from vpp_pipeline.forecasting.price_scenarios import Scenarios
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 

@@ -19,9 +19,11 @@ from vpp_pipeline.core.tables import SCHEDULE_BEFORE
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.opportunities import requested_blocks
-from vpp_pipeline.domain.scenarios import price_scenarios
-from vpp_pipeline.forecasting.boosted import LEARNS_DAYS
-from vpp_pipeline.forecasting.prices import PriceForecaster, choose, past_forecasts
+from vpp_pipeline.forecasting.meter_checks import Metered
+from vpp_pipeline.forecasting.meters import meters_of_day
+from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS
+from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_forecasts
+from vpp_pipeline.forecasting.price_scenarios import price_scenarios
 from vpp_pipeline.llm.of_run import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, open_source
@@ -32,8 +34,6 @@ from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.sources.expected import Expected
-from vpp_pipeline.sources.meter_check import Metered
-from vpp_pipeline.sources.meters import meters_of_day
 from vpp_pipeline.sources.requests import read_requests
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.recent_deals import prices_behind, recent_deals

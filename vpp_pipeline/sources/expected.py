@@ -13,15 +13,15 @@ import polars as pl
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.domain.forecast import IN_PLACE_OF
-from vpp_pipeline.forecasting.from_meters import METERED, charging_from_meters, load_from_meters, solar_from_meters
-from vpp_pipeline.forecasting.metered import or_last_good
+from vpp_pipeline.forecasting import profiles
+from vpp_pipeline.forecasting.meter_checks import Metered
+from vpp_pipeline.forecasting.metered import METERED, charging_from_meters, load_from_meters, solar_from_meters
+from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
+from vpp_pipeline.forecasting.similar_days import or_last_good
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, Steady, require_pvlib, solar_output
+from vpp_pipeline.forecasting.weather import Weather
 from vpp_pipeline.schemas import LoadForecast, door
 from vpp_pipeline.settings import ForecastSettings, WeatherSettings
-from vpp_pipeline.sources import profiles
-from vpp_pipeline.sources.meter_check import Metered
-from vpp_pipeline.sources.weather.source import Weather
 
 SOLAR, LOAD, CHARGING = "market.solar_forecast", "market.load_forecast", "market.charging_forecast"
 SITES = ("home", "business")

@@ -16,8 +16,8 @@ from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
 from vpp_pipeline.domain.fleet_generator import SUMMER_FACTOR, generate_fleet
 from vpp_pipeline.domain.notes.tighten import tighten
 from vpp_pipeline.domain.verify_inputs import device_faults
+from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.settings import FleetSettings
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 from vpp_pipeline_tests.domain.examples import AUTUMN, DAY, SPRING
 
 FLEET = generate_fleet(FleetSettings(), DAY)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, history_dates, market_hours, prices_published_utc
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.forecast import forecast_prices
+from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.schemas import PriceForecast
 
 DAY = date(2023, 8, 15)

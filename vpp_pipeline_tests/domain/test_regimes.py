@@ -9,7 +9,7 @@ import pytest
 
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.forecast import forecast_prices
+from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.market.regimes import REGIMES, check_one_regime, comparable, note_on, regime_of
 from vpp_pipeline.market.synthetic_prices import Synthetic
 

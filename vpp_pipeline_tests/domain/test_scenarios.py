@@ -11,8 +11,8 @@ import pytest
 
 from vpp_pipeline.core.calendar import history_dates, market_hours, prices_published_utc
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.forecast import forecast_prices
-from vpp_pipeline.domain.scenarios import (
+from vpp_pipeline.forecasting.price_baseline import forecast_prices
+from vpp_pipeline.forecasting.price_scenarios import (
     PRICES,
     Scenarios,
     cvar,

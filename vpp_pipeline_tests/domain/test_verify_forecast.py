@@ -7,7 +7,6 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.forecast import IN_PLACE_OF, METHOD
 from vpp_pipeline.domain.verify_forecast import (
     charging_is_forecast_as_asked,
     meters_are_whole_and_up_to_date,
@@ -16,6 +15,7 @@ from vpp_pipeline.domain.verify_forecast import (
     the_sun_is_forecast_as_asked,
 )
 from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical
+from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF, METHOD
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.domain.tampering import FORECAST, Fault, assert_caught, edit
 

@@ -10,9 +10,8 @@ import pytest
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.forecast import forecast_prices
-from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, METHOD, BoostedPrices, learn_prices
-from vpp_pipeline.forecasting.price_features import LAG_DAYS
+from vpp_pipeline.forecasting.price_baseline import forecast_prices
+from vpp_pipeline.forecasting.price_boosted import LAG_DAYS, LEARNS_DAYS, METHOD, BoostedPrices, learn_prices
 from vpp_pipeline.schemas import PriceForecast
 from vpp_pipeline_tests.forecasting.price_history import before, day_of_prices, patterned
 

@@ -10,8 +10,7 @@ import pytest
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.forecasting.habits import like_hours
-from vpp_pipeline.forecasting.metered import COLUMNS, known_at_deadline
+from vpp_pipeline.forecasting.similar_days import COLUMNS, known_at_deadline, like_hours
 
 WEDNESDAY = date(2024, 7, 17)
 

@@ -10,8 +10,8 @@ import pytest
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.forecasting.metered import as_metered, check_known, known_at_deadline, or_last_good
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
+from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
+from vpp_pipeline.forecasting.similar_days import as_metered, check_known, known_at_deadline, or_last_good
 
 DAY = date(2024, 7, 17)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import holidays, rest_days
-from vpp_pipeline.forecasting.price_features import day_table, decayed_mean, energy_features
+from vpp_pipeline.forecasting.price_boosted import day_table, decayed_mean, energy_features
 from vpp_pipeline_tests.forecasting.price_history import day_of_prices
 
 FIRST = date(2024, 1, 1)

@@ -9,9 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.forecast import forecast_prices
-from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, learn_prices
-from vpp_pipeline.forecasting.price_features import LAG_DAYS
+from vpp_pipeline.forecasting.price_baseline import forecast_prices
+from vpp_pipeline.forecasting.price_boosted import LAG_DAYS, LEARNS_DAYS, learn_prices
 from vpp_pipeline.market.price_files import CaisoFile
 from vpp_pipeline_tests.forecasting.price_history import NODE, before
 

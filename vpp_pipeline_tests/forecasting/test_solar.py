@@ -10,10 +10,10 @@ import pytest
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.forecasting.metered import COLUMNS, known_at_deadline
+from vpp_pipeline.forecasting import profiles
+from vpp_pipeline.forecasting.similar_days import COLUMNS, known_at_deadline
 from vpp_pipeline.forecasting.solar import Panel, clear_sky, solar_output
 from vpp_pipeline.schemas import SolarForecast
-from vpp_pipeline.sources import profiles
 
 pytest.importorskip("pvlib", reason="pvlib is in the extra `solar`")
 PANEL, DAY = Panel(), date(2024, 6, 21)

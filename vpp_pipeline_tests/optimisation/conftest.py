@@ -13,12 +13,12 @@ from vpp_pipeline.core.calendar import history_dates, market_hours, pacific_mome
 from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.domain.forecast import forecast_prices
 from vpp_pipeline.domain.opportunities import find_opportunities
+from vpp_pipeline.forecasting.price_baseline import forecast_prices
+from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.optimisation.problem import DayProblem
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, OptimiserSettings, Settings
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 
 MARKET_DATE = date(2023, 8, 15)
 REQUEST = pl.DataFrame(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.scenarios import Scenarios, cvar
+from vpp_pipeline.forecasting.price_scenarios import Scenarios, cvar
 from vpp_pipeline.optimisation.branch_and_bound import search
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw

@@ -18,9 +18,9 @@ from vpp_pipeline.domain.availability import hourly_envelope
 from vpp_pipeline.domain.fleet import Fleet, fleet_arrays
 from vpp_pipeline.domain.fleet_generator import generate_fleet
 from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA
+from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.optimisation.sizing import opportunities_of_day, planned_sizes_mw
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, OpportunityPolicy, Settings
-from vpp_pipeline.sources.profiles import load_forecast, solar_forecast
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.domain.examples import AUTUMN, BATTERY, DAY, SPRING, fleet_of, forecast_of
 

@@ -11,11 +11,11 @@ import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.forecasting import profiles
+from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.forecasting.solar import Panel, clear_sky
 from vpp_pipeline.settings import ForecastSettings
-from vpp_pipeline.sources import profiles
 from vpp_pipeline.sources.expected import CHARGING, LOAD, SOLAR, Expected
-from vpp_pipeline.sources.meters import meters_of_day
 from vpp_pipeline_tests.sources.meter_lines import DAY, FIRST, lines, write
 
 pytest.importorskip("pvlib", reason="pvlib is in the extra `solar`")

@@ -12,8 +12,7 @@ import pytest
 from vpp_pipeline.cli import main
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.sources.meters import meters_of_day, read_meters
-from vpp_pipeline.sources.synthetic_meters import synthetic_meters, write_meters
+from vpp_pipeline.forecasting.meters import meters_of_day, read_meters, synthetic_meters, write_meters
 from vpp_pipeline_tests.sources.meter_lines import DAY, FIRST, lines, twice, with_value, without, write
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]

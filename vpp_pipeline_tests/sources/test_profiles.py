@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.forecasting.profiles import clear_sky, load_forecast, solar_forecast
 from vpp_pipeline.schemas import LoadForecast, SolarForecast
-from vpp_pipeline.sources.profiles import clear_sky, load_forecast, solar_forecast
 
 YEAR = [date(2025, 1, 1) + timedelta(days=k) for k in range(365)]
 DAYS = st.dates(date(2015, 1, 1), date(2040, 12, 31))

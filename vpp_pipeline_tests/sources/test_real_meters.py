@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.forecasting.from_meters import series_of
+from vpp_pipeline.forecasting.metered import series_of
+from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.settings import ForecastSettings
 from vpp_pipeline.sources.expected import Expected
-from vpp_pipeline.sources.meters import meters_of_day
 from vpp_pipeline_tests.sources.real_meters import BROKEN_PV, HOMES, SESSIONS, charging, homes
 
 needs_homes = pytest.mark.skipif(not HOMES.exists(), reason="the real homes are not at hand")

@@ -11,13 +11,12 @@ import pytest
 
 from vpp_pipeline.assets.resources import Prices
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
-from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError, WeatherDownError, WeatherError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, clear_sky, solar_output, weather_output
+from vpp_pipeline.forecasting.weather import KEPT, Weather
 from vpp_pipeline.settings import ForecastSettings, WeatherSettings
 from vpp_pipeline.sources.expected import _NO_PAST, SOLAR, Expected
-from vpp_pipeline.sources.weather.errors import WeatherDownError, WeatherError
-from vpp_pipeline.sources.weather.source import KEPT, Weather
 from vpp_pipeline_tests.sources.weather_server import LASTING, PASSING, LocalWeather, serving
 
 DAY = date(2024, 7, 17)

@@ -9,8 +9,8 @@ from typing import TypeVar
 import httpx
 import tenacity
 
+from vpp_pipeline.core.errors import Again, WeatherDownError, WeatherError
 from vpp_pipeline.settings import WeatherSettings
-from vpp_pipeline.sources.weather.errors import Again, WeatherDownError, WeatherError
 
 LONGEST_PAUSE = 12  # times `backoff_s`
 LONGEST_WAIT_S = 90.0  # that an answer may ask for: Open-Meteo's shortest limit is by the minute

@@ -12,7 +12,7 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRICE_COLUMN
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.forecast import ITS_ORIGINAL, forecast_prices
+from vpp_pipeline.forecasting.price_baseline import ITS_ORIGINAL, forecast_prices
 from vpp_pipeline.market.regimes import check_one_regime
 from vpp_pipeline.schemas import PriceScenarios, door
 from vpp_pipeline.settings import RiskSettings

@@ -10,10 +10,15 @@ from typing import Protocol
 import polars as pl
 
 from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, history_dates
-from vpp_pipeline.domain.forecast import IN_PLACE_OF, METHOD, forecast_prices, last_known_prices
-from vpp_pipeline.domain.scenarios import Expect
-from vpp_pipeline.forecasting.boosted import LEARNS_DAYS, LEAST_TRAINING_DAYS, BoostedPrices, learn_prices
-from vpp_pipeline.forecasting.price_features import DECAY_DAYS
+from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF, METHOD, forecast_prices, last_known_prices
+from vpp_pipeline.forecasting.price_boosted import (
+    DECAY_DAYS,
+    LEARNS_DAYS,
+    LEAST_TRAINING_DAYS,
+    BoostedPrices,
+    learn_prices,
+)
+from vpp_pipeline.forecasting.price_scenarios import Expect
 from vpp_pipeline.settings import ForecastSettings
 
 Days = Mapping[date, pl.DataFrame]  # market day -> its rows of market.prices
