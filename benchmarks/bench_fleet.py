@@ -36,8 +36,8 @@ def peak_gb() -> float:
 def measure(prosumers: int) -> dict[str, float]:
     """Seconds and peak memory in this process; imports do not count as time."""
     from vpp_pipeline.core.calendar import market_hours
-    from vpp_pipeline.domain.availability import hourly_envelope
-    from vpp_pipeline.domain.fleet_generator import generate_fleet
+    from vpp_pipeline.fleet.envelope import hourly_envelope
+    from vpp_pipeline.fleet.generator import generate_fleet
     from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
     from vpp_pipeline.settings import FleetSettings
 

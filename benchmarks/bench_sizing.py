@@ -23,8 +23,8 @@ from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.settlement import settle
-from vpp_pipeline.domain.typical_prices import combine_deals, mean_deals
 from vpp_pipeline.domain.verification import verify
+from vpp_pipeline.fleet.archetypes import combine_deals, mean_deals
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OpportunityPolicy, Settings

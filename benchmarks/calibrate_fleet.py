@@ -153,7 +153,7 @@ def print_commute() -> None:
 
 
 def print_fleet(sizes: tuple[int, ...] = (200, 200_000)) -> None:
-    from vpp_pipeline.domain.fleet_generator import generate_fleet
+    from vpp_pipeline.fleet.generator import generate_fleet
     from vpp_pipeline.settings import FleetSettings
 
     asked = (
@@ -194,7 +194,7 @@ def print_fleet(sizes: tuple[int, ...] = (200, 200_000)) -> None:
 
 
 def print_comparison(prosumers: int = 200_000) -> None:
-    from vpp_pipeline.domain.fleet_generator import generate_fleet
+    from vpp_pipeline.fleet.generator import generate_fleet
     from vpp_pipeline.settings import FleetSettings
 
     fleet = generate_fleet(FleetSettings(prosumers=prosumers), date(2023, 8, 15))

@@ -12,8 +12,8 @@ import polars as pl
 
 from vpp_pipeline.chain import Inputs
 from vpp_pipeline.core.calendar import history_dates, market_hours
-from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.fleet import fleet_arrays
+from vpp_pipeline.fleet.arrays import fleet_arrays
+from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source

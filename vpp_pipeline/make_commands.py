@@ -40,7 +40,7 @@ def _make_data(options: argparse.Namespace) -> int:
 
 
 def _make_fleet(options: argparse.Namespace) -> int:
-    from vpp_pipeline.domain.fleet_generator import generate_fleet
+    from vpp_pipeline.fleet.generator import generate_fleet
     from vpp_pipeline.settings import FleetSettings
 
     _must_be_new(options.out)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.cli import main
-from vpp_pipeline.domain.fleet_generator import generate_fleet
+from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline_tests.assets.desk import TradingDesk, failures, files
 from vpp_pipeline_tests.command_line import EXAMPLE_PRICES, NEXT, assert_dagster_says, made_desk, own_history, refused

@@ -9,7 +9,7 @@ import pytest
 
 import vpp_pipeline
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.fleet_generator import generate_fleet
+from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, PaymentSettings, Settings
 

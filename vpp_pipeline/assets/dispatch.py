@@ -11,9 +11,8 @@ from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE
-from vpp_pipeline.domain.carry_over import begin_with, starts_of
-from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.fleet.arrays import begin_with, fleet_arrays, starts_of
 from vpp_pipeline.llm.of_run import solve_formulated
 from vpp_pipeline.warehouse.publish import publish
 

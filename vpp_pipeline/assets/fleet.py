@@ -11,7 +11,7 @@ from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.domain.availability import hourly_envelope
+from vpp_pipeline.fleet.envelope import hourly_envelope
 
 EXPECTED = [key_of(f"market.{name}_forecast") for name in ("solar", "load", "charging")]
 FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}

@@ -15,7 +15,7 @@ from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.domain.fleet import fleet_arrays
+from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
 

@@ -10,8 +10,8 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.settlement import awards
+from vpp_pipeline.fleet.arrays import Fleet
 
 ENERGY = PRODUCTS.index("energy")
 

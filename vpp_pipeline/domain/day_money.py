@@ -8,8 +8,8 @@ import numpy as np
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.settlement import imbalance_usd
+from vpp_pipeline.fleet.arrays import Fleet
 
 CHEAPEST_HOURS = 4  # stored energy is worth what it costs to buy in so many hours, as the negotiation takes it
 

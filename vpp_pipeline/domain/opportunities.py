@@ -10,7 +10,7 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, bid_deadline_utc, opportunity_id, slot_of
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.fleet import Fleet
+from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy
 

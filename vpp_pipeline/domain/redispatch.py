@@ -6,7 +6,7 @@ import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.domain.fleet import Fleet
+from vpp_pipeline.fleet.arrays import Fleet
 
 TOLERANCE = 1e-3  # kW, kWh: a watt
 

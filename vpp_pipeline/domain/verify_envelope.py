@@ -1,4 +1,4 @@
-"""The owner's wishes, found again in the hourly envelope: written down a second time, apart from `availability.py`."""
+"""The owner's wishes, found again in the hourly envelope: written down a second time, apart from `envelope.py`."""
 
 from __future__ import annotations
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vpp_pipeline.domain.notes.grammar import MOST_BACKUP_HOURS, MOST_CYCLES, MOST_USD_PER_KWH
-from vpp_pipeline.domain.notes.words import DAY, DEVICE, days, plain
+from vpp_pipeline.fleet.notes.grammar import DAY, DEVICE, MOST_BACKUP_HOURS, MOST_CYCLES, MOST_USD_PER_KWH, days, plain
 from vpp_pipeline.schemas.fleet import DAYS_PATTERN, HOURS_PATTERN
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.notes.clauses import read_note
+from vpp_pipeline.fleet.notes.parser import read_note
 from vpp_pipeline.llm.evidence import value_in_quote
 from vpp_pipeline.llm.preferences import Limit, ModelReader, occurs
 from vpp_pipeline.llm.providers import open_gateway

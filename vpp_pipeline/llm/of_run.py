@@ -12,7 +12,7 @@ import polars as pl
 
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.domain.negotiation.agreements import options
-from vpp_pipeline.domain.notes.tighten import Reader, by_rules
+from vpp_pipeline.fleet.notes.apply import Reader, by_rules
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.calls import calls_table
 from vpp_pipeline.llm.preferences import ModelReader

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from vpp_pipeline.domain.notes.clauses import Reading, read_note
+from vpp_pipeline.fleet.notes.parser import Reading, read_note
 from vpp_pipeline.llm.adviser import Asks
 from vpp_pipeline.llm.evidence import value_in_quote
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, StrictModel, schema_of

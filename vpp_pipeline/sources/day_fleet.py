@@ -8,15 +8,15 @@ from datetime import date
 import polars as pl
 
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
-from vpp_pipeline.domain.carry_over import carries_less_than_stated, owes_less_than_it_starts_with
-from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.domain.notes.tighten import Reader, by_rules, tighten
+from vpp_pipeline.fleet.arrays import carries_less_than_stated, owes_less_than_it_starts_with
+from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
+from vpp_pipeline.fleet.file import read_fleet
+from vpp_pipeline.fleet.generator import generate_fleet
+from vpp_pipeline.fleet.notes.apply import Reader, by_rules, tighten
+from vpp_pipeline.fleet.quarantine import LoadedFleet, check_share, set_aside
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.schemas import Notes
 from vpp_pipeline.settings import FleetSettings
-from vpp_pipeline.sources.fleet_file import read_fleet
-from vpp_pipeline.sources.fleet_quarantine import LoadedFleet, check_share, set_aside
 
 GENERATED = "generated"
 SLICE = 50_000  # prosumers whose hourly limits are held in memory at once

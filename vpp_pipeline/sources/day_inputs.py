@@ -16,9 +16,9 @@ from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE
-from vpp_pipeline.domain.availability import hourly_envelope
-from vpp_pipeline.domain.fleet import fleet_arrays
 from vpp_pipeline.domain.opportunities import requested_blocks
+from vpp_pipeline.fleet.arrays import fleet_arrays
+from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.meter_checks import Metered
 from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS

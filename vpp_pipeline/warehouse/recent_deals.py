@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA, combine_deals, mean_deals
+from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
 from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.day import warehouse_of
 from vpp_pipeline.warehouse.published import published_rows

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from vpp_pipeline.domain.archetypes import (
+from vpp_pipeline.fleet.archetypes import (
     ARCHETYPES,
     COMMUTE,
     DRIVE_GAMMA,
@@ -22,7 +22,7 @@ from vpp_pipeline.domain.archetypes import (
     of_kind,
     outings,
 )
-from vpp_pipeline.domain.fleet_generator import generate_fleet
+from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline_tests.domain.examples import DAY
 

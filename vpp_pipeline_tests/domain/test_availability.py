@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
+from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
 from vpp_pipeline_tests.domain.examples import (
     AUTUMN,
     BATTERY,

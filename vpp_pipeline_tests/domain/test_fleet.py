@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.fleet import fleet_arrays, reservation_price
+from vpp_pipeline.fleet.arrays import fleet_arrays, reservation_price
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import BATTERY, EV, envelope, fleet_of, fleet_table
 

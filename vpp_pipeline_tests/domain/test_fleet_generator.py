@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.domain.archetypes import ARCHETYPES, HOUSEHOLDS, NOTES
-from vpp_pipeline.domain.availability import hourly_envelope, out_of_reach
-from vpp_pipeline.domain.fleet_generator import SUMMER_FACTOR, generate_fleet
-from vpp_pipeline.domain.notes.tighten import tighten
-from vpp_pipeline.domain.verify_inputs import device_faults
+from vpp_pipeline.fleet.archetypes import ARCHETYPES, HOUSEHOLDS, NOTES
+from vpp_pipeline.fleet.device_rules import device_faults
+from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
+from vpp_pipeline.fleet.generator import SUMMER_FACTOR, generate_fleet
+from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline_tests.domain.examples import AUTUMN, DAY, SPRING

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.fleet_generator import generate_fleet
-from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA, combine_deals, mean_deals, typical_prices
+from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals, typical_prices
+from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import DAY

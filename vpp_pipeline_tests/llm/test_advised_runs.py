@@ -15,17 +15,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.fleet_generator import generate_fleet
+from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
-from vpp_pipeline_tests.assets.desk import (
-    SMALL,
-    TradingDesk,
-    differences,
-    evaluations,
-    failures,
-    metadata_of,
-    new_desk,
-)
+from vpp_pipeline_tests.assets.desk import SMALL, TradingDesk, differences, evaluations, failures, metadata_of, new_desk
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini, Request, Step
 from vpp_pipeline_tests.llm.questions import CANARY

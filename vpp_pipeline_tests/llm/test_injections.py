@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.windows import WEEKDAYS, hour_flags
-from vpp_pipeline.domain.notes.tighten import tighten
+from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.ports import FailKind, LLMError
 from vpp_pipeline.llm.privacy import NOTE_LIMIT, clean

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vpp_pipeline.domain.notes.clauses import read_note
+from vpp_pipeline.fleet.notes.parser import read_note
 from vpp_pipeline.llm.note_comparison import agreement_table, compare_readings
 from vpp_pipeline.llm.ports import FailKind, LLMError
 from vpp_pipeline.llm.preferences import ModelReader, occurs

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.domain.fleet import Fleet
+from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 from vpp_pipeline.optimisation.solve import solve_day

@@ -11,9 +11,9 @@ import pytest
 
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.domain.fleet import Fleet
 from vpp_pipeline.domain.payments import top_ups
 from vpp_pipeline.domain.verification import verify
+from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.optimisation.exact import formulate
 from vpp_pipeline.optimisation.owen import Owen, owen, profit_usd
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, unlimited_mw

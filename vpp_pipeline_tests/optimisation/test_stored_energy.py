@@ -9,10 +9,10 @@ import pytest
 from dataframely.exc import ValidationError
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.carry_over import TOLERANCE_KWH
 from vpp_pipeline.domain.day_schedule import DUST, DaySchedule, schedule_arrays, schedule_rows, without_dust_below_zero
 from vpp_pipeline.domain.redispatch import redispatch
 from vpp_pipeline.domain.verify_schedule import TOLERANCE
+from vpp_pipeline.fleet.arrays import TOLERANCE_KWH
 from vpp_pipeline.optimisation.column_generation.pricing import stores_of
 from vpp_pipeline.optimisation.column_generation.recover import stored_after
 from vpp_pipeline.optimisation.column_generation.respond import POWERS

@@ -7,7 +7,8 @@ from datetime import date
 from io import StringIO
 from pathlib import Path
 
-from vpp_pipeline.sources.fleet_file import LoadedFleet, read_fleet
+from vpp_pipeline.fleet.file import read_fleet
+from vpp_pipeline.fleet.quarantine import LoadedFleet
 
 DAY = date(2024, 1, 2)
 EXAMPLE = Path(__file__).resolve().parents[2] / "data" / "example_fleet.csv"

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.verify_inputs import device_faults, device_remedies
-from vpp_pipeline.sources.fleet_check import COLUMNS, DEFAULTS
+from vpp_pipeline.fleet.device_rules import device_faults, device_remedies
+from vpp_pipeline.fleet.file import COLUMNS, DEFAULTS
 from vpp_pipeline_tests.sources.fleet_rows import DAY, EXAMPLE, FLEET, PLACE, ROWS, load, spoilt, told
 
 BATTERY, SOLAR, EV, V2G, NIGHT_SHIFT = "oak_2_battery", "elm_9_solar", "oak_11_ev", "elm_1_ev", "oak_8_ev"

@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.fleet.file import check_fleet, read_fleet
+from vpp_pipeline.fleet.quarantine import LoadedFleet, check_share, first_problem, set_aside
 from vpp_pipeline.schemas import Prosumers, Quarantine
-from vpp_pipeline.sources.fleet_check import check_fleet
-from vpp_pipeline.sources.fleet_file import read_fleet
-from vpp_pipeline.sources.fleet_quarantine import LoadedFleet, check_share, first_problem, set_aside
 from vpp_pipeline_tests.sources.fleet_rows import DAY, EXAMPLE, FLEET, PLACE, ROWS, Row, load, spoilt, text_of, told
 
 LINES = text_of(ROWS).splitlines()

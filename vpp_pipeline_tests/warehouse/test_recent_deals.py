@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.domain.typical_prices import DEAL_SCHEMA
+from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA
 from vpp_pipeline.warehouse.day import warehouse_of
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.recent_deals import keep_deals, recent_deals

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
-from vpp_pipeline.domain.fleet import BOUNDS
 from vpp_pipeline.domain.negotiation.outcome import End, Outcome
 from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.domain.satisfaction import satisfaction_score
+from vpp_pipeline.fleet.arrays import BOUNDS
 from vpp_pipeline.schemas import Agreements, door
 from vpp_pipeline.settings import NegotiationPolicy
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.notes.clauses import read_note
+from vpp_pipeline.fleet.notes.parser import read_note
 
 RESERVE, HOURS, MONEY = "backup_reserve_fraction", "backup_reserve_hours", "minimum_compensation_usd_per_kwh"
 QUIET, NO_CHARGE, OUT, CYCLES = "quiet_hours", "no_charge_hours", "opt_out_days", "maximum_cycles_per_day"

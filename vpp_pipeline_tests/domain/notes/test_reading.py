@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from vpp_pipeline.domain.archetypes import NOTES
-from vpp_pipeline.domain.notes.clauses import read_note
+from vpp_pipeline.fleet.archetypes import NOTES
+from vpp_pipeline.fleet.notes.parser import read_note
 from vpp_pipeline_tests.domain.notes.sentences import (
     BY,
     MONEY,

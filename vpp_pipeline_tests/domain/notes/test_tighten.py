@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.notes.tighten import tighten
+from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.schemas import Notes, Prosumers
 from vpp_pipeline_tests.domain.examples import BATTERY, EV, fleet_table
 from vpp_pipeline_tests.domain.notes.sentences import (

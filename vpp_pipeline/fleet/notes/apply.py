@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.windows import WEEKDAYS, hour_flags
-from vpp_pipeline.domain.notes.clauses import Reading, read_note
+from vpp_pipeline.fleet.notes.parser import Reading, read_note
 from vpp_pipeline.schemas import Notes, door
 
 _READINGS = {

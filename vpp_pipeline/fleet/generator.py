@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices, Texts
-from vpp_pipeline.domain.archetypes import (
+from vpp_pipeline.fleet.archetypes import (
     BUSINESS,
     DRIVE_GAMMA,
     ERRAND_KWH,

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Literal, cast
 
-from vpp_pipeline.domain.notes.grammar import Device, Understood, understand
-from vpp_pipeline.domain.notes.words import DEVICE, NAMES
+from vpp_pipeline.fleet.notes.grammar import DEVICE, NAMES, Device, Understood, understand
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
-"""Kinds of households and businesses: when they drive, what they use, what they ask for, and what they write.
+"""Kinds of households and businesses: when they drive, what they use, and what they ask for.
 
 Mean load and commuters' hours and energy are statistics of real homes and of real charging at work, printed by
 `python benchmarks/calibrate_fleet.py`. No data tell the kinds apart: how the others differ from a commuter is an
 assumption, chosen so that the mean over the default shares stays the measured one.
+
+What each kind of prosumer typically asks, known before anyone is asked: no owner's own row is read here.
+
+First the published assumptions that the generator draws from; then, where there are any, the deals of recent days.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.settings import FleetSettings, NegotiationPolicy
 
 # Yearly mean load of 17 homes in Fontana, California: mean and standard deviation of its logarithm (kW).
 MEAN_LOAD_LOG = (0.106, 0.229)
@@ -38,6 +43,16 @@ WEAR_USD_PER_MWH = (5.0, 20.0)  # of every store, drawn evenly: DESIGN
 EVENING, PEAK = "21-23", "16-21"  # PEAK: the dear hours of Californian household tariffs
 
 Trips = tuple[tuple[int, int, float], ...]  # hour of leaving, hour of return, weight
+TIERS = 3  # a segment's cheapest, middle and dearest third
+_POINTS = 20  # of each quantity that is drawn: 8,000 typical owners of each archetype
+
+#: what is kept of earlier days' deals
+DEAL_SCHEMA = {
+    "segment": pl.String,
+    "product": pl.String,
+    "agreed_price_usd_per_mwh": pl.Float64,
+    "committed_capacity_kw": pl.Float64,
+}
 
 
 def commutes() -> Trips:
@@ -216,3 +231,54 @@ def choose_notes(rng: np.random.Generator, row: Indices, has_note: Flags) -> tup
     place = choose(rng, row, suits) % len(NOTES)
     text = pl.Series([*(note.text for note in NOTES), None]).gather(np.where(has_note, place, len(NOTES)))
     return text, np.where(has_note, np.array([note.keep_fraction for note in NOTES])[place], 0.0)
+
+
+def typical_prices(segments: Sequence[str], fleet: FleetSettings, policy: NegotiationPolicy) -> Array:
+    """Mean energy reservation price (S, TIERS) of each segment's thirds, cheapest first, $/MWh.
+
+    By the published assumptions: wear, least compensation and willingness of the segment's archetypes, in their shares.
+    """
+    return np.array([_thirds(segment, fleet, policy) for segment in segments])
+
+
+def mean_deals(opportunities: pl.DataFrame, prosumers: pl.DataFrame, agreements: pl.DataFrame) -> pl.DataFrame:
+    """What one day's owners agreed to, by segment and product (DEAL_SCHEMA): mean price by capacity, and capacity."""
+    segment = pl.format("{} {}", "site_type", "store")
+    return combine_deals(
+        agreements.filter("holds_option")
+        .join(opportunities.select("opportunity_id", "product"), on="opportunity_id")
+        .join(prosumers.select("prosumer_id", segment=segment), on="prosumer_id")
+    )
+
+
+def combine_deals(deals: pl.DataFrame) -> pl.DataFrame:
+    """One row per segment and product of several (DEAL_SCHEMA): the mean price by capacity, and the sum of capacity."""
+    kw = pl.col("committed_capacity_kw")
+    price = (pl.col("agreed_price_usd_per_mwh") * kw).sum() / kw.sum()
+    combined = deals.filter(kw > 0.0).group_by("segment", "product").agg(price, kw.sum())
+    return combined.select(list(DEAL_SCHEMA)).sort("segment", "product")
+
+
+def _thirds(segment: str, fleet: FleetSettings, policy: NegotiationPolicy) -> Array:
+    """The mean of each third (TIERS,) of what a segment's typical owners ask."""
+    site, _, store = segment.partition(" ")
+    shares = (fleet.commuter_share, fleet.home_office_share, fleet.retired_share, fleet.night_shift_share)
+    mix = [(BUSINESS, 1.0)] if site == "business" else list(zip(HOUSEHOLDS, shares, strict=True))
+    asked = np.concatenate([_asked(archetype, store != "none", policy) for archetype, _ in mix])
+    weight = np.repeat([share for _, share in mix], len(asked) // len(mix))
+    order = np.argsort(asked, kind="stable")
+    below = np.cumsum(weight[order]) - weight[order] / 2.0
+    third = (TIERS * below / weight.sum()).astype(np.int64)
+    sums = [np.bincount(third, values, TIERS) for values in (weight[order] * asked[order], weight[order])]
+    return np.asarray(sums[0] / sums[1])
+
+
+def _asked(archetype: Archetype, has_store: bool, policy: NegotiationPolicy) -> Array:
+    """Energy reservation prices ($/MWh) of typical owners: every combination of evenly spread quantiles."""
+    from scipy.special import betaincinv
+
+    quantile = (np.arange(_POINTS) + 0.5) / _POINTS
+    wear = np.interp(quantile, [0.0, 1.0], WEAR_USD_PER_MWH) if has_store else np.zeros(_POINTS)
+    compensation = 1000.0 * np.interp(quantile, [0.0, 1.0], archetype.compensation_usd_per_kwh)
+    inconvenience = policy.inconvenience_usd_per_mwh * (1.0 - betaincinv(*archetype.willingness, quantile))
+    return np.asarray(wear[:, None, None] + compensation[None, :, None] + inconvenience[None, None, :]).ravel()

@@ -1,0 +1,1 @@
+"""Owners' notes, read by rules into limits that can only tighten."""
