@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
-from vpp_pipeline.domain.negotiation.concession import Adviser
-from vpp_pipeline.domain.negotiation.negotiate import negotiate
-from vpp_pipeline.domain.negotiation.summary import summarise
-from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
+from vpp_pipeline.negotiation.agreements import summarise
+from vpp_pipeline.negotiation.negotiate import Adviser, negotiate
+from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.optimisation.owen import owen_shares_table
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.optimisation.tables import (

@@ -15,11 +15,10 @@ from vpp_pipeline.console import terminal
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.domain.bids import Stamp
-from vpp_pipeline.domain.negotiation.agreements import options
-from vpp_pipeline.domain.negotiation.negotiate import ENGINES
-from vpp_pipeline.domain.satisfaction import weighted_satisfaction
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.llm.of_run import open_adviser
+from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
+from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs

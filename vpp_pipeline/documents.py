@@ -9,8 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from vpp_pipeline.domain.negotiation.agreements import options
-from vpp_pipeline.domain.satisfaction import weighted_satisfaction
+from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.schemas.documents import (
     AggregatorOffer,
     CoalitionMember,

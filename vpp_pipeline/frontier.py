@@ -12,9 +12,8 @@ from rich.table import Table
 
 from vpp_pipeline.chain import Inputs, Negotiated, negotiate_day
 from vpp_pipeline.console import terminal
-from vpp_pipeline.domain.negotiation.agreements import options
 from vpp_pipeline.domain.payments import payments_of
-from vpp_pipeline.domain.satisfaction import satisfaction_worth, weighted_satisfaction
+from vpp_pipeline.negotiation.agreements import options, satisfaction_worth, weighted_satisfaction
 from vpp_pipeline.optimisation.problem import DaySolution
 from vpp_pipeline.optimisation.tables import charging_table, positions_table, schedule_table
 from vpp_pipeline.optimisation.uncertainty import outcome_of

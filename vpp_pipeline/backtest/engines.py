@@ -8,10 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.domain.negotiation.concession import Adviser
-from vpp_pipeline.domain.negotiation.negotiate import Engine
-from vpp_pipeline.domain.negotiation.outcome import End, Floor, Outcome
-from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.negotiation.negotiate import Adviser, Engine
+from vpp_pipeline.negotiation.outcome import End, Floor, Outcome
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 
 

@@ -15,15 +15,14 @@ from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, market_hours
 from vpp_pipeline.domain.bids import curves_of
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.domain.negotiation.agreements import agreements_of
-from vpp_pipeline.domain.negotiation.negotiate import Engine
-from vpp_pipeline.domain.negotiation.summary import summarise
-from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.domain.negotiation.transcript import segments_of
 from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
+from vpp_pipeline.negotiation.agreements import agreements_of, summarise
+from vpp_pipeline.negotiation.negotiate import Engine
+from vpp_pipeline.negotiation.outcome import segments_of
+from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.optimisation.exact_method import Log, exact_energy, solve_lp
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem, unlimited_mw
 from vpp_pipeline.optimisation.tables import charging_table, positions_table, scenario_quantities_table, schedule_table

@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.domain.curves import PRICE_TOLERANCE, asked_price, bid_segments
 from vpp_pipeline.domain.reliability import delivery_probability
-from vpp_pipeline.domain.satisfaction import satisfaction_worth
+from vpp_pipeline.negotiation.agreements import satisfaction_worth
 from vpp_pipeline.schemas import FinalBids, Reconciliation, door
 from vpp_pipeline.settings import MarketRules
 

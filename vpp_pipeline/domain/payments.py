@@ -7,8 +7,8 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.tables import side_by_side
-from vpp_pipeline.domain.negotiation.agreements import options
-from vpp_pipeline.domain.satisfaction import satisfaction_score
+from vpp_pipeline.negotiation.agreements import options, satisfaction_score
+from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.schemas import Payments, door
 
 DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
@@ -37,17 +37,6 @@ def sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
             for product, sold in SOLD.items()
         ]
     ).collect()
-
-
-def hours_covered(opportunities: pl.DataFrame) -> pl.DataFrame:
-    """One row per opportunity and hour it covers, with its product, duration_hours and forecast_price."""
-    return (
-        opportunities.select("opportunity_id", "product", "start_utc", "duration_hours", "forecast_price")
-        .with_columns(offset=pl.int_ranges(0, "duration_hours"))
-        .explode("offset")
-        .with_columns(start_utc=pl.col("start_utc") + pl.duration(hours="offset"))
-        .drop("offset")
-    )
 
 
 def payments_of(

@@ -15,7 +15,7 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.payments import hours_covered
+from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.schemas import Settlement, door
 from vpp_pipeline.settings import SettlementSettings
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.payments import hours_covered
 from vpp_pipeline.domain.verdict import Verdict, judge
+from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.settings import Settings
 
 HALF_CENT = 0.005

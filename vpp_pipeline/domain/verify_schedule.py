@@ -9,9 +9,10 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
-from vpp_pipeline.domain.payments import hours_covered, sold_by_hour
+from vpp_pipeline.domain.payments import sold_by_hour
 from vpp_pipeline.domain.verdict import Verdict, judge
 from vpp_pipeline.domain.verify_terms import DEAL, Pairs
+from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.settings import Settings
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt

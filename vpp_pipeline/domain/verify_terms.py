@@ -9,7 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.payments import hours_covered
+from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]

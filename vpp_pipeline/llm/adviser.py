@@ -1,6 +1,6 @@
 """The adviser of the engine `llm`: a language model proposes how far to give way, kind by kind of prosumer.
 
-It proposes shares of a way that our code has computed, and never decides: `domain/negotiation/concession.py` holds
+It proposes shares of a way that our code has computed, and never decides: `negotiation/negotiate.py` holds
 every share near the rule's own. Where there is no usable answer the rule stands, and is counted.
 """
 
@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.negotiation.concession import Seen
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, T
 from vpp_pipeline.llm.questions import AdviceEnvelope, SegmentAdvice, question
 from vpp_pipeline.llm.segments import CLOSED_LIST, OpportunityView, kinds_of, views
+from vpp_pipeline.negotiation.negotiate import Seen
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
 
 Advised = Mapping[str, SegmentAdvice]  # by segment

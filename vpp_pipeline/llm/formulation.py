@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.domain.satisfaction import satisfaction_worth
 from vpp_pipeline.llm.adviser import Asks
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, StrictModel, schema_of
+from vpp_pipeline.negotiation.agreements import satisfaction_worth
 from vpp_pipeline.optimisation.infeasible import InfeasibleDay
 from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.optimisation.solve import solve_day

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpp_pipeline.core.arrays import Codes, Flags
-from vpp_pipeline.domain.negotiation.concession import Seen
+from vpp_pipeline.negotiation.negotiate import Seen
 
 #: kinds of prosumers (site and store, as in `negotiation.segments`) by the ids that questions and answers use
 SEGMENT_IDS = {

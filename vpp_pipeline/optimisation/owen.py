@@ -42,10 +42,7 @@ def owen(day: DayProblem, solution: DaySolution) -> Owen:
 
     ``share_usd`` is negative for a prosumer that must charge where the fleet's own energy is dearer than the market's.
     """
-    from vpp_pipeline.optimisation.column_generation.pricing import (
-        FleetPricer,  # compiled on first use
-        stores_of,
-    )
+    from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, stores_of
 
     reachable = without_dust(day)
     everyone = np.zeros(len(day.fleet), dtype=np.int64)

@@ -11,11 +11,10 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Flags, Indices, Texts, round_up
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.domain.negotiation.agreements import options
-from vpp_pipeline.domain.opportunities import covered_hours
-from vpp_pipeline.domain.satisfaction import satisfaction_worth
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.forecasting.price_scenarios import Scenarios
+from vpp_pipeline.negotiation.agreements import options, satisfaction_worth
+from vpp_pipeline.negotiation.opportunities import covered_hours
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 

@@ -16,13 +16,13 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
-from vpp_pipeline.domain.negotiation.negotiate import ENGINES
-from vpp_pipeline.domain.negotiation.outcome import Outcome
-from vpp_pipeline.domain.negotiation.terms import prepare_terms
-from vpp_pipeline.domain.opportunities import covered_hours, find_opportunities, hours_of, to_size_mw
 from vpp_pipeline.fleet.archetypes import TIERS, typical_prices
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.fleet.envelope import highest_reachable_kwh
+from vpp_pipeline.negotiation.negotiate import ENGINES
+from vpp_pipeline.negotiation.opportunities import covered_hours, find_opportunities, hours_of, to_size_mw
+from vpp_pipeline.negotiation.outcome import Outcome
+from vpp_pipeline.negotiation.terms import prepare_terms
 from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 from vpp_pipeline.settings import Settings
 

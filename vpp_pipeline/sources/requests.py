@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.opportunities import REQUEST_COLUMNS
+from vpp_pipeline.negotiation.opportunities import REQUEST_COLUMNS
 from vpp_pipeline.schemas import PRODUCTS
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {

@@ -13,9 +13,8 @@ import polars as pl
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, frame_hash
-from vpp_pipeline.domain.negotiation.concession import Adviser
-from vpp_pipeline.domain.negotiation.negotiate import in_blocks
-from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.negotiation.negotiate import Adviser, in_blocks
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 from vpp_pipeline.warehouse.day import DEALS, ROUNDS, SEGMENTS
 

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.fleet.arrays import BOUNDS, Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.schemas import PriceForecast, Prosumers, door
 
 DAY = date(2023, 8, 15)  # a Tuesday, 24 hours

@@ -10,7 +10,7 @@ import pytest
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours, pacific_moment_utc
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.opportunities import find_opportunities, hours_of
+from vpp_pipeline.negotiation.opportunities import find_opportunities, hours_of
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.domain.examples import AUTUMN, BATTERY, DAY, SPRING, fleet_of, forecast_of

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.calendar import pacific_moment_utc
-from vpp_pipeline.domain.payments import hours_covered, payments_of, sold_by_hour
+from vpp_pipeline.domain.payments import payments_of, sold_by_hour
+from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline_tests.domain.examples import DAY
 
 NOON = pacific_moment_utc(DAY, 12)

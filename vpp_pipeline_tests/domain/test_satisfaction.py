@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.satisfaction import satisfaction_score, satisfaction_worth, surplus_fraction
+from vpp_pipeline.negotiation.agreements import satisfaction_score, satisfaction_worth, surplus_fraction
 
 PRICES = st.one_of(st.just(0.0), st.floats(0.01, 1000))
 

@@ -10,14 +10,14 @@ import pytest
 
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.domain import verify_negotiation
-from vpp_pipeline.domain.negotiation.negotiate import ENGINES, negotiate
-from vpp_pipeline.domain.negotiation.summary import summarise
-from vpp_pipeline.domain.negotiation.terms import prepare_terms
 from vpp_pipeline.domain.verify_negotiation import (
     check_negotiation,
     negotiations_follow_the_protocol,
     nobody_is_paid_below_reservation,
 )
+from vpp_pipeline.negotiation.agreements import summarise
+from vpp_pipeline.negotiation.negotiate import ENGINES, negotiate
+from vpp_pipeline.negotiation.terms import prepare_terms
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.negotiation.concession import concession
-from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.ports import FailKind, LLMError
+from vpp_pipeline.negotiation.negotiate import concession
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 from vpp_pipeline_tests.domain.negotiation.random_terms import cases

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.negotiation.concession import Seen, concession
-from vpp_pipeline.domain.negotiation.terms import Terms
 from vpp_pipeline.llm.questions import SegmentAdvice, question
 from vpp_pipeline.llm.segments import CLOSED_LIST, SEGMENT_IDS, OpportunityView, views
+from vpp_pipeline.negotiation.negotiate import Seen, concession
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.schemas import Prosumers
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of

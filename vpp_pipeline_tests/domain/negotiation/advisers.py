@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.negotiation.concession import Adviser, Seen
+from vpp_pipeline.negotiation.negotiate import Adviser, Seen
 
 
 @dataclass

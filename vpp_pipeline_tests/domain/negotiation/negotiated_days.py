@@ -7,11 +7,10 @@ from functools import cached_property
 
 import polars as pl
 
-from vpp_pipeline.domain.negotiation.concession import Adviser
-from vpp_pipeline.domain.negotiation.negotiate import Negotiations, negotiate
-from vpp_pipeline.domain.negotiation.summary import summarise
-from vpp_pipeline.domain.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
+from vpp_pipeline.negotiation.agreements import summarise
+from vpp_pipeline.negotiation.negotiate import Adviser, Negotiations, negotiate
+from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.settings import Settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 

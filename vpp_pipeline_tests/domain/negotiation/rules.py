@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from vpp_pipeline.domain.negotiation.outcome import End, Outcome
-from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.negotiation.outcome import End, Outcome
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay
 from vpp_pipeline_tests.domain.negotiation.talks import every_pair

@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.negotiation.concession import Adviser
-from vpp_pipeline.domain.negotiation.negotiate import negotiate
-from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.negotiation.negotiate import Adviser, negotiate
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 

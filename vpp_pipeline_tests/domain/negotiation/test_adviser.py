@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.negotiation.concession import Adviser, Seen, concession
-from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.negotiation.negotiate import Adviser, Seen, concession
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 from vpp_pipeline_tests.domain.negotiation.advisers import HOSTILE, Constant, Says, Shaped

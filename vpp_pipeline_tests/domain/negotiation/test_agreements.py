@@ -6,10 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.negotiation.agreements import agreements_of, options
-from vpp_pipeline.domain.negotiation.concession import concession
-from vpp_pipeline.domain.negotiation.negotiate import negotiate
-from vpp_pipeline.domain.negotiation.terms import Terms
+from vpp_pipeline.negotiation.agreements import agreements_of, options
+from vpp_pipeline.negotiation.negotiate import concession, negotiate
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 from vpp_pipeline_tests.domain.negotiation.rules import is_a_sentence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.negotiation.concession import concession
-from vpp_pipeline.domain.negotiation.outcome import End
+from vpp_pipeline.negotiation.negotiate import concession
+from vpp_pipeline.negotiation.outcome import End
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 from vpp_pipeline_tests.domain.negotiation.talks import DEAL, ENDS, TWO, agreements, asking, lines, prices, talk

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.negotiation.negotiate import negotiate
-from vpp_pipeline.domain.negotiation.summary import summarise
+from vpp_pipeline.negotiation.agreements import summarise
+from vpp_pipeline.negotiation.negotiate import negotiate
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import calls_of, terms_of
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.negotiation.negotiate import negotiate
-from vpp_pipeline.domain.negotiation.terms import Terms
-from vpp_pipeline.domain.negotiation.transcript import is_kept
+from vpp_pipeline.negotiation.negotiate import negotiate
+from vpp_pipeline.negotiation.outcome import is_kept
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 from vpp_pipeline_tests.domain.negotiation.random_terms import cases

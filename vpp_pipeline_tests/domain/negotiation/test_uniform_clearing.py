@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.negotiation.outcome import End, Outcome
-from vpp_pipeline.domain.negotiation.terms import Terms
-from vpp_pipeline.domain.negotiation.uniform_clearing import uniform_clearing
+from vpp_pipeline.negotiation.negotiate import uniform_clearing
+from vpp_pipeline.negotiation.outcome import End, Outcome
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of
 from vpp_pipeline_tests.domain.negotiation.talks import agreements, lines, talk

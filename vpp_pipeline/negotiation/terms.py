@@ -11,8 +11,8 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Texts
 from vpp_pipeline.core.calendar import PRICE_COLUMN
-from vpp_pipeline.domain.opportunities import hours_of
 from vpp_pipeline.fleet.arrays import BOUNDS, SHARE_OF_R, Fleet, reservation_price
+from vpp_pipeline.negotiation.opportunities import hours_of
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 CHEAPEST_HOURS = 4  # a store recharges in the day's cheapest hours

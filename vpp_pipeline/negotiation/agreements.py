@@ -1,4 +1,4 @@
-"""Who is in and who is out of each opportunity, at what price, in which rank, and why."""
+"""Who is in and who is out of each opportunity, at what price and why; how it went, and satisfaction."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
-from vpp_pipeline.domain.negotiation.outcome import End, Outcome
-from vpp_pipeline.domain.negotiation.terms import Terms
-from vpp_pipeline.domain.satisfaction import satisfaction_score
 from vpp_pipeline.fleet.arrays import BOUNDS
-from vpp_pipeline.schemas import Agreements, door
-from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline.negotiation.outcome import End, Outcome
+from vpp_pipeline.negotiation.terms import Terms
+from vpp_pipeline.schemas import Agreements, Summary, door
+from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 
 def options(agreements: pl.DataFrame) -> pl.DataFrame:
@@ -174,3 +173,90 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
         )
         .otherwise(pl.format("Out: it has nothing to offer then, because of {}.", "bound"))
     )
+
+
+def summarise(
+    segments: pl.DataFrame,
+    agreements: pl.DataFrame,
+    opportunities: pl.DataFrame,
+    asked: int,
+    rules: MarketRules,
+    provenance: pl.DataFrame,
+) -> pl.DataFrame:
+    """One row per opportunity: rows of :class:`~vpp_pipeline.schemas.Summary`.
+
+    ``asked``: prosumers called. ``provenance``: opportunity_id, engine, fingerprint, seconds. Feasible at 100 % of R is
+    `agreed`, at 80 % `relaxed`.
+    """
+    heard = segments.group_by("opportunity_id").agg(
+        rounds=pl.col("round").max(), bids=pl.col("prosumers").filter(pl.col("round") == 1).sum()
+    )
+    held = (
+        options(agreements)
+        .group_by("opportunity_id")
+        .agg(members=pl.len(), committed_capacity_mw=pl.col("committed_capacity_kw").sum() / 1000.0)
+    )
+    closed = agreements.group_by("opportunity_id").agg(deals=pl.col("rank").count())
+    rows = (
+        opportunities.select("opportunity_id", "market_date", "required_capacity_mw", "forecast_price")
+        .join(heard, on="opportunity_id", how="left")
+        .join(held, on="opportunity_id", how="left")
+        .join(closed, on="opportunity_id", how="left")
+        .join(provenance, on="opportunity_id", how="left")
+        .with_columns(
+            pl.col("rounds", "bids", "members", "deals").fill_null(0), pl.col("committed_capacity_mw").fill_null(0.0)
+        )
+    )
+    committed, required = pl.col("committed_capacity_mw"), pl.col("required_capacity_mw")
+    enough_members = pl.col("members") >= rules.minimum_members
+    status = (
+        pl.when(enough_members & (committed >= required - 1e-9))
+        .then(pl.lit("agreed"))
+        .when(enough_members & (committed >= rules.required_fraction * required - 1e-9))
+        .then(pl.lit("relaxed"))
+        .otherwise(pl.lit("no_bid"))
+    )
+    reason = (
+        pl.when(pl.col("bids") == 0)
+        .then(pl.lit("no prosumer has capacity then"))
+        .when(pl.col("members") == 0)
+        .then(pl.format("no deal: at {} $ no offer reaches an owner's least price", pl.col("forecast_price").round(2)))
+        .when(~enough_members)
+        .then(pl.format("deals closed: {}, members needed: {}", "members", pl.lit(rules.minimum_members)))
+        .when(status == "no_bid")
+        .then(pl.format("{} MW under option, below 80 % of {} MW", committed.round(3), required))
+        .otherwise(pl.format("{} deals hold {} MW for {} MW", "members", committed.round(3), required))
+    )
+    is_cut = pl.col("deals") > pl.col("members")
+    cut = pl.format("{}; {} deals closed, the largest coalition keeps {}", reason, "deals", "members")
+    reason = pl.when(is_cut).then(cut).otherwise(reason)
+    return door(Summary, rows.with_columns(asked=asked, status=status, reason=reason))
+
+
+def weighted_satisfaction(scores: Array, committed_kw: Array) -> float | None:
+    """Mean of ``scores`` (n,) weighted by commitment; None of nobody."""
+    return float(np.average(scores, weights=committed_kw)) if len(scores) else None
+
+
+def surplus_fraction(agreed: Array, reservation: Array) -> Array:
+    """sigma = (agreed - reservation) / agreed, in 0-1: the part of the price that is the owner's gain."""
+    return np.clip((agreed - reservation) / np.where(agreed > 0.0, agreed, 1.0), 0.0, 1.0)
+
+
+def satisfaction_worth(agreed: Array, reservation: Array, weight_usd_per_mwh: float) -> Array:
+    """w sigma, $/MWh: what the optimiser credits for a content owner, never more than the owner is paid.
+
+    The bound keeps delivered energy from being worth more than nothing at all, so that a store never charges and
+    discharges at once to collect it.
+    """
+    return np.minimum(weight_usd_per_mwh * surplus_fraction(agreed, reservation), agreed)
+
+
+def satisfaction_score(
+    agreed: Array, reservation: Array, used_fraction: Array | float, is_broken: Flags | bool = False
+) -> Array:
+    """S (0-10) = 0 where a stated preference was broken, else 5 + 5 u sigma.
+
+    ``used_fraction`` u = dispatched / committed. 5 is "nothing lost, nothing gained".
+    """
+    return np.where(is_broken, 0.0, 5.0 + 5.0 * np.asarray(used_fraction) * surplus_fraction(agreed, reservation))

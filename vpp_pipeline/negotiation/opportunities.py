@@ -1,4 +1,4 @@
-"""What the market can buy from the fleet today: the policy's hourly opportunities, and requests in their place."""
+"""What the market can buy from the fleet today: hourly opportunities, requests in their place, and their hours."""
 
 from __future__ import annotations
 
@@ -168,3 +168,14 @@ def covered_hours(opportunities: pl.DataFrame, starts: pl.Series) -> Flags:
     for o, block in enumerate(hours_of(opportunities, starts)):
         covers[o, block] = True
     return covers
+
+
+def hours_covered(opportunities: pl.DataFrame) -> pl.DataFrame:
+    """One row per opportunity and hour it covers, with its product, duration_hours and forecast_price."""
+    return (
+        opportunities.select("opportunity_id", "product", "start_utc", "duration_hours", "forecast_price")
+        .with_columns(offset=pl.int_ranges(0, "duration_hours"))
+        .explode("offset")
+        .with_columns(start_utc=pl.col("start_utc") + pl.duration(hours="offset"))
+        .drop("offset")
+    )

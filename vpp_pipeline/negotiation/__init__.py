@@ -1,0 +1,1 @@
+"""Opportunities, and the deals that are struck over them."""
