@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from bench_pipeline import Memory
 
-from vpp_pipeline.optimisation.problem import DayProblem
+from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 Row = dict[str, Any]
@@ -77,10 +77,10 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
     """The LP relaxation by column generation to ``gap``; every schedule recovered and judged by other code."""
     from rebuild_schedule import rebuild
 
-    from vpp_pipeline.optimisation.column_generation.master import Master
-    from vpp_pipeline.optimisation.column_generation.prepare import prepare
-    from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer
-    from vpp_pipeline.optimisation.column_generation.recover import recover
+    from vpp_pipeline.dispatch.column_generation.master import Master
+    from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer
+    from vpp_pipeline.dispatch.column_generation.recovery import recover
+    from vpp_pipeline.dispatch.column_generation.warm_start import prepare
 
     small = day_of("reference", WARM_UP)  # compiles, or reads what was compiled
     prepared = prepare(small, 1e-2, decides=False)
@@ -117,8 +117,8 @@ def _gap(objective_usd: float, bound_usd: float) -> float:
 
 def cvxpy(kind: str, prosumers: str, solver: str) -> Row:
     """The same LP by a solver through CVXPY: formulated, compiled and solved."""
-    from vpp_pipeline.optimisation.exact import formulate
-    from vpp_pipeline.optimisation.problem import unlimited_mw
+    from vpp_pipeline.dispatch.formulation import formulate
+    from vpp_pipeline.dispatch.problem import unlimited_mw
 
     day, nothing = day_of(kind, int(prosumers)), np.zeros
     formulate(day_of("reference", 3), binary=False)  # imports what CVXPY needs
@@ -136,7 +136,7 @@ def bids(prosumers: str, market_date: str, limit_seconds: str) -> Row:
     from optimiser_days import negotiated_day
     from rebuild_schedule import rebuild
 
-    from vpp_pipeline.optimisation.solve import solve_day
+    from vpp_pipeline.dispatch.solve import solve_day
 
     rules = MarketRules()
     settings = OptimiserSettings(method="column_generation", time_limit_seconds=float(limit_seconds))
@@ -155,7 +155,7 @@ def first_call() -> Row:
     wall = time.perf_counter()
     from optimiser_days import reference_day
 
-    from vpp_pipeline.optimisation.solve import solve_day
+    from vpp_pipeline.dispatch.solve import solve_day
 
     row: Row = {"import_s": time.perf_counter() - wall}
     settings = OptimiserSettings(method="column_generation", gap_target_fraction=0.01)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.optimisation.problem import DayProblem
+from vpp_pipeline.dispatch.problem import DayProblem
+from vpp_pipeline.dispatch.schedule import DaySchedule
 
 SLICE = 50_000
 POWERS = ("grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw")

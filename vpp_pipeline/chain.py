@@ -6,15 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
-from vpp_pipeline.domain.payments import payments_of
-from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
-from vpp_pipeline.negotiation.agreements import summarise
-from vpp_pipeline.negotiation.negotiate import Adviser, negotiate
-from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.optimisation.owen import owen_shares_table
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem
-from vpp_pipeline.optimisation.tables import (
+from vpp_pipeline.dispatch.payments import owen_shares_table, payments_of
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem
+from vpp_pipeline.dispatch.scenarios import with_scenarios
+from vpp_pipeline.dispatch.tables import (
     charging_table,
     internal_prices_table,
     positions_table,
@@ -22,7 +17,11 @@ from vpp_pipeline.optimisation.tables import (
     scenario_quantities_table,
     schedule_table,
 )
-from vpp_pipeline.optimisation.uncertainty import with_scenarios
+from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
+from vpp_pipeline.negotiation.agreements import summarise
+from vpp_pipeline.negotiation.negotiate import Adviser, negotiate
+from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.schemas import LLMCalls, PriceScenarios
 from vpp_pipeline.settings import Settings

@@ -11,7 +11,7 @@ from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE
-from vpp_pipeline.domain.payments import payments_of
+from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.fleet.arrays import begin_with, fleet_arrays, starts_of
 from vpp_pipeline.llm.of_run import solve_formulated
 from vpp_pipeline.warehouse.publish import publish
@@ -62,10 +62,11 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
     of it.
     Where limits cannot be kept at all, the day stops here; which ones is published first, so that it can be queried.
     """
-    from vpp_pipeline.optimisation.infeasible import InfeasibleDay, infeasibilities
-    from vpp_pipeline.optimisation.owen import owen_shares_table
-    from vpp_pipeline.optimisation.problem import day_problem
-    from vpp_pipeline.optimisation.tables import (
+    from vpp_pipeline.dispatch.infeasibility import InfeasibleDay, infeasibilities
+    from vpp_pipeline.dispatch.payments import owen_shares_table
+    from vpp_pipeline.dispatch.problem import day_problem
+    from vpp_pipeline.dispatch.scenarios import with_scenarios
+    from vpp_pipeline.dispatch.tables import (
         charging_table,
         internal_prices_table,
         positions_table,
@@ -73,7 +74,6 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
         scenario_quantities_table,
         schedule_table,
     )
-    from vpp_pipeline.optimisation.uncertainty import with_scenarios
 
     settings, day = desk.settings(), storage.day(market_date_of(context))
     starts = starts_of(day["fleet.prosumers"], day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None)

@@ -107,7 +107,7 @@ def opportunities(
     `planned` sizes are rehearsed with typical prosumers; with `opportunities.deal_days`, at the level of the deals of
     the days before. These are kept (lake table `market.recent_deals`), so that a day made again is the same day.
     """
-    from vpp_pipeline.optimisation.sizing import opportunities_of_day
+    from vpp_pipeline.dispatch.sizing import opportunities_of_day
 
     inputs = day_inputs(context, desk, prices_source, storage)
     deals, day = inputs.recent_deals, inputs.market_date

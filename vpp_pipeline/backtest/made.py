@@ -13,9 +13,13 @@ from vpp_pipeline.backtest.plan import Plan
 from vpp_pipeline.chain import Inputs, Negotiated
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, market_hours
+from vpp_pipeline.dispatch.exact import Log, exact_energy, solve_lp
+from vpp_pipeline.dispatch.payments import payments_of
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem, unlimited_mw
+from vpp_pipeline.dispatch.scenarios import with_scenarios
+from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.dispatch.tables import charging_table, positions_table, scenario_quantities_table, schedule_table
 from vpp_pipeline.domain.bids import curves_of
-from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.domain.payments import payments_of
 from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
@@ -23,10 +27,6 @@ from vpp_pipeline.negotiation.agreements import agreements_of, summarise
 from vpp_pipeline.negotiation.negotiate import Engine
 from vpp_pipeline.negotiation.outcome import segments_of
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.optimisation.exact_method import Log, exact_energy, solve_lp
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, day_problem, unlimited_mw
-from vpp_pipeline.optimisation.tables import charging_table, positions_table, scenario_quantities_table, schedule_table
-from vpp_pipeline.optimisation.uncertainty import with_scenarios
 from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
@@ -138,7 +138,7 @@ def no_sale_plan(inputs: Inputs, settings: Settings) -> Plan:
 
 
 def _relaxed(problem: DayProblem, most: Array, settings: OptimiserSettings) -> tuple[DaySchedule, Array]:
-    from vpp_pipeline.optimisation.exact import formulate
+    from vpp_pipeline.dispatch.formulation import formulate
 
     linear = formulate(problem, binary=False)
     linear.set_bids(np.zeros(len(most)), most)

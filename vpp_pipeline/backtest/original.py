@@ -24,7 +24,7 @@ from vpp_pipeline.backtest.plan import ENERGY, Plan
 from vpp_pipeline.chain import Inputs
 from vpp_pipeline.core.arrays import Array, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
-from vpp_pipeline.domain.day_schedule import DaySchedule
+from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.settings import Settings
 

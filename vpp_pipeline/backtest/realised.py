@@ -6,9 +6,9 @@ import numpy as np
 
 from vpp_pipeline.backtest.plan import ENERGY, Plan
 from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.domain import day_money
 from vpp_pipeline.domain.day_money import Awards, Money
-from vpp_pipeline.domain.day_schedule import DaySchedule
 from vpp_pipeline.domain.redispatch import redispatch
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.day_schedule import DaySchedule
+from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.domain.settlement import imbalance_usd
 from vpp_pipeline.fleet.arrays import Fleet
 

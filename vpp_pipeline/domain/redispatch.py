@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.domain.day_schedule import DaySchedule
+from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 
 TOLERANCE = 1e-3  # kW, kWh: a watt

@@ -9,8 +9,8 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.dispatch.schedule import schedule_arrays, schedule_rows
 from vpp_pipeline.domain.day_money import Awards, Money, money_of
-from vpp_pipeline.domain.day_schedule import schedule_arrays, schedule_rows
 from vpp_pipeline.domain.redispatch import limits_broken, redispatch
 from vpp_pipeline.domain.settlement import Delivery, awarded_bids, same_source, settle, who_is_there
 from vpp_pipeline.fleet.arrays import begin_with, fleet_arrays

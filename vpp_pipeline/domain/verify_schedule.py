@@ -9,7 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
-from vpp_pipeline.domain.payments import sold_by_hour
+from vpp_pipeline.dispatch.schedule import sold_by_hour
 from vpp_pipeline.domain.verdict import Verdict, judge
 from vpp_pipeline.domain.verify_terms import DEAL, Pairs
 from vpp_pipeline.negotiation.opportunities import hours_covered

@@ -16,14 +16,14 @@ from pydantic import Field, model_validator
 
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
+from vpp_pipeline.dispatch.infeasibility import InfeasibleDay
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline.dispatch.scenarios import expected_of, objective_of
+from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.tables import FORMULATION
 from vpp_pipeline.llm.adviser import Asks
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, StrictModel, schema_of
 from vpp_pipeline.negotiation.agreements import satisfaction_worth
-from vpp_pipeline.optimisation.infeasible import InfeasibleDay
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
-from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.tables import FORMULATION
-from vpp_pipeline.optimisation.uncertainty import expected_of, objective_of
 from vpp_pipeline.optimisation.valid_bids import refusals_of, solve_valid_day, without_bids
 from vpp_pipeline.settings import Settings
 
@@ -109,7 +109,7 @@ class Formulated:
 def compiled(spec: FormulationSpec, day: DayProblem, least_price: np.ndarray) -> DayProblem:
     """``day`` with the specification's weights and stricter limits; ``least_price`` (K,) of each agreement, $/MWh.
 
-    A limit is the tighter of the two; CVXPY's formulation (`optimisation/exact.py`) and column generation read both.
+    A limit is the tighter of the two; CVXPY's formulation (`dispatch/formulation.py`) and column generation read both.
     """
     limits = {limit.kind: limit for limit in spec.stricter}
     scenarios, fleet, committed, call_hours = day.scenarios, day.fleet, day.committed_kw, day.call_hours

@@ -22,8 +22,8 @@ from vpp_pipeline.schemas import LLMCalls
 from vpp_pipeline.settings import LLMSettings, Settings
 
 if TYPE_CHECKING:
+    from vpp_pipeline.dispatch.problem import DayProblem
     from vpp_pipeline.llm.formulation import Formulated
-    from vpp_pipeline.optimisation.problem import DayProblem
 
 EXAMPLE_ANSWERS = "example_answers.jsonl"  # of the project's data folder: made by our local server, no model's words
 

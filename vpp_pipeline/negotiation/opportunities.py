@@ -30,7 +30,7 @@ def find_opportunities(
 
     ``requests`` has REQUEST_COLUMNS, rows of any day. A request replaces the policy's opportunities of its product in
     the hours it covers and takes its first hour's slot. ``planned_mw`` (PRODUCTS, T): R where the sizing is `planned`
-    (`optimisation/sizing.py`).
+    (`dispatch/sizing.py`).
 
     Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one.
     """

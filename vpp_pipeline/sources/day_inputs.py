@@ -16,6 +16,7 @@ from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE
+from vpp_pipeline.dispatch.sizing import opportunities_of_day
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.meter_checks import Metered
@@ -29,7 +30,6 @@ from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.market.regimes import comparable, note_on
 from vpp_pipeline.negotiation.opportunities import requested_blocks
-from vpp_pipeline.optimisation.sizing import opportunities_of_day
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.calendar import pacific_moment_utc
-from vpp_pipeline.domain.payments import payments_of, sold_by_hour
+from vpp_pipeline.dispatch.payments import payments_of
+from vpp_pipeline.dispatch.schedule import sold_by_hour
 from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline_tests.domain.examples import DAY
 

@@ -1,4 +1,4 @@
-"""An oracle that shares nothing with `exact.py`: one SciPy LP per combination of bids, straight from the formulas."""
+"""An oracle that shares nothing with `formulation.py`: one SciPy LP per combination of bids, straight from the formulas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.optimize import linprog
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.optimisation.problem import DayProblem
+from vpp_pipeline.dispatch.problem import DayProblem
 
 KINDS = ("cg", "cs", "d", "v", "s", "n", "E")
 

@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.branch_and_bound import search
-from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.problem import DayProblem
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.dispatch.branch_and_bound import search
+from vpp_pipeline.dispatch.formulation import formulate
+from vpp_pipeline.dispatch.problem import DayProblem
+from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import Best, brute_force
 from vpp_pipeline_tests.optimisation.small_days import RULES, random_answer, random_day

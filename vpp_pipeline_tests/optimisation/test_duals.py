@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.errors import SolveError
+from vpp_pipeline.dispatch.formulation import formulate
+from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
+from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.fleet.arrays import Fleet
-from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
-from vpp_pipeline.optimisation.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import (
     RULES,

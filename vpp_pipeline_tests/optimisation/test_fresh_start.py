@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.exact_method import Log, solve_lp
-from vpp_pipeline.optimisation.problem import unlimited_mw
+from vpp_pipeline.dispatch.exact import Log, solve_lp
+from vpp_pipeline.dispatch.formulation import formulate
+from vpp_pipeline.dispatch.problem import unlimited_mw
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import random_day
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
+from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 
 
 class Shop:

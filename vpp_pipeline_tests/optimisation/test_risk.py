@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.dispatch.branch_and_bound import search
+from vpp_pipeline.dispatch.formulation import formulate
+from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
+from vpp_pipeline.dispatch.scenarios import outcome_of, tilted_prices
+from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.tables import SAMPLE, wanted_quantities
 from vpp_pipeline.forecasting.price_scenarios import Scenarios, cvar
-from vpp_pipeline.optimisation.branch_and_bound import search
-from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
-from vpp_pipeline.optimisation.responses import SAMPLE, wanted_quantities
-from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.uncertainty import outcome_of, tilted_prices
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, random_answer, random_day, small_day
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRODUCTS, market_hours, pacific_moment_utc
+from vpp_pipeline.dispatch.sizing import opportunities_of_day, planned_sizes_mw
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA
 from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
-from vpp_pipeline.optimisation.sizing import opportunities_of_day, planned_sizes_mw
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, OpportunityPolicy, Settings
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.domain.examples import AUTUMN, BATTERY, DAY, SPRING, fleet_of, forecast_of

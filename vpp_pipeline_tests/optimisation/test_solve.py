@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.arrays import round_down, round_up
-from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.dispatch.formulation import formulate
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, random_answer, random_day, small_day

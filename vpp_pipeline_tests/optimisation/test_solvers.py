@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.errors import InputError, SolveError
-from vpp_pipeline.optimisation.exact import Formulation, formulate
-from vpp_pipeline.optimisation.exact_method import Log, solve_lp
-from vpp_pipeline.optimisation.problem import unlimited_mw
-from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.solvers import FIRST_ORDER, decides_bids, require_solvers, solver_of_lps, time_limit
+from vpp_pipeline.dispatch.exact import Log, solve_lp
+from vpp_pipeline.dispatch.formulation import Formulation, formulate
+from vpp_pipeline.dispatch.problem import unlimited_mw
+from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import FIRST_ORDER, decides_bids, require_solvers, solver_of_lps, time_limit
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.small_days import RULES, random_answer, random_day

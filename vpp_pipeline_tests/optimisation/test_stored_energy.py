@@ -9,17 +9,17 @@ import pytest
 from dataframely.exc import ValidationError
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.domain.day_schedule import DUST, DaySchedule, schedule_arrays, schedule_rows, without_dust_below_zero
+from vpp_pipeline.dispatch.column_generation.best_response import POWERS
+from vpp_pipeline.dispatch.column_generation.pricing import stores_of
+from vpp_pipeline.dispatch.column_generation.recovery import stored_after
+from vpp_pipeline.dispatch.exact import exact_energy
+from vpp_pipeline.dispatch.problem import DayProblem
+from vpp_pipeline.dispatch.schedule import DUST, DaySchedule, schedule_arrays, schedule_rows, without_dust_below_zero
+from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.tables import schedule_table
 from vpp_pipeline.domain.redispatch import redispatch
 from vpp_pipeline.domain.verify_schedule import TOLERANCE
 from vpp_pipeline.fleet.arrays import TOLERANCE_KWH
-from vpp_pipeline.optimisation.column_generation.pricing import stores_of
-from vpp_pipeline.optimisation.column_generation.recover import stored_after
-from vpp_pipeline.optimisation.column_generation.respond import POWERS
-from vpp_pipeline.optimisation.exact_method import exact_energy
-from vpp_pipeline.optimisation.problem import DayProblem
-from vpp_pipeline.optimisation.solve import solve_day
-from vpp_pipeline.optimisation.tables import schedule_table
 from vpp_pipeline.schemas import Dispatched, door
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, small_day

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
-from vpp_pipeline.optimisation.solve import solve_day
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, small_day
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.optimisation.column_generation.respond import Stores
-from vpp_pipeline.optimisation.problem import Duals
+from vpp_pipeline.dispatch.column_generation.best_response import Stores
+from vpp_pipeline.dispatch.problem import Duals
 
 CLOSED = -np.inf  # the price of a sale in an hour in which no energy is bid
 

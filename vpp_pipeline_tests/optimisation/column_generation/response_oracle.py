@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.optimisation.column_generation.respond import Stores
-from vpp_pipeline.optimisation.problem import Duals
+from vpp_pipeline.dispatch.column_generation.best_response import Stores
+from vpp_pipeline.dispatch.problem import Duals
 
 POWERS = 6
 

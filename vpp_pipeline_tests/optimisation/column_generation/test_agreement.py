@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.optimisation.column_generation.agreement import agreement
-from vpp_pipeline.optimisation.exact import Formulation
+from vpp_pipeline.dispatch.column_generation.method import agreement
+from vpp_pipeline.dispatch.formulation import Formulation
 from vpp_pipeline_tests.optimisation.column_generation.two_methods import without_negative_prices
 from vpp_pipeline_tests.optimisation.small_days import random_day
 from vpp_pipeline_tests.optimisation.test_risk import random_scenarios

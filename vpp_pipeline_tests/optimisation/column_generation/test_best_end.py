@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.column_generation.stage import HOUR, SEGMENTS, describe_hour, segments_of
-from vpp_pipeline.optimisation.column_generation.store import best_end
+from vpp_pipeline.dispatch.column_generation.hour_kernel import HOUR, SEGMENTS, describe_hour, segments_of
+from vpp_pipeline.dispatch.column_generation.storage_kernel import best_end
 
 ETA_C, ETA_D, FLOOR_KWH = 0.9627655340310042, 0.9293716054120376, 65.74103374459989
 CHARGE_KW, SUN_KW, ROOM_KW = 303.2586555929796, 55.498406125433895, 325.5820501747136

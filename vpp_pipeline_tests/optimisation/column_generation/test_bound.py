@@ -10,12 +10,12 @@ import pytest
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.optimisation.column_generation import method
-from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
-from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
-from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, GroupSums
-from vpp_pipeline.optimisation.exact_method import solve_exactly
-from vpp_pipeline.optimisation.problem import DaySolution, Duals, merit_order_bound
+from vpp_pipeline.dispatch.column_generation import method
+from vpp_pipeline.dispatch.column_generation.master import Coordinator
+from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
+from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, GroupSums
+from vpp_pipeline.dispatch.exact import solve_exactly
+from vpp_pipeline.dispatch.problem import DaySolution, Duals, merit_order_bound
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.column_generation import test_respond as responses

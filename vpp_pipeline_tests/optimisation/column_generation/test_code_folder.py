@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.optimisation.column_generation.compiled import _code_folder
+from vpp_pipeline.dispatch.column_generation.compiled import _code_folder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="users as on POSIX")
 

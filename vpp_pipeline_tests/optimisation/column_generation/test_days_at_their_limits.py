@@ -6,9 +6,9 @@ from functools import cache
 
 import pytest
 
-from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
-from vpp_pipeline.optimisation.exact_method import solve_exactly
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
+from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
+from vpp_pipeline.dispatch.exact import solve_exactly
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.column_generation.two_methods import (
     TIGHT,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.column_generation.generation import Generation, _Turns
-from vpp_pipeline.optimisation.column_generation.prepare import prepare
-from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer
-from vpp_pipeline.optimisation.problem import Duals
+from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation, _Turns
+from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer
+from vpp_pipeline.dispatch.column_generation.warm_start import prepare
+from vpp_pipeline.dispatch.problem import Duals
 from vpp_pipeline_tests.optimisation.column_generation.drawn_stores import draw_prices, draw_stores
 from vpp_pipeline_tests.optimisation.column_generation.two_methods import by_cvxpy, without_negative_prices
 from vpp_pipeline_tests.optimisation.small_days import random_day

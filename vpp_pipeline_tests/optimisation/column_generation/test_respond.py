@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.optimisation.column_generation.pricing import FleetPricer, per_kwh
-from vpp_pipeline.optimisation.column_generation.recover import net
-from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores
-from vpp_pipeline.optimisation.column_generation.sweep import add_schedules
-from vpp_pipeline.optimisation.problem import Duals
+from vpp_pipeline.dispatch.column_generation.best_response import POWERS, Stores, add_schedules
+from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, per_kwh
+from vpp_pipeline.dispatch.column_generation.recovery import net
+from vpp_pipeline.dispatch.problem import Duals
 from vpp_pipeline_tests.optimisation.column_generation.drawn_stores import burning_pays, draw_prices, draw_stores
 from vpp_pipeline_tests.optimisation.column_generation.response_oracle import best_value, earned, excess
 

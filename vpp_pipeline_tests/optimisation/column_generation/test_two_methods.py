@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
-from vpp_pipeline.optimisation.exact_method import solve_exactly
-from vpp_pipeline.optimisation.problem import DayProblem
-from vpp_pipeline.optimisation.uncertainty import outcome_of
+from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
+from vpp_pipeline.dispatch.exact import solve_exactly
+from vpp_pipeline.dispatch.problem import DayProblem
+from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.brute_force import brute_force
 from vpp_pipeline_tests.optimisation.column_generation.two_methods import (

@@ -11,15 +11,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
-from vpp_pipeline.optimisation.column_generation.generation import Generation
-from vpp_pipeline.optimisation.column_generation.groups import groups_of, likeness
-from vpp_pipeline.optimisation.column_generation.master import Master
-from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
-from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
-from vpp_pipeline.optimisation.exact import formulate
-from vpp_pipeline.optimisation.exact_method import solve_exactly
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw
+from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation
+from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master
+from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
+from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
+from vpp_pipeline.dispatch.column_generation.warm_start import groups_of, likeness
+from vpp_pipeline.dispatch.exact import solve_exactly
+from vpp_pipeline.dispatch.formulation import formulate
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.optimisation.small_days import HOURLY, RULES, random_day
 from vpp_pipeline_tests.optimisation.test_solve import delivers_exactly, keeps_its_limits

@@ -15,8 +15,8 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.domain.day_schedule import DUST
-from vpp_pipeline.optimisation.problem import DayProblem
+from vpp_pipeline.dispatch.problem import DayProblem
+from vpp_pipeline.dispatch.schedule import DUST
 from vpp_pipeline.schemas import Infeasibilities, door
 
 MOST_PROSUMERS = 1_000  # whose breaches are told one by one

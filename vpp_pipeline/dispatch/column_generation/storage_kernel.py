@@ -10,14 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vpp_pipeline.optimisation.column_generation.compiled import compiled
-from vpp_pipeline.optimisation.column_generation.stage import (
-    DMAX,
-    DRIVE,
-    NEAR_KWH,
-    PC,
-    heavy_piece,
-)
+from vpp_pipeline.dispatch.column_generation.compiled import compiled
+from vpp_pipeline.dispatch.column_generation.hour_kernel import DMAX, DRIVE, NEAR_KWH, PC, heavy_piece
 
 MOST_POINTS, MOST_STEPS = 192, 200
 #: relative error of a value at which two tangents are taken to meet on the function

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vpp_pipeline.optimisation.infeasible import InfeasibleDay, infeasibilities, without_dust
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
-from vpp_pipeline.optimisation.solvers import require_solvers
+from vpp_pipeline.dispatch.infeasibility import InfeasibleDay, infeasibilities, without_dust
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline.dispatch.solvers import require_solvers
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
@@ -21,10 +21,10 @@ def solve_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) 
         raise InfeasibleDay(breaches)
     day = without_dust(day)
     if _method(day, settings) == "exact":
-        from vpp_pipeline.optimisation.exact_method import solve_exactly
+        from vpp_pipeline.dispatch.exact import solve_exactly
 
         return solve_exactly(day, rules, settings)
-    from vpp_pipeline.optimisation.column_generation.method import solve_by_columns
+    from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 
     return solve_by_columns(day, rules, settings)
 

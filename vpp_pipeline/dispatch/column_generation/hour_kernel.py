@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vpp_pipeline.optimisation.column_generation.compiled import compiled, inlined
+from vpp_pipeline.dispatch.column_generation.compiled import compiled, inlined
 
 #: numbers of an hour that the stage needs: limits in kW and kWh, prices in $ per kWh or kW and hour
 HOUR = 16

@@ -12,9 +12,14 @@ Sets: prosumers i (N), hours t (T, step Δ = 1 h), opportunities o (O). Units: k
     position    Σ_i (d + v − cg)/1000 = q_o − buy_t,   Σ_i s/1000 = q_o  (or n)
     bid or not  minimum_o z_o ≤ q_o ≤ R_o z_o,   sold only where z = 1,   buy only in hours without an energy bid
 
-With scenarios, what the market pays (the first two sums) counts (1 − λ) as forecast and λ by its CVaR (`risk.py`).
+With scenarios, what the market pays (the first two sums) counts (1 − λ) as forecast and λ by its CVaR (`formulation.py`).
 Charging in an hour with an energy bid is delivered by the fleet itself (it lowers q); in other hours it is bought.
-Charging and discharging have limits of their own besides, by which `exact_method.py` keeps a store from doing both.
+Charging and discharging have limits of their own besides, by which `exact.py` keeps a store from doing both.
+
+Aversion to risk as a linear objective: expected profit against its conditional value at risk (CVaR).
+
+Owners are paid the same in every scenario (what the absent do not get is in the worth of a bid), and CVaR(x − c) =
+CVaR(x) − c. So the risk is in what the market pays alone: in q and the purchases, in no prosumer's own variables.
 """
 
 from __future__ import annotations
@@ -29,11 +34,10 @@ import numpy as np
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
-from vpp_pipeline.optimisation.problem import DayProblem
-from vpp_pipeline.optimisation.risk import risk_adjusted
-from vpp_pipeline.optimisation.uncertainty import tilted_prices
+from vpp_pipeline.dispatch.problem import DayProblem
+from vpp_pipeline.dispatch.scenarios import tilted_prices
+from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 
 ENERGY, SPIN, NONSPIN = range(3)
 STEP_H = 1.0
@@ -237,3 +241,25 @@ def formulate(day: DayProblem, *, binary: bool, beside: Beside | None = None) ->
 def _usd_per_kwh(day: DayProblem, product: int) -> Array:
     """Agreed price less the worth of satisfaction (N, T), $ per kW and hour."""
     return day.by_prosumer_and_hour(product, (day.agreed_price - day.satisfaction_worth) / 1000.0)
+
+
+def risk_adjusted(
+    day: DayProblem, q: cp.Variable, buy: cp.Variable, expected_usd: cp.Expression
+) -> tuple[cp.Expression, list[cp.Constraint]]:
+    """What the market pays, (1 − λ) · expected + λ · CVaR, and the constraints that define the CVaR.
+
+    maximise    (1 − λ) · expected + λ · (η − Σ_w P_w ξ_w / tail)
+    subject to  ξ_w ≥ η − (Σ_o worth_wo h_o q_o − Σ_t (market_wt + adder) buy_t),   ξ ≥ 0
+
+    Rockafellar and Uryasev, Optimization of conditional value-at-risk, Journal of Risk 2 (2000). ``q`` (O,) and ``buy``
+    (T,) in MW; at the optimum η is the value at risk. Without scenarios or aversion it is what is expected, as it is.
+    """
+    scenarios = day.scenarios
+    if scenarios is None or scenarios.aversion == 0.0:
+        return expected_usd, []
+    value_at_risk = cp.Variable()
+    below = cp.Variable(len(scenarios.probability), nonneg=True)
+    outcome_usd = (scenarios.worth * day.hours) @ q - (scenarios.market_price + day.charging_adder) @ buy
+    cvar_usd = value_at_risk - scenarios.probability @ below / scenarios.tail_fraction
+    adjusted_usd = (1.0 - scenarios.aversion) * expected_usd + scenarios.aversion * cvar_usd
+    return adjusted_usd, [below >= value_at_risk - outcome_usd]

@@ -16,6 +16,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.fleet.archetypes import TIERS, typical_prices
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.fleet.envelope import highest_reachable_kwh
@@ -23,7 +24,6 @@ from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.negotiation.opportunities import covered_hours, find_opportunities, hours_of, to_size_mw
 from vpp_pipeline.negotiation.outcome import Outcome
 from vpp_pipeline.negotiation.terms import prepare_terms
-from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
 from vpp_pipeline.settings import Settings
 
 _PER_STORE = ("initial_stored_kwh", "terminal_stored_kwh", "capacity_kwh")
@@ -157,7 +157,7 @@ def _sold_mw(day: DayProblem, is_request: Flags) -> Array:
     Energy is net of what other stores charge in the same hour, as the position of a bid is. A request (O,) counts as
     bid: half a decision would let the fleet buy in that hour at the market price what it sells at another.
     """
-    from vpp_pipeline.optimisation.exact import formulate
+    from vpp_pipeline.dispatch.formulation import formulate
 
     linear = formulate(day, binary=False)
     linear.set_bids(is_request.astype(float), day.may_bid.astype(float))

@@ -14,11 +14,11 @@ import numpy as np
 from vpp_pipeline.core.arrays import Array, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.domain.day_schedule import DaySchedule, without_dust_below_zero
-from vpp_pipeline.optimisation.branch_and_bound import search
-from vpp_pipeline.optimisation.exact import Formulation, formulate
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, unlimited_mw
-from vpp_pipeline.optimisation.solvers import decides_bids, proven_bound_usd, solver_of_lps, time_limit
+from vpp_pipeline.dispatch.branch_and_bound import search
+from vpp_pipeline.dispatch.formulation import Formulation, formulate
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, Duals, unlimited_mw
+from vpp_pipeline.dispatch.schedule import DaySchedule, without_dust_below_zero
+from vpp_pipeline.dispatch.solvers import decides_bids, proven_bound_usd, solver_of_lps, time_limit
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 BOTH_WAYS_KW = 1e-4  # below the tolerance of verification

@@ -9,8 +9,8 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.forecasting.price_scenarios import Scenarios, cvar, deliveries
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution
 from vpp_pipeline.settings import RiskSettings
 
 ENERGY = PRODUCTS.index("energy")

@@ -20,25 +20,32 @@ import numpy as np
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.domain.day_schedule import DaySchedule
-from vpp_pipeline.optimisation.column_generation.agreement import Disagreement, agreement
-from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
-from vpp_pipeline.optimisation.column_generation.master import MasterAnswer
-from vpp_pipeline.optimisation.column_generation.prepare import Prepared, prepare, search
-from vpp_pipeline.optimisation.column_generation.pricing import load_kernels
-from vpp_pipeline.optimisation.column_generation.recover import recover
-from vpp_pipeline.optimisation.column_generation.search import SHORT_MW
-from vpp_pipeline.optimisation.column_generation.settle import PARTS, OnStep, give_up_excess, settle_part
-from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
-from vpp_pipeline.optimisation.exact_method import Log, solve_exactly
-from vpp_pipeline.optimisation.problem import DayProblem, DaySolution, Duals, merit_order_bound
-from vpp_pipeline.optimisation.uncertainty import objective_of
+from vpp_pipeline.dispatch.column_generation.branch_and_price import SHORT_MW
+from vpp_pipeline.dispatch.column_generation.master import Coordinator, MasterAnswer
+from vpp_pipeline.dispatch.column_generation.pricing import load_kernels
+from vpp_pipeline.dispatch.column_generation.recovery import PARTS, OnStep, give_up_excess, recover, settle_part
+from vpp_pipeline.dispatch.column_generation.warm_start import Prepared, prepare, search
+from vpp_pipeline.dispatch.exact import Log, solve_exactly
+from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN, formulate
+from vpp_pipeline.dispatch.problem import (
+    DayProblem,
+    DaySolution,
+    Duals,
+    merit_order_bound,
+    part_of,
+    prosumers_with_deals,
+    unlimited_mw,
+)
+from vpp_pipeline.dispatch.scenarios import objective_of
+from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 SEARCH_GAP = 0.8  # of the gap target: the rest is for rounding to the market's step
 RECOVERY_GAP = 0.1  # of the gap target: how well the columns for the decided bids must mix
 SLOW_COMPILATION_S = 1.0  # told in the proof
 EXACT_TAKES_OVER = 2_000  # prosumers: the exact method needs minutes for so many
+SAMPLE = 40
+AGREED = 1e-6
 
 
 def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
@@ -193,3 +200,37 @@ def _shadow_price(coordinator: Coordinator, answer: MasterAnswer, decisions: Arr
     """What a MW more of each bid's size is worth per hour (O,): its price less what the energy is worth elsewhere."""
     day, price = coordinator.day, coordinator.prices(answer.tilt)[0]
     return np.asarray((price - coordinator.owed(answer.duals) / day.hours) * decisions)
+
+
+class Disagreement(SolveError):
+    """The two methods differ on a small part of a day."""
+
+
+def agreement(day: DayProblem, seed: int) -> str:
+    """In words, how well both methods agree on the relaxed day of a few prosumers, drawn by ``seed``.
+
+    Raises Disagreement where they differ by more than a millionth. Where prices are below zero the relaxations are not
+    the same (the exact one may burn energy): then its answer must not be the smaller one.
+    """
+    able = prosumers_with_deals(day)
+    if not len(able):
+        return "no deals to check both methods on"
+    chosen = np.sort(np.random.default_rng(seed).permutation(able)[:SAMPLE])
+    part = part_of(day, chosen, len(chosen) / len(able))
+    nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
+    linear = formulate(part, binary=False)
+    linear.set_bids(nothing, anything)
+    linear.set_quantities(nothing, unlimited_mw(part))
+    exact_usd = linear.solve("HIGHS")
+    gap = AGREED / 10.0
+    generation = prepare(part, gap, decides=False).generation
+    answer, bound_usd = generation.converge(nothing, anything, gap)
+    difference = abs(exact_usd - answer.objective_usd) / max(abs(exact_usd), 1.0)
+    feared = [] if part.scenarios is None else [part.scenarios.market_price, part.scenarios.worth]
+    may_burn = any(bool((prices < 0.0).any()) for prices in (part.market_price, part.price, *feared))
+    if difference > AGREED and not (may_burn and exact_usd >= answer.objective_usd):
+        raise Disagreement(
+            f"on {len(chosen)} prosumers the exact method finds {exact_usd:.9g} $ and column generation "
+            f"{answer.objective_usd:.9g} $ (at most {bound_usd:.9g} $): please report this day"
+        )
+    return f"both methods agree to {difference:.0e} on {len(chosen)} prosumers"

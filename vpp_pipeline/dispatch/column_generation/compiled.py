@@ -15,8 +15,6 @@ import numba as nb
 
 from vpp_pipeline.core.paths import private_folder
 
-KERNELS = ("compiled.py", "stage.py", "store.py", "respond.py", "sweep.py")
-
 
 def _code_folder() -> Path:
     """`NUMBA_CACHE_DIR`, `XDG_CACHE_HOME` or `~/.cache`, else a temporary one where no home can be written to.
@@ -24,7 +22,9 @@ def _code_folder() -> Path:
     numba runs what it finds there: nobody else may be able to write to it.
     """
     here = Path(__file__).parent
-    fingerprint = hashlib.sha256(b"".join((here / name).read_bytes() for name in KERNELS)).hexdigest()[:16]
+    sources = [file.read_bytes() for file in sorted(here.glob("*.py"))]
+    kernels = [source for source in sources if b"import compiled" in source or b"import inlined" in source]
+    fingerprint = hashlib.sha256(b"".join([Path(__file__).read_bytes(), *kernels])).hexdigest()[:16]
     chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(chosen) / "vpp_pipeline" / fingerprint
     try:

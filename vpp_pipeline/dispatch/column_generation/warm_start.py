@@ -1,4 +1,4 @@
-"""A day made ready for column generation: a sample of the fleet, solved first, gives prices and decisions."""
+"""A day made ready for column generation: groups of prosumers alike, and a sample that is solved first."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
-from vpp_pipeline.optimisation.column_generation.coordinator import Coordinator
-from vpp_pipeline.optimisation.column_generation.generation import Generation, Promise
-from vpp_pipeline.optimisation.column_generation.groups import groups_of, likeness
-from vpp_pipeline.optimisation.column_generation.master import Master, MasterAnswer
-from vpp_pipeline.optimisation.column_generation.pricing import NO_SALE, FleetPricer, stores_of
-from vpp_pipeline.optimisation.column_generation.search import Found, Search
-from vpp_pipeline.optimisation.exact import ENERGY, NONSPIN, SPIN
-from vpp_pipeline.optimisation.problem import DayProblem, Duals, part_of
+from vpp_pipeline.dispatch.column_generation.best_response import Stores
+from vpp_pipeline.dispatch.column_generation.branch_and_price import Found, Generation, Promise, Search
+from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
+from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
+from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN
+from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of
 
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
@@ -22,6 +20,7 @@ SAMPLE_TIME = 0.25  # of the seconds that the search for better decisions may ta
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 5  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
+MOST_GROUPS = 400
 
 
 @dataclass(frozen=True)
@@ -131,3 +130,35 @@ def search(prepared: Prepared, gap_target: float, seconds: float, node_limit: in
     """Decide the bids, beginning with the sample's decisions."""
     may_bid = prepared.generation.coordinator.day.may_bid
     return Search(prepared.generation, may_bid, gap_target).run(prepared.first, seconds, node_limit)
+
+
+def groups_of(order: Indices, most: int = MOST_GROUPS) -> tuple[Indices, int]:
+    """Group (N,) of each prosumer and how many there are: runs of ``order`` (N,) of equal size.
+
+    Up to ``most`` prosumers stand for themselves.
+    """
+    n = len(order)
+    if n <= most:
+        return np.arange(n), n
+    place = np.empty(n, dtype=np.int64)
+    place[order] = np.arange(n)
+    return place * most // n, most
+
+
+def likeness(stores: Stores) -> Indices:
+    """Prosumers (N,) in order of what makes them answer alike.
+
+    That is the owner's price, how long the store lasts, how often it is there, and whether it has sun.
+    """
+    held = stores.energy_kw + stores.spin_kw + stores.nonspin_kw
+    price = _mean(stores.energy_cost, stores.energy_kw)
+    power = np.maximum(stores.max_discharge.max(axis=1), 1e-9)
+    hours = stores.highest[:, 0] / power
+    kind = (held.sum(axis=1) > 0.0) * 2 + (stores.sun.max(axis=1) > 0.0)
+    stays = (stores.max_discharge > 0.0).sum(axis=1)
+    return np.lexsort((price, hours.round(1), stays // 4, kind))
+
+
+def _mean(values: Array, weights: Array) -> Array:
+    total = weights.sum(axis=1)
+    return np.asarray((values * weights).sum(axis=1) / np.where(total > 0.0, total, 1.0))

@@ -1,4 +1,4 @@
-"""What a fleet does hour by hour, as whole arrays."""
+"""What a fleet does and sells hour by hour."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ COLUMNS = (
 #: kW or kWh: what tolerances of solvers and sums of rounded powers leave below zero. Less than the 1e-4 of
 #: verification, which rebuilds stored energy from powers: what is more than dust stays, and is refused
 DUST = 9e-5
+SOLD = {
+    "energy": pl.col("discharge_kw") + pl.col("solar_sold_kw"),
+    "spin": pl.col("spin_kw"),
+    "nonspin": pl.col("nonspin_kw"),
+}
 
 
 def without_dust_below_zero(values: Array) -> Array:
@@ -69,3 +74,14 @@ def schedule_rows(done: DaySchedule, like: pl.DataFrame) -> pl.DataFrame:
     return keys.with_columns(
         pl.Series(name, without_dust_below_zero(getattr(done, name).ravel())) for name in (*COLUMNS, "charge_kw")
     )
+
+
+def sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
+    """What each prosumer sells of each product, by hour with a sale: prosumer_id, start_utc, product, sold_kw."""
+    keys = ["prosumer_id", "start_utc"]
+    return pl.concat(
+        [
+            schedule.lazy().filter(sold != 0.0).select(*keys, product=pl.lit(product), sold_kw=sold)
+            for product, sold in SOLD.items()
+        ]
+    ).collect()

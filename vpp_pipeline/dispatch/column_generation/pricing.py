@@ -17,15 +17,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
-from vpp_pipeline.optimisation.column_generation.respond import POWERS, Stores
-from vpp_pipeline.optimisation.column_generation.sweep import (
+from vpp_pipeline.dispatch.column_generation.best_response import (
+    POWERS,
+    Stores,
     add_responses,
     add_schedules,
     fill_stored_values,
     fill_values,
     spread,
 )
-from vpp_pipeline.optimisation.problem import DayProblem, Duals, part_of
+from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of
 
 NO_SALE = -1e6  # $ per MWh: below any price, the hour is closed for sales
 MOST_BLOCKS, SMALLEST_BLOCK = 64, 64  # how many, and prosumers in one

@@ -10,7 +10,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices, Texts, round_up
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
-from vpp_pipeline.domain.day_schedule import DaySchedule
+from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.forecasting.price_scenarios import Scenarios
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth

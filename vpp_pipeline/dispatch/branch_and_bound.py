@@ -14,10 +14,10 @@ import numpy as np
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.optimisation.exact import Formulation
-from vpp_pipeline.optimisation.limits import CpuLimit
-from vpp_pipeline.optimisation.linear_program import WarmLinearProgram
-from vpp_pipeline.optimisation.problem import DayProblem, unlimited_mw
+from vpp_pipeline.dispatch.formulation import Formulation
+from vpp_pipeline.dispatch.limits import CpuLimit
+from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
+from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 
 INTEGRAL = 1e-6
 LEAST_WORTH_USD = 1.0  # bidding that could add less is searched as if it could add this

@@ -1,0 +1,1 @@
+"""Column generation, for fleets that one linear program cannot hold."""

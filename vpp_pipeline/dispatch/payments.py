@@ -1,0 +1,193 @@
+"""What each prosumer delivers and is paid: agreed prices, the charging that sales cause, and the Owen share.
+
+What each prosumer adds to the day at the day's own prices: the Owen share, from which top-ups are paid.
+
+The day with its bids decided is a linear production game: each coalition of prosumers may use the aggregator's slots
+(its bids) and earns what its best schedule earns. Everybody's best day at the duals of the rows that couple prosumers,
+with the rent of the slots left to the aggregator, is an allocation in the core (Owen, On the core of linear production
+games, Mathematical Programming 9, 1975): no coalition earns more on its own with all the slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.core.tables import side_by_side
+from vpp_pipeline.dispatch.infeasibility import without_dust
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline.dispatch.scenarios import outcome_of
+from vpp_pipeline.dispatch.schedule import sold_by_hour
+from vpp_pipeline.negotiation.agreements import options, satisfaction_score
+from vpp_pipeline.negotiation.opportunities import hours_covered
+from vpp_pipeline.schemas import OwenShares, Payments, door
+from vpp_pipeline.settings import Settings
+
+DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
+WISH_TOLERANCE = 1e-4  # kW or kWh
+AGREED = (
+    "market_date",
+    "opportunity_id",
+    "prosumer_id",
+    "committed_capacity_kw",
+    "reservation_price_usd_per_mwh",
+    "agreed_price_usd_per_mwh",
+)
+
+
+def payments_of(
+    opportunities: pl.DataFrame,
+    agreements: pl.DataFrame,
+    schedule: pl.DataFrame,
+    positions: pl.DataFrame,
+    charging: pl.DataFrame,
+    availability: pl.DataFrame,
+) -> pl.DataFrame:
+    """Rows of :class:`~vpp_pipeline.schemas.Payments`: one per prosumer dispatched in an opportunity that trades.
+
+    Payment = agreed price x energy delivered (reserve: capacity held). The charging that a prosumer's sales cause
+    (`to_recover_usd`, where positive) is split over its bids in proportion to revenue - payment.
+    """
+    traded = opportunities.join(positions.filter("is_bid").select("opportunity_id"), on="opportunity_id", how="semi")
+    owned = (
+        hours_covered(traded)
+        .join(sold_by_hour(schedule), on=["product", "start_utc"])
+        .group_by("opportunity_id", "prosumer_id", "duration_hours", "forecast_price")
+        .agg(dispatched_kwh=pl.col("sold_kw").sum())
+        .with_columns(dispatched_kw=pl.col("dispatched_kwh") / pl.col("duration_hours"))
+        .filter(pl.col("dispatched_kw") > DUST_KW)
+        .sort("opportunity_id", "prosumer_id")
+        .join(options(agreements).select(AGREED), on=["opportunity_id", "prosumer_id"])
+        .join(charging.select("prosumer_id").with_row_index("place"), on="prosumer_id")
+    )
+    payment_usd, charging_cost_usd = costs_usd(
+        owned["place"].to_numpy(),
+        owned["dispatched_kwh"].to_numpy() / 1000.0,
+        owned["agreed_price_usd_per_mwh"].to_numpy(),
+        owned["forecast_price"].to_numpy(),
+        charging["to_recover_usd"].to_numpy(),
+    )
+    score = satisfaction_score(
+        owned["agreed_price_usd_per_mwh"].to_numpy(),
+        owned["reservation_price_usd_per_mwh"].to_numpy(),
+        (owned["dispatched_kw"] / owned["committed_capacity_kw"]).clip(0.0, 1.0).to_numpy(),
+        owned["prosumer_id"].is_in(let_down(schedule, availability).implode()).to_numpy(),
+    )
+    money = {"payment_usd": payment_usd, "charging_cost_usd": charging_cost_usd, "satisfaction_score": score}
+    return door(Payments, owned.with_columns(**{name: pl.Series(values) for name, values in money.items()}))
+
+
+def costs_usd(
+    prosumer: Indices, mwh: Array, agreed_price: Array, forecast_price: Array, to_recover_usd: Array
+) -> tuple[Array, Array]:
+    """What each of D deliveries is paid, and the charging (D,) that it recovers of what its prosumer (N,) must, $.
+
+    ``prosumer`` (D,): place in ``to_recover_usd``. One row per prosumer and opportunity that trades.
+    """
+    payment_usd = agreed_price * mwh
+    earned_usd = np.maximum(forecast_price * mwh - payment_usd, 0.0)
+    of_prosumer_usd = np.bincount(prosumer, weights=earned_usd, minlength=len(to_recover_usd))[prosumer]
+    share = np.divide(earned_usd, of_prosumer_usd, out=np.zeros_like(earned_usd), where=of_prosumer_usd > 0.0)
+    return payment_usd, share * np.maximum(to_recover_usd, 0.0)[prosumer]
+
+
+def let_down(schedule: pl.DataFrame, availability: pl.DataFrame) -> pl.Series:
+    """Prosumers whose owner's wishes the schedule breaks: quiet hours, hours without charging, what is to be kept."""
+    hour = ["prosumer_id", "start_utc"]
+    limits = availability.select(*hour, "max_discharge_kw", "max_charge_kw", "min_stored_kwh")
+    rows = side_by_side(schedule.select(*hour, "discharge_kw", "charge_kw", "stored_kwh"), limits, on=hour)
+    is_broken = (
+        (pl.col("discharge_kw") > pl.col("max_discharge_kw") + WISH_TOLERANCE)
+        | (pl.col("charge_kw") > pl.col("max_charge_kw") + WISH_TOLERANCE)
+        | (pl.col("stored_kwh") < pl.col("min_stored_kwh") - WISH_TOLERANCE)
+    )
+    return rows.filter(is_broken)["prosumer_id"].unique()
+
+
+def top_ups(share_usd: Array, profit_usd: float, minimum_margin_fraction: float) -> Array:
+    """What each prosumer (N,) is paid beyond its agreed payments, $: the same part of every positive share.
+
+    All of it, unless the sum would exceed the day's ``profit_usd`` less the aggregator's margin.
+    """
+    owed_usd = np.maximum(share_usd, 0.0)
+    affordable_usd = max(profit_usd, 0.0) * (1.0 - minimum_margin_fraction)
+    return np.asarray(owed_usd * min(1.0, affordable_usd / max(float(owed_usd.sum()), 1e-9)))
+
+
+def slot_rent_usd(day: DayProblem, solution: DaySolution) -> Array:
+    """What each bid (O,) brings above the internal prices of what it takes, at the quantity that is best for it, $."""
+    worth = np.vstack([solution.duals.buy, solution.duals.spin, solution.duals.nonspin])
+    per_mw = day.price * day.hours - np.einsum("ot,ot->o", day.covers, worth[day.product])
+    return np.where(solution.is_bid, per_mw * np.where(per_mw > 0.0, day.required_mw, day.minimum_mw), 0.0)
+
+
+@dataclass(frozen=True)
+class Owen:
+    """How the day's value is imputed to N prosumers and the slots of O opportunities, $."""
+
+    value_usd: Array  # (N,) best day at internal prices, agreed payments deducted
+    share_usd: Array  # (N,) what that is above the day with no sales; beyond the agreed payments
+    slot_rent_usd: Array  # (O,) what the market pays above internal prices; negative where the least quantity binds
+
+    @property
+    def forced_usd(self) -> float:
+        """What least quantities (the 80 % rule) cost: coalitions freed from them could gain at most so much."""
+        return -float(np.minimum(self.slot_rent_usd, 0.0).sum())
+
+
+def owen(day: DayProblem, solution: DaySolution) -> Owen:
+    """The Owen allocation: Σ value + Σ rent = what the bids as decided earn, before quantities are rounded.
+
+    ``share_usd`` is negative for a prosumer that must charge where the fleet's own energy is dearer than the market's.
+    """
+    from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, stores_of
+
+    reachable = without_dust(day)
+    everyone = np.zeros(len(day.fleet), dtype=np.int64)
+    value_usd = FleetPricer(stores_of(reachable), everyone, 1, day.call_hours).values(solution.duals)
+    return Owen(value_usd, value_usd + solution.no_sale_charging_usd, slot_rent_usd(day, solution))
+
+
+def profit_usd(day: DayProblem, solution: DaySolution) -> float:
+    """What the day is expected to leave the aggregator beyond the day with no bids, agreed payments made, $."""
+    objective_usd = outcome_of(day, solution).expected_usd if day.scenarios else solution.objective_usd
+    credit_usd = sum(
+        float(np.vdot(day.by_prosumer_and_hour(product, day.satisfaction_worth), solution.schedule.sold_kw(product)))
+        for product in range(len(PRODUCTS))
+    )
+    return objective_usd - credit_usd / 1000.0 + float(solution.no_sale_charging_usd.sum())
+
+
+def owen_shares_table(day: DayProblem, solution: DaySolution, settings: Settings) -> pl.DataFrame:
+    """`dispatch.owen_shares`: one row per prosumer; none where owners are paid the agreed price alone."""
+    if settings.payments.rule == "agreed":
+        return OwenShares.create_empty()
+    share_usd = owen(day, solution).share_usd
+    margin_fraction = settings.negotiation.minimum_margin_fraction
+    energy, *reserves = (_gained_usd(day, solution, product) for product in range(len(PRODUCTS)))
+    charging_usd = solution.schedule.grid_charge_kw @ solution.duals.buy / 1000.0
+    return door(
+        OwenShares,
+        pl.DataFrame(
+            {
+                "market_date": pl.repeat(day.market_date, len(day.fleet), eager=True),
+                "prosumer_id": day.fleet.prosumer_id.astype(str),
+                "from_energy_usd": energy,
+                "from_reserve_usd": sum(reserves),
+                "from_charging_usd": solution.no_sale_charging_usd - charging_usd,
+                "owen_share_usd": share_usd,
+                "top_up_usd": top_ups(share_usd, profit_usd(day, solution), margin_fraction),
+            }
+        ),
+    )
+
+
+def _gained_usd(day: DayProblem, solution: DaySolution, product: int) -> Array:
+    """What each prosumer's sales (N,) of a product are worth at internal prices, beyond what its owner is paid, $."""
+    worth = (solution.duals.sell, solution.duals.spin, solution.duals.nonspin)[product]
+    gain = np.where(np.isfinite(worth), worth, 0.0) - day.by_prosumer_and_hour(product, day.agreed_price)
+    return np.asarray(np.einsum("nt,nt->n", gain, solution.schedule.sold_kw(product)) / 1000.0)
