@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.dispatch.payments import owen_shares_table, payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.dispatch.scenarios import with_scenarios
@@ -17,12 +19,10 @@ from vpp_pipeline.dispatch.tables import (
     scenario_quantities_table,
     schedule_table,
 )
-from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import Adviser, negotiate
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.schemas import LLMCalls, PriceScenarios
 from vpp_pipeline.settings import Settings
 

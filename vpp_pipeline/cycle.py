@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.chain import Inputs, bid
 from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN, bid_deadline_utc, market_hours, opportunity_id, slot_of
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version, fingerprint
 from vpp_pipeline.documents import documents_of
-from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.verify_bids import (
     bid_curves_are_valid_for_caiso,
     bids_meet_80_percent_of_required_capacity,

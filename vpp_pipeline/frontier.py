@@ -10,6 +10,7 @@ import polars as pl
 from rich.box import SIMPLE
 from rich.table import Table
 
+from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.chain import Inputs, Negotiated, negotiate_day
 from vpp_pipeline.console import terminal
 from vpp_pipeline.dispatch.payments import payments_of
@@ -17,7 +18,6 @@ from vpp_pipeline.dispatch.problem import DaySolution
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, schedule_table
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth, weighted_satisfaction
-from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.picture import Panel, draw
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.chain import bid
 from vpp_pipeline.cli import main
-from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.verification import GUARDS
 from vpp_pipeline.frontier import risk_frontier, satisfaction_frontier
 from vpp_pipeline.picture import Panel, draw

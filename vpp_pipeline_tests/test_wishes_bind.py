@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.chain import Inputs, bid
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.fleet.arrays import fleet_arrays

@@ -17,11 +17,11 @@ from vpp_pipeline.assets.lost_runs import LOCK_TAG
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
+from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
-from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
-from vpp_pipeline.domain.runs import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.pages.publication import day_at_a_glance
 from vpp_pipeline.report.write import write_report

@@ -10,6 +10,8 @@ import polars as pl
 
 from vpp_pipeline.backtest.engines import posted_price
 from vpp_pipeline.backtest.plan import Plan
+from vpp_pipeline.bidding.bids import curves_of
+from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.chain import Inputs, Negotiated
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, market_hours
@@ -19,7 +21,6 @@ from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem, 
 from vpp_pipeline.dispatch.scenarios import with_scenarios
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, scenario_quantities_table, schedule_table
-from vpp_pipeline.domain.bids import curves_of
 from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
@@ -27,7 +28,6 @@ from vpp_pipeline.negotiation.agreements import agreements_of, summarise
 from vpp_pipeline.negotiation.negotiate import Engine
 from vpp_pipeline.negotiation.outcome import segments_of
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
 NO_WISHES = {

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
+from vpp_pipeline.bidding.valid_bids import refusals_of, solve_valid_day, without_bids
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.infeasibility import InfeasibleDay
@@ -24,7 +25,6 @@ from vpp_pipeline.dispatch.tables import FORMULATION
 from vpp_pipeline.llm.adviser import Asks
 from vpp_pipeline.llm.ports import LLMError, LLMRequest, StrictModel, schema_of
 from vpp_pipeline.negotiation.agreements import satisfaction_worth
-from vpp_pipeline.optimisation.valid_bids import refusals_of, solve_valid_day, without_bids
 from vpp_pipeline.settings import Settings
 
 PURPOSE, PROMPT_VERSION = "formulation", "1"

@@ -82,8 +82,8 @@ def solve_formulated(
     day: DayProblem, agreements: pl.DataFrame, settings: Settings, data_folder: Path, *, run_id: str
 ) -> Formulated:
     """The day solved with valid bids, and as a language model would weigh it where `model_use.formulation` says so."""
+    from vpp_pipeline.bidding.valid_bids import solve_valid_day
     from vpp_pipeline.llm.formulation import Formulated, formulate
-    from vpp_pipeline.optimisation.valid_bids import solve_valid_day
 
     if not settings.model_use.formulation:
         return Formulated(solve_valid_day(day, settings.rules, settings.optimiser), False, "")

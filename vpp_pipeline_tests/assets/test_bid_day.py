@@ -14,9 +14,9 @@ from dagster._core.loader import LoadingContextForTest
 from polars.testing import assert_frame_equal
 
 from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.chain import bid
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.domain.bids import Stamp
 from vpp_pipeline.domain.verification import GUARDS, WARNINGS
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.settings import Settings

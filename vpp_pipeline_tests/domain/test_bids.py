@@ -9,8 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 import polars as pl
 import pytest
 
+from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.core.calendar import pacific_moment_utc
-from vpp_pipeline.domain.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.domain.verify_bids import bid_curves_are_valid_for_caiso
 from vpp_pipeline.settings import FleetSettings, MarketRules, OptimiserSettings, Settings

@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.curves import bid_segments
+from vpp_pipeline.bidding.curves import bid_segments
 from vpp_pipeline.settings import MarketRules
 from vpp_pipeline_tests.domain.examples import DAY
 

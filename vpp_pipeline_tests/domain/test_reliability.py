@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.reliability import GRID_POINTS, delivery_probability
+from vpp_pipeline.bidding.bids import GRID_POINTS, delivery_probability
 
 CHANCES = st.floats(0, 1)
 

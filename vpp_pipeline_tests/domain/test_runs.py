@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from vpp_pipeline.bidding.run_history import REQUESTS, Launch, changed_settings, requests_among, run_tables
 from vpp_pipeline.core.provenance import hashes_of
-from vpp_pipeline.domain.runs import REQUESTS, Launch, changed_settings, requests_among, run_tables
 from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.settings import Settings
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.bidding.bids import refusals
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.payments import DUST_KW, costs_usd
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import charging_usd
-from vpp_pipeline.domain.bids import refusals
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 

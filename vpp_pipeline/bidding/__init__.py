@@ -1,0 +1,1 @@
+"""Bids as CAISO takes them, and the runs that made them."""
