@@ -24,7 +24,6 @@ import polars as pl
 from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.chain import Negotiated, negotiate_day, settle_bids
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.dispatch.problem import DaySolution
 from vpp_pipeline.dispatch.scenarios import Outcome, outcome_of
@@ -33,6 +32,7 @@ from vpp_pipeline.dispatch.tables import wanted_quantities
 from vpp_pipeline.domain.settlement import settle
 from vpp_pipeline.forecasting.price_scenarios import PRICES, Scenarios, price_scenarios, scenario_dates
 from vpp_pipeline.market.price_source import PriceSource
+from vpp_pipeline.pipeline import Negotiated, negotiate_day, settle_bids
 from vpp_pipeline.settings import RiskSettings, Settings
 
 AVERSIONS = (0.0, 0.25, 0.5)

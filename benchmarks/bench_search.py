@@ -16,11 +16,11 @@ from datetime import date
 import numpy as np
 from days import prepare_day, real_prices
 
-from vpp_pipeline.chain import negotiate_day
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import search
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
+from vpp_pipeline.pipeline import negotiate_day
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
 DAYS = ("2023-08-15", "2023-06-18", "2023-03-30", "2024-05-31", "2024-03-10", "2024-11-03")

@@ -24,10 +24,10 @@ from days import SEED, prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.chain import Inputs, negotiate_day, settle_bids
 from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays, reservation_price
 from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.pipeline import Inputs, negotiate_day, settle_bids
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 Floats = npt.NDArray[np.float64]

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.chain import Inputs
 from vpp_pipeline.core.calendar import history_dates, market_hours
 from vpp_pipeline.dispatch.sizing import opportunities_of_day
 from vpp_pipeline.fleet.arrays import fleet_arrays
@@ -19,6 +18,7 @@ from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
+from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.sources.requests import read_requests

@@ -8,11 +8,11 @@ from datetime import date
 import numpy as np
 from days import prepare_day, real_prices
 
-from vpp_pipeline.chain import negotiate_day
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.fleet.arrays import Fleet
+from vpp_pipeline.pipeline import negotiate_day
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, Settings
 
 DAY = date(2023, 8, 15)

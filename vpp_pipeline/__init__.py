@@ -12,7 +12,7 @@ __all__ = ["__version__", "run_cycle"]
 def __getattr__(name: str) -> Any:
     """``run_cycle`` on first use: the solvers behind it take seconds to import."""
     if name == "run_cycle":
-        from vpp_pipeline.cycle import run_cycle
+        from vpp_pipeline.single_opportunity import run_cycle
 
         return run_cycle
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,6 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.chain import Inputs, Negotiated, negotiate_day
 from vpp_pipeline.console import terminal
 from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.dispatch.problem import DaySolution
@@ -19,6 +18,7 @@ from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, schedule_table
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth, weighted_satisfaction
 from vpp_pipeline.picture import Panel, draw
+from vpp_pipeline.pipeline import Inputs, Negotiated, negotiate_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
 

@@ -14,7 +14,6 @@ from hypothesis import settings as property_settings
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.chain import Inputs, negotiate_day, settle_bids
 from vpp_pipeline.core.calendar import bid_deadline_utc, history_dates, market_hours, pacific_moment_utc
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.sizing import opportunities_of_day
@@ -26,6 +25,7 @@ from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.forecasting.profiles import charging_forecast, load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.terms import Terms
+from vpp_pipeline.pipeline import Inputs, negotiate_day, settle_bids
 from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, Quarantine
 from vpp_pipeline.settings import FleetSettings, Settings
 

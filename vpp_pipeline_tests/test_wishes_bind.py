@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.chain import Inputs, bid
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
@@ -17,6 +16,7 @@ from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
 from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.negotiation.opportunities import find_opportunities
+from vpp_pipeline.pipeline import Inputs, bid
 from vpp_pipeline.schemas import Notes, Quarantine
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy, Settings
 from vpp_pipeline_tests.conftest import request_table

@@ -11,9 +11,9 @@ from vpp_pipeline.backtest.engines import centralised, greedy, only, posted_pric
 from vpp_pipeline.backtest.made import bid_plan, foresight_plan, sized_freely, without_wishes
 from vpp_pipeline.backtest.original import original_plan
 from vpp_pipeline.backtest.plan import Plan
-from vpp_pipeline.chain import Inputs
 from vpp_pipeline.core.arrays import Flags
 from vpp_pipeline.negotiation.negotiate import concession, uniform_clearing
+from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
 
 POSTED_FRACTION = 0.8  # of the ceiling: the best of benchmarks/tune_posted_price.py, on June 2024

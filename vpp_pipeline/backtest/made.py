@@ -12,7 +12,6 @@ from vpp_pipeline.backtest.engines import posted_price
 from vpp_pipeline.backtest.plan import Plan
 from vpp_pipeline.bidding.bids import curves_of
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.chain import Inputs, Negotiated
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, market_hours
 from vpp_pipeline.dispatch.exact import Log, exact_energy, solve_lp
@@ -28,6 +27,7 @@ from vpp_pipeline.negotiation.agreements import agreements_of, summarise
 from vpp_pipeline.negotiation.negotiate import Engine
 from vpp_pipeline.negotiation.outcome import segments_of
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.pipeline import Inputs, Negotiated
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
 NO_WISHES = {

@@ -21,11 +21,11 @@ import polars as pl
 
 from vpp_pipeline.backtest.made import places
 from vpp_pipeline.backtest.plan import ENERGY, Plan
-from vpp_pipeline.chain import Inputs
 from vpp_pipeline.core.arrays import Array, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
+from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
 
 LEAST_MEMBERS, MOST_MEMBERS, LEAST_SHARE = 3, 20, 0.8

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.chain import Inputs
 from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRODUCTS, history_dates, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
@@ -30,6 +29,7 @@ from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.market.regimes import comparable, note_on
 from vpp_pipeline.negotiation.opportunities import requested_blocks
+from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
@@ -189,7 +189,7 @@ class DayInputs:
         _ = self.forecast, self.price_scenarios, self.expected.tables, self.fleet, self.requests, self.recent_deals
 
     def for_chain(self) -> Inputs:
-        """The same for `chain.py`: with the envelope of everyone who takes part, and the day's opportunities."""
+        """The same for `pipeline.py`: with the envelope of everyone who takes part, and the day's opportunities."""
         prosumers, forecast, day = self.fleet.prosumers, self.forecast, self.market_date
         expected = self.expected.tables
         envelope = hourly_envelope(prosumers, market_hours(day), *expected)

@@ -15,9 +15,9 @@ from polars.testing import assert_frame_equal
 
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.chain import bid
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.domain.verification import GUARDS, WARNINGS
+from vpp_pipeline.pipeline import bid
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
@@ -130,7 +130,7 @@ def test_what_made_a_bid_is_stored_with_it():
 
 
 def test_the_chain_without_dagster_makes_the_same_bids():
-    """`compare-engines`, `run_cycle`, benchmarks and tests go through chain.py: it must not drift from the assets."""
+    """`compare-engines`, `run_cycle`, benchmarks and tests go through pipeline.py: it must not drift from the assets."""
     desk, _ = example_run()
     made_by_run = desk.tables()
     inputs = DayInputs(date.fromisoformat(DAY), Settings(), None, None, project_folder() / "data" / "opportunities.csv")

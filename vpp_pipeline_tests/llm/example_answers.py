@@ -14,7 +14,6 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vpp_pipeline.chain import negotiate_day
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.answers import export_answers
@@ -22,6 +21,7 @@ from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.of_run import EXAMPLE_ANSWERS
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.pipeline import negotiate_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from vpp_pipeline.chain import Negotiated, negotiate_day
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.domain.verify_negotiation import check_negotiation
 from vpp_pipeline.llm.adviser import ModelAdviser
@@ -20,6 +19,7 @@ from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.of_run import EXAMPLE_ANSWERS
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.pipeline import Negotiated, negotiate_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.example_answers import LABEL

@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import refusals_of
-from vpp_pipeline.chain import negotiate_day, settle_bids
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import expected_of
@@ -27,6 +26,7 @@ from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge
 from vpp_pipeline.llm.ports import FailKind, LLMError
 from vpp_pipeline.negotiation.agreements import options
+from vpp_pipeline.pipeline import negotiate_day, settle_bids
 from vpp_pipeline.schemas import Proof
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs

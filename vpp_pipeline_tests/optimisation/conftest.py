@@ -8,7 +8,6 @@ from datetime import date
 import polars as pl
 import pytest
 
-from vpp_pipeline.chain import Inputs, negotiate_day
 from vpp_pipeline.core.calendar import history_dates, market_hours, pacific_moment_utc
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.fleet.arrays import fleet_arrays
@@ -18,6 +17,7 @@ from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.opportunities import find_opportunities
+from vpp_pipeline.pipeline import Inputs, negotiate_day
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, OptimiserSettings, Settings
 
 MARKET_DATE = date(2023, 8, 15)

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.chain import Inputs, bid
 from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN, bid_deadline_utc, market_hours, opportunity_id, slot_of
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder
@@ -30,6 +29,7 @@ from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.fleet.quarantine import first_problem
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.llm.of_run import open_adviser
+from vpp_pipeline.pipeline import Inputs, bid
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import Settings
