@@ -19,9 +19,9 @@ from days import prepare_day, random_days, real_prices
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.pipeline import negotiate_day, settle_bids
 from vpp_pipeline.settings import OptimiserSettings, Settings
+from vpp_pipeline.verification.registry import verify
 
 ALWAYS = (date(2023, 8, 15), date(2024, 7, 11), date(2024, 3, 10), date(2024, 11, 3))
 LONG_SECONDS, WIDE_GAP = 10.0, 0.01

@@ -29,7 +29,6 @@ from days import PreparedDay, prepare_day, random_days, real_prices
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.compare import measures_of
-from vpp_pipeline.domain.verify_negotiation import check_negotiation
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.ports import FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage
@@ -38,6 +37,7 @@ from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.pipeline import Inputs, Negotiated, negotiate_day, settle_bids
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.negotiation import check_negotiation
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini, Request, Step
 

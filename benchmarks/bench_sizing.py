@@ -23,11 +23,11 @@ from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.domain.settlement import settle
-from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.fleet.archetypes import combine_deals, mean_deals
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.pipeline import negotiate_day, settle_bids
 from vpp_pipeline.settings import OpportunityPolicy, Settings
+from vpp_pipeline.verification.registry import verify
 
 STAMP = Stamp("benchmark", "benchmark", None, "benchmark", datetime(2000, 1, 1, tzinfo=UTC))
 PLANNED = OpportunityPolicy(sizing="planned")

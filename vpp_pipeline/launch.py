@@ -24,8 +24,8 @@ from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder, project_home
 from vpp_pipeline.definitions import definitions_of
-from vpp_pipeline.domain.verification import GUARDS
-from vpp_pipeline.domain.verify_settlement import SETTLED
+from vpp_pipeline.verification.registry import GUARDS
+from vpp_pipeline.verification.schedule import SETTLED
 
 OPENING_TIMEOUT_S = 120.0
 STAGES = {

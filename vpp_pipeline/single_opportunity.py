@@ -14,14 +14,6 @@ from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version, fingerprint
 from vpp_pipeline.documents import documents_of
-from vpp_pipeline.domain.verify_bids import (
-    bid_curves_are_valid_for_caiso,
-    bids_meet_80_percent_of_required_capacity,
-    coalitions_have_enough_members,
-)
-from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
-from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
-from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
 from vpp_pipeline.fleet.file import check_fleet
@@ -33,6 +25,14 @@ from vpp_pipeline.pipeline import Inputs, bid
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.bids import (
+    bid_curves_are_valid_for_caiso,
+    bids_meet_80_percent_of_required_capacity,
+    coalitions_have_enough_members,
+    top_ups_are_a_fair_part_of_the_profit,
+)
+from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
+from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,6 @@ import pytest
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.domain.verification import verify
-from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
 from vpp_pipeline.fleet.notes.apply import tighten
@@ -19,6 +17,8 @@ from vpp_pipeline.negotiation.opportunities import find_opportunities
 from vpp_pipeline.pipeline import Inputs, bid
 from vpp_pipeline.schemas import Notes, Quarantine
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy, Settings
+from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
+from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.domain.examples import BATTERY, DAY, EV, flat_profiles, fleet_table, forecast_of
 

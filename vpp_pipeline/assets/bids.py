@@ -22,10 +22,10 @@ from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, r
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
-from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.pages.publication import day_at_a_glance
 from vpp_pipeline.report.write import write_report
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.registry import checks_table
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.publish import publish, publish_settlement
 from vpp_pipeline.warehouse.published import published_day

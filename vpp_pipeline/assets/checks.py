@@ -15,12 +15,12 @@ from vpp_pipeline.assets.resources import Desk, Storage
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.verdict import Verdict
-from vpp_pipeline.domain.verification import GUARDS, WARNINGS
-from vpp_pipeline.domain.verify_bids import bids_were_ready_before_the_deadline
-from vpp_pipeline.domain.verify_inputs import prices_are_complete_and_ordered
-from vpp_pipeline.domain.verify_settlement import SETTLED
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
+from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
+from vpp_pipeline.verification.registry import GUARDS, WARNINGS
+from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline.verification.verdict import Verdict
 
 Claim = Callable[..., Verdict]
 

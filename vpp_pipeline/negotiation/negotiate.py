@@ -48,7 +48,7 @@ class Engine(Protocol):
     """A way to strike deals: from both sides' terms to what was said and how it ended.
 
     It may use nothing but ``terms`` (so that negotiations depend on no other's outcome), must end every prosumer's
-    negotiation within ``policy.rounds`` rounds, and is held against `domain/verify_negotiation.py`.
+    negotiation within ``policy.rounds`` rounds, and is held against `verification/negotiation.py`.
     """
 
     def __call__(self, terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:

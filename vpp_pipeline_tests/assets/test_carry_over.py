@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.assets.tables import key_of
-from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, differences, evaluations, failures, new_desk
 
 NEXT, LATER = "2023-08-16", "2023-08-17"

@@ -11,9 +11,9 @@ from vpp_pipeline.assets.partitions import DAYS, ROUNDS
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.domain.settle_day import READS
-from vpp_pipeline.domain.verification import GUARDS, WARNINGS
-from vpp_pipeline.domain.verify_settlement import SETTLED as CLAIMS
 from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.verification.registry import GUARDS, WARNINGS
+from vpp_pipeline.verification.schedule import SETTLED as CLAIMS
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline_tests.assets.desk import GRAPH
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.domain.verification import GUARDS
+from vpp_pipeline.verification.registry import GUARDS
 from vpp_pipeline_tests.browser.conftest import FIRST, SECOND, Desk
 
 if TYPE_CHECKING:

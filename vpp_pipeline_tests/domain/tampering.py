@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.verdict import Verdict
+from vpp_pipeline.verification.verdict import Verdict
 from vpp_pipeline_tests.conftest import SolvedDay
 
 SCHEDULE, ENVELOPE, FLEET = "dispatch.schedule", "fleet.availability", "fleet.prosumers"

@@ -11,9 +11,9 @@ import pytest
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.core.calendar import pacific_moment_utc
-from vpp_pipeline.domain.verification import verify
-from vpp_pipeline.domain.verify_bids import bid_curves_are_valid_for_caiso
 from vpp_pipeline.settings import FleetSettings, MarketRules, OptimiserSettings, Settings
+from vpp_pipeline.verification.bids import bid_curves_are_valid_for_caiso
+from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.examples import AUTUMN, DAY, SPRING
 

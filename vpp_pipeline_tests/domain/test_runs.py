@@ -10,8 +10,8 @@ import pytest
 
 from vpp_pipeline.bidding.run_history import REQUESTS, Launch, changed_settings, requests_among, run_tables
 from vpp_pipeline.core.provenance import hashes_of
-from vpp_pipeline.domain.verification import checks_table
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.registry import checks_table
 
 NOW = datetime(2023, 8, 14, 16, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.domain.settle_day import settle_day
-from vpp_pipeline.domain.verify_settlement import the_settled_account_adds_up, what_was_delivered_stays_within_limits
 from vpp_pipeline.settings import Settings, SettlementSettings
+from vpp_pipeline.verification.schedule import the_settled_account_adds_up, what_was_delivered_stays_within_limits
 
 EVERYONE = SettlementSettings(availability="fixed", availability_fraction=1.0, imbalance_factor=1.25)
 SETTINGS = Settings()

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import ViolationError
-from vpp_pipeline.domain.verdict import Verdict
-from vpp_pipeline.domain.verification import GUARDS, checks_table
-from vpp_pipeline.domain.verify_inputs import prices_are_complete_and_ordered
 from vpp_pipeline.settings import OpportunityPolicy, Settings
+from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
+from vpp_pipeline.verification.registry import GUARDS, checks_table
+from vpp_pipeline.verification.verdict import Verdict
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain import (
     test_verify_advice,

@@ -10,13 +10,13 @@ import pytest
 
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.verification import verify
-from vpp_pipeline.domain.verify_bids import (
+from vpp_pipeline.verification.bids import (
     bid_curves_are_valid_for_caiso,
     bids_meet_80_percent_of_required_capacity,
     bids_were_ready_before_the_deadline,
     coalitions_have_enough_members,
 )
+from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.examples import DAY
 from vpp_pipeline_tests.domain.tampering import (

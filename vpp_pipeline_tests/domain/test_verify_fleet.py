@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
-from vpp_pipeline.domain.verify_fleet import every_note_is_understood, every_prosumer_of_the_file_takes_part
-from vpp_pipeline.domain.verify_schedule import days_begin_as_stated_or_where_the_last_one_ended
+from vpp_pipeline.verification.inputs import every_note_is_understood, every_prosumer_of_the_file_takes_part
+from vpp_pipeline.verification.schedule import days_begin_as_stated_or_where_the_last_one_ended
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.domain.tampering import Fault, assert_caught, edit
 

@@ -7,15 +7,15 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.verify_forecast import (
+from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF, METHOD
+from vpp_pipeline.verification.inputs import (
     charging_is_forecast_as_asked,
+    every_prosumer_is_physical,
     meters_are_whole_and_up_to_date,
     prices_are_forecast_as_asked,
     the_load_is_forecast_as_asked,
     the_sun_is_forecast_as_asked,
 )
-from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical
-from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF, METHOD
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.domain.tampering import FORECAST, Fault, assert_caught, edit
 

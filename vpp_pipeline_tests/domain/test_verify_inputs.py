@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
+from vpp_pipeline.verification.inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.examples import DAY
 from vpp_pipeline_tests.domain.tampering import (

@@ -9,16 +9,16 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain import verify_negotiation
-from vpp_pipeline.domain.verify_negotiation import (
-    check_negotiation,
-    negotiations_follow_the_protocol,
-    nobody_is_paid_below_reservation,
-)
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import ENGINES, negotiate
 from vpp_pipeline.negotiation.terms import prepare_terms
 from vpp_pipeline.settings import NegotiationPolicy, Settings
+from vpp_pipeline.verification import negotiation
+from vpp_pipeline.verification.negotiation import (
+    check_negotiation,
+    negotiations_follow_the_protocol,
+    nobody_is_paid_below_reservation,
+)
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay
 from vpp_pipeline_tests.domain.negotiation.seeded_faults import HEARD, SAMPLED, SEEDED, TOO_DEAR, Seeded, small_day
@@ -54,7 +54,7 @@ def test_this_fault_is_found_and_at_most_two_that_follow_from_it(case: Seeded) -
 
 
 def test_there_is_a_seeded_fault_for_every_rule() -> None:
-    calls = [node for node in ast.walk(ast.parse(inspect.getsource(verify_negotiation))) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(ast.parse(inspect.getsource(negotiation))) if isinstance(node, ast.Call)]
     named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_fault"]
     words = [ast.literal_eval(call.args[-1]) for call in named]
     assert len(words) == len(set(words)) > 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.verify_proof import the_schedule_is_proven_to_be_good
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.schedule import the_schedule_is_proven_to_be_good
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.tampering import Fault, assert_caught, edit
 

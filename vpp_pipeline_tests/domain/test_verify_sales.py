@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.verify_schedule import no_kilowatt_hour_is_sold_twice
+from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.tampering import (
     CALLS,

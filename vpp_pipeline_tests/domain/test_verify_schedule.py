@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.verify_schedule import (
+from vpp_pipeline.verification.schedule import (
     no_kilowatt_hour_is_sold_twice,
     no_prosumer_is_pushed_past_its_limits,
     rebuilt,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline.settings import PaymentSettings, Settings
+from vpp_pipeline.verification.bids import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.domain.tampering import BOOKS, PAID, Fault, Tamper, assert_caught, edit, sees
 

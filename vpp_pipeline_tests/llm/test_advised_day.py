@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.domain.verify_negotiation import check_negotiation
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.answers import read_answers
 from vpp_pipeline.llm.gateway import Gateway
@@ -21,6 +20,7 @@ from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline.pipeline import Negotiated, negotiate_day
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.negotiation import check_negotiation
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.example_answers import LABEL
 from vpp_pipeline_tests.llm.fake_gemini import MODEL_VERSION, FakeGemini, Request, Step

@@ -15,9 +15,9 @@ from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.payments import Owen, owen, profit_usd, top_ups
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, unlimited_mw
 from vpp_pipeline.dispatch.solve import solve_day
-from vpp_pipeline.domain.verification import verify
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.settings import OpportunityPolicy, OptimiserSettings, PaymentSettings, Settings
+from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, random_answer, random_day, small_day
 

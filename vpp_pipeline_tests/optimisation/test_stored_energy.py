@@ -18,10 +18,10 @@ from vpp_pipeline.dispatch.schedule import DUST, DaySchedule, schedule_arrays, s
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import schedule_table
 from vpp_pipeline.domain.redispatch import redispatch
-from vpp_pipeline.domain.verify_schedule import TOLERANCE
 from vpp_pipeline.fleet.arrays import TOLERANCE_KWH
 from vpp_pipeline.schemas import Dispatched, door
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline.verification.schedule import TOLERANCE
 from vpp_pipeline_tests.optimisation.small_days import RULES, deal, fleet, small_day
 
 TENTHS = [0.1, 0.1, 0.1]  # 0.3 - 0.1 - 0.1 - 0.1 is -5.6e-17 in floating point

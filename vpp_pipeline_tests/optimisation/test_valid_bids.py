@@ -15,8 +15,8 @@ from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, schedule_table
-from vpp_pipeline.domain.verify_bids import bid_curves_are_valid_for_caiso, bids_meet_80_percent_of_required_capacity
 from vpp_pipeline.settings import MarketRules, OptimiserSettings, Settings
+from vpp_pipeline.verification.bids import bid_curves_are_valid_for_caiso, bids_meet_80_percent_of_required_capacity
 from vpp_pipeline_tests.optimisation.small_days import RULES, STARTS, deal, fleet, random_day, small_day
 
 STAMP = Stamp("f", "0.1.0", 1, "run", datetime(2023, 8, 14, 15, tzinfo=UTC))

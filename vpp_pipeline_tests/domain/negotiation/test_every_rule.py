@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.domain.verify_negotiation import check_negotiation
 from vpp_pipeline.negotiation.negotiate import ENGINES
+from vpp_pipeline.verification.negotiation import check_negotiation
 from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay
 from vpp_pipeline_tests.domain.negotiation.random_days import random_days
 from vpp_pipeline_tests.domain.negotiation.rules import broken_rules, broken_words

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import pacific_moment_utc
-from vpp_pipeline.domain.verify_terms import limits_of_deals
 from vpp_pipeline.fleet.arrays import BOUNDS
 from vpp_pipeline.negotiation.negotiate import negotiate
 from vpp_pipeline.negotiation.opportunities import find_opportunities
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, OpportunityPolicy
+from vpp_pipeline.verification.terms import limits_of_deals
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.domain.examples import BATTERY, DAY, EV, fleet_of, forecast_of
 from vpp_pipeline_tests.domain.negotiation.random_days import random_days

@@ -9,34 +9,39 @@ import polars as pl
 
 from vpp_pipeline.core.errors import ViolationError
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.domain.verdict import Verdict
-from vpp_pipeline.domain.verify_advice import advice_comes_from_the_model_that_was_asked
-from vpp_pipeline.domain.verify_bids import (
+from vpp_pipeline.schemas import Checks, door
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.bids import (
     bid_curves_are_valid_for_caiso,
     bids_meet_80_percent_of_required_capacity,
     bids_were_ready_before_the_deadline,
     coalitions_have_enough_members,
     money_adds_up,
+    top_ups_are_a_fair_part_of_the_profit,
 )
-from vpp_pipeline.domain.verify_fleet import every_note_is_understood, every_prosumer_of_the_file_takes_part
-from vpp_pipeline.domain.verify_forecast import (
+from vpp_pipeline.verification.inputs import (
     charging_is_forecast_as_asked,
+    every_note_is_understood,
+    every_prosumer_is_physical,
+    every_prosumer_of_the_file_takes_part,
     meters_are_whole_and_up_to_date,
+    prices_are_complete_and_ordered,
     prices_are_forecast_as_asked,
     the_load_is_forecast_as_asked,
     the_sun_is_forecast_as_asked,
 )
-from vpp_pipeline.domain.verify_inputs import every_prosumer_is_physical, prices_are_complete_and_ordered
-from vpp_pipeline.domain.verify_negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
-from vpp_pipeline.domain.verify_proof import the_schedule_is_proven_to_be_good
-from vpp_pipeline.domain.verify_schedule import (
+from vpp_pipeline.verification.negotiation import (
+    advice_comes_from_the_model_that_was_asked,
+    negotiations_follow_the_protocol,
+    nobody_is_paid_below_reservation,
+)
+from vpp_pipeline.verification.schedule import (
     days_begin_as_stated_or_where_the_last_one_ended,
     no_kilowatt_hour_is_sold_twice,
     no_prosumer_is_pushed_past_its_limits,
+    the_schedule_is_proven_to_be_good,
 )
-from vpp_pipeline.domain.verify_top_ups import top_ups_are_a_fair_part_of_the_profit
-from vpp_pipeline.schemas import Checks, door
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.verdict import Verdict
 
 #: claim -> table whose making it guards; every claim reads the day's tables up to that one
 GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {

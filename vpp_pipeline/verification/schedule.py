@@ -1,4 +1,4 @@
-"""Checks of the schedule: every prosumer's limits, hour by hour, and that each kWh is sold once.
+"""Checks of the schedule, planned and settled: every prosumer's limits, each kWh sold once, and the proof.
 
 The day is rebuilt from `dispatch.schedule`, `fleet.prosumers` and `fleet.availability`; nothing of the solver is used.
 What was done in the end (`evaluation.dispatched`) is held to the same limits.
@@ -10,15 +10,16 @@ import polars as pl
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
 from vpp_pipeline.dispatch.schedule import sold_by_hour
-from vpp_pipeline.domain.verdict import Verdict, judge
-from vpp_pipeline.domain.verify_terms import DEAL, Pairs
 from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.terms import DEAL, Pairs
+from vpp_pipeline.verification.verdict import Verdict, judge
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
 BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
+CENT = 0.005
 
 
 def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
@@ -208,3 +209,67 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
         "each paid once and within its commitment"
     )
     return judge(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
+
+
+def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> Verdict:
+    """What any other schedule could earn more is at most `optimiser.gap_warning_fraction` of what bidding could add.
+
+    Above that the day is warned of; above `optimiser.gap_failure_fraction` it fails, and nothing is published. The gap
+    is measured by what bidding could add to the day without bids, (bound - objective) / (bound - value of no bid): the
+    objective itself contains the charging of owners who sell nothing.
+    """
+    proof = day["dispatch.proof"].row(0, named=True)
+    bound_usd, found_usd, no_bid_usd = proof["bound_usd"], proof["risk_adjusted_usd"], proof.get("no_bid_usd")
+    if no_bid_usd is None:  # a day made before this was kept
+        no_bid_usd = bound_usd - abs(bound_usd)
+    open_usd, added_usd = max(bound_usd - found_usd, 0.0), bound_usd - no_bid_usd
+    gap = open_usd / added_usd if added_usd > 0.0 else 0.0
+    warned, failed = settings.optimiser.gap_warning_fraction, settings.optimiser.gap_failure_fraction
+    words = f"gap {gap:.2%}: ${open_usd:,.2f} open of ${added_usd:,.2f} that bidding could add"
+    if gap <= min(warned, failed):
+        return Verdict(0, f"{words}; warned of above {warned:.2%}", gap)
+    remedy = (
+        "let the search go on with --set optimiser.time_limit_seconds=60 (it counts CPU seconds), or choose "
+        "optimiser.method=exact for up to about 1,000 prosumers"
+    )
+    if gap <= failed:
+        return Verdict(1, f"{words}; warned of above {warned:.2%}; {proof['method']}; {remedy}", gap, is_warning=True)
+    allow = "to publish such a day all the same, set optimiser.gap_failure_fraction=1"
+    return Verdict(1, f"{words}, more than the {failed:.2%} allowed; {proof['method']}; {remedy}; {allow}", gap)
+
+
+def what_was_delivered_stays_within_limits(day: Day, settings: Settings) -> Verdict:
+    """After awards, and whoever came: the limits of `no_prosumer_is_pushed_past_its_limits`, for what was done."""
+    return limits_kept(day, settings, "evaluation.dispatched")
+
+
+def the_settled_account_adds_up(day: Day, settings: Settings) -> Verdict:
+    """Net is what its lines come to, they are what the bids come to, and nobody is paid for nothing."""
+    account, bids = day["evaluation.settled_days"].row(0, named=True), day["evaluation.settlement"]
+    lines = account["energy_usd"] + account["reserve_usd"] + account["leftover_usd"]
+    lines -= account["charging_usd"] + account["imbalance_usd"] + account["payments_usd"]
+    energy, reserve = (bids.filter((pl.col("product") == "energy") == is_energy) for is_energy in (True, False))
+    apart = {
+        "net": lines - account["net_usd"],
+        "payments": float(bids["payments_usd"].sum()) - account["payments_usd"],
+        "energy": float(energy["revenue_usd"].sum()) - account["energy_usd"],
+        "reserve": float(reserve["revenue_usd"].sum()) - float(reserve["no_pay_usd"].sum()) - account["reserve_usd"],
+    }
+    allowed = CENT * (1 + 2 * bids.height)  # each bid is rounded to a cent
+    broken = {name: value for name, value in apart.items() if abs(value) > allowed}
+    unearned = bids.filter((pl.col("delivered_mw") <= 0.0) & (pl.col("payments_usd") > CENT)).height
+    worst = max(abs(value) for value in apart.values())
+    return Verdict(
+        violations=len(broken) + unearned,
+        measured=worst,
+        description=f"net {account['net_usd']:.2f} $ of {bids.height} bids; lines and bids differ by at most "
+        f"{worst:.3f} $ (rounding allows {allowed:.2f}){' in ' + ', '.join(broken) if broken else ''}; "
+        f"{unearned} bids paid without delivery",
+    )
+
+
+#: claim -> table of the settlement that it guards
+SETTLED = {
+    what_was_delivered_stays_within_limits: "evaluation.dispatched",
+    the_settled_account_adds_up: "evaluation.settled_days",
+}

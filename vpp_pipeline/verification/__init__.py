@@ -1,0 +1,1 @@
+"""The rules that bids must keep, checked on published tables alone."""
