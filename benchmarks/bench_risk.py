@@ -6,7 +6,7 @@ Reads CAISO day-ahead prices (January 2023 to December 2024) from ``../shared/da
 fleet of 200 prosumers, no requests, no Dagster. Two questions:
 
 - *Curves*: the energy bids of the same solution, priced by merit order and by scenarios, settled at the prices that
-  cleared (`domain/settlement.py`: awarded where the price is reached; payments and charging in proportion).
+  cleared (`evaluation/settlement.py`: awarded where the price is reached; payments and charging in proportion).
 - *Caution*: for each aversion, what the schedule earns at the prices that cleared if all of it is awarded and
   delivered; beside it, how often that was less than in the worst tenth of the scenarios (10 % if they are as wide as
   the world).
@@ -29,7 +29,7 @@ from vpp_pipeline.dispatch.problem import DaySolution
 from vpp_pipeline.dispatch.scenarios import Outcome, outcome_of
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import wanted_quantities
-from vpp_pipeline.domain.settlement import settle
+from vpp_pipeline.evaluation.settlement import settle
 from vpp_pipeline.forecasting.price_scenarios import PRICES, Scenarios, price_scenarios, scenario_dates
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.pipeline import Negotiated, negotiate_day, settle_bids

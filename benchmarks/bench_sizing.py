@@ -22,7 +22,7 @@ from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.settlement import settle
+from vpp_pipeline.evaluation.settlement import settle
 from vpp_pipeline.fleet.archetypes import combine_deals, mean_deals
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.pipeline import negotiate_day, settle_bids

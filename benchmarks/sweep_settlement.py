@@ -18,7 +18,7 @@ from days import prepare_day, real_prices
 from vpp_pipeline.backtest.arms import ARMS, Day
 from vpp_pipeline.backtest.made import no_sale_plan
 from vpp_pipeline.backtest.measures import market_of, measure
-from vpp_pipeline.domain.settlement import who_is_there
+from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import OptimiserSettings, Settings, SettlementSettings
 
 FACTORS, COMPARED = (1.0, 1.25, 1.5, 2.0, 3.0), ("concession", "uniform_clearing", "centralised")

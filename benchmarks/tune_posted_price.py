@@ -19,7 +19,7 @@ from vpp_pipeline.backtest.arms import Day
 from vpp_pipeline.backtest.engines import posted_price
 from vpp_pipeline.backtest.made import bid_plan, no_sale_plan
 from vpp_pipeline.backtest.measures import market_of, measure
-from vpp_pipeline.domain.settlement import who_is_there
+from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
 DAYS = [date(2024, 6, day) for day in range(3, 31, 3)]

@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.bidding.run_history import Launch, run_tables
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.domain.settle_day import settle_day
+from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.verification.registry import checks_table
 from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.publish import publish

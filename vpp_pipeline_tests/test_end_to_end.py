@@ -18,7 +18,7 @@ import pytest
 
 from vpp_pipeline.assets.lost_runs import lost_runs
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.domain.settlement import who_is_there
+from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, UNHURRIED, TradingDesk, differences, example_run, new_desk

@@ -10,7 +10,7 @@ from vpp_pipeline.assets.inputs import day_inputs
 from vpp_pipeline.assets.partitions import DAYS, market_date_of
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
-from vpp_pipeline.domain.settle_day import READS, settle_day
+from vpp_pipeline.evaluation.settle_day import READS, settle_day
 from vpp_pipeline.warehouse.publish import publish
 
 BENCHMARK = "evaluation.benchmark"

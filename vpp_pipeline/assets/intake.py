@@ -15,7 +15,7 @@ from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, frame_hash
-from vpp_pipeline.domain.settlement import same_source
+from vpp_pipeline.evaluation.settlement import same_source
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisIncompleteError
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_source import PriceSource

@@ -10,7 +10,7 @@ from pydantic import Field
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.domain.settle_day import READS
+from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.market.open_source import PriceChoice, oasis_settings, open_source, price_defaults, weather_settings
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.settings import Settings, WeatherSettings, read_settings

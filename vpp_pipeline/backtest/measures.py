@@ -11,8 +11,8 @@ from vpp_pipeline.backtest.realised import money_of, orders, realise
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.dispatch.schedule import DaySchedule
-from vpp_pipeline.domain.day_money import Money
-from vpp_pipeline.domain.redispatch import limits_broken, past
+from vpp_pipeline.evaluation.settle_day import limits_broken, past
+from vpp_pipeline.evaluation.settlement import Money
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.agreements import satisfaction_score, weighted_satisfaction
 

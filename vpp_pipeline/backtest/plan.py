@@ -10,7 +10,7 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.schedule import DaySchedule
-from vpp_pipeline.domain.settlement import awards
+from vpp_pipeline.evaluation.settlement import awards
 from vpp_pipeline.fleet.arrays import Fleet
 
 ENERGY = PRODUCTS.index("energy")

@@ -7,9 +7,9 @@ import numpy as np
 from vpp_pipeline.backtest.plan import ENERGY, Plan
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.dispatch.schedule import DaySchedule
-from vpp_pipeline.domain import day_money
-from vpp_pipeline.domain.day_money import Awards, Money
-from vpp_pipeline.domain.redispatch import redispatch
+from vpp_pipeline.evaluation import settlement
+from vpp_pipeline.evaluation.settle_day import redispatch
+from vpp_pipeline.evaluation.settlement import Awards, Money
 
 
 def orders(plan: Plan, share: Array, is_there: Flags) -> Array:
@@ -29,6 +29,6 @@ def money_of(
     bid, won = (plan.by_product_and_hour(mw)[ENERGY] for mw in (plan.quantity_mw, awarded_mw))
     paid_usd = float((np.nan_to_num(plan.agreed_price) * plan.sold_kw(done)).sum()) / 1000.0
     awards = Awards(bid, won, price)
-    return day_money.money_of(
+    return settlement.money_of(
         plan.fleet, plan.schedule, done, awards, price[ENERGY], paid_usd, owed_kwh, imbalance_factor
     )

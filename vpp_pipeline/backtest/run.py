@@ -19,7 +19,7 @@ from vpp_pipeline.backtest.made import no_sale_plan
 from vpp_pipeline.backtest.measures import market_of, measure
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
-from vpp_pipeline.domain.settlement import same_source, who_is_there
+from vpp_pipeline.evaluation.settlement import same_source, who_is_there
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.schemas import Benchmark, door
 from vpp_pipeline.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from vpp_pipeline.assets.partitions import DAYS, ROUNDS
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.domain.settle_day import READS
+from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.verification.schedule import SETTLED as CLAIMS

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from vpp_pipeline.domain.settle_day import settle_day
+from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.settings import Settings, SettlementSettings
 from vpp_pipeline.verification.schedule import the_settled_account_adds_up, what_was_delivered_stays_within_limits
 

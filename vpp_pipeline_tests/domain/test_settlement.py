@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.domain.settlement import Delivery, imbalance_usd, same_source, settle, who_is_there
+from vpp_pipeline.evaluation.settlement import Delivery, imbalance_usd, same_source, settle, who_is_there
 from vpp_pipeline.settings import SettlementSettings
 
 NOON = "energy_20230815_1200"

@@ -1,0 +1,1 @@
+"""What bids earned, and what other strategies, engines or risk settings would have."""
