@@ -31,7 +31,7 @@ from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.compare import measures_of
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline.market.open_source import open_source

@@ -224,7 +224,7 @@ def _compare_notes(options: argparse.Namespace) -> int:
 
 
 def _llm_check(options: argparse.Namespace) -> int:
-    from vpp_pipeline.llm.check import check
+    from vpp_pipeline.llm.providers import check
     from vpp_pipeline.settings import Settings
 
     print(check(Settings.model_validate(_settings_config(options)).llm, options.data))
@@ -261,7 +261,7 @@ def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
     pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + options.set
     has_answers = {"llm.answers", "llm.store"} & {pair.partition("=")[0] for pair in pairs}
     if named["llm.mode"] == "replay" and not (has_answers or {"answers", "store"} & set(of_environment)):
-        from vpp_pipeline.llm.of_run import example_answers
+        from vpp_pipeline.llm.session import example_answers
 
         example = example_answers(options.data)
         pairs += [f"llm.answers={example}"] if example else []

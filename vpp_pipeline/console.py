@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.llm.calls import calls_in_numbers
+from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.report.write import report_file
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.published import PublishedDay, published_day, unpublished_bids

@@ -20,7 +20,7 @@ from vpp_pipeline.fleet.file import check_fleet
 from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.fleet.quarantine import first_problem
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
-from vpp_pipeline.llm.of_run import open_adviser
+from vpp_pipeline.llm.session import open_adviser
 from vpp_pipeline.pipeline import Inputs, bid
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity

@@ -13,7 +13,7 @@ from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE
 from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.fleet.arrays import begin_with, fleet_arrays, starts_of
-from vpp_pipeline.llm.of_run import solve_formulated
+from vpp_pipeline.llm.session import solve_formulated
 from vpp_pipeline.warehouse.publish import publish
 
 SOLVED = {

@@ -21,8 +21,8 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.llm.adviser import ModelAdviser
-from vpp_pipeline.llm.calls import calls_in_numbers
-from vpp_pipeline.llm.of_run import audit_of, open_adviser
+from vpp_pipeline.llm.session import audit_of, open_adviser
+from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.settings import Settings

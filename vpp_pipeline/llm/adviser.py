@@ -2,24 +2,69 @@
 
 It proposes shares of a way that our code has computed, and never decides: `negotiation/negotiate.py` holds
 every share near the rule's own. Where there is no usable answer the rule stands, and is counted.
+
+An opportunity as a language model may see it: kinds of prosumers added up, and no one of them.
+
+Shares and ratios, rounded: nothing in here is a name, an owner's own words, a date, a price or a least price, and equal
+situations give equal questions, so that a stored answer is found again.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
+from pydantic import Field, ValidationError
 
-from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.llm.ports import LLMError, LLMRequest, T
-from vpp_pipeline.llm.questions import AdviceEnvelope, SegmentAdvice, question
-from vpp_pipeline.llm.segments import CLOSED_LIST, OpportunityView, kinds_of, views
+from vpp_pipeline.core.arrays import Array, Codes, Flags
+from vpp_pipeline.llm.interface import LLMError, LLMRequest, StrictModel, T, schema_of
 from vpp_pipeline.negotiation.negotiate import Seen
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
+
+#: kinds of prosumers (site and store, as in `negotiation.segments`) by the ids that questions and answers use
+SEGMENT_IDS = {
+    f"{site} {store}": f"{site}_{words}"
+    for site in ("home", "business")
+    for store, words in (("battery", "battery"), ("ev", "ev"), ("none", "solar"))
+}
+OTHER = "other"  # whatever else a fleet calls its prosumers: their words go nowhere
+CLOSED_LIST = (*SEGMENT_IDS.values(), OTHER)
+LEAST_COMPANY = 3  # what fewer prosumers ask is not told, for it would be one person's word
+
+_OPPORTUNITY = re.compile(r"(energy|spin|nonspin)_\d{8}_(\d{2})\d{2}r?")
+PURPOSE, PROMPT_VERSION = "counter_offer", "1"
+MOST_SEGMENTS = 64  # entries of an answer that are looked at
+
+SYSTEM = """\
+You advise the aggregator of a virtual power plant that buys flexibility from groups of small prosumers in rounds.
+In every round prosumers ask less and the aggregator offers more, from a first offer up to a ceiling that it never
+exceeds. A deal closes in the first round in which the offer reaches the ask, at the mean of the two. Giving way late
+keeps more of the margin; giving way too little loses deals, and the opportunity fails unless deals hold at least 80 %
+of what is required.
+The user message is a JSON object with numbers about one opportunity. `supply` is capacity over what is required,
+`ask_over_ceiling` the mean ask over the ceiling, `within_ceiling` the share of capacity that asks no more than the
+ceiling. `rule` is the share of the way from first offer to ceiling that a fixed rule would have conceded by the
+counter-offer; by the final offer it concedes all of it, 1.0.
+Answer for each segment listed with two fractions between 0 and 1 of the way from first offer to ceiling:
+`counter_fraction` for the counter-offer of round 2 and `final_fraction` for the final offer, not below it. Stay within
+`may_differ_by` of the rule. Answer with JSON only, in the given schema."""
+
+
+class SegmentAdvice(StrictModel):
+    """How far to give way to one kind of prosumer."""
+
+    segment: Literal[
+        "home_battery", "home_ev", "home_solar", "business_battery", "business_ev", "business_solar", "other"
+    ]
+    counter_fraction: float = Field(ge=0, le=1, description="Share of the way conceded by the counter-offer.")
+    final_fraction: float = Field(ge=0, le=1, description="Share of the way conceded by the final offer.")
+
 
 Advised = Mapping[str, SegmentAdvice]  # by segment
 
@@ -113,3 +158,130 @@ def _share(advice: SegmentAdvice, round_: int, rounds: int) -> float:
         return advice.final_fraction
     way = (round_ - 2) / (rounds - 2)
     return advice.counter_fraction + way * (advice.final_fraction - advice.counter_fraction)
+
+
+@dataclass(frozen=True)
+class SegmentView:
+    """One kind of prosumer in one opportunity: those still at the table."""
+
+    segment: str  # of CLOSED_LIST
+    prosumers: int
+    supply: float  # their capacity over R
+    ask_over_ceiling: float | None  # mean, weighted by capacity; None where fewer than LEAST_COMPANY ask
+    within_ceiling: float | None  # share of their capacity that asks no more than the most we may pay
+
+
+@dataclass(frozen=True)
+class OpportunityView:
+    """One opportunity at the aggregator's turn in round 2."""
+
+    opportunity_id: str  # for our own books; no part of any question
+    product: str | None
+    local_hour: int | None
+    required_mw: float
+    supply: float  # capacity still at the table over R
+    rule: float  # share of the way from first offer to ceiling that the rule concedes by now
+    rounds: int
+    segments: tuple[SegmentView, ...]
+
+
+def kinds_of(seen: Seen) -> Codes:
+    """Place (N,) of each prosumer's kind in the closed list."""
+    names, code = np.unique(seen.segment.astype(str), return_inverse=True)
+    places = [CLOSED_LIST.index(SEGMENT_IDS.get(str(name), OTHER)) for name in names]
+    kinds: Codes = np.array(places, dtype=np.int8)[code]
+    return kinds
+
+
+def views(seen: Seen) -> Iterator[OpportunityView]:
+    """Every opportunity in which there is someone to make an offer to.
+
+    In the last round an ask is the owner's least price, so asks are told before it only.
+    """
+    kind = kinds_of(seen)
+    at_the_table = seen.is_open & (seen.capacity_kw > 0.0) & (seen.ceiling > 0.0)
+    asks_are_told = seen.round_ < seen.rounds
+    for o in np.flatnonzero(at_the_table.any(axis=1)):
+        here = at_the_table[o]
+        present = [(CLOSED_LIST[place], here & (kind == place)) for place in np.unique(kind[here])]
+        known = _OPPORTUNITY.fullmatch(str(seen.opportunity_id[o]))
+        yield OpportunityView(
+            opportunity_id=str(seen.opportunity_id[o]),
+            product=known[1] if known else None,
+            local_hour=int(known[2]) if known else None,
+            required_mw=_round(seen.required_kw[o] / 1000.0),
+            supply=_round(seen.capacity_kw[o, here].sum() / seen.required_kw[o]),
+            rule=_round(seen.rule[o, here][0]),
+            rounds=seen.rounds,
+            segments=tuple(_segment(name, who, seen, int(o), asks_are_told) for name, who in present),
+        )
+
+
+def _segment(segment: str, who: Flags, seen: Seen, o: int, asks_are_told: bool) -> SegmentView:
+    capacity, count = seen.capacity_kw[o, who], int(who.sum())
+    is_told = asks_are_told and count >= LEAST_COMPANY
+    ratio = seen.ask[o, who] / seen.ceiling[o, who]
+    return SegmentView(
+        segment=segment,
+        prosumers=count,
+        supply=_round(capacity.sum() / seen.required_kw[o]),
+        ask_over_ceiling=_round(np.average(ratio, weights=capacity)) if is_told else None,
+        within_ceiling=_round(np.average(ratio <= 1.0, weights=capacity)) if is_told else None,
+    )
+
+
+def _round(value: float) -> float:
+    """To hundredths: the last digits of a sum depend on the machine, and would make another question of it."""
+    return round(min(float(value), 1e6) + 1e-9, 2)  # halves, which occur, go up whatever their last digits
+
+
+class Advice(StrictModel):
+    """The schema that an answer is asked to follow."""
+
+    segments: list[SegmentAdvice] = Field(max_length=MOST_SEGMENTS)
+
+
+class AdviceEnvelope(StrictModel):
+    """The same with its entries not yet judged, so that one wrong entry costs one segment and not the answer."""
+
+    segments: list[Any] = Field(max_length=MOST_SEGMENTS)
+
+    def usable(self) -> dict[str, SegmentAdvice]:
+        """Entries that follow the schema, by segment; two for one segment are none."""
+        found: dict[str, SegmentAdvice] = {}
+        twice: set[str] = set()
+        for entry in self.segments:
+            try:
+                advice = SegmentAdvice.model_validate(entry)
+            except ValidationError:  # the rule stands in, and is counted
+                continue
+            if advice.segment in found:
+                twice.add(advice.segment)
+            found[advice.segment] = advice
+        return {segment: advice for segment, advice in found.items() if segment not in twice}
+
+
+def question(view: OpportunityView, policy: NegotiationPolicy, llm: LLMSettings) -> LLMRequest:
+    """One question for both the counter-offer and the final offer."""
+    told = {
+        "product": view.product,
+        "local_hour": view.local_hour,
+        "required_mw": view.required_mw,
+        "supply": view.supply,
+        "rounds": view.rounds,
+        "rule": view.rule,
+        "may_differ_by": policy.trust_region_fraction,
+        "first_offer_over_ceiling": policy.opening_offer_fraction,
+        "segments": [asdict(segment) for segment in view.segments],
+    }
+    return LLMRequest(
+        purpose=PURPOSE,
+        system=SYSTEM,
+        user=json.dumps(told, separators=(",", ":"), allow_nan=False),
+        json_schema=schema_of(Advice),
+        prompt_version=PROMPT_VERSION,
+        subject=view.opportunity_id,
+        model=llm.model,
+        temperature=llm.temperature,
+        max_output_tokens=llm.max_output_tokens,
+    )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vpp_pipeline.core.calendar import PACIFIC
-from vpp_pipeline.llm.database import Database
-from vpp_pipeline.llm.ports import FailKind, LLMError, LLMRequest, LLMUsage
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMRequest, LLMUsage
+from vpp_pipeline.llm.store import Database
 from vpp_pipeline.settings import LLMSettings
 
 OVERHEAD_TOKENS = 64  # what a provider adds around system, user and schema

@@ -23,7 +23,7 @@ from vpp_pipeline.dispatch.scenarios import expected_of, objective_of
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import FORMULATION
 from vpp_pipeline.llm.adviser import Asks
-from vpp_pipeline.llm.ports import LLMError, LLMRequest, StrictModel, schema_of
+from vpp_pipeline.llm.interface import LLMError, LLMRequest, StrictModel, schema_of
 from vpp_pipeline.negotiation.agreements import satisfaction_worth
 from vpp_pipeline.settings import Settings
 

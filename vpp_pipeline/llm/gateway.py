@@ -2,36 +2,42 @@
 
 Callers get a validated answer or an LLMError, and own a fallback without a model. A gateway serves one run and may be
 asked from several threads.
+
+A limited number of calls at once, each held to the wall clock.
+
+The SDKs' own time limits are per read: a body that trickles passes them. A call that is late is left behind in its
+thread, which keeps its place in the line until it has truly ended and never keeps the process alive.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from pydantic import ValidationError
 
-from vpp_pipeline.llm.breaker import Breaker
 from vpp_pipeline.llm.budget import Budget, pacific_day, worst_usage
-from vpp_pipeline.llm.line import Line
-from vpp_pipeline.llm.ports import (
-    RETRYABLE,
-    FailKind,
-    LLMError,
-    LLMProvider,
-    LLMReply,
-    LLMRequest,
-    LLMUsage,
-    T,
-)
+from vpp_pipeline.llm.interface import RETRYABLE, FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage, T
 from vpp_pipeline.llm.store import Call, CallStore, StoredReply
 from vpp_pipeline.settings import LLMSettings
 
 LEAST_SECONDS = 0.05  # with less time left an attempt is not begun
 NO_ANSWERS: Mapping[str, StoredReply] = {}
+UNWELL = frozenset(
+    {
+        FailKind.RATE_LIMIT,
+        FailKind.SERVER,
+        FailKind.TIMEOUT,
+        FailKind.TRANSPORT,
+        FailKind.DEADLINE,
+        FailKind.AUTH,
+        FailKind.BAD_REQUEST,
+    }
+)
+UNASKED = frozenset({FailKind.BUDGET, FailKind.STORE})  # these say nothing about the provider
 
 
 @dataclass
@@ -218,3 +224,89 @@ def _place(location: tuple[int | str, ...], fault: str) -> str:
     """Where in the answer, without a name that the answer itself made up."""
     known = location[:-1] if fault == "extra_forbidden" else location
     return "/".join(str(part) for part in known) or "answer"
+
+
+class Breaker:
+    """Shared by all threads of a gateway. ``clock`` gives seconds that only rise."""
+
+    def __init__(self, failures: int, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._failures, self._pause_s, self._clock = failures, pause_s, clock
+        self._in_a_row = 0
+        self._open_until: float | None = None
+        self._someone_tries = False
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        """Before a question; each must be followed by one of `well` or `failed`. Raises LLMError(CIRCUIT_OPEN)."""
+        with self._lock:
+            if self._open_until is None:
+                return
+            if self._someone_tries or self._clock() < self._open_until:
+                raise LLMError(FailKind.CIRCUIT_OPEN, f"{self._in_a_row} questions failed in a row")
+            self._someone_tries = True
+
+    def well(self) -> None:
+        """The provider answered, whatever it said."""
+        with self._lock:
+            self._in_a_row, self._open_until, self._someone_tries = 0, None, False
+
+    def failed(self, error: LLMError) -> None:
+        """The question failed: a refused key opens at once, and so does a provider that asks for a long wait."""
+        if error.kind in UNASKED:
+            with self._lock:
+                self._someone_tries = False
+            return
+        if error.kind not in UNWELL:
+            self.well()
+            return
+        with self._lock:
+            self._someone_tries = False
+            self._in_a_row += 1
+            asked_s = error.retry_after_s or 0.0
+            if self._in_a_row >= self._failures or error.kind is FailKind.AUTH or asked_s > self._pause_s:
+                self._open_until = self._clock() + max(self._pause_s, asked_s)
+
+
+@dataclass
+class _Result:
+    """What a call came to, for who waits."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    reply: LLMReply | None = None
+    error: LLMError | None = None
+
+
+class Line:
+    """Places for ``workers`` calls."""
+
+    def __init__(self, workers: int) -> None:
+        self._places = threading.BoundedSemaphore(workers)
+
+    def enter(self, within_s: float) -> None:
+        """Take a place, to be given back by `leave` or by the end of `run`. Raises LLMError(DEADLINE)."""
+        if not self._places.acquire(timeout=max(0.0, within_s)):
+            raise LLMError(FailKind.DEADLINE, "all workers were busy")
+
+    def leave(self) -> None:
+        self._places.release()
+
+    def run(self, work: Callable[[], LLMReply], timeout_s: float) -> LLMReply:
+        """The result of ``work`` within ``timeout_s``. Raises only LLMError: TIMEOUT, or what ``work`` raised."""
+        result = _Result()
+        threading.Thread(target=self._work, args=(work, result), name="llm", daemon=True).start()
+        if not result.done.wait(timeout_s):
+            raise LLMError(FailKind.TIMEOUT, f"no answer within {timeout_s:.1f} s")
+        if result.reply is None:
+            raise result.error or LLMError(FailKind.TRANSPORT, "the provider gave nothing")
+        return result.reply
+
+    def _work(self, work: Callable[[], LLMReply], result: _Result) -> None:
+        try:
+            result.reply = work()
+        except LLMError as error:
+            result.error = error
+        except Exception as error:  # an adapter's own fault counts as a failed call; its words may hold a secret
+            result.error = LLMError(FailKind.TRANSPORT, f"the adapter raised {type(error).__name__}")
+        finally:
+            self.leave()
+            result.done.set()

@@ -10,8 +10,7 @@ import time
 import warnings
 from typing import Any
 
-from vpp_pipeline.llm.ports import LLMError, LLMReply, LLMRequest
-from vpp_pipeline.llm.wire import (
+from vpp_pipeline.llm.gemini import (
     Secret,
     answered,
     failure_of_status,
@@ -22,6 +21,7 @@ from vpp_pipeline.llm.wire import (
     transport_failure,
     usage_of,
 )
+from vpp_pipeline.llm.interface import LLMError, LLMReply, LLMRequest
 
 _KNOWN = ("type", "required", "description", "nullable")
 

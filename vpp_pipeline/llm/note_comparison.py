@@ -10,8 +10,7 @@ import polars as pl
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.fleet.notes.parser import read_note
-from vpp_pipeline.llm.evidence import value_in_quote
-from vpp_pipeline.llm.preferences import Limit, ModelReader, occurs
+from vpp_pipeline.llm.notes import Limit, ModelReader, occurs, value_in_quote
 from vpp_pipeline.llm.providers import open_gateway
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_fleet import fleet_of_day

@@ -1,14 +1,47 @@
-"""Answers kept by the hash of their question, and the audit of every call."""
+"""The SQLite file behind a language model: answers by the hash of their question, and the audit of every call."""
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from vpp_pipeline.llm.database import Database
-from vpp_pipeline.llm.ports import LLMReply, LLMRequest, LLMUsage
+import polars as pl
+
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMReply, LLMRequest, LLMUsage
+from vpp_pipeline.schemas import door
+from vpp_pipeline.schemas.negotiation import LLMCalls
+
+VERSION = 1
+BUSY_SECONDS = 30.0  # how long a writer waits for the writers of other processes
+
+_TABLES = """
+create table if not exists reply (
+    key text primary key, purpose text not null, model text not null, model_version text not null,
+    provider text not null, text text not null, input_tokens integer not null, output_tokens integer not null,
+    at_utc text not null
+) without rowid;
+create table if not exists attempt (
+    attempt_id integer primary key, day text not null, at_utc text not null, tokens integer not null,
+    usd real not null, is_settled integer not null default 0
+);
+create index if not exists attempt_of_day on attempt (day);
+create table if not exists call (
+    call_id integer primary key, at_utc text not null, market_date text not null, run_id text not null,
+    purpose text not null, subject text not null, prompt_hash text not null, mode text not null,
+    provider text not null, model text not null, model_version text not null, outcome text not null,
+    is_stored_answer integer not null, attempts integer not null, input_tokens integer not null,
+    output_tokens integer not null, usd real not null, seconds real not null
+);
+create index if not exists call_of_market_date on call (market_date);
+"""
 
 
 @dataclass(frozen=True)
@@ -101,3 +134,119 @@ class CallStore:
 
     def close(self) -> None:
         self.database.close()
+
+
+class Database:
+    """One connection of this process. Raises InputError where the file is no store of ours."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(
+                f"the store of the language model cannot be used: {type(error).__name__}",
+                file=path,
+                remedy="Name another file as llm.store, or remove this one; answers, audit and budget go with it",
+            ) from None
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        # in WAL mode a killed process loses nothing, and readers do not wait for the writer
+        execute("pragma journal_mode = wal")
+        execute("pragma synchronous = normal")
+        execute("begin immediate")
+        found = execute("pragma user_version").fetchone()[0]
+        if found not in (0, VERSION):
+            raise sqlite3.DatabaseError(f"version {found}")
+        for statement in filter(str.strip, _TABLES.split(";")):
+            execute(statement)
+        execute(f"pragma user_version = {VERSION}")
+        execute("commit")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, alone among all threads and processes. Raises LLMError(STORE)."""
+        with self._lock:
+            try:
+                self._connection.execute("begin immediate")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.execute("rollback")
+                    raise
+                self._connection.execute("commit")
+            except sqlite3.Error as error:
+                raise LLMError(FailKind.STORE, type(error).__name__) from None
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+def export_answers(store: CallStore, file: Path, label: str) -> int:
+    """Write all answers of ``store`` to ``file``, under a ``label`` that says who gave them; returns their number."""
+    replies = store.replies()
+    lines = [json.dumps({"label": label}), *(json.dumps(reply, sort_keys=True) for reply in replies)]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(replies)
+
+
+def read_answers(file: Path) -> dict[str, StoredReply]:
+    """Answers by key. Raises InputError where the file is not one of `export_answers`."""
+    remedy = "llm.answers takes a file that export_answers wrote; leave it empty to go without"
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"stored answers cannot be read: {type(error).__name__}", file=file, remedy=remedy) from None
+    found: dict[str, StoredReply] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if number == 1:
+                row["label"]
+                continue
+            usage = LLMUsage(row["input_tokens"], row["output_tokens"])
+            found[row["key"]] = StoredReply(LLMReply(row["text"], row["model_version"], usage), row["provider"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"not a stored answer: {type(error).__name__}", file=file, row=number, remedy=remedy
+            ) from None
+    return found
+
+
+def calls_table(store: CallStore, market_date: date, run_id: str | None = None) -> pl.DataFrame:
+    """The questions of a market day, or of one of its runs. Raises LLMError(STORE)."""
+    rows = store.calls(market_date, run_id)
+    if not rows:
+        return LLMCalls.create_empty()
+    frame = pl.DataFrame(rows, infer_schema_length=None).rename({"usd": "cost_usd"})
+    return door(
+        LLMCalls,
+        frame.with_columns(
+            pl.col("market_date").str.to_date(),
+            pl.col("at_utc").str.to_datetime(time_unit="us", time_zone="UTC"),
+            pl.col("is_stored_answer").cast(pl.Boolean),
+        ),
+    )
+
+
+def calls_in_numbers(calls: pl.DataFrame) -> dict[str, float | int | str]:
+    """Sums for a run's metadata: questions, requests, failures, $, and every model version that answered."""
+    failed = calls.filter(pl.col("outcome") != "ok")
+    versions = calls.filter(pl.col("model_version") != "")["model_version"].unique().sort()
+    return {
+        "questions": calls.height,
+        "stored_answers": int(calls["is_stored_answer"].sum()),
+        "requests": int(calls["attempts"].sum()),
+        "failed": failed.height,
+        "failed_fraction": failed.height / calls.height if calls.height else 0.0,
+        "tokens": int(calls["input_tokens"].sum()) + int(calls["output_tokens"].sum()),
+        "cost_usd": float(calls["cost_usd"].sum()),
+        "model_versions": ", ".join(versions),
+    }

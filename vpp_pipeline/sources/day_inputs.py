@@ -23,7 +23,7 @@ from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_forecasts
 from vpp_pipeline.forecasting.price_scenarios import price_scenarios
-from vpp_pipeline.llm.of_run import open_reader
+from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day
-from vpp_pipeline.llm.questions import PURPOSE
+from vpp_pipeline.llm.adviser import PURPOSE
 from vpp_pipeline.schemas import LLMCalls
 from vpp_pipeline.verification.negotiation import ADVICE, advice_comes_from_the_model_that_was_asked
 from vpp_pipeline_tests.conftest import DAY, SolvedDay

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import LLMProvider
+from vpp_pipeline.llm.interface import LLMProvider
 from vpp_pipeline.llm.providers import EXTRAS, PROVIDERS
 from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline.settings import LLMSettings

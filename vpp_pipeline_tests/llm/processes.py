@@ -10,7 +10,7 @@ from typing import Any
 
 from vpp_pipeline.llm.budget import Budget, Reservation, pacific_day, worst_usage
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import FailKind, LLMError, LLMRequest, LLMUsage
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMRequest, LLMUsage
 from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline_tests.llm.questions import Answer, Scripted, question, quick
 

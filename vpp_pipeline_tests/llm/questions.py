@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from vpp_pipeline.llm.ports import LLMReply, LLMRequest, LLMUsage, StrictModel, schema_of
+from vpp_pipeline.llm.interface import LLMReply, LLMRequest, LLMUsage, StrictModel, schema_of
 from vpp_pipeline.settings import LLMSettings
 
 CANARY = "AIzaCANARY0123456789-must-never-be-seen"

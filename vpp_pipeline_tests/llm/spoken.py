@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.llm.ports import LLMError, LLMRequest, T
+from vpp_pipeline.llm.interface import LLMError, LLMRequest, T
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.sources.day_inputs import DayInputs

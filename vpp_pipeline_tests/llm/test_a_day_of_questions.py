@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import LLMError
+from vpp_pipeline.llm.interface import LLMError
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline.settings import LLMSettings

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
+from vpp_pipeline.llm.adviser import Advice
 from vpp_pipeline.llm.budget import worst_usage
 from vpp_pipeline.llm.formulation import FormulationSpec
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import FailKind, LLMError, LLMProvider, StrictModel, schema_of
-from vpp_pipeline.llm.preferences import Limits
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMProvider, StrictModel, schema_of
+from vpp_pipeline.llm.notes import Limits
 from vpp_pipeline.llm.providers import PROVIDERS
-from vpp_pipeline.llm.questions import Advice
 from vpp_pipeline_tests.llm.fake_gemini import MODEL_VERSION, PROMPT_TOKENS, FakeGemini, Step
 from vpp_pipeline_tests.llm.questions import CANARY, Answer, question
 

@@ -13,11 +13,10 @@ import pytest
 
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.llm.adviser import ModelAdviser
-from vpp_pipeline.llm.answers import read_answers
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.of_run import EXAMPLE_ANSWERS
 from vpp_pipeline.llm.providers import PROVIDERS
-from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.llm.session import EXAMPLE_ANSWERS
+from vpp_pipeline.llm.store import CallStore, read_answers
 from vpp_pipeline.pipeline import Negotiated, negotiate_day
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.negotiation import check_negotiation

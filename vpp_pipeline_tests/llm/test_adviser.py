@@ -11,7 +11,7 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.llm.adviser import ModelAdviser
-from vpp_pipeline.llm.ports import FailKind, LLMError
+from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.negotiation.negotiate import concession
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy

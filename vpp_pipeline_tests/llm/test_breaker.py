@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vpp_pipeline.llm.breaker import Breaker
-from vpp_pipeline.llm.ports import FailKind, LLMError
+from vpp_pipeline.llm.gateway import Breaker
+from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline_tests.llm.questions import Answer, Scripted, question
 from vpp_pipeline_tests.llm.test_gateway import GatewayTo, failing
 

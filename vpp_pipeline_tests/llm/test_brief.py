@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.llm.brief import Sentence, brief_of, brief_question, faults_of
-from vpp_pipeline.llm.facts import Fact, facts_of, note_by_rule, told
-from vpp_pipeline.llm.ports import FailKind, LLMError
+from vpp_pipeline.llm.brief import Fact, Sentence, brief_of, brief_question, facts_of, faults_of, note_by_rule, told
+from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.settings import LLMSettings
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.llm.spoken import Say, Spoken

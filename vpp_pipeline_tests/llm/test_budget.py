@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from vpp_pipeline.llm.budget import Budget, worst_usage
-from vpp_pipeline.llm.database import Database
-from vpp_pipeline.llm.ports import FailKind, LLMError, LLMUsage
-from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMUsage
+from vpp_pipeline.llm.store import CallStore, Database
 from vpp_pipeline_tests.llm.processes import USAGE, ask_and_never_return, ask_many
 from vpp_pipeline_tests.llm.questions import Answer, Scripted, question, quick
 from vpp_pipeline_tests.llm.test_gateway import GatewayTo, failing, failure_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.cli import main
-from vpp_pipeline.llm.of_run import example_answers
+from vpp_pipeline.llm.session import example_answers
 from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, new_desk
 from vpp_pipeline_tests.command_line import own_history
 

@@ -23,7 +23,7 @@ from vpp_pipeline.dispatch.scenarios import expected_of
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import proof_table
 from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge
-from vpp_pipeline.llm.ports import FailKind, LLMError
+from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.negotiation.agreements import options
 from vpp_pipeline.pipeline import negotiate_day, settle_bids
 from vpp_pipeline.schemas import Proof

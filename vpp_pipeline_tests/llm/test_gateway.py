@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from vpp_pipeline.llm.answers import export_answers, read_answers
 from vpp_pipeline.llm.budget import worst_usage
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import FailKind, LLMError, LLMReply, LLMRequest, LLMUsage
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMReply, LLMRequest, LLMUsage
+from vpp_pipeline.llm.store import export_answers, read_answers
 from vpp_pipeline_tests.llm.questions import Answer, Scripted, question, quick
 
 GatewayTo = Callable[..., Gateway]

@@ -12,8 +12,8 @@ import pytest
 from vpp_pipeline.core.windows import WEEKDAYS, hour_flags
 from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.llm.adviser import ModelAdviser
-from vpp_pipeline.llm.ports import FailKind, LLMError
-from vpp_pipeline.llm.privacy import NOTE_LIMIT, clean
+from vpp_pipeline.llm.interface import FailKind, LLMError
+from vpp_pipeline.llm.notes import NOTE_LIMIT, clean
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy, Settings
 from vpp_pipeline_tests.domain.examples import BATTERY, EV, envelope, fleet_table, forecast_of
 from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.llm.calls import calls_table
-from vpp_pipeline.llm.check import check
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import FailKind, LLMError, LLMReply, LLMRequest
-from vpp_pipeline.llm.providers import PROVIDERS, open_gateway, open_provider
-from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.llm.interface import FailKind, LLMError, LLMReply, LLMRequest
+from vpp_pipeline.llm.providers import PROVIDERS, check, open_gateway, open_provider
+from vpp_pipeline.llm.store import CallStore, calls_table
 from vpp_pipeline.settings import LLMSettings
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini, Step
 from vpp_pipeline_tests.llm.questions import CANARY, Answer, question, quick

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.llm.questions import SegmentAdvice, question
-from vpp_pipeline.llm.segments import CLOSED_LIST, SEGMENT_IDS, OpportunityView, views
+from vpp_pipeline.llm.adviser import CLOSED_LIST, SEGMENT_IDS, OpportunityView, SegmentAdvice, question, views
 from vpp_pipeline.negotiation.negotiate import Seen, concession
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.schemas import Prosumers

@@ -13,11 +13,9 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.llm.answers import read_answers
-from vpp_pipeline.llm.calls import calls_in_numbers, calls_table
 from vpp_pipeline.llm.gateway import Gateway
-from vpp_pipeline.llm.ports import FailKind, LLMError
-from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.llm.interface import FailKind, LLMError
+from vpp_pipeline.llm.store import CallStore, calls_in_numbers, calls_table, read_answers
 from vpp_pipeline.schemas.negotiation import OUTCOMES, LLMCalls
 from vpp_pipeline.settings import LLMSettings
 from vpp_pipeline_tests.llm.processes import ask_many

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
+from vpp_pipeline.llm.gemini import failure_of_status, retry_after_s, transport_failure, usage_of
 from vpp_pipeline.llm.gemini_legacy import plain_schema
-from vpp_pipeline.llm.ports import FailKind, LLMUsage, schema_of
-from vpp_pipeline.llm.wire import failure_of_status, retry_after_s, transport_failure, usage_of
+from vpp_pipeline.llm.interface import FailKind, LLMUsage, schema_of
 
 
 @pytest.mark.parametrize(

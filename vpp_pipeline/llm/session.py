@@ -13,10 +13,9 @@ import polars as pl
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.fleet.notes.apply import Reader, by_rules
 from vpp_pipeline.llm.adviser import ModelAdviser
-from vpp_pipeline.llm.calls import calls_table
-from vpp_pipeline.llm.preferences import ModelReader
+from vpp_pipeline.llm.notes import ModelReader
 from vpp_pipeline.llm.providers import open_gateway, open_provider
-from vpp_pipeline.llm.store import CallStore
+from vpp_pipeline.llm.store import CallStore, calls_table
 from vpp_pipeline.negotiation.agreements import options
 from vpp_pipeline.schemas import LLMCalls
 from vpp_pipeline.settings import LLMSettings, Settings
