@@ -22,8 +22,8 @@ import polars as pl
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.forecasting.metered import series_of
 from vpp_pipeline.forecasting.meters import meters_of_day
+from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.settings import ForecastSettings
-from vpp_pipeline.sources.expected import Expected
 from vpp_pipeline_tests.sources.real_meters import DATA, charging, homes
 
 PROJECT = Path(__file__).resolve().parents[1]

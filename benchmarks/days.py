@@ -16,12 +16,12 @@ from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
+from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
+from vpp_pipeline.inputs.requests import read_requests
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
-from vpp_pipeline.sources.requests import read_requests
 
 PRICES = Path(__file__).resolve().parents[1] / "../shared/data/caiso_prices"
 NODE = "TH_SP15_GEN-APND"

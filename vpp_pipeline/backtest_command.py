@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from vpp_pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
+    from vpp_pipeline.inputs.day_inputs import DayInputs
     from vpp_pipeline.settings import Settings
-    from vpp_pipeline.sources.day_inputs import DayInputs
 
 InputsOf = Callable[[argparse.Namespace, "Settings"], "DayInputs"]
 Configured = Callable[[argparse.Namespace], dict[str, Any]]

@@ -17,8 +17,8 @@ from vpp_pipeline.make_commands import add_make_commands
 from vpp_pipeline.read_commands import add_read_commands
 
 if TYPE_CHECKING:
+    from vpp_pipeline.inputs.day_inputs import DayInputs
     from vpp_pipeline.settings import Settings
-    from vpp_pipeline.sources.day_inputs import DayInputs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -162,7 +162,7 @@ def _frontier(options: argparse.Namespace) -> int:
 def _inputs(options: argparse.Namespace, settings: Settings) -> DayInputs:
     """What the day's bids would be made from, read without a run."""
     from vpp_pipeline.assets.resources import Prices, Storage, prices_beside
-    from vpp_pipeline.sources.day_inputs import DayInputs
+    from vpp_pipeline.inputs.day_inputs import DayInputs
 
     source = Prices(**prices_beside(options.data), **_price_config(options))
     file, node = source.chosen()

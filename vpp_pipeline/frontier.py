@@ -16,11 +16,11 @@ from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.dispatch.problem import DaySolution
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, schedule_table
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth, weighted_satisfaction
 from vpp_pipeline.picture import Panel, draw
 from vpp_pipeline.pipeline import Inputs, Negotiated, negotiate_day
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 
 ENOUGH_SCENARIOS = 50  # where the settings ask for one only
 MOST_WEIGHT = 10.0  # $/MWh, the largest that the settings allow

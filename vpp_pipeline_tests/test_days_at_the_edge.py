@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.calendar import bid_deadline_utc, pacific_moment_utc
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.settings import MarketRules, Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.assets.desk import DAY as SMALL_DAY
 from vpp_pipeline_tests.assets.desk import SMALL, new_desk

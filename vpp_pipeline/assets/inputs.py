@@ -14,8 +14,8 @@ from vpp_pipeline.assets.partitions import market_date_of
 from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.dispatch.solvers import require_solvers
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.session import require_model
-from vpp_pipeline.sources.day_inputs import DayInputs
 
 BIDS_JOB = "bid_day"
 PATIENCE_S = 900.0  # a run that waits longer for another of its day gives up

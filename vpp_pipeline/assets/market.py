@@ -16,8 +16,8 @@ from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.fleet.arrays import fleet_arrays
+from vpp_pipeline.inputs.day_inputs import keep_deals, prices_behind
 from vpp_pipeline.market.regimes import comparable
-from vpp_pipeline.warehouse.recent_deals import keep_deals, prices_behind
 
 
 @table_asset(PRICES, {"parquet"}, backfill_policy=dg.BackfillPolicy.single_run())

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.forecasting.meters import content_of
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.pipeline import Inputs
-from vpp_pipeline.sources.day_inputs import DayInputs
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import polars as pl
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.fleet.notes.parser import read_note
+from vpp_pipeline.inputs.day_fleet import fleet_of_day
 from vpp_pipeline.llm.notes import Limit, ModelReader, occurs, value_in_quote
 from vpp_pipeline.llm.providers import open_gateway
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.day_fleet import fleet_of_day
 
 AGREEMENTS = ("same", "other value", "rule only", "model only", "refused")
 SCHEMA = dict.fromkeys(("quote", "preference", "by_rule", "by_model", "agreement"), pl.String) | {"note": pl.Int64}

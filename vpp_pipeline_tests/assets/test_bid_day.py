@@ -16,10 +16,10 @@ from polars.testing import assert_frame_equal
 from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline_tests.assets.desk import (

@@ -13,10 +13,10 @@ from vpp_pipeline.backtest.arms import ARMS, BEST, OURS
 from vpp_pipeline.backtest.days import PastDays
 from vpp_pipeline.backtest.run import TABLE, replay, replay_days
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline.warehouse.publish import open_warehouse, publish
 
 SETTINGS = Settings(

@@ -21,10 +21,10 @@ from vpp_pipeline.forecasting.price_scenarios import (
     price_scenarios,
     scenario_dates,
 )
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.schemas import Prices, door
 from vpp_pipeline.settings import FleetSettings, RiskSettings, Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline_tests.conftest import DAY
 
 SPRING, AUTUMN = date(2024, 3, 10), date(2024, 11, 3)

@@ -12,8 +12,8 @@ from vpp_pipeline.forecasting.price_baseline import METHOD
 from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.price_boosted import METHOD as MODEL
 from vpp_pipeline.forecasting.price_models import choose
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.settings import ForecastSettings, RiskSettings, Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline.verification.inputs import prices_are_forecast_as_asked
 from vpp_pipeline_tests.forecasting.price_history import before, patterned
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.providers import PROVIDERS
@@ -22,7 +23,6 @@ from vpp_pipeline.llm.session import EXAMPLE_ANSWERS
 from vpp_pipeline.llm.store import CallStore, export_answers
 from vpp_pipeline.pipeline import negotiate_day
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini
 from vpp_pipeline_tests.llm.pretended_advice import seeded
 

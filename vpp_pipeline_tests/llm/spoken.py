@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.interface import LLMError, LLMRequest, T
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline_tests.llm.example_answers import EXAMPLE_DAY
 
 Say = Callable[[dict[str, Any]], Any]

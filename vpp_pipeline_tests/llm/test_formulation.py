@@ -22,13 +22,13 @@ from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import expected_of
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import proof_table
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge
 from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.negotiation.agreements import options
 from vpp_pipeline.pipeline import negotiate_day, settle_bids
 from vpp_pipeline.schemas import Proof
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.llm.example_answers import EXAMPLE_DAY

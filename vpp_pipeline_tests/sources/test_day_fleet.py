@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.settings import FleetSettings, Settings
-from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.verification.inputs import every_note_is_understood
 from vpp_pipeline_tests.sources.fleet_rows import DAY, ROWS, Row, spoilt, text_of
 

@@ -14,8 +14,8 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.forecasting import profiles
 from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.forecasting.solar import Panel, clear_sky
+from vpp_pipeline.inputs.site_forecasts import CHARGING, LOAD, SOLAR, Expected
 from vpp_pipeline.settings import ForecastSettings
-from vpp_pipeline.sources.expected import CHARGING, LOAD, SOLAR, Expected
 from vpp_pipeline_tests.sources.meter_lines import DAY, FIRST, lines, write
 
 pytest.importorskip("pvlib", reason="pvlib is in the extra `solar`")

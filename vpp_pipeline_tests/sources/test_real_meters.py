@@ -11,8 +11,8 @@ import pytest
 
 from vpp_pipeline.forecasting.metered import series_of
 from vpp_pipeline.forecasting.meters import meters_of_day
+from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.settings import ForecastSettings
-from vpp_pipeline.sources.expected import Expected
 from vpp_pipeline_tests.sources.real_meters import BROKEN_PV, HOMES, SESSIONS, charging, homes
 
 needs_homes = pytest.mark.skipif(not HOMES.exists(), reason="the real homes are not at hand")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.sources.requests import LAYOUT, read_requests
+from vpp_pipeline.inputs.requests import LAYOUT, read_requests
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "data" / "opportunities.csv"
 

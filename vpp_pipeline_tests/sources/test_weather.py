@@ -15,8 +15,8 @@ from vpp_pipeline.core.errors import InputError, NoDataError, WeatherDownError, 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, clear_sky, solar_output, weather_output
 from vpp_pipeline.forecasting.weather import KEPT, Weather
+from vpp_pipeline.inputs.site_forecasts import _NO_PAST, SOLAR, Expected
 from vpp_pipeline.settings import ForecastSettings, WeatherSettings
-from vpp_pipeline.sources.expected import _NO_PAST, SOLAR, Expected
 from vpp_pipeline_tests.sources.weather_server import LASTING, PASSING, LocalWeather, serving
 
 DAY = date(2024, 7, 17)

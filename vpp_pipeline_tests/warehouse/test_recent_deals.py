@@ -10,9 +10,9 @@ import pytest
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA
+from vpp_pipeline.inputs.day_inputs import keep_deals, recent_deals
 from vpp_pipeline.warehouse.day import warehouse_of
 from vpp_pipeline.warehouse.publish import publish
-from vpp_pipeline.warehouse.recent_deals import keep_deals, recent_deals
 from vpp_pipeline_tests.warehouse.rows import rows
 
 DAY, PRICES = date(2023, 8, 15), {"source": "s", "node": "A"}

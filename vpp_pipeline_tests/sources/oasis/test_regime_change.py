@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.settings import RiskSettings, Settings
-from vpp_pipeline.sources.day_inputs import DayInputs
 
 COLUMNS = ["start_utc", "node", "energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h"]
 

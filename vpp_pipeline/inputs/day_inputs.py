@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,6 +17,7 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE
 from vpp_pipeline.dispatch.sizing import opportunities_of_day
+from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.meter_checks import Metered
@@ -23,6 +25,9 @@ from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_forecasts
 from vpp_pipeline.forecasting.price_scenarios import price_scenarios
+from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
+from vpp_pipeline.inputs.requests import read_requests
+from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, open_source
@@ -32,11 +37,23 @@ from vpp_pipeline.negotiation.opportunities import requested_blocks
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings, WeatherSettings
-from vpp_pipeline.sources.day_fleet import DayFleet, fleet_of_day
-from vpp_pipeline.sources.expected import Expected
-from vpp_pipeline.sources.requests import read_requests
-from vpp_pipeline.warehouse.day import LakeDay
-from vpp_pipeline.warehouse.recent_deals import prices_behind, recent_deals
+from vpp_pipeline.warehouse.day import LakeDay, warehouse_of
+from vpp_pipeline.warehouse.published import published_rows
+
+KEPT = "market.recent_deals"  # a table of the lake only
+FORECAST, AGREEMENTS = "market.price_forecast", "negotiation.agreements"
+_COLUMNS: dict[str, list[str] | None] = {
+    FORECAST: ["source", "node"],
+    AGREEMENTS: [
+        "opportunity_id",
+        "prosumer_id",
+        "holds_option",
+        "agreed_price_usd_per_mwh",
+        "committed_capacity_kw",
+    ],
+    "market.opportunities": ["opportunity_id", "product"],
+    "fleet.prosumers": ["prosumer_id", "site_type", "store"],
+}
 
 
 @dataclass(frozen=True)
@@ -196,3 +213,37 @@ class DayInputs:
         fleet = fleet_arrays(prosumers, envelope)
         wanted = opportunities_of_day(day, forecast, fleet, self.settings, self.requests, self.recent_deals)
         return Inputs(forecast, prosumers, envelope, wanted, self.schedule_before, self.price_scenarios, expected)
+
+
+def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str]) -> pl.DataFrame:
+    """Rows of DEAL_SCHEMA over those of the ``days`` before whose bids are published.
+
+    Each of them was closed before its own deadline. What :func:`keep_deals` has kept comes first, so that a day made
+    again is the same day whatever was made since. ``prices``: source and node of the day's forecast; days at other
+    prices, or of another market regime, do not count.
+    """
+    day = market_date.isoformat()
+    if lake.exists(KEPT, day) and lake.metadata(KEPT, day) == _basis(days, prices):
+        return lake.read(KEPT, day)
+    alike = comparable(history_dates(market_date)[-days:], market_date, prices["source"])
+    made = [published_rows(warehouse_of(lake), before, _COLUMNS) for before in alike]
+    found = [_deals_of(tables) for tables in made if tables is not None and prices_behind(tables[FORECAST]) == prices]
+    return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
+
+
+def keep_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str], deals: pl.DataFrame) -> None:
+    """Keep what the day was sized by."""
+    lake.write(KEPT, market_date.isoformat(), deals, _basis(days, prices))
+
+
+def prices_behind(forecast: pl.DataFrame) -> dict[str, str]:
+    """Source and node of a day's forecast."""
+    return forecast.select("source", "node").row(0, named=True)
+
+
+def _basis(days: int, prices: Mapping[str, str]) -> dict[str, str]:
+    return {"days": str(days), **prices}
+
+
+def _deals_of(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    return mean_deals(tables["market.opportunities"], tables["fleet.prosumers"], tables[AGREEMENTS])

@@ -1,0 +1,1 @@
+"""Reading the outside world: prices, meters, weather, fleet and requests of one day."""
