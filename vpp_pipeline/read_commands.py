@@ -138,7 +138,7 @@ def _transcript(options: argparse.Namespace) -> int:
 
 
 def _dictionary(options: argparse.Namespace) -> int:
-    from vpp_pipeline.warehouse.dictionary import data_dictionary
+    from vpp_pipeline.warehouse.tables import data_dictionary
 
     options.out.write_text(data_dictionary(), encoding="utf-8")
     print(f"wrote {options.out}")

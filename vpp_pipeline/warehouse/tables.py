@@ -1,8 +1,9 @@
-"""The warehouse's tables as DuckDB knows them: created, described and extended from `schemas.py`."""
+"""The warehouse's tables and views as DuckDB knows them, and their data dictionary, all from `schemas`."""
 
 from __future__ import annotations
 
 import hashlib
+from itertools import groupby
 from pathlib import Path
 
 import dataframely as dy
@@ -23,6 +24,19 @@ _TYPES: dict[type[dy.Column], str] = {
 
 
 LAYOUT = "explain.layout"  # a macro that tells which layout the warehouse has
+OPENING = """# Data dictionary
+
+Every table and view of the warehouse, `data/vpp.duckdb`. Made by `python -m vpp_pipeline dictionary` from
+`vpp_pipeline/schemas` and `vpp_pipeline/warehouse/sql`; do not edit it. In SQL the same is the view `explain.catalogue`.
+
+The unit ends a column's name. Positive power is export to the grid; moments are UTC. In the negotiation and bid tables,
+columns named `…_usd_per_mwh` hold $/MW per hour for spin and nonspin.
+"""
+HEADS = "| column | type | unit | meaning |\n|---|---|---|---|\n"
+QUESTION = """
+    select split_part(table_name, '.', 1), table_name, kind, table_comment, column_name, data_type, unit, description
+    from explain.catalogue order by split_part(table_name, '.', 1), kind, table_name, position
+"""
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -50,12 +64,12 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def create_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring the current database's views to the files of `vpp_pipeline/sql`, in the order of their names.
+    """Bring the current database's views to the files of `vpp_pipeline/warehouse/sql`, in the order of their names.
 
     A view's column that a table declares too has that table's comment, unless the file gives it one of its own.
     Where views and tables are those of the code already, nothing is done: it would take longer than a day's rows.
     """
-    files = sorted((PACKAGE / "sql").glob("*.sql"))
+    files = sorted((PACKAGE / "warehouse" / "sql").glob("*.sql"))
     layout = _layout(files)
     if _layout_of(connection) == layout and _views(connection) >= {_view_of(file) for file in files}:
         return
@@ -164,3 +178,29 @@ def _extend(
 
 def _literal(words: str | None) -> str:
     return "null" if words is None else "'" + words.replace("'", "''") + "'"
+
+
+def data_dictionary() -> str:
+    """The page, from a warehouse without rows."""
+    with duckdb.connect(":memory:") as connection:
+        create_tables(connection)
+        create_views(connection)
+        rows = connection.execute(QUESTION).fetchall()
+    parts = [OPENING]
+    for schema, tables in groupby(rows, key=lambda row: row[0]):
+        parts.append(f"\n## {schema}\n")
+        for (table, kind, words), columns in groupby(tables, key=lambda row: row[1:4]):
+            parts.append(f"\n### `{table}`{' (view)' if kind == 'view' else ''}\n\n{words}\n\n{HEADS}")
+            parts += [
+                f"| `{name}` | {_type(data_type)} | {unit} | {_cell(description)} |\n"
+                for *_, name, data_type, unit, description in columns
+            ]
+    return "".join(parts)
+
+
+def _type(data_type: str) -> str:
+    return {"TIMESTAMP WITH TIME ZONE": "timestamptz"}.get(data_type, data_type.lower())
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|")

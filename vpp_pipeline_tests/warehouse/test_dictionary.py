@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.dictionary import data_dictionary
+from vpp_pipeline.warehouse.tables import data_dictionary
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "data_dictionary.md"
 

@@ -142,7 +142,7 @@ def test_every_table_and_column_is_described(lake: Lake, warehouse: Path):
         """
         found = {(table, name): rest for table, name, *rest in connection.execute(columns).fetchall()}
     views = {key: rest[0] for key, rest in found.items() if key[0] not in TABLES}
-    files = (PACKAGE / "sql").glob("*.sql")
+    files = (PACKAGE / "warehouse" / "sql").glob("*.sql")
     assert {table for table, _ in views} == {
         name for file in files for name in re.findall(r"create or replace view (\S+) as", file.read_text())
     }

@@ -19,7 +19,7 @@ def made(tmp_path: Path) -> Made:
     return Made(tmp_path)
 
 
-@pytest.mark.parametrize("file", sorted((PACKAGE / "sql").glob("*.sql")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted((PACKAGE / "warehouse" / "sql").glob("*.sql")), ids=lambda file: file.stem)
 def test_a_view_opens_with_a_sentence_and_is_described(file: Path):
     words = file.read_text(encoding="utf-8")
     assert words.startswith("-- ")
