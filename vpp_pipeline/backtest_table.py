@@ -11,7 +11,7 @@ from rich.table import Table
 
 from vpp_pipeline.backtest.arms import ARMS, BEST, OURS, WORDS
 from vpp_pipeline.backtest.statistics import Interval, by_arm, differences
-from vpp_pipeline.console import terminal
+from vpp_pipeline.reporting.terminal import terminal
 
 #: measure -> how it is written, and what it says
 MEASURES = {

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.console import terminal
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.inputs.day_inputs import DayInputs
@@ -20,6 +19,7 @@ from vpp_pipeline.llm.session import open_adviser
 from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.pipeline import Negotiated, negotiate_day, settle_bids
+from vpp_pipeline.reporting.terminal import terminal
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
 

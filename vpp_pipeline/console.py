@@ -17,17 +17,10 @@ from rich.table import Table
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.llm.store import calls_in_numbers
-from vpp_pipeline.report.write import report_file
+from vpp_pipeline.reporting.page import report_file
+from vpp_pipeline.reporting.terminal import terminal
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.published import PublishedDay, published_day, unpublished_bids
-
-PLAIN_WIDTH = 132  # columns when the output goes to a file or another program
-
-
-def terminal() -> Console:
-    """Where people read; PLAIN_WIDTH wide when the output goes elsewhere."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def add_read_commands(commands: Any, folder: argparse.ArgumentParser, day: argpa
 
 
 def _sql(options: argparse.Namespace) -> int:
-    from vpp_pipeline.console import terminal
+    from vpp_pipeline.reporting.terminal import terminal
     from vpp_pipeline.sql_table import show_sql
 
     question = sys.stdin.read() if options.question == "-" else options.question
@@ -66,7 +66,7 @@ def _screen(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from vpp_pipeline.console import terminal
+    from vpp_pipeline.reporting.terminal import terminal
     from vpp_pipeline.run_history import show_runs
 
     pair = tuple(options.compare) if options.compare else None
@@ -76,7 +76,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from vpp_pipeline.console import shown_day
-    from vpp_pipeline.report.write import write_report
+    from vpp_pipeline.reporting.page import write_report
 
     with shown_day(options.data, options.date):
         print(f"report: {write_report(options.data, options.date, options.out)}")
@@ -101,7 +101,7 @@ def _documents(options: argparse.Namespace) -> int:
 
 def _write_documents(options: argparse.Namespace, folder: Path) -> int:
     from vpp_pipeline.console import shown_day
-    from vpp_pipeline.documents import write_documents
+    from vpp_pipeline.reporting.documents import write_documents
 
     try:
         with shown_day(options.data, options.date) as day:
@@ -118,7 +118,7 @@ def _transcript(options: argparse.Namespace) -> int:
     import polars as pl
 
     from vpp_pipeline.console import shown_day
-    from vpp_pipeline.documents import transcript_of
+    from vpp_pipeline.reporting.documents import transcript_of
 
     with shown_day(options.data, options.date) as day:
         spoken = day["negotiation.messages"]

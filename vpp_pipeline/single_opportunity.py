@@ -13,7 +13,6 @@ from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN, bid_deadline_utc, 
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version, fingerprint
-from vpp_pipeline.documents import documents_of
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
 from vpp_pipeline.fleet.file import check_fleet
@@ -22,6 +21,7 @@ from vpp_pipeline.fleet.quarantine import first_problem
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.llm.session import open_adviser
 from vpp_pipeline.pipeline import Inputs, bid
+from vpp_pipeline.reporting.documents import documents_of
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import Settings

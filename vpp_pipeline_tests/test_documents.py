@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.documents import documents_of, transcript_of, write_documents
+from vpp_pipeline.reporting.documents import documents_of, transcript_of, write_documents
 from vpp_pipeline.schemas.documents import AggregatorOffer, ProsumerBid, ProsumerResponse
 
 NEGOTIATION = {

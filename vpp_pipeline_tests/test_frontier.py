@@ -17,8 +17,8 @@ from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.cli import main
 from vpp_pipeline.frontier import risk_frontier, satisfaction_frontier
 from vpp_pipeline.inputs.day_inputs import DayInputs
-from vpp_pipeline.picture import Panel, draw
 from vpp_pipeline.pipeline import bid
+from vpp_pipeline.reporting.charts import Panel, draw
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, RiskSettings, Settings
 from vpp_pipeline.verification.registry import GUARDS
 from vpp_pipeline_tests.conftest import DAY

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from vpp_pipeline.sparkline import EDGE, HEIGHT, MOST_POINTS, WIDTH, sparkline, thinned
+from vpp_pipeline.reporting.charts import EDGE, MOST_POINTS, SPARKLINE_HEIGHT, SPARKLINE_WIDTH, sparkline, thinned
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -18,7 +18,11 @@ def points(values: list[float]) -> list[tuple[float, float]]:
 
 
 def test_a_rising_line_from_zero():
-    assert points([0.0, 1.0, 2.0]) == [(EDGE, HEIGHT - EDGE), (WIDTH / 2, HEIGHT / 2), (WIDTH - EDGE, EDGE)]
+    assert points([0.0, 1.0, 2.0]) == [
+        (EDGE, SPARKLINE_HEIGHT - EDGE),
+        (SPARKLINE_WIDTH / 2, SPARKLINE_HEIGHT / 2),
+        (SPARKLINE_WIDTH - EDGE, EDGE),
+    ]
 
 
 def test_a_negative_value_lies_below_the_line_of_zero():
@@ -28,7 +32,7 @@ def test_a_negative_value_lies_below_the_line_of_zero():
 
 @pytest.mark.parametrize("values", [[5.0], [0.0], [0.0, 0.0], [-3.0, -3.0]])
 def test_one_value_and_none_but_zeros_can_be_drawn(values: list[float]):
-    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points(values))
+    assert all(0 <= x <= SPARKLINE_WIDTH and 0 <= y <= SPARKLINE_HEIGHT for x, y in points(values))
 
 
 def test_many_values_are_means_of_neighbours_and_keep_their_sum():

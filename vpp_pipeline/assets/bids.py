@@ -22,8 +22,8 @@ from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, r
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
-from vpp_pipeline.pages.publication import day_at_a_glance
-from vpp_pipeline.report.write import write_report
+from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
+from vpp_pipeline.reporting.page import write_report
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import checks_table
 from vpp_pipeline.warehouse.day import LakeDay

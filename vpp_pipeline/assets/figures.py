@@ -15,11 +15,11 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.pages import PAGES, Line, Page
-from vpp_pipeline.pages.publication import PAGE as PUBLICATION
+from vpp_pipeline.reporting.asset_pages import PAGES, Line, Page
+from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
+from vpp_pipeline.reporting.charts import sparkline
 from vpp_pipeline.schemas import TABLES, Messages, sentence
 from vpp_pipeline.schemas.columns import unit_of
-from vpp_pipeline.sparkline import sparkline
 
 HISTORY_DAYS = 30
 LONGEST = 40  # letters of a text in the five rows

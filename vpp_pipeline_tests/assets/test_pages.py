@@ -11,7 +11,7 @@ import pytest
 
 from vpp_pipeline.assets.figures import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
 from vpp_pipeline.assets.tables import key_of
-from vpp_pipeline.pages import PAGES
+from vpp_pipeline.reporting.asset_pages import PAGES
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline_tests.assets.desk import (

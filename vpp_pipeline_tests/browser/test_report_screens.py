@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vpp_pipeline.report.page import PARTS
+from vpp_pipeline.reporting.page import PARTS
 from vpp_pipeline_tests.browser.conftest import FIRST, Desk
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.core.errors import NoDataError
-from vpp_pipeline.report import facts as asking
-from vpp_pipeline.report.facts import Facts, read_facts
-from vpp_pipeline.report.page import page
-from vpp_pipeline.report.write import report_file, write_report
+from vpp_pipeline.reporting import queries as asking
+from vpp_pipeline.reporting.page import page, report_file, write_report
+from vpp_pipeline.reporting.queries import Facts, read_facts
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline_tests.conftest import DAY
 from vpp_pipeline_tests.published import published

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from vpp_pipeline.report.blocks import cards, figure, grid, section, table
-from vpp_pipeline.report.charts import PricedBid, Series, prices_chart, stacked_hours, stored_chart
-from vpp_pipeline.report.facts import Facts
-from vpp_pipeline.report.markup import Html, tag, text
-from vpp_pipeline.report.words import PRODUCTS, many, number, percent
+from vpp_pipeline.reporting.charts import PricedBid, Series, prices_chart, stacked_hours, stored_chart
+from vpp_pipeline.reporting.html import (
+    PRODUCTS,
+    Html,
+    cards,
+    figure,
+    grid,
+    many,
+    number,
+    percent,
+    section,
+    table,
+    tag,
+    text,
+)
+from vpp_pipeline.reporting.queries import Facts
 
 SHOWN = 9  # bids that are explained at once, dearest first; the others one step away
 UNIT = {"energy": "$/MWh", "spin": "$/MW·h", "nonspin": "$/MW·h"}

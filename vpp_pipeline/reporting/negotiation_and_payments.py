@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from vpp_pipeline.report.blocks import figure, grid, section, table
-from vpp_pipeline.report.charts import Bar, Series, bars_chart, columns_chart, rounds_chart
-from vpp_pipeline.report.day import UNIT
-from vpp_pipeline.report.facts import Facts
-from vpp_pipeline.report.markup import Html, tag
-from vpp_pipeline.report.words import PRODUCTS, many, number, percent
+from vpp_pipeline.reporting.bids_and_fleet import UNIT
+from vpp_pipeline.reporting.charts import Bar, Series, bars_chart, columns_chart, rounds_chart
+from vpp_pipeline.reporting.html import PRODUCTS, Html, figure, grid, many, number, percent, section, table, tag
+from vpp_pipeline.reporting.queries import Facts
 
 STEPS = {
     "asked": "asked",

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
-from vpp_pipeline.report.blocks import facts_list, grid, section, table
-from vpp_pipeline.report.facts import Facts
-from vpp_pipeline.report.markup import Html, tag
-from vpp_pipeline.report.words import many, moment, number, percent
+from vpp_pipeline.reporting.html import Html, facts_list, grid, many, moment, number, percent, section, table, tag
+from vpp_pipeline.reporting.queries import Facts
 from vpp_pipeline.settings import Settings
 
 

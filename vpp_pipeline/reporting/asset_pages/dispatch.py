@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.pages.page import Line, Page, kinds, mean, pacific_hour, total, where
+from vpp_pipeline.reporting.asset_pages.layout import Line, Page, kinds, mean, pacific_hour, total, where
 
 SOLD_KW = pl.sum_horizontal("discharge_kw", "solar_sold_kw")
 HELD_KW = pl.sum_horizontal("spin_kw", "nonspin_kw")

@@ -1,12 +1,51 @@
-"""Pieces that every part of the page is built from: figures with their table behind, tables, legends, cards."""
+"""HTML and SVG as text: elements that escape what they are given, and the pieces that every part is built from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from html import escape
 
-from vpp_pipeline.report.markup import Html, tag, text
-
+#: elements without content; all others are closed by an end tag, which HTML wants
+_EMPTY = {"meta", "rect", "path", "circle", "line"}
 Legend = Sequence[tuple[str, str]]  # class of the colour, words
+MINUS = "−"
+PRODUCTS = ("energy", "spin", "nonspin")
+
+
+class Html(str):
+    """Text that is markup already and is not escaped again."""
+
+    __slots__ = ()
+
+
+def tag(name: str, /, *children: str | None, **attributes: str | float | bool | None) -> Html:
+    """One element. Plain text is escaped; attributes that are None or False are left out.
+
+    ``class_`` is the attribute `class`, ``aria_label`` is `aria-label`; numbers have at most one decimal.
+    """
+    words = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_value(key, value)}"'
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    inside = text(*children)
+    return Html(f"<{name}{words}/>" if name in _EMPTY and not inside else f"<{name}{words}>{inside}</{name}>")
+
+
+def text(*children: str | None) -> Html:
+    """Children one after the other, each escaped unless it is markup."""
+    return Html(
+        "".join(child if isinstance(child, Html) else escape(child, quote=False) for child in children if child)
+    )
+
+
+def _value(key: str, value: str | float | bool) -> str:
+    if value is True:
+        return key
+    if isinstance(value, float):
+        return f"{value:.1f}".removesuffix(".0")
+    return escape(str(value))
 
 
 def section(name: str, heading: str, lead: str | None, *children: str | None) -> Html:
@@ -81,3 +120,33 @@ def cards(*pairs: tuple[str, str, str]) -> Html:
 def facts_list(pairs: Iterable[tuple[str, str]]) -> Html:
     """Names and values, as a list that wraps."""
     return tag("dl", *(text(tag("dt", name), tag("dd", value)) for name, value in pairs), class_="stamp")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """``1,234.50``; an empty value is an empty text, and what rounds to nothing has no sign."""
+    if value is None:
+        return ""
+    words = f"{value:,.{digits}f}"
+    if not words.strip("-0.,"):
+        words = words.lstrip("-")
+    return words.replace("-", MINUS)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as per cent."""
+    return "" if value is None else f"{number(100.0 * value, digits)} %"
+
+
+def many(count: float, one: str, several: str | None = None) -> str:
+    """``1 bid``, ``42 bids``."""
+    return f"{number(count, 0)} {one if count == 1 else several or one + 's'}"
+
+
+def long_date(day: date) -> str:
+    """``Tuesday 15 August 2023``."""
+    return f"{day:%A} {day.day} {day:%B %Y}"
+
+
+def moment(value: datetime | None) -> str:
+    """A moment in UTC, to the minute."""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,172 @@
+"""Pages of the bids, of what they earned, and of the published file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from vpp_pipeline.reporting.asset_pages.layout import Line, Page, kinds, mean, total, where
+
+TRADES = pl.col("status") == "bid"
+BROKEN = ~pl.col("passed") & ~pl.col("is_warning")
+
+PAGES = {
+    "bids.final_bids": Page(
+        says="{bids} bids of {bid_mw:.2f} MW expect {expected_profit_usd:,.2f} $ of profit: "
+        "{expected_revenue_usd:,.2f} $ less {payments_usd:,.2f} $ to prosumers and charging; a bid "
+        "satisfies by {mean_satisfaction_score:.2f} of 10.",
+        figures={
+            "opportunities": pl.len(),
+            "bids": where(TRADES),
+            "bid_mw": total("total_capacity_mw").round(2),
+            "expected_revenue_usd": total("expected_revenue_usd").round(2),
+            "payments_usd": total("payments_usd").round(2),
+            "expected_profit_usd": total("expected_profit_usd").round(2),
+            "mean_satisfaction_score": pl.col("satisfaction_score").filter(TRADES).mean(),
+            "mean_reliability_score": pl.col("reliability_score").filter(TRADES).mean(),
+            "smallest_coalition": pl.col("coalition_size").filter(TRADES).min(),
+        },
+        line=Line("MW bid by hour, all products", total("total_capacity_mw"), by="start_utc"),
+        columns={
+            "opportunity": "opportunity_id",
+            "MW": "total_capacity_mw",
+            "bid": "bid_price_usd_per_mwh",
+            "profit $": "expected_profit_usd",
+        },
+        first="expected_profit_usd",
+    ),
+    "bids.bid_segments": Page(
+        says="{bids} price curves of {segments} segments, {offered_mw:.2f} MW; asks from {lowest_price:.2f} "
+        "to {highest_price:.2f} ($/MWh, reserve: $/MW per hour).",
+        nothing="0 curves: nothing is bid.",
+        figures={
+            "bids": kinds("bid_id"),
+            "segments": pl.len(),
+            "offered_mw": (pl.col("to_mw") - pl.col("from_mw")).sum(),
+            "lowest_price": pl.col("price_usd_per_mwh").min(),
+            "highest_price": pl.col("price_usd_per_mwh").max(),
+        },
+        line=Line("asks of all segments, highest first", pl.col("price_usd_per_mwh")),
+        columns={"bid": "bid_id", "segment": "segment", "to MW": "to_mw", "price": "price_usd_per_mwh"},
+        first="price_usd_per_mwh",
+    ),
+    "bids.checks": Page(
+        says="The day was held against {rules} rules: {violations} violations, {warnings} warnings.",
+        figures={
+            "rules": pl.len(),
+            "violations": pl.col("violations").filter(BROKEN).sum(),
+            "warnings": where(~pl.col("passed") & pl.col("is_warning")),
+        },
+        line=Line("rows against each rule, most first", pl.col("violations")),
+        columns={"rule": "check_name", "holds": "passed", "rows": "violations"},
+        first="violations",
+    ),
+}
+EXPORTED = pl.col("discharge_kw") + pl.col("solar_sold_kw")
+OURS, BEST = pl.col("arm") == "concession", pl.col("arm") == "perfect_foresight"
+PAGE = Page(
+    says="{rows:,} rows in {tables} tables were put in: {bids} bids of {bid_mw:.2f} MW, expected profit "
+    "{expected_profit_usd:,.2f} $, gap {gap_fraction:.3%}, {violations} violations. The file has "
+    "{file_mb:.1f} MB.",
+    figures={"rows": total("rows"), "tables": where(pl.col("rows") > 0)},
+    line=Line("rows of the day by table, most first", pl.col("rows")),
+    columns={"table": "table", "rows": "rows", "says": "words"},
+    first="rows",
+)
+
+
+def _of(arm: pl.Expr, column: str) -> pl.Expr:
+    return pl.col(column).filter(arm).first()
+
+
+EVALUATION_PAGES = {
+    "evaluation.dispatched": Page(
+        says="{prosumers} prosumers delivered {exported_kwh:,.1f} kWh and charged {charged_kwh:,.1f} kWh; stores hold "
+        "{stored_kwh:,.1f} kWh at the end.",
+        figures={
+            "prosumers": pl.col("prosumer_id")
+            .filter(pl.col("discharge_kw") + pl.col("solar_sold_kw") > 0.0)
+            .n_unique(),
+            "exported_kwh": EXPORTED.sum(),
+            "charged_kwh": total("charge_kw"),
+            "reserve_held_kw_h": total("spin_kw") + total("nonspin_kw"),
+            "stored_kwh": pl.col("stored_kwh").filter(pl.col("start_utc") == pl.col("start_utc").max()).sum(),
+        },
+        line=Line("stored energy of the fleet by hour, kWh", total("stored_kwh"), by="start_utc"),
+        columns={"prosumer": "prosumer_id", "hour": "start_utc", "kW out": "discharge_kw", "kW in": "charge_kw"},
+        first="discharge_kw",
+    ),
+    "evaluation.settlement": Page(
+        says="{awards} of {bids} bids were awarded, {awarded_mw:.2f} MW, of which {delivered_mw:.2f} MW came; "
+        "they earned {profit_usd:,.2f} $ after {payments_usd:,.2f} $ to prosumers.",
+        nothing="0 bids to settle.",
+        figures={
+            "bids": pl.len(),
+            "awards": where(pl.col("awarded_mw") > 0.0),
+            **{
+                name: total(name)
+                for name in (
+                    *("awarded_mw", "delivered_mw", "shortfall_mw", "revenue_usd", "imbalance_usd"),
+                    *("payments_usd", "wear_usd", "profit_usd"),
+                )
+            },
+            "mean_clearing_price": mean("clearing_price"),
+        },
+        line=Line("profit of each bid, highest first, $", pl.col("profit_usd")),
+        columns={
+            "opportunity": "opportunity_id",
+            "MW": "awarded_mw",
+            "came MW": "delivered_mw",
+            "profit $": "profit_usd",
+        },
+        first="profit_usd",
+    ),
+    "evaluation.settled_days": Page(
+        says="{awarded_bids} of {bids} bids won; energy {energy_usd:,.2f} $ and reserve {reserve_usd:,.2f} $, less "
+        "{charging_usd:,.2f} $ of charging, {imbalance_usd:,.2f} $ of imbalance and {payments_usd:,.2f} $ to "
+        "prosumers, left {net_usd:,.2f} $. {limits_broken} limits broken, {absent} prosumers away.",
+        figures={
+            name: pl.col(name).first()
+            for name in (
+                *("bids", "awarded_bids", "absent", "limits_broken", "awarded_mwh", "exported_mwh"),
+                *("reserve_awarded_mw_h", "reserve_held_mw_h", "expected_profit_usd", "energy_usd", "reserve_usd"),
+                *("charging_usd", "imbalance_usd", "leftover_usd", "payments_usd", "net_usd"),
+            )
+        },
+        line=Line("what a day left, $", total("net_usd"), by="market_date"),
+        columns={"day": "market_date", "won": "awarded_bids", "MWh": "awarded_mwh", "net $": "net_usd"},
+        days=True,
+    ),
+    "evaluation.benchmark": Page(
+        says="Ours nets {ours_net_usd:,.2f} $ and leaves owners {ours_surplus_usd:,.2f} $ above their least prices; "
+        "perfect foresight nets {best_net_usd:,.2f} $. {arms} ways to run the day.",
+        figures={
+            "arms": pl.len(),
+            "ours_net_usd": _of(OURS, "net_usd"),
+            "ours_surplus_usd": _of(OURS, "surplus_usd"),
+            "ours_satisfaction_score": _of(OURS, "satisfaction"),
+            "ours_violations": _of(OURS, "violations"),
+            "best_net_usd": _of(BEST, "net_usd"),
+            "seconds": total("seconds"),
+        },
+        line=Line("net of each way, highest first, $", mean("net_usd"), by="arm", is_ranked=True),
+        columns={"arm": "arm", "net $": "net_usd", "owners $": "surplus_usd", "content": "satisfaction"},
+        first="net_usd",
+    ),
+}
+
+
+def day_at_a_glance(day: Mapping[str, pl.DataFrame]) -> dict[str, float]:
+    """Profit, MW, satisfaction, gap and violations of a whole day."""
+    final, checks, proof = day["bids.final_bids"], day["bids.checks"], day["dispatch.proof"]
+    trading = final.filter(pl.col("status") == "bid")
+    found = {
+        "bids": trading.height,
+        "bid_mw": round(float(trading["total_capacity_mw"].sum()), 2),
+        "expected_profit_usd": round(float(trading["expected_profit_usd"].sum()), 2),
+        "mean_satisfaction_score": trading["satisfaction_score"].mean(),
+        "gap_fraction": proof["gap_fraction"][0],
+        "violations": int(checks["violations"].filter(~checks["passed"] & ~checks["is_warning"]).sum()),
+    }
+    return {name: value for name, value in found.items() if value is not None}
