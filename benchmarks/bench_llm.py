@@ -28,7 +28,7 @@ from days import PreparedDay, prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.compare import measures_of
+from vpp_pipeline.evaluation.compare import measures_of
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.interface import FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage

@@ -15,9 +15,9 @@ from datetime import date, timedelta
 import numpy as np
 from days import prepare_day, real_prices
 
-from vpp_pipeline.backtest.arms import ARMS, Day
-from vpp_pipeline.backtest.made import no_sale_plan
-from vpp_pipeline.backtest.measures import market_of, measure
+from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
+from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
+from vpp_pipeline.evaluation.backtest.strategies import ARMS, Day
 from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import OptimiserSettings, Settings, SettlementSettings
 

@@ -4,7 +4,7 @@
 
 Every third day of June 2024; real SP15 prices (``../shared/data`` beside the checkout), 200 prosumers, the
 7-day mean as forecast. Prints the aggregator's mean net of a day per share; the best one is
-`backtest/arms.py:POSTED_FRACTION`.
+`evaluation/backtest/strategies.py:POSTED_FRACTION`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from datetime import date
 import numpy as np
 from days import prepare_day, real_prices
 
-from vpp_pipeline.backtest.arms import Day
-from vpp_pipeline.backtest.engines import posted_price
-from vpp_pipeline.backtest.made import bid_plan, no_sale_plan
-from vpp_pipeline.backtest.measures import market_of, measure
+from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
+from vpp_pipeline.evaluation.backtest.plans import bid_plan, no_sale_plan, posted_price
+from vpp_pipeline.evaluation.backtest.strategies import Day
 from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import OptimiserSettings, Settings
 

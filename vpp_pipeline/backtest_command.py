@@ -38,11 +38,10 @@ def _backtest(options: argparse.Namespace, inputs_of: InputsOf, configured: Conf
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from vpp_pipeline.backtest.arms import ARMS, DEFAULT_ARMS
-    from vpp_pipeline.backtest.days import PastDays
-    from vpp_pipeline.backtest.run import TABLE, replay_days
     from vpp_pipeline.backtest_table import show
     from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay_days
+    from vpp_pipeline.evaluation.backtest.strategies import ARMS, DEFAULT_ARMS
     from vpp_pipeline.settings import Settings
     from vpp_pipeline.warehouse.publish import publish_days
 

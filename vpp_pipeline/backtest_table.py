@@ -9,8 +9,8 @@ import polars as pl
 from rich.box import SIMPLE
 from rich.table import Table
 
-from vpp_pipeline.backtest.arms import ARMS, BEST, OURS, WORDS
-from vpp_pipeline.backtest.statistics import Interval, by_arm, differences
+from vpp_pipeline.evaluation.backtest.bootstrap import Interval, by_arm, differences
+from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, OURS, WORDS
 from vpp_pipeline.reporting.terminal import terminal
 
 #: measure -> how it is written, and what it says

@@ -142,7 +142,7 @@ def _bids(options: argparse.Namespace) -> int:
 
 
 def _compare_engines(options: argparse.Namespace) -> int:
-    from vpp_pipeline.compare import compare_engines, show_comparison
+    from vpp_pipeline.evaluation.compare import compare_engines, show_comparison
     from vpp_pipeline.settings import Settings
 
     show_comparison(options.date, compare_engines(_inputs(options, Settings.model_validate(_settings_config(options)))))
@@ -150,7 +150,7 @@ def _compare_engines(options: argparse.Namespace) -> int:
 
 
 def _frontier(options: argparse.Namespace) -> int:
-    from vpp_pipeline.frontier import show_frontier, with_enough_scenarios
+    from vpp_pipeline.evaluation.frontier import show_frontier, with_enough_scenarios
     from vpp_pipeline.settings import Settings
 
     settings = with_enough_scenarios(Settings.model_validate(_settings_config(options)))
@@ -216,7 +216,7 @@ def _brief(options: argparse.Namespace) -> int:
 
 
 def _compare_notes(options: argparse.Namespace) -> int:
-    from vpp_pipeline.llm.note_comparison import compare_notes
+    from vpp_pipeline.evaluation.compare import compare_notes
     from vpp_pipeline.settings import Settings
 
     print(compare_notes(Settings.model_validate(_settings_config(options)), options.data, options.date))

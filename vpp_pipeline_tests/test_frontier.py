@@ -15,7 +15,7 @@ import pytest
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.cli import main
-from vpp_pipeline.frontier import risk_frontier, satisfaction_frontier
+from vpp_pipeline.evaluation.frontier import risk_frontier, satisfaction_frontier
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.reporting.charts import Panel, draw

@@ -52,9 +52,8 @@ def benchmark(
     foresight, and the original's algorithm; docs/backtest.md tells how to read them. The rows are those that
     `vpp-pipeline backtest` writes, and are published by themselves: the day's own bids are neither needed nor changed.
     """
-    from vpp_pipeline.backtest.arms import DEFAULT_ARMS
-    from vpp_pipeline.backtest.days import PastDays
-    from vpp_pipeline.backtest.run import replay_days
+    from vpp_pipeline.evaluation.backtest.run import PastDays, replay_days
+    from vpp_pipeline.evaluation.backtest.strategies import DEFAULT_ARMS
 
     day = market_date_of(context)
     read = PastDays(day_inputs(context, desk, prices_source, storage))

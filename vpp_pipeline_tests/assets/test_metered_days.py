@@ -14,7 +14,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.assets.resources import Storage
 from vpp_pipeline.assets.tables import key_of
-from vpp_pipeline.backtest.made import without_wishes
+from vpp_pipeline.evaluation.backtest.plans import without_wishes
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.settings import Settings
 from vpp_pipeline_tests.assets.desk import DAY, GRAPH, SMALL, TradingDesk, evaluations, failures, metadata_of, new_desk

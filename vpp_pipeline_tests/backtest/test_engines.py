@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpp_pipeline.backtest.engines import centralised, greedy, only, posted_price
-from vpp_pipeline.backtest.measures import gini
-from vpp_pipeline.backtest.original import _coalition
+from vpp_pipeline.evaluation.backtest.metrics import gini
+from vpp_pipeline.evaluation.backtest.plans import centralised, greedy, only, posted_price
+from vpp_pipeline.evaluation.backtest.strategies import _coalition
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.domain.examples import terms_of

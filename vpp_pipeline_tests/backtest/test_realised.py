@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpp_pipeline.backtest.plan import Plan
-from vpp_pipeline.backtest.realised import money_of, realise
 from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.evaluation.backtest.metrics import money_of, realise
+from vpp_pipeline.evaluation.backtest.plans import Plan
 from vpp_pipeline_tests.optimisation.small_days import fleet
 
 #: charges 20 kWh at 20 $/MWh, sells 10 kWh at 50 and 8 kWh at 80; begins and ends with 2 kWh, where 2 kWh are kept

@@ -9,10 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.backtest.arms import ARMS, BEST, OURS
-from vpp_pipeline.backtest.days import PastDays
-from vpp_pipeline.backtest.run import TABLE, replay, replay_days
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay, replay_days
+from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, OURS
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.pipeline import Inputs

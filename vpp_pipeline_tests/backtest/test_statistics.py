@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.backtest.statistics import block_bootstrap, by_arm, differences
+from vpp_pipeline.evaluation.backtest.bootstrap import block_bootstrap, by_arm, differences
 
 FIRST = date(2024, 7, 1)
 

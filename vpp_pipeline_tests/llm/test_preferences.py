@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from vpp_pipeline.evaluation.compare import agreement_table, compare_readings
 from vpp_pipeline.fleet.notes.parser import read_note
 from vpp_pipeline.llm.interface import FailKind, LLMError
-from vpp_pipeline.llm.note_comparison import agreement_table, compare_readings
 from vpp_pipeline.llm.notes import ModelReader, occurs
 from vpp_pipeline.settings import LLMSettings, ModelUseSettings, Settings
 from vpp_pipeline_tests.llm.spoken import Say, Spoken

@@ -1,4 +1,6 @@
-"""The original project's algorithm, made again from the description in its README; its code was never published to us.
+"""The strategies of a back-test, each a pure function from what is known of a day to a plan.
+
+The original project's algorithm, made again from the description in its README; its code was never published to us.
 
 What the README says, and is done here: every opportunity by itself, three rounds, deals ranked by its bid score (which
 adds up unlike units), members added until R is reached, at least 3 and at most 20 of them, at least 80 % of R; then
@@ -14,21 +16,93 @@ the rest of the day, so nobody recharges what was sold, and the same kWh can be 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.backtest.made import places
-from vpp_pipeline.backtest.plan import ENERGY, Plan
-from vpp_pipeline.core.arrays import Array, round_down
+from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.evaluation.backtest.plans import (
+    ENERGY,
+    Plan,
+    bid_plan,
+    centralised,
+    foresight_plan,
+    greedy,
+    only,
+    places,
+    posted_price,
+    sized_freely,
+    without_wishes,
+)
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
+from vpp_pipeline.negotiation.negotiate import concession, uniform_clearing
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
 
+POSTED_FRACTION = 0.8  # of the ceiling: the best of benchmarks/tune_posted_price.py, on June 2024
 LEAST_MEMBERS, MOST_MEMBERS, LEAST_SHARE = 3, 20, 0.8
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day to be replayed. Only foresight reads ``prices`` and ``is_there``."""
+
+    inputs: Inputs
+    settings: Settings
+    prices: pl.DataFrame  # rows of `market.prices` of the day itself
+    is_there: Flags  # (N,)
+    no_sale: Plan
+
+
+Arm = Callable[[Day], Plan]
+
+
+def _ours(day: Day) -> Plan:
+    return bid_plan(day.inputs, day.settings, concession)
+
+
+def _at_any_price(day: Day) -> Plan:
+    return replace(_ours(day), segments=None)
+
+
+def _uniform(day: Day) -> Plan:
+    policy = day.settings.negotiation.model_copy(update={"engine": "uniform_clearing"})
+    settings = day.settings.model_copy(update={"negotiation": policy})
+    return bid_plan(day.inputs, settings, uniform_clearing)
+
+
+def _posted(day: Day) -> Plan:
+    return bid_plan(day.inputs, day.settings, posted_price(POSTED_FRACTION))
+
+
+def _greedy(day: Day) -> Plan:
+    return bid_plan(day.inputs, day.settings, greedy)
+
+
+def _centralised(day: Day) -> Plan:
+    return bid_plan(sized_freely(day.inputs, day.settings), day.settings, centralised, market_minimum_only=True)
+
+
+def _centralised_at_any_price(day: Day) -> Plan:
+    return replace(_centralised(day), segments=None)
+
+
+def _wishless(day: Day) -> Plan:
+    inputs = sized_freely(without_wishes(day.inputs), day.settings)
+    return bid_plan(inputs, day.settings, centralised, market_minimum_only=True)
+
+
+def _foresight(day: Day) -> Plan:
+    inputs = sized_freely(without_wishes(day.inputs), day.settings)
+    return foresight_plan(inputs, day.prices, day.settings, only(day.is_there))
+
+
+def _original(day: Day) -> Plan:
+    return original_plan(day.inputs, day.settings, day.no_sale)
 
 
 def original_plan(inputs: Inputs, settings: Settings, no_sale: Plan) -> Plan:
@@ -95,3 +169,35 @@ def _segments(bid_mw: Array, price: Array) -> pl.DataFrame:
             "price_usd_per_mwh": price[bids],
         }
     )
+
+
+#: name -> arm; the first is the one that others are held against
+ARMS: dict[str, Arm] = {
+    "concession": _ours,
+    "uniform_clearing": _uniform,
+    "centralised": _centralised,
+    "centralised_no_wishes": _wishless,
+    "perfect_foresight": _foresight,
+    "greedy": _greedy,
+    "posted_price": _posted,
+    "original": _original,
+    "concession_at_any_price": _at_any_price,
+    "centralised_at_any_price": _centralised_at_any_price,
+}
+#: arms that answer a question of their own, and are run where they are named
+BY_NAME_ONLY = ("concession_at_any_price", "centralised_at_any_price")
+DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in BY_NAME_ONLY)
+OURS, BEST = "concession", "perfect_foresight"
+#: what each arm is, for readers
+WORDS = {
+    "concession": "ours: bargaining over three rounds",
+    "uniform_clearing": "ours: an auction",
+    "centralised": "dispatch of everyone at their least price, wishes as hard limits; knows least prices",
+    "centralised_no_wishes": "the same, heeding devices and driving only",
+    "perfect_foresight": "the same, knowing prices and who comes; any quantity: the most there is to earn",
+    "greedy": "cheapest first up to R, each opportunity alone; least prices; our schedule",
+    "posted_price": f"take it or leave it at {POSTED_FRACTION:.0%} of what could be paid; our schedule",
+    "original": "re-implemented by us from the original's README",
+    "concession_at_any_price": "ours, the same schedule bid without price curves: what they cost or save",
+    "centralised_at_any_price": "the same of central dispatch",
+}

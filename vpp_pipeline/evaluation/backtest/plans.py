@@ -1,18 +1,21 @@
-"""Plans of the arms that use the desk's own optimiser: deals by an engine, the day solved, bids formed."""
+"""What each strategy plans for a day, in one shape: deals by an engine, the day solved, bids formed.
+
+Ways to decide who may be asked and at what price, beside those of the desk; same interface as its engines.
+
+None of them has a `minimum margin`, and those that pay the least price know it: full information, a rival's best case.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.backtest.engines import posted_price
-from vpp_pipeline.backtest.plan import Plan
 from vpp_pipeline.bidding.bids import curves_of
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, market_hours
 from vpp_pipeline.dispatch.exact import Log, exact_energy, solve_lp
 from vpp_pipeline.dispatch.payments import payments_of
@@ -20,15 +23,16 @@ from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem, 
 from vpp_pipeline.dispatch.scenarios import with_scenarios
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, scenario_quantities_table, schedule_table
+from vpp_pipeline.evaluation.settlement import awards
 from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.negotiation.agreements import agreements_of, summarise
-from vpp_pipeline.negotiation.negotiate import Engine
-from vpp_pipeline.negotiation.outcome import segments_of
+from vpp_pipeline.negotiation.negotiate import Adviser, Engine
+from vpp_pipeline.negotiation.outcome import End, Floor, Outcome, segments_of
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.pipeline import Inputs, Negotiated
-from vpp_pipeline.settings import OptimiserSettings, Settings
+from vpp_pipeline.settings import NegotiationPolicy, OptimiserSettings, Settings
 
 NO_WISHES = {
     "backup_reserve_hours": 0.0,
@@ -41,6 +45,7 @@ NO_WISHES = {
     "ev_ready_hour": None,
     "maximum_cycles_per_day": 24.0,  # more than any store can do
 }
+ENERGY = PRODUCTS.index("energy")
 
 
 def without_wishes(inputs: Inputs) -> Inputs:
@@ -193,3 +198,91 @@ def _plan(
     committed[pair], agreed[pair] = problem.committed_kw, problem.agreed_price
     product, hour = places(inputs)
     return Plan(fleet, schedule, product, hour, quantity_mw, segments, committed, agreed, seconds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """N prosumers, T hours, O opportunities of one hour each. Powers in kW, quantities in MW, prices $/MWh.
+
+    ``segments``: rows of `bids.bid_segments` whose `bid_id` is the place (O,) as text; None: bought at any price.
+    """
+
+    fleet: Fleet  # with the limits that the arm heeds
+    schedule: DaySchedule
+    product: Indices  # (O,) index into PRODUCTS
+    hour: Indices  # (O,) place of the hour
+    quantity_mw: Array  # (O,) what is bid; 0 where nothing is
+    segments: pl.DataFrame | None
+    committed_kw: Array  # (O, N) most that each may be asked for; 0 without a deal
+    agreed_price: Array  # (O, N) what a delivery is paid; not a number without a deal
+    seconds: float  # to make it
+    gap_fraction: float | None = None  # of its objective at forecast prices, where the search proves one
+
+    def by_product_and_hour(self, values: Array) -> Array:
+        """Spread ``values`` (O, …) over (3, T, …); zero where there is no opportunity."""
+        spread = np.zeros((len(PRODUCTS), self.schedule.stored_kwh.shape[1], *values.shape[1:]))
+        spread[self.product, self.hour] = values
+        return spread
+
+    def awarded_mw(self, clearing_price: Array) -> Array:
+        """MW (O,) that are bought where ``clearing_price`` (O,) clears."""
+        if self.segments is None:
+            return self.quantity_mw
+        bids = pl.DataFrame({"bid_id": [str(o) for o in range(len(self.product))], "clearing_price": clearing_price})
+        won = awards(self.segments, bids)
+        awarded = np.zeros(len(self.product))
+        awarded[won["bid_id"].cast(pl.Int64).to_numpy()] = won["awarded_mw"].to_numpy()
+        return awarded
+
+    def sold_kw(self, schedule: DaySchedule) -> Array:
+        """What each prosumer sells in each opportunity (O, N) by ``schedule``."""
+        sold = np.stack([schedule.sold_kw(product) for product in range(len(PRODUCTS))])
+        return np.asarray(sold[self.product, :, self.hour])
+
+
+def centralised(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
+    """Everyone is at the dispatcher's disposal and is paid exactly the least price."""
+    return _one_round(terms, terms.capacity_kw > 0.0, terms.reservation)
+
+
+def only(is_there: Flags) -> Engine:
+    """:func:`centralised`, of those who will be there (N,) alone: what only foresight knows."""
+
+    def engine(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
+        return _one_round(terms, (terms.capacity_kw > 0.0) & is_there, terms.reservation)
+
+    return engine
+
+
+def greedy(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
+    """Each opportunity by itself: the cheapest first, recharging included, until R is reached; the rest is turned away.
+
+    Who is cheapest is the order of ``reservation − ceiling``: among those asking the same, a store that loses less
+    comes first. Least prices are paid.
+    """
+    may = (terms.capacity_kw > 0.0) & (terms.reservation <= terms.ceiling)
+    order = np.argsort(np.where(may, terms.reservation - terms.ceiling, np.inf), axis=1, kind="stable")
+    capacity = np.take_along_axis(np.where(may, terms.capacity_kw, 0.0), order, axis=1)
+    is_needed = capacity.cumsum(axis=1) - capacity < terms.required_kw[:, None]
+    chosen = np.zeros_like(may)
+    np.put_along_axis(chosen, order, is_needed, axis=1)
+    return _one_round(terms, chosen & may, terms.reservation)
+
+
+def posted_price(fraction: float) -> Engine:
+    """Take it or leave it: ``fraction`` of what the aggregator could pay at most is offered to everyone."""
+
+    def engine(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
+        offer = fraction * np.maximum(terms.ceiling, 0.0)
+        return _one_round(terms, (terms.capacity_kw > 0.0) & (terms.reservation <= offer), offer)
+
+    return engine
+
+
+def _one_round(terms: Terms, is_in: Flags, price: Array) -> Outcome:
+    floor = Floor(terms.capacity_kw > 0.0)
+    floor.ask(terms.reservation)
+    floor.offer(price)
+    floor.close(is_in, End.ACCEPTED, price)
+    floor.close(terms.capacity_kw > 0.0, End.PRICED_OUT, terms.reservation)
+    return floor.outcome("as this arm pays", 1)

@@ -7,26 +7,32 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from vpp_pipeline.backtest.arms import ARMS, Day
-from vpp_pipeline.backtest.made import no_sale_plan
-from vpp_pipeline.backtest.measures import market_of, measure
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
+from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
+from vpp_pipeline.evaluation.backtest.strategies import ARMS, Day
 from vpp_pipeline.evaluation.settlement import same_source, who_is_there
+from vpp_pipeline.forecasting.meters import content_of
+from vpp_pipeline.inputs.day_inputs import DayInputs
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.schemas import Benchmark, door
 from vpp_pipeline.settings import Settings
 
 TABLE = "evaluation.benchmark"
 MADE_WITH = "vpp_backtest"
-READS_ONLY = ("statistics",)  # files of this package that no row depends on
+READS_ONLY = ("bootstrap",)  # files of this package that no row depends on
 
 #: a day -> what its bids are made from, and the prices that cleared
 Read = Callable[[date], tuple[Inputs, pl.DataFrame]]
@@ -139,3 +145,30 @@ def fingerprint_of(settings: Settings, arms: Sequence[str], source: str) -> str:
         if file.stem not in READS_ONLY:
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PastDays:
+    """A day -> what its bids would have been made from, and the prices that cleared. Opened when first asked.
+
+    ``first``: the inputs of any day. Requests are left out, for they are of single days: the policy's hours alone.
+    Another process gets it unopened.
+    """
+
+    first: DayInputs
+
+    def __call__(self, day: date) -> tuple[Inputs, pl.DataFrame]:
+        inputs = replace(self.first, market_date=day, requests_file=None, opened=self.source)
+        return inputs.for_chain(), self.source.day(day)
+
+    @cached_property
+    def source(self) -> PriceSource:
+        return open_source(self.first.prices, self.first.node)
+
+    @property
+    def name(self) -> str:
+        """What tells one source from another."""
+        return f"{self.source.name} {self.source.node} {self.first.prices} {content_of(self.first.meters)}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"first": replace(self.first)}
