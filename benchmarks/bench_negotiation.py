@@ -29,12 +29,12 @@ from bench_fleet import peak_gb
 from days import prepare_day
 
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.defs.negotiation_cache import negotiate_missing
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.negotiate import ENGINES, in_blocks
 from vpp_pipeline.negotiation.terms import prepare_terms
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.rounds import negotiate_missing
 
 SIZES = (200, 2_000, 20_000, 100_000)
 DAY = date(2023, 8, 15)

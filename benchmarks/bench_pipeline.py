@@ -60,8 +60,8 @@ def measure(prosumers: int) -> list[Step]:
     import dagster as dg
     from dagster._core.utils import make_new_run_id
 
-    from vpp_pipeline.assets.owner import Owner
     from vpp_pipeline.definitions import definitions_of
+    from vpp_pipeline.defs.owner import Owner
     from vpp_pipeline.launch import execute
 
     memory, run_id = Memory(), make_new_run_id()

@@ -161,7 +161,7 @@ def _frontier(options: argparse.Namespace) -> int:
 
 def _inputs(options: argparse.Namespace, settings: Settings) -> DayInputs:
     """What the day's bids would be made from, read without a run."""
-    from vpp_pipeline.assets.resources import Prices, Storage, prices_beside
+    from vpp_pipeline.defs.resources import Prices, Storage, prices_beside
     from vpp_pipeline.inputs.day_inputs import DayInputs
 
     source = Prices(**prices_beside(options.data), **_price_config(options))

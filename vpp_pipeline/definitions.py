@@ -5,15 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from vpp_pipeline.assets import bids, dispatch, evaluation, fleet, forecasts, market, negotiation
-from vpp_pipeline.assets.checks import all_checks
-from vpp_pipeline.assets.inputs import BIDS_JOB
-from vpp_pipeline.assets.lost_runs import lost_runs
-from vpp_pipeline.assets.owner import Owner, resources_of
-from vpp_pipeline.assets.publication import can_give, has, prices_are_in, the_week_is_whole, wait
-from vpp_pipeline.assets.resources import Prices, Storage
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, history_dates
+from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, forecasts, market, negotiation
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.checks import all_checks
+from vpp_pipeline.defs.owner import Owner, resources_of
+from vpp_pipeline.defs.resources import Prices, Storage
+from vpp_pipeline.defs.run_inputs import BIDS_JOB
+from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.published import has_bids
 

@@ -18,12 +18,12 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
-from vpp_pipeline.assets.lost_runs import LOCK_TAG, close_lost_runs, lock_of
-from vpp_pipeline.assets.owner import Owner, owners_part, run_part
-from vpp_pipeline.assets.partitions import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder, project_home
 from vpp_pipeline.definitions import definitions_of
+from vpp_pipeline.defs.asset_factory import DAYS, FIRST_MARKET_DATE
+from vpp_pipeline.defs.owner import Owner, owners_part, run_part
+from vpp_pipeline.defs.sensors import LOCK_TAG, close_lost_runs, lock_of
 from vpp_pipeline.verification.registry import GUARDS
 from vpp_pipeline.verification.schedule import SETTLED
 

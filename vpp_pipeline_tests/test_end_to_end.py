@@ -16,8 +16,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from vpp_pipeline.assets.lost_runs import lost_runs
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.defs.sensors import lost_runs
 from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.publish import open_warehouse

@@ -17,10 +17,10 @@ import dagster as dg
 import polars as pl
 from dagster._core.execution.execute_in_process_result import ExecuteInProcessResult
 
-from vpp_pipeline.assets.owner import OF_RUN, Owner, owners_part, run_part
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.definitions import definitions_of, defs
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.owner import OF_RUN, Owner, owners_part, run_part
 from vpp_pipeline.warehouse.day import BY_SLOT, LakeDay
 from vpp_pipeline.warehouse.publish import open_warehouse
 

@@ -13,9 +13,9 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from polars.testing import assert_frame_equal
 
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.schemas import TABLES, sentence

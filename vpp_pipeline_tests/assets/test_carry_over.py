@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, differences, evaluations, failures, new_desk

@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.definitions import defs
+from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.verification.schedule import SETTLED
 from vpp_pipeline_tests.assets.desk import CHECKS, DAY, GRAPH, TradingDesk, evaluations, failures, files, made, new_desk
 from vpp_pipeline_tests.assets.seeded_faults import FAULTS, WARNINGS, changed, seed

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from vpp_pipeline.assets.partitions import DAYS, ROUNDS
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.definitions import defs
+from vpp_pipeline.defs.asset_factory import DAYS, ROUNDS, key_of
 from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from vpp_pipeline.assets.dispatch import SOLVED
+from vpp_pipeline.defs.dispatch import SOLVED
 from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, failures, files, made, new_desk
 
 SOLUTION = list(SOLVED.values())

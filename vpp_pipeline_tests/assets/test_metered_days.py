@@ -12,8 +12,8 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from vpp_pipeline.assets.resources import Storage
-from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.resources import Storage
 from vpp_pipeline.evaluation.backtest.plans import without_wishes
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.settings import Settings

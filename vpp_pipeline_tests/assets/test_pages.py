@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import dagster as dg
 import pytest
 
-from vpp_pipeline.assets.figures import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
-from vpp_pipeline.assets.tables import key_of
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
 from vpp_pipeline.reporting.asset_pages import PAGES
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.publish import open_warehouse

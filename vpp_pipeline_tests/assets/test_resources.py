@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.assets.resources import Prices
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.defs.resources import Prices
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "data" / "example_prices_2023-08.csv"
 

@@ -15,12 +15,12 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from filelock import FileLock
 
-from vpp_pipeline.assets.lost_runs import LOCK_TAG, lock_of, lost_runs
-from vpp_pipeline.assets.owner import Owner, resources_of
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import definitions_of, defs
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.owner import Owner, resources_of
+from vpp_pipeline.defs.sensors import LOCK_TAG, lock_of, lost_runs
 from vpp_pipeline_tests.assets.desk import DAY, SMALL, TradingDesk, made, new_desk
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini
 from vpp_pipeline_tests.llm.questions import CANARY

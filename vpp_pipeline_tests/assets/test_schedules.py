@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from vpp_pipeline.assets.partitions import DAYS
-from vpp_pipeline.assets.resources import Prices, Storage
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import bid_at_eight, defs, ingest_at_half_past_one, settle_at_two
+from vpp_pipeline.defs.asset_factory import DAYS
+from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.assets.desk import new_desk
 from vpp_pipeline_tests.warehouse.rows import rows

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpp_pipeline.assets.resources import Prices
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError, WeatherDownError, WeatherError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.defs.resources import Prices
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, clear_sky, solar_output, weather_output
 from vpp_pipeline.forecasting.weather import KEPT, Weather
 from vpp_pipeline.inputs.site_forecasts import _NO_PAST, SOLAR, Expected

@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Page:
-    """Declared once per table; :mod:`vpp_pipeline.assets.figures` shows it."""
+    """Declared once per table; :mod:`vpp_pipeline.defs.metadata` shows it."""
 
     says: str  # one sentence; {…} are the figures
     figures: Mapping[str, pl.Expr]  # name, which the unit ends -> one number (or word) of the table

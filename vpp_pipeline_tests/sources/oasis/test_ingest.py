@@ -14,10 +14,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.cli import main
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline_tests.command_line import EXAMPLE_PRICES, own_history
 from vpp_pipeline_tests.sources.oasis.published import generated

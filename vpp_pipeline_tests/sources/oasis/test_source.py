@@ -11,10 +11,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.assets.intake import take_in_days
-from vpp_pipeline.assets.resources import Prices
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.defs.price_intake import take_in_days
+from vpp_pipeline.defs.resources import Prices
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.synthetic_prices import Synthetic

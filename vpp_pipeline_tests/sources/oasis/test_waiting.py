@@ -11,13 +11,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from vpp_pipeline.assets import intake
-from vpp_pipeline.assets.lost_runs import LOCK_TAG
-from vpp_pipeline.assets.publication import can_give, has, newest_due, wait
-from vpp_pipeline.assets.resources import Prices, Storage
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.calendar import PACIFIC, history_dates
 from vpp_pipeline.definitions import defs
+from vpp_pipeline.defs import price_intake
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.resources import Prices, Storage
+from vpp_pipeline.defs.sensors import LOCK_TAG, can_give, has, newest_due, wait
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.assets.desk import TradingDesk, evaluations, failures, metadata_of, new_desk
@@ -175,7 +174,7 @@ def test_a_run_takes_the_day_in_and_its_checks_say_so(oasis: LocalOasis, desk: T
 def test_a_run_waits_where_oasis_is_down_and_succeeds_when_it_is_back(
     oasis: LocalOasis, desk: TradingDesk, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(intake, "RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr(price_intake, "RETRY_PAUSE_S", 0.01)
     oasis.faults[:] = ["500", "503", "drop"]
     result = desk.run("ingest_market", DAY.isoformat())
     assert result.success

@@ -6,15 +6,14 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.figures import figures_of
-from vpp_pipeline.assets.inputs import day_inputs
-from vpp_pipeline.assets.intake import PRICES, materialisation_of, replace_prices, say_missing, take_in_days
-from vpp_pipeline.assets.lost_runs import LOCK_TAG
-from vpp_pipeline.assets.partitions import DAYS, WEEK_BEFORE
-from vpp_pipeline.assets.resources import Desk, Prices, Storage
-from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset
+from vpp_pipeline.defs.metadata import figures_of
+from vpp_pipeline.defs.price_intake import PRICES, materialisation_of, replace_prices, say_missing, take_in_days
+from vpp_pipeline.defs.resources import Desk, Prices, Storage
+from vpp_pipeline.defs.run_inputs import day_inputs
+from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.inputs.day_inputs import keep_deals, prices_behind
 from vpp_pipeline.market.regimes import comparable

@@ -13,12 +13,12 @@ from dagster._core.definitions.data_version import (
     get_input_event_pointer_tag,
 )
 
-from vpp_pipeline.assets.figures import figures_of
-from vpp_pipeline.assets.partitions import ROUNDS, SAME_DAY, market_date_of
-from vpp_pipeline.assets.resources import Desk, Storage
-from vpp_pipeline.assets.tables import key_of, table_asset
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.defs.asset_factory import ROUNDS, SAME_DAY, key_of, market_date_of, table_asset
+from vpp_pipeline.defs.metadata import figures_of
+from vpp_pipeline.defs.negotiation_cache import negotiate_missing
+from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.session import audit_of, open_adviser
@@ -27,7 +27,6 @@ from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import DEALS, SEGMENTS, LakeDay
-from vpp_pipeline.warehouse.rounds import negotiate_missing
 
 INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
 ROUNDS_KEY = key_of("negotiation.rounds")

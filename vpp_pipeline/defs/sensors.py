@@ -1,17 +1,27 @@
-"""Waiting for OASIS: whether the prices that should be out are in the lake, and what to do where they are not."""
+"""What is watched: whether OASIS's prices are out, and runs of the command line whose process was killed.
 
+Runs of the command line whose process was killed.
+
+Dagster would show them as running, and queue every later run of their market day behind them. Each holds a file lock
+while it lives, which the operating system frees whatever happens.
+"""
+
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import dagster as dg
+from filelock import FileLock, Timeout
 
-from vpp_pipeline.assets.intake import PRICES, is_in
-from vpp_pipeline.assets.resources import Prices, Storage
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.calendar import HISTORY_DAYS, PACIFIC, history_dates, prices_published_utc
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.paths import project_home
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.price_intake import PRICES, is_in
+from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_source import PriceSource
@@ -22,6 +32,8 @@ CHECK = "prices_are_in_when_they_should_be"
 
 State = Literal["in", "out", "awaited", "late", "down", "refused"]
 CALM: frozenset[State] = frozenset({"in", "out", "awaited"})
+LOCK_TAG = "vpp_pipeline/lock"  # marks a run of the command line; anyone may write tags, so its content is never read
+LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 @dataclass(frozen=True)
@@ -159,3 +171,40 @@ def has(source: PriceSource, day: date) -> bool:
 def can_give(source: PriceSource, day: date) -> bool:
     """Whether a run may find the day: at hand, or due at OASIS, which the run then asks."""
     return source.is_due(day) if isinstance(source, OasisPrices) else has(source, day)
+
+
+def lock_of(run_id: str) -> Path:
+    """The file that a run of the command line holds locked: named after its id alone, beside the history.
+
+    Raises ValueError where the id is not one that Dagster makes.
+    """
+    return project_home() / "running" / f"{uuid.UUID(run_id)}.lock"
+
+
+def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs as failed whose lock is free; their ids."""
+    closed = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
+        if LOCK_TAG not in run.tags:
+            continue
+        file = lock_of(run.run_id)
+        if not file.is_file():  # of another machine, or begun again from Dagster's UI, which copies tags
+            continue
+        try:
+            with FileLock(file, timeout=0):
+                instance.report_run_failed(run, "Its process ended without a word; run the day again.")
+                closed.append(run.run_id)
+        except Timeout:
+            continue
+        file.unlink(missing_ok=True)
+    return closed
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Marks runs of the command line as failed whose process was killed, so that nothing waits for them.",
+)
+def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    closed = close_lost_runs(context.instance)
+    return dg.SkipReason(f"closed {', '.join(closed)}" if closed else "every run has its process")

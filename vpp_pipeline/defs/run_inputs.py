@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from vpp_pipeline.assets.partitions import market_date_of
-from vpp_pipeline.assets.resources import Desk, Prices, Storage
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.defs.asset_factory import market_date_of
+from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.dispatch.solvers import require_solvers
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.session import require_model

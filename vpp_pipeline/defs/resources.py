@@ -1,21 +1,26 @@
-"""What runs are configured with: where data lies, which prices, every setting of the desk."""
+"""What runs are configured with, and the lake that keeps the tables between assets."""
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 from pydantic import Field
 
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.defs.metadata import figures_of, history_of
 from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.market.open_source import PriceChoice, oasis_settings, open_source, price_defaults, weather_settings
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.settings import Settings, WeatherSettings, read_settings
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.published import published_day
+
+SETTINGS, HASHES = "settings", "input_hashes"  # metadata of these names stays with the table, in its file
 
 
 class Storage(dg.ConfigurableResource[Any]):
@@ -131,3 +136,29 @@ class Desk(dg.ConfigurableResource[Any]):
     def settings(self) -> Settings:
         """Raises InputError for a value outside its bounds."""
         return read_settings(self.groups)
+
+
+class LakeIOManager(dg.IOManager):
+    """Asset ``market/prices``, partition ``2023-08-15`` is the lake's table ``market.prices`` of that day."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
+        told = {name: context.output_metadata.get(name) for name in (SETTINGS, HASHES)}
+        kept = {
+            name: json.dumps(words.value, sort_keys=True)
+            for name, words in told.items()
+            if isinstance(words, dg.JsonMetadataValue)
+        }
+        table, lake = ".".join(context.asset_key.path), self.storage.lake
+        path = lake.write(table, context.partition_key, obj, kept)
+        figures = figures_of(table, obj, history_of(lake, table, context.partition_key))
+        said = context.output_metadata  # what the asset says itself goes before
+        context.add_output_metadata({name: value for name, value in figures.items() if name not in said})
+        context.add_output_metadata({"file": str(path)})
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
+        table = ".".join(context.asset_key.path)
+        keys = context.asset_partition_keys if context.has_asset_partitions else []
+        return self.storage.lake.read_many(table, keys) if len(keys) != 1 else self.storage.lake.read(table, keys[0])

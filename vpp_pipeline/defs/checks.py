@@ -9,12 +9,11 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_TAG
 
-from vpp_pipeline.assets.bids import is_scheduled
-from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Desk, Storage
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.tables import Day
+from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of
+from vpp_pipeline.defs.bids import is_scheduled
+from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.inputs import day_inputs
-from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Desk, Prices, Storage
-from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.resources import Desk, Prices, Storage
+from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.fleet.envelope import hourly_envelope
 
 EXPECTED = [key_of(f"market.{name}_forecast") for name in ("solar", "load", "charging")]

@@ -6,11 +6,10 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.partitions import DAY_BEFORE, DAYS, market_date_of
-from vpp_pipeline.assets.resources import Desk, Storage
-from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE
+from vpp_pipeline.defs.asset_factory import DAY_BEFORE, DAYS, key_of, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.fleet.arrays import begin_with, fleet_arrays, starts_of
 from vpp_pipeline.llm.session import solve_formulated

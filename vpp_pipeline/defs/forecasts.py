@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.inputs import day_inputs
-from vpp_pipeline.assets.partitions import DAYS
-from vpp_pipeline.assets.resources import Desk, Prices, Storage
-from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.defs.asset_factory import DAYS, key_of, table_asset, table_outs
+from vpp_pipeline.defs.resources import Desk, Prices, Storage
+from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.forecasting.meter_checks import Metered
 
 METERS = {"metered_hours": "market.metered_hours", "meter_quarantine": "market.meter_quarantine"}

@@ -8,20 +8,18 @@ from time import perf_counter
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
-from vpp_pipeline.assets.evaluation import SETTLED, settles
-from vpp_pipeline.assets.figures import figures_of, figures_of_file, tables_of_file
-from vpp_pipeline.assets.inputs import BIDS_JOB, let_go
-from vpp_pipeline.assets.io_manager import HASHES, SETTINGS
-from vpp_pipeline.assets.lost_runs import LOCK_TAG
-from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Desk, Storage
-from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
+from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
+from vpp_pipeline.defs.evaluation import SETTLED, settles
+from vpp_pipeline.defs.metadata import figures_of, figures_of_file, tables_of_file
+from vpp_pipeline.defs.resources import HASHES, SETTINGS, Desk, Storage
+from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go
+from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
 from vpp_pipeline.reporting.page import write_report
 from vpp_pipeline.settings import Settings

@@ -16,10 +16,9 @@ from typing import Any, get_args
 import dagster as dg
 from pydantic.fields import FieldInfo
 
-from vpp_pipeline.assets.io_manager import LakeIOManager
-from vpp_pipeline.assets.resources import Desk, Prices, Storage, prices_beside
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import data_folder
+from vpp_pipeline.defs.resources import Desk, LakeIOManager, Prices, Storage, prices_beside
 from vpp_pipeline.settings import OWNERS_VARIABLES, Settings, llm_of_environment
 
 OF_RUN = ("kind", "path", "node", "meters")  # of `Prices`; its other fields name folders and hosts

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.figures import figures_of
-from vpp_pipeline.assets.inputs import day_inputs
-from vpp_pipeline.assets.partitions import DAYS, market_date_of
-from vpp_pipeline.assets.resources import Desk, Prices, Storage
-from vpp_pipeline.assets.tables import key_of, table_asset, table_outs
+from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.metadata import figures_of
+from vpp_pipeline.defs.resources import Desk, Prices, Storage
+from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.evaluation.settle_day import READS, settle_day
 from vpp_pipeline.warehouse.publish import publish
 

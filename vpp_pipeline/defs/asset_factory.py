@@ -1,18 +1,17 @@
-"""An asset that is a table: key, group, columns, words, owner and freshness, from the table's declaration and here."""
+"""An asset that is a table: key, group, columns, words, owner, freshness and partitions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from inspect import getdoc
 from typing import Any
 
 import dagster as dg
 
-from vpp_pipeline.assets.figures import columns_of, declared
-from vpp_pipeline.assets.partitions import DAYS
-from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.calendar import PACIFIC, SLOTS
 from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.defs.metadata import columns_of, declared
 from vpp_pipeline.schemas import TABLES
 
 #: group -> the team that answers for its tables
@@ -30,6 +29,16 @@ OWNERS_BY_TABLE = {
     "dispatch.owen_shares": "team:prosumer-accounts",
     "dispatch.reconciliation": "team:settlements",
 }
+# 75 slots a day: a first day further back would put more than the ~100,000 keys that Dagster's pages stay quick with
+FIRST_MARKET_DATE = date(2023, 8, 1)
+
+# end_offset=2: at 08:00 Pacific tomorrow's trade date must exist already
+DAYS = dg.DailyPartitionsDefinition(FIRST_MARKET_DATE.isoformat(), timezone="America/Los_Angeles", end_offset=2)
+ROUNDS = dg.MultiPartitionsDefinition({"date": DAYS, "slot": dg.StaticPartitionsDefinition(list(SLOTS))})
+
+SAME_DAY = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="date")
+DAY_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+WEEK_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-7, end_offset=-1, allow_nonexistent_upstream_partitions=True)
 
 
 def _fresh(deadline: str, hours: float) -> dg.FreshnessPolicy:
@@ -91,3 +100,8 @@ def table_outs(tables: Mapping[str, str], kinds: set[str]) -> dict[str, dg.Asset
         )
         for output, table in tables.items()
     }
+
+
+def market_date_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:
+    """The market day of a run."""
+    return date.fromisoformat(context.partition_key)

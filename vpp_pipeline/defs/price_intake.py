@@ -10,11 +10,11 @@ from typing import NoReturn
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.assets.figures import figures_of
-from vpp_pipeline.assets.tables import key_of
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, frame_hash
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.evaluation.settlement import same_source
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisIncompleteError
 from vpp_pipeline.market.oasis.source import OasisPrices
