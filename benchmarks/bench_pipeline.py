@@ -60,9 +60,9 @@ def measure(prosumers: int) -> list[Step]:
     import dagster as dg
     from dagster._core.utils import make_new_run_id
 
+    from vpp_pipeline.cli.run_job import execute
     from vpp_pipeline.definitions import definitions_of
     from vpp_pipeline.defs.owner import Owner
-    from vpp_pipeline.launch import execute
 
     memory, run_id = Memory(), make_new_run_id()
     with TemporaryDirectory() as folder, dg.DagsterInstance.ephemeral() as instance:

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline_tests.assets.desk import TradingDesk, files, new_desk
 

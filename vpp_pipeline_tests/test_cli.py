@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, files

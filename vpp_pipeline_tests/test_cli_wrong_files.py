@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline_tests.assets.desk import TradingDesk, failures, files

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.evaluation.frontier import risk_frontier, satisfaction_frontier
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline_tests.conftest import DAY
 from vpp_pipeline_tests.published import published
 
@@ -112,8 +112,8 @@ def test_runs_of_a_day_are_listed_and_compared(data: Path, capsys: pytest.Captur
 def test_without_the_screen_the_way_to_it_is_told(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("vpp_pipeline.screen.project_folder", lambda: tmp_path)
-    monkeypatch.setattr("vpp_pipeline.screen.find_spec", lambda name: None)
+    monkeypatch.setattr("vpp_pipeline.cli.query.project_folder", lambda: tmp_path)
+    monkeypatch.setattr("vpp_pipeline.cli.query.find_spec", lambda name: None)
     assert run(data, "screen") == 2
     assert "make screen" in capsys.readouterr().err
     assert run(tmp_path, "screen") == 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import SETTLED, warehouse_of
 from vpp_pipeline_tests.assets.desk import DAY, EXAMPLE, EXAMPLE_SLOT, SMALL, TradingDesk, failures, files, new_desk

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline_tests.assets.desk import DAY, SMALL, new_desk
 
 KEPT = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 
 RANGE = ["backtest", "--source", "synthetic", "--from", "2023-08-15", "--to", "2023-08-16"]
 SMALL = ["--prosumers", "40", "--set", "fleet.business_sites=6", "--set", "optimiser.time_limit_seconds=0.5"]

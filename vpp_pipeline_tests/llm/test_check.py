@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.llm.providers import EXTRAS, PROVIDERS
 from vpp_pipeline_tests.llm.fake_gemini import MODEL_VERSION, FakeGemini, Step
 from vpp_pipeline_tests.llm.questions import CANARY

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.llm.session import example_answers
 from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, new_desk
 from vpp_pipeline_tests.command_line import own_history

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.meters import meters_of_day, read_meters, synthetic_meters, write_meters

@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from vpp_pipeline.cli import main
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.asset_factory import key_of

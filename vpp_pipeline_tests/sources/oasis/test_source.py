@@ -185,7 +185,7 @@ def test_months_are_asked_for_at_once_and_torn_days_alone(tmp_path: Path):
 
 
 def test_neither_definitions_nor_commands_load_the_http_client():
-    script = "import sys, vpp_pipeline.definitions, vpp_pipeline.cli; sys.exit('httpx' in sys.modules)"
+    script = "import sys, vpp_pipeline.definitions, vpp_pipeline.cli.main; sys.exit('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

@@ -10,11 +10,11 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vpp_pipeline.backtest_command import add_backtest
+from vpp_pipeline.cli.backtest import add_backtest
+from vpp_pipeline.cli.examples import add_make_commands
+from vpp_pipeline.cli.query import add_read_commands
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.core.paths import data_folder
-from vpp_pipeline.make_commands import add_make_commands
-from vpp_pipeline.read_commands import add_read_commands
 
 if TYPE_CHECKING:
     from vpp_pipeline.inputs.day_inputs import DayInputs
@@ -131,9 +131,9 @@ def _market_date(text: str) -> date:
 
 def _bids(options: argparse.Namespace) -> int:
     begun = time.perf_counter()
-    from vpp_pipeline.console import show_bids
+    from vpp_pipeline.cli.console import show_bids
+    from vpp_pipeline.cli.run_job import run_job
     from vpp_pipeline.core.calendar import PACIFIC
-    from vpp_pipeline.launch import run_job
 
     day = options.date or datetime.now(PACIFIC).date() + timedelta(days=1)
     seconds = run_job("bid_day", day, options.data, _price_config(options), _settings_config(options))
@@ -183,12 +183,12 @@ def _ingest(options: argparse.Namespace) -> int:
     if (options.date is None) == (options.first is None):
         raise InputError("one day or a range?", remedy="Give --date, or --from and --to")
     if options.first is not None:
-        from vpp_pipeline.ingest import ingest_range
+        from vpp_pipeline.cli.ingest import ingest_range
 
         prices = _price_config(options)
         print(ingest_range(options.first, options.last, options.data, prices, anew=options.again))
         return 0
-    from vpp_pipeline.launch import run_job
+    from vpp_pipeline.cli.run_job import run_job
 
     run_job("ingest_market", options.date, options.data, _price_config(options), {})
     print(f"prices of {options.date} are in {options.data / 'lake'}")
@@ -196,8 +196,8 @@ def _ingest(options: argparse.Namespace) -> int:
 
 
 def _settle(options: argparse.Namespace) -> int:
-    from vpp_pipeline.console import show_settlement
-    from vpp_pipeline.launch import run_job
+    from vpp_pipeline.cli.console import show_settlement
+    from vpp_pipeline.cli.run_job import run_job
 
     run_job("settle_day", options.date, options.data, _price_config(options), {})
     show_settlement(options.data, options.date)
@@ -205,7 +205,7 @@ def _settle(options: argparse.Namespace) -> int:
 
 
 def _brief(options: argparse.Namespace) -> int:
-    from vpp_pipeline.console import shown_day
+    from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.llm.brief import write_brief
     from vpp_pipeline.settings import Settings
 

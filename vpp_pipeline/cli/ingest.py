@@ -10,13 +10,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vpp_pipeline.cli.run_job import project_instance
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.defs.asset_factory import DAYS
 from vpp_pipeline.defs.price_intake import is_in, materialisation_of, take_in
 from vpp_pipeline.defs.resources import Prices, prices_beside
 from vpp_pipeline.defs.sensors import newest_due
-from vpp_pipeline.launch import project_instance
 from vpp_pipeline.market.oasis.report import OasisDownError
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_source import PriceSource
