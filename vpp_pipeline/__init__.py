@@ -6,11 +6,15 @@ from typing import Any
 
 from vpp_pipeline.core.provenance import __version__
 
-__all__ = ["__version__", "run_cycle"]
+__all__ = ["MarketOpportunity", "__version__", "run_cycle"]
 
 
 def __getattr__(name: str) -> Any:
-    """``run_cycle`` on first use: the solvers behind it take seconds to import."""
+    """``run_cycle`` and ``MarketOpportunity`` on first use: the solvers take seconds to import."""
+    if name == "MarketOpportunity":
+        from vpp_pipeline.schemas.documents import MarketOpportunity
+
+        return MarketOpportunity
     if name == "run_cycle":
         from vpp_pipeline.single_opportunity import run_cycle
 

@@ -34,6 +34,7 @@ class Log:
     steps: list[str] = field(default_factory=list)
 
     def note(self, step: str) -> None:
+        """Keep the step, once."""
         if step not in self.steps:
             self.steps.append(step)
 

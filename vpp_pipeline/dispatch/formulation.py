@@ -12,7 +12,7 @@ Sets: prosumers i (N), hours t (T, step Δ = 1 h), opportunities o (O). Units: k
     position    Σ_i (d + v − cg)/1000 = q_o − buy_t,   Σ_i s/1000 = q_o  (or n)
     bid or not  minimum_o z_o ≤ q_o ≤ R_o z_o,   sold only where z = 1,   buy only in hours without an energy bid
 
-With scenarios, what the market pays (the first two sums) counts (1 − λ) as forecast and λ by its CVaR (`formulation.py`).
+With scenarios, what the market pays (the first two sums) counts (1 − λ) as forecast and λ by its CVaR (see below).
 Charging in an hour with an energy bid is delivered by the fleet itself (it lowers q); in other hours it is bought.
 Charging and discharging have limits of their own besides, by which `exact.py` keeps a store from doing both.
 

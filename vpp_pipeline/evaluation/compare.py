@@ -68,6 +68,7 @@ def compare_engines(day: DayInputs) -> pl.DataFrame:
 
 
 def measures_of(negotiated: Negotiated, tables: dict[str, pl.DataFrame], settings: Settings) -> dict[str, float | int]:
+    """What an engine fills, earns, leaves to prosumers and breaks."""
     summary, bids = tables["negotiation.summary"], tables["bids.final_bids"].filter(pl.col("status") == "bid")
     under_option = summary.select(pl.min_horizontal("committed_capacity_mw", "required_capacity_mw").sum()).item()
     met = (summary.sort("opportunity_id")["status"] != "no_bid").to_numpy()

@@ -48,8 +48,8 @@ class BoostedPrices:
         """Rows of ``market.price_forecast``; ``history``: rows of ``market.prices`` of D-28 to D-1.
 
         Energy: the median of the trees, about the decayed mean of the hour. Spin and nonspin: the decayed mean, since
-        trees made their prices no better for bidding (docs/forecasts.md). Errors as
-        :func:`~vpp_pipeline.forecasting.price_baseline.forecast_prices`, and for a day before those that it has learnt from.
+        trees made their prices no better for bidding (docs/forecasts.md). Errors as those
+        of :func:`~vpp_pipeline.forecasting.price_baseline.forecast_prices`; and for
         """
         if market_date < self.before:
             raise InputError(

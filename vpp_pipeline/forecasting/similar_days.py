@@ -98,7 +98,7 @@ def like_hours(metered: pl.DataFrame, market_date: date, days: int = PAST_DAYS) 
     holidays. An hour that no such day has (hour ending 3 after spring's clock change) takes the mean of all days, and
     hour ending 25 that of the hour it repeats.
 
-    ``metered``: rows of :func:`~vpp_pipeline.forecasting.similar_days.as_metered` known when bids close; for most hours D-2
+    ``metered``: rows of :func:`as_metered` known when bids close; for most hours D-2
     is the youngest. Raises ``InputError`` for a later row, and for an hour that no day has: never a silent zero.
     """
     check_known(metered, market_date)

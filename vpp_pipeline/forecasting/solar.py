@@ -160,9 +160,9 @@ def solar_output(
 ) -> pl.DataFrame:
     """Rows of ``market.solar_forecast``: the clear sky times its expected clearness, kW per kW installed, at most 1.
 
-    ``past``: rows of :func:`~vpp_pipeline.forecasting.similar_days.as_metered`, kW per kW, known when bids close; no row
-    where ``sky`` asks for none. Raises ``InputError`` for a later row and ``NoDataError`` where clearness cannot be
-    said: never a silent zero.
+    ``past``: rows of :func:`~vpp_pipeline.forecasting.similar_days.as_metered`, kW per kW, known when bids close;
+    no row where ``sky`` asks for none. Raises ``InputError`` for a later row and ``NoDataError`` where clearness cannot
+    be said: never a silent zero.
     """
     if past.height:
         check_known(past, market_date)

@@ -32,6 +32,7 @@ LAYOUT = "Compare its documentation (open-meteo.com/en/docs) with forecasting/we
 
 
 def utc_now() -> datetime:
+    """The clock, which tests replace."""
     return datetime.now(UTC)
 
 

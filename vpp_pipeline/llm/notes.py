@@ -1,6 +1,6 @@
 """Owners' notes read by a language model where the rules do not understand them. What it reads can only tighten.
 
-The rules (`domain/notes/`) read every note first, and what they understand stands. Off unless
+The rules (`fleet/notes/`) read every note first, and what they understand stands. Off unless
 `model_use.reads_notes` and `model_use.paid_tier_confirmed` say otherwise: free tiers may keep what they are sent.
 """
 

@@ -365,15 +365,16 @@ class _Axis:
 def draw(title: str, note: str, panels: Sequence[Panel]) -> str:
     """The text of an SVG file with the panels side by side."""
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{PICTURE_WIDTH}" height="{PICTURE_HEIGHT}" viewBox="0 0 {PICTURE_WIDTH} {PICTURE_HEIGHT}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{PICTURE_WIDTH}" height="{PICTURE_HEIGHT}" '
+        f'viewBox="0 0 {PICTURE_WIDTH} {PICTURE_HEIGHT}" '
         f'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" role="img">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{PICTURE_WIDTH}" height="{PICTURE_HEIGHT}" fill="#ffffff"/>',
         _text(28, 36, title, 19, INK, weight=600),
         _text(28, 58, note, 13, FAINT),
     ]
-    for number, panel in enumerate(panels):
-        parts += _panel(panel, LEFT + number * (PANEL_WIDTH + BETWEEN))
+    for place, panel in enumerate(panels):
+        parts += _panel(panel, LEFT + place * (PANEL_WIDTH + BETWEEN))
     return "\n".join([*parts, "</svg>", ""])
 
 

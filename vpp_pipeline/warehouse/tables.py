@@ -27,7 +27,7 @@ LAYOUT = "explain.layout"  # a macro that tells which layout the warehouse has
 OPENING = """# Data dictionary
 
 Every table and view of the warehouse, `data/vpp.duckdb`. Made by `python -m vpp_pipeline dictionary` from
-`vpp_pipeline/schemas` and `vpp_pipeline/warehouse/sql`; do not edit it. In SQL the same is the view `explain.catalogue`.
+`vpp_pipeline/schemas` and `vpp_pipeline/warehouse/sql`; do not edit it. In SQL: the view `explain.catalogue`.
 
 The unit ends a column's name. Positive power is export to the grid; moments are UTC. In the negotiation and bid tables,
 columns named `…_usd_per_mwh` hold $/MW per hour for spin and nonspin.

@@ -130,7 +130,7 @@ def test_what_made_a_bid_is_stored_with_it():
 
 
 def test_the_chain_without_dagster_makes_the_same_bids():
-    """`compare-engines`, `run_cycle`, benchmarks and tests go through pipeline.py: it must not drift from the assets."""
+    """`compare-engines`, `run_cycle`, benchmarks and tests go through pipeline.py: it must not drift."""
     desk, _ = example_run()
     made_by_run = desk.tables()
     inputs = DayInputs(date.fromisoformat(DAY), Settings(), None, None, project_folder() / "data" / "opportunities.csv")

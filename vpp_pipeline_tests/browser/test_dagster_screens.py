@@ -51,7 +51,7 @@ def test_an_assets_page_is_full(screens: Screens, name: str):
         assert heading in words, heading
     assert OWNERS[name] in words
     source = page.locator("a[href^='vscode:']").first.get_attribute("href")
-    assert re.search(r"/vpp_pipeline/assets/\w+\.py:\d+$", source)
+    assert re.search(r"/vpp_pipeline/defs/\w+\.py:\d+$", source)
     drawn = screens.cell("sparkline").locator("img")
     assert drawn.evaluate("image => image.complete && image.naturalWidth") == 240
     rows = screens.rows("five_rows")

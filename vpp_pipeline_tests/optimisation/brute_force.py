@@ -1,4 +1,4 @@
-"""An oracle that shares nothing with `formulation.py`: one SciPy LP per combination of bids, straight from the formulas."""
+"""An oracle that shares nothing with `formulation.py`: one SciPy LP per set of bids, straight from the formulas."""
 
 from __future__ import annotations
 

@@ -85,6 +85,7 @@ class Room(NamedTuple):
 
 @compiled
 def make_room(hours: int) -> Room:
+    """Arrays that one thread works in, for days of ``hours``."""
     return Room(
         np.empty((hours + 1, MOST_POINTS)),
         np.empty((hours + 1, MOST_POINTS)),

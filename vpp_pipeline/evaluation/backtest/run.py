@@ -158,11 +158,13 @@ class PastDays:
     first: DayInputs
 
     def __call__(self, day: date) -> tuple[Inputs, pl.DataFrame]:
+        """The day's inputs, and the prices that cleared."""
         inputs = replace(self.first, market_date=day, requests_file=None, opened=self.source)
         return inputs.for_chain(), self.source.day(day)
 
     @cached_property
     def source(self) -> PriceSource:
+        """The source of prices, opened once."""
         return open_source(self.first.prices, self.first.node)
 
     @property

@@ -119,9 +119,11 @@ class Copy:
         return self._read(RESERVES, market_date.isoformat())
 
     def keep_lmp(self, market_date: date, node: str, rows: pl.DataFrame) -> None:
+        """Keep the rows of energy prices of a node's day."""
         self._write(LMP, f"{node}|{market_date}", rows)
 
     def keep_reserves(self, market_date: date, rows: pl.DataFrame) -> None:
+        """Keep the rows of reserve prices of a day."""
         self._write(RESERVES, market_date.isoformat(), rows)
 
     def _read(self, table: str, partition: str) -> pl.DataFrame | None:

@@ -28,6 +28,7 @@ Now = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
+    """The clock, which tests replace."""
     return datetime.now(UTC)
 
 
