@@ -101,7 +101,7 @@ check: lint test
 
 # a failing case prints how to repeat it
 fuzz: $(STAMP)
-	$(BIN)/python -m pytest --hypothesis-profile=default vpp_pipeline_tests/domain vpp_pipeline_tests/optimisation $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=default vpp_pipeline_tests/core vpp_pipeline_tests/market vpp_pipeline_tests/forecasting vpp_pipeline_tests/fleet vpp_pipeline_tests/negotiation vpp_pipeline_tests/dispatch vpp_pipeline_tests/bidding vpp_pipeline_tests/verification vpp_pipeline_tests/evaluation $(PYTEST_ARGS)
 
 format: $(STAMP)
 	$(BIN)/python -m ruff format .

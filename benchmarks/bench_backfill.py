@@ -21,8 +21,8 @@ from pathlib import Path
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.market.open_source import open_source
-from vpp_pipeline_tests.sources.oasis.published import PRICES, SP15, real
-from vpp_pipeline_tests.sources.oasis.server import LocalOasis, serving
+from vpp_pipeline_tests.market.oasis.published import PRICES, SP15, real
+from vpp_pipeline_tests.market.oasis.server import LocalOasis, serving
 
 PROJECT = Path(__file__).resolve().parents[1]
 FIRST, YEAR = date(2024, 1, 1), 366

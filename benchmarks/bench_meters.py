@@ -3,7 +3,7 @@
     python benchmarks/bench_meters.py          some four minutes; writes docs/forecasts.md
 
 17 homes of Fontana, California (August 2016 to July 2017), and charging sessions at Caltech (May to August 2019),
-rebuilt as files of meters (`vpp_pipeline_tests/sources/real_meters.py`). Every day with four weeks before it is
+rebuilt as files of meters (`vpp_pipeline_tests/forecasting/real_meters.py`). Every day with four weeks before it is
 forecast from what had been metered at 10:00 Pacific of the day before, and held against what was metered on it: sun and
 load hour by hour, charging as the day's sum, which is what scales the driving of EVs.
 """
@@ -24,7 +24,7 @@ from vpp_pipeline.forecasting.metered import series_of
 from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.settings import ForecastSettings
-from vpp_pipeline_tests.sources.real_meters import DATA, charging, homes
+from vpp_pipeline_tests.forecasting.real_meters import DATA, charging, homes
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUTPUT = PROJECT / "docs/forecasts.md"

@@ -1,4 +1,4 @@
-"""One solved day for every test that needs a whole one: the pure chain from prices to bids, run once per argument."""
+"""Days solved once for every test that needs a whole one: the pure chain from prices to bids."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "assets" else item.path.as_posix()))
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "defs" else item.path.as_posix()))
 
 
 DAY = date(2023, 8, 15)
@@ -127,3 +127,8 @@ def solved_day() -> Callable[..., SolvedDay]:
         return _solve(market_date, settings, requests)
 
     return solved
+
+
+@pytest.fixture(scope="session")
+def honest(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
+    return solved_day()

@@ -17,9 +17,9 @@ from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.settings import MarketRules, Settings
 from vpp_pipeline.verification.registry import verify
-from vpp_pipeline_tests.assets.desk import DAY as SMALL_DAY
-from vpp_pipeline_tests.assets.desk import SMALL, new_desk
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
+from vpp_pipeline_tests.defs.desk import DAY as SMALL_DAY
+from vpp_pipeline_tests.defs.desk import SMALL, new_desk
 
 PRICES = Path(__file__).resolve().parents[1] / "../shared/data/caiso_prices"
 NODE = "TH_SP15_GEN-APND"

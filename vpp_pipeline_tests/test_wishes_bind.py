@@ -20,7 +20,7 @@ from vpp_pipeline.settings import MarketRules, OpportunityPolicy, Settings
 from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import request_table
-from vpp_pipeline_tests.domain.examples import BATTERY, DAY, EV, flat_profiles, fleet_table, forecast_of
+from vpp_pipeline_tests.examples import BATTERY, DAY, EV, flat_profiles, fleet_table, forecast_of
 
 Tables = dict[str, pl.DataFrame]
 

@@ -17,7 +17,7 @@ import pytest
 
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
-from vpp_pipeline_tests.assets.desk import SMALL, TradingDesk, differences, evaluations, failures, metadata_of, new_desk
+from vpp_pipeline_tests.defs.desk import SMALL, TradingDesk, differences, evaluations, failures, metadata_of, new_desk
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini, Request, Step
 from vpp_pipeline_tests.llm.questions import CANARY

@@ -15,11 +15,11 @@ from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.negotiation.negotiate import concession
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
-from vpp_pipeline_tests.domain.examples import terms_of
-from vpp_pipeline_tests.domain.negotiation.random_terms import cases
-from vpp_pipeline_tests.domain.negotiation.rules import broken_words
+from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.spoken import Say, Spoken
+from vpp_pipeline_tests.negotiation.random_terms import cases
+from vpp_pipeline_tests.negotiation.rules import broken_words
 
 
 def adviser_of(say: Say, **policy: Any) -> tuple[ModelAdviser, Spoken]:

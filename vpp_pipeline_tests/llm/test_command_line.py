@@ -9,8 +9,8 @@ import pytest
 
 from vpp_pipeline.cli.main import main
 from vpp_pipeline.llm.session import example_answers
-from vpp_pipeline_tests.assets.desk import DAY, TradingDesk, new_desk
-from vpp_pipeline_tests.command_line import own_history
+from vpp_pipeline_tests.cli.command_line import own_history
+from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, new_desk
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,12 +15,12 @@ from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.llm.notes import NOTE_LIMIT, clean
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy, Settings
-from vpp_pipeline_tests.domain.examples import BATTERY, EV, envelope, fleet_table, forecast_of
-from vpp_pipeline_tests.domain.negotiation.negotiated_days import NegotiatedDay
+from vpp_pipeline_tests.examples import BATTERY, EV, envelope, fleet_table, forecast_of
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.injections import INJECTIONS
 from vpp_pipeline_tests.llm.spoken import Say, Spoken
-from vpp_pipeline_tests.llm.test_preferences import Row, limit, reader_of
+from vpp_pipeline_tests.llm.test_notes import Row, limit, reader_of
+from vpp_pipeline_tests.negotiation.negotiated_days import NegotiatedDay
 
 COLUMNS = tuple(fleet_table(BATTERY).columns)
 MORE_IS_TIGHTER = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.fleet.archetypes import NOTES
 from vpp_pipeline.llm.notes import KNOWN_WORDS, clean, redact
-from vpp_pipeline_tests.domain.notes.sentences import BY
+from vpp_pipeline_tests.fleet.notes.sentences import BY
 from vpp_pipeline_tests.llm.injections import BIDI, HIDDEN, SELECTORS, TAGS, ZERO_WIDTH
 
 

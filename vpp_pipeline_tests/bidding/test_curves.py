@@ -1,0 +1,154 @@
+"""Price curves: rising, priced by merit order, within ten segments; by hand and over random merit orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpp_pipeline.bidding.curves import bid_segments
+from vpp_pipeline.settings import MarketRules
+from vpp_pipeline_tests.examples import DAY
+
+RULES = MarketRules()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One bid of an hour: its members' power and what a MWh of each is paid, and the money it must recover."""
+
+    kw: list[float]
+    agreed: list[float]
+    required_mw: float
+    quantity_mw: float
+    average_cost: float = 0.0
+    charging: float = 0.0  # $/MWh delivered, of every member
+
+    @property
+    def cost(self) -> list[float]:
+        """$ per MWh delivered of each member."""
+        return [price + self.charging for price in self.agreed]
+
+    def curve(self, product: str = "energy") -> list[tuple[float, float, float]]:
+        """from, to (MW) and price of each segment."""
+        ids, kw = [f"m{k:02d}" for k in range(len(self.kw))], np.array(self.kw)
+        key = {"opportunity_id": ["o"], "market_date": [DAY], "product": [product]}
+        size = {"quantity_mw": [self.quantity_mw], "required_capacity_mw": [self.required_mw]}
+        delivered = {"opportunity_id": "o", "prosumer_id": ids, "dispatched_kw": kw, "dispatched_kwh": kw}
+        money = {"payment_usd": kw * self.agreed / 1000.0, "charging_cost_usd": kw * self.charging / 1000.0}
+        segments = bid_segments(
+            pl.DataFrame({"bid_id": ["b"]} | key | size | {"average_cost": [self.average_cost]}),
+            pl.DataFrame(delivered | money),
+            RULES,
+        )
+        assert segments["segment"].to_list() == list(range(1, segments.height + 1))
+        return segments.select("from_mw", "to_mw", "price_usd_per_mwh").rows()
+
+
+def test_a_merit_order_by_hand() -> None:
+    # R 0.10: the first segment spans 0.08 MW at the mean of its members, (60 x 30 + 20 x 40) / 80 = 32.50; the next
+    # 0.01 MW is m02's at 50; the last 0.01 m03's at 70
+    offer = Offer([60, 20, 10, 10], [30, 40, 50, 70], required_mw=0.1, quantity_mw=0.1)
+    assert offer.curve() == [(0.0, 0.08, 32.5), (0.08, 0.09, 50.0), (0.09, 0.1, 70.0)]
+
+
+def test_the_first_price_is_at_least_the_average_cost() -> None:
+    offer = Offer([60, 20, 10, 10], [30, 40, 50, 70], 0.1, 0.1, average_cost=45.001)
+    assert offer.curve()[0] == (0.0, 0.08, 45.01)  # up to the cent
+    assert Offer([50, 50], [30, 30], 0.1, 0.1, average_cost=80.0).curve() == [(0.0, 0.08, 80.0), (0.08, 0.1, 80.0)]
+
+
+def test_charging_is_asked_for_with_the_payment() -> None:
+    assert Offer([50, 50], [30, 40], 0.1, 0.1, charging=20.0).curve()[-1] == (0.08, 0.1, 60.0)
+
+
+def test_equal_prices_make_one_segment() -> None:
+    assert Offer([80, 10, 10], [30, 40, 40], 0.1, 0.1).curve() == [(0.0, 0.08, 30.0), (0.08, 0.1, 40.0)]
+
+
+def test_a_bid_of_80_percent_is_one_segment() -> None:
+    assert Offer([40, 40], [30, 40], 0.1, 0.08).curve() == [(0.0, 0.08, 35.0)]
+
+
+def test_80_percent_of_an_odd_requirement_is_rounded_up_to_the_step() -> None:
+    assert Offer([100, 10], [30, 40], 0.11, 0.11).curve()[0][1] == 0.09  # 0.8 x 0.11 = 0.088
+
+
+def test_reserve_asks_its_average_cost_up_to_the_cent() -> None:
+    assert Offer([300, 300], [1, 1], 0.6, 0.6, average_cost=1.234).curve("spin") == [(0.0, 0.6, 1.24)]
+
+
+def test_joining_keeps_the_dearer_price() -> None:
+    # after 0.40 MW at 10 come ten steps of 0.01 MW; 20.1 is the nearest neighbour of 20, so these two are joined
+    prices = [20.0, 20.1, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0]
+    curve = Offer([400, *[10] * 10], [10.0, *prices], 0.5, 0.5).curve()
+    assert len(curve) == 10
+    assert curve[1] == (0.4, 0.42, 20.1)
+    assert [price for *_, price in curve[2:]] == prices[2:]
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> Offer:
+    kw = draw(st.lists(st.floats(1, 400), min_size=3, max_size=30))
+    agreed = draw(st.lists(st.floats(0, 300), min_size=len(kw), max_size=len(kw)))
+    required = draw(st.integers(10, 300))
+    quantity = draw(st.integers(-(-required * 8 // 10), required))
+    average = draw(st.floats(0, 300))
+    return Offer(kw, agreed, required / 100, quantity / 100, average, draw(st.sampled_from([0.0, 17.3])))
+
+
+random_offers = settings(max_examples=100, deadline=None)
+
+
+@given(offers())
+@random_offers
+def test_every_curve_is_valid_for_the_market(offer: Offer) -> None:
+    curve = offer.curve()
+    starts, ends, prices = zip(*curve, strict=True)
+    assert 1 <= len(curve) <= 10
+    assert (starts[0], ends[-1]) == (0.0, offer.quantity_mw)
+    assert starts[1:] == ends[:-1]
+    assert all(b > a for a, b in zip(starts, ends, strict=True))
+    assert list(prices) == sorted(prices)
+    assert all(abs(100 * x - round(100 * x)) < 1e-6 for x in (*ends, *prices))
+    assert ends[0] >= 0.8 * offer.required_mw - 1e-9
+    assert prices[0] >= offer.average_cost - 1e-9
+
+
+@given(offers())
+@random_offers
+def test_no_mw_is_sold_below_the_cost_of_its_member(offer: Offer) -> None:
+    merit_order = np.argsort(offer.cost, kind="stable")
+    cost = np.array(offer.cost)[merit_order]
+    reached_mw = np.cumsum(np.array(offer.kw)[merit_order])
+    reached_mw *= offer.quantity_mw / reached_mw[-1]
+    dearest = max(offer.average_cost, cost[-1])
+    for start, end, price in offer.curve()[1:]:
+        last_member = cost[min(np.searchsorted(reached_mw, end - 1e-9), len(cost) - 1)]
+        assert price >= last_member - 1e-6
+        assert price <= dearest + 0.01 + 1e-6
+        assert start < end
+
+
+@given(offers())
+@random_offers
+def test_the_first_segment_pays_its_members_on_average(offer: Offer) -> None:
+    order = np.argsort(offer.cost, kind="stable")
+    cost, kw = np.array(offer.cost)[order], np.array(offer.kw)[order]
+    _, end, price = offer.curve()[0]
+    within = np.cumsum(kw) * (offer.quantity_mw / kw.sum()) < end - 1e-9
+    cheapest_mean = np.average(cost[within], weights=kw[within]) if within.any() else cost[0]
+    assert price >= cheapest_mean - 1e-6
+
+
+def test_a_market_that_takes_one_segment_gets_one_at_the_dearest_price() -> None:
+    bid = {"bid_id": ["b"], "opportunity_id": ["o"], "market_date": [DAY], "product": ["energy"]}
+    size = {"quantity_mw": [0.1], "required_capacity_mw": [0.1], "average_cost": [38.0]}
+    kw = np.array([60.0, 20.0, 10.0, 10.0])
+    members = {"opportunity_id": "o", "prosumer_id": list("abcd"), "dispatched_kw": kw, "dispatched_kwh": kw}
+    money = {"payment_usd": kw * [30, 40, 50, 70] / 1000.0, "charging_cost_usd": np.zeros(4)}
+    one = bid_segments(pl.DataFrame(bid | size), pl.DataFrame(members | money), MarketRules(maximum_segments=1))
+    assert one.select("from_mw", "to_mw", "price_usd_per_mwh").rows() == [(0.0, 0.1, 70.0)]

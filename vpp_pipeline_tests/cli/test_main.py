@@ -1,0 +1,180 @@
+"""The command line: what it prints, and which options it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from vpp_pipeline.cli.main import main
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline_tests.cli.command_line import (
+    EXAMPLE_PRICES,
+    NEXT,
+    assert_dagster_says,
+    made_desk,
+    own_history,
+    refused,
+)
+from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, files
+
+
+@pytest.fixture(scope="module")
+def desk() -> TradingDesk:
+    """A folder with one day made and published."""
+    return made_desk()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Dagster history of its own, so that tests leave no runs in the project's."""
+    with own_history(tmp_path_factory.mktemp("dagster_home")):
+        yield
+
+
+@pytest.mark.slow
+def test_the_engine_is_chosen_by_name(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    mine, example = desk.copy(), project_folder() / "data" / "example_fleet.csv"
+    chosen = ["--fleet", str(example), "--engine", "uniform_clearing"]
+    assert main(["bids", "--date", NEXT, "--data", str(mine.data), *chosen]) == 0
+    assert "negotiated by uniform_clearing" in capsys.readouterr().out
+    told = f"select engine, max(rounds) from negotiation.summary where market_date = '{NEXT}' group by engine"
+    assert mine.sql(told) == [("uniform_clearing", 1)]
+
+
+def test_without_a_date_tomorrows_bids_are_made(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    mine = desk.copy()
+    tomorrow = datetime.now(PACIFIC).date() + timedelta(days=1)
+    assert main(["bids", "--data", str(mine.data), "--prosumers", "30"]) == 0
+    assert f"Bids for {tomorrow:%A %d %B %Y}" in capsys.readouterr().out
+    assert mine.lake.exists("bids.final_bids", tomorrow.isoformat())
+
+
+def test_engines_are_compared_on_the_same_day_and_nothing_is_written(
+    desk: TradingDesk, capsys: pytest.CaptureFixture[str]
+):
+    before = files(desk.data)
+    assert main(["compare-engines", "--date", NEXT, "--data", str(desk.data), "--prosumers", "30"]) == 0
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.split()}
+    assert lines["measure"][:2] == ["concession", "uniform_clearing"]
+    assert lines["violations"][:2] == ["0", "0"]
+    assert lines["feasible"][0] == lines["feasible"][1]
+    for measure in ("fill_fraction", "success_fraction", "margin_fraction", "surplus_usd", "satisfaction"):
+        assert len(lines[measure]) > 2
+    assert files(desk.data) == before
+
+
+def test_a_date_without_prices_is_refused(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    message = refused(["--date", "2023-10-20", "--prices", str(EXAMPLE_PRICES)], desk, capsys)
+    assert "no prices in the week before 2023-10-20" in message
+    assert str(EXAMPLE_PRICES) in message
+    assert "Choose a day" in message
+    assert_dagster_says(message)
+    message = refused(["--date", "2023-10-20", "--prices", str(EXAMPLE_PRICES)], desk, capsys, command="ingest")
+    assert "no prices of TH_SP15_GEN-APND for market day 2023-10-20" in message
+    assert "2023-07-25 to 2023-08-31" in message
+
+
+@pytest.mark.parametrize("command", ["bids", "ingest", "settle"])
+@pytest.mark.parametrize("day", ["2023-07-31", "2099-01-01"])
+def test_a_day_that_is_no_market_day_of_ours_is_refused(
+    command: str, day: str, desk: TradingDesk, capsys: pytest.CaptureFixture[str]
+):
+    message = refused(["--date", day], desk, capsys, command)
+    assert f"{day} is not a market day" in message
+    assert "Choose a day from 2023-08-01 to" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "negotiation.patience=5"], ["negotiation.patience", "5"]),
+        (["--set", "bargaining.rounds=5"], ["bargaining"]),
+        (["--set", "negotiation.rounds=99"], ["negotiation.rounds", "99", "less than or equal to 10"]),
+        (["--set", "negotiation.rounds=many"], ["negotiation.rounds", "many", "integer"]),
+        (["--set", "negotiation.engine=auction"], ["negotiation.engine", "auction", "concession"]),
+        (["--set", "rounds"], ["rounds"]),
+        (
+            ["--set", "optimiser.solver=GUROBI"],
+            ["optimiser.solver", "'GUROBI'", "not installed", "pip install gurobipy", "CLARABEL", "HIGHS"],
+        ),
+        (["--set", "optimiser.fallback_solver=MOSEK"], ["optimiser.fallback_solver", "'MOSEK'", "pip install mosek"]),
+        (["--set", "optimiser.solver=GUROBY"], ["optimiser.solver", "'GUROBY'", "no solver of that name", "GUROBI"]),
+        (["--prosumers", "2"], ["fleet.prosumers", "2", "greater than or equal to 3"]),
+        (["--prices", "/nowhere/prices.csv"], ["/nowhere/prices.csv", "no such file"]),
+        (["--fleet", "/nowhere/fleet.csv"], ["/nowhere/fleet.csv", "does not exist"]),
+        (["--requests", "/nowhere/requests.csv"], ["/nowhere/requests.csv", "does not exist"]),
+        (["--node", "ELSEWHERE"], ["ELSEWHERE", "TH_SP15_GEN-APND"]),
+    ],
+)
+def test_a_wrong_option_is_refused(
+    arguments: list[str], words: list[str], desk: TradingDesk, capsys: pytest.CaptureFixture[str]
+):
+    message = refused(["--date", NEXT, *arguments], desk, capsys)
+    assert [word for word in words if word not in message] == []
+
+
+def test_a_day_without_bids_cannot_be_settled(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    assert main(["settle", "--date", "2023-08-20", "--data", str(desk.data)]) == 2
+    shown = capsys.readouterr()
+    assert "2023-08-20" in shown.err
+    assert "vpp-pipeline bids --date 2023-08-20" in shown.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["settle"], ["bids", "--date", "15 August"], ["sell"]])
+def test_a_command_that_cannot_be_read_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert "usage: vpp-pipeline" in capsys.readouterr().err
+
+
+def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    status = main(["bids", "--date", DAY, "--data", str(desk.data), "--prosumers", "30"])
+    shown = capsys.readouterr()
+    assert (status, shown.err) == (0, "")
+    for words in (
+        "Bids for Tuesday 15 August 2023, TH_SP15_GEN-APND, prices: synthetic",
+        "energy_20230815_1200",
+        "no bid",
+        "expected profit",
+        "payments to prosumers",
+        "negotiated by concession",
+        "violations found: 0 (",
+        "reports/2023-08-15.html",
+        "prices and forecasts ",
+        f"warehouse: {desk.warehouse}",
+    ):
+        assert words in shown.out
+    assert sum(line.strip().startswith(("energy_", "spin_", "nonspin_")) for line in shown.out.splitlines()) == 72
+
+
+def test_prices_are_taken_in_and_the_day_settled(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    assert main(["ingest", "--date", DAY, "--data", str(desk.data)]) == 0
+    assert desk.lake.exists("market.prices", DAY)
+    assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
+    shown = capsys.readouterr().out
+    assert "Settlement of 2023-08-15" in shown
+    assert all(product in shown for product in ("energy", "revenue $", "profit $"))
+
+
+@pytest.mark.slow
+def test_bids_made_with_other_settings_can_be_settled(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    other = ["--prosumers", "30", "--set", "negotiation.rounds=5", "--set", "rules.energy_minimum_mw=0.05"]
+    assert main(["bids", "--date", DAY, "--data", str(desk.data), *other]) == 0
+    assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
+
+
+def test_documents_are_written(desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["documents", "--date", DAY, "--data", str(desk.data), "--out", str(tmp_path)]) == 0
+    written = list(tmp_path.rglob("*.json"))
+    assert f"{len(written)} documents" in capsys.readouterr().out
+    assert written
+
+
+def test_the_example_prices_are_made_as_they_are_kept(tmp_path: Path):
+    assert main(["make-data", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / EXAMPLE_PRICES.name).read_bytes() == EXAMPLE_PRICES.read_bytes()

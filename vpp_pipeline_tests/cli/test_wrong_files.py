@@ -1,0 +1,187 @@
+"""Wrong files on the command line: refused with their place and a remedy, and nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from vpp_pipeline.cli.main import main
+from vpp_pipeline.fleet.generator import generate_fleet
+from vpp_pipeline.settings import FleetSettings
+from vpp_pipeline_tests.cli.command_line import (
+    EXAMPLE_PRICES,
+    NEXT,
+    assert_dagster_says,
+    made_desk,
+    own_history,
+    refused,
+)
+from vpp_pipeline_tests.defs.desk import TradingDesk, failures, files
+
+LAST_KNOWN = "2023-08-15"  # its forecast rests on the week up to this day
+SPOILT_HOUR = f"{LAST_KNOWN}T20:00:00Z"
+REQUESTS = "product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh\n"
+
+Lines = list[str]
+Rule = Callable[[Lines, int], Lines]
+
+
+@pytest.fixture(scope="module")
+def desk() -> TradingDesk:
+    """A folder with one day made and published."""
+    return made_desk()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Dagster history of its own, so that tests leave no runs in the project's."""
+    with own_history(tmp_path_factory.mktemp("dagster_home")):
+        yield
+
+
+def spoil(place: Callable[[Lines, int], Lines]) -> str:
+    """The example prices with one hour of the last known day spoilt."""
+    lines = EXAMPLE_PRICES.read_text().splitlines()
+    row = next(k for k, line in enumerate(lines) if line.startswith(SPOILT_HOUR))
+    return "\n".join(place(lines, row)) + "\n"
+
+
+def with_cell(column: int, text: str) -> Rule:
+    """One cell of the spoilt hour exchanged."""
+
+    def exchanged(lines: Lines, row: int) -> Lines:
+        cells = lines[row].split(",")
+        cells[column] = text
+        return [*lines[:row], ",".join(cells), *lines[row + 1 :]]
+
+    return exchanged
+
+
+def spoilt_row() -> int:
+    return 1 + next(k for k, line in enumerate(EXAMPLE_PRICES.read_text().splitlines()) if line.startswith(SPOILT_HOUR))
+
+
+PRICE_FAULTS: dict[str, tuple[Rule, list[str]]] = {
+    "missing hour": (
+        lambda lines, row: lines[:row] + lines[row + 1 :],
+        ["24 hours, 1 missing", f"row {spoilt_row() - 1}", "column start_utc", SPOILT_HOUR, "Add a row"],
+    ),
+    "duplicate hour": (
+        lambda lines, row: [*lines[: row + 1], lines[row], *lines[row + 1 :]],
+        ["occurs twice", f"row {spoilt_row() + 1}", "column start_utc", SPOILT_HOUR, "Remove one"],
+    ),
+    "NaN": (
+        with_cell(2, "NaN"),
+        ["not finite", f"row {spoilt_row()}", "column energy_usd_per_mwh", "value NaN", "Correct the number"],
+    ),
+    "text": (
+        with_cell(3, "n/a"),
+        ["not a number", f"row {spoilt_row()}", "column spin_usd_per_mw_h", "value n/a", "Correct the number"],
+    ),
+    "no price": (
+        with_cell(4, ""),
+        ["empty", f"row {spoilt_row()}", "column nonspin_usd_per_mw_h", "Correct the number"],
+    ),
+    "naive timestamp": (
+        with_cell(0, SPOILT_HOUR.removesuffix("Z")),
+        ["without its offset", f"row {spoilt_row()}", "column start_utc", "Write UTC as"],
+    ),
+    "wrong columns": (
+        lambda lines, row: [line.replace("energy_usd_per_mwh", "energy_price") for line in lines],
+        ["columns missing", "row 1", "column energy_usd_per_mwh", "The layout has"],
+    ),
+    "unknown columns": (
+        lambda lines, row: ["time,price", "1,2"],
+        ["unknown layout", "row 1", "time, price", "Give start_utc"],
+    ),
+}
+
+
+def fleet_with(column: str, text: str, path: Path) -> Path:
+    """A fleet file whose fifth prosumer is wrong."""
+    fleet = generate_fleet(FleetSettings(prosumers=12), date(2023, 8, 16))
+    rows = fleet.drop("market_date").write_csv().splitlines()
+    cells = rows[5].split(",")
+    cells[rows[0].split(",").index(column)] = text
+    path.write_text("\n".join([*rows[:5], ",".join(cells), *rows[6:]]) + "\n")
+    return path
+
+
+FLEET_FAULTS: dict[str, tuple[str, str]] = {
+    "negative capacity": ("capacity_kwh", "-13.5"),
+    "stored energy above the capacity": ("initial_stored_kwh", "9999"),
+    "stored energy owed beyond the capacity": ("terminal_stored_kwh", "9999"),
+    "text in a number": ("max_charge_kw", "five"),
+    "unknown store": ("store", "flywheel"),
+}
+REQUEST_FAULTS: dict[str, tuple[str, list[str]]] = {
+    "unknown product": (
+        f"regulation,{NEXT}T12:00,1,2.0,85.0",
+        ["column product", "value regulation", "Use one of energy, spin, nonspin"],
+    ),
+    "no power": (f"energy,{NEXT}T12:00,1,-2.0,85.0", ["column required_capacity_mw", "value -2.0", "above 0"]),
+    "half an hour": (f"energy,{NEXT}T12:30,1,2.0,85.0", ["column start", "on the hour"]),
+}
+
+
+@pytest.mark.parametrize("fault", PRICE_FAULTS)
+def test_a_wrong_price_file_is_refused(
+    fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    rule, words = PRICE_FAULTS[fault]
+    prices = tmp_path / "prices.csv"
+    prices.write_text(spoil(rule))
+    message = refused(["--date", NEXT, "--prices", str(prices)], desk, capsys)
+    assert [word for word in [f"file {prices}", *words] if word not in message] == []
+    assert_dagster_says(message)
+
+
+@pytest.mark.parametrize("fault", FLEET_FAULTS)
+def test_a_wrong_fleet_file_is_refused_where_no_row_may_be_set_aside(
+    fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    column, text = FLEET_FAULTS[fault]
+    fleet = fleet_with(column, text, tmp_path / "fleet.csv")
+    none_may = ["--set", "fleet.quarantine_limit_fraction=0"]
+    message = refused(["--date", NEXT, "--fleet", str(fleet), *none_may], desk, capsys)
+    wanted = ["1 of 12 rows", f"file {fleet}", "row 6", f"column {column}", f"value {text}"]
+    assert [word for word in wanted if word not in message] == []
+    assert_dagster_says(message)
+
+
+def test_a_wrong_row_is_set_aside_and_the_others_bid(
+    desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    fleet, mine = fleet_with("capacity_kwh", "-13.5", tmp_path / "fleet.csv"), desk.copy()
+    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--fleet", str(fleet)]) == 0
+    shown = capsys.readouterr().out
+    assert "warning: 1 row(s) of 12 in quarantine; first: file_row 6" in shown
+    rows = mine.sql("select file_row, column_name, value, problem, remedy, row_json from fleet.quarantine")
+    assert [row[:3] for row in rows] == [(6, "capacity_kwh", "-13.5")]
+    assert all(rows[0][3:])
+    assert mine.sql("select count(*) from fleet.prosumers") == [(30 + 11,)]  # the day before, and those that are right
+
+
+@pytest.mark.parametrize("fault", REQUEST_FAULTS)
+def test_a_wrong_request_is_refused(fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    row, words = REQUEST_FAULTS[fault]
+    requests = tmp_path / "requests.csv"
+    requests.write_text(f"# asked by telephone\n{REQUESTS}{row}\n")
+    message = refused(["--date", NEXT, "--requests", str(requests)], desk, capsys)
+    assert [word for word in [f"file {requests}", "row 3", *words] if word not in message] == []
+    assert_dagster_says(message)
+
+
+def test_a_refused_file_fails_the_asset_in_a_run_of_the_ui_too(desk: TradingDesk, tmp_path: Path):
+    """Steps go on after a failure there, and still nothing may be written."""
+    prices = tmp_path / "prices.csv"
+    prices.write_text(spoil(PRICE_FAULTS["NaN"][0]))
+    before = files(desk.data)
+    result = desk.run(day=NEXT, prices={"path": str(prices)})
+    assert not result.success
+    assert "market__price_forecast" in failures(result)
+    assert all("the price is not finite" in words for words in failures(result).values())
+    assert files(desk.data) == before

@@ -1,0 +1,108 @@
+"""Stored energy from one day to the next: a setting, without harm to repetitions or to a single day made again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.registry import verify
+from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, differences, evaluations, failures, new_desk
+
+NEXT, LATER = "2023-08-16", "2023-08-17"
+CARRY: dict[str, Any] = {"fleet": {"prosumers": 30, "carry_over": True}}
+
+
+def starts(desk: TradingDesk, day: str) -> pl.DataFrame:
+    return desk.day(day)["dispatch.starts"]
+
+
+def ends(desk: TradingDesk, day: str) -> list[float]:
+    """Stored energy of each prosumer when the day ends."""
+    rows = desk.day(day)["dispatch.schedule"].sort("prosumer_id", "start_utc")
+    return rows.group_by("prosumer_id", maintain_order=True).agg(pl.col("stored_kwh").last())["stored_kwh"].to_list()
+
+
+@pytest.fixture(scope="module")
+def carried() -> TradingDesk:
+    """Two days in a row, the second from what the first leaves."""
+    desk = new_desk()
+    for day in (DAY, NEXT):
+        result = desk.run(day=day, settings=CARRY)
+        assert result.success, failures(result)
+    return desk
+
+
+def test_the_first_day_begins_as_stated_and_the_next_where_it_ended(carried: TradingDesk):
+    first, second = starts(carried, DAY), starts(carried, NEXT)
+    assert first["carried_from"].null_count() == first.height
+    assert second["carried_from"].cast(pl.String).unique().to_list() == [DAY]
+    assert second["initial_stored_kwh"].to_list() == pytest.approx(ends(carried, DAY), abs=1e-9)
+    # every store is owed its start at the day's end, so nobody begins with less than was negotiated from
+    stated = carried.day(NEXT)["fleet.prosumers"]["initial_stored_kwh"]
+    assert (second["initial_stored_kwh"] >= stated - 1e-6).all()
+
+
+def test_every_rule_holds_from_the_carried_start(carried: TradingDesk):
+    settings = Settings.model_validate(CARRY)
+    for day in (DAY, NEXT):
+        verdicts = verify(carried.day(day), settings)
+        assert [v.description for v in verdicts.values() if not v.passed and not v.is_warning] == []
+
+
+def test_a_day_made_again_is_the_same_day(carried: TradingDesk):
+    before = carried.tables(NEXT)
+    assert carried.run(day=NEXT, settings=CARRY).success
+    assert differences(before, carried.tables(NEXT)) == []
+
+
+def test_the_day_before_made_again_alone_leaves_the_next_as_it_is_and_warns_there(carried: TradingDesk):
+    desk = carried.copy()
+    before = desk.tables(NEXT)
+    assert desk.run(day=DAY, settings={"fleet": {**CARRY["fleet"], "initial_stored_fraction": 0.6}}).success
+    assert differences(before, desk.tables(NEXT)) == []
+    verdict = desk.check("dispatch.starts", NEXT)["days_begin_as_stated_or_where_the_last_one_ended"]
+    assert not verdict.passed
+    assert verdict.severity.value == "WARN"
+    assert "an earlier making of the day before" in verdict.description
+
+
+def test_what_a_run_of_the_day_before_left_unpublished_is_not_begun_with(carried: TradingDesk):
+    desk, before = carried.copy(), ends(carried, DAY)
+    schedule = desk.lake.read("dispatch.schedule", DAY)
+    desk.lake.write("dispatch.schedule", DAY, schedule.with_columns(pl.col("stored_kwh") * 1.01))
+    assert desk.run(day=NEXT, settings=CARRY).success
+    assert starts(desk, NEXT)["initial_stored_kwh"].to_list() == pytest.approx(before, abs=1e-9)
+
+
+def test_a_gap_begins_as_stated(carried: TradingDesk):
+    desk = new_desk()
+    assert desk.run(day=LATER, settings=CARRY).success
+    assert starts(desk, LATER)["carried_from"].null_count() == 30
+
+
+def test_without_the_setting_every_day_stands_alone(carried: TradingDesk):
+    desk = carried.copy()
+    assert desk.run(day=NEXT, settings={"fleet": {"prosumers": 30}}).success
+    assert starts(desk, NEXT)["carried_from"].null_count() == 30
+
+
+def test_a_store_that_owes_less_than_it_starts_with_is_set_aside(carried: TradingDesk):
+    desk = carried.copy()
+    fleet = desk.day(DAY)["fleet.prosumers"].drop("market_date")
+    # the first one owes as little as its backup reserve
+    low = pl.col("backup_reserve_fraction") * pl.col("capacity_kwh")
+    first = pl.col("prosumer_id") == "prosumer_001"
+    file = desk.data / "fleet.csv"
+    fleet.with_columns(terminal_stored_kwh=pl.when(first).then(low).otherwise("terminal_stored_kwh")).write_csv(file)
+    result = desk.run(day=LATER, settings={"fleet": {"path": str(file), "carry_over": True}})
+    assert result.success, failures(result)
+    (row,) = desk.day(LATER)["fleet.quarantine"].rows(named=True)
+    assert (row["prosumer_id"], row["column_name"], row["file_row"]) == ("prosumer_001", "terminal_stored_kwh", 2)
+    assert "carry_over" in row["problem"]
+    found = evaluations(result)["every_prosumer_of_the_file_takes_part"]
+    assert not found.passed
+    assert key_of("fleet.quarantine") == found.asset_key

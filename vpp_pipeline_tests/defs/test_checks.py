@@ -1,0 +1,142 @@
+"""The rules as Dagster's checks: each shown to fail on a seeded fault, and what a failure stops."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from vpp_pipeline.definitions import defs
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline_tests.defs.desk import CHECKS, DAY, GRAPH, TradingDesk, evaluations, failures, files, made, new_desk
+from vpp_pipeline_tests.defs.seeded_faults import FAULTS, WARNINGS, changed, seed
+
+
+def rests_on(table: str) -> list[str]:
+    """Every table that `bid_day` makes, in the end, from ``table``."""
+    ordered = defs.resolve_job_def("bid_day").asset_layer.selected_asset_keys
+    found = dg.AssetSelection.assets(key_of(table)).downstream(include_self=False).resolve(GRAPH) & ordered
+    return sorted(".".join(key.path) for key in found)
+
+
+@pytest.fixture(scope="module")
+def made_day() -> TradingDesk:
+    desk = new_desk()
+    assert desk.run().success
+    assert desk.run("settle_day").success
+    return desk
+
+
+@pytest.fixture
+def desk(made_day: TradingDesk, tmp_path: Path) -> TradingDesk:
+    """A desk of its own with the day's bids made, published and settled."""
+    return new_desk(shutil.copytree(made_day.data, tmp_path / "data"))
+
+
+#: no rules of a day: whether prices come in time, tested with OASIS (market/oasis/test_waiting.py)
+LATENESS = {"prices_are_in_when_they_should_be", "the_forecast_rests_on_the_whole_week"}
+
+
+def test_every_rule_has_a_fault_that_it_finds():
+    assert set(FAULTS) == {check.name for check in CHECKS} - LATENESS
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_a_rule_fails_on_its_fault_with_numbers(desk: TradingDesk, rule: str):
+    asset, table, fault = FAULTS[rule]
+    healthy = desk.check(asset)[rule]
+    seed(desk, table, fault)
+    found = desk.check(asset)[rule]
+    assert (healthy.passed, found.passed) == (True, False)
+    severity = dg.AssetCheckSeverity.WARN if rule in WARNINGS else dg.AssetCheckSeverity.ERROR
+    assert (found.severity, found.blocking) == (severity, rule not in WARNINGS)
+    assert found.metadata["violations"].value >= 1
+    assert "measured" in found.metadata
+    assert found.description
+    assert any(letter.isdigit() for letter in found.description)
+    assert healthy.description
+    assert any(letter.isdigit() for letter in healthy.description)
+
+
+def test_the_button_of_the_checks_page_checks_the_day_made_last(made_day: TradingDesk):
+    """It starts a run of checks that names no partition."""
+    found = made_day.check("bids.final_bids", day=None)
+    assert len(found) == 6
+    assert all(check.passed for check in found.values())
+    assert not new_desk(made_day.data).check("bids.final_bids", day=None)  # nothing was made by this history
+
+
+#: of another run than the bids', in which they stop the publication; bids made again go out beside an old settlement
+OF_SETTLEMENT = {claim.__name__ for claim in SETTLED}
+OF_BIDS = set(FAULTS) - WARNINGS - OF_SETTLEMENT - {"bids_were_ready_before_the_deadline"}
+
+
+@pytest.mark.parametrize("rule", sorted(OF_BIDS))
+def test_nothing_broken_is_published(desk: TradingDesk, rule: str):
+    _, table, fault = FAULTS[rule]
+    seed(desk, table, fault)
+    before = files(desk.data)
+    refused = desk.materialise("warehouse.published")
+    (message,) = failures(refused).values()
+    assert "ViolationError: no bids are published" in message
+    assert rule in message
+    assert files(desk.data) == before
+
+
+def test_the_last_door_verifies_by_itself(desk: TradingDesk):
+    """A broken schedule that no check has looked at yields no bids."""
+    seed(desk, *FAULTS["no_prosumer_is_pushed_past_its_limits"][1:])
+    before = files(desk.data)
+    refused = desk.materialise("bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation")
+    (message,) = failures(refused).values()
+    assert "no_prosumer_is_pushed_past_its_limits" in message
+    assert made(refused) == set()
+    assert files(desk.data) == before
+
+
+def test_a_failed_rule_stops_the_rest_of_the_run_and_leaves_the_warehouse(desk: TradingDesk):
+    """A fleet whose EV discharges without its owner's leave, put into the lake by hand; then all that rests on it."""
+    honest = desk.lake.read("fleet.prosumers", DAY)
+    is_ev = (pl.col("store") == "ev") & ~pl.col("has_v2g")
+    assert honest.filter(is_ev).height
+    desk.lake.write("fleet.prosumers", DAY, changed("max_discharge_kw", pl.lit(7.0), is_ev)(honest))
+    before = files(desk.data)
+    broken = desk.materialise(*rests_on("fleet.prosumers"))
+    desk.lake.write("fleet.prosumers", DAY, honest)
+    assert not broken.success
+    assert not evaluations(broken)["every_prosumer_is_physical"].passed
+    assert made(broken) == {"fleet.availability"}
+    after = files(desk.data)
+    changed_files = {name for name in before if before[name] != after[name]}
+    assert changed_files == {f"lake/fleet/{table}/{DAY}.parquet" for table in ("prosumers", "availability")}
+
+
+def test_a_warning_does_not_stop_the_run(desk: TradingDesk, tmp_path: Path):
+    """Spin below nonspin is strange, and possible."""
+    lines = ["start_utc,node,energy_usd_per_mwh,spin_usd_per_mw_h,nonspin_usd_per_mw_h"]
+    for day in range(8, 15):
+        frame = desk.lake.read("market.prices", f"2023-08-{day:02d}")
+        rows = frame.select("start_utc", "node", "energy_usd_per_mwh").iter_rows()
+        lines += [f"{start:%Y-%m-%dT%H:%M:%SZ},{node},{energy},1.0,2.0" for start, node, energy in rows]
+    path = tmp_path / "inverted.csv"
+    path.write_text("\n".join(lines) + "\n")
+    result = desk.run(prices={"path": str(path)})
+    check = evaluations(result)["prices_are_complete_and_ordered"]
+    assert result.success
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "24 hours with spin below nonspin" in (check.description or "")
+
+
+def test_only_a_scheduled_run_of_bids_must_meet_the_deadline(desk: TradingDesk):
+    """The market for 2023-08-15 closed long ago: the schedule's run is refused, one by hand is not."""
+    late = desk.run(tags={"dagster/schedule_name": "bid_at_eight"})
+    (message,) = failures(late).values()
+    assert "bids_were_ready_before_the_deadline" in message
+    assert "bids.final_bids" not in made(late)
+    assert desk.run().success
+    settled = desk.run("settle_day", tags={"dagster/schedule_name": "settle_at_two"})
+    assert settled.success

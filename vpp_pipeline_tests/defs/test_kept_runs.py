@@ -1,0 +1,50 @@
+"""Runs that publish are kept, whatever launched them; those that a check stops are not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vpp_pipeline.cli.main import main
+from vpp_pipeline_tests.defs.desk import DAY, SMALL, new_desk
+
+KEPT = (
+    "select run_id, started_by, settings, seconds > 0, prices_version is not null from bids.runs order by published_utc"
+)
+
+
+def test_two_runs_of_a_day_are_kept_and_a_blocked_one_is_not(capsys: pytest.CaptureFixture[str]):
+    desk = new_desk()
+    first = desk.run()
+    assert first.success
+    schedule = {"dagster/schedule_name": "bid_at_eight"}
+    # the deadline of a past day has gone by, which stops a run of the schedule
+    assert not desk.run(tags=schedule).success
+    assert [row[0] for row in desk.sql(KEPT)] == [first.run_id]
+
+    second = desk.run(settings={"negotiation": {"rounds": 5}})
+    assert second.success
+    assert desk.run("settle_day").success  # publishes the day again
+    assert desk.materialise("warehouse.published").success
+    found = desk.sql(KEPT)
+    assert [(row[0], row[1], *row[3:]) for row in found] == [
+        (run.run_id, "Dagster", True, True) for run in (first, second)
+    ]
+    small = {f"{group}.{name}": value for group, values in SMALL.items() for name, value in values.items()}
+    assert [json.loads(row[2]) for row in found] == [small, small | {"negotiation.rounds": 5}]
+    assert desk.sql("select distinct run_id from bids.final_bids") == [(second.run_id,)]
+    assert desk.sql("select count(*), count(distinct run_id) from bids.run_bids") == [(144, 2)]
+    ((why, changed),) = desk.sql("select why, bids_changed from bids.runs_compared")
+    assert why == "settings: negotiation.rounds (default) -> 5"
+    assert desk.sql("select count(*) from bids.changes_of_last_run") == [(changed,)]
+    assert changed > 0
+
+    compared = ["runs", "--data", str(desk.data), "--date", DAY]
+    assert main(compared) == 0
+    told = capsys.readouterr().out
+    assert f"run 2 against run 1: {changed} bids changed" in told
+    assert f"what was not the same: {why}" in told
+    assert main([*compared, "--compare", "2", "1"]) == 2
+    assert "Two of 1 to 2, the earlier one first" in capsys.readouterr().err
+    assert set(desk.day(DAY)["bids.runs"]["run_id"]) == {first.run_id, second.run_id}

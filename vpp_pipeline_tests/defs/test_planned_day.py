@@ -1,0 +1,45 @@
+"""A day of planned sizes through the project's own job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from vpp_pipeline_tests.defs.desk import DAY, SMALL, TradingDesk, differences, failures, new_desk
+
+BEFORE = "2023-08-14"
+PLANNED: dict[str, Any] = SMALL | {"opportunities": {"sizing": "planned", "deal_days": 7}}
+
+
+@pytest.fixture(scope="module")
+def planned() -> TradingDesk:
+    desk = new_desk(settings=PLANNED)
+    result = desk.run()
+    assert result.success, failures(result)
+    return desk
+
+
+def test_sizes_differ_from_hour_to_hour(planned: TradingDesk):
+    rows = planned.day()["market.opportunities"].filter(origin="policy", product="energy")
+    share = rows["required_capacity_mw"] / rows["offerable_capacity_mw"]
+    assert share.min() < 0.2 < share.max()
+    assert planned.day()["bids.final_bids"].filter(pl.col("status") == "bid").height > 0
+
+
+@pytest.mark.slow
+def test_a_day_made_again_is_the_same_whatever_was_made_since(planned: TradingDesk):
+    desk, before = planned.copy(), planned.tables()
+    assert desk.run(day=BEFORE).success
+    assert desk.run().success
+    assert differences(before, desk.tables()) == []
+
+
+def test_a_day_is_sized_by_what_was_agreed_on_the_day_before():
+    desk = new_desk(settings=PLANNED)
+    assert desk.run(day=BEFORE).success
+    assert desk.run().success
+    kept = desk.lake.read("market.recent_deals", DAY)
+    agreed = desk.day(BEFORE)["negotiation.agreements"].filter("holds_option")
+    assert kept["committed_capacity_kw"].sum() == pytest.approx(agreed["committed_capacity_kw"].sum())

@@ -1,0 +1,116 @@
+"""When the jobs run by themselves, and for which trade date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.definitions import bid_at_eight, defs, ingest_at_half_past_one, settle_at_two
+from vpp_pipeline.defs.asset_factory import DAYS
+from vpp_pipeline.defs.resources import Prices, Storage
+from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline_tests.defs.desk import new_desk
+from vpp_pipeline_tests.warehouse.rows import rows
+
+PACIFIC = ZoneInfo("America/Los_Angeles")
+EXAMPLE_PRICES = Prices(path=str(project_folder() / "data" / "example_prices_2023-08.csv"))  # up to 2023-08-31
+SCHEDULES = {ingest_at_half_past_one: (13, 30), bid_at_eight: (8, 0), settle_at_two: (14, 0)}
+
+Ask = Callable[..., tuple[list[str], str | None]]
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    """Partitions that a schedule's tick asks for, or why it asks for none."""
+
+    def tick(
+        schedule: dg.ScheduleDefinition, moment: datetime, prices: Prices | None = None, bids_of: date | None = None
+    ) -> tuple[list[str], str | None]:
+        storage = Storage(data_folder=str(tmp_path))
+        if bids_of:
+            storage.lake.write("bids.final_bids", bids_of.isoformat(), rows("bids.final_bids", bids_of))
+            publish(storage.lake, storage.warehouse, bids_of)
+        resources = {"prices_source": prices or Prices(), "storage": storage}
+        wanted = resources if schedule is settle_at_two else {"prices_source": resources["prices_source"]}
+        context = dg.build_schedule_context(
+            scheduled_execution_time=moment, resources=wanted, repository_def=defs.get_repository_def()
+        )
+        found = schedule.evaluate_tick(context)
+        return [str(request.partition_key) for request in found.run_requests or []], found.skip_message
+
+    return tick
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
+def test_schedules_are_on_and_keep_pacific_time(schedule: dg.ScheduleDefinition):
+    hour, minute = SCHEDULES[schedule]
+    assert schedule.cron_schedule == f"{minute} {hour} * * *"
+    assert schedule.execution_timezone == "America/Los_Angeles"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert defs.resolve_schedule_def(schedule.name) is not None
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
+@pytest.mark.parametrize("first", [date(2024, 7, 10), date(2024, 3, 8), date(2024, 11, 1)])
+def test_each_days_tick_asks_for_the_trade_date_after_it(schedule: dg.ScheduleDefinition, first: date, ask: Ask):
+    """Ordinary days, and the days around the spring and the autumn change of clocks."""
+    begin = datetime.combine(first, datetime.min.time(), PACIFIC)
+    ticks = schedule_execution_time_iterator(
+        begin.timestamp(), schedule.cron_schedule, schedule.execution_timezone, ascending=True
+    )
+    for day in range(5):
+        moment, trade_date = next(ticks), first + timedelta(days=day + 1)
+        assert (moment.astimezone(PACIFIC).hour, moment.astimezone(PACIFIC).minute) == SCHEDULES[schedule]
+        assert ask(schedule, moment.astimezone(UTC), bids_of=trade_date) == ([trade_date.isoformat()], None)
+
+
+@pytest.mark.parametrize("today", [date(2024, 7, 10), date(2024, 3, 9), date(2024, 3, 10), date(2024, 11, 2)])
+def test_tomorrow_is_a_partition_at_eight(today: date):
+    at_eight = datetime(today.year, today.month, today.day, 8, tzinfo=PACIFIC)
+    assert DAYS.get_partition_keys(current_time=at_eight)[-1] >= (today + timedelta(days=1)).isoformat()
+    late = datetime(today.year, today.month, today.day, 23, 59, tzinfo=PACIFIC)
+    assert DAYS.get_partition_keys(current_time=late)[-1] >= (today + timedelta(days=1)).isoformat()
+
+
+def test_a_source_without_the_day_skips_the_tick(ask: Ask):
+    asked, reason = ask(ingest_at_half_past_one, datetime(2023, 9, 9, 13, 30, tzinfo=PACIFIC), EXAMPLE_PRICES)
+    assert (asked, reason) == ([], "synthetic (file) holds no prices of 2023-09-10 yet")
+    asked, reason = ask(bid_at_eight, datetime(2023, 9, 9, 8, tzinfo=PACIFIC), EXAMPLE_PRICES)
+    assert asked == []
+    assert "0 of the 7 days before 2023-09-10" in str(reason)
+    asked, reason = ask(
+        settle_at_two, datetime(2023, 9, 9, 14, tzinfo=PACIFIC), EXAMPLE_PRICES, bids_of=date(2023, 9, 10)
+    )
+    assert (asked, reason) == ([], "synthetic (file) holds no prices of 2023-09-10 yet")
+
+
+def test_three_days_of_history_are_enough_to_bid(ask: Ask):
+    """The file ends on 2023-08-31: 5 September knows three days of its week before, 6 September two."""
+    assert ask(bid_at_eight, datetime(2023, 9, 4, 8, tzinfo=PACIFIC), EXAMPLE_PRICES) == (["2023-09-05"], None)
+    asked, reason = ask(bid_at_eight, datetime(2023, 9, 5, 8, tzinfo=PACIFIC), EXAMPLE_PRICES)
+    assert asked == []
+    assert "2 of the 7 days" in str(reason)
+
+
+def test_a_day_without_bids_is_not_settled(ask: Ask):
+    asked, reason = ask(settle_at_two, datetime(2024, 7, 10, 14, tzinfo=PACIFIC))
+    assert (asked, reason) == ([], "no bids for 2024-07-11 are published")
+
+
+@pytest.mark.parametrize(("day", "hours", "last"), [("2024-03-10", 23, "0000"), ("2024-11-03", 25, "0100r")])
+def test_a_day_on_which_the_clocks_change_is_bid_whole(day: str, hours: int, last: str):
+    desk = new_desk()
+    assert desk.run(day=day).success
+    bids = desk.day(day)["bids.final_bids"]
+    assert bids.height == 3 * hours
+    assert f"energy_{day.replace('-', '')}_{last}" in bids["opportunity_id"].to_list()
+    assert desk.day(day)["dispatch.proof"]["hours"].to_list() == [hours]
+    assert desk.sql(f"select count(*) from bids.final_bids where market_date = '{day}'") == [(3 * hours,)]
+    assert set(desk.day(day)["bids.checks"]["violations"]) == {0}

@@ -1,0 +1,98 @@
+"""Days made by hand, at their limits, are solved alike by both methods."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
+from vpp_pipeline.dispatch.exact import solve_exactly
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline_tests.dispatch.brute_force import brute_force
+from vpp_pipeline_tests.dispatch.column_generation.two_methods import (
+    TIGHT,
+    assert_neither_beats_the_others_bound,
+    assert_within_the_rules,
+    money_of,
+)
+from vpp_pipeline_tests.dispatch.small_days import RULES, deal, fleet, small_day
+
+BATTERY: dict[str, object] = {
+    "charge_efficiency": 0.9,
+    "discharge_efficiency": 0.9,
+    "initial_stored_kwh": 200.0,
+    "terminal_stored_kwh": 150.0,
+    "capacity_kwh": 400.0,
+    "max_stored_kwh": 400.0,
+    "max_charge_kw": 200.0,
+    "max_discharge_kw": 200.0,
+}
+PRICES = [20.0, 60.0, 90.0, 30.0]
+DEALS = [
+    deal("energy", [1, 2], 80.0, 0.3, kw=190.0, agreed=[20.0, 30.0, 50.0, 70.0]),
+    deal("energy", [3], 40.0, 0.1, kw=100.0, agreed=15.0),
+    deal("spin", [0, 1], 12.0, 0.55, kw=200.0, agreed=2.0),
+    deal("nonspin", [2], 8.0, 0.5, kw=180.0, agreed=1.0),
+]
+
+
+def battery_day(prices: list[float] = PRICES, call_hours: float = 1.0, **given: object) -> DayProblem:
+    """Four batteries, four hours: a block of energy, another at night, reserve; ``given`` changes the fleet."""
+    rules = RULES.model_copy(update={"reserve_call_hours": call_hours})
+    return small_day(fleet(4, 4, **{**BATTERY, **given}), prices, DEALS, rules=rules)
+
+
+HAND_MADE = {
+    "plain": battery_day(),
+    "a call of half an hour": battery_day(call_hours=0.5),
+    "a call of two hours": battery_day(call_hours=2.0),
+    "no loss": battery_day(charge_efficiency=1.0, discharge_efficiency=1.0),
+    "no store": battery_day(
+        max_stored_kwh=0.0, initial_stored_kwh=0.0, terminal_stored_kwh=0.0, capacity_kwh=0.0, solar_kw=150.0
+    ),
+    "no power": battery_day(max_charge_kw=0.0, max_discharge_kw=0.0),
+    "floor is cap": battery_day(min_stored_kwh=200.0, max_stored_kwh=200.0, terminal_stored_kwh=200.0, solar_kw=150.0),
+    "nothing may leave the meter": battery_day(export_limit_kw=0.0, solar_kw=100.0),
+    "half a cycle a day": battery_day(maximum_cycles_per_day=0.5, max_discharge_kw=400.0),
+    "no cycle at all": battery_day(maximum_cycles_per_day=0.0),
+    "equal prices": battery_day([50.0] * 4),
+    "all prices zero": battery_day([0.0] * 4),
+    "all prices below zero": battery_day([-10.0, -80.0, -30.0, -5.0]),
+    "prices below zero and sun": battery_day([-10.0, -80.0, 90.0, -5.0], solar_kw=300.0),
+    "EV never home": battery_day(
+        max_charge_kw=0.0, max_discharge_kw=0.0, drive_kwh=40.0, terminal_stored_kwh=40.0, min_stored_kwh=40.0
+    ),
+    "one hour": small_day(fleet(4, 1, **BATTERY), [50.0], [deal("energy", [0], 80.0, 0.2, kw=60.0, agreed=20.0)]),
+    "no commitments": small_day(
+        fleet(4, 2, **BATTERY), [50.0, 20.0], [deal("spin", [0], 9.0, 0.5, kw=0.0, agreed=0.0)]
+    ),
+}
+
+
+@cache
+def hand_made_by_columns(name: str) -> DaySolution:
+    return solve_by_columns(HAND_MADE[name], RULES, TIGHT)
+
+
+@pytest.mark.parametrize("name", HAND_MADE)
+def test_days_at_their_limits_are_solved_alike(name: str):
+    day, columns = HAND_MADE[name], hand_made_by_columns(name)
+    book = solve_exactly(day, RULES, TIGHT)
+    assert_neither_beats_the_others_bound(columns, book)
+    assert_within_the_rules(day, columns)
+    assert money_of(day, columns) == pytest.approx(columns.objective_usd, abs=1e-7)
+    assert columns.objective_usd == pytest.approx(book.objective_usd, rel=1e-6, abs=1e-6)
+    assert columns.objective_usd >= brute_force(day).no_bid_usd - 1e-6
+
+
+def test_most_of_these_days_have_something_to_bid():
+    assert sum(hand_made_by_columns(name).is_bid.any() for name in HAND_MADE) >= 10
+
+
+def test_a_day_without_opportunities_is_charged_at_its_cheapest():
+    """From 200 to 218 kWh, 18 / 0.9 = 20 kWh each, at 20 $/MWh."""
+    day = small_day(fleet(4, 2, **{**BATTERY, "terminal_stored_kwh": 218.0}), [50.0, 20.0], [])
+    answer = solve_by_columns(day, RULES, TIGHT)
+    assert answer.objective_usd == pytest.approx(-4 * 18.0 / 0.9 * 20.0 / 1000.0)
+    assert answer.bound_usd == pytest.approx(answer.objective_usd)

@@ -1,0 +1,72 @@
+"""A large day has bids however little its search is given, and what exceeds them is given up within every limit."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
+from vpp_pipeline.dispatch.column_generation.recovery import give_up_excess
+from vpp_pipeline.dispatch.limits import CpuLimit
+from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.dispatch.column_generation.test_days_at_their_limits import battery_day
+from vpp_pipeline_tests.dispatch.column_generation.two_methods import SEEDS, assert_within_the_rules, by_columns
+from vpp_pipeline_tests.dispatch.conftest import make_day
+from vpp_pipeline_tests.dispatch.small_days import RULES, random_day
+from vpp_pipeline_tests.dispatch.test_solve import delivers_exactly, keeps_its_limits
+
+NO_TIME = OptimiserSettings(method="column_generation", time_limit_seconds=1e-9, time_limit_seconds_per_thousand=0.0)
+COARSE = RULES.model_copy(update={"quantity_step_mw": 0.037})  # leaves far more to give up than the market's step
+
+
+def test_a_search_without_any_time_still_bids_close_to_the_best():
+    """A fleet large enough to be sampled: its first answers leave less than 5% of what bidding could add."""
+    day = make_day(OptimiserSettings(), prosumers=1_200)
+    answer = solve_by_columns(day, RULES, NO_TIME)
+    assert "stopped at its 1e-09 s of CPU time" in answer.method
+    assert answer.is_bid.sum() >= 20
+    assert answer.gap_fraction < 0.05
+    assert_within_the_rules(day, answer)
+
+
+def test_a_limit_counts_the_process_s_own_seconds_and_not_those_it_waits():
+    limit = CpuLimit.from_now(0.02)
+    time.sleep(0.05)
+    assert not limit.is_reached()
+    begun = time.process_time()
+    while time.process_time() < begun + 0.03:
+        pass
+    assert limit.is_reached()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_exceeds_a_coarser_step_is_given_up_within_every_limit(seed: int):
+    """Reserve, sun and discharge are lowered and idle stores charged, or the bid is said to fail."""
+    day, answer = random_day(seed), by_columns(seed)
+    on_step, fails = give_up_excess(day, answer.schedule, answer.is_bid.astype(float), COARSE)
+    for name, values in vars(on_step.schedule).items():
+        assert values.min() >= min(getattr(answer.schedule, name).min(), 0.0), name
+    steps = on_step.quantity_mw / COARSE.quantity_step_mw
+    assert steps == pytest.approx(np.round(steps), abs=1e-6)
+    assert (on_step.quantity_mw <= answer.quantity_mw + 1e-9).all()
+    assert fails[answer.is_bid & (on_step.quantity_mw < day.minimum_mw - 1e-9)].all()
+    if not fails.any():
+        given_up = replace(answer, schedule=on_step.schedule, quantity_mw=on_step.quantity_mw)
+        assert delivers_exactly(day, given_up)
+        assert keeps_its_limits(day, given_up)
+
+
+def test_full_stores_charge_no_more_and_the_bid_that_nobody_can_lower_fails():
+    """Four full batteries without sun that must discharge 100 kW each and may hold no more: nothing can be given up."""
+    day = battery_day(initial_stored_kwh=400.0)
+    answer = solve_by_columns(day, RULES, OptimiserSettings())
+    full = replace(
+        day, fleet=replace(day.fleet, max_stored_kwh=np.minimum(day.fleet.max_stored_kwh, answer.schedule.stored_kwh))
+    )
+    _, fails = give_up_excess(full, answer.schedule, answer.is_bid.astype(float), COARSE)
+    energy = answer.is_bid & (day.product == 0)
+    assert energy.any()
+    assert fails[energy].all()

@@ -1,0 +1,81 @@
+"""The fleet of a day from file to limits that everyone can keep: who is set aside, and why."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
+from vpp_pipeline.settings import FleetSettings, Settings
+from vpp_pipeline.verification.inputs import every_note_is_understood
+from vpp_pipeline_tests.fleet.fleet_rows import DAY, ROWS, Row, spoilt, text_of
+
+
+def made(folder: Path, rows: list[Row], before: pl.DataFrame | None = None, *, carry_over: bool = False) -> DayFleet:
+    path = folder / "fleet.csv"
+    path.write_text(text_of(rows), encoding="utf-8")
+    return fleet_of_day(FleetSettings(path=path, quarantine_limit_fraction=0.9, carry_over=carry_over), DAY, before)
+
+
+def aside(fleet: DayFleet) -> dict[str, str]:
+    return dict(fleet.quarantine.select("prosumer_id", "problem").iter_rows())
+
+
+def test_the_example_fleet_takes_part_as_a_whole(tmp_path: Path) -> None:
+    fleet = made(tmp_path, ROWS)
+    assert (fleet.quarantine.height, fleet.prosumers.height) == (0, 14)
+
+
+def test_who_cannot_be_ready_is_set_aside_and_the_others_stay(tmp_path: Path) -> None:
+    fleet = made(tmp_path, spoilt("elm_1_ev", max_charge_kw="0.1", ev_ready_fraction="1"))
+    assert list(aside(fleet)) == ["elm_1_ev"]
+    assert "it must hold 75.0 kWh at the end of the hour from" in aside(fleet)["elm_1_ev"]
+    assert fleet.prosumers.height == 13
+
+
+def test_the_note_of_a_wrong_row_is_not_lost_on_its_site(tmp_path: Path) -> None:
+    """`never discharge my car` stands on the battery's row: without that row the car must not be sold either."""
+    noted = spoilt("elm_1_battery", capacity_kwh="abc", note="never discharge my car")
+    found = aside(made(tmp_path, noted))
+    assert set(found) == {"elm_1_battery", "elm_1_ev"}
+    assert found["elm_1_ev"] == "the note in row 2 of its site could not be applied"
+    assert set(aside(made(tmp_path, spoilt("elm_1_battery", capacity_kwh="abc")))) == {"elm_1_battery"}
+
+
+def test_hours_of_a_load_that_is_not_there_are_not_pretended(tmp_path: Path) -> None:
+    fleet = made(tmp_path, spoilt("elm_1_ev", note="keep 4 hours for outages"))
+    (note,) = fleet.notes.filter(prosumer_id="elm_1_ev").rows(named=True)
+    assert (note["preference"], note["status"], note["after"]) == ("backup_reserve_hours", "no such device", None)
+    alone = {"fleet.notes": fleet.notes.filter(prosumer_id="elm_1_ev")}
+    assert "keep 4 hours for outages" in every_note_is_understood(alone, Settings()).description
+
+
+def test_a_note_that_puts_a_limit_out_of_reach_is_named(tmp_path: Path) -> None:
+    fleet = made(tmp_path, spoilt("elm_1_battery", max_charge_kw="0.1", note="keep 90 %"))
+    assert aside(fleet)["elm_1_battery"].endswith('reaches at most 6.84 kWh; its owner\'s note says "keep 90 %"')
+    assert "00:00 Pacific" in aside(fleet)["elm_1_battery"]
+
+
+def ends(fleet: DayFleet, **kwh: float) -> pl.DataFrame:
+    """A schedule of the day before that leaves what the fleet states, or what is given."""
+    stated = dict(fleet.prosumers.select("prosumer_id", "initial_stored_kwh").iter_rows())
+    rows = pl.DataFrame([*(stated | kwh).items()], schema=["prosumer_id", "stored_kwh"], orient="row")
+    return rows.with_columns(market_date=pl.lit(DAY - timedelta(days=1)), start_utc=pl.lit(0))
+
+
+def test_who_carries_less_than_the_file_states_is_set_aside_for_the_day(tmp_path: Path) -> None:
+    before = ends(made(tmp_path, ROWS), elm_1_battery=3.0)
+    low = [row | {"terminal_stored_kwh": row["initial_stored_kwh"]} for row in ROWS]
+    found = aside(made(tmp_path, low, before, carry_over=True))
+    assert set(found) == {"elm_1_battery"}
+    assert "begins with 3.0 kWh, less than the 6.75 kWh that the fleet states" in found["elm_1_battery"]
+
+
+def test_everyone_set_aside_is_an_error_that_says_why(tmp_path: Path) -> None:
+    owes_nothing = [row | {"terminal_stored_kwh": "0"} for row in ROWS if row["store"] == "battery"]
+    with pytest.raises(InputError, match=r"none of the 8 rows of the fleet can take part.*carry_over"):
+        made(tmp_path, owes_nothing, carry_over=True)

@@ -1,0 +1,269 @@
+"""What Dagster does while OASIS is silent, late, down or back again; time is given, nobody sleeps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from vpp_pipeline.core.calendar import PACIFIC, history_dates
+from vpp_pipeline.definitions import defs
+from vpp_pipeline.defs import price_intake
+from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.resources import Prices, Storage
+from vpp_pipeline.defs.sensors import LOCK_TAG, can_give, has, newest_due, wait
+from vpp_pipeline.market.synthetic_prices import Synthetic
+from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline_tests.defs.desk import TradingDesk, evaluations, failures, metadata_of, new_desk
+from vpp_pipeline_tests.market.oasis.desk import prices_of
+from vpp_pipeline_tests.market.oasis.published import generated
+from vpp_pipeline_tests.market.oasis.server import LocalOasis, serving
+from vpp_pipeline_tests.warehouse.rows import rows
+
+DAY = date(2024, 7, 11)  # due at 13:00 Pacific on the 10th
+OPEN = datetime(2024, 7, 10, 12, 59, tzinfo=PACIFIC)
+
+
+def at(hour: int, minute: int = 0) -> datetime:
+    return datetime(2024, 7, 10, hour, minute, tzinfo=PACIFIC)
+
+
+@pytest.fixture
+def oasis() -> Iterator[LocalOasis]:
+    with serving(LocalOasis(generated())) as server:
+        yield server
+
+
+@pytest.fixture
+def prices(oasis: LocalOasis, tmp_path: Path) -> Prices:
+    """Prices as a user configures them: one file beside the data."""
+    file = tmp_path / "prices.toml"
+    pace = "interval_s = 0.002\nbackoff_s = 0.002\nattempts = 2\ntimeout_s = 20"
+    file.write_text(f'kind = "oasis"\n[oasis]\nurl = "{oasis.url}"\narchive = "archive"\ngate = "{tmp_path}"\n{pace}\n')
+    return Prices(defaults=str(file))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(data_folder=str(tmp_path))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, prices: Prices) -> TradingDesk:
+    return new_desk(tmp_path, prices={"defaults": prices.defaults})
+
+
+def fill(storage: Storage, days: list[date]) -> None:
+    """The lake has these days from OASIS."""
+    for day in days:
+        frame = Synthetic().day(day).with_columns(source=pl.lit("oasis"))
+        storage.lake.write("market.prices", day.isoformat(), frame)
+
+
+def asked_for(result: dg.SensorResult) -> list[tuple[str | None, str | None]]:
+    return [(request.job_name, request.partition_key) for request in result.run_requests or []]
+
+
+def answer(result: dg.SensorResult) -> tuple[bool, str] | None:
+    """Whether the check passes, and its words, where the tick reports it."""
+    events = [event for event in result.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+    return (events[0].passed, str(events[0].description)) if events else None
+
+
+def test_tomorrow_is_due_from_one_oclock_on_with_every_clock():
+    assert newest_due(OPEN) == date(2024, 7, 10)
+    assert newest_due(at(13)) == DAY
+    assert newest_due(datetime(2024, 3, 9, 21, tzinfo=UTC)) == date(2024, 3, 10)  # 13:00 PST
+    assert newest_due(datetime(2024, 3, 10, 20, tzinfo=UTC)) == date(2024, 3, 11)  # 13:00 PDT
+
+
+def test_a_day_as_it_should_be(oasis: LocalOasis, prices: Prices, storage: Storage):
+    fill(storage, [DAY - timedelta(days=back) for back in range(1, 9)])
+    before = wait(prices, storage, OPEN, None)
+    assert asked_for(before) == []
+    assert oasis.asked == []  # nothing to ask before 13:00
+    oasis.faults[:] = ["1000"]
+    early = wait(prices, storage, at(13, 5), before.cursor)
+    assert (asked_for(early), answer(early)) == (
+        [],
+        (True, "the prices of 2024-07-11 are not out yet, 5 minutes after they were due"),
+    )
+    there = wait(prices, storage, at(13, 10), early.cursor)
+    assert asked_for(there) == [("ingest_market", "2024-07-11")]
+    fill(storage, [DAY])
+    after = wait(prices, storage, at(13, 15), there.cursor)
+    assert (asked_for(after), answer(after)) == ([], (True, "the prices of 2024-07-11 are in"))
+    assert len(oasis.asked) == 2
+
+
+def test_a_late_oasis_is_told_once_and_the_day_goes_on(oasis: LocalOasis, prices: Prices, storage: Storage):
+    fill(storage, history_dates(DAY))
+    oasis.luck = lambda: "1000"
+    late = wait(prices, storage, at(14, 0), "2024-07-11 awaited")
+    assert asked_for(late) == []
+    passed, words = answer(late) or (True, "")
+    assert not passed
+    assert "OASIS is late: no whole prices of 2024-07-11 60 minutes after they were due" in words
+    again = wait(prices, storage, at(14, 5), late.cursor)
+    assert answer(again) is None  # the same state is not said every five minutes
+    assert "OASIS is late" in str(again.skip_reason)
+
+
+@pytest.mark.parametrize(("fault", "word"), [("500", "does not answer.*HTTP 500"), ("1004", "refuses.*31 days")])
+def test_a_broken_oasis_is_told_with_its_own_words(
+    fault: str, word: str, oasis: LocalOasis, prices: Prices, storage: Storage
+):
+    oasis.luck = lambda: fault
+    broken = wait(prices, storage, at(13, 5), None)
+    assert asked_for(broken) == []  # not for the days of the week before either
+    passed, words = answer(broken) or (True, "")
+    assert not passed
+    assert re.search(word, words)
+    oasis.luck = lambda: None
+    fill(storage, history_dates(DAY))
+    back = wait(prices, storage, at(15, 5), broken.cursor)
+    assert asked_for(back) == [("ingest_market", "2024-07-11")]
+    assert (answer(back) or (False, ""))[0]
+
+
+def test_prices_that_come_after_settlement_was_due_are_settled_at_once(prices: Prices, storage: Storage):
+    fill(storage, history_dates(DAY))
+    storage.lake.write("bids.final_bids", DAY.isoformat(), rows("bids.final_bids", DAY))
+    publish(storage.lake, storage.warehouse, DAY)
+    assert asked_for(wait(prices, storage, at(13, 55), None)) == [("ingest_market", "2024-07-11")]
+    assert asked_for(wait(prices, storage, at(16, 0), None)) == [("settle_day", "2024-07-11")]
+
+
+def test_days_that_were_missed_are_caught_up(prices: Prices, storage: Storage):
+    fill(storage, [*history_dates(DAY)[:4], DAY])
+    tick = wait(prices, storage, at(15), None)
+    assert asked_for(tick) == [("ingest_market", f"2024-07-{day:02d}") for day in (8, 9, 10)]
+    keys = {request.run_key for request in tick.run_requests or []}
+    assert keys == {request.run_key for request in wait(prices, storage, at(18), None).run_requests or []}
+
+
+def test_other_sources_are_not_waited_for(storage: Storage, tmp_path: Path):
+    tick = wait(Prices(defaults=str(tmp_path / "none.toml")), storage, at(14), None)
+    assert (asked_for(tick), list(tick.asset_events)) == ([], [])
+
+
+def test_schedules_never_ask_oasis(oasis: LocalOasis, tmp_path: Path):
+    source = prices_of(oasis, tmp_path, now=lambda: OPEN)
+    assert not has(source, date(2024, 7, 10))
+    assert can_give(source, date(2024, 7, 10))
+    assert not can_give(source, DAY)
+    assert oasis.asked == []
+
+
+def test_a_run_takes_the_day_in_and_its_checks_say_so(oasis: LocalOasis, desk: TradingDesk):
+    result = desk.run("ingest_market", DAY.isoformat())
+    assert result.success
+    assert metadata_of(result, "market.prices")["source"] == "oasis"
+    assert evaluations(result)["prices_are_complete_and_ordered"].passed
+    # which check tells of OASIS: by the real clock nothing newer is in
+    assert not evaluations(result)["prices_are_in_when_they_should_be"].passed
+    assert desk.lake.read("market.prices", DAY.isoformat()).height == 24
+    assert oasis.reports == ["PRC_LMP", "PRC_AS"]
+
+
+def test_a_run_waits_where_oasis_is_down_and_succeeds_when_it_is_back(
+    oasis: LocalOasis, desk: TradingDesk, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(price_intake, "RETRY_PAUSE_S", 0.01)
+    oasis.faults[:] = ["500", "503", "drop"]
+    result = desk.run("ingest_market", DAY.isoformat())
+    assert result.success
+    retried = [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+    assert len(retried) == 1
+    oasis.luck = lambda: "500"
+    failed = desk.run("ingest_market", "2024-07-12")
+    assert "OASIS gave no answer" in failures(failed)["market__prices"]
+    assert not desk.lake.exists("market.prices", "2024-07-12")
+
+
+def test_a_run_of_the_command_line_says_at_once_that_oasis_is_down(oasis: LocalOasis, desk: TradingDesk):
+    oasis.luck = lambda: "500"
+    result = desk.run("ingest_market", DAY.isoformat(), tags={LOCK_TAG: "here"})
+    assert "OASIS gave no answer" in failures(result)["market__prices"]
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def range_run(desk: TradingDesk, first: str, last: str) -> dg.ExecuteInProcessResult:
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return (
+        desk.definitions()
+        .resolve_job_def("ingest_market")
+        .execute_in_process(run_config=desk.config(), instance=desk.instance, raise_on_error=False, tags=tags)
+    )
+
+
+def versions(desk: TradingDesk, days: list[str]) -> list[str]:
+    found = [desk.instance.get_latest_data_version_record(key_of("market.prices"), partition_key=day) for day in days]
+    return [str((record.event_log_entry.tags or {})["dagster/data_version"]) for record in found if record]
+
+
+def test_a_range_is_one_run_with_each_days_own_data_version(oasis: LocalOasis, desk: TradingDesk):
+    days = [f"2024-03-{day:02d}" for day in range(8, 13)]  # with the day of 23 hours
+    result = range_run(desk, days[0], days[-1])
+    assert result.success
+    assert evaluations(result)["prices_are_complete_and_ordered"].passed
+    assert oasis.reports == ["PRC_LMP", *["PRC_AS"] * 5]
+    together = versions(desk, days)
+    assert len(set(together)) == 5
+    assert desk.run("ingest_market", days[2]).success  # alone it is the same version
+    assert versions(desk, days) == together
+
+
+def test_a_range_keeps_what_came_and_names_what_did_not(oasis: LocalOasis, desk: TradingDesk):
+    everything = oasis.published
+    oasis.published = lambda day: None if day == date(2024, 3, 10) else everything(day)
+    result = range_run(desk, "2024-03-09", "2024-03-11")
+    assert "OASIS has no data for PRC_LMP (TH_SP15_GEN-APND) of 2024-03-10" in failures(result)["market__prices"]
+    assert desk.lake.partitions("market.prices") == ["2024-03-09", "2024-03-11"]
+    assert len(versions(desk, ["2024-03-09", "2024-03-11"])) == 2
+
+
+def test_bids_are_made_from_what_is_there_and_a_check_says_that_a_day_is_missing(oasis: LocalOasis, desk: TradingDesk):
+    """OASIS is down at 08:00 and gave nothing of yesterday: six days of the week are in our copy."""
+    week = [day.isoformat() for day in history_dates(DAY)]
+    assert range_run(desk, week[0], week[-2]).success
+    oasis.luck = lambda: "500"
+    result = desk.run("bid_day", DAY.isoformat())
+    assert result.success
+    check = evaluations(result)["the_forecast_rests_on_the_whole_week"]
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert "6 of 7 days before" in str(check.description)
+    assert desk.day(DAY.isoformat())["bids.final_bids"].height == 72
+
+
+def test_prices_are_watched_for_freshness():
+    spec = defs.resolve_asset_graph().get(key_of("market.prices"))
+    policy = spec.freshness_policy
+    assert policy is not None
+    assert policy.deadline_cron == "30 14 * * *"
+    assert policy.timezone == "America/Los_Angeles"
+
+
+def test_the_sensor_is_on_and_ticks_with_its_own_resources(oasis: LocalOasis, prices: Prices, storage: Storage):
+    """As the daemon does it, by the real clock: the newest day and the week before it are missing."""
+    sensor = defs.get_sensor_def("wait_for_prices")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 300
+    context = dg.build_sensor_context(
+        resources={"prices_source": prices, "storage": storage},
+        definitions=defs,
+        instance=dg.DagsterInstance.ephemeral(),
+    )
+    tick = sensor.evaluate_tick(context)
+    newest = newest_due(datetime.now(UTC))
+    wanted = [newest, *history_dates(newest)]
+    assert [request.partition_key for request in tick.run_requests or []] == [day.isoformat() for day in wanted]
+    assert {request.job_name for request in tick.run_requests or []} == {"ingest_market"}
+    assert tick.cursor == f"{newest} out"
+    assert oasis.reports == ["PRC_LMP"]

@@ -1,0 +1,228 @@
+"""The day's report: a page that needs nothing else, that everyone can read, and whose numbers are the warehouse's."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.reporting import queries as asking
+from vpp_pipeline.reporting.page import page, report_file, write_report
+from vpp_pipeline.reporting.queries import Facts, read_facts
+from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline_tests.conftest import DAY
+from vpp_pipeline_tests.published import published
+from vpp_pipeline_tests.reporting.reading import contrast, parse, tables, themes, value, words
+
+MOST_BYTES = 300 * 1024
+CENT = 0.00501
+ON_PAPER = ("ink", "faint", "link")
+DRAWN = ("energy", "solar", "spin", "nonspin", "charge", "forecast", "ask", "offer", "limit", "owner", "paid")
+
+
+@pytest.fixture(scope="module")
+def data(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return published(solved_day(), tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="module")
+def shown(data: Path) -> str:
+    return write_report(data, DAY).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def root(shown: str) -> ET.Element:
+    return parse(shown)
+
+
+def ask(data: Path, question: str) -> list[tuple]:
+    with open_warehouse(data / "vpp.duckdb") as connection:
+        return connection.execute(question).fetchall()
+
+
+def test_it_is_one_small_file_that_fetches_nothing(shown: str, data: Path):
+    assert report_file(data, DAY).stat().st_size <= MOST_BYTES
+    for outside in ("http:", "https:", "//", "src=", "url(", "@import", "<script", "<link", "<iframe"):
+        assert outside not in shown.replace("<!DOCTYPE html>", "")
+    assert [file.name for file in (data / "reports").iterdir()] == [f"{DAY}.html"]
+
+
+def test_the_same_facts_give_the_same_page(shown: str, data: Path):
+    assert write_report(data, DAY).read_text(encoding="utf-8") == shown
+
+
+def test_every_bid_is_in_the_table_with_its_figures(root: ET.Element, data: Path):
+    rows = tables(root)["Every bid of the day; prices per MWh, of reserve per MW and hour"]
+    bids = ask(
+        data,
+        """select product, total_capacity_mw, bid_price_usd_per_mwh, forecast_price, expected_profit_usd, payments_usd,
+                  coalition_size, 100 * reliability_score, satisfaction_score
+           from bids.final_bids where status = 'bid' order by start_utc, product""",
+    )
+    assert [row[1] for row in rows] == [bid[0] for bid in bids]
+    for row, bid in zip(rows, bids, strict=True):
+        assert [value(cell) for cell in row[2:]] == pytest.approx([float(figure) for figure in bid[1:]], abs=0.0501)
+        assert [value(cell) for cell in row[2:7]] == pytest.approx([float(figure) for figure in bid[1:6]], abs=CENT)
+
+
+def test_the_figures_at_a_glance_add_up_from_the_tables(root: ET.Element, data: Path):
+    cards = {
+        words(card.find("dt")): words(card.findall("dd")[0]) for card in root.iterfind(".//dl[@class='cards']/div")
+    }  # type: ignore[arg-type]
+    (profit, paid, energy, reserve), *_ = ask(
+        data,
+        """select sum(expected_profit_usd), sum(payments_usd),
+                  sum(total_capacity_mw * duration_hours) filter (product = 'energy'),
+                  sum(total_capacity_mw * duration_hours) filter (product != 'energy')
+           from bids.final_bids where status = 'bid'""",
+    )
+    assert value(cards["Expected profit"]) == pytest.approx(profit, abs=CENT)
+    assert value(cards["Paid to owners"]) == pytest.approx(paid, abs=CENT)
+    assert value(cards["Energy"].split()[0]) == pytest.approx(energy, abs=CENT)
+    assert value(cards["Reserve"].split()[0]) == pytest.approx(reserve, abs=CENT)
+    assert cards["Rules broken"] == "0"
+
+
+def test_numbers_behind_the_charts_are_those_of_the_tables(root: ET.Element, data: Path):
+    behind = tables(root)
+    hours = ask(
+        data,
+        """select sum(discharge_kw), sum(solar_sold_kw), sum(spin_kw), sum(nonspin_kw), sum(grid_charge_kw),
+                  sum(solar_charge_kw)
+           from dispatch.schedule group by start_utc order by start_utc""",
+    )
+    for row, hour in zip(behind["Dispatch by hour, MW"], hours, strict=True):
+        assert [value(cell) for cell in row[1:]] == pytest.approx([kw / 1000 for kw in hour], abs=0.000501)
+    stored = ask(data, "select sum(stored_kwh) / 1000 from dispatch.schedule group by start_utc order by start_utc")
+    shown = [value(row[2]) for row in behind["Stored energy at the end of each hour, MWh"]]
+    assert shown == pytest.approx([mwh for (mwh,) in stored], abs=CENT)
+    steps = {row[0]: sum(value(cell) for cell in row[1:]) for row in behind["Prosumers left at each step, by product"]}
+    ((asked, bids, agreed),) = ask(data, "select sum(asked), sum(bids), sum(members) from negotiation.summary")
+    ((delivering,),) = ask(data, "select count(*) from dispatch.payments")
+    assert (steps["asked"], steps["answered with an ask"], steps["agreed"]) == (asked, bids, agreed)
+    assert steps["deliver"] == delivering
+    scores = sum(value(cell) for row in behind["Deliveries by satisfaction"] for cell in row[1:])
+    assert scores == delivering
+    ((accepted,),) = ask(data, "select sum(accepted) from negotiation.segments")
+    rounds = [behind[f"{name} by round"] for name in ("Energy", "Spin", "Nonspin")]
+    assert sum(value(row[4]) for each in rounds for row in each) == accepted
+    kinds = behind["Payments by kind of home or business"]
+    ((paid,),) = ask(data, "select sum(payment_usd) from dispatch.payments")
+    assert sum(value(row[4]) for row in kinds) == pytest.approx(paid, abs=0.05)
+    assert len(behind["Rules"]) == ask(data, "select count(*) from bids.checks")[0][0]
+
+
+def test_it_says_how_to_make_the_bids_again(shown: str, data: Path):
+    ((seed, fingerprint, version),) = ask(data, "select distinct seed, fingerprint, code_version from bids.final_bids")
+    for told in (str(seed), fingerprint, version, f"python -m vpp_pipeline bids --date {DAY}"):
+        assert told in shown
+
+
+def test_settings_that_differ_from_the_defaults_are_in_the_command(data: Path):
+    facts = read_facts(
+        data / "vpp.duckdb",
+        DAY,
+        {"fleet": {"prosumers": 60, "seed": 7}, "negotiation": {"rounds": 5, "engine": "concession"}},
+    )
+    assert f"bids --date {DAY} --prosumers 60 --seed 7 --set negotiation.rounds=5<" in page(facts)
+
+
+def test_a_screen_reader_finds_its_way(root: ET.Element):
+    assert root.get("lang") == "en"
+    names = [element.get("id") for element in root.iter() if element.get("id")]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+    for link in root.iter("a"):
+        assert link.get("href", "").removeprefix("#") in names
+    for drawing in root.iter("svg"):
+        assert drawing.get("role") == "img"
+        title, told = drawing.find("title"), drawing.find("desc")
+        assert title is not None
+        assert told is not None
+        assert title.get("id") == drawing.get("aria-labelledby")
+        assert told.get("id") == drawing.get("aria-describedby")
+        assert len(words(told)) > 20
+    for table in root.iter("table"):
+        assert table.find("caption") is not None
+        assert all(head.get("scope") for head in table.iter("th"))
+    assert all(
+        region.get("tabindex") == "0" and region.get("aria-label") for region in root.iterfind(".//div[@role='region']")
+    )
+    levels = [int(element.tag[1]) for element in root.iter() if re.fullmatch("h[1-6]", element.tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_words_and_drawings_stand_out_in_both_themes(shown: str):
+    for colours in themes(shown):
+        for ground in ("paper", "card"):
+            for name in (*ON_PAPER, "ask", "offer"):
+                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+        for name in DRAWN:
+            assert contrast(colours[name], colours["card"]) >= 3.0, name
+
+
+@pytest.mark.parametrize(("day", "hours"), [(date(2024, 3, 10), 23), (date(2023, 11, 5), 25)])
+def test_short_and_long_days_show_every_hour_once(solved_day, tmp_path: Path, day: date, hours: int):
+    data = published(solved_day(day, prosumers=30, requests=()), tmp_path)
+    found = tables(parse(write_report(data, day).read_text(encoding="utf-8")))
+    labels = [row[0] for row in found["Energy by hour"]]
+    assert len(labels) == len(found["Dispatch by hour, MW"]) == hours
+    assert labels.count("01:00") == (2 if hours == 25 else 1)
+    assert labels.count("02:00") == (0 if hours == 23 else 1)
+
+
+def test_a_day_without_bids_says_so(solved_day, tmp_path: Path):
+    from vpp_pipeline.settings import FleetSettings, Settings
+
+    idle = solved_day(settings=Settings(fleet=FleetSettings(prosumers=3, business_sites=0)), requests=())
+    assert (idle.tables["bids.final_bids"]["status"] == "no_bid").all()
+    shown = write_report(published(idle, tmp_path), DAY).read_text(encoding="utf-8")
+    found = tables(parse(shown))
+    assert "No bid: no opportunity of the day pays for what it would take." in shown
+    assert len(found["Opportunities without a bid"]) == 72
+    assert not any(caption.startswith("Every bid") for caption in found)
+
+
+def test_of_a_large_fleet_limits_are_counted_in_a_sample(data: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(asking, "COUNTED_PROSUMERS", 50)
+    facts = read_facts(data / "vpp.duckdb", DAY)
+    assert facts.every == 4
+    assert "Counted in a sample of one prosumer in 4." in page(facts)
+    assert facts["why"] == []
+
+
+def test_what_others_wrote_is_shown_and_not_run(data: Path):
+    facts = read_facts(data / "vpp.duckdb", DAY)
+    nasty = [{**check, "description": '<script>alert("1")</script>&'} for check in facts["checks"]]
+    shown = page(
+        Facts(facts.market_date, {**facts.answers, "checks": nasty}, settings={"fleet": {"path": "</style><b>"}})
+    )
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    parse(shown)
+
+
+def test_bids_below_zero_are_drawn(data: Path):
+    facts = read_facts(data / "vpp.duckdb", DAY)
+    bids = [{**bid, "bid_price_usd_per_mwh": -20.0} if bid["status"] == "bid" else bid for bid in facts["bids"]]
+    hours = [{**hour, "energy": -35.5} for hour in facts["forecast"]]
+    root = parse(page(replace(facts, answers={**facts.answers, "bids": bids, "forecast": hours})))
+    heights = [float(bar.get("height", "0")) for bar in root.iter("rect")]
+    assert min(heights) > 0.0
+    assert "−20.00" in words(root)
+
+
+def test_a_day_that_is_not_published_is_refused(data: Path, tmp_path: Path):
+    with pytest.raises(NoDataError, match=r"no bids of 2023-08-20 .*bids --date 2023-08-20"):
+        write_report(data, date(2023, 8, 20))
+    with pytest.raises(NoDataError, match="no warehouse yet"):
+        write_report(tmp_path, DAY)
+    assert list(tmp_path.iterdir()) == []

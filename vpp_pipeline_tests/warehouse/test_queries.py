@@ -1,0 +1,32 @@
+"""Every question of docs/queries.sql, asked of a published day."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline_tests.published import published
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "queries.sql"
+QUESTIONS = [question.strip() for question in PAGE.read_text().split(";") if "select" in question]
+
+
+@pytest.fixture(scope="module")
+def warehouse(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default day, written to a lake and published."""
+    return published(solved_day(), tmp_path_factory.mktemp("published"), runs=2) / "vpp.duckdb"
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=[question.splitlines()[0][:60] for question in QUESTIONS])
+def test_the_question_has_an_answer(warehouse: Path, question: str):
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        assert len(connection.execute(question).fetchall()) > 0
+
+
+def test_one_prosumers_negotiation_reads_from_first_ask_to_last_word(warehouse: Path):
+    question = next(question for question in QUESTIONS if "word by word" in question)
+    with open_warehouse(warehouse) as connection:
+        spoken = connection.execute(question).fetchall()
+    assert spoken[0][:3] == (1, "prosumer", "ask")
+    assert spoken[-1][2] in ("accept", "reject", "withdraw")
