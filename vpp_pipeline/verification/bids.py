@@ -8,8 +8,8 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.terms import block_hours
 from vpp_pipeline.verification.verdict import Verdict, judge
 
 HALF_CENT = 0.005
@@ -191,7 +191,7 @@ def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
     """Charging bought, rebuilt from schedule and forecast, and recovered to the full by those whose sales have paid."""
     trading = day["dispatch.positions"].filter("is_bid").select("opportunity_id")
     energy = day["market.opportunities"].filter(pl.col("product") == "energy").join(trading, on="opportunity_id")
-    hours = hours_covered(energy).select("start_utc")
+    hours = block_hours(energy).select("start_utc")
     bought = day["dispatch.schedule"].join(hours, on="start_utc", how="anti")
     price = pl.col("energy_usd_per_mwh") + settings.optimiser.charging_adder_usd_per_mwh
     rebuilt = (

@@ -9,10 +9,8 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
-from vpp_pipeline.dispatch.schedule import sold_by_hour
-from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.verification.terms import DEAL, Pairs
+from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
 from vpp_pipeline.verification.verdict import Verdict, judge
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
@@ -148,12 +146,25 @@ def limits_kept(day: Day, settings: Settings, done: str) -> Verdict:
     return judge(broken, "limits broken", held, float(broken["by"].to_numpy().max(initial=0.0)))
 
 
+def _sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
+    """What each prosumer sells of each product, by hour with a sale: prosumer_id, start_utc, product, sold_kw."""
+    sold = schedule.select(
+        "prosumer_id",
+        "start_utc",
+        energy=pl.sum_horizontal("discharge_kw", "solar_sold_kw"),
+        spin="spin_kw",
+        nonspin="nonspin_kw",
+    )
+    by_product = sold.unpivot(index=["prosumer_id", "start_utc"], variable_name="product", value_name="sold_kw")
+    return by_product.filter(pl.col("sold_kw") != 0.0)
+
+
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
     """What prosumers sell adds up to the bids, once, within each commitment; nothing is sold without a bid."""
     bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
-    hours = hours_covered(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
+    hours = block_hours(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
-    hourly = sold_by_hour(day["dispatch.schedule"])
+    hourly = _sold_by_hour(day["dispatch.schedule"])
     sold = hourly.filter(pl.col("sold_kw") > TOLERANCE)
     pairs, held_options = Pairs(day), day["negotiation.agreements"].filter("holds_option")
     options = pairs.numbered(held_options.select(*DEAL, "committed_capacity_kw")).drop(*DEAL, "call")

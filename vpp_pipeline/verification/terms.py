@@ -9,7 +9,6 @@ from datetime import datetime
 import polars as pl
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]
@@ -118,11 +117,30 @@ def _allowed(calls: pl.DataFrame, offerable: dict[datetime, pl.DataFrame], devic
     """Most that each prosumer can offer throughout the block of each of ``calls``, opportunity by opportunity."""
     unknown = pl.DataFrame({kind: pl.repeat(None, devices, dtype=pl.Float64, eager=True) for kind in OFFERED})
     found = [pl.Series(dtype=pl.Float64)]
-    for (_, product), block in hours_covered(calls).group_by("opportunity_id", "product", maintain_order=True):
+    for (_, product), block in block_hours(calls).group_by("opportunity_id", "product", maintain_order=True):
         kind = OFFERED[0] if product == "energy" else OFFERED[1]
         hours = [offerable.get(start, unknown)[kind].alias(str(start)) for start in block["start_utc"]]
         found.append(pl.DataFrame(hours).min_horizontal())
     return pl.concat(found)
+
+
+def block_hours(opportunities: pl.DataFrame) -> pl.DataFrame:
+    """One row per opportunity and hour of its block, in order: opportunity_id, product, start_utc of the hour.
+
+    Every hour between the block's first moment and its last, by comparison of moments.
+    """
+    blocks = opportunities.select(
+        "opportunity_id",
+        "product",
+        first_utc="start_utc",
+        end_utc=pl.col("start_utc") + pl.duration(hours=pl.col("duration_hours")),
+    ).with_row_index("place")
+    if blocks.is_empty():
+        return blocks.select("opportunity_id", "product", start_utc="first_utc")
+    span = pl.datetime_range(pl.col("first_utc").min(), pl.col("end_utc").max(), "1h", closed="left")
+    hours = blocks.select(start_utc=span)
+    within = (pl.col("start_utc") >= pl.col("first_utc")) & (pl.col("start_utc") < pl.col("end_utc"))
+    return blocks.join_where(hours, within).sort("place", "start_utc").select("opportunity_id", "product", "start_utc")
 
 
 def least_price(policy: NegotiationPolicy) -> pl.Expr:
