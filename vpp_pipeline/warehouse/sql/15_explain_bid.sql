@@ -44,7 +44,7 @@ facts as (
     select b.market_date, b.opportunity_id, b.product, b.start_utc, b.status, b.total_capacity_mw, b.required_capacity_mw,
            if(b.product = 'energy', '$/MWh', '$/MW h') as unit, b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
            case when b.status = 'no_bid' and n.status = 'no_bid' then 'too few deals'
-                when p.refusal is not null then 'its cost is above the market''s cap'
+                when b.status = 'no_bid' and p.refusal is not null then 'its cost is above the market''s cap'
                 when b.status = 'no_bid' then 'worth more elsewhere'
                 when b.total_capacity_mw >= b.required_capacity_mw - 0.005 then 'R: no more is planned'
                 when p.shadow_price_usd_per_mwh < -1e-6 then 'least quantity: below it there would be no bid'
