@@ -144,3 +144,10 @@ def test_a_broken_fleet_row_and_a_missing_price_column_are_named():
     assert "row 4" in str(error.value)
     with pytest.raises(InputError, match="lmp"):
         vpp_pipeline.run_cycle(EXAMPLE, FLEET, MARKET.drop("lmp"))
+
+
+def test_documents_keep_the_name_by_which_callers_import_them():
+    from vpp_pipeline import messages
+
+    assert messages.MarketOpportunity is vpp_pipeline.MarketOpportunity is MarketOpportunity
+    assert {name for name in messages.__all__ if not hasattr(messages, name)} == set()

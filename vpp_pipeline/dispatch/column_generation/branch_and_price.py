@@ -14,10 +14,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.dispatch.branch_and_bound import LEAST_WORTH_USD
+from vpp_pipeline.dispatch.branch_and_bound import LEAST_WORTH_USD, CpuLimit, Limit, NoLimit
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import Pricer
-from vpp_pipeline.dispatch.limits import CpuLimit, Limit, NoLimit
 from vpp_pipeline.dispatch.problem import Duals
 
 INTEGRAL = 1e-6

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vpp_pipeline.dispatch.branch_and_bound import CpuLimit
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.recovery import give_up_excess
-from vpp_pipeline.dispatch.limits import CpuLimit
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.dispatch.column_generation.test_days_at_their_limits import battery_day
 from vpp_pipeline_tests.dispatch.column_generation.two_methods import SEEDS, assert_within_the_rules, by_columns
