@@ -37,6 +37,13 @@ def test_every_link_to_a_file_resolves(page: Path):
     assert broken == []
 
 
+def test_the_readme_is_short_and_its_headings_are_too():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 1200
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert [heading for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE) if len(heading.split()) > 6] == []
+
+
 def test_the_index_lists_every_decision_record_as_it_is():
     rows = re.findall(
         r"^\| \[(\d{4})\]\((.+?)\) \| (.+?) \| (.+?) \| (.+?) \|$", (RECORDS[0].parent / "README.md").read_text(), re.M

@@ -1,6 +1,8 @@
 """One opportunity in a single call: the original project's example, and what it says to input it cannot use."""
 
+import re
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import polars as pl
 import pytest
 
 import vpp_pipeline
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
@@ -49,6 +52,21 @@ def test_the_originals_example_is_met_and_its_money_adds_up():
     assert bid.profit_margin == pytest.approx(bid.expected_profit / 170.0)
     assert paid / 2.0 <= bid.bid_price_mwh <= 85.0
     assert bid.coalition_size == len(plan.dispatch_schedule) >= 3
+
+
+def test_the_readmes_example_prints_what_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    code = re.search(r"^```python\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    stated = re.search(r"the bid is then `(.+?)`", text, re.DOTALL)
+    assert code
+    assert stated
+    monkeypatch.chdir(tmp_path)
+    assert main(["make-fleet", "--out", "my_fleet.csv"]) == 0
+    exec(code[1], {})
+    printed = capsys.readouterr().out.split()
+    assert [word for word in stated[1].split() if word not in (*printed, "…")] == []
 
 
 def test_owners_share_the_profit_where_the_desk_wants_it():

@@ -38,6 +38,7 @@ from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.scenarios import tilted_prices
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
+from vpp_pipeline.fleet.arrays import Fleet
 
 ENERGY, SPIN, NONSPIN = range(3)
 STEP_H = 1.0
@@ -48,34 +49,41 @@ class Formulation:
     """A CVXPY problem and the handles to set its bid decisions and to read its answer."""
 
     problem: cp.Problem
-    z: cp.Variable
-    q: cp.Variable
-    buy: cp.Variable
-    powers: dict[str, cp.Variable]
-    stored: cp.Variable
+    variables: Variables
+    parameters: Parameters
     dynamics: cp.Constraint
     largest: cp.Constraint
     least: cp.Constraint
     balances: dict[str, cp.Constraint]
     tail: list[cp.Constraint]
-    z_low: cp.Parameter
-    z_high: cp.Parameter
-    q_low: cp.Parameter
-    q_high: cp.Parameter
-    charge_limit: cp.Parameter
-    discharge_limit: cp.Parameter
+
+    @property
+    def z(self) -> cp.Variable:
+        """Bid or no bid (O,)."""
+        return self.variables.z
+
+    @property
+    def q(self) -> cp.Variable:
+        """Quantities (O,) in MW."""
+        return self.variables.q
+
+    @property
+    def stored(self) -> cp.Variable:
+        """Stored energy (N, T + 1) in kWh."""
+        return self.variables.stored
 
     def set_bids(self, low: Array, high: Array) -> None:
         """Bounds of z (O,)."""
-        self.z_low.value, self.z_high.value = low, high
+        self.parameters.z_low.value, self.parameters.z_high.value = low, high
 
     def set_quantities(self, low: Array, high: Array) -> None:
         """Bounds of q (O,) in MW."""
-        self.q_low.value, self.q_high.value = low, high
+        self.parameters.q_low.value, self.parameters.q_high.value = low, high
 
     def set_directions(self, charge_kw: Array, discharge_kw: Array) -> None:
         """Limits (N, T) of charging and of discharging, at most those of the envelope."""
-        self.charge_limit.value, self.discharge_limit.value = charge_kw, discharge_kw
+        self.parameters.charge_limit.value = charge_kw
+        self.parameters.discharge_limit.value = discharge_kw
 
     def solve(self, solver: str, **options: Any) -> float:
         """Objective in $; raises SolveError with the solver's word if there is no answer."""
@@ -114,8 +122,16 @@ class Formulation:
 
     def schedule(self) -> DaySchedule:
         """The answer as clean arrays: no negative powers from solver tolerance."""
-        kw = {name: np.maximum(variable.value, 0.0) for name, variable in self.powers.items()}
-        return DaySchedule(**kw, stored_kwh=np.asarray(self.stored.value[:, 1:]))
+        v = self.variables
+        return DaySchedule(
+            grid_charge_kw=np.maximum(v.grid_charge.value, 0.0),
+            solar_charge_kw=np.maximum(v.solar_charge.value, 0.0),
+            discharge_kw=np.maximum(v.discharge.value, 0.0),
+            solar_sold_kw=np.maximum(v.solar_sold.value, 0.0),
+            spin_kw=np.maximum(v.spin.value, 0.0),
+            nonspin_kw=np.maximum(v.nonspin.value, 0.0),
+            stored_kwh=np.asarray(v.stored.value[:, 1:]),
+        )
 
 
 @dataclass(frozen=True)
@@ -128,111 +144,199 @@ class Beside:
     nonspin: Array
 
 
-def formulate(day: DayProblem, *, binary: bool, beside: Beside | None = None) -> Formulation:
-    """The day's problem with z ∈ {0, 1} (``binary``) or 0 ≤ z ≤ 1; bounds of z and q are parameters."""
-    fleet, (n, t) = day.fleet, (len(day.fleet), len(day.market_price))
-    count = len(day.opportunity_id)
-    eta_c, eta_d = fleet.charge_efficiency[:, None], fleet.discharge_efficiency[:, None]
-    commitment = [day.by_prosumer_and_hour(product, day.committed_kw) for product in range(3)]
-    cost = [_usd_per_kwh(day, product) for product in range(3)]
+@dataclass(frozen=True)
+class Variables:
+    """The variables of the problem: powers (N, T) in kW, stored energy (N, T + 1) in kWh, bids (O,), purchases (T,)."""
+
+    grid_charge: cp.Variable
+    solar_charge: cp.Variable
+    discharge: cp.Variable
+    solar_sold: cp.Variable
+    spin: cp.Variable
+    nonspin: cp.Variable
+    stored: cp.Variable  # from the start of the day on; the first column is the initial stored energy
+    z: cp.Variable
+    q: cp.Variable
+    buy: cp.Variable
+
+    @property
+    def charge(self) -> cp.Expression:
+        """All charging."""
+        return self.grid_charge + self.solar_charge
+
+    @property
+    def exported(self) -> cp.Expression:
+        """Energy sold: discharge and own solar."""
+        return self.discharge + self.solar_sold
+
+    @property
+    def reserve(self) -> cp.Expression:
+        """Both reserves held."""
+        return self.spin + self.nonspin
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What is set between solves: bounds of z and q (O,), and limits (N, T) of charging and of discharging."""
+
+    z_low: cp.Parameter
+    z_high: cp.Parameter
+    q_low: cp.Parameter
+    q_high: cp.Parameter
+    charge_limit: cp.Parameter
+    discharge_limit: cp.Parameter
+
+
+def declare(day: DayProblem, commitment: list[Array], *, binary: bool) -> tuple[Variables, Parameters]:
+    """Variables within their own bounds (floor ≤ E ≤ cap, E_T ≥ target, powers up to device and commitment)."""
+    fleet, shape, count = day.fleet, (len(day.fleet), len(day.market_price)), len(day.opportunity_id)
 
     def power(most: Array) -> cp.Variable:
-        return cp.Variable((n, t), bounds=[np.zeros((n, t)), np.maximum(most, 0.0)])
+        return cp.Variable(shape, bounds=[np.zeros(shape), np.maximum(most, 0.0)])
 
-    grid_charge = power(fleet.max_charge_kw)
-    solar_charge = power(np.minimum(fleet.max_charge_kw, fleet.surplus_kw))
-    discharge = power(np.minimum(fleet.max_discharge_kw, commitment[ENERGY]))
-    solar_sold = power(np.minimum(fleet.surplus_kw, commitment[ENERGY]))
-    spin = power(np.minimum(fleet.max_discharge_kw, commitment[SPIN]))
-    nonspin = power(np.minimum(fleet.max_discharge_kw, commitment[NONSPIN]))
     initial = fleet.initial_stored_kwh[:, None]
     floor = np.column_stack([initial, fleet.min_stored_kwh])
     floor[:, -1] = np.maximum(floor[:, -1], fleet.terminal_stored_kwh)
-    stored = cp.Variable((n, t + 1), bounds=[floor, np.column_stack([initial, fleet.max_stored_kwh])])
-
-    exported = discharge + solar_sold
-    reserve = spin + nonspin
-    z = cp.Variable(count, boolean=True) if binary else cp.Variable(count)
-    q = cp.Variable(count, nonneg=True)
-    buy = cp.Variable(t, nonneg=True)
-    z_low, z_high = cp.Parameter(count), cp.Parameter(count)
-    q_low, q_high = cp.Parameter(count), cp.Parameter(count)
-    is_product = [day.covers.T * (day.product == product)[None, :] for product in range(3)]  # (T, O)
-    rest = beside or Beside(*np.zeros((4, t)))
-    most_sold_mw = np.minimum(commitment[ENERGY], fleet.export_room_kw).sum(axis=0) / 1000.0 + rest.sold
-    most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0 + rest.charged
-    reserve_floor = np.column_stack(
-        [np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh]
+    variables = Variables(
+        grid_charge=power(fleet.max_charge_kw),
+        solar_charge=power(np.minimum(fleet.max_charge_kw, fleet.surplus_kw)),
+        discharge=power(np.minimum(fleet.max_discharge_kw, commitment[ENERGY])),
+        solar_sold=power(np.minimum(fleet.surplus_kw, commitment[ENERGY])),
+        spin=power(np.minimum(fleet.max_discharge_kw, commitment[SPIN])),
+        nonspin=power(np.minimum(fleet.max_discharge_kw, commitment[NONSPIN])),
+        stored=cp.Variable((shape[0], shape[1] + 1), bounds=[floor, np.column_stack([initial, fleet.max_stored_kwh])]),
+        z=cp.Variable(count, boolean=True) if binary else cp.Variable(count),
+        q=cp.Variable(count, nonneg=True),
+        buy=cp.Variable(shape[1], nonneg=True),
     )
+    of_bids, of_stores = [cp.Parameter(count) for _ in range(4)], [cp.Parameter(shape) for _ in range(2)]
+    return variables, Parameters(*of_bids, *of_stores)
 
-    charge_limit, discharge_limit = cp.Parameter((n, t)), cp.Parameter((n, t))
-    dynamics = stored[:, 1:] == (
-        stored[:, :-1]
-        + cp.multiply(eta_c * STEP_H, grid_charge + solar_charge)
-        - cp.multiply(STEP_H / eta_d, discharge)
+
+def stored_energy_balance(v: Variables, fleet: Fleet) -> cp.Constraint:
+    """E_t = E_{t−1} + ηc (cg + cs) Δ − d Δ/ηd − drive_t."""
+    eta_c, eta_d = fleet.charge_efficiency[:, None], fleet.discharge_efficiency[:, None]
+    return v.stored[:, 1:] == (
+        v.stored[:, :-1]
+        + cp.multiply(eta_c * STEP_H, v.charge)
+        - cp.multiply(STEP_H / eta_d, v.discharge)
         - fleet.drive_kwh
     )
-    largest, least = q <= cp.multiply(day.required_mw, z), q >= cp.multiply(day.minimum_mw, z)
-    within_limits = [
-        dynamics,
-        grid_charge + solar_charge <= charge_limit,
-        discharge <= discharge_limit,
-        discharge + reserve <= fleet.max_discharge_kw,
-        exported + reserve <= fleet.export_room_kw,
-        solar_charge + solar_sold <= fleet.surplus_kw,
-        exported <= commitment[ENERGY],
-        cp.sum(cp.multiply(STEP_H / eta_d, discharge), axis=1) <= fleet.maximum_cycles_per_day * fleet.capacity_kwh,
-        cp.multiply(day.call_hours / eta_d, reserve) <= stored[:, 1:] - reserve_floor[:, 1:],
-        cp.multiply(day.call_hours / eta_d, reserve) <= stored[:, :-1] - reserve_floor[:, :-1],
-    ]
-    balances = {
-        "energy": cp.sum(exported - grid_charge, axis=0) / 1000.0 + (rest.sold - rest.charged)
-        == is_product[ENERGY] @ q - buy,
-        "spin": cp.sum(spin, axis=0) / 1000.0 + rest.spin == is_product[SPIN] @ q,
-        "nonspin": cp.sum(nonspin, axis=0) / 1000.0 + rest.nonspin == is_product[NONSPIN] @ q,
+
+
+def charge_and_discharge_limits(v: Variables, parameters: Parameters) -> list[cp.Constraint]:
+    """cg + cs ≤ Pc,  d ≤ Pd: parameters, by which a store is kept from doing both at once."""
+    return [v.charge <= parameters.charge_limit, v.discharge <= parameters.discharge_limit]
+
+
+def inverter_and_export_limits(v: Variables, fleet: Fleet) -> list[cp.Constraint]:
+    """d + s + n ≤ Pd,  d + v + s + n ≤ export limit + max(load − solar, 0)."""
+    return [v.discharge + v.reserve <= fleet.max_discharge_kw, v.exported + v.reserve <= fleet.export_room_kw]
+
+
+def solar_surplus(v: Variables, fleet: Fleet) -> cp.Constraint:
+    """cs + v ≤ max(solar − load, 0)."""
+    return v.solar_charge + v.solar_sold <= fleet.surplus_kw
+
+
+def energy_commitments(v: Variables, commitment: list[Array]) -> cp.Constraint:
+    """d + v ≤ commitment; those of reserve are bounds of s and n."""
+    return v.exported <= commitment[ENERGY]
+
+
+def daily_cycles(v: Variables, fleet: Fleet) -> cp.Constraint:
+    """Σ_t d Δ/ηd ≤ cycles · capacity."""
+    drawn = cp.multiply(STEP_H / fleet.discharge_efficiency[:, None], v.discharge)
+    return cp.sum(drawn, axis=1) <= fleet.maximum_cycles_per_day * fleet.capacity_kwh
+
+
+def reserve_backing(v: Variables, fleet: Fleet, call_hours: float) -> list[cp.Constraint]:
+    """(s + n) τ/ηd ≤ E_t − floor_t  and  ≤ E_{t−1} − floor_{t−1}: a call of τ hours never takes the store below it."""
+    floor = np.column_stack([np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh])
+    called = cp.multiply(call_hours / fleet.discharge_efficiency[:, None], v.reserve)
+    return [called <= v.stored[:, 1:] - floor[:, 1:], called <= v.stored[:, :-1] - floor[:, :-1]]
+
+
+def positions(v: Variables, is_product: list[Array], rest: Beside) -> dict[str, cp.Constraint]:
+    """Σ_i (d + v − cg)/1000 = q_o − buy_t,  Σ_i s/1000 = q_o,  Σ_i n/1000 = q_o, by product."""
+    return {
+        "energy": cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0 + (rest.sold - rest.charged)
+        == is_product[ENERGY] @ v.q - v.buy,
+        "spin": cp.sum(v.spin, axis=0) / 1000.0 + rest.spin == is_product[SPIN] @ v.q,
+        "nonspin": cp.sum(v.nonspin, axis=0) / 1000.0 + rest.nonspin == is_product[NONSPIN] @ v.q,
     }
-    coupling = [
+
+
+def sell_or_buy(
+    v: Variables, day: DayProblem, commitment: list[Array], is_energy: Array, rest: Beside
+) -> list[cp.Constraint]:
+    """Σ_i (d + v) ≤ M_t z_o(t),  buy_t ≤ M′_t (1 − z_o(t)): energy is sold with a bid, and bought without one."""
+    most_sold_mw = np.minimum(commitment[ENERGY], day.fleet.export_room_kw).sum(axis=0) / 1000.0 + rest.sold
+    most_bought_mw = day.fleet.max_charge_kw.sum(axis=0) / 1000.0 + rest.charged
+    return [
+        cp.sum(v.exported, axis=0) / 1000.0 + rest.sold <= cp.multiply(most_sold_mw, is_energy @ v.z),
+        v.buy <= cp.multiply(most_bought_mw, 1.0 - is_energy @ v.z),
+    ]
+
+
+def eighty_percent_rule(v: Variables, day: DayProblem) -> tuple[cp.Constraint, cp.Constraint]:
+    """q_o ≤ R_o z_o  and  q_o ≥ minimum_o z_o, where minimum is 0.8 R on the bid step, at least the market's own."""
+    return v.q <= cp.multiply(day.required_mw, v.z), v.q >= cp.multiply(day.minimum_mw, v.z)
+
+
+def decision_bounds(v: Variables, parameters: Parameters) -> list[cp.Constraint]:
+    """z and q within the bounds that the search sets."""
+    return [
+        v.z >= parameters.z_low,
+        v.z <= parameters.z_high,
+        v.q >= parameters.q_low,
+        v.q <= parameters.q_high,
+    ]
+
+
+def owners_payments(v: Variables, day: DayProblem) -> cp.Expression:
+    """Σ agreed · sold − w Σ σ · sold, in $."""
+    sold = (v.exported, v.spin, v.nonspin)
+    return sum(cp.sum(cp.multiply(_usd_per_kwh(day, product) * STEP_H, kw)) for product, kw in enumerate(sold))
+
+
+def formulate(day: DayProblem, *, binary: bool, beside: Beside | None = None) -> Formulation:
+    """The day's problem with z ∈ {0, 1} (``binary``) or 0 ≤ z ≤ 1; bounds of z and q are parameters."""
+    fleet, hours = day.fleet, len(day.market_price)
+    commitment = [day.by_prosumer_and_hour(product, day.committed_kw) for product in range(3)]
+    is_product = [day.covers.T * (day.product == product)[None, :] for product in range(3)]  # (T, O)
+    rest = beside or Beside(*np.zeros((4, hours)))
+    v, parameters = declare(day, commitment, binary=binary)
+
+    dynamics, balances = stored_energy_balance(v, fleet), positions(v, is_product, rest)
+    largest, least = eighty_percent_rule(v, day)
+    revenue_usd = cp.sum(cp.multiply(day.price * day.hours * STEP_H, v.q))
+    purchases_usd = cp.sum(cp.multiply((day.market_price + day.charging_adder) * STEP_H, v.buy))
+    market_usd, tail = risk_adjusted(day, v.q, v.buy, revenue_usd - purchases_usd)
+    constraints = [
+        dynamics,
+        *charge_and_discharge_limits(v, parameters),
+        *inverter_and_export_limits(v, fleet),
+        solar_surplus(v, fleet),
+        energy_commitments(v, commitment),
+        daily_cycles(v, fleet),
+        *reserve_backing(v, fleet, day.call_hours),
         *balances.values(),
-        cp.sum(exported, axis=0) / 1000.0 + rest.sold <= cp.multiply(most_sold_mw, is_product[ENERGY] @ z),
-        buy <= cp.multiply(most_bought_mw, 1.0 - is_product[ENERGY] @ z),
+        *sell_or_buy(v, day, commitment, is_product[ENERGY], rest),
         largest,
         least,
-        z >= z_low,
-        z <= z_high,
-        q >= q_low,
-        q <= q_high,
+        *decision_bounds(v, parameters),
+        *tail,
     ]
-    revenue_usd = cp.sum(cp.multiply(day.price * day.hours * STEP_H, q))
-    purchases_usd = cp.sum(cp.multiply((day.market_price + day.charging_adder) * STEP_H, buy))
-    owners_usd = sum(
-        cp.sum(cp.multiply(cost[product] * STEP_H, sold)) for product, sold in enumerate((exported, spin, nonspin))
-    )
-    market_usd, tail = risk_adjusted(day, q, buy, revenue_usd - purchases_usd)
     formulation = Formulation(
-        problem=cp.Problem(cp.Maximize(market_usd - owners_usd), within_limits + coupling + tail),
-        z=z,
-        q=q,
-        buy=buy,
-        powers={
-            "grid_charge_kw": grid_charge,
-            "solar_charge_kw": solar_charge,
-            "discharge_kw": discharge,
-            "solar_sold_kw": solar_sold,
-            "spin_kw": spin,
-            "nonspin_kw": nonspin,
-        },
-        stored=stored,
+        problem=cp.Problem(cp.Maximize(market_usd - owners_payments(v, day)), constraints),
+        variables=v,
+        parameters=parameters,
         dynamics=dynamics,
         largest=largest,
         least=least,
         balances=balances,
         tail=tail,
-        z_low=z_low,
-        z_high=z_high,
-        q_low=q_low,
-        q_high=q_high,
-        charge_limit=charge_limit,
-        discharge_limit=discharge_limit,
     )
     formulation.set_directions(fleet.max_charge_kw, fleet.max_discharge_kw)
     return formulation

@@ -186,7 +186,7 @@ def wanted_quantities(day: DayProblem, solution: DaySolution) -> Array:
         np.vstack([day.price, scenarios.price]), np.vstack([day.market_price, scenarios.market_price]), strict=True
     ):
         program.set_cost(linear.q, -price * day.hours * STEP_H)
-        program.set_cost(linear.buy, (market_price + day.charging_adder) * STEP_H)
+        program.set_cost(linear.variables.buy, (market_price + day.charging_adder) * STEP_H)
         answer = program.solve()
         if answer is None:
             raise SolveError("no schedule meets the owners' limits with the day's bids")

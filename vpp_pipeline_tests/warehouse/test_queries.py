@@ -1,5 +1,6 @@
-"""Every question of docs/queries.sql, asked of a published day."""
+"""Every question of docs/queries.sql and of the README, asked of a published day."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -8,8 +9,12 @@ import pytest
 from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline_tests.published import published
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "queries.sql"
-QUESTIONS = [question.strip() for question in PAGE.read_text().split(";") if "select" in question]
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    (ROOT / "docs" / "queries.sql").read_text(),
+    *re.findall(r"```sql\n(.+?)```", (ROOT / "README.md").read_text(), re.S),
+]
+QUESTIONS = [question.strip() for page in PAGES for question in page.split(";") if "select" in question]
 
 
 @pytest.fixture(scope="module")
