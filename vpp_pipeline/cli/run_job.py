@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
+
+# The one file that imports what Dagster keeps private. `JobDefinition.execute_in_process` would keep every table of a run
+# in memory to its end; an instance with paths of its own, beside dagster.yaml, has no public constructor; and the error
+# of a blocking check that fails has no public name.
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterAssetCheckFailedError
-from dagster._core.events import DagsterEventType
 from dagster._core.execution.execute_in_process import core_execute_in_process, merge_run_tags
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
 from vpp_pipeline.core.errors import InputError, ViolationError
@@ -72,7 +75,7 @@ def _local(module: str, name: str, folder: Path) -> dict[str, Any]:
 @contextmanager
 def _living_run() -> Iterator[tuple[str, dict[str, str]]]:
     """Id and tags of a new run, whose lock is held while this process lives."""
-    run_id = make_new_run_id()
+    run_id = str(uuid4())
     file = lock_of(run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file):
@@ -138,7 +141,7 @@ def execute(
 
 def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
     """The answers of the checks that stopped a run."""
-    events = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     answers = [event.get_dagster_event().asset_check_evaluation_data for event in events]
     errors = [answer for answer in answers if not answer.passed and answer.severity == dg.AssetCheckSeverity.ERROR]
     broken = [f"{answer.check_name}: {answer.description}" for answer in errors]

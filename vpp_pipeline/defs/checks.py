@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_TAG
 
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.tables import Day
@@ -20,6 +18,10 @@ from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.verification.schedule import SETTLED
 from vpp_pipeline.verification.verdict import Verdict
+
+#: tags of a run: the partition it makes, or the first and last of a range
+PARTITION_TAG = "dagster/partition"
+RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 Claim = Callable[..., Verdict]
 
@@ -45,9 +47,7 @@ def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
 
 def _days_of(context: dg.AssetCheckExecutionContext, table: str) -> list[date]:
     """The market days to check: all of a run that makes a range, else the one of :func:`_day_of`."""
-    first, last = (
-        context.run.tags.get(tag) for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
-    )
+    first, last = (context.run.tags.get(tag) for tag in (RANGE_START_TAG, RANGE_END_TAG))
     if first is None or last is None:
         return [_day_of(context, table)]
     return [date.fromisoformat(key) for key in DAYS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))]

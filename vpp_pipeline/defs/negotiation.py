@@ -6,12 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.data_version import (
-    CODE_VERSION_TAG,
-    DATA_VERSION_TAG,
-    get_input_data_version_tag,
-    get_input_event_pointer_tag,
-)
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
@@ -30,6 +24,9 @@ from vpp_pipeline.warehouse.day import DEALS, SEGMENTS, LakeDay
 
 INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
 ROUNDS_KEY = key_of("negotiation.rounds")
+#: tags by which Dagster tells whether a materialisation is up to date: own versions, and those of each input
+DATA_VERSION_TAG, CODE_VERSION_TAG = "dagster/data_version", "dagster/code_version"
+DATA_VERSION_OF, EVENT_OF = "dagster/input_data_version", "dagster/input_event_pointer"
 
 
 def _terms(day: LakeDay, opportunities: pl.DataFrame, settings: Settings) -> Terms:
@@ -121,8 +118,10 @@ def _record(context: dg.AssetExecutionContext, lake: Lake, negotiations: pl.Data
     for key in map(key_of, INPUTS):
         record = instance.get_latest_data_version_record(key, partition_key=day)
         if record is not None:
-            versions[get_input_data_version_tag(key)] = (record.event_log_entry.tags or {}).get(DATA_VERSION_TAG, "")
-            pointers[get_input_event_pointer_tag(key)] = str(record.storage_id)
+            versions[f"{DATA_VERSION_OF}/{key.to_user_string()}"] = (record.event_log_entry.tags or {}).get(
+                DATA_VERSION_TAG, ""
+            )
+            pointers[f"{EVENT_OF}/{key.to_user_string()}"] = str(record.storage_id)
     before = instance.get_latest_data_version_record(key_of("negotiation.summary"), partition_key=day)
     known = (before.event_log_entry.tags or {}) if before else {}
     if all(known.get(tag) == version for tag, version in versions.items()):

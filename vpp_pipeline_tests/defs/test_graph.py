@@ -148,3 +148,20 @@ def test_jobs_and_what_they_make():
         "settle_day": SETTLING | {"warehouse.published"},
         "backtest_day": {"evaluation.benchmark"},
     }
+
+
+def test_tags_are_named_as_dagster_names_them():
+    """They are written out here, since Dagster's own names for them are private."""
+    from dagster._core.definitions import data_version as versions
+    from dagster._core.storage import tags
+
+    from vpp_pipeline.defs import checks, negotiation
+
+    key = negotiation.ROUNDS_KEY
+    own = (versions.DATA_VERSION_TAG, versions.CODE_VERSION_TAG)
+    assert own == (negotiation.DATA_VERSION_TAG, negotiation.CODE_VERSION_TAG)
+    assert f"{negotiation.DATA_VERSION_OF}/{key.to_user_string()}" == versions.get_input_data_version_tag(key)
+    assert f"{negotiation.EVENT_OF}/{key.to_user_string()}" == versions.get_input_event_pointer_tag(key)
+    assert checks.PARTITION_TAG == tags.PARTITION_NAME_TAG
+    span = (tags.ASSET_PARTITION_RANGE_START_TAG, tags.ASSET_PARTITION_RANGE_END_TAG)
+    assert span == (checks.RANGE_START_TAG, checks.RANGE_END_TAG)
