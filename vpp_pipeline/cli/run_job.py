@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import dagster as dg
 
-# The one file that imports what Dagster keeps private. `JobDefinition.execute_in_process` would keep every table of a run
-# in memory to its end; an instance with paths of its own, beside dagster.yaml, has no public constructor; and the error
-# of a blocking check that fails has no public name.
+# The one file that imports what Dagster keeps private. `JobDefinition.execute_in_process` would keep every table of a
+# run in memory to its end; an instance with paths of its own, beside dagster.yaml, has no public constructor; and the
+# error of a blocking check that fails has no public name.
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.execute_in_process import core_execute_in_process, merge_run_tags
