@@ -1,4 +1,10 @@
-"""From a day's opportunities to its bids in one call: the same steps as the assets, without Dagster or a lake."""
+"""The chain of a market day: pure stage functions on named tables, and the whole day in one call.
+
+    state the problem → solve it (`bidding.valid_bids`) → tabulate the solution → pay → bid
+
+Every stage takes the day's tables by their warehouse names, with its settings, and gives new ones. Dagster's assets,
+the command line, the back-test, `run_cycle`, and the benchmarks call these functions.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +13,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
 from vpp_pipeline.dispatch.payments import owen_shares_table, payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.dispatch.scenarios import with_scenarios
-from vpp_pipeline.dispatch.tables import (
-    charging_table,
-    internal_prices_table,
-    positions_table,
-    proof_table,
-    scenario_quantities_table,
-    schedule_table,
-)
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import Adviser, negotiate
@@ -54,6 +52,73 @@ class Negotiated:
     tables: dict[str, pl.DataFrame]
 
 
+def state_problem(day: Day, settings: Settings) -> tuple[DayProblem, pl.DataFrame]:
+    """The day's problem, and `dispatch.starts`: what each store begins with.
+
+    Reads forecast, scenarios, opportunities, fleet, summary, and agreements; with `fleet.carry_over` the schedule of
+    the day before too, where ``day`` has it under SCHEDULE_BEFORE.
+    """
+    before = day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None
+    starts = starts_of(day["fleet.prosumers"], before)
+    problem = day_problem(
+        begin_with(fleet_arrays(day["fleet.prosumers"], day["fleet.availability"]), starts),
+        day["market.price_forecast"],
+        day["market.opportunities"],
+        day["negotiation.summary"],
+        day["negotiation.agreements"],
+        settings.rules,
+        settings.optimiser,
+    )
+    return with_scenarios(problem, day["market.opportunities"], day["market.price_scenarios"], settings.risk), starts
+
+
+def tabulate(problem: DayProblem, solution: DaySolution, settings: Settings) -> dict[str, pl.DataFrame]:
+    """The solution as tables of `dispatch`, the schedule first."""
+    from vpp_pipeline.dispatch import tables  # with CVXPY, which takes two seconds to import
+
+    return {
+        "dispatch.schedule": tables.schedule_table(problem, solution),
+        "dispatch.positions": tables.positions_table(problem, solution),
+        "dispatch.charging": tables.charging_table(problem, solution),
+        "dispatch.internal_prices": tables.internal_prices_table(problem, solution),
+        "dispatch.owen_shares": owen_shares_table(problem, solution, settings),
+        "dispatch.scenario_quantities": tables.scenario_quantities_table(problem, solution),
+        "dispatch.proof": tables.proof_table(problem, solution),
+    }
+
+
+def pay(day: Day) -> pl.DataFrame:
+    """`dispatch.payments`: what each prosumer delivers and earns in each bid."""
+    return payments_of(
+        day["market.opportunities"],
+        day["negotiation.agreements"],
+        day["dispatch.schedule"],
+        day["dispatch.positions"],
+        day["dispatch.charging"],
+        day["fleet.availability"],
+    )
+
+
+def form(day: Day, settings: Settings, stamp: Stamp) -> dict[str, pl.DataFrame]:
+    """The day's bids, their price curves, and the money that adds them up."""
+    payments, agreements = day["dispatch.payments"], day["negotiation.agreements"]
+    bids, segments = form_bids(
+        day["market.opportunities"],
+        day["negotiation.summary"],
+        agreements,
+        day["dispatch.positions"],
+        payments,
+        day["fleet.prosumers"],
+        settings.rules,
+        stamp,
+        day["dispatch.scenario_quantities"],
+    )
+    weight = settings.optimiser.satisfaction_weight_usd_per_mwh
+    charging, proof, shares = (day[f"dispatch.{name}"] for name in ("charging", "proof", "owen_shares"))
+    books = reconcile(bids, payments, agreements, charging, proof, shares, weight)
+    return {"bids.final_bids": bids, "bids.bid_segments": segments, "dispatch.reconciliation": books}
+
+
 def negotiate_day(inputs: Inputs, settings: Settings, adviser: Adviser | None = None) -> Negotiated:
     """Negotiate every opportunity and state the day's problem."""
     policy, rules = settings.negotiation, settings.rules
@@ -67,17 +132,6 @@ def negotiate_day(inputs: Inputs, settings: Settings, adviser: Adviser | None = 
         seconds=pl.lit(0.0),
     )
     summary = summarise(struck.segments, struck.agreements, inputs.opportunities, len(fleet), rules, made)
-    starts = starts_of(inputs.prosumers, inputs.schedule_before)
-    problem = day_problem(
-        begin_with(fleet, starts),
-        inputs.forecast,
-        inputs.opportunities,
-        summary,
-        struck.agreements,
-        rules,
-        settings.optimiser,
-    )
-    problem = with_scenarios(problem, inputs.opportunities, inputs.price_scenarios, settings.risk)
     tables = {
         "market.price_forecast": inputs.forecast,
         "market.price_scenarios": (
@@ -91,48 +145,24 @@ def negotiate_day(inputs: Inputs, settings: Settings, adviser: Adviser | None = 
         "negotiation.summary": summary,
         "negotiation.agreements": struck.agreements,
         "negotiation.llm_calls": LLMCalls.create_empty(),  # the audit is the gateway's
-        "dispatch.starts": starts,
     }
     tables |= dict(zip(EXPECTED, inputs.expected or (), strict=False))
+    before = {} if inputs.schedule_before is None else {SCHEDULE_BEFORE: inputs.schedule_before}
+    problem, tables["dispatch.starts"] = state_problem(tables | before, settings)
     return Negotiated(inputs, settings, fleet, terms, problem, tables)
 
 
 def settle_bids(day: Negotiated, solution: DaySolution, stamp: Stamp) -> dict[str, pl.DataFrame]:
     """Every table of the day, bids included, from what the optimiser found."""
-    problem, tables, settings = day.problem, dict(day.tables), day.settings
-    schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
-    charging, proof = charging_table(problem, solution), proof_table(problem, solution)
-    wanted, shares = scenario_quantities_table(problem, solution), owen_shares_table(problem, solution, settings)
-    opportunities, agreements = day.inputs.opportunities, tables["negotiation.agreements"]
-    payments = payments_of(opportunities, agreements, schedule, positions, charging, day.inputs.availability)
-    bids, segments = form_bids(
-        opportunities,
-        tables["negotiation.summary"],
-        agreements,
-        positions,
-        payments,
-        day.inputs.prosumers,
-        settings.rules,
-        stamp,
-        wanted,
-    )
-    weight = settings.optimiser.satisfaction_weight_usd_per_mwh
-    return tables | {
-        "dispatch.schedule": schedule,
-        "dispatch.positions": positions,
-        "dispatch.charging": charging,
-        "dispatch.internal_prices": internal_prices_table(problem, solution),
-        "dispatch.owen_shares": shares,
-        "dispatch.proof": proof,
-        "dispatch.scenario_quantities": wanted,
-        "dispatch.payments": payments,
-        "dispatch.reconciliation": reconcile(bids, payments, agreements, charging, proof, shares, weight),
-        "bids.final_bids": bids,
-        "bids.bid_segments": segments,
-    }
+    tables = day.tables | tabulate(day.problem, solution, day.settings)
+    tables["market.opportunities"] = day.inputs.opportunities  # a back-test may have changed their sizes
+    tables["dispatch.payments"] = pay(tables)
+    return tables | form(tables, day.settings, stamp)
 
 
 def bid(inputs: Inputs, settings: Settings, stamp: Stamp, adviser: Adviser | None = None) -> dict[str, pl.DataFrame]:
     """Negotiate, solve and form the bids of a day: every table by name."""
+    from vpp_pipeline.bidding.valid_bids import solve_valid_day
+
     day = negotiate_day(inputs, settings, adviser)
     return settle_bids(day, solve_valid_day(day.problem, settings.rules, settings.optimiser), stamp)

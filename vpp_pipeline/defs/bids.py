@@ -8,7 +8,7 @@ from time import perf_counter
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
@@ -20,6 +20,7 @@ from vpp_pipeline.defs.metadata import figures_of, figures_of_file, tables_of_fi
 from vpp_pipeline.defs.resources import HASHES, SETTINGS, Desk, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go
 from vpp_pipeline.defs.sensors import LOCK_TAG
+from vpp_pipeline.pipeline import form
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
 from vpp_pipeline.reporting.page import write_report
 from vpp_pipeline.settings import Settings
@@ -77,31 +78,17 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
         run_id=context.run.run_id,
         created_utc=datetime.now(UTC),
     )
-    payments, agreements = day["dispatch.payments"], day["negotiation.agreements"]
-    final, segments = form_bids(
-        day["market.opportunities"],
-        day["negotiation.summary"],
-        agreements,
-        day["dispatch.positions"],
-        payments,
-        day["fleet.prosumers"],
-        settings.rules,
-        stamp,
-        day["dispatch.scenario_quantities"],
-    )
-    weight = settings.optimiser.satisfaction_weight_usd_per_mwh
-    charging, proof, shares = (day[f"dispatch.{name}"] for name in ("charging", "proof", "owen_shares"))
-    books = reconcile(final, payments, agreements, charging, proof, shares, weight)
-    tables = {"bids.final_bids": final, "bids.bid_segments": segments, "dispatch.reconciliation": books}
+    tables = form(day, settings, stamp)
     checks = checks_table(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
     glance = day_at_a_glance(day.holding(tables | {"bids.checks": checks}))
+    final = tables["bids.final_bids"]
     told = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}
     told[SETTINGS] = dg.MetadataValue.json(settings.model_dump(mode="json"))
     requests = requests_among(day["market.opportunities"])
     told[HASHES] = dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests}))
     yield dg.Output(final, "final_bids", metadata=told)
-    yield dg.Output(segments, "bid_segments")
-    yield dg.Output(books, "reconciliation")
+    yield dg.Output(tables["bids.bid_segments"], "bid_segments")
+    yield dg.Output(tables["dispatch.reconciliation"], "reconciliation")
     yield dg.Output(checks, "checks")
 
 

@@ -7,12 +7,10 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE
 from vpp_pipeline.defs.asset_factory import DAY_BEFORE, DAYS, key_of, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.resources import Desk, Storage
-from vpp_pipeline.dispatch.payments import payments_of
-from vpp_pipeline.fleet.arrays import begin_with, fleet_arrays, starts_of
 from vpp_pipeline.llm.session import solve_formulated
+from vpp_pipeline.pipeline import pay, state_problem, tabulate
 from vpp_pipeline.warehouse.publish import publish
 
 SOLVED = {
@@ -29,6 +27,7 @@ SOLVED = {
         "scenario_quantities",
     )
 }
+SCHEDULE, PROOF = SOLVED["schedule"], SOLVED["proof"]
 INFEASIBLE = SOLVED["infeasibilities"]  # the only one of a day that cannot be solved
 SOLVE_INPUTS = [
     "market.price_forecast",
@@ -38,6 +37,13 @@ SOLVE_INPUTS = [
     "fleet.availability",
     "negotiation.summary",
     "negotiation.agreements",
+]
+
+PAY_INPUTS = [
+    "market.opportunities",
+    "negotiation.agreements",
+    *(SOLVED[name] for name in ("schedule", "positions", "charging")),
+    "fleet.availability",
 ]
 
 _INPUTS = set(map(key_of, SOLVE_INPUTS))
@@ -62,30 +68,9 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
     Where limits cannot be kept at all, the day stops here; which ones is published first, so that it can be queried.
     """
     from vpp_pipeline.dispatch.infeasibility import InfeasibleDay, infeasibilities
-    from vpp_pipeline.dispatch.payments import owen_shares_table
-    from vpp_pipeline.dispatch.problem import day_problem
-    from vpp_pipeline.dispatch.scenarios import with_scenarios
-    from vpp_pipeline.dispatch.tables import (
-        charging_table,
-        internal_prices_table,
-        positions_table,
-        proof_table,
-        scenario_quantities_table,
-        schedule_table,
-    )
 
     settings, day = desk.settings(), storage.day(market_date_of(context))
-    starts = starts_of(day["fleet.prosumers"], day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None)
-    problem = day_problem(
-        begin_with(fleet_arrays(day["fleet.prosumers"], day["fleet.availability"]), starts),
-        day["market.price_forecast"],
-        day["market.opportunities"],
-        day["negotiation.summary"],
-        day["negotiation.agreements"],
-        settings.rules,
-        settings.optimiser,
-    )
-    problem = with_scenarios(problem, day["market.opportunities"], day["market.price_scenarios"], settings.risk)
+    problem, starts = state_problem(day, settings)
     breaches = infeasibilities(problem)
     yield dg.Output(breaches, "infeasibilities")
     if not breaches.is_empty():
@@ -93,35 +78,18 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
         raise InfeasibleDay(breaches)
     folder, agreements = Path(storage.data_folder), day["negotiation.agreements"]
     solved = solve_formulated(problem, agreements, settings, folder, run_id=context.run.run_id)
-    solution = solved.solution
-    schedule = schedule_table(problem, solution)
-    yield dg.Output(schedule, "schedule", data_version=dg.DataVersion(frame_hash(schedule)))
-    yield dg.Output(starts, "starts")
-    yield dg.Output(positions_table(problem, solution), "positions")
-    yield dg.Output(charging_table(problem, solution), "charging")
-    yield dg.Output(internal_prices_table(problem, solution), "internal_prices")
-    yield dg.Output(owen_shares_table(problem, solution, settings), "owen_shares")
-    yield dg.Output(scenario_quantities_table(problem, solution), "scenario_quantities")
-    yield dg.Output(solved.told_in(proof_table(problem, solution)), "proof")
+    tables = tabulate(problem, solved.solution, settings) | {"dispatch.starts": starts}
+    tables[PROOF] = solved.told_in(tables[PROOF])
+    for table, rows in tables.items():
+        version = dg.DataVersion(frame_hash(rows)) if table == SCHEDULE else None
+        yield dg.Output(rows, table.removeprefix("dispatch."), data_version=version)
 
 
 @table_asset(
     "dispatch.payments",
     {"polars"},
-    ins={
-        "opportunities": dg.AssetIn(key_of("market.opportunities")),
-        "agreements": dg.AssetIn(key_of("negotiation.agreements")),
-        **{name: dg.AssetIn(key_of(f"dispatch.{name}")) for name in ("schedule", "positions", "charging")},
-        "availability": dg.AssetIn(key_of("fleet.availability")),
-    },
+    deps=[key_of(table) for table in PAY_INPUTS],
 )
-def payments(
-    opportunities: pl.DataFrame,
-    agreements: pl.DataFrame,
-    schedule: pl.DataFrame,
-    positions: pl.DataFrame,
-    charging: pl.DataFrame,
-    availability: pl.DataFrame,
-) -> pl.DataFrame:
+def payments(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
     """What each prosumer delivers and earns in each bid, how content it is, and the charging its sales recover."""
-    return payments_of(opportunities, agreements, schedule, positions, charging, availability)
+    return pay(storage.day(market_date_of(context)))
