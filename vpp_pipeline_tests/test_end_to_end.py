@@ -20,7 +20,7 @@ from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.sensors import lost_runs
 from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import SettlementSettings
-from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.defs.desk import DAY, EXAMPLE, UNHURRIED, TradingDesk, differences, example_run, new_desk
 
 NEXT = "2023-08-16"

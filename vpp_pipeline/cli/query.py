@@ -19,9 +19,8 @@ from rich.table import Table
 
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.warehouse.publish import open_warehouse
 from vpp_pipeline.warehouse.published import no_bids
-from vpp_pipeline.warehouse.tables import quoted
+from vpp_pipeline.warehouse.tables import open_warehouse, quoted
 
 RUNS = """
     select run_number as run, published_pacific, started_by, engine, bids, round(energy_mwh, 2) as energy_mwh,

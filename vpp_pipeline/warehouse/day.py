@@ -13,6 +13,7 @@ import polars as pl
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
 from vpp_pipeline.schemas import TABLES, Agreements, door
+from vpp_pipeline.warehouse.published import published_rows
 
 #: lake tables with a file per opportunity: the words, who is in or out, and each round at a glance
 ROUNDS, DEALS, SEGMENTS = "negotiation.rounds", "negotiation.deals", "negotiation.segments"
@@ -67,8 +68,6 @@ class LakeDay(Mapping[str, pl.DataFrame]):
 
     def _schedule_before(self) -> pl.DataFrame:
         """That of the bids published for the day before. Raises KeyError where there are none."""
-        from vpp_pipeline.warehouse.published import published_rows  # which needs this module's names
-
         before = date.fromisoformat(self._day) - timedelta(days=1)
         found = published_rows(warehouse_of(self._lake), before, {SCHEDULE: None})
         if found is None or found[SCHEDULE].is_empty():

@@ -19,11 +19,11 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.calendar import history_dates
-from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
-from vpp_pipeline.warehouse.tables import create_tables, create_views, quoted
+from vpp_pipeline.warehouse.tables import create_tables, create_views, literal, quoted
 
 STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
 LOCK_TIMEOUT_S = 900.0
@@ -93,30 +93,6 @@ def _draft_of(warehouse: Path) -> Iterator[Path]:
         _remove(draft)
 
 
-@contextmanager
-def open_warehouse(warehouse: Path, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the warehouse as it is now, closed on leaving.
-
-    Attached rather than connected to: within one process ``duckdb.connect`` hands out the file that is already open,
-    even after it has been replaced.
-    """
-    if not warehouse.is_file():
-        raise NoDataError(
-            "there is no warehouse yet", file=warehouse, remedy="Make a day's bids first: vpp-pipeline bids --date …"
-        )
-    with duckdb.connect(":memory:") as connection:
-        try:
-            connection.execute(f"attach {_literal(warehouse)} as vpp{' (read_only)' if read_only else ''}")
-        except duckdb.Error as error:
-            raise InputError(
-                f"the warehouse cannot be opened: {error}",
-                file=warehouse,
-                remedy="If a session has it open for writing, close that session or open it read-only there.",
-            ) from error
-        connection.execute("use vpp")
-        yield connection
-
-
 def _not_kept_yet(
     lake: Lake, market_date: date, run: Mapping[str, pl.DataFrame]
 ) -> dict[str, tuple[str, pl.DataFrame]]:
@@ -140,7 +116,7 @@ def _fill(
     """
     rows: dict[str, int] = {}
     with duckdb.connect(":memory:") as connection:
-        connection.execute(f"attach {_literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
+        connection.execute(f"attach {literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
         connection.execute("use draft")
         # tables have no order; keeping the files' would write every row twice: twice the seconds and twice the file
         connection.execute("set preserve_insertion_order = false")
@@ -264,7 +240,7 @@ def _settle_log(warehouse: Path) -> None:
         return
     try:
         with duckdb.connect(":memory:") as connection:
-            connection.execute(f"attach {_literal(warehouse)} as vpp")
+            connection.execute(f"attach {literal(warehouse)} as vpp")
             connection.execute("checkpoint vpp")
     except duckdb.Error as error:
         raise InputError(
@@ -297,7 +273,3 @@ def _written_beside(draft: Path) -> Iterator[None]:
 def _remove(draft: Path) -> None:
     draft.unlink(missing_ok=True)
     draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
-
-
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

@@ -17,8 +17,7 @@ import polars as pl
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.publish import open_warehouse
-from vpp_pipeline.warehouse.tables import quoted
+from vpp_pipeline.warehouse.tables import open_warehouse, quoted
 
 BIDS = "bids.final_bids"
 

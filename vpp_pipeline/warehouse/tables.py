@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
 import dataframely as dy
 import duckdb
 
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 
@@ -204,3 +207,32 @@ def _type(data_type: str) -> str:
 
 def _cell(words: str) -> str:
     return words.replace("|", "\\|")
+
+
+@contextmanager
+def open_warehouse(warehouse: Path, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse as it is now, closed on leaving.
+
+    Attached rather than connected to: within one process ``duckdb.connect`` hands out the file that is already open,
+    even after it has been replaced.
+    """
+    if not warehouse.is_file():
+        raise NoDataError(
+            "there is no warehouse yet", file=warehouse, remedy="Make a day's bids first: vpp-pipeline bids --date …"
+        )
+    with duckdb.connect(":memory:") as connection:
+        try:
+            connection.execute(f"attach {literal(warehouse)} as vpp{' (read_only)' if read_only else ''}")
+        except duckdb.Error as error:
+            raise InputError(
+                f"the warehouse cannot be opened: {error}",
+                file=warehouse,
+                remedy="If a session has it open for writing, close that session or open it read-only there.",
+            ) from error
+        connection.execute("use vpp")
+        yield connection
+
+
+def literal(path: Path) -> str:
+    """The path as a string of SQL."""
+    return "'" + str(path).replace("'", "''") + "'"

@@ -22,7 +22,7 @@ from vpp_pipeline.definitions import definitions_of, defs
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.owner import OF_RUN, Owner, owners_part, run_part
 from vpp_pipeline.warehouse.day import BY_SLOT, LakeDay
-from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.tables import open_warehouse
 
 DAY = "2023-08-15"
 EXAMPLE = "energy_20230815_1200"  # the request in data/opportunities.csv: 2 MW at noon for 85 $/MWh

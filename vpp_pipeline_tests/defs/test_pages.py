@@ -13,7 +13,7 @@ from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
 from vpp_pipeline.reporting.asset_pages import PAGES
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.defs.desk import (
     CHECKS,
     DAY,

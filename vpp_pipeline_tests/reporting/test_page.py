@@ -16,7 +16,7 @@ from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.reporting import queries as asking
 from vpp_pipeline.reporting.page import page, report_file, write_report
 from vpp_pipeline.reporting.queries import Facts, read_facts
-from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.conftest import DAY
 from vpp_pipeline_tests.published import published
 from vpp_pipeline_tests.reporting.reading import contrast, parse, tables, themes, value, words

@@ -11,7 +11,8 @@ import polars as pl
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
-from vpp_pipeline.warehouse.publish import open_warehouse, publish
+from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.warehouse.rows import DAY, rows
 
 SLOT = "energy_he13"

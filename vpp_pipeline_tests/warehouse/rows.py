@@ -10,7 +10,7 @@ import polars as pl
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
-from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.tables import open_warehouse
 
 DAY = date(2023, 8, 15)
 NEXT_DAY = date(2023, 8, 16)

@@ -16,8 +16,8 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
-from vpp_pipeline.warehouse.publish import open_warehouse, publish, publish_settlement
-from vpp_pipeline.warehouse.tables import LAYOUT
+from vpp_pipeline.warehouse.publish import publish, publish_settlement
+from vpp_pipeline.warehouse.tables import LAYOUT, open_warehouse
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, RUN, beside, days, fill, rows
 
 

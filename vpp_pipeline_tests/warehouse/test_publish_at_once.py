@@ -15,7 +15,8 @@ import pytest
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.warehouse.publish import open_warehouse, publish
+from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, beside, days, fill
 
 

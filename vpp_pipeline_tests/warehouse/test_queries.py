@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from vpp_pipeline.warehouse.publish import open_warehouse
+from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.published import published
 
 ROOT = Path(__file__).resolve().parents[2]

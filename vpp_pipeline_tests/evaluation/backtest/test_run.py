@@ -16,7 +16,8 @@ from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
-from vpp_pipeline.warehouse.publish import open_warehouse, publish
+from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline.warehouse.tables import open_warehouse
 
 SETTINGS = Settings(
     fleet=FleetSettings(prosumers=40, business_sites=6), optimiser=OptimiserSettings(time_limit_seconds=1.0)
