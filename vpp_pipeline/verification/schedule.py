@@ -6,6 +6,8 @@ What was done in the end (`evaluation.dispatched`) is held to the same limits.
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
@@ -18,6 +20,7 @@ BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
 CENT = 0.005
+EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
 
 def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
@@ -231,18 +234,17 @@ def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> Verdict:
     """
     proof = day["dispatch.proof"].row(0, named=True)
     bound_usd, found_usd, no_bid_usd = proof["bound_usd"], proof["risk_adjusted_usd"], proof.get("no_bid_usd")
-    if no_bid_usd is None:  # a day made before this was kept
-        no_bid_usd = bound_usd - abs(bound_usd)
+    warned, failed = settings.optimiser.gap_warning_fraction, settings.optimiser.gap_failure_fraction
+    if no_bid_usd is None:  # a day made before this was kept; by its bound alone no day fails
+        no_bid_usd, failed = bound_usd - abs(bound_usd), math.inf
     open_usd, added_usd = max(bound_usd - found_usd, 0.0), bound_usd - no_bid_usd
     gap = open_usd / added_usd if added_usd > 0.0 else 0.0
-    warned, failed = settings.optimiser.gap_warning_fraction, settings.optimiser.gap_failure_fraction
     words = f"gap {gap:.2%}: ${open_usd:,.2f} open of ${added_usd:,.2f} that bidding could add"
     if gap <= min(warned, failed):
         return Verdict(0, f"{words}; warned of above {warned:.2%}", gap)
-    remedy = (
-        "let the search go on with --set optimiser.time_limit_seconds=60 (it counts CPU seconds), or choose "
-        "optimiser.method=exact for up to about 1,000 prosumers"
-    )
+    remedy = "let the search go on with --set optimiser.time_limit_seconds=60 (it counts CPU seconds)"
+    if not proof["method"].startswith("exact") and proof["prosumers"] <= EXACT_PROSUMERS:
+        remedy += ", or choose optimiser.method=exact"
     if gap <= failed:
         return Verdict(1, f"{words}; warned of above {warned:.2%}; {proof['method']}; {remedy}", gap, is_warning=True)
     allow = "to publish such a day all the same, set optimiser.gap_failure_fraction=1"

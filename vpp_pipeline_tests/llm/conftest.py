@@ -35,10 +35,11 @@ def server() -> Iterator[FakeGemini]:
         pytest.param(
             sdk,
             marks=pytest.mark.skipif(
-                not _is_installed(sdk), reason=f"extra {EXTRAS[sdk]} is not installed; `make test-llm` has both"
+                not _is_installed(sdk), reason=f"extra {EXTRAS[sdk]} is not installed; `make test-legacy` has the other"
             ),
         )
         for sdk in PROVIDERS
+        if _is_installed(sdk) or not any(map(_is_installed, PROVIDERS))
     ]
 )
 def sdk(request: pytest.FixtureRequest) -> str:

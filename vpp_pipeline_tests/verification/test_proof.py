@@ -49,3 +49,11 @@ def test_a_quiet_day_is_measured_by_what_bidding_could_add_and_not_by_what_its_o
     )
     assert verdict.passed
     assert verdict.measured == pytest.approx(2.0 / 60.0)
+
+
+def test_a_day_of_an_older_version_is_warned_of_and_never_fails(honest: SolvedDay):
+    """Its proof does not tell what the day is worth without bids."""
+    proof = honest.tables["dispatch.proof"].drop("no_bid_usd")
+    far = proof.with_columns(bound_usd=pl.col("risk_adjusted_usd") * 4.0)
+    verdict = the_schedule_is_proven_to_be_good(honest.with_table("dispatch.proof", far), honest.settings)
+    assert verdict.is_warning
