@@ -28,7 +28,7 @@ def run(desk: TradingDesk, command: str, *options: str) -> int:
     return main([command, "--date", DAY, "--data", str(desk.data), *options])
 
 
-def test_bids_are_made_from_the_example_answers_without_a_key(
+def test_bids_and_the_day_s_note_are_made_from_the_example_answers_without_a_key(
     desk: TradingDesk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GEMINI_API_KEY", raising=False)
@@ -41,8 +41,7 @@ def test_bids_are_made_from_the_example_answers_without_a_key(
     assert desk.sql("select count(*) from negotiation.llm_calls where outcome = 'ok'") == [(71,)]
     assert example_answers(desk.data) is not None  # the desk's store now holds an audit, but still no answer of its own
 
-
-def test_the_note_of_a_day_is_written_without_a_model(desk: TradingDesk, capsys: pytest.CaptureFixture[str]) -> None:
+    # the note of that day, without a model: here, since tests side by side come in any order
     assert run(desk, "brief") == 0
     file = desk.data / "briefs" / f"{DAY}.md"
     assert "Made by rule from the day's tables." in file.read_text(encoding="utf-8")
