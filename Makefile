@@ -38,7 +38,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 # without the tests marked slow, of some minutes, that draw hundreds of cases more: those are in `make test-all`
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 

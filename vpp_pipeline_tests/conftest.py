@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import polars as pl
 import pytest
@@ -34,16 +35,21 @@ property_settings.register_profile("steady", derandomize=True)
 property_settings.load_profile("steady")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which need not be there
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Side by side (`make test`), a file's tests stay together, for what they share; those of Dagster's runs all do.
 
-    Two processes that launch runs at once would wait for each other's.
+    Two processes that launch runs at once would wait for each other's. (Groups by mark, `--dist loadgroup`, are lost
+    with pytest 9.2: https://github.com/pytest-dev/pytest-xdist/issues/1386.)
     """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "defs" else item.path.as_posix()))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "defs" if "/defs/" in file else file
+
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 DAY = date(2023, 8, 15)
