@@ -8,10 +8,8 @@ continues from the basis it has (dual simplex).
 from __future__ import annotations
 
 import heapq
-import math
 import time
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -25,26 +23,12 @@ INTEGRAL = 1e-6
 LEAST_WORTH_USD = 1.0  # bidding that could add less is searched as if it could add this
 
 
-class Limit(Protocol):
-    """What a search asks between two steps."""
-
-    def is_reached(self) -> bool:
-        """Whether the search must end with what it has."""
-        ...
-
-
-@dataclass(frozen=True)
-class NoLimit:
-    """The limit of what must be finished whatever it takes; its steps are bounded by their number."""
-
-    def is_reached(self) -> bool:
-        """Never."""
-        return False
-
-
 @dataclass(frozen=True)
 class CpuLimit:
-    """CPU seconds, of all threads of this process, counted from ``begun`` (`time.process_time`)."""
+    """CPU seconds, of all threads of this process, counted from ``begun`` (`time.process_time`).
+
+    A busy machine takes longer, and stops no earlier.
+    """
 
     seconds: float
     begun: float
@@ -56,7 +40,7 @@ class CpuLimit:
 
     def is_reached(self) -> bool:
         """Whether the process has used up its seconds."""
-        return not math.isinf(self.seconds) and time.process_time() - self.begun > self.seconds
+        return time.process_time() - self.begun > self.seconds
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.dispatch.branch_and_bound import LEAST_WORTH_USD, CpuLimit, Limit, NoLimit
+from vpp_pipeline.dispatch.branch_and_bound import LEAST_WORTH_USD, CpuLimit
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import Pricer
 from vpp_pipeline.dispatch.problem import Duals
@@ -100,14 +100,14 @@ class Search:
         worth_usd = self.generation.worth_of_bidding(self.best_usd)
         return self.best_usd + self.gap_target * max(worth_usd, LEAST_WORTH_USD)
 
-    def _converge(self, low: Array, high: Array, limit: Limit | None = None) -> tuple[MasterAnswer, float]:
+    def _converge(self, low: Array, high: Array, limit: CpuLimit | None = None) -> tuple[MasterAnswer, float]:
         return self.generation.converge(low, high, self.gap_target / 8.0, limit, self._enough())
 
     def _keep(self, answer: MasterAnswer, decisions: Array) -> None:
         if answer.objective_usd > self.best_usd and answer.short_mw <= SHORT_MW:
             self.best_usd, self.best = answer.objective_usd, decisions
 
-    def _try(self, decisions: Array, limit: Limit | None = None) -> None:
+    def _try(self, decisions: Array, limit: CpuLimit | None = None) -> None:
         """What the fleet earns with these bids: by the columns there are, then, if it may be the best, by new ones.
 
         Bids that stay short of their least quantity are given up, until the others can be met.
@@ -120,7 +120,7 @@ class Search:
             self._keep(answer, decisions)
             decisions = np.where(answer.short_of_mw > SHORT_MW, 0.0, decisions)
 
-    def _round(self, answer: MasterAnswer, limit: Limit | None = None) -> None:
+    def _round(self, answer: MasterAnswer, limit: CpuLimit | None = None) -> None:
         self._try(((answer.q >= 0.5 * self.day.minimum_mw) & (self._may_bid > 0.0)).astype(float), limit)
 
     def _dive(self, root: MasterAnswer) -> None:
@@ -193,7 +193,7 @@ class Generation:
         z_low: Array,
         z_high: Array,
         gap_target: float,
-        limit: Limit | None = None,
+        limit: CpuLimit | None = None,
         worth_usd: float = -np.inf,
     ) -> tuple[MasterAnswer, float]:
         """Add columns until answer and bound are within ``gap_target``, or the bound falls to ``worth_usd``.
@@ -203,7 +203,7 @@ class Generation:
         Prices are smoothed towards those of the best bound (Wentges 1997): the master's own swing from one extreme to
         the other.
         """
-        limit, last_sweep = limit or NoLimit(), self.sweeps + (MOST_SWEEPS if self.parts else np.inf)
+        last_sweep = self.sweeps + (MOST_SWEEPS if self.parts else np.inf)
         self.master.set_bids(z_low, z_high)
         smoothing, turns = self.smoothing, _Turns(self.parts)
         bound_usd, center = self.bound(z_low, z_high)
@@ -212,7 +212,7 @@ class Generation:
             gap = bound_usd - answer.objective_usd
             if gap <= gap_target * self.worth_of_bidding(bound_usd) or bound_usd <= worth_usd:
                 break
-            if limit.is_reached() or self.sweeps > last_sweep:
+            if (limit is not None and limit.is_reached()) or self.sweeps > last_sweep:
                 break
             columns, part = len(self.master.columns), turns.next(answer.objective_usd, bound_usd)
             asked = None if part is None else np.arange(self.pricer.groups) % self.parts == part
