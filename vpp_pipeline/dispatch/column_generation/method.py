@@ -65,7 +65,8 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
             raise
     if fault and len(day.fleet) <= EXACT_TAKES_OVER:
         solution = solve_exactly(day, rules, settings)
-        return replace(solution, method=f"{solution.method}; in place of column generation: {fault}")
+        method = f"{solution.method}; in place of column generation: {fault}"
+        return replace(solution, method=method, seconds=time.perf_counter() - begun)
     assert solution is not None
     if fault:
         log.note(f"bound by merit order, because {fault}")
@@ -145,7 +146,7 @@ def _carried_out(
             objective_usd=np.nan,
             bound_usd=np.nan,
             no_bid_usd=np.nan,
-            stored_value_usd_per_mwh=1000.0 * pricer.stored_values(duals, chosen.schedule.stored_kwh),
+            stored_value_usd_per_mwh=np.zeros((0, 0)),  # a sweep, once the schedule is chosen
             shadow_price_usd_per_mwh=_shadow_price(generation.coordinator, answer, decisions),
             duals=duals,
             no_sale_charging_usd=np.zeros(len(day.fleet)),
@@ -162,7 +163,8 @@ def _carried_out(
         again = _by_a_part(day, schedule, decisions, rules, settings, log, PARTS[:1])
         if again is not None:
             solution = max(solution, solution_with(again), key=lambda one: one.objective_usd)
-    return solution
+    worth = 1000.0 * pricer.stored_values(duals, solution.schedule.stored_kwh)
+    return replace(solution, stored_value_usd_per_mwh=worth)
 
 
 def _by_a_part(
