@@ -88,9 +88,12 @@ def _could_be_refused(day: DayProblem, solution: DaySolution, to_recover_usd: Ar
 def _sold_kwh(day: DayProblem, solution: DaySolution) -> Array:
     """What each deal (K,) delivers over its block (reserve: holds, in kW times hours); nothing where nothing is bid."""
     sold_kwh = np.zeros(len(day.agreement_opportunity))
+    order = np.argsort(day.agreement_opportunity, kind="stable")
+    ends = np.cumsum(np.bincount(day.agreement_opportunity, minlength=len(day.opportunity_id)))
+    deals_of = np.split(order, ends[:-1])
     for product in range(len(PRODUCTS)):
         sold_kw = solution.schedule.sold_kw(product)
         for o in np.flatnonzero(solution.is_bid & (day.product == product)):
-            deals = np.flatnonzero(day.agreement_opportunity == o)
+            deals = deals_of[o]
             sold_kwh[deals] = sold_kw[:, day.covers[o]].sum(axis=1)[day.agreement_prosumer[deals]]
     return sold_kwh
