@@ -58,7 +58,7 @@ class BidSegments(dy.Schema):
     segment = column(dy.Int32, "Number of the segment, from 1.", min=1, max=10, primary_key=True)
     from_mw = amount("Where the segment begins.")
     to_mw = number("Where it ends.", min_exclusive=0.0)
-    price_usd_per_mwh = price("Least price at which the segment runs.")
+    price_usd_per_mwh = price("Lowest price at which the segment runs.")
 
 
 class Settlement(dy.Schema):

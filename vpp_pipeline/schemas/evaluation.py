@@ -65,7 +65,7 @@ class Benchmark(dy.Schema):
     leftover_usd = number("Worth of stored energy beyond what owners are owed at the day's end.")
     payments_usd = number("Paid to prosumers.")
     no_sale_usd = number("Value of selling nothing: minus the cost of charging that owners need anyway.")
-    surplus_usd = number("Paid to prosumers above their least prices.")
+    surplus_usd = number("Paid to prosumers above their reservation prices.")
     wear_usd = amount("Wear of the stores; the owners' cost, inside their payments.")
     satisfaction = number(
         "Mean satisfaction of deliveries, 0-10, weighted by commitment; 0 where a wish was broken.",
@@ -85,7 +85,7 @@ class Benchmark(dy.Schema):
     violations_owed = count("Stores that end the day below what is owed.")
     violations_cycles = count("Stores that cycled more than their owner allows.")
     violations_undeliverable = count(f"Orders beyond what the store held, {BREACHES}.")
-    violations_underpaid = count("Deliveries paid below the owner's least price.")
+    violations_underpaid = count("Deliveries paid below the owner's reservation price.")
     violations = count("All of these.")
     let_down = count("Prosumers with a broken limit.")
     bids = count("Opportunities bid.")
