@@ -13,10 +13,10 @@ import polars as pl
 from rich.box import SIMPLE
 from rich.table import Table
 
+from vpp_pipeline.core.display import terminal
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.evaluation.backtest.bootstrap import Interval, by_arm, differences
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, OURS, WORDS
-from vpp_pipeline.reporting.terminal import terminal
 
 if TYPE_CHECKING:
     from vpp_pipeline.inputs.day_inputs import DayInputs

@@ -15,10 +15,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from vpp_pipeline.core.display import terminal
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
-from vpp_pipeline.reporting.terminal import terminal
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.published import PublishedDay, published_day, unpublished_bids
 

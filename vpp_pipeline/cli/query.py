@@ -85,7 +85,7 @@ def add_read_commands(commands: Any, folder: argparse.ArgumentParser, day: argpa
 
 
 def _sql(options: argparse.Namespace) -> int:
-    from vpp_pipeline.reporting.terminal import terminal
+    from vpp_pipeline.core.display import terminal
 
     question = sys.stdin.read() if options.question == "-" else options.question
     show_sql(options.data / "vpp.duckdb", question, max(options.rows, 0), terminal())
@@ -98,7 +98,7 @@ def _screen(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from vpp_pipeline.reporting.terminal import terminal
+    from vpp_pipeline.core.display import terminal
 
     pair = tuple(options.compare) if options.compare else None
     show_runs(options.data / "vpp.duckdb", options.date, pair, terminal())

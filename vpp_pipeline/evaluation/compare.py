@@ -14,6 +14,7 @@ from rich.table import Table
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
+from vpp_pipeline.core.display import terminal
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version
@@ -26,7 +27,6 @@ from vpp_pipeline.llm.session import open_adviser
 from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.pipeline import Negotiated, negotiate_day, settle_bids
-from vpp_pipeline.reporting.terminal import terminal
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
 

@@ -11,6 +11,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vpp_pipeline.bidding.valid_bids import solve_valid_day
+from vpp_pipeline.core.display import terminal
 from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.dispatch.problem import DaySolution
 from vpp_pipeline.dispatch.scenarios import outcome_of
@@ -19,7 +20,6 @@ from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth, weighted_satisfaction
 from vpp_pipeline.pipeline import Inputs, Negotiated, negotiate_day
 from vpp_pipeline.reporting.charts import Panel, draw
-from vpp_pipeline.reporting.terminal import terminal
 from vpp_pipeline.settings import Settings
 
 ENOUGH_SCENARIOS = 50  # where the settings ask for one only
