@@ -17,9 +17,8 @@ import numpy as np
 from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.pipeline import negotiate_day, settle_bids
+from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve
 from vpp_pipeline.settings import OptimiserSettings, Settings
 from vpp_pipeline.verification.registry import verify
 
@@ -42,12 +41,11 @@ def main() -> None:
         except InputError as error:
             print(f"{market_date}   left out: {error}")
             continue
-        day = negotiate_day(prepared.inputs, settings)
+        day, problem = prepare_problem(prepared, settings)
         negotiated = time.perf_counter()
-        solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
+        solution = solve(problem, settings)
         solved = time.perf_counter()
-        fleet = {"fleet.notes": prepared.fleet.notes, "fleet.quarantine": prepared.fleet.quarantine}
-        verdicts = verify(settle_bids(day, solution, STAMP) | fleet, settings)
+        verdicts = verify(bid_solution(day, problem, solution, settings, STAMP), settings)
         broken = [name for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)]
         seconds = [negotiated - begun, solution.seconds, time.perf_counter() - solved]
         measured.append((*seconds, sum(seconds), solution.gap_fraction))

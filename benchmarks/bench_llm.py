@@ -24,10 +24,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from days import PreparedDay, prepare_day, random_days, real_prices
+from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
+from vpp_pipeline.core.tables import Day, Tables
 from vpp_pipeline.evaluation.compare import measures_of
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.gateway import Gateway
@@ -35,7 +35,7 @@ from vpp_pipeline.llm.interface import FailKind, LLMError, LLMProvider, LLMReply
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.store import CallStore
 from vpp_pipeline.market.open_source import open_source
-from vpp_pipeline.pipeline import Inputs, Negotiated, negotiate_day, settle_bids
+from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.negotiation import check_negotiation
 from vpp_pipeline_tests.llm import pretended_advice
@@ -105,24 +105,22 @@ def adviser_of(settings: Settings, provider: LLMProvider | None) -> Iterator[Mod
         store.close()
 
 
-def measure(arm: Arm, day: PreparedDay) -> dict[str, float]:
+def measure(arm: Arm, day: Day) -> dict[str, float]:
     """One day under one arm: the figures of `compare-engines`, and how much the rule decided."""
     settings = settings_of(arm)
     if arm.say is None:
-        negotiated, fallback = negotiate_day(day.inputs, settings), 1.0
+        (negotiated, problem), fallback = prepare_problem(day, settings), 1.0
     else:
         with adviser_of(settings, Local(arm)) as adviser:
-            negotiated = negotiate_day(day.inputs, settings, adviser)
+            negotiated, problem = prepare_problem(day, settings, adviser)
             fallback = adviser.tally.fallback_fraction
-    solution = solve_valid_day(negotiated.problem, settings.rules, settings.optimiser)
-    tables = settle_bids(negotiated, solution, STAMP)
-    tables |= {"fleet.notes": day.fleet.notes, "fleet.quarantine": day.fleet.quarantine}
-    return {**measures_of(negotiated, tables, settings), "fallback": fallback}
+    tables = bid_solution(negotiated, problem, solve(problem, settings), settings, STAMP)
+    return {**measures_of(tables, settings), "fallback": fallback}
 
 
-def compare_arms(days: list[PreparedDay]) -> None:
+def compare_arms(days: list[Day]) -> None:
     """One line per arm: shares are means over days, money is a day's mean; success is over all feasible ones."""
-    opportunities = sum(day.inputs.opportunities.height for day in days)
+    opportunities = sum(day["market.opportunities"].height for day in days)
     print(f"{len(days)} days, {opportunities} opportunities\n")
     print("| Advice | Decided by rule | Fill | Success | Margin | Profit, $ | Surplus, $ | Satisfaction | Violations |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -144,14 +142,14 @@ def compare_arms(days: list[PreparedDay]) -> None:
         sys.exit(f"failed: {broken} violations")
 
 
-def timed(inputs: Inputs, settings: Settings, gateway: Gateway) -> tuple[Negotiated, ModelAdviser, float]:
+def timed(inputs: Day, settings: Settings, gateway: Gateway) -> tuple[Tables, ModelAdviser, float]:
     adviser = ModelAdviser(gateway, settings.negotiation, settings.llm)
     begun = time.monotonic()
-    negotiated = negotiate_day(inputs, settings, adviser)
+    negotiated, _ = prepare_problem(inputs, settings, adviser)
     return negotiated, adviser, time.monotonic() - begun
 
 
-def compare_seconds(day: PreparedDay) -> None:
+def compare_seconds(day: Day) -> None:
     """The day's negotiation over HTTP, terms and words included, by the default settings."""
     live = Settings.model_validate({"negotiation": {"engine": "llm"}, "llm": {"mode": "live"}})
     replay = Settings.model_validate({"negotiation": {"engine": "llm"}, "llm": {"mode": "replay"}})
@@ -161,8 +159,8 @@ def compare_seconds(day: PreparedDay) -> None:
 
     def line(words: str, settings: Settings, gateway: Gateway, server: FakeGemini, limit_s: float) -> None:
         sent = len(server.seen)
-        negotiated, adviser, seconds = timed(day.inputs, settings, gateway)
-        faults = check_negotiation(negotiated.tables, settings).height
+        negotiated, adviser, seconds = timed(day, settings, gateway)
+        faults = check_negotiation(negotiated, settings).height
         answered = f"{adviser.tally.answered} of {adviser.tally.asked}"
         requests = len(server.seen) - sent
         print(f"| {words} | {answered} | {requests} | {seconds:.1f} | {limit_s:g} | {faults} |", flush=True)

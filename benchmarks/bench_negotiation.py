@@ -29,12 +29,12 @@ from bench_fleet import peak_gb
 from days import prepare_day
 
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.defs.negotiation_cache import negotiate_missing
-from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.negotiate import ENGINES, in_blocks
-from vpp_pipeline.negotiation.terms import prepare_terms
+from vpp_pipeline.negotiation.store import negotiate_missing
+from vpp_pipeline.pipeline import fleet_of, terms_of
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.warehouse.day import LakeNegotiations
 
 SIZES = (200, 2_000, 20_000, 100_000)
 DAY = date(2023, 8, 15)
@@ -51,20 +51,21 @@ def measure(prosumers: int, engine: str) -> Found:
     settings = Settings.model_validate({"fleet": {"prosumers": prosumers}, "negotiation": {"engine": engine}})
     policy, rules = settings.negotiation, settings.rules
     begun = time.perf_counter()
-    inputs = prepare_day(DAY, open_source(), settings).inputs
-    fleet = fleet_arrays(inputs.prosumers, inputs.availability)
+    inputs = prepare_day(DAY, open_source(), settings)
+    fleet = fleet_of(inputs)
     prepared = time.perf_counter() - begun
 
     def in_memory() -> int:
-        terms = prepare_terms(inputs.opportunities, inputs.forecast, fleet, policy, rules)
+        terms = terms_of(inputs, settings)
         return sum(block.agreements.height for block in in_blocks(terms, policy))
 
     def written(root: str) -> int:
-        terms = prepare_terms(inputs.opportunities, inputs.forecast, fleet, policy, rules)
-        return negotiate_missing(Lake(Path(root)), DAY, inputs.opportunities, terms, policy, rules).height
+        terms = terms_of(inputs, settings)
+        store = LakeNegotiations(Lake(Path(root)), DAY)
+        return negotiate_missing(store, inputs["market.opportunities"], terms, policy, rules).height
 
     runs = RUNS if prosumers < LARGE else RUNS_OF_LARGE
-    found = {"pairs": float(inputs.opportunities.height * len(fleet)), "prepared_s": prepared}
+    found = {"pairs": float(inputs["market.opportunities"].height * len(fleet)), "prepared_s": prepared}
     found |= _seconds("memory", in_memory, runs)
     found["memory_gb"] = peak_gb()
     with TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -25,14 +25,15 @@ from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.dispatch.problem import DaySolution
+from vpp_pipeline.core.tables import Tables
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import Outcome, outcome_of
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import wanted_quantities
 from vpp_pipeline.evaluation.settlement import settle
 from vpp_pipeline.forecasting.price_scenarios import PRICES, Scenarios, price_scenarios, scenario_dates
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.pipeline import Negotiated, negotiate_day, settle_bids
+from vpp_pipeline.pipeline import bid_solution, prepare_problem
 from vpp_pipeline.settings import RiskSettings, Settings
 
 AVERSIONS = (0.0, 0.25, 0.5)
@@ -74,17 +75,27 @@ def main() -> None:
     report(np.array(curves), np.array(caution), np.array(seconds))
 
 
+@dataclass(frozen=True)
+class Negotiated:
+    """A day whose deals are known: its tables so far, and its problem."""
+
+    tables: Tables
+    problem: DayProblem
+    settings: Settings
+
+
 def negotiated(market_date: date, source: PriceSource, settings: Settings) -> tuple[Negotiated, pl.DataFrame]:
     """The day up to its negotiation, and the prices that cleared."""
-    inputs = prepare_day(market_date, source, settings).inputs
+    inputs = prepare_day(market_date, source, settings)
     history = []
     for day in scenario_dates(market_date, settings.risk.history_days):
         try:
             history.append(source.day(day))
         except InputError:
             continue
-    rows = price_scenarios(inputs.forecast, pl.concat(history), settings.risk)
-    return negotiate_day(replace(inputs, price_scenarios=rows), settings), source.day(market_date)
+    rows = price_scenarios(inputs["market.price_forecast"], pl.concat(history), settings.risk)
+    tables, problem = prepare_problem(inputs | {"market.price_scenarios": rows}, settings)
+    return Negotiated(tables, problem, settings), source.day(market_date)
 
 
 def scenarios_of(day: Negotiated) -> Scenarios:
@@ -98,8 +109,10 @@ def settled_both_ways(
     """Profit and MW of the energy bids with curves by merit order and by scenarios."""
     found = []
     for problem in (replace(day.problem, scenarios=None), day.problem):
-        tables = settle_bids(replace(day, problem=problem), solution, STAMP)
-        rows = settle(day.inputs.opportunities, tables["bids.final_bids"], tables["bids.bid_segments"], cleared)
+        tables = bid_solution(day.tables, problem, solution, day.settings, STAMP)
+        rows = settle(
+            day.tables["market.opportunities"], tables["bids.final_bids"], tables["bids.bid_segments"], cleared
+        )
         energy = rows.filter(pl.col("product") == "energy")
         found.append((float(energy["profit_usd"].sum()), float(energy["awarded_mw"].sum())))
     return found[0][0], found[1][0], found[0][1], found[1][1]

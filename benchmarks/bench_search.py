@@ -20,7 +20,7 @@ from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import search
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
-from vpp_pipeline.pipeline import negotiate_day
+from vpp_pipeline.pipeline import prepare_problem
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
 DAYS = ("2023-08-15", "2023-06-18", "2023-03-30", "2024-05-31", "2024-03-10", "2024-11-03")
@@ -71,8 +71,8 @@ def main() -> None:
     )
     ratios = []
     for text in sys.argv[2:] or DAYS:
-        inputs = prepare_day(date.fromisoformat(text), source, settings).inputs
-        day = negotiate_day(inputs, settings).problem
+        inputs = prepare_day(date.fromisoformat(text), source, settings)
+        _, day = prepare_problem(inputs, settings)
         ours, nodes = by_branch_and_bound(day, settings.optimiser)
         theirs = by_highs(day, settings.optimiser)
         best_bound_usd = min(ours[1], theirs[1])

@@ -19,13 +19,12 @@ import polars as pl
 from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.evaluation.settlement import settle
 from vpp_pipeline.fleet.archetypes import combine_deals, mean_deals
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.pipeline import negotiate_day, settle_bids
+from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve
 from vpp_pipeline.settings import OpportunityPolicy, Settings
 from vpp_pipeline.verification.registry import verify
 
@@ -62,11 +61,10 @@ def measure(market_date: date, arm: str, source: PriceSource) -> Measured:
     settings = Settings(opportunities=ARMS[arm])
     deals = recent_deals(market_date, source, settings) if arm.endswith("deals") else None
     prepared = prepare_day(market_date, source, settings, deals)
-    day = negotiate_day(prepared.inputs, settings)
-    solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
-    tables = settle_bids(day, solution, STAMP)
-    fleet = {"fleet.notes": prepared.fleet.notes, "fleet.quarantine": prepared.fleet.quarantine}
-    broken = [v for v in verify(tables | fleet, settings).values() if not (v.passed or v.is_warning)]
+    day, problem = prepare_problem(prepared, settings)
+    solution = solve(problem, settings)
+    tables = bid_solution(day, problem, solution, settings, STAMP)
+    broken = [v for v in verify(tables, settings).values() if not (v.passed or v.is_warning)]
     bids, totals = tables["bids.final_bids"], tables["dispatch.reconciliation"].row(0, named=True)
     trading = bids.filter(status="bid")
     settled = settle(tables["market.opportunities"], bids, tables["bids.bid_segments"], source.day(market_date))
@@ -88,11 +86,11 @@ def recent_deals(market_date: date, source: PriceSource, settings: Settings) -> 
     found = []
     for before in history_dates(market_date):
         try:
-            inputs = prepare_day(before, source, settings).inputs
+            inputs = prepare_day(before, source, settings)
         except InputError:
             continue
-        agreements = negotiate_day(inputs, settings).tables["negotiation.agreements"]
-        found.append(mean_deals(inputs.opportunities, inputs.prosumers, agreements))
+        agreements = prepare_problem(inputs, settings)[0]["negotiation.agreements"]
+        found.append(mean_deals(inputs["market.opportunities"], inputs["fleet.prosumers"], agreements))
     return combine_deals(pl.concat(found)) if found else None
 
 

@@ -23,11 +23,11 @@ import polars as pl
 from days import SEED, prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays, reservation_price
+from vpp_pipeline.core.tables import Day
+from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.pipeline import Inputs, negotiate_day, settle_bids
+from vpp_pipeline.pipeline import bid_solution, fleet_of, prepare_problem, solve
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 Floats = npt.NDArray[np.float64]
@@ -42,16 +42,17 @@ AUCTION = NegotiationPolicy(engine="uniform_clearing")
 
 
 @dataclass(frozen=True)
-class Day:
+class KnownDay:
     """A day before its negotiations; ``terms`` are the true ones."""
 
-    inputs: Inputs
+    inputs: Day
     fleet: Fleet
     terms: Terms
 
     def deals(self, told: Terms, policy: NegotiationPolicy) -> Floats:
         """What each option (O, N) is worth, $, by the true reservation prices; not a number where no deal closed."""
-        outcome, hours = ENGINES[policy.engine](told, policy), self.inputs.opportunities["duration_hours"].to_numpy()
+        outcome = ENGINES[policy.engine](told, policy)
+        hours = self.inputs["market.opportunities"]["duration_hours"].to_numpy()
         energy_mwh = self.terms.capacity_kw * hours[:, None] / 1000.0
         return np.where(outcome.is_closed, (outcome.end_price - self.terms.reservation) * energy_mwh, np.nan)
 
@@ -62,28 +63,29 @@ class Day:
         return replace(self.terms, reservation=reservation, opening_ask=opening_ask)
 
 
-def terms_of(inputs: Inputs, fleet: Fleet) -> Terms:
-    return prepare_terms(inputs.opportunities, inputs.forecast, fleet, SETTINGS.negotiation, SETTINGS.rules)
+def terms_of(inputs: Day, fleet: Fleet) -> Terms:
+    opportunities, forecast = inputs["market.opportunities"], inputs["market.price_forecast"]
+    return prepare_terms(opportunities, forecast, fleet, SETTINGS.negotiation, SETTINGS.rules)
 
 
-def day_of(inputs: Inputs) -> Day:
-    fleet = fleet_arrays(inputs.prosumers, inputs.availability)
-    return Day(inputs, fleet, terms_of(inputs, fleet))
+def day_of(inputs: Day) -> KnownDay:
+    fleet = fleet_of(inputs)
+    return KnownDay(inputs, fleet, terms_of(inputs, fleet))
 
 
-def opening_doubled(day: Day) -> Terms:
+def opening_doubled(day: KnownDay) -> Terms:
     """An opening ask twice as high; the least price accepted stays the true one."""
     return replace(day.terms, opening_ask=2.0 * day.terms.opening_ask)
 
 
-def states(factor: float) -> Callable[[Day], Terms]:
+def states(factor: float) -> Callable[[KnownDay], Terms]:
     """Another reservation price, stated throughout: no ask goes below it, and the opening ask moves with it."""
     return lambda day: replace(
         day.terms, reservation=factor * day.terms.reservation, opening_ask=factor * day.terms.opening_ask
     )
 
 
-def wants_more(day: Day) -> Terms:
+def wants_more(day: KnownDay) -> Terms:
     """A minimum compensation that makes the reservation price of energy a fifth higher; reserve follows from it."""
     more_usd_per_kwh = 0.2 * reservation_price(day.fleet, "energy", SETTINGS.negotiation) / 1000.0
     stated = day.fleet.minimum_compensation_usd_per_kwh + more_usd_per_kwh
@@ -97,7 +99,7 @@ class Lie:
     engine: str
     policy: NegotiationPolicy
     words: str
-    tell: Callable[[Day], Terms]
+    tell: Callable[[KnownDay], Terms]
 
 
 LIES = (
@@ -113,7 +115,7 @@ LIES = (
 )
 
 
-def alone(day: Day, lie: Lie) -> Floats:
+def alone(day: KnownDay, lie: Lie) -> Floats:
     """What the options (O, N) of each prosumer are worth to it if it is the only one that lies."""
     lied, everyone = lie.tell(day), range(len(day.terms.prosumer_id))
     if lie.policy.engine != "concession":
@@ -127,7 +129,7 @@ def alone(day: Day, lie: Lie) -> Floats:
     return at_once
 
 
-def compare_lies(inputs: list[Inputs]) -> None:
+def compare_lies(inputs: list[Day]) -> None:
     """One line per lie. Prosumers count once per day; the mean gain is relative to what truth is worth."""
     known = [day_of(one) for one in inputs]
     print("| Engine | One owner's lie | Mean gain | Gain | Lose | Same | Largest gain, $/day | Deals lost |")
@@ -152,11 +154,11 @@ def compare_lies(inputs: list[Inputs]) -> None:
             sys.exit(f"failed: a lie gains {largest:.3g} $ in one opportunity of uniform_clearing")
 
 
-def money(inputs: Inputs, settings: Settings) -> list[float]:
+def money(inputs: Day, settings: Settings) -> list[float]:
     """The figures of one day under one engine, in the order of `compare_depths`."""
-    day = negotiate_day(inputs, settings)
-    solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
-    tables = settle_bids(day, solution, STAMP)
+    day, problem = prepare_problem(inputs, settings)
+    solution = solve(problem, settings)
+    tables = bid_solution(day, problem, solution, settings, STAMP)
     sums = tables["dispatch.reconciliation"].row(0, named=True)
     paid = tables["dispatch.payments"].join(tables["negotiation.agreements"], on=["opportunity_id", "prosumer_id"])
     least_usd = (paid["reservation_price_usd_per_mwh"] * paid["dispatched_kwh"]).to_numpy() / 1000.0
@@ -171,7 +173,7 @@ def money(inputs: Inputs, settings: Settings) -> list[float]:
     ]
 
 
-def compare_depths(inputs: list[Inputs]) -> None:
+def compare_depths(inputs: list[Day]) -> None:
     """One line per engine and depth: means over the days, and the widest gap."""
     engines = {"`concession`": ROUNDS} | {
         f"`uniform_clearing`, depth {depth:g}": NegotiationPolicy(engine="uniform_clearing", auction_depth=depth)
@@ -191,7 +193,7 @@ def main() -> None:
     rest = sys.argv[2:] if is_depth else sys.argv[1:]
     days = random_days(int(rest[0]) if rest else DAYS)
     source = real_prices()
-    inputs = [prepare_day(market_date, source, SETTINGS).inputs for market_date in days]
+    inputs = [prepare_day(market_date, source, SETTINGS) for market_date in days]
     print(f"{len(days)} days from {days[0]} to {days[-1]}: {', '.join(map(str, days))}\n")
     (compare_depths if is_depth else compare_lies)(inputs)
 

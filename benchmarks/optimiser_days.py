@@ -12,7 +12,7 @@ from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.fleet.arrays import Fleet
-from vpp_pipeline.pipeline import negotiate_day
+from vpp_pipeline.pipeline import prepare_problem
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, Settings
 
 DAY = date(2023, 8, 15)
@@ -122,7 +122,8 @@ def negotiated_day(prosumers: int, market_date: date = DAY) -> DayProblem:
     """A real day of the project's own generator and negotiation: SP15 prices, R = 10 % of what the fleet can offer."""
     policy = OpportunityPolicy(sizing="fraction", fraction=OFFERED_FRACTION)
     settings = Settings(fleet=FleetSettings(prosumers=prosumers), opportunities=policy)
-    return negotiate_day(prepare_day(market_date, real_prices(), settings).inputs, settings).problem
+    _, problem = prepare_problem(prepare_day(market_date, real_prices(), settings), settings)
+    return problem
 
 
 def repeated_day(base: DayProblem, times: int, seed: int = 4) -> DayProblem:

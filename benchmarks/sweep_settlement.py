@@ -17,7 +17,7 @@ from days import prepare_day, real_prices
 
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
 from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
-from vpp_pipeline.evaluation.backtest.strategies import ARMS, Day
+from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
 from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import OptimiserSettings, Settings, SettlementSettings
 
@@ -33,9 +33,9 @@ def main() -> None:
     net = np.zeros((len(ASSUMED), len(COMPARED), count))
     for k in range(count):
         market_date = date(2024, 7, 1) + timedelta(days=5 * k)
-        inputs = prepare_day(market_date, source, settings).inputs
-        chance = inputs.prosumers.sort("prosumer_id")["availability_fraction"].to_numpy()
-        day = Day(inputs, settings, source.day(market_date), chance > 0.0, no_sale_plan(inputs, settings))
+        inputs = prepare_day(market_date, source, settings)
+        chance = inputs["fleet.prosumers"].sort("prosumer_id")["availability_fraction"].to_numpy()
+        day = PastDay(inputs, settings, source.day(market_date), chance > 0.0, no_sale_plan(inputs, settings))
         plans = [ARMS[arm](day) for arm in COMPARED]
         for a, assumed in enumerate(ASSUMED):
             is_there = who_is_there(chance, market_date, assumed)

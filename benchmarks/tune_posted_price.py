@@ -17,7 +17,7 @@ from days import prepare_day, real_prices
 
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
 from vpp_pipeline.evaluation.backtest.plans import bid_plan, no_sale_plan, posted_price
-from vpp_pipeline.evaluation.backtest.strategies import Day
+from vpp_pipeline.evaluation.backtest.strategies import PastDay
 from vpp_pipeline.evaluation.settlement import who_is_there
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
@@ -29,11 +29,11 @@ def main() -> None:
     settings, source = Settings(optimiser=OptimiserSettings(time_limit_seconds=0.5)), real_prices()
     net: dict[float, list[float]] = {share: [] for share in shares}
     for market_date in DAYS:
-        inputs = prepare_day(market_date, source, settings).inputs
-        rows = inputs.prosumers.sort("prosumer_id")
+        inputs = prepare_day(market_date, source, settings)
+        rows = inputs["fleet.prosumers"].sort("prosumer_id")
         is_there = who_is_there(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
         no_sale = no_sale_plan(inputs, settings)
-        day = Day(inputs, settings, source.day(market_date), is_there, no_sale)
+        day = PastDay(inputs, settings, source.day(market_date), is_there, no_sale)
         for share in shares:
             plan = bid_plan(inputs, settings, posted_price(share))
             net[share].append(float(measure(day, plan, market_of(day, no_sale))["net_usd"] or 0.0))

@@ -1,67 +1,117 @@
-"""The chain of a market day: pure stage functions on named tables, and the whole day in one call.
+"""The chain of a market day: pure stage functions from named tables to named tables, and all of them in one call.
 
-    state the problem → solve it (`bidding.valid_bids`) → tabulate the solution → pay → bid
+    market → forecasting → fleet        `inputs.day_inputs` reads prices, meters, weather, the fleet, and requests
+    limit_fleet → find_opportunities    what each prosumer can do, and what can be sold
+    negotiate                           the deals of each opportunity
+    state_problem → solve → tabulate    the day's schedule
+    pay → form → verify                 what prosumers earn, the bids, and every rule checked by other code
 
-Every stage takes the day's tables by their warehouse names, with its settings, and gives new ones. Dagster's assets,
-the command line, the back-test, `run_cycle`, and the benchmarks call these functions.
+A stage takes the day's tables by their warehouse names, with its settings, and gives the tables it adds. Dagster's
+assets, the command line, the back-test, `run_cycle`, benchmarks, and tests call these functions and no others.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
+from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, Tables
 from vpp_pipeline.dispatch.payments import owen_shares_table, payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.dispatch.scenarios import with_scenarios
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
+from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.negotiation.agreements import summarise
-from vpp_pipeline.negotiation.negotiate import Adviser, negotiate
+from vpp_pipeline.negotiation.negotiate import Adviser, Engine
+from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.schemas import LLMCalls, PriceScenarios
+from vpp_pipeline.schemas import LLMCalls
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.registry import checks_table
 
-EXPECTED = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a day's bids are made from: rows of the tables of these names."""
-
-    forecast: pl.DataFrame
-    prosumers: pl.DataFrame
-    availability: pl.DataFrame
-    opportunities: pl.DataFrame
-    schedule_before: pl.DataFrame | None = None  # of the day before, where stored energy carries over
-    price_scenarios: pl.DataFrame | None = None  # without any, the day is held against its forecast alone
-    expected: tuple[pl.DataFrame, ...] | None = None  # rows of EXPECTED, behind `availability`
+SITE_FORECASTS = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
 
 
-@dataclass(frozen=True)
-class Negotiated:
-    """A day whose deals are struck: its tables so far, and what the optimiser is given."""
-
-    inputs: Inputs
-    settings: Settings
-    fleet: Fleet
-    terms: Terms
-    problem: DayProblem
-    tables: dict[str, pl.DataFrame]
+def limit_fleet(day: Day) -> Tables:
+    """`fleet.availability`: what each prosumer can do in each hour, within physics and its owner's preferences."""
+    forecasts = (day[table] for table in SITE_FORECASTS)
+    hours = market_hours(day["market.price_forecast"]["market_date"][0])
+    return {"fleet.availability": hourly_envelope(day["fleet.prosumers"], hours, *forecasts)}
 
 
-def state_problem(day: Day, settings: Settings) -> tuple[DayProblem, pl.DataFrame]:
-    """The day's problem, and `dispatch.starts`: what each store begins with.
+def find_opportunities(
+    day: Day, settings: Settings, requests: pl.DataFrame, deals: pl.DataFrame | None = None
+) -> Tables:
+    """`market.opportunities`: each product in each hour, sized to the fleet, and the requests that replace some.
 
-    Reads forecast, scenarios, opportunities, fleet, summary, and agreements; with `fleet.carry_over` the schedule of
-    the day before too, where ``day`` has it under SCHEDULE_BEFORE.
+    ``deals``: what was agreed on the days before, by segment and product, where sizes are planned by it.
+    """
+    from vpp_pipeline.dispatch.sizing import opportunities_of_day
+
+    forecast = day["market.price_forecast"]
+    market_date = forecast["market_date"][0]
+    rows = opportunities_of_day(market_date, forecast, fleet_of(day), settings, requests, deals)
+    return {"market.opportunities": rows}
+
+
+def fleet_of(day: Day) -> Fleet:
+    """The day's prosumers and their limits as arrays."""
+    return fleet_arrays(day["fleet.prosumers"], day["fleet.availability"])
+
+
+def terms_of(day: Day, settings: Settings) -> Terms:
+    """Both sides' terms of every opportunity, before anything is negotiated."""
+    forecast, opportunities = day["market.price_forecast"], day["market.opportunities"]
+    return prepare_terms(opportunities, forecast, fleet_of(day), settings.negotiation, settings.rules)
+
+
+def negotiate(
+    day: Day,
+    settings: Settings,
+    store: Store,
+    adviser: Adviser | None = None,
+    engine: Engine | None = None,
+) -> tuple[Tables, pl.DataFrame]:
+    """`negotiation.summary`, with the deals in ``store``; and how each opportunity came by them (`negotiate_missing`).
+
+    Opportunities that ``store`` holds on the same terms are reused. ``engine``: another than the settings name.
+    """
+    terms = terms_of(day, settings)
+    opportunities, rules = day["market.opportunities"], settings.rules
+    provenance = negotiate_missing(store, opportunities, terms, settings.negotiation, rules, adviser, engine)
+    slots = opportunities["slot"].to_list()
+    held = store.read(AGREEMENTS, slots, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
+    segments, asked = store.read(SEGMENTS, slots), len(terms.prosumer_id)
+    return {"negotiation.summary": summarise(segments, held, opportunities, asked, rules, provenance)}, provenance
+
+
+def negotiate_again(day: Day, settings: Settings, store: Store, adviser: Adviser | None = None) -> pl.DataFrame:
+    """Negotiate the day's opportunities into ``store``, whatever it holds of them: rows of `negotiate_missing`."""
+    terms, opportunities = terms_of(day, settings), day["market.opportunities"]
+    policy, rules = settings.negotiation, settings.rules
+    return negotiate_missing(store, opportunities, terms, policy, rules, adviser, reuse=False)
+
+
+def negotiate_in_memory(
+    day: Day, settings: Settings, adviser: Adviser | None = None, engine: Engine | None = None
+) -> Tables:
+    """Every table of `negotiation`, nothing of it kept for another run."""
+    store, slots = InMemory(), day["market.opportunities"]["slot"].to_list()
+    summary, _ = negotiate(day, settings, store, adviser, engine)
+    words = {table: store.read(table, slots) for table in (MESSAGES, SEGMENTS, AGREEMENTS)}
+    return words | summary | {"negotiation.llm_calls": LLMCalls.create_empty()}  # the audit is the gateway's
+
+
+def state_problem(day: Day, settings: Settings) -> tuple[DayProblem, Tables]:
+    """The day's problem, and `dispatch.starts`: the initial state of charge of each store.
+
+    With `fleet.carry_over` the schedule of the day before is read too, where ``day`` has it under SCHEDULE_BEFORE.
     """
     before = day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None
     starts = starts_of(day["fleet.prosumers"], before)
     problem = day_problem(
-        begin_with(fleet_arrays(day["fleet.prosumers"], day["fleet.availability"]), starts),
+        begin_with(fleet_of(day), starts),
         day["market.price_forecast"],
         day["market.opportunities"],
         day["negotiation.summary"],
@@ -69,12 +119,20 @@ def state_problem(day: Day, settings: Settings) -> tuple[DayProblem, pl.DataFram
         settings.rules,
         settings.optimiser,
     )
-    return with_scenarios(problem, day["market.opportunities"], day["market.price_scenarios"], settings.risk), starts
+    problem = with_scenarios(problem, day["market.opportunities"], day.get("market.price_scenarios"), settings.risk)
+    return problem, {"dispatch.starts": starts}
 
 
-def tabulate(problem: DayProblem, solution: DaySolution, settings: Settings) -> dict[str, pl.DataFrame]:
+def solve(problem: DayProblem, settings: Settings) -> DaySolution:
+    """The best schedule whose bids are valid, with its proven gap."""
+    from vpp_pipeline.bidding.valid_bids import solve_valid_day  # with CVXPY, which takes two seconds to import
+
+    return solve_valid_day(problem, settings.rules, settings.optimiser)
+
+
+def tabulate(problem: DayProblem, solution: DaySolution, settings: Settings) -> Tables:
     """The solution as tables of `dispatch`, the schedule first."""
-    from vpp_pipeline.dispatch import tables  # with CVXPY, which takes two seconds to import
+    from vpp_pipeline.dispatch import tables  # with CVXPY
 
     return {
         "dispatch.schedule": tables.schedule_table(problem, solution),
@@ -87,9 +145,9 @@ def tabulate(problem: DayProblem, solution: DaySolution, settings: Settings) -> 
     }
 
 
-def pay(day: Day) -> pl.DataFrame:
+def pay(day: Day) -> Tables:
     """`dispatch.payments`: what each prosumer delivers and earns in each bid."""
-    return payments_of(
+    payments = payments_of(
         day["market.opportunities"],
         day["negotiation.agreements"],
         day["dispatch.schedule"],
@@ -97,9 +155,10 @@ def pay(day: Day) -> pl.DataFrame:
         day["dispatch.charging"],
         day["fleet.availability"],
     )
+    return {"dispatch.payments": payments}
 
 
-def form(day: Day, settings: Settings, stamp: Stamp) -> dict[str, pl.DataFrame]:
+def form(day: Day, settings: Settings, stamp: Stamp) -> Tables:
     """The day's bids, their price curves, and the money that adds them up."""
     payments, agreements = day["dispatch.payments"], day["negotiation.agreements"]
     bids, segments = form_bids(
@@ -119,50 +178,31 @@ def form(day: Day, settings: Settings, stamp: Stamp) -> dict[str, pl.DataFrame]:
     return {"bids.final_bids": bids, "bids.bid_segments": segments, "dispatch.reconciliation": books}
 
 
-def negotiate_day(inputs: Inputs, settings: Settings, adviser: Adviser | None = None) -> Negotiated:
-    """Negotiate every opportunity and state the day's problem."""
-    policy, rules = settings.negotiation, settings.rules
-    fleet = fleet_arrays(inputs.prosumers, inputs.availability)
-    terms = prepare_terms(inputs.opportunities, inputs.forecast, fleet, policy, rules)
-    struck = negotiate(terms, policy, adviser)
-    made = inputs.opportunities.select(
-        "opportunity_id",
-        engine=pl.lit(policy.engine),
-        fingerprint=pl.Series(terms.fingerprints(policy.model_dump_json()), dtype=pl.String),
-        seconds=pl.lit(0.0),
-    )
-    summary = summarise(struck.segments, struck.agreements, inputs.opportunities, len(fleet), rules, made)
-    tables = {
-        "market.price_forecast": inputs.forecast,
-        "market.price_scenarios": (
-            PriceScenarios.create_empty() if inputs.price_scenarios is None else inputs.price_scenarios
-        ),
-        "market.opportunities": inputs.opportunities,
-        "fleet.prosumers": inputs.prosumers,
-        "fleet.availability": inputs.availability,
-        "negotiation.messages": struck.messages,
-        "negotiation.segments": struck.segments,
-        "negotiation.summary": summary,
-        "negotiation.agreements": struck.agreements,
-        "negotiation.llm_calls": LLMCalls.create_empty(),  # the audit is the gateway's
-    }
-    tables |= dict(zip(EXPECTED, inputs.expected or (), strict=False))
-    before = {} if inputs.schedule_before is None else {SCHEDULE_BEFORE: inputs.schedule_before}
-    problem, tables["dispatch.starts"] = state_problem(tables | before, settings)
-    return Negotiated(inputs, settings, fleet, terms, problem, tables)
+def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> Tables:
+    """`bids.checks`: every rule held against the day's tables by code that shares nothing with what made them.
+
+    ``is_scheduled``: the bids must be ready before the market closes. Raises ViolationError where a rule is broken.
+    """
+    return {"bids.checks": checks_table(day, settings, is_scheduled=is_scheduled)}
 
 
-def settle_bids(day: Negotiated, solution: DaySolution, stamp: Stamp) -> dict[str, pl.DataFrame]:
-    """Every table of the day, bids included, from what the optimiser found."""
-    tables = day.tables | tabulate(day.problem, solution, day.settings)
-    tables["market.opportunities"] = day.inputs.opportunities  # a back-test may have changed their sizes
-    tables["dispatch.payments"] = pay(tables)
-    return tables | form(tables, day.settings, stamp)
+def bid_solution(day: Day, problem: DayProblem, solution: DaySolution, settings: Settings, stamp: Stamp) -> Tables:
+    """Every table of the day, bids included, from a solution of its problem."""
+    tables = {**day, **tabulate(problem, solution, settings)}
+    tables |= pay(tables)
+    return tables | form(tables, settings, stamp)
 
 
-def bid(inputs: Inputs, settings: Settings, stamp: Stamp, adviser: Adviser | None = None) -> dict[str, pl.DataFrame]:
-    """Negotiate, solve and form the bids of a day: every table by name."""
-    from vpp_pipeline.bidding.valid_bids import solve_valid_day
+def prepare_problem(
+    day: Day, settings: Settings, adviser: Adviser | None = None, engine: Engine | None = None
+) -> tuple[Tables, DayProblem]:
+    """The day negotiated in memory: its tables so far, and its problem."""
+    tables = {**day, **negotiate_in_memory(day, settings, adviser, engine)}
+    problem, starts = state_problem(tables, settings)
+    return tables | starts, problem
 
-    day = negotiate_day(inputs, settings, adviser)
-    return settle_bids(day, solve_valid_day(day.problem, settings.rules, settings.optimiser), stamp)
+
+def bid(day: Day, settings: Settings, stamp: Stamp, adviser: Adviser | None = None) -> Tables:
+    """Negotiate, solve, and form the bids of a day whose opportunities are known: every table by name."""
+    tables, problem = prepare_problem(day, settings, adviser)
+    return bid_solution(tables, problem, solve(problem, settings), settings, stamp)

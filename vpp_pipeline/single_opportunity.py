@@ -20,7 +20,7 @@ from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.fleet.quarantine import first_problem
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.llm.session import open_adviser
-from vpp_pipeline.pipeline import Inputs, bid
+from vpp_pipeline.pipeline import bid
 from vpp_pipeline.reporting.documents import documents_of
 from vpp_pipeline.schemas import Opportunities, door
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
@@ -126,9 +126,14 @@ def run_cycle(
         "run_cycle",
         datetime.now(UTC),
     )
-    inputs, data = Inputs(forecast, standing, availability, wanted), project_folder() / "data"
-    with open_adviser(settings, data, run_id=stamp.run_id, market_date=market_date) as adviser:
-        day = bid(inputs, settings, stamp, adviser)
+    given = {
+        "market.price_forecast": forecast,
+        "fleet.prosumers": standing,
+        "fleet.availability": availability,
+        "market.opportunities": wanted,
+    }
+    with open_adviser(settings, project_folder() / "data", run_id=stamp.run_id, market_date=market_date) as adviser:
+        day = bid(given, settings, stamp, adviser)
     verdicts = {rule.__name__: rule(day, settings) for rule in RULES}
     broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not verdict.passed]
     if broken:

@@ -14,20 +14,12 @@ import pytest
 from hypothesis import settings as property_settings
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
-from vpp_pipeline.core.calendar import bid_deadline_utc, history_dates, market_hours, pacific_moment_utc
+from vpp_pipeline.core.calendar import bid_deadline_utc, pacific_moment_utc
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
-from vpp_pipeline.dispatch.sizing import opportunities_of_day
-from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
-from vpp_pipeline.fleet.envelope import hourly_envelope
-from vpp_pipeline.fleet.generator import generate_fleet
-from vpp_pipeline.fleet.notes.apply import tighten
-from vpp_pipeline.forecasting.price_baseline import forecast_prices
-from vpp_pipeline.forecasting.profiles import charging_forecast, load_forecast, solar_forecast
-from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.fleet.arrays import Fleet
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.pipeline import Inputs, negotiate_day, settle_bids
-from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, Quarantine
+from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import FleetSettings, Settings
 
 # the same cases in every run, so that a red test is a change's fault; `make fuzz` draws new ones
@@ -86,30 +78,14 @@ def request_table(*requests: tuple[object, ...]) -> pl.DataFrame:
 
 @cache
 def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, ...], ...]) -> SolvedDay:
-    source, rules = open_source(), settings.rules
-    history = pl.concat([source.day(day) for day in history_dates(market_date)])
-    forecast, hours = forecast_prices(market_date, history), market_hours(market_date)
-    solar, load = solar_forecast(market_date), load_forecast(market_date)
-    prosumers, notes = tighten(generate_fleet(settings.fleet, market_date))
-    availability = hourly_envelope(prosumers, hours, solar, load)
-    fleet = fleet_arrays(prosumers, availability)
-    opportunities = opportunities_of_day(market_date, forecast, fleet, settings, request_table(*requests))
-
-    day = negotiate_day(Inputs(forecast, prosumers, availability, opportunities), settings)
-    solution = solve_valid_day(day.problem, rules, settings.optimiser)
+    inputs = DayInputs(market_date, settings, None, None, None)
+    day, problem = prepare_problem(inputs.tables(request_table(*requests)), settings)
+    solution = solve(problem, settings)
     two_hours_early = bid_deadline_utc(market_date) - timedelta(hours=2)
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)
-    tables = settle_bids(day, solution, stamp) | {
-        "market.prices": history,
-        "market.solar_forecast": solar,
-        "market.load_forecast": load,
-        "market.charging_forecast": charging_forecast(market_date),
-        "market.metered_hours": MeteredHours.create_empty(),
-        "market.meter_quarantine": MeterQuarantine.create_empty(),
-        "fleet.notes": notes,
-        "fleet.quarantine": Quarantine.create_empty(),
-    }
-    return SolvedDay(MappingProxyType(tables), settings, fleet, day.terms, day.problem, solution)
+    tables = bid_solution(day, problem, solution, settings, stamp)
+    tables["market.prices"] = pl.concat(inputs.history.values())
+    return SolvedDay(MappingProxyType(tables), settings, problem.fleet, terms_of(day, settings), problem, solution)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
 from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.negotiation.opportunities import find_opportunities
-from vpp_pipeline.pipeline import Inputs, bid
+from vpp_pipeline.pipeline import bid
 from vpp_pipeline.schemas import Notes, Quarantine
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy, Settings
 from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
@@ -51,8 +51,15 @@ def day_of(row: dict[str, Any], prices: list[float] | None = None, solar: float 
     fleet = fleet_arrays(prosumers, envelope)
     calls = find_opportunities(DAY, forecast, fleet, SETTINGS.opportunities, SETTINGS.rules, request_table())
     stamp = Stamp("test", "test", None, "test", datetime(2023, 8, 14, 12, tzinfo=UTC))
-    tables = bid(Inputs(forecast, prosumers, envelope, calls), SETTINGS, stamp)
-    tables |= {"fleet.notes": notes, "fleet.quarantine": Quarantine.create_empty()}
+    day = {
+        "market.price_forecast": forecast,
+        "fleet.prosumers": prosumers,
+        "fleet.notes": notes,
+        "fleet.quarantine": Quarantine.create_empty(),
+        "fleet.availability": envelope,
+        "market.opportunities": calls,
+    }
+    tables = bid(day, SETTINGS, stamp)
     verdicts = verify(tables, SETTINGS)
     del verdicts[bids_were_ready_before_the_deadline.__name__]  # prices by hand have no time of publication
     assert [verdict.description for verdict in verdicts.values() if not verdict.passed] == []

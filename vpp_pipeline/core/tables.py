@@ -10,6 +10,7 @@ import polars as pl
 from vpp_pipeline.core.errors import NoDataError
 
 Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of one day
+Tables = dict[str, pl.DataFrame]  # what a stage adds to it
 SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
 LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any
 

@@ -20,11 +20,10 @@ from vpp_pipeline.defs.metadata import figures_of, figures_of_file, tables_of_fi
 from vpp_pipeline.defs.resources import HASHES, SETTINGS, Desk, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go
 from vpp_pipeline.defs.sensors import LOCK_TAG
-from vpp_pipeline.pipeline import form
+from vpp_pipeline.pipeline import form, verify
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
 from vpp_pipeline.reporting.page import write_report
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.verification.registry import checks_table
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.publish import publish, publish_settlement
 from vpp_pipeline.warehouse.published import published_day
@@ -79,17 +78,16 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
         created_utc=datetime.now(UTC),
     )
     tables = form(day, settings, stamp)
-    checks = checks_table(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
-    glance = day_at_a_glance(day.holding(tables | {"bids.checks": checks}))
+    tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
+    glance = day_at_a_glance(day.holding(tables))
     final = tables["bids.final_bids"]
     told = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}
     told[SETTINGS] = dg.MetadataValue.json(settings.model_dump(mode="json"))
     requests = requests_among(day["market.opportunities"])
     told[HASHES] = dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests}))
     yield dg.Output(final, "final_bids", metadata=told)
-    yield dg.Output(tables["bids.bid_segments"], "bid_segments")
-    yield dg.Output(tables["dispatch.reconciliation"], "reconciliation")
-    yield dg.Output(checks, "checks")
+    for output in ("bid_segments", "reconciliation", "checks"):
+        yield dg.Output(tables[BIDS[output]], output)
 
 
 @table_asset(
@@ -132,7 +130,7 @@ def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay, l
     market_date = market_date_of(context)
     told = lake.metadata("bids.final_bids", market_date.isoformat())
     settings = Settings.model_validate_json(told[SETTINGS]) if SETTINGS in told else desk.settings()
-    checks_table(day, settings, is_scheduled=is_scheduled(context.run))
+    verify(day, settings, is_scheduled=is_scheduled(context.run))
     hashes, made_by = json.loads(told.get(HASHES, "{}")), bids["run_id"][0]
     if made_by != context.run.run_id:
         found = _hashes_of_inputs(day)

@@ -78,7 +78,7 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
         raise InfeasibleDay(breaches)
     folder, agreements = Path(storage.data_folder), day["negotiation.agreements"]
     solved = solve_formulated(problem, agreements, settings, folder, run_id=context.run.run_id)
-    tables = tabulate(problem, solved.solution, settings) | {"dispatch.starts": starts}
+    tables = tabulate(problem, solved.solution, settings) | starts
     tables[PROOF] = solved.told_in(tables[PROOF])
     for table, rows in tables.items():
         version = dg.DataVersion(frame_hash(rows)) if table == SCHEDULE else None
@@ -92,4 +92,4 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
 )
 def payments(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
     """What each prosumer delivers and earns in each bid, how content it is, and the charging its sales recover."""
-    return pay(storage.day(market_date_of(context)))
+    return pay(storage.day(market_date_of(context)))["dispatch.payments"]

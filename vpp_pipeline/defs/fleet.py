@@ -5,14 +5,13 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
-from vpp_pipeline.fleet.envelope import hourly_envelope
+from vpp_pipeline.pipeline import SITE_FORECASTS, limit_fleet
 
-EXPECTED = [key_of(f"market.{name}_forecast") for name in ("solar", "load", "charging")]
+EXPECTED = [key_of(table) for table in SITE_FORECASTS]
 FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}
 
 
@@ -32,22 +31,7 @@ def fleet_of_day(
         yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
 
 
-@table_asset(
-    "fleet.availability",
-    {"polars"},
-    ins={
-        "prosumers": dg.AssetIn(key_of("fleet.prosumers")),
-        "solar": dg.AssetIn(key_of("market.solar_forecast")),
-        "load": dg.AssetIn(key_of("market.load_forecast")),
-        "charging": dg.AssetIn(key_of("market.charging_forecast")),
-    },
-)
-def availability(
-    context: dg.AssetExecutionContext,
-    prosumers: pl.DataFrame,
-    solar: pl.DataFrame,
-    load: pl.DataFrame,
-    charging: pl.DataFrame,
-) -> pl.DataFrame:
-    """What each prosumer can do in each hour once physics and its owner's wishes are honoured."""
-    return hourly_envelope(prosumers, market_hours(market_date_of(context)), solar, load, charging)
+@table_asset("fleet.availability", {"polars"}, deps=[key_of("fleet.prosumers"), *EXPECTED])
+def availability(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
+    """What each prosumer can do in each hour once physics and its owner's preferences are honored."""
+    return limit_fleet(storage.day(market_date_of(context)))["fleet.availability"]

@@ -14,9 +14,8 @@ from vpp_pipeline.defs.price_intake import PRICES, materialisation_of, replace_p
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.defs.sensors import LOCK_TAG
-from vpp_pipeline.fleet.arrays import fleet_arrays
-from vpp_pipeline.inputs.day_inputs import keep_deals, prices_behind
 from vpp_pipeline.market.regimes import comparable
+from vpp_pipeline.pipeline import find_opportunities
 
 
 @table_asset(PRICES, {"parquet"}, backfill_policy=dg.BackfillPolicy.single_run())
@@ -86,32 +85,18 @@ def price_scenarios(
 @table_asset(
     "market.opportunities",
     {"polars"},
-    ins={
-        "forecast": dg.AssetIn(key_of("market.price_forecast")),
-        "prosumers": dg.AssetIn(key_of("fleet.prosumers")),
-        "availability": dg.AssetIn(key_of("fleet.availability")),
-    },
+    deps=[key_of(table) for table in ("market.price_forecast", "fleet.prosumers", "fleet.availability")],
 )
 def opportunities(
-    context: dg.AssetExecutionContext,
-    desk: Desk,
-    prices_source: Prices,
-    storage: Storage,
-    forecast: pl.DataFrame,
-    prosumers: pl.DataFrame,
-    availability: pl.DataFrame,
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> dg.Output[pl.DataFrame]:
     """What can be sold: each product in each hour, sized to the fleet, and the requests that replace some of them.
 
     `planned` sizes are rehearsed with typical prosumers; with `opportunities.deal_days`, at the level of the deals of
     the days before. These are kept (lake table `market.recent_deals`), so that a day made again is the same day.
     """
-    from vpp_pipeline.dispatch.sizing import opportunities_of_day
-
     inputs = day_inputs(context, desk, prices_source, storage)
-    deals, day = inputs.recent_deals, inputs.market_date
-    fleet = fleet_arrays(prosumers, availability)
-    table = opportunities_of_day(day, forecast, fleet, inputs.settings, inputs.requests, deals)
-    if deals is not None:
-        keep_deals(storage.lake, day, inputs.settings.opportunities.deal_days, prices_behind(forecast), deals)
+    day = storage.day(inputs.market_date)
+    table = find_opportunities(day, inputs.settings, inputs.requests, inputs.recent_deals)["market.opportunities"]
+    inputs.keep_recent_deals()
     return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))

@@ -7,35 +7,28 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.defs.asset_factory import ROUNDS, SAME_DAY, key_of, market_date_of, table_asset
 from vpp_pipeline.defs.metadata import figures_of
-from vpp_pipeline.defs.negotiation_cache import negotiate_missing
 from vpp_pipeline.defs.resources import Desk, Storage
-from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.session import audit_of, open_adviser
 from vpp_pipeline.llm.store import calls_in_numbers
-from vpp_pipeline.negotiation.agreements import summarise
-from vpp_pipeline.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES
+from vpp_pipeline.pipeline import negotiate, negotiate_again
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.day import DEALS, SEGMENTS, LakeDay
+from vpp_pipeline.warehouse.day import LakeNegotiations
 
 INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
-ROUNDS_KEY = key_of("negotiation.rounds")
+ROUNDS_TABLE = "negotiation.rounds"
+ROUNDS_KEY = key_of(ROUNDS_TABLE)
 #: tags by which Dagster tells whether a materialisation is up to date: own versions, and those of each input
 DATA_VERSION_TAG, CODE_VERSION_TAG = "dagster/data_version", "dagster/code_version"
 DATA_VERSION_OF, EVENT_OF = "dagster/input_data_version", "dagster/input_event_pointer"
 
 
-def _terms(day: LakeDay, opportunities: pl.DataFrame, settings: Settings) -> Terms:
-    fleet = fleet_arrays(day["fleet.prosumers"], day["fleet.availability"])
-    return prepare_terms(opportunities, day["market.price_forecast"], fleet, settings.negotiation, settings.rules)
-
-
 @table_asset(
-    "negotiation.rounds",
+    ROUNDS_TABLE,
     {"polars"},
     partitions_def=ROUNDS,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -48,32 +41,24 @@ def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> N
     that the run's configuration names (`negotiation.engine`, and `llm.mode` where that is `llm`). A slot without an
     opportunity has nothing to negotiate.
     """
-    slots_by_day: dict[str, list[str]] = {}
+    slots_by_day: dict[date, list[str]] = {}
     for key in context.partition_keys:
-        day, slot = key.split("|")
-        slots_by_day.setdefault(day, []).append(slot)
+        name, slot = key.split("|")
+        slots_by_day.setdefault(date.fromisoformat(name), []).append(slot)
     settings = desk.settings()
-    for name, slots in slots_by_day.items():
-        day = storage.day(date.fromisoformat(name))
+    for market_date, slots in slots_by_day.items():
+        day, store = storage.day(market_date), LakeNegotiations(storage.lake, market_date)
         wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
-        with _adviser(context, storage, settings, date.fromisoformat(name)) as adviser:
-            negotiated = negotiate_missing(
-                storage.lake,
-                date.fromisoformat(name),
-                wanted,
-                _terms(day, wanted, settings),
-                settings.negotiation,
-                settings.rules,
-                reuse=False,
-                adviser=adviser,
-            )
-        for slot, seconds in negotiated.select("slot", "seconds").rows():
-            words = storage.lake.read("negotiation.rounds", f"{name}|{slot}")
-            metadata = figures_of("negotiation.rounds", words) | {"seconds": round(seconds, 4), "reused": False}
-            context.add_asset_metadata(metadata, partition_key=f"{name}|{slot}")
+        day = day.holding({"market.opportunities": wanted})
+        with _adviser(context, storage, settings, market_date) as adviser:
+            provenance = negotiate_again(day, settings, store, adviser)
+        for slot, seconds in provenance.select("slot", "seconds").rows():
+            metadata = figures_of(ROUNDS_TABLE, store.read(MESSAGES, [slot]))
+            metadata |= {"seconds": round(seconds, 4), "reused": False}
+            context.add_asset_metadata(metadata, partition_key=f"{market_date}|{slot}")
         idle = sorted(set(slots) - set(wanted["slot"]))
         context.log.info(
-            f"{name}: {wanted.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
+            f"{market_date}: {wanted.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
         )
 
 
@@ -85,18 +70,13 @@ def summary(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> 
     policy or other code, and records it there; the others are reused.
     """
     market_date, settings = market_date_of(context), desk.settings()
-    day = storage.day(market_date)
-    opportunities = day["market.opportunities"]
-    terms = _terms(day, opportunities, settings)
+    store = LakeNegotiations(storage.lake, market_date)
     with _adviser(context, storage, settings, market_date) as adviser:
-        provenance = negotiate_missing(
-            storage.lake, market_date, opportunities, terms, settings.negotiation, settings.rules, adviser=adviser
-        )
-    _record(context, storage.lake, provenance)
-    held = day.joined(DEALS, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
-    table = summarise(day[SEGMENTS], held, opportunities, len(terms.prosumer_id), settings.rules, provenance)
+        tables, provenance = negotiate(storage.day(market_date), settings, store, adviser)
+    _record(context, store, provenance)
     counts = {"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())}
     advice = adviser.tally.in_numbers() if adviser else {}
+    table = tables["negotiation.summary"]
     return dg.Output(table, metadata=figures_of("negotiation.summary", table) | counts | advice)
 
 
@@ -107,7 +87,7 @@ def _adviser(
     return open_adviser(settings, folder, run_id=context.run.run_id, market_date=market_date)
 
 
-def _record(context: dg.AssetExecutionContext, lake: Lake, negotiations: pl.DataFrame) -> None:
+def _record(context: dg.AssetExecutionContext, store: LakeNegotiations, negotiations: pl.DataFrame) -> None:
     """Log each new negotiation as a materialisation of its partition, with the versions of what it rests on.
 
     Where an input has another version than in the run before, the reused ones are logged too: they rest on it as well,
@@ -129,9 +109,8 @@ def _record(context: dg.AssetExecutionContext, lake: Lake, negotiations: pl.Data
     for row in negotiations.iter_rows(named=True):
         partition = dg.MultiPartitionKey({"date": day, "slot": row["slot"]})
         own = {DATA_VERSION_TAG: row["fingerprint"], CODE_VERSION_TAG: code_version()}
-        words = lake.read("negotiation.rounds", f"{day}|{row['slot']}")
-        own_words = {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
-        metadata = figures_of("negotiation.rounds", words) | own_words
+        metadata = figures_of(ROUNDS_TABLE, store.read(MESSAGES, [row["slot"]]))
+        metadata |= {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
         context.log_event(
             dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=own | versions | pointers, metadata=metadata)
         )
@@ -148,7 +127,9 @@ def agreements(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFr
     Fleets larger than `negotiation.transcript_prosumers` keep every deal, but of those who are out only the sample
     whose words are kept.
     """
-    return storage.day(market_date_of(context)).joined(DEALS)
+    day = market_date_of(context)
+    slots = storage.day(day)["market.opportunities"]["slot"].to_list()
+    return LakeNegotiations(storage.lake, day).read(AGREEMENTS, slots)
 
 
 @table_asset(

@@ -13,11 +13,11 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.display import terminal
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.fleet.notes.parser import read_note
 from vpp_pipeline.inputs.day_fleet import fleet_of_day
 from vpp_pipeline.inputs.day_inputs import DayInputs
@@ -26,7 +26,8 @@ from vpp_pipeline.llm.providers import open_gateway
 from vpp_pipeline.llm.session import open_adviser
 from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.negotiation.negotiate import ENGINES
-from vpp_pipeline.pipeline import Negotiated, negotiate_day, settle_bids
+from vpp_pipeline.negotiation.terms import Terms
+from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
 
@@ -46,7 +47,7 @@ def compare_engines(day: DayInputs) -> pl.DataFrame:
     profit over revenue. `surplus_usd`: what prosumers are paid above their least price. `satisfaction`: of those
     dispatched, 0-10, weighted by commitment. `violations`: breaches found by all checks together.
     """
-    inputs, rows = day.for_chain(), []
+    inputs, rows = day.tables(), []
     data = day.lake.parent if day.lake else project_folder() / "data"
     for engine in ENGINES:
         if engine == "llm" and day.settings.llm.mode == "off":
@@ -55,24 +56,23 @@ def compare_engines(day: DayInputs) -> pl.DataFrame:
         settings = day.settings.model_copy(update={"negotiation": policy})
         with open_adviser(settings, data, run_id="compare", market_date=day.market_date) as adviser:
             begun = time.perf_counter()
-            negotiated = negotiate_day(inputs, settings, adviser)
+            negotiated, problem = prepare_problem(inputs, settings, adviser)
             seconds = time.perf_counter() - begun
-        solution = solve_valid_day(negotiated.problem, settings.rules, settings.optimiser)
         stamp = Stamp("compare", code_version(), None, "compare", datetime.now(UTC))
-        tables = settle_bids(negotiated, solution, stamp)
-        tables |= {"fleet.notes": day.fleet.notes, "fleet.quarantine": day.fleet.quarantine}
+        tables = bid_solution(negotiated, problem, solve(problem, settings), settings, stamp)
         advised = 1.0 - adviser.tally.fallback_fraction if adviser else 0.0
-        measures = measures_of(negotiated, tables, settings)
+        measures = measures_of(tables, settings)
         rows.append(measures | {"engine": engine, "negotiation_seconds": seconds, "advised_fraction": advised})
     return pl.DataFrame(rows)
 
 
-def measures_of(negotiated: Negotiated, tables: dict[str, pl.DataFrame], settings: Settings) -> dict[str, float | int]:
+def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
     """What an engine fills, earns, leaves to prosumers and breaks."""
     summary, bids = tables["negotiation.summary"], tables["bids.final_bids"].filter(pl.col("status") == "bid")
     under_option = summary.select(pl.min_horizontal("committed_capacity_mw", "required_capacity_mw").sum()).item()
     met = (summary.sort("opportunity_id")["status"] != "no_bid").to_numpy()
-    feasible = _is_feasible(negotiated, settings)[np.argsort(negotiated.terms.opportunity_id)]
+    terms = terms_of(tables, settings)
+    feasible = _is_feasible(terms, settings)[np.argsort(terms.opportunity_id)]
     held = options(tables["negotiation.agreements"]).select(
         *DEAL, "committed_capacity_kw", least="reservation_price_usd_per_mwh"
     )
@@ -96,10 +96,10 @@ def measures_of(negotiated: Negotiated, tables: dict[str, pl.DataFrame], setting
     }
 
 
-def _is_feasible(negotiated: Negotiated, settings: Settings) -> np.ndarray:
+def _is_feasible(terms: Terms, settings: Settings) -> np.ndarray:
     """Whether each opportunity (O,) could be met by any engine: 80 % of R, and enough members, among the prosumers
     whose least price the aggregator could pay."""
-    terms, rules = negotiated.terms, settings.rules
+    rules = settings.rules
     payable = (terms.capacity_kw > 0.0) & (terms.ceiling > 0.0) & (terms.ceiling >= terms.reservation)
     reach_kw = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)
     enough = payable.sum(axis=1) >= rules.minimum_members

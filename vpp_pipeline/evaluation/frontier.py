@@ -10,16 +10,14 @@ import polars as pl
 from rich.box import SIMPLE
 from rich.table import Table
 
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.display import terminal
-from vpp_pipeline.dispatch.payments import payments_of
-from vpp_pipeline.dispatch.problem import DaySolution
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.dispatch.scenarios import outcome_of
-from vpp_pipeline.dispatch.tables import charging_table, positions_table, schedule_table
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth, weighted_satisfaction
-from vpp_pipeline.pipeline import Inputs, Negotiated, negotiate_day
+from vpp_pipeline.pipeline import negotiate_in_memory, pay, prepare_problem, solve, state_problem, tabulate
 from vpp_pipeline.reporting.charts import Panel, draw
+from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
 
 ENOUGH_SCENARIOS = 50  # where the settings ask for one only
@@ -34,20 +32,20 @@ def with_enough_scenarios(settings: Settings) -> Settings:
     return settings.model_copy(update={"risk": settings.risk.model_copy(update={"scenarios": ENOUGH_SCENARIOS})})
 
 
-def risk_frontier(inputs: Inputs, settings: Settings, points: int) -> pl.DataFrame:
+def risk_frontier(inputs: Day, settings: Settings, points: int) -> pl.DataFrame:
     """One row per aversion λ from 0 to 1: the day's expected profit, CVaR, worst and mean scenario, bids, open gap.
 
     What is found for one λ is a candidate for every other, and each λ takes the best of all. So as λ grows, expected
     profit never rises and CVaR never falls, whatever gap a search has left. ``open_usd`` is how far the λ's bound lies
     above its value, in $, since a value near 0 has no useful relative gap.
     """
-    day = negotiate_day(inputs, settings).problem
+    _, day = prepare_problem(inputs, settings)
     if day.scenarios is None:
-        raise ValueError("a frontier of risk needs inputs.price_scenarios")
+        raise ValueError("a frontier of risk needs rows of market.price_scenarios")
     aversions, found, bounds = np.linspace(0.0, 1.0, points), [], []
     for aversion in aversions:
         averse = replace(day, scenarios=replace(day.scenarios, aversion=float(aversion)))
-        solution = solve_valid_day(averse, settings.rules, settings.optimiser)
+        solution = solve(averse, settings)
         outcome = outcome_of(averse, solution)
         bounds.append(solution.bound_usd)
         found.append(
@@ -69,19 +67,22 @@ def risk_frontier(inputs: Inputs, settings: Settings, points: int) -> pl.DataFra
     )
 
 
-def satisfaction_frontier(inputs: Inputs, settings: Settings, points: int) -> pl.DataFrame:
+def satisfaction_frontier(inputs: Day, settings: Settings, points: int) -> pl.DataFrame:
     """One row per weight of satisfaction from 0 to 10 $/MWh: the day's profit, owners' gain, satisfaction, bids.
 
     ``gain_usd``: paid to owners above their least prices. ``satisfaction``: mean of those dispatched, weighted by
     commitment, as bids report it; it can fall where more owners deliver a little. At forecast prices; here too each
     weight takes the best of all that was found.
     """
-    certain, weights, found, sold = replace(inputs, price_scenarios=None), np.linspace(0.0, MOST_WEIGHT, points), [], []
+    weights, found, sold = np.linspace(0.0, MOST_WEIGHT, points), [], []
+    certain = {**inputs, "market.price_scenarios": PriceScenarios.create_empty()}
+    certain |= negotiate_in_memory(certain, settings)
     for weight in weights:
         optimiser = settings.optimiser.model_copy(update={"satisfaction_weight_usd_per_mwh": float(weight)})
-        day = negotiate_day(certain, settings.model_copy(update={"optimiser": optimiser}))
-        solution = solve_valid_day(day.problem, settings.rules, optimiser)
-        paid = _paid(day, solution)
+        weighted = settings.model_copy(update={"optimiser": optimiser})
+        problem, _ = state_problem(certain, weighted)
+        solution = solve(problem, weighted)
+        paid = _paid(certain | tabulate(problem, solution, weighted))
         gain = pl.col("payment_usd") - pl.col("reservation_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0
         sold.append(paid)
         found.append(
@@ -100,19 +101,11 @@ def satisfaction_frontier(inputs: Inputs, settings: Settings, points: int) -> pl
     return candidates.select(pl.all().gather(best)).with_columns(weight_usd_per_mwh=pl.Series(weights))
 
 
-def _paid(day: Negotiated, solution: DaySolution) -> pl.DataFrame:
-    """Rows of `dispatch.payments`, with each deal's least price and commitment."""
-    problem, agreements = day.problem, day.tables["negotiation.agreements"]
-    paid = payments_of(
-        day.inputs.opportunities,
-        agreements,
-        schedule_table(problem, solution),
-        positions_table(problem, solution),
-        charging_table(problem, solution),
-        day.inputs.availability,
-    )
-    held = options(agreements).select(*DEAL, "committed_capacity_kw", "reservation_price_usd_per_mwh")
-    return paid.join(held, on=DEAL)
+def _paid(day: Day) -> pl.DataFrame:
+    """Rows of `dispatch.payments`, with each deal's reservation price and commitment."""
+    held = options(day["negotiation.agreements"])
+    terms = held.select(*DEAL, "committed_capacity_kw", "reservation_price_usd_per_mwh")
+    return pay(day)["dispatch.payments"].join(terms, on=DEAL)
 
 
 def _credit_usd(sold: pl.DataFrame, weight: float) -> float:
@@ -123,7 +116,7 @@ def _credit_usd(sold: pl.DataFrame, weight: float) -> float:
 
 def show_frontier(day: DayInputs, points: int, output: Path) -> None:
     """Both frontiers of the day as tables in the terminal, and as a picture in ``output``."""
-    inputs, settings = day.for_chain(), day.settings
+    inputs, settings = day.tables(), day.settings
     risk, content = risk_frontier(inputs, settings, points), satisfaction_frontier(inputs, settings, points)
     console = terminal()
     console.print(

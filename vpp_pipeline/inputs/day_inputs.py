@@ -15,11 +15,8 @@ from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRODUCTS, histo
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE
-from vpp_pipeline.dispatch.sizing import opportunities_of_day
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Tables
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
-from vpp_pipeline.fleet.arrays import fleet_arrays
-from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.forecasting.meter_checks import Metered
 from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS
@@ -34,7 +31,7 @@ from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.market.regimes import comparable, note_on
 from vpp_pipeline.negotiation.opportunities import requested_blocks
-from vpp_pipeline.pipeline import Inputs
+from vpp_pipeline.pipeline import SITE_FORECASTS, find_opportunities, limit_fleet
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.warehouse.day import LakeDay, warehouse_of
@@ -205,22 +202,40 @@ class DayInputs:
         """Raises InputError for the first input that cannot be used."""
         _ = self.forecast, self.price_scenarios, self.expected.tables, self.fleet, self.requests, self.recent_deals
 
-    def for_chain(self) -> Inputs:
-        """The same for `pipeline.py`: with the envelope of everyone who takes part, and the day's opportunities."""
-        prosumers, forecast, day = self.fleet.prosumers, self.forecast, self.market_date
-        expected = self.expected.tables
-        envelope = hourly_envelope(prosumers, market_hours(day), *expected)
-        fleet = fleet_arrays(prosumers, envelope)
-        wanted = opportunities_of_day(day, forecast, fleet, self.settings, self.requests, self.recent_deals)
-        return Inputs(forecast, prosumers, envelope, wanted, self.schedule_before, self.price_scenarios, expected)
+    def keep_recent_deals(self) -> None:
+        """Keep what the day is sized by, so that the day made again is the same day, whatever was made since."""
+        if self.recent_deals is not None and self.lake is not None:
+            basis = _basis(self.settings.opportunities.deal_days, prices_behind(self.forecast))
+            Lake(self.lake).write(KEPT, self.market_date.isoformat(), self.recent_deals, basis)
+
+    def tables(self, requests: pl.DataFrame | None = None) -> Tables:
+        """The day's tables before any negotiation, opportunities included, for the stages of `pipeline.py`.
+
+        ``requests``: in place of those of the file. The schedule of the day before lies under SCHEDULE_BEFORE.
+        """
+        day = {
+            FORECAST: self.forecast,
+            "market.price_scenarios": self.price_scenarios,
+            "market.metered_hours": self.metered.hours,
+            "market.meter_quarantine": self.metered.quarantine,
+            **dict(zip(SITE_FORECASTS, self.expected.tables, strict=True)),
+            "fleet.prosumers": self.fleet.prosumers,
+            "fleet.notes": self.fleet.notes,
+            "fleet.quarantine": self.fleet.quarantine,
+        }
+        if self.schedule_before is not None:
+            day[SCHEDULE_BEFORE] = self.schedule_before
+        day |= limit_fleet(day)
+        wanted = self.requests if requests is None else requests
+        return day | find_opportunities(day, self.settings, wanted, self.recent_deals)
 
 
 def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str]) -> pl.DataFrame:
     """Rows of DEAL_SCHEMA over those of the ``days`` before whose bids are published.
 
-    Each of them was closed before its own deadline. What :func:`keep_deals` has kept comes first, so that a day made
-    again is the same day whatever was made since. ``prices``: source and node of the day's forecast; days at other
-    prices, or of another market regime, do not count.
+    Each of them was closed before its own deadline. What `DayInputs.keep_recent_deals` has kept comes first, so that a
+    day made again is the same day whatever was made since. ``prices``: source and node of the day's forecast; days at
+    other prices, or of another market regime, do not count.
     """
     day = market_date.isoformat()
     if lake.exists(KEPT, day) and lake.metadata(KEPT, day) == _basis(days, prices):
@@ -229,11 +244,6 @@ def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, 
     made = [published_rows(warehouse_of(lake), before, _COLUMNS) for before in alike]
     found = [_deals_of(tables) for tables in made if tables is not None and prices_behind(tables[FORECAST]) == prices]
     return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
-
-
-def keep_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str], deals: pl.DataFrame) -> None:
-    """Keep what the day was sized by."""
-    lake.write(KEPT, market_date.isoformat(), deals, _basis(days, prices))
 
 
 def prices_behind(forecast: pl.DataFrame) -> dict[str, str]:

@@ -211,9 +211,14 @@ class Negotiations:
     segments: pl.DataFrame
 
 
-def negotiate(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Negotiations:
-    """Every opportunity of ``terms`` by the policy's engine; an opportunity alone gives the same as among others."""
-    blocks = list(in_blocks(terms, policy, adviser))
+def negotiate(
+    terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None, engine: Engine | None = None
+) -> Negotiations:
+    """Every opportunity of ``terms`` by the policy's engine, or by ``engine``.
+
+    An opportunity alone gives the same as among others.
+    """
+    blocks = list(in_blocks(terms, policy, adviser, engine))
     tables = ("messages", "agreements", "segments")
     return Negotiations(
         terms.opportunity_id, *(pl.concat([getattr(block, name) for block in blocks]) for name in tables)
@@ -221,10 +226,14 @@ def negotiate(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None =
 
 
 def in_blocks(
-    terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None, pairs: int = BLOCK_PAIRS
+    terms: Terms,
+    policy: NegotiationPolicy,
+    adviser: Adviser | None = None,
+    engine: Engine | None = None,
+    pairs: int = BLOCK_PAIRS,
 ) -> Iterator[Negotiations]:
     """The same, some opportunities at a time, so that memory does not grow with their number; at least one block."""
-    engine, kept = ENGINES[policy.engine], is_kept(len(terms.prosumer_id), policy.transcript_prosumers)
+    engine, kept = engine or ENGINES[policy.engine], is_kept(len(terms.prosumer_id), policy.transcript_prosumers)
     step, count = max(1, pairs // max(1, len(terms.prosumer_id))), len(terms.opportunity_id)
     for start in range(0, max(1, count), step):
         block = terms.only((np.arange(count) >= start) & (np.arange(count) < start + step))

@@ -4,30 +4,32 @@ A finished day is read as it was published (`published.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
-from vpp_pipeline.schemas import TABLES, Agreements, door
+from vpp_pipeline.schemas import TABLES, door
 from vpp_pipeline.warehouse.published import published_rows
 
-#: lake tables with a file per opportunity: the words, who is in or out, and each round at a glance
-ROUNDS, DEALS, SEGMENTS = "negotiation.rounds", "negotiation.deals", "negotiation.segments"
 SCHEDULE = "dispatch.schedule"
 LLM_CALLS = "negotiation.llm_calls"
 #: what a settlement makes, from what was published
 SETTLED = ("evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days")
-#: warehouse table -> the lake table whose files of the day it joins
-BY_SLOT = {"negotiation.messages": ROUNDS, SEGMENTS: SEGMENTS}
+#: warehouse table -> the lake table with a file per opportunity; messages are written last
+BY_SLOT = {
+    "negotiation.agreements": "negotiation.deals",
+    "negotiation.segments": "negotiation.segments",
+    "negotiation.messages": "negotiation.rounds",
+}
 #: tables with a file per run that published: the day's runs are kept beside each other
 BY_RUN = ("bids.runs", "bids.run_bids")
-
-
-_SCHEMA = TABLES | {DEALS: Agreements}
 
 
 def warehouse_of(lake: Lake) -> Path:
@@ -60,8 +62,9 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         return day
 
     def _rows(self, table: str) -> pl.DataFrame:
-        if table in BY_SLOT:
-            return self.joined(table)
+        if table in BY_SLOT and table != "negotiation.agreements":  # those of all opportunities are a file of their own
+            slots = self["market.opportunities"]["slot"].to_list()
+            return LakeNegotiations(self._lake, date.fromisoformat(self._day)).read(table, slots)
         if table in BY_RUN:
             return self._lake.read_many(table, self._lake.partitions(table, self._day))
         return self._lake.read(table, self._day)
@@ -81,14 +84,37 @@ class LakeDay(Mapping[str, pl.DataFrame]):
                 return calls
         raise KeyError(LLM_CALLS_BEFORE)
 
-    def joined(self, table: str, columns: list[str] | None = None) -> pl.DataFrame:
-        """The rows of all of the day's opportunities, which lie in one file each; all columns, or those named."""
-        keys = [f"{self._day}|{slot}" for slot in self["market.opportunities"]["slot"]]
-        rows = self._lake.read_many(BY_SLOT.get(table, table), keys, columns)
-        return rows if columns else door(_SCHEMA[table], rows)
-
     def __iter__(self) -> Iterator[str]:
         return iter(TABLES)
 
     def __len__(self) -> int:
         return len(TABLES)
+
+
+@dataclass(frozen=True)
+class LakeNegotiations:
+    """A day's negotiations in the lake, three files per opportunity: a `Store` of `negotiation/store.py`."""
+
+    lake: Lake
+    market_date: date
+
+    def basis(self, slot: str) -> Mapping[str, str]:
+        """What the slot's stored negotiation rests on; empty where a file is missing, damaged, or of another basis."""
+        with suppress(InputError):
+            known = [self.lake.metadata(table, self._key(slot)) for table in BY_SLOT.values()]
+            if all(found == known[0] for found in known):
+                return known[0]
+        return {}
+
+    def write(self, slot: str, tables: Mapping[str, pl.DataFrame], basis: Mapping[str, str]) -> None:
+        """Write or replace the slot's three files."""
+        for table, file in BY_SLOT.items():
+            self.lake.write(file, self._key(slot), tables[table], basis)
+
+    def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
+        """The table's rows of ``slots``, each of which must have been written; all columns, or those named."""
+        rows = self.lake.read_many(BY_SLOT[table], map(self._key, slots), columns)
+        return rows if columns else door(TABLES[table], rows)
+
+    def _key(self, slot: str) -> str:
+        return f"{self.market_date}|{slot}"

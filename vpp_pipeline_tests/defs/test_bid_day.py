@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -11,15 +11,10 @@ import polars as pl
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
-from polars.testing import assert_frame_equal
 
-from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.asset_factory import key_of
-from vpp_pipeline.inputs.day_inputs import DayInputs
-from vpp_pipeline.pipeline import bid
 from vpp_pipeline.schemas import TABLES, sentence
-from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline_tests.defs.desk import (
@@ -127,19 +122,6 @@ def test_what_made_a_bid_is_stored_with_it():
     desk, result = example_run()
     stamps = "select distinct seed, run_id, length(fingerprint), code_version != '' from bids.final_bids"
     assert desk.sql(stamps) == [(20230815, result.run_id, 64, True)]
-
-
-def test_the_chain_without_dagster_makes_the_same_bids():
-    """`compare-engines`, `run_cycle`, benchmarks and tests go through pipeline.py: it must not drift."""
-    desk, _ = example_run()
-    made_by_run = desk.tables()
-    inputs = DayInputs(date.fromisoformat(DAY), Settings(), None, None, project_folder() / "data" / "opportunities.csv")
-    stamp = Stamp("", "", None, "", datetime(2023, 8, 14, tzinfo=UTC))
-    tables = bid(inputs.for_chain(), Settings(), stamp)
-    own = {"seconds", "run_id", "created_utc", "fingerprint", "code_version", "seed", "bid_id"}
-    for name in ("negotiation.agreements", "negotiation.summary", "dispatch.schedule", "bids.final_bids"):
-        mine, theirs = (frame.drop(own, strict=False) for frame in (tables[name], made_by_run[name]))
-        assert_frame_equal(mine.sort(mine.columns[:4]), theirs.select(mine.columns).sort(mine.columns[:4]))
 
 
 # the same again

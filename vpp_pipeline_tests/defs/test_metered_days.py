@@ -13,7 +13,6 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.defs.asset_factory import key_of
-from vpp_pipeline.defs.resources import Storage
 from vpp_pipeline.evaluation.backtest.plans import without_wishes
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.settings import Settings
@@ -71,18 +70,13 @@ def test_what_evs_drive_follows_the_forecast_of_charging(made_day: tuple[Trading
         assert row["drive_kwh"] == pytest.approx(level * row["ev_drive_kwh"])
 
 
-def test_the_chain_takes_the_same_way_as_the_assets(made_day: tuple[TradingDesk, Path]):
+def test_the_back_test_reads_meters_as_well(made_day: tuple[TradingDesk, Path]):
     desk, file = made_day
-    settings = Settings.model_validate(HOMES_ONLY)
-    inputs = DayInputs(
-        TODAY, settings, None, None, Storage(data_folder=str(desk.data)).requests, meters=file
-    ).for_chain()
-    assert inputs.availability.equals(desk.day()["fleet.availability"])
-    assert inputs.opportunities.equals(desk.day()["market.opportunities"])
-    without = DayInputs(TODAY, settings, None, None, None).for_chain()
-    assert not without.availability.equals(inputs.availability)
-    bare = without_wishes(inputs).availability
-    assert bare["load_kw"].equals(inputs.availability["load_kw"])  # the back-test's dispatcher as well
+    settings, table = Settings.model_validate(HOMES_ONLY), "fleet.availability"
+    tables = DayInputs(TODAY, settings, None, None, None, meters=file).tables()
+    assert tables[table].equals(desk.day()[table])
+    assert not DayInputs(TODAY, settings, None, None, None).tables()[table].equals(tables[table])
+    assert without_wishes(tables)[table]["load_kw"].equals(tables[table]["load_kw"])
 
 
 def stale(desk: TradingDesk) -> set[str]:

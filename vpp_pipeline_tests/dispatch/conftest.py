@@ -17,7 +17,7 @@ from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.opportunities import find_opportunities
-from vpp_pipeline.pipeline import Inputs, negotiate_day
+from vpp_pipeline.pipeline import prepare_problem
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, OptimiserSettings, Settings
 
 MARKET_DATE = date(2023, 8, 15)
@@ -57,7 +57,13 @@ def make_day(
     )
     fleet = fleet_arrays(prosumers, envelope)
     opportunities = find_opportunities(MARKET_DATE, forecast, fleet, settings.opportunities, settings.rules, requests)
-    return negotiate_day(Inputs(forecast, prosumers, envelope, opportunities), settings).problem
+    day = {
+        "market.price_forecast": forecast,
+        "fleet.prosumers": prosumers,
+        "fleet.availability": envelope,
+        "market.opportunities": opportunities,
+    }
+    return prepare_problem(day, settings)[1]
 
 
 @pytest.fixture(scope="session")

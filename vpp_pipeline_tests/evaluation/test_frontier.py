@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from vpp_pipeline.evaluation.frontier import risk_frontier, satisfaction_frontie
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.reporting.charts import Panel, draw
+from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, RiskSettings, Settings
 from vpp_pipeline.verification.registry import GUARDS
 from vpp_pipeline_tests.conftest import DAY
@@ -40,7 +40,7 @@ def settings(scenarios: int, aversion: float = 0.0, seed: int = 7) -> Settings:
 @cache
 def tables(scenarios: int, aversion: float = 0.0, seed: int = 7) -> dict[str, pl.DataFrame]:
     chosen = settings(scenarios, aversion, seed)
-    return bid(DayInputs(DAY, chosen, None, None, None).for_chain(), chosen, STAMP)
+    return bid(DayInputs(DAY, chosen, None, None, None).tables(), chosen, STAMP)
 
 
 def proof(*case: Any) -> dict[str, float]:
@@ -91,7 +91,7 @@ def test_energy_curves_rest_on_a_quantity_for_each_scenario_and_the_forecast():
 
 
 def test_the_same_seed_makes_the_same_bids_and_another_seed_another_tail():
-    again = bid(DayInputs(DAY, settings(15), None, None, None).for_chain(), settings(15), STAMP)
+    again = bid(DayInputs(DAY, settings(15), None, None, None).tables(), settings(15), STAMP)
     assert again["bids.bid_segments"].equals(tables(15)["bids.bid_segments"])
     assert again["dispatch.proof"].drop("seconds").equals(tables(15)["dispatch.proof"].drop("seconds"))
     assert proof(15, 0.0, 8)["cvar_usd"] != proof(15)["cvar_usd"]
@@ -100,7 +100,7 @@ def test_the_same_seed_makes_the_same_bids_and_another_seed_another_tail():
 @pytest.mark.slow
 def test_the_frontier_is_monotone():
     chosen = settings(15)
-    inputs = DayInputs(DAY, chosen, None, None, None).for_chain()
+    inputs = DayInputs(DAY, chosen, None, None, None).tables()
     risk = risk_frontier(inputs, chosen, 4)
     assert risk["aversion"].to_list() == pytest.approx([0.0, 1 / 3, 2 / 3, 1.0])
     assert np.diff(risk["expected_usd"]).max() <= 1e-9
@@ -115,9 +115,9 @@ def test_the_frontier_is_monotone():
 
 
 def test_a_frontier_of_risk_needs_scenarios():
-    inputs = DayInputs(DAY, settings(15), None, None, None).for_chain()
+    inputs = DayInputs(DAY, settings(15), None, None, None).tables()
     with pytest.raises(ValueError, match="price_scenarios"):
-        risk_frontier(replace(inputs, price_scenarios=None), settings(15), 2)
+        risk_frontier(inputs | {"market.price_scenarios": PriceScenarios.create_empty()}, settings(15), 2)
 
 
 def test_the_command_prints_both_tables_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

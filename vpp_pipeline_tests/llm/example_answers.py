@@ -21,7 +21,7 @@ from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.providers import PROVIDERS
 from vpp_pipeline.llm.session import EXAMPLE_ANSWERS
 from vpp_pipeline.llm.store import CallStore, export_answers
-from vpp_pipeline.pipeline import negotiate_day
+from vpp_pipeline.pipeline import negotiate_in_memory
 from vpp_pipeline.settings import Settings
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini
 from vpp_pipeline_tests.llm.pretended_advice import seeded
@@ -34,12 +34,12 @@ def main() -> None:
     """Negotiate the example day once, and write what was answered."""
     file = project_folder() / "data" / EXAMPLE_ANSWERS
     settings = Settings.model_validate({"negotiation": {"engine": "llm"}, "llm": {"mode": "live"}})
-    inputs = DayInputs(EXAMPLE_DAY, settings, None, None, project_folder() / "data" / "opportunities.csv").for_chain()
+    inputs = DayInputs(EXAMPLE_DAY, settings, None, None, project_folder() / "data" / "opportunities.csv").tables()
     with FakeGemini(lambda request: seeded(json.loads(request.prompt))) as server, TemporaryDirectory() as folder:
         store = CallStore(Path(folder) / "llm.sqlite")
         provider = PROVIDERS[settings.llm.provider]("no key is needed here", server.url)
         adviser = ModelAdviser(Gateway(settings.llm, store, provider), settings.negotiation, settings.llm)
-        negotiate_day(inputs, settings, adviser)
+        negotiate_in_memory(inputs, settings, adviser)
         if adviser.tally.fallback_fraction:
             sys.exit(f"failed: {adviser.tally}")
         print(f"wrote {export_answers(store, file, LABEL)} answers to {file}")

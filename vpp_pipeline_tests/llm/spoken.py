@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any
 
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.interface import LLMError, LLMRequest, T
-from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
 from vpp_pipeline_tests.llm.example_answers import EXAMPLE_DAY
 
@@ -33,6 +33,6 @@ class Spoken:
 
 
 @cache
-def example_inputs() -> Inputs:
+def example_inputs() -> Tables:
     """What the bids of the example day are made from; frames are shared, never change one in place."""
-    return DayInputs(EXAMPLE_DAY, Settings(), None, None, project_folder() / "data" / "opportunities.csv").for_chain()
+    return DayInputs(EXAMPLE_DAY, Settings(), None, None, project_folder() / "data" / "opportunities.csv").tables()

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.valid_bids import refusals_of
 from vpp_pipeline.core.calendar import bid_deadline_utc
+from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import expected_of
 from vpp_pipeline.dispatch.solve import solve_day
@@ -26,7 +26,7 @@ from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge
 from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.negotiation.agreements import options
-from vpp_pipeline.pipeline import negotiate_day, settle_bids
+from vpp_pipeline.pipeline import bid_solution, prepare_problem
 from vpp_pipeline.schemas import Proof
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
@@ -56,17 +56,18 @@ def honest(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
 
 
 @cache
-def day() -> Any:
-    return negotiate_day(DayInputs(EXAMPLE_DAY, SETTINGS, None, None, None).for_chain(), SETTINGS)
+def day() -> tuple[Tables, DayProblem]:
+    """The example day's tables up to its negotiation, and its problem."""
+    return prepare_problem(DayInputs(EXAMPLE_DAY, SETTINGS, None, None, None).tables(), SETTINGS)
 
 
 def least_prices() -> np.ndarray:
-    return options(day().tables["negotiation.agreements"])["reservation_price_usd_per_mwh"].to_numpy()
+    return options(day()[0]["negotiation.agreements"])["reservation_price_usd_per_mwh"].to_numpy()
 
 
 @cache
 def _solved(answer: str) -> Formulated:
-    return formulate(day().problem, least_prices(), SETTINGS, Spoken(lambda _: json.loads(answer)))
+    return formulate(day()[1], least_prices(), SETTINGS, Spoken(lambda _: json.loads(answer)))
 
 
 def solved(answer: dict[str, Any]) -> Formulated:
@@ -139,7 +140,7 @@ def test_every_specification_keeps_or_tightens_each_limit(
 
 
 def test_a_cheap_specification_is_accepted_and_booked_in_the_desks_own_terms() -> None:
-    found, problem = solved(GENTLE), day().problem
+    found, problem = solved(GENTLE), day()[1]
     assert found.is_accepted, found.verdict
     solution = found.solution
     assert solution.objective_usd == pytest.approx(expected_of(problem, solution))
@@ -152,29 +153,26 @@ def test_a_cheap_specification_is_accepted_and_booked_in_the_desks_own_terms() -
 
 
 def test_an_accepted_day_passes_every_check_by_the_desks_settings() -> None:
-    negotiated, found = day(), solved(GENTLE)
-    stamp = Stamp("f", "0.1.0", 1, "run", bid_deadline_utc(negotiated.problem.market_date))
-    tables = settle_bids(negotiated, found.solution, stamp)
-    empty = {"fleet.notes": pl.DataFrame({"status": [], "prosumer_id": [], "part": [], "quote": []})}
-    empty["fleet.quarantine"] = pl.DataFrame({"file_row": [], "prosumer_id": [], "column_name": [], "problem": []})
-    verdicts = verify({**tables, **empty}, negotiated.settings)
+    (negotiated, problem), found = day(), solved(GENTLE)
+    stamp = Stamp("f", "0.1.0", 1, "run", bid_deadline_utc(problem.market_date))
+    verdicts = verify(bid_solution(negotiated, problem, found.solution, SETTINGS, stamp), SETTINGS)
     assert [name for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)] == []
 
 
 def test_bids_that_the_market_would_not_take_stay_out_of_both_formulations() -> None:
     rules = SETTINGS.rules.model_copy(update={"reserve_price_cap_usd_per_mw_h": 5.0})
     capped = SETTINGS.model_copy(update={"rules": rules})
-    found = formulate(day().problem, least_prices(), capped, Spoken(lambda _: GENTLE))
+    found = formulate(day()[1], least_prices(), capped, Spoken(lambda _: GENTLE))
     assert found.is_accepted, found.verdict
     assert found.solution.refusals
-    assert refusals_of(day().problem, found.solution, rules) == {}
-    is_refused = np.isin(day().problem.opportunity_id.astype(str), list(found.solution.refusals))
+    assert refusals_of(day()[1], found.solution, rules) == {}
+    is_refused = np.isin(day()[1].opportunity_id.astype(str), list(found.solution.refusals))
     assert not found.solution.is_bid[is_refused].any()
 
 
 def test_a_formulation_that_makes_a_bid_too_dear_is_refused() -> None:
     """The cap lies between what the bids of the plain schedule cost and those of the model's."""
-    problem, plain, rare = day().problem, solved(PLAIN).solution, PLAIN | {"stricter": [SEVERE["stricter"][1]]}
+    problem, plain, rare = day()[1], solved(PLAIN).solution, PLAIN | {"stricter": [SEVERE["stricter"][1]]}
     spec = FormulationSpec.model_validate(rare)
     model = solve_day(compiled(spec, problem, least_prices()), SETTINGS.rules, SETTINGS.optimiser)
 
@@ -202,7 +200,7 @@ def test_a_dear_specification_is_refused_and_both_figures_are_kept() -> None:
     assert found.plain_profit_usd is not None
     assert found.formulated_profit_usd < 0.98 * found.plain_profit_usd
     assert found.solution.objective_usd == pytest.approx(found.plain_objective_usd)
-    proof = Proof.validate(found.told_in(proof_table(day().problem, found.solution)), cast=True)
+    proof = Proof.validate(found.told_in(proof_table(day()[1], found.solution)), cast=True)
     told = proof.row(0, named=True)
     assert json.loads(told["formulation"]) == SEVERE
     assert told["formulation_verdict"] == found.verdict
@@ -216,7 +214,7 @@ def test_a_dear_specification_is_refused_and_both_figures_are_kept() -> None:
 @pytest.mark.slow
 def test_what_may_be_lost_is_a_setting(loss: float) -> None:
     plain, shadow = solved(PLAIN), solved(SEVERE)
-    problem = day().problem
+    problem = day()[1]
     severe = FormulationSpec.model_validate(SEVERE)
     dear = solve_day(compiled(severe, problem, least_prices()), SETTINGS.rules, SETTINGS.optimiser)
     gained = (plain.plain_profit_usd or 0.0) + float(plain.solution.no_sale_charging_usd.sum())
@@ -233,30 +231,30 @@ def test_what_may_be_lost_is_a_setting(loss: float) -> None:
     ],
 )
 def test_without_an_answer_the_plain_formulation_stands(say: Say) -> None:
-    found = formulate(day().problem, least_prices(), SETTINGS, Spoken(say))
+    found = formulate(day()[1], least_prices(), SETTINGS, Spoken(say))
     assert not found.is_accepted
     assert found.verdict.startswith("no answer: ")
     assert found.spec is None
-    proof = Proof.validate(found.told_in(proof_table(day().problem, found.solution)), cast=True)
+    proof = Proof.validate(found.told_in(proof_table(day()[1], found.solution)), cast=True)
     assert proof["formulation"][0] is None
 
 
 def test_with_top_ups_no_formulation_is_asked_for() -> None:
     gateway = Spoken(lambda _: GENTLE)
     owen = SETTINGS.model_copy(update={"payments": SETTINGS.payments.model_copy(update={"rule": "owen"})})
-    assert not formulate(day().problem, least_prices(), owen, gateway).is_accepted
+    assert not formulate(day()[1], least_prices(), owen, gateway).is_accepted
     assert gateway.asked == []
 
 
 def test_a_question_holds_sums_and_weights_and_nobody() -> None:
-    asked = formulation_question(day().problem, SETTINGS)
+    asked = formulation_question(day()[1], SETTINGS)
     told = json.loads(asked.user)
     assert set(told) == {"products", "prosumers", "scenarios", "weights", "largest_loss_fraction"}
     assert "prosumer_" not in asked.user
 
 
 def test_a_schedule_worse_than_no_bid_is_never_accepted() -> None:
-    found, problem = solved(GENTLE), day().problem
+    found, problem = solved(GENTLE), day()[1]
     idle = replace(found.solution, no_sale_charging_usd=found.solution.no_sale_charging_usd - 1e6)
     spec = FormulationSpec.model_validate(GENTLE)
     assert not judge(problem, idle, found.solution, spec, 1.0).is_accepted

@@ -8,17 +8,18 @@ from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.evaluation import settlement
-from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan, terms_of_day
-from vpp_pipeline.evaluation.backtest.strategies import Day
+from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan
+from vpp_pipeline.evaluation.backtest.strategies import PastDay
 from vpp_pipeline.evaluation.settle_day import limits_broken, past, redispatch
 from vpp_pipeline.evaluation.settlement import Awards, Money
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.agreements import satisfaction_score, weighted_satisfaction
+from vpp_pipeline.pipeline import terms_of
 
 DUST_KW = 1e-6
 
 
-def measure(day: Day, plan: Plan, no_sale_usd: float) -> dict[str, float | int | None]:
+def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | int | None]:
     """The measures of a plan on its day; ``no_sale_usd``: what :func:`market_of` says of selling nothing."""
     settings, own = day.settings, day.no_sale.fleet
     awarded = plan.awarded_mw(_clearing(day, plan))
@@ -68,18 +69,18 @@ def measure(day: Day, plan: Plan, no_sale_usd: float) -> dict[str, float | int |
     }
 
 
-def market_of(day: Day, plan: Plan) -> float:
+def market_of(day: PastDay, plan: Plan) -> float:
     """What market and stores bring if ``plan`` goes as planned, $: for a plan that sells nothing."""
     return _money(day, plan, plan.schedule, plan.quantity_mw).market_usd
 
 
-def _money(day: Day, plan: Plan, done: DaySchedule, awarded: Array) -> Money:
+def _money(day: PastDay, plan: Plan, done: DaySchedule, awarded: Array) -> Money:
     price = np.stack([day.prices.sort("start_utc")[column].to_numpy() for column in PRICE_COLUMN.values()])
     factor = day.settings.settlement.imbalance_factor
     return money_of(plan, done, awarded, price, day.no_sale.fleet.terminal_stored_kwh, factor)
 
 
-def _clearing(day: Day, plan: Plan) -> Array:
+def _clearing(day: PastDay, plan: Plan) -> Array:
     price = np.stack([day.prices.sort("start_utc")[column].to_numpy() for column in PRICE_COLUMN.values()])
     return np.asarray(price[plan.product, plan.hour])
 
@@ -102,13 +103,13 @@ def _let_down(own: Fleet, done: DaySchedule) -> Flags:
     return np.asarray(np.any([where.reshape(len(own), -1).any(axis=1) for where in kinds], axis=0))
 
 
-def _success(day: Day, plan: Plan) -> dict[str, float | int | None]:
+def _success(day: PastDay, plan: Plan) -> dict[str, float | int | None]:
     """Capacity under option against R, for opportunities that can be met at all.
 
     An opportunity is feasible where a linear program over it alone reaches 80 % (or all) of R: with commitments of at
     most 0.39 R its optimum is the sum of what everyone can commit whose least price the aggregator could pay.
     """
-    rules, terms = day.settings.rules, terms_of_day(day.inputs, day.settings)
+    rules, terms = day.settings.rules, terms_of(day.inputs, day.settings)
     required = terms.required_kw
     payable = (terms.capacity_kw > 0.0) & (terms.reservation <= terms.ceiling)
     reach = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)

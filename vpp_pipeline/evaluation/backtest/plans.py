@@ -14,24 +14,18 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.bidding.bids import curves_of
-from vpp_pipeline.bidding.valid_bids import solve_valid_day
 from vpp_pipeline.core.arrays import Array, Flags, Indices
-from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, market_hours
+from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.core.tables import Day, Tables
 from vpp_pipeline.dispatch.exact import Log, exact_energy, solve_lp
-from vpp_pipeline.dispatch.payments import payments_of
-from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem, unlimited_mw
-from vpp_pipeline.dispatch.scenarios import with_scenarios
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, unlimited_mw
 from vpp_pipeline.dispatch.schedule import DaySchedule
-from vpp_pipeline.dispatch.tables import charging_table, positions_table, scenario_quantities_table, schedule_table
 from vpp_pipeline.evaluation.settlement import awards
-from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
-from vpp_pipeline.fleet.envelope import hourly_envelope
-from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
-from vpp_pipeline.negotiation.agreements import agreements_of, summarise
+from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
-from vpp_pipeline.negotiation.outcome import End, Floor, Outcome, segments_of
-from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.pipeline import Inputs, Negotiated
+from vpp_pipeline.negotiation.outcome import End, Floor, Outcome
+from vpp_pipeline.negotiation.terms import Terms
+from vpp_pipeline.pipeline import fleet_of, limit_fleet, pay, prepare_problem, solve, tabulate
 from vpp_pipeline.settings import NegotiationPolicy, OptimiserSettings, Settings
 
 NO_WISHES = {
@@ -48,96 +42,87 @@ NO_WISHES = {
 ENERGY = PRODUCTS.index("energy")
 
 
-def without_wishes(inputs: Inputs) -> Inputs:
+def without_wishes(inputs: Day) -> Tables:
     """The same day for a dispatcher that heeds devices and driving, but nothing that owners ask for.
 
     Least prices stay: owners are still paid what they ask. Stores still end the day as they should.
     """
-    rows = inputs.prosumers
+    rows = inputs["fleet.prosumers"]
     kinds = {name: rows.schema[name] for name in NO_WISHES}
     bare = rows.with_columns(pl.lit(value, dtype=kinds[name]).alias(name) for name, value in NO_WISHES.items())
-    day = inputs.forecast["market_date"][0]
-    expected = inputs.expected or (solar_forecast(day), load_forecast(day))
-    envelope = hourly_envelope(bare, market_hours(day), *expected)
-    return replace(inputs, prosumers=bare, availability=envelope)
+    bare_day = {**inputs, "fleet.prosumers": bare}
+    return bare_day | limit_fleet(bare_day)
 
 
-def sized_freely(inputs: Inputs, settings: Settings) -> Inputs:
+def sized_freely(inputs: Day, settings: Settings) -> Tables:
     """The same day with R as large as the fleet: who dispatches centrally is bound by the market's minimum alone."""
-    fleet, rules = fleet_arrays(inputs.prosumers, inputs.availability), settings.rules
+    fleet, rules = fleet_of(inputs), settings.rules
     offerable = np.stack([fleet.capacity_kw(p, rules.reserve_call_hours).sum(axis=0) for p in PRODUCTS]) / 1000.0
     product, hour = places(inputs)
     largest_mw = np.ceil(offerable[product, hour] / rules.maximum_commitment_fraction) + 1.0
-    return replace(inputs, opportunities=inputs.opportunities.with_columns(required_capacity_mw=pl.Series(largest_mw)))
+    larger = inputs["market.opportunities"].with_columns(required_capacity_mw=pl.Series(largest_mw))
+    return {**inputs, "market.opportunities": larger}
 
 
-def places(inputs: Inputs) -> tuple[Indices, Indices]:
+def places(inputs: Day) -> tuple[Indices, Indices]:
     """Product and hour (O,) of each opportunity. Raises ValueError for one of more than one hour."""
-    opportunities = inputs.opportunities
+    opportunities = inputs["market.opportunities"]
     if (opportunities["duration_hours"] != 1).any():
         raise ValueError("a back-test knows the policy's hourly opportunities only")
     product = np.array([PRODUCTS.index(name) for name in opportunities["product"]], dtype=np.int64)
-    starts = {start: t for t, start in enumerate(inputs.forecast["start_utc"])}
+    starts = {start: t for t, start in enumerate(inputs["market.price_forecast"]["start_utc"])}
     return product, np.array([starts[start] for start in opportunities["start_utc"]], dtype=np.int64)
 
 
-def terms_of_day(inputs: Inputs, settings: Settings) -> Terms:
-    """Both sides' terms of every opportunity."""
-    fleet = fleet_arrays(inputs.prosumers, inputs.availability)
-    return prepare_terms(inputs.opportunities, inputs.forecast, fleet, settings.negotiation, settings.rules)
-
-
-def bid_plan(inputs: Inputs, settings: Settings, engine: Engine, *, market_minimum_only: bool = False) -> Plan:
+def bid_plan(inputs: Day, settings: Settings, engine: Engine, *, market_minimum_only: bool = False) -> Plan:
     """Deals by ``engine``, the day solved at forecast prices, price curves as the desk forms them.
 
     ``market_minimum_only``: a bid needs the market's minimum, not 80 % of R and three members.
     """
     begun = time.perf_counter()
-    day = _struck(inputs, settings, engine)
+    day, problem = _struck(inputs, settings, engine)
     if market_minimum_only:
-        least = np.array([settings.rules.minimum_mw(product) for product in inputs.opportunities["product"]])
-        problem = replace(day.problem, minimum_mw=least, may_bid=np.ones(len(least), dtype=bool))
-        small = inputs.opportunities.with_columns(required_capacity_mw=pl.Series(least))  # for a curve in fine steps
-        day = replace(day, problem=problem, inputs=replace(inputs, opportunities=small))
-    solution = solve_valid_day(day.problem, settings.rules, settings.optimiser)
-    segments = _curves(day, solution)
+        least = np.array([settings.rules.minimum_mw(product) for product in inputs["market.opportunities"]["product"]])
+        problem = replace(problem, minimum_mw=least, may_bid=np.ones(len(least), dtype=bool))
+        small = day["market.opportunities"].with_columns(required_capacity_mw=pl.Series(least))
+        day = day | {"market.opportunities": small}  # for a curve in fine steps
+    solution = solve(problem, settings)
+    segments = _curves(day, problem, solution, settings)
     seconds = time.perf_counter() - begun
     quantity_mw = np.where(solution.is_bid, solution.quantity_mw, 0.0)
-    plan = _plan(inputs, day.problem, solution.schedule, quantity_mw, segments, seconds)
+    plan = _plan(inputs, problem, solution.schedule, quantity_mw, segments, seconds)
     return replace(plan, gap_fraction=solution.gap_fraction)
 
 
-def _curves(day: Negotiated, solution: DaySolution) -> pl.DataFrame:
+def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: Settings) -> pl.DataFrame:
     """`bids.bid_segments` as the desk forms them, with the opportunity's place as `bid_id`."""
-    opportunities, problem = day.inputs.opportunities, day.problem
-    schedule, positions = schedule_table(problem, solution), positions_table(problem, solution)
-    deals, charging = day.tables["negotiation.agreements"], charging_table(problem, solution)
-    payments = payments_of(opportunities, deals, schedule, positions, charging, day.inputs.availability)
-    wanted = scenario_quantities_table(problem, solution)
-    summary = day.tables["negotiation.summary"]
-    segments = curves_of(opportunities, summary, positions, payments, day.settings.rules, wanted)
+    day = day | tabulate(problem, solution, settings)
+    opportunities, payments = day["market.opportunities"], pay(day)["dispatch.payments"]
+    summary, positions = day["negotiation.summary"], day["dispatch.positions"]
+    wanted = day["dispatch.scenario_quantities"]
+    segments = curves_of(opportunities, summary, positions, payments, settings.rules, wanted)
     place = opportunities.select(bid_id="opportunity_id").with_row_index("place")
     return segments.join(place, on="bid_id").with_columns(bid_id=pl.col("place").cast(pl.String))
 
 
-def foresight_plan(inputs: Inputs, prices: pl.DataFrame, settings: Settings, engine: Engine) -> Plan:
+def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, engine: Engine) -> Plan:
     """The most that any arm could earn: the day's own prices, any quantity, no bid needed.
 
     The relaxation of the day's problem, without minima and steps. ``prices``: rows of `market.prices`.
     """
     begun = time.perf_counter()
     known = _with_prices(inputs, prices)
-    problem = _struck(known, settings, engine).problem
+    _, problem = _struck(known, settings, engine)
     count = len(problem.opportunity_id)
     problem = replace(problem, minimum_mw=np.zeros(count), may_bid=np.ones(count, dtype=bool))
     linear_schedule, quantity_mw = _relaxed(problem, np.ones(count), settings.optimiser)
     return _plan(inputs, problem, linear_schedule, quantity_mw, None, time.perf_counter() - begun)
 
 
-def no_sale_plan(inputs: Inputs, settings: Settings) -> Plan:
+def no_sale_plan(inputs: Day, settings: Settings) -> Plan:
     """The charging that owners need anyway, in the hours that are expected to be cheapest, and no sale."""
     begun = time.perf_counter()
-    problem = _struck(inputs, settings, posted_price(0.0)).problem
+    _, problem = _struck(inputs, settings, posted_price(0.0))
     schedule, quantity_mw = _relaxed(problem, np.zeros(len(problem.opportunity_id)), settings.optimiser)
     return _plan(inputs, problem, schedule, 0.0 * quantity_mw, None, time.perf_counter() - begun)
 
@@ -152,39 +137,27 @@ def _relaxed(problem: DayProblem, most: Array, settings: OptimiserSettings) -> t
     return exact_energy(problem, linear.schedule()), np.maximum(np.asarray(linear.q.value), 0.0)
 
 
-def _with_prices(inputs: Inputs, prices: pl.DataFrame) -> Inputs:
+def _with_prices(inputs: Day, prices: pl.DataFrame) -> Tables:
     """The inputs with the day's own ``prices`` in place of the forecast's."""
     columns = list(PRICE_COLUMN.values())
-    forecast = (
-        inputs.forecast.drop(columns).join(prices.select("start_utc", *columns), on="start_utc").sort("start_utc")
-    )
+    hours = inputs["market.price_forecast"].drop(columns)
+    forecast = hours.join(prices.select("start_utc", *columns), on="start_utc").sort("start_utc")
     product, hour = places(inputs)
     level = np.stack([forecast[column].to_numpy() for column in columns])[product, hour]
-    opportunities = inputs.opportunities.with_columns(forecast_price=pl.Series(level), market_price=pl.Series(level))
-    return replace(inputs, forecast=forecast, opportunities=opportunities)
+    known = dict.fromkeys(("forecast_price", "market_price"), pl.Series(level))
+    opportunities = inputs["market.opportunities"].with_columns(**known)
+    return {**inputs, "market.price_forecast": forecast, "market.opportunities": opportunities}
 
 
-def _struck(inputs: Inputs, settings: Settings, engine: Engine) -> Negotiated:
-    """The day with the deals of ``engine``; nobody's words are kept."""
-    fleet = fleet_arrays(inputs.prosumers, inputs.availability)
-    terms = terms_of_day(inputs, settings)
-    outcome = engine(terms, settings.negotiation)
-    silent = np.zeros(len(fleet), dtype=bool)
-    agreements = agreements_of(outcome, terms, settings.negotiation, silent)
-    made = inputs.opportunities.select(
-        "opportunity_id", engine=pl.lit("backtest"), fingerprint=pl.lit(""), seconds=pl.lit(0.0)
-    )
-    summary = summarise(segments_of(outcome, terms), agreements, inputs.opportunities, len(fleet), settings.rules, made)
-    problem = day_problem(
-        fleet, inputs.forecast, inputs.opportunities, summary, agreements, settings.rules, settings.optimiser
-    )
-    problem = with_scenarios(problem, inputs.opportunities, inputs.price_scenarios, settings.risk)
-    tables = {"negotiation.summary": summary, "negotiation.agreements": agreements}
-    return Negotiated(inputs, settings, fleet, terms, problem, tables)
+def _struck(inputs: Day, settings: Settings, engine: Engine) -> tuple[Tables, DayProblem]:
+    """The day with the deals of ``engine``, without its messages, and its problem."""
+    silent = settings.negotiation.model_copy(update={"transcript_prosumers": 0})
+    settings = settings.model_copy(update={"negotiation": silent})
+    return prepare_problem(inputs, settings, engine=engine)
 
 
 def _plan(
-    inputs: Inputs,
+    inputs: Day,
     problem: DayProblem,
     schedule: DaySchedule,
     quantity_mw: Array,

@@ -18,15 +18,15 @@ import polars as pl
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
 from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
-from vpp_pipeline.evaluation.backtest.strategies import ARMS, Day
+from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
 from vpp_pipeline.evaluation.settlement import same_source, who_is_there
 from vpp_pipeline.forecasting.meters import content_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.schemas import Benchmark, door
 from vpp_pipeline.settings import Settings
 
@@ -35,20 +35,20 @@ MADE_WITH = "vpp_backtest"
 READS_ONLY = ("bootstrap",)  # files of this package that no row depends on
 
 #: a day -> what its bids are made from, and the prices that cleared
-Read = Callable[[date], tuple[Inputs, pl.DataFrame]]
+Read = Callable[[date], tuple[Day, pl.DataFrame]]
 Replayed = Iterator[tuple[date, pl.DataFrame]]
 
 
-def replay(inputs: Inputs, prices: pl.DataFrame, settings: Settings, arms: Sequence[str]) -> pl.DataFrame:
+def replay(inputs: Day, prices: pl.DataFrame, settings: Settings, arms: Sequence[str]) -> pl.DataFrame:
     """Rows of `evaluation.benchmark` of one day: every arm on the same fleet, prices, absences and settlement."""
-    same_source(inputs.forecast, prices)
-    rows = inputs.prosumers.sort("prosumer_id")
-    market_date = inputs.forecast["market_date"][0]
+    same_source(inputs["market.price_forecast"], prices)
+    rows = inputs["fleet.prosumers"].sort("prosumer_id")
+    market_date = inputs["market.price_forecast"]["market_date"][0]
     is_there = who_is_there(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
     no_sale = no_sale_plan(inputs, settings)
-    day = Day(inputs, settings, prices, is_there, no_sale)
+    day = PastDay(inputs, settings, prices, is_there, no_sale)
     no_sale_usd = market_of(day, no_sale)
-    source, node = inputs.forecast.select("source", "node").row(0)
+    source, node = inputs["market.price_forecast"].select("source", "node").row(0)
     shared = {
         "market_date": market_date,
         "source": source,
@@ -157,10 +157,12 @@ class PastDays:
 
     first: DayInputs
 
-    def __call__(self, day: date) -> tuple[Inputs, pl.DataFrame]:
+    def __call__(self, day: date) -> tuple[Day, pl.DataFrame]:
         """The day's inputs, and the prices that cleared."""
         inputs = replace(self.first, market_date=day, requests_file=None, opened=self.source)
-        return inputs.for_chain(), self.source.day(day)
+        tables = inputs.tables()
+        tables.pop(SCHEDULE_BEFORE, None)  # it is of the bids that were published, not of the arm that is replayed
+        return tables, self.source.day(day)
 
     @cached_property
     def source(self) -> PriceSource:

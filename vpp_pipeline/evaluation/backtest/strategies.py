@@ -24,6 +24,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.evaluation.backtest.plans import (
     ENERGY,
@@ -40,7 +41,6 @@ from vpp_pipeline.evaluation.backtest.plans import (
 )
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.negotiate import concession, uniform_clearing
-from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import Settings
 
 POSTED_FRACTION = 0.8  # of the ceiling: the best of benchmarks/tune_posted_price.py, on June 2024
@@ -48,69 +48,69 @@ LEAST_MEMBERS, MOST_MEMBERS, LEAST_SHARE = 3, 20, 0.8
 
 
 @dataclass(frozen=True)
-class Day:
+class PastDay:
     """A day to be replayed. Only foresight reads ``prices`` and ``is_there``."""
 
-    inputs: Inputs
+    inputs: Day
     settings: Settings
     prices: pl.DataFrame  # rows of `market.prices` of the day itself
     is_there: Flags  # (N,)
     no_sale: Plan
 
 
-Arm = Callable[[Day], Plan]
+Arm = Callable[[PastDay], Plan]
 
 
-def _ours(day: Day) -> Plan:
+def _ours(day: PastDay) -> Plan:
     return bid_plan(day.inputs, day.settings, concession)
 
 
-def _at_any_price(day: Day) -> Plan:
+def _at_any_price(day: PastDay) -> Plan:
     return replace(_ours(day), segments=None)
 
 
-def _uniform(day: Day) -> Plan:
+def _uniform(day: PastDay) -> Plan:
     policy = day.settings.negotiation.model_copy(update={"engine": "uniform_clearing"})
     settings = day.settings.model_copy(update={"negotiation": policy})
     return bid_plan(day.inputs, settings, uniform_clearing)
 
 
-def _posted(day: Day) -> Plan:
+def _posted(day: PastDay) -> Plan:
     return bid_plan(day.inputs, day.settings, posted_price(POSTED_FRACTION))
 
 
-def _greedy(day: Day) -> Plan:
+def _greedy(day: PastDay) -> Plan:
     return bid_plan(day.inputs, day.settings, greedy)
 
 
-def _centralised(day: Day) -> Plan:
+def _centralised(day: PastDay) -> Plan:
     return bid_plan(sized_freely(day.inputs, day.settings), day.settings, centralised, market_minimum_only=True)
 
 
-def _centralised_at_any_price(day: Day) -> Plan:
+def _centralised_at_any_price(day: PastDay) -> Plan:
     return replace(_centralised(day), segments=None)
 
 
-def _wishless(day: Day) -> Plan:
+def _wishless(day: PastDay) -> Plan:
     inputs = sized_freely(without_wishes(day.inputs), day.settings)
     return bid_plan(inputs, day.settings, centralised, market_minimum_only=True)
 
 
-def _foresight(day: Day) -> Plan:
+def _foresight(day: PastDay) -> Plan:
     inputs = sized_freely(without_wishes(day.inputs), day.settings)
     return foresight_plan(inputs, day.prices, day.settings, only(day.is_there))
 
 
-def _original(day: Day) -> Plan:
+def _original(day: PastDay) -> Plan:
     return original_plan(day.inputs, day.settings, day.no_sale)
 
 
-def original_plan(inputs: Inputs, settings: Settings, no_sale: Plan) -> Plan:
+def original_plan(inputs: Day, settings: Settings, no_sale: Plan) -> Plan:
     """The day by the original's algorithm; owners' own charging goes on as in ``no_sale``."""
     begun, fleet = time.perf_counter(), no_sale.fleet
     product, hour = places(inputs)
-    required_kw = 1000.0 * inputs.opportunities["required_capacity_mw"].to_numpy()
-    price = inputs.opportunities["forecast_price"].to_numpy()
+    required_kw = 1000.0 * inputs["market.opportunities"]["required_capacity_mw"].to_numpy()
+    price = inputs["market.opportunities"]["forecast_price"].to_numpy()
     least = np.stack([reservation_price(fleet, name, settings.negotiation) for name in PRODUCTS])[product]
     agreed = np.where(least <= price[:, None], (least + price[:, None]) / 2.0, np.nan)
     capacity_kw = np.where(np.isfinite(agreed), _capacity_kw(fleet)[:, hour].T, 0.0)

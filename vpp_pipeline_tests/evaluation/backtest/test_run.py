@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay, replay_days
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, OURS
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.synthetic_prices import Synthetic
-from vpp_pipeline.pipeline import Inputs
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.tables import open_warehouse
@@ -28,9 +28,9 @@ ARM = ["greedy"]
 
 
 @cache
-def read(day: date) -> tuple[Inputs, pl.DataFrame]:
-    found = DayInputs(day, SETTINGS, None, None, None).for_chain()
-    return found, Synthetic(found.forecast["node"][0]).day(day)
+def read(day: date) -> tuple[Day, pl.DataFrame]:
+    found = DayInputs(day, SETTINGS, None, None, None).tables()
+    return found, Synthetic(found["market.price_forecast"]["node"][0]).day(day)
 
 
 @cache
@@ -73,7 +73,7 @@ def test_least_prices_leave_owners_no_surplus_and_ours_some():
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
     lake, asked = Lake(tmp_path / "lake"), []
 
-    def reads(day: date) -> tuple[Inputs, pl.DataFrame]:
+    def reads(day: date) -> tuple[Day, pl.DataFrame]:
         asked.append(day)
         if len(asked) == 2:
             raise KeyboardInterrupt
