@@ -12,10 +12,6 @@ from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.forecasting.meter_checks import Metered
 
 METERS = {"metered_hours": "market.metered_hours", "meter_quarantine": "market.meter_quarantine"}
-FROM_METERS = {
-    "hours": dg.AssetIn(key_of("market.metered_hours")),
-    "quarantine": dg.AssetIn(key_of("market.meter_quarantine")),
-}
 
 
 @dg.multi_asset(outs=table_outs(METERS, {"polars"}), partitions_def=DAYS, name="market_meters")
@@ -32,60 +28,40 @@ def market_meters(
         yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
 
 
-@table_asset("market.solar_forecast", {"polars"}, ins=FROM_METERS)
-def solar_forecast(
-    context: dg.AssetExecutionContext,
-    desk: Desk,
-    prices_source: Prices,
-    storage: Storage,
-    hours: pl.DataFrame,
-    quarantine: pl.DataFrame,
-) -> dg.Output[pl.DataFrame]:
+def _site_forecast(name: str, description: str) -> dg.AssetsDefinition:
+    """The asset that makes ``market.<name>_forecast`` from what the assets of metered hours hold."""
+
+    @table_asset(f"market.{name}_forecast", {"polars"}, deps=map(key_of, METERS.values()), description=description)
+    def forecast(
+        context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
+    ) -> dg.Output[pl.DataFrame]:
+        inputs = day_inputs(context, desk, prices_source, storage)
+        day = storage.day(inputs.market_date)
+        table = getattr(inputs.expected_from(Metered(*(day[meters] for meters in METERS.values()))), name)
+        age = table.select((pl.col("market_date") - pl.col("made_for_date")).dt.total_days().max()).item()
+        metadata = {"method": "; ".join(table["method"].unique().sort()), "age_days": age}
+        return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)), metadata=metadata)
+
+    return forecast
+
+
+solar_forecast = _site_forecast(
+    "solar",
     """Expected solar output per kW installed, hour by hour.
 
-    By the setting `forecast.solar`: from meters, from a weather service, from the clear sky of the coordinates, or the
-    embedded profile (synthetic); the column `method` says which. Where it cannot be made, the last good one of the week
-    before stands in, and a check warns.
-    """
-    inputs = day_inputs(context, desk, prices_source, storage)
-    return _output(inputs.expected_from(Metered(hours, quarantine)).solar)
-
-
-@table_asset("market.load_forecast", {"polars"}, ins=FROM_METERS)
-def load_forecast(
-    context: dg.AssetExecutionContext,
-    desk: Desk,
-    prices_source: Prices,
-    storage: Storage,
-    hours: pl.DataFrame,
-    quarantine: pl.DataFrame,
-) -> dg.Output[pl.DataFrame]:
+By the setting `forecast.solar`: from meters, from a weather service, from the clear sky of the coordinates, or the
+embedded profile (synthetic); the column `method` says which. Where it cannot be made, the last good one of the week
+before stands in, and a check warns.""",
+)
+load_forecast = _site_forecast(
+    "load",
     """Expected consumption of homes and businesses as a multiple of their mean.
 
-    By the setting `forecast.load`: from meters, or the embedded profile (synthetic); else as `market/solar_forecast`.
-    """
-    inputs = day_inputs(context, desk, prices_source, storage)
-    return _output(inputs.expected_from(Metered(hours, quarantine)).load)
-
-
-@table_asset("market.charging_forecast", {"polars"}, ins=FROM_METERS)
-def charging_forecast(
-    context: dg.AssetExecutionContext,
-    desk: Desk,
-    prices_source: Prices,
-    storage: Storage,
-    hours: pl.DataFrame,
-    quarantine: pl.DataFrame,
-) -> dg.Output[pl.DataFrame]:
+By the setting `forecast.load`: from meters, or the embedded profile (synthetic); else as `market/solar_forecast`.""",
+)
+charging_forecast = _site_forecast(
+    "charging",
     """Expected charging of EVs as a multiple of their mean; its mean over the day scales what each EV drives.
 
-    By the setting `forecast.charging`: from meters, or 1 throughout; else as `market/solar_forecast`.
-    """
-    inputs = day_inputs(context, desk, prices_source, storage)
-    return _output(inputs.expected_from(Metered(hours, quarantine)).charging)
-
-
-def _output(table: pl.DataFrame) -> dg.Output[pl.DataFrame]:
-    age = table.select((pl.col("market_date") - pl.col("made_for_date")).dt.total_days().max()).item()
-    metadata = {"method": "; ".join(table["method"].unique().sort()), "age_days": age}
-    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)), metadata=metadata)
+By the setting `forecast.charging`: from meters, or 1 throughout; else as `market/solar_forecast`.""",
+)

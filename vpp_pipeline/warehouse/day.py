@@ -22,12 +22,14 @@ SCHEDULE = "dispatch.schedule"
 LLM_CALLS = "negotiation.llm_calls"
 #: what a settlement makes, from what was published
 SETTLED = ("evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days")
-#: warehouse table -> the lake table with a file per opportunity; messages are written last
-BY_SLOT = {
+#: table of a negotiation -> the lake table with a file per opportunity; messages are written last
+NEGOTIATED = {
     "negotiation.agreements": "negotiation.deals",
     "negotiation.segments": "negotiation.segments",
     "negotiation.messages": "negotiation.rounds",
 }
+#: warehouse table -> the lake table whose files of the day it joins; agreements are a file of the day as well
+BY_SLOT = {table: file for table, file in NEGOTIATED.items() if table != "negotiation.agreements"}
 #: tables with a file per run that published: the day's runs are kept beside each other
 BY_RUN = ("bids.runs", "bids.run_bids")
 
@@ -62,7 +64,7 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         return day
 
     def _rows(self, table: str) -> pl.DataFrame:
-        if table in BY_SLOT and table != "negotiation.agreements":  # those of all opportunities are a file of their own
+        if table in BY_SLOT:
             slots = self["market.opportunities"]["slot"].to_list()
             return LakeNegotiations(self._lake, date.fromisoformat(self._day)).read(table, slots)
         if table in BY_RUN:
@@ -101,19 +103,19 @@ class LakeNegotiations:
     def basis(self, slot: str) -> Mapping[str, str]:
         """What the slot's stored negotiation rests on; empty where a file is missing, damaged, or of another basis."""
         with suppress(InputError):
-            known = [self.lake.metadata(table, self._key(slot)) for table in BY_SLOT.values()]
+            known = [self.lake.metadata(table, self._key(slot)) for table in NEGOTIATED.values()]
             if all(found == known[0] for found in known):
                 return known[0]
         return {}
 
     def write(self, slot: str, tables: Mapping[str, pl.DataFrame], basis: Mapping[str, str]) -> None:
         """Write or replace the slot's three files."""
-        for table, file in BY_SLOT.items():
+        for table, file in NEGOTIATED.items():
             self.lake.write(file, self._key(slot), tables[table], basis)
 
     def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
         """The table's rows of ``slots``, each of which must have been written; all columns, or those named."""
-        rows = self.lake.read_many(BY_SLOT[table], map(self._key, slots), columns)
+        rows = self.lake.read_many(NEGOTIATED[table], map(self._key, slots), columns)
         return rows if columns else door(TABLES[table], rows)
 
     def _key(self, slot: str) -> str:

@@ -65,9 +65,7 @@ def advice(request: Request) -> Any:
     return pretended_advice.good(json.loads(request.prompt))
 
 
-def test_replay_gives_the_same_deals_and_sends_no_request(
-    sdk: str, server: FakeGemini, tmp_path: Path
-) -> None:
+def test_replay_gives_the_same_deals_and_sends_no_request(sdk: str, server: FakeGemini, tmp_path: Path) -> None:
     server.responder = advice
     store = CallStore(tmp_path / "llm.sqlite")
     first = live(store, server, sdk)

@@ -28,10 +28,11 @@ class NegotiatedDay:
 
     @cached_property
     def given(self) -> Tables:
-        """The tables that are negotiated from."""
+        """The tables that are negotiated from; an opportunity without a slot has its own name for one."""
+        calls = self.opportunities
         return {
             "market.price_forecast": self.forecast,
-            "market.opportunities": self.opportunities,
+            "market.opportunities": calls if "slot" in calls.columns else calls.with_columns(slot="opportunity_id"),
             "fleet.prosumers": self.prosumers,
             "fleet.availability": self.availability,
         }
