@@ -22,7 +22,7 @@ from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.llm.session import open_adviser
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.reporting.documents import documents_of
-from vpp_pipeline.schemas import Opportunities, door
+from vpp_pipeline.schemas import Opportunities, validate
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import (
@@ -209,4 +209,4 @@ def _as_table(
         "origin": "request",
         "deadline_utc": deadline,
     }
-    return door(Opportunities, pl.DataFrame([row]))
+    return validate(Opportunities, pl.DataFrame([row]))

@@ -12,7 +12,7 @@ from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.fleet.arrays import BOUNDS, Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.schemas import PriceForecast, Prosumers, door
+from vpp_pipeline.schemas import PriceForecast, Prosumers, validate
 
 DAY = date(2023, 8, 15)  # a Tuesday, 24 hours
 SPRING, AUTUMN = date(2024, 3, 10), date(2024, 11, 3)  # 23 and 25 hours
@@ -81,7 +81,7 @@ TEXTS = dict.fromkeys(
 def fleet_table(*rows: dict[str, Any], day: date = DAY) -> pl.DataFrame:
     """`fleet.prosumers` with ids prosumer_1, prosumer_2, …"""
     named = [{"market_date": day, "prosumer_id": f"prosumer_{k}"} | row for k, row in enumerate(rows, start=1)]
-    return door(Prosumers, pl.DataFrame(named, schema_overrides=TEXTS, infer_schema_length=None))
+    return validate(Prosumers, pl.DataFrame(named, schema_overrides=TEXTS, infer_schema_length=None))
 
 
 def flat_profiles(day: date, solar: float, load: float) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -110,7 +110,7 @@ def forecast_of(
     """`market.price_forecast` with the given prices, one number for all hours or one each."""
     hours = market_hours(day)
     levels = [energy] * hours.height if isinstance(energy, int | float) else energy
-    return door(
+    return validate(
         PriceForecast,
         hours.with_columns(
             pl.Series("energy_usd_per_mwh", [float(level) for level in levels]),

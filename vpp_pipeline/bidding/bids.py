@@ -12,7 +12,7 @@ import polars as pl
 from vpp_pipeline.bidding.curves import PRICE_TOLERANCE, asked_price, bid_segments
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.negotiation.agreements import satisfaction_worth
-from vpp_pipeline.schemas import FinalBids, Reconciliation, door
+from vpp_pipeline.schemas import FinalBids, Reconciliation, validate
 from vpp_pipeline.settings import MarketRules
 
 CENTS = 2
@@ -71,7 +71,7 @@ def form_bids(
         .join(quality, on="opportunity_id", how="left")
         .with_columns(pl.col("coalition_size").fill_null(0), total_capacity_mw="quantity_mw", **stamped)
     )
-    return door(FinalBids, final), segments
+    return validate(FinalBids, final), segments
 
 
 def refusals(bids: pl.DataFrame, rules: MarketRules) -> dict[str, str]:
@@ -224,7 +224,7 @@ def reconcile(
     satisfaction, no_sale = round(satisfaction_usd, CENTS), round(no_sale_usd, CENTS)
     unallocated_usd = round(objective - satisfaction - no_sale - sum_profit_usd, CENTS)
     top_ups_usd = round(float(owen_shares["top_up_usd"].sum()), CENTS)
-    return door(
+    return validate(
         Reconciliation,
         pl.DataFrame(
             {

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import round_up
-from vpp_pipeline.schemas import BidSegments, door
+from vpp_pipeline.schemas import BidSegments, validate
 from vpp_pipeline.settings import MarketRules
 
 CENT = 0.01
@@ -61,7 +61,7 @@ def bid_segments(
             rows.append((bid["market_date"], bid["bid_id"], number, start_mw, end_mw, least))
             start_mw = end_mw
     names = ["market_date", "bid_id", "segment", "from_mw", "to_mw", "price_usd_per_mwh"]
-    return door(BidSegments, pl.DataFrame(rows, schema=names, orient="row")) if rows else BidSegments.create_empty()
+    return validate(BidSegments, pl.DataFrame(rows, schema=names, orient="row")) if rows else BidSegments.create_empty()
 
 
 def _merit_price(members: pl.DataFrame, quantity_mw: float, first_mw: float) -> PriceAt:

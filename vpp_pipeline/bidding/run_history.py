@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.schemas import RunBids, Runs, door
+from vpp_pipeline.schemas import RunBids, Runs, validate
 from vpp_pipeline.settings import Settings
 
 REQUESTS = "requests"  # the part of the opportunities that requests asked for
@@ -78,7 +78,7 @@ def _run(day: Day, settings: Settings, hashes: Mapping[str, str], launch: Launch
         "violations": int(broken.filter(~pl.col("is_warning"))["violations"].sum()),
         "warnings": broken.filter("is_warning").height,
     }
-    return door(Runs, pl.DataFrame([row], schema_overrides={"seconds": pl.Float64}))
+    return validate(Runs, pl.DataFrame([row], schema_overrides={"seconds": pl.Float64}))
 
 
 SOLD = {"energy": "energy_mwh", "spin": "spin_mw_h", "nonspin": "nonspin_mw_h"}
@@ -104,4 +104,4 @@ def _bids(day: Day) -> pl.DataFrame:
         curves.setdefault(segment["bid_id"], []).append(words)
     final = day["bids.final_bids"]
     curve = pl.Series("curve", [", ".join(curves.get(bid, [])) or None for bid in final["bid_id"]], dtype=pl.String)
-    return door(RunBids, final.with_columns(curve))
+    return validate(RunBids, final.with_columns(curve))

@@ -20,8 +20,8 @@ def side_by_side(
 ) -> pl.DataFrame:
     """``left`` joined with ``right``, of which no other column has the same name.
 
-    Tables that come through `door` are sorted by their key: where both hold the same keys in the same order, rows are
-    set beside each other, which takes a tenth of a join's time and memory.
+    `validate` sorts tables by their key: where both hold the same keys in the same order, rows are set beside each
+    other, which takes a tenth of a join's time and memory.
     """
     if left.select(on).equals(right.select(on)):
         return left.hstack(right.drop(on))

@@ -17,7 +17,7 @@ from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.schedule import DUST
-from vpp_pipeline.schemas import Infeasibilities, door
+from vpp_pipeline.schemas import Infeasibilities, validate
 
 MOST_PROSUMERS = 1_000  # whose breaches are told one by one
 MOST_NAMED = 5  # in the message
@@ -76,7 +76,7 @@ def infeasibilities(day: DayProblem) -> pl.DataFrame:
         parts.append(pl.DataFrame(rows).with_columns(hours, limit_name=pl.lit(name), remedy=pl.lit(LIMITS[name][1])))
     if not parts:
         return Infeasibilities.create_empty()
-    return door(Infeasibilities, pl.concat(parts).with_columns(market_date=pl.lit(day.market_date)))
+    return validate(Infeasibilities, pl.concat(parts).with_columns(market_date=pl.lit(day.market_date)))
 
 
 def without_dust(day: DayProblem) -> DayProblem:

@@ -24,7 +24,7 @@ from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.schedule import sold_by_hour
 from vpp_pipeline.negotiation.agreements import options, satisfaction_score
 from vpp_pipeline.negotiation.opportunities import hours_covered
-from vpp_pipeline.schemas import OwenShares, Payments, door
+from vpp_pipeline.schemas import OwenShares, Payments, validate
 from vpp_pipeline.settings import Settings
 
 DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
@@ -78,7 +78,7 @@ def payments_of(
         owned["prosumer_id"].is_in(let_down(schedule, availability).implode()).to_numpy(),
     )
     money = {"payment_usd": payment_usd, "charging_cost_usd": charging_cost_usd, "satisfaction_score": score}
-    return door(Payments, owned.with_columns(**{name: pl.Series(values) for name, values in money.items()}))
+    return validate(Payments, owned.with_columns(**{name: pl.Series(values) for name, values in money.items()}))
 
 
 def costs_usd(
@@ -170,7 +170,7 @@ def owen_shares_table(day: DayProblem, solution: DaySolution, settings: Settings
     margin_fraction = settings.negotiation.minimum_margin_fraction
     energy, *reserves = (_gained_usd(day, solution, product) for product in range(len(PRODUCTS)))
     charging_usd = solution.schedule.grid_charge_kw @ solution.duals.buy / 1000.0
-    return door(
+    return validate(
         OwenShares,
         pl.DataFrame(
             {

@@ -14,7 +14,7 @@ from vpp_pipeline.dispatch.formulation import STEP_H, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, part_of
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
-from vpp_pipeline.schemas import Charging, InternalPrices, Positions, Proof, ScenarioQuantities, Schedule, door
+from vpp_pipeline.schemas import Charging, InternalPrices, Positions, Proof, ScenarioQuantities, Schedule, validate
 
 SAMPLE = 300  # prosumers; a larger fleet is represented by so many, evenly spaced
 
@@ -23,7 +23,7 @@ def schedule_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.schedule`: one row per prosumer and hour."""
     n, t = solution.schedule.stored_kwh.shape
     columns = {name: np.asarray(values).ravel() for name, values in vars(solution.schedule).items()}
-    return door(
+    return validate(
         Schedule,
         pl.DataFrame(
             {
@@ -44,7 +44,7 @@ def _names(day: DayProblem) -> pl.Series:
 
 def positions_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.positions`: one row per opportunity."""
-    return door(
+    return validate(
         Positions,
         pl.DataFrame(
             {
@@ -71,7 +71,7 @@ def charging_usd(day: DayProblem, solution: DaySolution) -> Array:
 def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.charging`: what charging costs, and what it would have cost with no sales."""
     cost_usd = charging_usd(day, solution)
-    return door(
+    return validate(
         Charging,
         pl.DataFrame(
             {
@@ -87,7 +87,7 @@ def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
 def internal_prices_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.internal_prices`: one row per hour."""
     duals = solution.duals
-    return door(
+    return validate(
         InternalPrices,
         pl.DataFrame(
             {
@@ -110,7 +110,7 @@ def scenario_quantities_table(day: DayProblem, solution: DaySolution) -> pl.Data
     price = np.vstack([day.price, day.scenarios.price])
     energy = np.flatnonzero(solution.is_bid & (day.product == PRODUCTS.index("energy")))
     shape = (len(energy), len(wanted))
-    return door(
+    return validate(
         ScenarioQuantities,
         pl.DataFrame(
             {
@@ -136,7 +136,7 @@ FORMULATION: dict[str, type[pl.DataType]] = {
 def proof_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
     """`dispatch.proof`: one row for the day."""
     outcome = outcome_of(day, solution) if day.scenarios else None
-    return door(
+    return validate(
         Proof,
         pl.DataFrame(
             {

@@ -22,7 +22,7 @@ from vpp_pipeline.evaluation.settlement import (
 )
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays
 from vpp_pipeline.negotiation.opportunities import hours_of
-from vpp_pipeline.schemas import Dispatched, SettledDays, door
+from vpp_pipeline.schemas import Dispatched, SettledDays, validate
 from vpp_pipeline.settings import MarketRules, SettlementSettings
 
 #: tables that a settlement reads
@@ -66,7 +66,7 @@ def settle_day(
 
     asked = by_hour("share")[:, None, :] * is_there[None, :, None]
     done = redispatch(fleet, planned, asked, rules.reserve_call_hours)
-    dispatched = door(Dispatched, schedule_rows(done, tables["dispatch.schedule"]))
+    dispatched = validate(Dispatched, schedule_rows(done, tables["dispatch.schedule"]))
     members = rows.select("prosumer_id", "wear_usd_per_mwh", is_there=pl.Series(is_there))
     factor = settings.imbalance_factor
     settlement = settle(*day, Delivery(tables["dispatch.payments"], dispatched, members, factor))
@@ -92,7 +92,7 @@ def settle_day(
     return {
         "evaluation.dispatched": dispatched,
         "evaluation.settlement": settlement,
-        "evaluation.settled_days": door(SettledDays, pl.DataFrame([account])),
+        "evaluation.settled_days": validate(SettledDays, pl.DataFrame([account])),
     }
 
 

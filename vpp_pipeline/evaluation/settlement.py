@@ -18,7 +18,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.negotiation.opportunities import hours_covered
-from vpp_pipeline.schemas import Settlement, door
+from vpp_pipeline.schemas import Settlement, validate
 from vpp_pipeline.settings import SettlementSettings
 
 A_WATT_KW = 1e-3
@@ -102,7 +102,7 @@ def settle(
     )
     costs = ("no_pay_usd", "imbalance_usd", "payments_usd", "charging_cost_usd")
     profit = pl.col("revenue_usd") - pl.sum_horizontal(costs)
-    return door(Settlement, rows.with_columns(profit_usd=profit.round(2)))
+    return validate(Settlement, rows.with_columns(profit_usd=profit.round(2)))
 
 
 def awarded_bids(

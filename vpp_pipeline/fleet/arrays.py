@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
 from vpp_pipeline.fleet.envelope import LIMITED_BY, highest_reachable_kwh
-from vpp_pipeline.schemas import Starts, door
+from vpp_pipeline.schemas import Starts, validate
 from vpp_pipeline.settings import NegotiationPolicy
 
 SHARE_OF_R = "the largest share of R that one prosumer may commit"
@@ -193,11 +193,11 @@ def starts_of(prosumers: pl.DataFrame, before: pl.DataFrame | None) -> pl.DataFr
     stated = prosumers.select("market_date", "prosumer_id", "capacity_kwh", stated="initial_stored_kwh")
     if before is None:
         day = pl.lit(None, pl.Date)
-        return door(Starts, stated.with_columns(initial_stored_kwh=pl.col("stated"), carried_from=day))
+        return validate(Starts, stated.with_columns(initial_stored_kwh=pl.col("stated"), carried_from=day))
     rows = stated.join(_ends(before), on="prosumer_id", how="left")
     kwh = pl.min_horizontal(pl.col("carried"), "capacity_kwh")
     begins = pl.when(pl.col("carried").is_null()).then("stated").otherwise(kwh)
-    return door(Starts, rows.with_columns(initial_stored_kwh=begins))
+    return validate(Starts, rows.with_columns(initial_stored_kwh=begins))
 
 
 def _ends(schedule: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.windows import between, day_flags, hour_flags
-from vpp_pipeline.schemas import Availability, door
+from vpp_pipeline.schemas import Availability, validate
 
 TOLERANCE_KWH = 1e-6
 LIMITED_BY = ("away", "opted out", "no export", "quiet hours")  # why a store may not discharge, the first that holds
@@ -86,7 +86,7 @@ def hourly_envelope(
         "start_utc": hours["start_utc"].gather(np.tile(np.arange(t), n)),
         "limited_by": pl.Series([*LIMITED_BY, None]).gather(why.ravel()),
     }
-    return door(Availability, pl.DataFrame(keys | {name: values.ravel() for name, values in columns.items()}))
+    return validate(Availability, pl.DataFrame(keys | {name: values.ravel() for name, values in columns.items()}))
 
 
 def highest_reachable_kwh(

@@ -17,7 +17,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.fleet.device_rules import device_faults, device_remedies
 from vpp_pipeline.fleet.quarantine import LoadedFleet, check_share, first_problem, originals_of, quarantined, set_aside
-from vpp_pipeline.schemas import Prosumers, Quarantine, door
+from vpp_pipeline.schemas import Prosumers, Quarantine, validate
 
 __all__ = ["DEFAULTS", "LoadedFleet", "check_fleet", "check_share", "first_problem", "read_fleet", "set_aside"]
 
@@ -130,7 +130,7 @@ def _unread(broken: pl.DataFrame, names: list[str], market_date: date, path: Pat
     """Rows of `fleet.quarantine` for lines that do not split into the columns; ``row_json`` holds the whole line."""
     place = names.index("prosumer_id") if "prosumer_id" in names else len(names)
     misquoted = pl.col("misquoted")
-    return door(
+    return validate(
         Quarantine,
         broken.select(
             "file_row",
@@ -197,8 +197,8 @@ def check_fleet(
         )
         aside.append(quarantined(told, originals, market_date, path))
         cells = cells.filter(~originals["file_row"].is_in(told["file_row"].implode()))
-    prosumers = door(Prosumers, cells.with_columns(market_date=pl.lit(market_date)))
-    loaded = LoadedFleet(prosumers, door(Quarantine, pl.concat(aside)), originals)
+    prosumers = validate(Prosumers, cells.with_columns(market_date=pl.lit(market_date)))
+    loaded = LoadedFleet(prosumers, validate(Quarantine, pl.concat(aside)), originals)
     if prosumers.is_empty():
         check_share(loaded, 1.0, path)
     return loaded

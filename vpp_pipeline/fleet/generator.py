@@ -23,7 +23,7 @@ from vpp_pipeline.fleet.archetypes import (
     choose_trips,
     of_kind,
 )
-from vpp_pipeline.schemas import Prosumers, door
+from vpp_pipeline.schemas import Prosumers, validate
 from vpp_pipeline.settings import FleetSettings
 
 # Sizes: DESIGN ranges for California (battery 5-20 kWh / 3-10 kW, EV 40-100 kWh / 7-11.5 kW, solar 4-12 kW).
@@ -72,7 +72,7 @@ def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
         pl.when(pl.col("ev_ready_hour") >= 0).then(pl.col("ev_ready_hour")),
         pl.col("ev_ready_fraction").fill_nan(None),
     )
-    return door(Prosumers, fleet)
+    return validate(Prosumers, fleet)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
-from vpp_pipeline.schemas import Quarantine, door
+from vpp_pipeline.schemas import Quarantine, validate
 
 _PLAIN = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null, pl.Date, pl.Datetime, pl.Time)
 
@@ -55,7 +55,7 @@ def quarantined(faults: pl.DataFrame, originals: pl.DataFrame, market_date: date
         for piece in found.partition_by("column_name")
     ]
     stamped = pl.concat(pieces).with_columns(market_date=pl.lit(market_date), file=pl.lit(file_name(path)))
-    return door(Quarantine, stamped)
+    return validate(Quarantine, stamped)
 
 
 def set_aside(loaded: LoadedFleet, reasons: pl.DataFrame, path: object) -> LoadedFleet:
@@ -77,7 +77,7 @@ def set_aside(loaded: LoadedFleet, reasons: pl.DataFrame, path: object) -> Loade
     rows = quarantined(faults.drop("prosumer_id"), originals, fleet["market_date"][0], path)
     return LoadedFleet(
         fleet.join(reasons, on="prosumer_id", how="anti", maintain_order="left"),
-        door(Quarantine, pl.concat([loaded.quarantine, rows])),
+        validate(Quarantine, pl.concat([loaded.quarantine, rows])),
         originals,
     )
 

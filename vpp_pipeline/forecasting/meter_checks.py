@@ -14,7 +14,7 @@ import polars as pl
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.forecasting.metered import WINDOW_DAYS
-from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, door
+from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, validate
 
 EVERY_METER = "every meter"
 LEAST_WHOLE_DAY = 23  # hours
@@ -77,7 +77,7 @@ def checked(measured: Measured, market_date: date) -> Metered:
             faults.append(nothing_drawn(usable, column))
     hours = pl.concat(good).join(calendar, on="start_utc")
     stamp = {"market_date": pl.lit(market_date), "source": pl.lit(measured.source)}
-    return Metered(door(MeteredHours, hours.with_columns(**stamp)), _quarantine(pl.concat(faults), market_date))
+    return Metered(validate(MeteredHours, hours.with_columns(**stamp)), _quarantine(pl.concat(faults), market_date))
 
 
 def _numbers(rows: pl.DataFrame, column: str, calendar: pl.DataFrame) -> pl.DataFrame:
@@ -130,7 +130,7 @@ def _quarantine(faults: pl.DataFrame, market_date: date) -> pl.DataFrame:
         value=pl.col("value").first(),
         remedy=pl.col("remedy").first(),
     )
-    return door(MeterQuarantine, kinds.with_columns(market_date=pl.lit(market_date)))
+    return validate(MeterQuarantine, kinds.with_columns(market_date=pl.lit(market_date)))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.forecasting.similar_days import COLUMNS, check_known, like_hours
 from vpp_pipeline.forecasting.solar import Panel, solar_output
-from vpp_pipeline.schemas import ChargingForecast, LoadForecast, door
+from vpp_pipeline.schemas import ChargingForecast, LoadForecast, validate
 
 METERED = "metered"
 WINDOW_DAYS = 28  # whole weeks before D-1, over which charging is measured against its mean
@@ -37,7 +37,7 @@ def load_from_meters(market_date: date, hours: pl.DataFrame, site_type: str) -> 
     expected = market_hours(market_date).with_columns(
         site_type=pl.lit(site_type), load_per_mean=pl.Series(like_hours(past, market_date)).round(5)
     )
-    return door(LoadForecast, _named(expected, market_date, _method(hours, "load")))
+    return validate(LoadForecast, _named(expected, market_date, _method(hours, "load")))
 
 
 def charging_from_meters(market_date: date, hours: pl.DataFrame) -> pl.DataFrame:
@@ -54,7 +54,7 @@ def charging_from_meters(market_date: date, hours: pl.DataFrame) -> pl.DataFrame
         )
     expected = pl.Series(like_hours(past, market_date, CHARGING_DAYS)).round(5)
     rows = market_hours(market_date).with_columns(charging_per_mean=expected)
-    return door(ChargingForecast, _named(rows, market_date, _method(hours, "charging")))
+    return validate(ChargingForecast, _named(rows, market_date, _method(hours, "charging")))
 
 
 def _method(hours: pl.DataFrame, quantity: str) -> str:

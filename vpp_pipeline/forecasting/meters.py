@@ -18,7 +18,7 @@ from vpp_pipeline.forecasting.meter_checks import EVERY_METER, MEASURED, Measure
 from vpp_pipeline.forecasting.metered import WINDOW_DAYS
 from vpp_pipeline.forecasting.profiles import clear_sky, clearness, load_forecast
 from vpp_pipeline.market.price_files import PARQUET, SYNTHETIC_MARK, files_of, moments, read_lines, read_parquet
-from vpp_pipeline.schemas import MeterQuarantine, door
+from vpp_pipeline.schemas import MeterQuarantine, validate
 
 KEYS = ("start_utc", "meter_id", "site_type")
 COLUMNS = (*KEYS, "solar_size_kw", "mean_load_kw", *MEASURED)
@@ -56,7 +56,7 @@ def meters_of_day(path: Path | None, market_date: date) -> Metered:
             "value": None,
             "remedy": "Correct what is named, then make the day again",
         }
-        return Metered(quarantine=door(MeterQuarantine, pl.DataFrame([row], schema_overrides=_KINDS)))
+        return Metered(quarantine=validate(MeterQuarantine, pl.DataFrame([row], schema_overrides=_KINDS)))
 
 
 _KINDS: dict[str, pl.DataType | type[pl.DataType]] = {

@@ -16,7 +16,7 @@ from vpp_pipeline.core.calendar import (
 )
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.market.regimes import check_one_regime
-from vpp_pipeline.schemas import PriceForecast, Prices, door
+from vpp_pipeline.schemas import PriceForecast, Prices, validate
 
 METHOD = "7-day hourly mean"
 IN_PLACE_OF = ", in place of "  # in a method: what was asked for follows, and why it could not be used
@@ -69,7 +69,7 @@ def forecast_of(market_date: date, history: pl.DataFrame, expected: pl.DataFrame
             value=unknown["hour_ending"][0],
             remedy="Ingest complete days of prices.",
         )
-    return door(
+    return validate(
         PriceForecast,
         forecast.with_columns(
             node=pl.lit(history["node"][0]),

@@ -14,7 +14,7 @@ from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRICE_COLUMN
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_baseline import ITS_ORIGINAL, forecast_prices
 from vpp_pipeline.market.regimes import check_one_regime
-from vpp_pipeline.schemas import PriceScenarios, door
+from vpp_pipeline.schemas import PriceScenarios, validate
 from vpp_pipeline.settings import RiskSettings
 
 LEAST_ERRORS = 3
@@ -80,7 +80,7 @@ def price_scenarios(
     origin, drawn = _draw(errors, risk.scenarios, rng)
     prices = _around(forecast.select(PRICES).to_numpy(), drawn)
     hours = forecast.select("market_date", "start_utc", "hour_ending")
-    return door(
+    return validate(
         PriceScenarios,
         pl.concat(
             hours.with_columns(

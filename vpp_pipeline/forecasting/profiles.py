@@ -16,7 +16,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import local_midnight_utc, market_hours
 from vpp_pipeline.market.synthetic_prices import normals
-from vpp_pipeline.schemas import ChargingForecast, LoadForecast, SolarForecast, door
+from vpp_pipeline.schemas import ChargingForecast, LoadForecast, SolarForecast, validate
 
 Floats = npt.NDArray[np.float64]
 METHOD = "profile"
@@ -111,7 +111,7 @@ def clearness(market_date: date) -> float:
 def solar_forecast(market_date: date) -> pl.DataFrame:
     """Rows of ``market.solar_forecast``: kW per kW installed for each hour of the day."""
     output = np.round(np.clip(clear_sky(market_date) * clearness(market_date), 0.0, 1.0), 5)
-    return door(SolarForecast, _named(market_hours(market_date).with_columns(solar_kw_per_kw=output), market_date))
+    return validate(SolarForecast, _named(market_hours(market_date).with_columns(solar_kw_per_kw=output), market_date))
 
 
 def load_forecast(market_date: date) -> pl.DataFrame:
@@ -127,13 +127,13 @@ def load_forecast(market_date: date) -> pl.DataFrame:
         hours.with_columns(site_type=pl.lit(kind), load_per_mean=np.round(shape[clock], 5))
         for kind, shape in shapes.items()
     ]
-    return door(LoadForecast, _named(pl.concat(frames), market_date))
+    return validate(LoadForecast, _named(pl.concat(frames), market_date))
 
 
 def charging_forecast(market_date: date) -> pl.DataFrame:
     """Rows of ``market.charging_forecast``: every EV needs what its row of the fleet states."""
     neutral = market_hours(market_date).with_columns(charging_per_mean=pl.lit(1.0))
-    return door(ChargingForecast, _named(neutral, market_date, "none"))
+    return validate(ChargingForecast, _named(neutral, market_date, "none"))
 
 
 def _named(frame: pl.DataFrame, market_date: date, method: str = METHOD) -> pl.DataFrame:

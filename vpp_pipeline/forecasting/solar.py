@@ -14,7 +14,7 @@ from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import local_midnight_utc, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.forecasting.similar_days import check_known
-from vpp_pipeline.schemas import SolarForecast, door
+from vpp_pipeline.schemas import SolarForecast, validate
 
 STEPS_PER_HOUR = 12
 PAST_DAYS = 14
@@ -34,7 +34,7 @@ class Panel:
 
 
 class Sky(Protocol):
-    """How clear the sky is expected to be: past output, or a weather service behind the same door."""
+    """How clear the sky is expected to be: from past output, or from a weather service by the same interface."""
 
     def clearness(self, panel: Panel, market_date: date, past: pl.DataFrame) -> Array:
         """Output over the clear sky's for each hour (T,) of ``market_date``, 0 to somewhat above 1.
@@ -169,4 +169,4 @@ def solar_output(
     expected = clear_sky(panel, market_date) * (sky or AsOfLate()).clearness(panel, market_date, past)
     output = np.round(np.clip(expected, 0.0, 1.0), 5)
     named = {"method": pl.lit(method), "made_for_date": pl.lit(market_date)}
-    return door(SolarForecast, market_hours(market_date).with_columns(solar_kw_per_kw=output, **named))
+    return validate(SolarForecast, market_hours(market_date).with_columns(solar_kw_per_kw=output, **named))

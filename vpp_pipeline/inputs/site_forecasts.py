@@ -20,7 +20,7 @@ from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
 from vpp_pipeline.forecasting.similar_days import or_last_good
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, Steady, require_pvlib, solar_output
 from vpp_pipeline.forecasting.weather import Weather
-from vpp_pipeline.schemas import LoadForecast, door
+from vpp_pipeline.schemas import LoadForecast, validate
 from vpp_pipeline.settings import ForecastSettings, WeatherSettings
 
 SOLAR, LOAD, CHARGING = "market.solar_forecast", "market.load_forecast", "market.charging_forecast"
@@ -69,7 +69,7 @@ class Expected:
                 parts.append(profile.filter(pl.col("site_type") == site).with_columns(method=pl.lit(words)))
                 continue
             parts.append(self._or_last_good(LOAD, asked, partial(self._metered_load, site), site))
-        return door(LoadForecast, pl.concat(parts))
+        return validate(LoadForecast, pl.concat(parts))
 
     @cached_property
     def charging(self) -> pl.DataFrame:

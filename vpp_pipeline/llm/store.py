@@ -16,7 +16,7 @@ import polars as pl
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.llm.interface import FailKind, LLMError, LLMReply, LLMRequest, LLMUsage
-from vpp_pipeline.schemas import door
+from vpp_pipeline.schemas import validate
 from vpp_pipeline.schemas.negotiation import LLMCalls
 
 VERSION = 1
@@ -226,7 +226,7 @@ def calls_table(store: CallStore, market_date: date, run_id: str | None = None) 
     if not rows:
         return LLMCalls.create_empty()
     frame = pl.DataFrame(rows, infer_schema_length=None).rename({"usd": "cost_usd"})
-    return door(
+    return validate(
         LLMCalls,
         frame.with_columns(
             pl.col("market_date").str.to_date(),

@@ -16,7 +16,7 @@ from vpp_pipeline.core.calendar import PACIFIC, local_midnight_utc
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.market.price_source import PRICE_COLUMNS, complete_day
 from vpp_pipeline.market.synthetic_prices import NODE
-from vpp_pipeline.schemas import Prices, door
+from vpp_pipeline.schemas import Prices, validate
 
 TEXT, PARQUET = (".csv", ".csv.gz"), (".parquet",)
 HAS_OFFSET = r"(Z|z|[+-]\d{2}:?\d{2})$"
@@ -64,7 +64,7 @@ class FilePrices:
                 file=self.path,
                 remedy=f"It holds {local[0]} to {local[-1]}; choose a day of these or add the day's prices.",
             )
-        return door(
+        return validate(
             Prices,
             complete_day(rows, market_date, self.path, self.columns).with_columns(
                 node=pl.lit(self.node), source=pl.lit(self.name)

@@ -32,7 +32,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import market_hours, prices_published_utc
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.schemas import Prices, door
+from vpp_pipeline.schemas import Prices, validate
 
 Floats = npt.NDArray[np.float64]
 
@@ -213,7 +213,7 @@ class Synthetic:
     def day(self, market_date: date) -> pl.DataFrame:
         """Rows of ``market.prices`` for any day; the same for the same seed, in any order of calls."""
         energy, spin, nonspin = energy_and_reserve(market_date, self.seed)
-        return door(
+        return validate(
             Prices,
             market_hours(market_date).with_columns(
                 energy_usd_per_mwh=energy,

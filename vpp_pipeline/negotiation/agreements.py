@@ -9,7 +9,7 @@ from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.fleet.arrays import BOUNDS
 from vpp_pipeline.negotiation.outcome import End, Outcome
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.schemas import Agreements, Summary, door
+from vpp_pipeline.schemas import Agreements, Summary, validate
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 
@@ -54,7 +54,7 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
         }
     ).with_columns(pl.col("agreed", "score").fill_nan(None))
     is_in, has_deal = pl.col("holds_option"), pl.col("agreed").is_not_null()
-    return door(
+    return validate(
         Agreements,
         rows.select(
             "opportunity_id",
@@ -230,7 +230,7 @@ def summarise(
     is_cut = pl.col("deals") > pl.col("members")
     cut = pl.format("{}; {} deals closed, the largest coalition keeps {}", reason, "deals", "members")
     reason = pl.when(is_cut).then(cut).otherwise(reason)
-    return door(Summary, rows.with_columns(asked=asked, status=status, reason=reason))
+    return validate(Summary, rows.with_columns(asked=asked, status=status, reason=reason))
 
 
 def weighted_satisfaction(scores: Array, committed_kw: Array) -> float | None:

@@ -11,7 +11,7 @@ from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, bid_deadline_utc, opportunity_id, slot_of
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.fleet.arrays import Fleet
-from vpp_pipeline.schemas import Opportunities, door
+from vpp_pipeline.schemas import Opportunities, validate
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy
 
 REQUEST_COLUMNS = ("product", "start_utc", "duration_hours", "required_capacity_mw", "offered_price_usd_per_mwh")
@@ -60,7 +60,7 @@ def find_opportunities(
             )
             for first, last, request in blocks
         ]
-    return door(
+    return validate(
         Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None)
     )
 

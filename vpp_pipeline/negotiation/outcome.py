@@ -10,7 +10,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.schemas import Messages, Segments, door
+from vpp_pipeline.schemas import Messages, Segments, validate
 
 SENDER = {"accept": "prosumer", "withdraw": "prosumer", "reject": "aggregator"}
 
@@ -76,7 +76,7 @@ def messages_of(outcome: Outcome, terms: Terms, kept: Flags) -> pl.DataFrame:
     for end, kind in KIND.items():
         words = WORDS.get(end, f"the offer meets the ask: {outcome.price_words}")
         said.append(spoken(outcome.end == end, outcome.end_round, SENDER[kind], kind, outcome.end_price, words))
-    return door(Messages, pl.concat(said, how="vertical_relaxed"))
+    return validate(Messages, pl.concat(said, how="vertical_relaxed"))
 
 
 def segments_of(outcome: Outcome, terms: Terms) -> pl.DataFrame:
@@ -110,7 +110,7 @@ def segments_of(outcome: Outcome, terms: Terms) -> pl.DataFrame:
             ).with_columns(round=round_, market_date=pl.lit(terms.market_date))
         )
     table = pl.concat(rounds).filter(pl.col("prosumers") > 0)
-    return door(Segments, table.with_columns(pl.col("mean_offer_usd_per_mwh").fill_nan(None)))
+    return validate(Segments, table.with_columns(pl.col("mean_offer_usd_per_mwh").fill_nan(None)))
 
 
 def _mean(weighted: Array, weight: Array) -> Array:

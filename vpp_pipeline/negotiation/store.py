@@ -13,7 +13,7 @@ import polars as pl
 from vpp_pipeline.core.provenance import code_version, frame_hash
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine, in_blocks
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.schemas import TABLES, door
+from vpp_pipeline.schemas import TABLES, validate
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 MESSAGES, AGREEMENTS, SEGMENTS = "negotiation.messages", "negotiation.agreements", "negotiation.segments"
@@ -54,7 +54,7 @@ class InMemory:
         """The table's rows of ``slots``."""
         schema = TABLES[table]
         rows = pl.concat([schema.create_empty(), *(self._tables[slot][table] for slot in slots)])
-        return rows.select(columns) if columns else door(schema, rows)
+        return rows.select(columns) if columns else validate(schema, rows)
 
 
 def negotiate_missing(

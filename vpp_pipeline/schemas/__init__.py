@@ -1,6 +1,6 @@
 """Every table, declared once: columns, units, keys, bounds and the words a reader sees.
 
-Validation at each asset's door, DuckDB comments, Dagster's *Columns* panel and docs/fleet.md derive from here.
+Validation, DuckDB comments, Dagster's *Columns* panel and docs/fleet.md derive from here.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ __all__ = [
     "SolarForecast",
     "Starts",
     "Summary",
-    "door",
     "sentence",
+    "validate",
 ]
 
 #: table name in the warehouse -> schema; the order is that of the pipeline
@@ -131,7 +131,7 @@ def sentence(schema: type[dy.Schema]) -> str:
     return (schema.__doc__ or "").strip()
 
 
-def door(schema: type[dy.Schema], frame: pl.DataFrame) -> pl.DataFrame:
-    """``frame`` validated, columns in declared order, rows in key order: what an asset may hand on."""
+def validate(schema: type[dy.Schema], frame: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` with its columns in declared order and rows in key order. Raises where a value breaks the schema."""
     key = schema.primary_key()
     return schema.validate(frame.select(schema.column_names()), cast=True).sort(key)

@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.core.errors import ViolationError
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.schemas import Checks, door
+from vpp_pipeline.schemas import Checks, validate
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import (
     bid_curves_are_valid_for_caiso,
@@ -104,4 +104,4 @@ def checks_table(day: Day, settings: Settings, *, is_scheduled: bool = False) ->
         (market_date, name, verdict.passed, verdict.violations, verdict.is_warning, verdict.description)
         for name, verdict in verdicts.items()
     ]
-    return door(Checks, pl.DataFrame(rows, schema=Checks.column_names(), orient="row"))
+    return validate(Checks, pl.DataFrame(rows, schema=Checks.column_names(), orient="row"))

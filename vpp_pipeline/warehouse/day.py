@@ -15,7 +15,7 @@ import polars as pl
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
-from vpp_pipeline.schemas import TABLES, door
+from vpp_pipeline.schemas import TABLES, validate
 from vpp_pipeline.warehouse.published import published_rows
 
 SCHEDULE = "dispatch.schedule"
@@ -116,7 +116,7 @@ class LakeNegotiations:
     def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
         """The table's rows of ``slots``, each of which must have been written; all columns, or those named."""
         rows = self.lake.read_many(NEGOTIATED[table], map(self._key, slots), columns)
-        return rows if columns else door(TABLES[table], rows)
+        return rows if columns else validate(TABLES[table], rows)
 
     def _key(self, slot: str) -> str:
         return f"{self.market_date}|{slot}"

@@ -155,7 +155,7 @@ def _columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, tuple
 
 
 def _create(connection: duckdb.DuckDBPyConnection, table: str, schema: type[dy.Schema]) -> None:
-    # no primary keys: DuckDB's indexes slow bulk loads, and keys are checked at each asset's door
+    # no primary keys: DuckDB's indexes slow bulk loads, and every asset validates its keys
     columns = ", ".join(
         f"{quoted(name)} {duckdb_type(column)}{'' if column.nullable else ' not null'}"
         for name, column in schema.columns().items()

@@ -19,7 +19,7 @@ from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import schedule_table
 from vpp_pipeline.evaluation.settle_day import redispatch
 from vpp_pipeline.fleet.arrays import TOLERANCE_KWH
-from vpp_pipeline.schemas import Dispatched, door
+from vpp_pipeline.schemas import Dispatched, validate
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline.verification.schedule import TOLERANCE
 from vpp_pipeline_tests.dispatch.small_days import RULES, deal, fleet, small_day
@@ -94,4 +94,4 @@ def test_what_was_done_is_clipped_by_the_same_rule() -> None:
     assert (schedule_arrays(schedule_rows(done, like)).stored_kwh >= 0.0).all()
     overdrawn = DaySchedule(**{**vars(done), "stored_kwh": done.stored_kwh - 0.001})
     with pytest.raises(ValidationError, match="stored_kwh"):
-        door(Dispatched, schedule_rows(overdrawn, like))
+        validate(Dispatched, schedule_rows(overdrawn, like))

@@ -23,7 +23,7 @@ from vpp_pipeline.forecasting.price_scenarios import (
 )
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
-from vpp_pipeline.schemas import Prices, door
+from vpp_pipeline.schemas import Prices, validate
 from vpp_pipeline.settings import FleetSettings, RiskSettings, Settings
 from vpp_pipeline_tests.conftest import DAY
 
@@ -54,7 +54,7 @@ def as_array(scenarios: pl.DataFrame) -> np.ndarray:
 
 def flat_prices(day: date, energy: float) -> pl.DataFrame:
     """A day of one energy price; 2 and 1 $ for reserves."""
-    return door(
+    return validate(
         Prices,
         market_hours(day).with_columns(
             node=pl.lit("N"),

@@ -27,7 +27,7 @@ from vpp_pipeline.forecasting.meters import content_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.schemas import Benchmark, door
+from vpp_pipeline.schemas import Benchmark, validate
 from vpp_pipeline.settings import Settings
 
 TABLE = "evaluation.benchmark"
@@ -58,7 +58,7 @@ def replay(inputs: Day, prices: pl.DataFrame, settings: Settings, arms: Sequence
         "fleet_kw": float(rows["max_discharge_kw"].sum()),
     }
     measured = [shared | {"arm": arm} | measure(day, ARMS[arm](day), no_sale_usd) for arm in arms]
-    return door(Benchmark, pl.DataFrame(measured, infer_schema_length=None))
+    return validate(Benchmark, pl.DataFrame(measured, infer_schema_length=None))
 
 
 def replay_days(

@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.core.windows import WEEKDAYS, hour_flags
 from vpp_pipeline.fleet.notes.parser import Reading, read_note
-from vpp_pipeline.schemas import Notes, door
+from vpp_pipeline.schemas import Notes, validate
 
 _READINGS = {
     "note": pl.String,
@@ -41,7 +41,7 @@ def tighten(prosumers: pl.DataFrame, read: Reader = by_rules) -> tuple[pl.DataFr
     carries the note. Limits on one column combine: the tightest number, all the hours, all the days.
     """
     if prosumers["note"].null_count() == prosumers.height:
-        return prosumers, door(Notes, Notes.create_empty())
+        return prosumers, validate(Notes, Notes.create_empty())
     limits = _limits(prosumers, read)
     has_place = pl.col("preference").is_not_null() & pl.col("target").is_not_null()
     by_column = limits.filter(has_place).partition_by("preference", as_dict=True)
@@ -50,7 +50,7 @@ def tighten(prosumers: pl.DataFrame, read: Reader = by_rules) -> tuple[pl.DataFr
     unplaced = limits.filter(~has_place).with_columns(before=None, after=None, is_tighter=False)
     values_as_text = pl.col("before", "after").cast(pl.String)
     notes = pl.concat([asked.with_columns(values_as_text) for asked in (unplaced, *judged.values())], how="diagonal")
-    return tightened, door(
+    return tightened, validate(
         Notes,
         notes.with_columns(
             applies_to=prosumers["prosumer_id"].gather(notes["target"].fill_null(notes["row"])),

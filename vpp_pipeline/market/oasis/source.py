@@ -16,7 +16,7 @@ from vpp_pipeline.market.oasis.archive import Copy, energy_of_day, of_day, regio
 from vpp_pipeline.market.oasis.report import Incomplete, OasisDownError, OasisError
 from vpp_pipeline.market.price_source import complete_day
 from vpp_pipeline.market.synthetic_prices import NODE
-from vpp_pipeline.schemas import Prices, door
+from vpp_pipeline.schemas import Prices, validate
 from vpp_pipeline.settings import OasisSettings
 
 if TYPE_CHECKING:
@@ -168,4 +168,4 @@ class OasisPrices:
                 remedy="Ingest the day with --again, while OASIS still has it",
             ) from None
         frame = complete_day(energy.join(reserve, on="start_utc"), day, f"OASIS, {day}")
-        return door(Prices, frame.with_columns(node=pl.lit(self.node), source=pl.lit(self.name)))
+        return validate(Prices, frame.with_columns(node=pl.lit(self.node), source=pl.lit(self.name)))
