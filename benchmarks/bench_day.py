@@ -45,8 +45,8 @@ def main() -> None:
         negotiated = time.perf_counter()
         solution = solve(problem, settings)
         solved = time.perf_counter()
-        verdicts = verify(bid_solution(day, problem, solution, settings, STAMP), settings)
-        broken = [name for name, verdict in verdicts.items() if not (verdict.passed or verdict.is_warning)]
+        results = verify(bid_solution(day, problem, solution, settings, STAMP), settings)
+        broken = [name for name, result in results.items() if not (result.passed or result.is_warning)]
         seconds = [negotiated - begun, solution.seconds, time.perf_counter() - solved]
         measured.append((*seconds, sum(seconds), solution.gap_fraction))
         print(

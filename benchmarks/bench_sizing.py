@@ -77,7 +77,7 @@ def measure(market_date: date, arm: str, source: PriceSource) -> Measured:
         sold_mw=float(trading["total_capacity_mw"].sum()),
         gap_percent=100.0 * solution.gap_fraction,
         seconds=solution.seconds,
-        violations=sum(verdict.violations for verdict in broken),
+        violations=sum(result.violations for result in broken),
     )
 
 

@@ -134,8 +134,8 @@ def run_cycle(
     }
     with open_adviser(settings, project_folder() / "data", run_id=stamp.run_id, market_date=market_date) as adviser:
         day = bid(given, settings, stamp, adviser)
-    verdicts = {rule.__name__: rule(day, settings) for rule in RULES}
-    broken = [f"{name}: {verdict.description}" for name, verdict in verdicts.items() if not verdict.passed]
+    results = {rule.__name__: rule(day, settings) for rule in RULES}
+    broken = [f"{name}: {result.description}" for name, result in results.items() if not result.passed]
     if broken:
         raise ViolationError("no bid is formed; " + "; ".join(broken))
     shares = day["dispatch.owen_shares"]

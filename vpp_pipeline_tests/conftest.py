@@ -57,7 +57,7 @@ EXAMPLE_REQUEST = ("energy", pacific_moment_utc(DAY, 12), 1, 2.0, 85.0)  # the o
 
 @dataclass(frozen=True)
 class SolvedDay:
-    """The day's tables by warehouse name (`Day` of verification/verdict.py), and what made them."""
+    """The day's tables by warehouse name (`Day` of core/tables.py), and what made them."""
 
     tables: Mapping[str, pl.DataFrame]
     settings: Settings

@@ -31,8 +31,8 @@ energy,{SMALL_DAY}T19:00,1,0.1,4500
 
 def broken(tables: dict[str, pl.DataFrame], settings: Settings) -> dict[str, str]:
     """Claims that the day breaks, and how."""
-    verdicts = verify(tables, settings).items()
-    return {name: verdict.description for name, verdict in verdicts if not (verdict.passed or verdict.is_warning)}
+    results = verify(tables, settings).items()
+    return {name: result.description for name, result in results if not (result.passed or result.is_warning)}
 
 
 @pytest.mark.slow

@@ -60,9 +60,9 @@ def day_of(row: dict[str, Any], prices: list[float] | None = None, solar: float 
         "market.opportunities": calls,
     }
     tables = bid(day, SETTINGS, stamp)
-    verdicts = verify(tables, SETTINGS)
-    del verdicts[bids_were_ready_before_the_deadline.__name__]  # prices by hand have no time of publication
-    assert [verdict.description for verdict in verdicts.values() if not verdict.passed] == []
+    results = verify(tables, SETTINGS)
+    del results[bids_were_ready_before_the_deadline.__name__]  # prices by hand have no time of publication
+    assert [result.description for result in results.values() if not result.passed] == []
     return tables
 
 

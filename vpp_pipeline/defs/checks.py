@@ -1,8 +1,7 @@
-"""The rules that no day may break, as blocking checks in the run that makes the bids. The logic is the domain's."""
+"""Checks of `verification/` as Dagster asset checks: a failure stops the run before bids are published."""
 
 from collections.abc import Callable
 from datetime import date
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -14,39 +13,38 @@ from vpp_pipeline.defs.bids import is_scheduled
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
+from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
-from vpp_pipeline.verification.registry import GUARDS, WARNINGS
+from vpp_pipeline.verification.registry import GUARDS, METRICS, WARNINGS
 from vpp_pipeline.verification.schedule import SETTLED
-from vpp_pipeline.verification.verdict import Verdict
 
-#: tags of a run: the partition it makes, or the first and last of a range
+#: tags of a run: its partition, or the first and last of a range
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
-Claim = Callable[..., Verdict]
+Check = Callable[..., CheckResult]
 
 
-def _check(claim: Claim, table: str) -> dg.AssetChecksDefinition:
-    """``claim`` as a check of the asset that makes ``table``; blocking, unless it only ever warns."""
-    blocking = claim not in WARNINGS
+def _asset_check(check: Check, table: str) -> dg.AssetChecksDefinition:
+    """``check`` as Dagster's check of the asset ``table``; blocking, unless it is one of the warnings."""
 
-    @dg.asset_check(asset=key_of(table), name=claim.__name__, description=claim.__doc__, blocking=blocking)
-    def check(context: dg.AssetCheckExecutionContext, desk: Desk, storage: Storage) -> dg.AssetCheckResult:
-        of = storage.settled_day if claim in SETTLED else storage.day
-        verdicts = [_judge(context, claim, table, of(day), desk.settings()) for day in _days_of(context, table)]
-        verdict = next((one for one in verdicts if not one.passed), verdicts[-1])
+    @dg.asset_check(asset=key_of(table), name=check.__name__, description=check.__doc__, blocking=check not in WARNINGS)
+    def run_check(context: dg.AssetCheckExecutionContext, desk: Desk, storage: Storage) -> dg.AssetCheckResult:
+        tables_of = storage.settled_day if check in SETTLED else storage.day
+        results = [_run(context, check, table, tables_of(day), desk.settings()) for day in _days_of(context, table)]
+        result = next((one for one in results if not one.passed), results[-1])
         return dg.AssetCheckResult(
-            passed=verdict.passed,
-            severity=dg.AssetCheckSeverity.WARN if verdict.is_warning else dg.AssetCheckSeverity.ERROR,
-            description=verdict.description,
-            metadata={"violations": verdict.violations, "measured": float(verdict.measured)},
+            passed=result.passed,
+            severity=dg.AssetCheckSeverity.WARN if result.is_warning else dg.AssetCheckSeverity.ERROR,
+            description=result.description,
+            metadata={"violations": result.violations, METRICS[check]: float(result.value)},
         )
 
-    return check
+    return run_check
 
 
 def _days_of(context: dg.AssetCheckExecutionContext, table: str) -> list[date]:
-    """The market days to check: all of a run that makes a range, else the one of :func:`_day_of`."""
+    """The market days to check: all of a run over a range, else the one of :func:`_day_of`."""
     first, last = (context.run.tags.get(tag) for tag in (RANGE_START_TAG, RANGE_END_TAG))
     if first is None or last is None:
         return [_day_of(context, table)]
@@ -54,24 +52,24 @@ def _days_of(context: dg.AssetCheckExecutionContext, table: str) -> list[date]:
 
 
 def _day_of(context: dg.AssetCheckExecutionContext, table: str) -> date:
-    """The market day to check: the run's; for the button of the *Checks* page, which names none, the day made last."""
+    """The market day to check: the run's; the latest partition where the run has none, as from the *Checks* page."""
     if context.run.tags.get(PARTITION_TAG):
         return market_date_of(context)
     latest = context.instance.get_latest_materialization_event(key_of(table))
     partition = latest.asset_materialization.partition if latest and latest.asset_materialization else None
     if partition is None:
-        raise NoDataError(f"no day of {table} was made yet", remedy="Make a day's bids first, by the job bid_day")
+        raise NoDataError(f"there is no day of {table} yet", remedy="Make a day's bids first, by the job bid_day")
     return date.fromisoformat(partition)
 
 
-def _judge(context: dg.AssetCheckExecutionContext, claim: Claim, table: str, day: Day, settings: Settings) -> Verdict:
+def _run(context: dg.AssetCheckExecutionContext, check: Check, table: str, day: Day, settings: Settings) -> CheckResult:
     extra: dict[str, Any] = {}
-    if claim is bids_were_ready_before_the_deadline:
+    if check is bids_were_ready_before_the_deadline:
         extra["is_scheduled"] = is_scheduled(context.run)
-    if claim is prices_are_complete_and_ordered:
+    if check is prices_are_complete_and_ordered:
         extra["table"] = table
-    return partial(claim, **extra)(day, settings)
+    return check(day, settings, **extra)
 
 
-all_checks = [_check(claim, table) for claim, table in [*GUARDS.items(), *SETTLED.items()]]
-all_checks.append(_check(prices_are_complete_and_ordered, "market.prices"))
+all_checks = [_asset_check(check, table) for check, table in [*GUARDS.items(), *SETTLED.items()]]
+all_checks.append(_asset_check(prices_are_complete_and_ordered, "market.prices"))

@@ -80,7 +80,7 @@ def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
     surplus = pl.col("payment_usd") - pl.col("least") * pl.col("dispatched_kwh") / 1000.0
     profit, revenue = float(bids["expected_profit_usd"].sum()), float(bids["expected_revenue_usd"].sum())
     content = weighted_satisfaction(paid["satisfaction_score"].to_numpy(), paid["committed_capacity_kw"].to_numpy())
-    verdicts = verify(tables, settings).values()
+    results = verify(tables, settings).values()
     return {
         "fill_fraction": under_option / float(summary["required_capacity_mw"].sum()),
         "feasible": int(feasible.sum()),
@@ -92,7 +92,7 @@ def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
         "surplus_usd": float(paid.select(surplus.sum()).item()),
         "satisfaction": float("nan") if content is None else content,
         "gap_fraction": float(tables["dispatch.proof"]["gap_fraction"][0]),
-        "violations": sum(verdict.violations for verdict in verdicts if not verdict.is_warning),
+        "violations": sum(result.violations for result in results if not result.is_warning),
     }
 
 

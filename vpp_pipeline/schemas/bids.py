@@ -142,12 +142,22 @@ class RunBids(dy.Schema):
     reason = text("Why.")
 
 
+#: former name of a check -> its name; the warehouse renames them in the history of `bids.checks`
+RENAMED_CHECKS = {
+    "days_begin_as_stated_or_where_the_last_one_ended": "initial_state_of_charge_is_as_stated_or_carried_over",
+    "the_sun_is_forecast_as_asked": "solar_is_forecast_as_asked",
+    "what_was_delivered_stays_within_limits": "settled_dispatch_stays_within_limits",
+}
+
+
 class Checks(dy.Schema):
-    """Every rule the day was held against, with its numbers."""
+    """The result of every check of the day, in numbers."""
 
     market_date = market_day(primary_key=True)
-    check_name = text("The rule, as a claim.", primary_key=True)
-    passed = column(dy.Bool, "Whether it held.")
-    violations = count("Cases that broke it.")
-    is_warning = column(dy.Bool, "Worth a look, but no reason to hold the bids back.")
-    description = text("The answer in numbers.")
+    check_name = text("Name of the check, which states what must be true.", primary_key=True)
+    passed = column(dy.Bool, "Whether the check passed.")
+    violations = count("Number of cases that violate the check.")
+    is_warning = column(dy.Bool, "Whether a failure is a warning, which does not hold the bids back.")
+    description = text("Result of the check in numbers, or its first violation.")
+    metric = text("Name of the number in `metric_value`, which ends in its unit.", nullable=True)
+    metric_value = number("Value of the metric; null for days checked before it was recorded.", nullable=True)

@@ -1,4 +1,4 @@
-"""Checks of the bids: the 80 % rule, coalitions, curves, money, top-ups and time."""
+"""Checks of the bids: the 80% rule, coalitions, curves, money, top-ups, and the deadline."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import datetime
 import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc
+from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.check_result import CheckResult, count_violations
 from vpp_pipeline.verification.terms import block_hours
-from vpp_pipeline.verification.verdict import Verdict, judge
 
 HALF_CENT = 0.005
 MW_TOLERANCE = 1e-9
@@ -23,8 +24,8 @@ def _trading(day: Day) -> pl.DataFrame:
     return day["bids.final_bids"].filter(pl.col("status") == "bid")
 
 
-def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> Verdict:
-    """Every bid offers 80-100 % of R as the optimiser decided, in steps, above the market's minimum; others nothing."""
+def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> CheckResult:
+    """Every bid offers 80-100% of R as scheduled, in steps and above the market's minimum; no-bids offer nothing."""
     rules, bids = settings.rules, _trading(day)
     least = pl.max_horizontal(
         rules.required_fraction * pl.col("required_capacity_mw"),
@@ -42,7 +43,7 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> V
         & (pl.any_horizontal(quantity != 0, pl.col(MONEY) != 0) | pl.col("bid_price_usd_per_mwh").is_not_null())
     )
     share = float((bids["total_capacity_mw"] / bids["required_capacity_mw"]).to_numpy().min(initial=1.0))
-    held = f"{bids.height} bids, the smallest offers {100 * share:.1f} % of its R"
+    held = f"{bids.height} bids, the smallest offers {percent(share)} of its R"
     asked = day["market.opportunities"].select("opportunity_id", "required_capacity_mw")
     misstated = day["bids.final_bids"].join(asked, on=["opportunity_id", "required_capacity_mw"], how="anti")
     decided = day["dispatch.positions"].select("opportunity_id", total_capacity_mw="quantity_mw")
@@ -52,11 +53,11 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> V
     )
     rows = pl.concat([broken, idle, misstated, changed]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
     rows = pl.concat([rows, forgotten]).unique("bid_id", keep="first", maintain_order=True)
-    return judge(rows, "bids outside 80-100 % of R", held, share)
+    return count_violations(rows, "bids outside 80-100% of R", held, share)
 
 
-def coalitions_have_enough_members(day: Day, settings: Settings) -> Verdict:
-    """At least three prosumers stand behind every bid, counted from the payments."""
+def coalitions_have_enough_members(day: Day, settings: Settings) -> CheckResult:
+    """Every bid has a coalition of at least three prosumers, counted from the payments."""
     members = day["dispatch.payments"].group_by("opportunity_id").agg(found=pl.col("prosumer_id").n_unique())
     bids = _trading(day).join(members, on="opportunity_id", how="left").with_columns(pl.col("found").fill_null(0))
     broken = bids.filter(
@@ -64,12 +65,14 @@ def coalitions_have_enough_members(day: Day, settings: Settings) -> Verdict:
     )
     least = int(bids["found"].to_numpy().min(initial=10**6)) if bids.height else 0
     held = f"{bids.height} bids, the smallest coalition has {least} members"
-    return judge(broken.select("bid_id", "coalition_size", "found"), "coalitions too small or miscounted", held, least)
+    return count_violations(
+        broken.select("bid_id", "coalition_size", "found"), "coalitions too small or miscounted", held, least
+    )
 
 
-def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
+def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
     """Segments from 0 to the bid's MW without gaps, rising in MW and price, within price limits and number; the first
-    spans at least 80 % of R at no less than the average cost of a MWh delivered; reserve has one segment."""
+    spans at least 80% of R at no less than the average cost of a MWh delivered; reserve has one segment."""
     rules = settings.rules
     segments = day["bids.bid_segments"].sort("bid_id", "segment")
     bids = _trading(day).select(
@@ -99,7 +102,7 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
     first = pl.col("segment") == 1
     is_last = pl.col("segment") == pl.col("segment").max().over("bid_id")
     faults = {
-        "no curve, or no bid for it": pl.col("segment").is_null() | pl.col("product").is_null(),
+        "no curve, or no bid": pl.col("segment").is_null() | pl.col("product").is_null(),
         "a gap in MW": (pl.col("from_mw") - before).abs() > MW_TOLERANCE,
         "MW do not rise": pl.col("to_mw") <= pl.col("from_mw"),
         "price falls": price < price.shift(1).over("bid_id") - 1e-9,
@@ -107,7 +110,7 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
         "too many segments": pl.col("segment") > pl.when(energy).then(rules.maximum_segments).otherwise(1),
         "curve does not end at the bid's MW": is_last
         & ((pl.col("to_mw") - pl.col("total_capacity_mw")).abs() > MW_TOLERANCE),
-        "first segment below 80 % of R": first
+        "first segment below 80% of R": first
         & (pl.col("to_mw") < rules.required_fraction * pl.col("required_capacity_mw") - MW_TOLERANCE),
         "first price below average cost": first & (price < average),
         "bid price is not the first price": first & ((price - pl.col("bid_price_usd_per_mwh")).abs() > 1e-9),
@@ -115,14 +118,14 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> Verdict:
     broken = pl.concat(
         [curve.filter(fault).select("bid_id", "segment", fault=pl.lit(name)) for name, fault in faults.items()]
     )
-    dearest = float(segments["price_usd_per_mwh"].to_numpy().max(initial=0.0))
-    held = f"{bids.height} curves with {segments.height} segments are valid; the dearest MW asks {dearest:.2f} $"
-    return judge(broken, "faults in bid curves", held, dearest)
+    highest = float(segments["price_usd_per_mwh"].to_numpy().max(initial=0.0))
+    held = f"{bids.height} curves with {segments.height} segments are valid; the highest price is {usd(highest)}"
+    return count_violations(broken, "faults in bid curves", held, highest)
 
 
-def money_adds_up(day: Day, settings: Settings) -> Verdict:
-    """Each bid's money follows from MW, price and payments; the day's bid profits and what no bid carries equal the
-    objective, all to the cent."""
+def money_adds_up(day: Day, settings: Settings) -> CheckResult:
+    """Each bid's money follows from MW, price, and payments; the bid profits and the unallocated amount add up to the
+    objective, to the cent."""
     bids, payments = _trading(day), day["dispatch.payments"]
     owed = payments.group_by("opportunity_id").agg(
         pl.col("payment_usd").sum(), recovered=pl.col("charging_cost_usd").sum()
@@ -137,7 +140,7 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
         "charging": (pl.col("recovered") - pl.col("charging_cost_usd")).abs() > cent,
         "profit": (profit - pl.col("expected_profit_usd")).abs() > 1e-6,
         "margin": pl.when(pl.col("expected_revenue_usd") == 0.0)
-        .then(pl.col("profit_margin_fraction").is_not_null())  # a share of nothing
+        .then(pl.col("profit_margin_fraction").is_not_null())  # a share of 0
         .otherwise(
             (pl.col("expected_profit_usd") / pl.col("expected_revenue_usd") - pl.col("profit_margin_fraction")).abs()
             > 1e-6
@@ -175,20 +178,20 @@ def money_adds_up(day: Day, settings: Settings) -> Verdict:
     }
     broken += [pl.DataFrame({"bid_id": ["day"], "fault": [name]}) for name, holds in statements.items() if not holds]
     held = (
-        f"{books['sum_bid_profit_usd']:.2f} $ of bid profit + {books['unallocated_usd']:.2f} $ unallocated "
-        f"= {right:.2f} $, to the cent"
+        f"{usd(books['sum_bid_profit_usd'])} of bid profit + {usd(books['unallocated_usd'])} unallocated "
+        f"= {usd(right)}, to the cent"
     )
-    return judge(pl.concat(broken), "sums that do not add up", held, books["sum_bid_profit_usd"])
+    return count_violations(pl.concat(broken), "sums that do not add up", held, books["sum_bid_profit_usd"])
 
 
 def _is_cautious(day: Day) -> bool:
-    """Whether expected profit was weighed against risk, so that some may be given up; days of old did not say."""
+    """Whether the objective weighs profit against risk; False for days without the column `aversion`."""
     proof = day["dispatch.proof"]
     return "aversion" in proof.columns and bool(proof["aversion"][0] > 0.0)
 
 
 def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
-    """Charging bought, rebuilt from schedule and forecast, and recovered to the full by those whose sales have paid."""
+    """Faults of charging costs: not those of schedule and forecast, or not recovered from owners with paying sales."""
     trading = day["dispatch.positions"].filter("is_bid").select("opportunity_id")
     energy = day["market.opportunities"].filter(pl.col("product") == "energy").join(trading, on="opportunity_id")
     hours = block_hours(energy).select("start_utc")
@@ -214,15 +217,15 @@ def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
     owed = pl.when(pl.col("earned") > 0.0).then(pl.col("to_recover_usd").clip(lower_bound=0.0)).otherwise(0.0)
     caused = pl.col("charging_usd") - pl.col("no_sale_charging_usd")
     faults = {
-        "charging is not what was bought": (pl.col("charging_usd") - pl.col("bought_usd")).abs() > 1e-6,
+        "charging cost is not that of the schedule": (pl.col("charging_usd") - pl.col("bought_usd")).abs() > 1e-6,
         "charging to recover": (caused - pl.col("to_recover_usd")).abs() > 1e-6,
-        "recovers another charging than its sales caused": (pl.col("recovered") - owed).abs() > 1e-6,
+        "recovered charging is not what its sales caused": (pl.col("recovered") - owed).abs() > 1e-6,
     }
     return [rows.filter(fault).select(bid_id="prosumer_id", fault=pl.lit(name)) for name, fault in faults.items()]
 
 
-def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_scheduled: bool = False) -> Verdict:
-    """A scheduled run's bids were made before the market closed; any run used only what was published before."""
+def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_scheduled: bool = False) -> CheckResult:
+    """Bids of a scheduled run are earlier than the deadline, and so are the inputs of every run."""
     forecast, bids = day["market.price_forecast"], day["bids.final_bids"]
     deadline = bid_deadline_utc(forecast["market_date"][0])
     latest: datetime = max(forecast["latest_input_utc"])
@@ -234,15 +237,17 @@ def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_schedul
     )
     hours_early = (deadline - latest).total_seconds() / 3600.0
     held = (
-        f"youngest price published {latest:%Y-%m-%d %H:%M} UTC, market closed {deadline:%Y-%m-%d %H:%M} UTC; "
-        f"{hours_early:.0f} hours apart"
+        f"latest input published {latest:%Y-%m-%d %H:%M} UTC, deadline {deadline:%Y-%m-%d %H:%M} UTC, "
+        f"{hours_early:.0f} hours later"
     )
-    return judge(pl.concat([inputs_late, bids_late]), "hours or bids after the deadline", held, hours_early)
+    return count_violations(pl.concat([inputs_late, bids_late]), "hours or bids after the deadline", held, hours_early)
 
 
-def top_ups_are_a_fair_part_of_the_profit(day: Day, settings: Settings) -> Verdict:
-    """Only where `payments.rule` is owen: everybody gets the same part of its share, all together at most the profit
-    less the margin; each share is at least what the prosumer's schedule earns at the day's internal prices."""
+def top_ups_are_a_fair_part_of_the_profit(day: Day, settings: Settings) -> CheckResult:
+    """Under `payments.rule` = owen, top-ups are one fraction of every prosumer's Owen share and leave the margin.
+
+    Each Owen share is at least what the prosumer's schedule earns at the day's internal prices.
+    """
     shares, books = day["dispatch.owen_shares"], day["dispatch.reconciliation"].row(0, named=True)
     profit_usd = books["sum_bid_profit_usd"] + books["unallocated_usd"]
     paid_usd = float(shares["top_up_usd"].sum())
@@ -261,10 +266,10 @@ def top_ups_are_a_fair_part_of_the_profit(day: Day, settings: Settings) -> Verdi
     ]
     broken += _rows_of_another_rule(day, settings) if settings.payments.rule == "agreed" else _unfair(day, owed_usd)
     held = (
-        f"{paid_usd:.2f} $ of top-ups for {shares.height} prosumers, of shares of {owed_usd:.2f} $; "
-        f"{books['kept_profit_usd']:.2f} $ of profit are kept"
+        f"{usd(paid_usd)} of top-ups for {shares.height} prosumers, of Owen shares of {usd(owed_usd)}; "
+        f"profit after top-ups {usd(books['kept_profit_usd'])}"
     )
-    return judge(pl.concat(broken) if broken else shares.clear(), "top-ups out of place", held, paid_usd)
+    return count_violations(pl.concat(broken) if broken else shares.clear(), "faults in top-ups", held, paid_usd)
 
 
 def _rows_of_another_rule(day: Day, settings: Settings) -> list[pl.DataFrame]:
@@ -273,15 +278,15 @@ def _rows_of_another_rule(day: Day, settings: Settings) -> list[pl.DataFrame]:
 
 
 def _unfair(day: Day, owed_usd: float) -> list[pl.DataFrame]:
-    """Prosumers that are forgotten, or topped up by another part of their share, or whose share is too small."""
+    """Prosumers without a share, with another fraction of it as top-up, or with a share that is too small."""
     shares = day["dispatch.owen_shares"]
     part = float(shares["top_up_usd"].sum()) / max(owed_usd, 1e-9)
     due = part * pl.col("owen_share_usd").clip(lower_bound=0.0)
     rows = day["fleet.prosumers"].select("prosumer_id").join(shares, on="prosumer_id", how="full", coalesce=True)
     rows = rows.join(_earned(day), on="prosumer_id", how="left")
     faults = {
-        "not told": pl.col("owen_share_usd").is_null() | pl.col("earned_usd").is_null(),
-        "topped up by another part of its share": (pl.col("top_up_usd") - due).abs() > 1e-6,
+        "no Owen share": pl.col("owen_share_usd").is_null() | pl.col("earned_usd").is_null(),
+        "top-up is another fraction of the share": (pl.col("top_up_usd") - due).abs() > 1e-6,
         "share below what its schedule earns": pl.col("owen_share_usd") < pl.col("earned_usd") - SHARE_TOLERANCE_USD,
         "sources do not add up to what its schedule earns": (
             pl.sum_horizontal("from_energy_usd", "from_reserve_usd", "from_charging_usd") - pl.col("earned_usd")
@@ -292,7 +297,7 @@ def _unfair(day: Day, owed_usd: float) -> list[pl.DataFrame]:
 
 
 def _earned(day: Day) -> pl.DataFrame:
-    """What each prosumer's schedule earns at internal prices beyond its payments and its charging with no sales."""
+    """Earnings of each prosumer's schedule at internal prices, less payments and charging without sales."""
     prices = day["dispatch.internal_prices"].drop("market_date").with_columns(pl.col("sell_usd_per_mwh").fill_null(0.0))
     worth = (
         (pl.col("discharge_kw") + pl.col("solar_sold_kw")) * pl.col("sell_usd_per_mwh")

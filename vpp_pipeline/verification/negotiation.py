@@ -1,18 +1,18 @@
-"""Checks of the negotiation and of a language model's advice, from limits computed a second time.
+"""Checks of the negotiation and of a language model's advice, against limits computed in `terms.py`.
 
-A check of a language model's advice: who gave it, and how often a rule stood in. It warns; bids may go out.
-
-What the advice led to is checked like any other negotiation.
+The check of the advice compares model versions and counts fallbacks to the rule; its failure is a warning. The
+negotiation that used the advice is checked like any other.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
+from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, Settings
-from vpp_pipeline.verification.terms import DEAL, Pairs, Talks, talks_of
-from vpp_pipeline.verification.verdict import Verdict, judge
+from vpp_pipeline.verification.check_result import CheckResult, count_violations
+from vpp_pipeline.verification.terms import DEAL, Negotiations, Pairs, negotiations_of
 
 TOLERANCE = 1e-9
 PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
@@ -20,43 +20,45 @@ KW_TOLERANCE = 1e-6
 ADVICE = "counter_offer"  # purpose of the questions about negotiations
 
 
-def negotiations_follow_the_protocol(day: Day, settings: Settings) -> Verdict:
-    """Every rule of the negotiation holds: it terminates, asks never rise, offers never fall, nobody speaks after the
-    end, deals lie between both sides' limits and within the envelope, and coalitions and summary add up.
+def negotiations_follow_the_protocol(day: Day, settings: Settings) -> CheckResult:
+    """Every rule of the negotiation holds: it terminates, asks never rise, offers never fall, no message follows
+    the end, deals lie between both sides' limits and within the envelope, and coalitions and summary add up.
     """
     messages, agreements = day["negotiation.messages"], day["negotiation.agreements"]
     rounds, deals = int(messages["round"].to_numpy().max(initial=0)), int(agreements["holds_option"].sum())
-    held = f"{messages.height} messages in at most {rounds} rounds, {deals} deals: every rule holds"
-    return judge(check_negotiation(day, settings), "breaches of the protocol", held, deals)
+    held = f"{messages.height} messages in at most {rounds} rounds, {deals} deals: no violation"
+    return count_violations(check_negotiation(day, settings), "violations of the protocol", held, deals)
 
 
 def check_negotiation(day: Day, settings: Settings) -> pl.DataFrame:
-    """Every breach of the negotiation's rules: opportunity_id, prosumer_id, fault; no rows where all hold.
+    """Every violation of the negotiation's rules: opportunity_id, prosumer_id, fault.
 
     Shares nothing with the engines, and is the same for each of them. ``day`` needs market.price_forecast,
     market.opportunities, fleet.prosumers, fleet.availability and the tables of the negotiation.
     """
     sample = _sample(day, settings.negotiation)
-    found = [_faults_of(talks, sample, settings) for talks in talks_of(day, settings)]
+    found = [_faults_of(talks, sample, settings) for talks in negotiations_of(day, settings)]
     of_each_rule: list[pl.DataFrame] = [pl.concat(faults) for faults in zip(*found, strict=True)]
     return pl.concat([*of_each_rule, *_summary_faults(day, settings.rules), *_segment_faults(day)])
 
 
 def _sample(day: Day, policy: NegotiationPolicy) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Of whom any word is kept, and of whom every word and outcome must be: prosumer_id each.
+    """Prosumers with any message, and prosumers whose messages and outcomes must be complete: prosumer_id each.
 
-    Of a fleet above ``transcript_prosumers`` a sample is kept: those of whom any word is, or who are told to be out.
+    Of a fleet above ``transcript_prosumers`` only a sample is published: prosumers with a message or an outcome "out".
     """
     heard = day["negotiation.messages"].select("prosumer_id").unique()
     fleet, agreements = day["fleet.prosumers"].select("prosumer_id"), day["negotiation.agreements"]
     if fleet.height <= policy.transcript_prosumers:
         return heard, fleet
-    out = agreements.filter(~pl.col("holds_option") & pl.col("rank").is_null())  # told of the sample alone
+    out = agreements.filter(~pl.col("holds_option") & pl.col("rank").is_null())  # published for the sample only
     return heard, pl.concat([heard, out.select("prosumer_id")]).unique()
 
 
-def _faults_of(talks: Talks, sample: tuple[pl.DataFrame, pl.DataFrame], settings: Settings) -> list[pl.DataFrame]:
-    """One table for each rule that looks at words and deals; ``sample``: see :func:`_sample`."""
+def _faults_of(
+    talks: Negotiations, sample: tuple[pl.DataFrame, pl.DataFrame], settings: Settings
+) -> list[pl.DataFrame]:
+    """One table for each rule about messages and deals; ``sample``: see :func:`_sample`."""
     heard, wanted = sample
     return (
         _speech_faults(talks.messages, settings.negotiation.rounds)
@@ -72,7 +74,7 @@ def _fault(rows: pl.DataFrame, words: str) -> pl.DataFrame:
 
 
 def _speech_faults(messages: pl.DataFrame, rounds: int) -> list[pl.DataFrame]:
-    """Who spoke out of turn, or went back on a word."""
+    """Messages out of order, or that take back a price."""
     step = pl.col("price_usd_per_mwh").diff().over([*DEAL, "kind"])
     steps = messages.sort(*DEAL, "round").with_columns(step=step)
     is_end, is_ask = pl.col("kind").is_in(["accept", "withdraw", "reject"]), pl.col("kind") == "ask"
@@ -84,36 +86,39 @@ def _speech_faults(messages: pl.DataFrame, rounds: int) -> list[pl.DataFrame]:
         _fault(steps.filter((pl.col("kind") == "ask") & (pl.col("step") > TOLERANCE)), "ask rose"),
         _fault(steps.filter((pl.col("kind") == "offer") & (pl.col("step") < -TOLERANCE)), "offer fell"),
         _fault(messages.filter(pl.col("round") > rounds), "round beyond the last"),
-        _fault(told.filter(pl.col("round") > pl.col("end")), "spoke after the end"),
+        _fault(told.filter(pl.col("round") > pl.col("end")), "message after the end"),
         _fault(ends.filter(pl.col("ends") > 1), "ended twice"),
         _fault(told.filter(pl.col("end").is_null()).unique(DEAL), "never ended"),
         _fault(asks.filter(pl.col("asked") < pl.col("end")), "a round without an ask"),
-        _fault(messages.filter(by_prosumer != (pl.col("sender") == "prosumer")), "spoken by the wrong side"),
+        _fault(messages.filter(by_prosumer != (pl.col("sender") == "prosumer")), "message by the wrong side"),
     ]
 
 
-def _limit_faults(talks: Talks) -> list[pl.DataFrame]:
-    """Words and deals beyond what a side may accept, or a device can do."""
+def _limit_faults(talks: Negotiations) -> list[pl.DataFrame]:
+    """Messages and deals beyond the price limits of a side or the power limits of a device."""
     said, agreed = talks.messages, talks.agreements
     held = agreed.filter("holds_option")
     price, kind = pl.col("price_usd_per_mwh"), pl.col("kind")
     stated, agreed_price = pl.col("reservation_price_usd_per_mwh"), pl.col("agreed_price_usd_per_mwh")
-    gain = pl.when(agreed_price > 0.0).then((agreed_price - pl.col("least")) / agreed_price).otherwise(0.0)
+    gain = pl.when(agreed_price > 0.0).then((agreed_price - pl.col("reservation")) / agreed_price).otherwise(0.0)
     score = 5.0 + 5.0 * gain
     same_score = (pl.col("expected_satisfaction_score") - score).abs() <= PRICE_TOLERANCE
     return [
-        _fault(said.filter((kind == "ask") & (price < pl.col("least") - PRICE_TOLERANCE)), "ask below the least price"),
+        _fault(
+            said.filter((kind == "ask") & (price < pl.col("reservation") - PRICE_TOLERANCE)),
+            "ask below the reservation price",
+        ),
         _fault(
             said.filter((kind == "offer") & (price > pl.col("ceiling") + PRICE_TOLERANCE)), "offer above the ceiling"
         ),
         _fault(said.filter(_above("capacity_kw", "most_kw")), "capacity beyond the envelope"),
         _fault(
-            agreed.filter(~((stated - pl.col("least")).abs() <= PRICE_TOLERANCE).fill_null(False)),
-            "another least price",
+            agreed.filter(~((stated - pl.col("reservation")).abs() <= PRICE_TOLERANCE).fill_null(False)),
+            "another reservation price",
         ),
         _fault(
-            held.filter(~(agreed_price >= pl.col("least") - PRICE_TOLERANCE).fill_null(False)),
-            "price below the least price",
+            held.filter(~(agreed_price >= pl.col("reservation") - PRICE_TOLERANCE).fill_null(False)),
+            "price below the reservation price",
         ),
         _fault(
             held.filter(agreed_price > pl.col("ceiling") + PRICE_TOLERANCE),
@@ -130,10 +135,10 @@ def _above(found: str, most: str) -> pl.Expr:
     return (pl.col(found) > pl.col(most) * (1 + TOLERANCE) + KW_TOLERANCE).fill_null(True)
 
 
-def _deal_faults(talks: Talks, heard: pl.DataFrame) -> list[pl.DataFrame]:
-    """Deals outside ask and offer, and agreements that are not the deal that was struck.
+def _deal_faults(talks: Negotiations, heard: pl.DataFrame) -> list[pl.DataFrame]:
+    """Deals outside ask and offer, and agreements that differ from their deal.
 
-    ``heard``: prosumers of whom any word is kept; only their deals can be held against what was said.
+    ``heard``: prosumers with any message; only their deals can be compared with messages.
     """
     messages, agreements = talks.messages, talks.agreements
     said = {
@@ -165,8 +170,8 @@ def _deal_faults(talks: Talks, heard: pl.DataFrame) -> list[pl.DataFrame]:
         _fault(deals.filter(~inside.fill_null(False)), "price outside ask and offer"),
         _fault(held.filter(~(same_price & same_capacity & same_round).fill_null(False)), "agreement without the deal"),
         _fault(forgotten, "deal without an agreement"),
-        _fault(out.filter((pl.col("committed_capacity_kw") != 0) | is_priced), "out, yet committed"),
-        _fault(agreements.filter(~told.fill_null(False)), "a reason that does not fit"),
+        _fault(out.filter((pl.col("committed_capacity_kw") != 0) | is_priced), "out, but committed"),
+        _fault(agreements.filter(~told.fill_null(False)), "reason contradicts the outcome"),
     ]
 
 
@@ -186,22 +191,22 @@ def _coalition_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> li
     return [
         _fault(counted.filter(pl.col("rank") != pl.col("place")), "ranks have a gap"),
         _fault(counted.filter(pl.col("step") < -PRICE_TOLERANCE), "ranked before a better deal"),
-        _fault(agreements.filter(is_in != pl.col("holds_option")), "an option against the rank"),
+        _fault(agreements.filter(is_in != pl.col("holds_option")), "option contradicts the rank"),
     ]
 
 
-def _silence_faults(talks: Talks, sample: pl.DataFrame) -> list[pl.DataFrame]:
-    """Prosumers of ``sample`` that could offer something and were not heard, or whose outcome is not told."""
+def _silence_faults(talks: Negotiations, sample: pl.DataFrame) -> list[pl.DataFrame]:
+    """Prosumers of ``sample`` that could offer something and have no message, or have no outcome."""
     wanted = talks.limits.join(sample, on="prosumer_id", how="semi")
     able = wanted.filter(pl.col("most_kw") > KW_TOLERANCE)
     return [
-        _fault(able.join(talks.messages, on="deal", how="anti"), "could offer, and was not heard"),
-        _fault(wanted.join(talks.agreements, on="deal", how="anti"), "its outcome is not told"),
+        _fault(able.join(talks.messages, on="deal", how="anti"), "could offer and has no message"),
+        _fault(wanted.join(talks.agreements, on="deal", how="anti"), "no outcome"),
     ]
 
 
 def _summary_faults(day: Day, rules: MarketRules) -> list[pl.DataFrame]:
-    """Summaries that are missing, or that the agreements and opportunities do not bear out."""
+    """Summaries that are missing or contradict agreements and opportunities."""
     both = ["opportunity_id"]
     members = (
         day["negotiation.agreements"]
@@ -234,7 +239,7 @@ def _summary_faults(day: Day, rules: MarketRules) -> list[pl.DataFrame]:
 
 
 def _segment_faults(day: Day) -> list[pl.DataFrame]:
-    """Segments, which hold every prosumer's words added up, that deals and summary do not bear out."""
+    """Segments, sums over all prosumers' messages, that contradict deals and summary."""
     both = ["opportunity_id"]
     counted = (
         day["negotiation.segments"]
@@ -259,34 +264,36 @@ def _segment_faults(day: Day) -> list[pl.DataFrame]:
     return [_fault(wrong, "segments do not match deals and summary")]
 
 
-def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> Verdict:
-    """Every option's price and every payment reach the least price, from wear, compensation and willingness."""
+def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> CheckResult:
+    """Every agreed price and every payment is at least the reservation price of wear, compensation, and willingness."""
     pairs = Pairs(day)
     held_options = day["negotiation.agreements"].filter("holds_option").select(*DEAL, "agreed_price_usd_per_mwh")
-    options = pairs.with_least(held_options, settings.negotiation)
-    agreed, least = pl.col("agreed_price_usd_per_mwh"), pl.col("least")
-    low = options.filter(~(agreed >= least - PRICE_TOLERANCE).fill_null(False))
+    options = pairs.with_reservation(held_options, settings.negotiation)
+    agreed, reservation = pl.col("agreed_price_usd_per_mwh"), pl.col("reservation")
+    low = options.filter(~(agreed >= reservation - PRICE_TOLERANCE).fill_null(False))
     owed = pairs.numbered(day["dispatch.payments"]).join(options.drop(DEAL), on="deal", how="left")
     underpaid = owed.filter(
-        ~(pl.col("payment_usd") >= least * pl.col("dispatched_kwh") / 1000.0 - 1e-6).fill_null(False)
+        ~(pl.col("payment_usd") >= reservation * pl.col("dispatched_kwh") / 1000.0 - 1e-6).fill_null(False)
     )
     broken = pl.concat([frame.select(*DEAL) for frame in (low, underpaid)])
     closest = (
-        float((options["agreed_price_usd_per_mwh"] - options["least"]).to_numpy().min()) if options.height else 0.0
+        float((options["agreed_price_usd_per_mwh"] - options["reservation"]).to_numpy().min())
+        if options.height
+        else 0.0
     )
     held = (
-        f"{options.height} agreements and {owed.height} payments at or above the least price; "
-        f"the closest by {closest:.4f} $/MWh"
+        f"{options.height} agreements and {owed.height} payments at or above the reservation price; "
+        f"the smallest surplus is {usd(closest, 4)}/MWh"
     )
-    return judge(broken, "deals below the owner's least price", held, closest)
+    return count_violations(broken, "deals below the owner's reservation price", held, closest)
 
 
-def advice_comes_from_the_model_that_was_asked(day: Day, settings: Settings) -> Verdict:
-    """Where the engine is `llm`, a model gave the advice, the same one as on the last day that asked, and the rule
-    stood in no more often than `model_use.fallback_limit_fraction`; warns otherwise."""
+def advice_comes_from_the_model_that_was_asked(day: Day, settings: Settings) -> CheckResult:
+    """With the engine `llm`, the model version is that of the last day with advice, and at most
+    `model_use.fallback_limit_fraction` of the advice came from the rule; a warning otherwise."""
     engines = set(day["negotiation.summary"]["engine"])
     if "llm" not in engines:
-        return Verdict(0, f"0 questions to a language model: negotiated by {', '.join(sorted(engines))}", 0.0)
+        return CheckResult(0, f"0 questions to a language model: negotiated by {', '.join(sorted(engines))}", 0.0)
     asked = _latest(day["negotiation.llm_calls"])
     answered = asked.filter(pl.col("outcome") == "ok")
     missing = 1.0 - answered.height / asked.height if asked.height else 1.0
@@ -296,15 +303,15 @@ def advice_comes_from_the_model_that_was_asked(day: Day, settings: Settings) -> 
     if missing > limit:
         why = asked.filter(pl.col("outcome") != "ok")["outcome"].value_counts(sort=True)
         kinds = ", ".join(f"{kind} {count}" for kind, count in why.rows()) or f"llm.mode is {settings.llm.mode}"
-        faults.append(f"the rule stood in for {missing:.0%} of the advice, limit {limit:.0%} ({kinds})")
+        faults.append(f"the rule replaced {percent(missing, 0)} of the advice, limit {percent(limit, 0)} ({kinds})")
     if before and found and found != before:
-        faults.append(f"answers are by {', '.join(found)}, on the last day by {', '.join(before)}")
-    held = f"{answered.height} of {asked.height} questions answered, by {', '.join(found) or 'nobody'}"
-    return judge(pl.DataFrame({"fault": faults}), "things to know of the advice", held, missing, is_warning=True)
+        faults.append(f"answers came from {', '.join(found)}, on the last day from {', '.join(before)}")
+    held = f"{answered.height} of {asked.height} questions answered, by {', '.join(found) or 'no model'}"
+    return count_violations(pl.DataFrame({"fault": faults}), "problems of the advice", held, missing, is_warning=True)
 
 
 def _latest(calls: pl.DataFrame) -> pl.DataFrame:
-    """Questions about negotiations of the run that asked last."""
+    """Questions about negotiations of the latest run."""
     advice = calls.filter(pl.col("purpose") == ADVICE).sort("call_id")
     return advice.filter(pl.col("run_id") == pl.col("run_id").last())
 

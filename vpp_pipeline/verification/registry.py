@@ -1,5 +1,7 @@
-"""What must never be broken. Every claim is checked from the published tables alone, by code that shares nothing with
-the solver or the negotiation engine, and answers with numbers."""
+"""All checks: the table that each one guards, its metric, and whether a failure blocks the bids.
+
+Checks read the published tables alone, by code that shares nothing with the solver or the negotiation engines.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from vpp_pipeline.verification.bids import (
     money_adds_up,
     top_ups_are_a_fair_part_of_the_profit,
 )
+from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import (
     charging_is_forecast_as_asked,
     every_note_is_understood,
@@ -27,8 +30,8 @@ from vpp_pipeline.verification.inputs import (
     meters_are_whole_and_up_to_date,
     prices_are_complete_and_ordered,
     prices_are_forecast_as_asked,
+    solar_is_forecast_as_asked,
     the_load_is_forecast_as_asked,
-    the_sun_is_forecast_as_asked,
 )
 from vpp_pipeline.verification.negotiation import (
     advice_comes_from_the_model_that_was_asked,
@@ -36,19 +39,22 @@ from vpp_pipeline.verification.negotiation import (
     nobody_is_paid_below_reservation,
 )
 from vpp_pipeline.verification.schedule import (
-    days_begin_as_stated_or_where_the_last_one_ended,
+    initial_state_of_charge_is_as_stated_or_carried_over,
     no_kilowatt_hour_is_sold_twice,
     no_prosumer_is_pushed_past_its_limits,
+    settled_dispatch_stays_within_limits,
     the_schedule_is_proven_to_be_good,
+    the_settled_account_adds_up,
 )
-from vpp_pipeline.verification.verdict import Verdict
 
-#: claim -> table whose making it guards; every claim reads the day's tables up to that one
-GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
+Check = Callable[[Day, Settings], CheckResult]
+
+#: check -> table that it guards; every check reads the day's tables up to that one
+GUARDS: dict[Check, str] = {
     prices_are_complete_and_ordered: "market.price_forecast",
     prices_are_forecast_as_asked: "market.price_forecast",
     meters_are_whole_and_up_to_date: "market.meter_quarantine",
-    the_sun_is_forecast_as_asked: "market.solar_forecast",
+    solar_is_forecast_as_asked: "market.solar_forecast",
     the_load_is_forecast_as_asked: "market.load_forecast",
     charging_is_forecast_as_asked: "market.charging_forecast",
     every_prosumer_is_physical: "fleet.availability",
@@ -56,7 +62,7 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     every_note_is_understood: "fleet.notes",
     negotiations_follow_the_protocol: "negotiation.agreements",
     advice_comes_from_the_model_that_was_asked: "negotiation.llm_calls",
-    days_begin_as_stated_or_where_the_last_one_ended: "dispatch.starts",
+    initial_state_of_charge_is_as_stated_or_carried_over: "dispatch.starts",
     no_prosumer_is_pushed_past_its_limits: "dispatch.schedule",
     the_schedule_is_proven_to_be_good: "dispatch.proof",
     no_kilowatt_hour_is_sold_twice: "dispatch.payments",
@@ -69,11 +75,11 @@ GUARDS: dict[Callable[[Day, Settings], Verdict], str] = {
     bids_were_ready_before_the_deadline: "bids.final_bids",
 }
 
-#: claims that only ever warn: worth a look, but no reason to hold the bids back
+#: checks whose failure is a warning and does not hold the bids back
 WARNINGS = {
     prices_are_forecast_as_asked,
     meters_are_whole_and_up_to_date,
-    the_sun_is_forecast_as_asked,
+    solar_is_forecast_as_asked,
     the_load_is_forecast_as_asked,
     charging_is_forecast_as_asked,
     every_prosumer_of_the_file_takes_part,
@@ -81,27 +87,63 @@ WARNINGS = {
     advice_comes_from_the_model_that_was_asked,
 }
 
+#: check -> name of the number in `CheckResult.value`, which ends in its unit, or in `_count`
+METRICS: dict[Check, str] = {
+    prices_are_complete_and_ordered: "priced_hours",
+    prices_are_forecast_as_asked: "history_days",
+    meters_are_whole_and_up_to_date: "newest_reading_age_hours",
+    solar_is_forecast_as_asked: "forecast_age_days",
+    the_load_is_forecast_as_asked: "forecast_age_days",
+    charging_is_forecast_as_asked: "forecast_age_days",
+    every_prosumer_is_physical: "discharge_power_mw",
+    every_prosumer_of_the_file_takes_part: "prosumer_count",
+    every_note_is_understood: "note_reading_count",
+    negotiations_follow_the_protocol: "option_count",
+    advice_comes_from_the_model_that_was_asked: "fallback_fraction",
+    initial_state_of_charge_is_as_stated_or_carried_over: "carried_over_count",
+    no_prosumer_is_pushed_past_its_limits: "largest_excess_kw_or_kwh",
+    the_schedule_is_proven_to_be_good: "gap_of_bidding_gain_fraction",
+    no_kilowatt_hour_is_sold_twice: "sold_kwh",
+    nobody_is_paid_below_reservation: "smallest_surplus_usd_per_mwh",
+    bids_meet_80_percent_of_required_capacity: "smallest_fill_fraction",
+    coalitions_have_enough_members: "smallest_coalition_count",
+    bid_curves_are_valid_for_caiso: "highest_price_usd_per_mwh",
+    money_adds_up: "bid_profit_usd",
+    top_ups_are_a_fair_part_of_the_profit: "top_ups_usd",
+    bids_were_ready_before_the_deadline: "input_lead_hours",
+    settled_dispatch_stays_within_limits: "largest_excess_kw_or_kwh",
+    the_settled_account_adds_up: "largest_difference_usd",
+}
 
-def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> dict[str, Verdict]:
-    """Every claim, by name; a scheduled run's bids must also have been made before the market closed."""
-    verdicts = {claim.__name__: claim(day, settings) for claim in GUARDS}
+
+def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> dict[str, CheckResult]:
+    """The results of all checks, by name; a scheduled run's bids must also be earlier than the deadline."""
+    results = {check.__name__: check(day, settings) for check in GUARDS}
     ready = bids_were_ready_before_the_deadline
-    return verdicts | {ready.__name__: ready(day, settings, is_scheduled=is_scheduled)}
+    return results | {ready.__name__: ready(day, settings, is_scheduled=is_scheduled)}
 
 
 def checks_table(day: Day, settings: Settings, *, is_scheduled: bool = False) -> pl.DataFrame:
-    """`bids.checks`: every claim and its answer. Raises ViolationError, naming each broken claim, if one is broken."""
-    verdicts = verify(day, settings, is_scheduled=is_scheduled)
-    broken = [
-        f"{name}: {verdict.description}"
-        for name, verdict in verdicts.items()
-        if not (verdict.passed or verdict.is_warning)
+    """`bids.checks`: the result of every check. Raises ViolationError where blocking checks failed, and names them."""
+    results = verify(day, settings, is_scheduled=is_scheduled)
+    failures = [
+        f"{name}: {result.description}" for name, result in results.items() if not (result.passed or result.is_warning)
     ]
-    if broken:
-        raise ViolationError("no bids are published; " + "; ".join(broken))
+    if failures:
+        raise ViolationError("no bids are published; " + "; ".join(failures))
     market_date = day["market.price_forecast"]["market_date"][0]
+    metrics = {check.__name__: metric for check, metric in METRICS.items()}
     rows = [
-        (market_date, name, verdict.passed, verdict.violations, verdict.is_warning, verdict.description)
-        for name, verdict in verdicts.items()
+        (
+            market_date,
+            name,
+            result.passed,
+            result.violations,
+            result.is_warning,
+            result.description,
+            metrics[name],
+            result.value,
+        )
+        for name, result in results.items()
     ]
     return validate(Checks, pl.DataFrame(rows, schema=Checks.column_names(), orient="row"))

@@ -1,7 +1,7 @@
-"""Checks of the schedule, planned and settled: every prosumer's limits, each kWh sold once, and the proof.
+"""Checks of the schedule, planned and settled: every prosumer's limits, each kWh sold once, and the MIP gap.
 
-The day is rebuilt from `dispatch.schedule`, `fleet.prosumers` and `fleet.availability`; nothing of the solver is used.
-What was done in the end (`evaluation.dispatched`) is held to the same limits.
+States of charge are computed again from `dispatch.schedule`, `fleet.prosumers`, and `fleet.availability`, without the
+solver. The dispatch of a settled day (`evaluation.dispatched`) is checked against the same limits.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import math
 
 import polars as pl
 
+from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.check_result import CheckResult, count_violations
 from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
-from vpp_pipeline.verification.verdict import Verdict, judge
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
 BOTH_WAYS_KW = 1e-3
@@ -24,7 +25,7 @@ EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
 
 def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
-    """What is done beside the envelope, stored energy integrated anew from the powers: `rebuilt_kwh`, `before_kwh`."""
+    """Dispatch with the envelope and the state of charge integrated from the powers: `rebuilt_kwh`, `before_kwh`."""
     schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False)
     limits = day["fleet.availability"].drop("market_date", "limited_by")
     starts = day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh")
@@ -50,10 +51,10 @@ def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
     return rows.with_columns(rebuilt_kwh=after, before_kwh=after - change)
 
 
-def days_begin_as_stated_or_where_the_last_one_ended(day: Day, settings: Settings) -> Verdict:
-    """Every store begins with what `fleet.prosumers` says or, carried over, with what the last schedule left in it.
+def initial_state_of_charge_is_as_stated_or_carried_over(day: Day, settings: Settings) -> CheckResult:
+    """The initial state of charge is that of `fleet.prosumers` or, if carried over, the last one of the day before.
 
-    Where the day before was made again since, it warns: this day's bids rest on the schedule that was replaced.
+    A warning where the schedule of the day before was replaced after this day's bids were computed from it.
     """
     starts = day["dispatch.starts"].join(
         day["fleet.prosumers"].select("prosumer_id", "capacity_kwh", stated="initial_stored_kwh"),
@@ -70,28 +71,31 @@ def days_begin_as_stated_or_where_the_last_one_ended(day: Day, settings: Setting
         (begins < pl.min_horizontal(stated, "capacity_kwh") - TOLERANCE) | (begins > pl.col("capacity_kwh") + TOLERANCE)
     )
     faults = [
-        otherwise_stated.select("prosumer_id", fault=pl.lit("does not begin as stated")),
-        below.select("prosumer_id", fault=pl.lit("begins outside its limits")),
+        otherwise_stated.select("prosumer_id", fault=pl.lit("initial state of charge is not the stated one")),
+        below.select("prosumer_id", fault=pl.lit("initial state of charge is outside the limits")),
     ]
-    held = f"{starts.height - carried.height} stores begin as stated, {carried.height} where the day before ended"
-    verdict = judge(pl.concat(faults), "stores that begin otherwise", held, carried.height)
-    if not verdict.passed or carried.is_empty():
-        return verdict
+    held = (
+        f"{starts.height - carried.height} stores begin at the stated state of charge, "
+        f"{carried.height} at the last one of the day before"
+    )
+    result = count_violations(pl.concat(faults), "wrong initial states of charge", held, carried.height)
+    if not result.passed or carried.is_empty():
+        return result
     before = day.get(SCHEDULE_BEFORE, day["dispatch.schedule"].clear())
     ends = before.sort(ROW).group_by("prosumer_id").agg(left=pl.col("stored_kwh").last())
     moved = carried.join(ends, on="prosumer_id", how="left").filter(
         ~((begins - pl.min_horizontal("left", "capacity_kwh")).abs() <= TOLERANCE).fill_null(False)
     )
-    words = "stores begin where an earlier making of the day before ended"
-    return judge(moved.select("prosumer_id", "carried_from"), words, held, carried.height, is_warning=True)
+    words = "stores begin at the state of charge of a replaced schedule of the day before"
+    return count_violations(moved.select("prosumer_id", "carried_from"), words, held, carried.height, is_warning=True)
 
 
-def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Verdict:
-    """Zero constraint violations: power, stored energy, reserve backing, solar, export, cycles, end of day."""
+def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> CheckResult:
+    """No constraint is violated: power, state of charge (terminal too), reserve backing, solar, export, cycles."""
     return limits_kept(day, settings, "dispatch.schedule")
 
 
-def limits_kept(day: Day, settings: Settings, done: str) -> Verdict:
+def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
     """Whether the table ``done`` (rows as of `dispatch.schedule`) keeps every limit of every prosumer in every hour."""
     rows = rebuilt(day, done)
     power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
@@ -114,9 +118,9 @@ def limits_kept(day: Day, settings: Settings, done: str) -> Verdict:
         "discharging power": pl.col("discharge_kw") + reserve - pl.col("max_discharge_kw"),
         "export limit": net_export - pl.col("export_limit_kw"),
         "solar surplus": pl.col("solar_charge_kw") + pl.col("solar_sold_kw") - surplus,
-        "floor of stored energy": pl.col("min_stored_kwh") - pl.col("rebuilt_kwh"),
-        "ceiling of stored energy": pl.col("rebuilt_kwh") - pl.col("max_stored_kwh"),
-        "stored energy as stated": (pl.col("rebuilt_kwh") - pl.col("stored_kwh")).abs(),
+        "floor of the state of charge": pl.col("min_stored_kwh") - pl.col("rebuilt_kwh"),
+        "ceiling of the state of charge": pl.col("rebuilt_kwh") - pl.col("max_stored_kwh"),
+        "state of charge as published": (pl.col("rebuilt_kwh") - pl.col("stored_kwh")).abs(),
         "reserve backing after": pl.when(reserve > TOLERANCE)
         .then(backing_kwh - (pl.col("rebuilt_kwh") - pl.col("min_stored_kwh")))
         .otherwise(0.0),
@@ -140,17 +144,17 @@ def limits_kept(day: Day, settings: Settings, done: str) -> Verdict:
     daily = pl.concat(
         [
             days.select(*ROW, limit=pl.lit(name), by=value).filter(pl.col("by") > TOLERANCE)
-            for name, value in (("end of day", "owed"), ("cycles", "cycled"))
+            for name, value in (("terminal state of charge", "owed"), ("cycles", "cycled"))
         ]
     )
     checked = rows.height * len(excess) + 2 * days.height
     broken = pl.concat([hourly, daily]).sort("by", descending=True)
-    held = f"0 of {checked} limits broken, tolerance {TOLERANCE} kW or kWh"
-    return judge(broken, "limits broken", held, float(broken["by"].to_numpy().max(initial=0.0)))
+    held = f"0 of {checked} limits violated, tolerance {TOLERANCE} kW or kWh"
+    return count_violations(broken, "limits violated", held, float(broken["by"].to_numpy().max(initial=0.0)))
 
 
 def _sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
-    """What each prosumer sells of each product, by hour with a sale: prosumer_id, start_utc, product, sold_kw."""
+    """Sales of each prosumer by product and hour, without zeros: prosumer_id, start_utc, product, sold_kw."""
     sold = schedule.select(
         "prosumer_id",
         "start_utc",
@@ -162,8 +166,8 @@ def _sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
     return by_product.filter(pl.col("sold_kw") != 0.0)
 
 
-def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
-    """What prosumers sell adds up to the bids, once, within each commitment; nothing is sold without a bid."""
+def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
+    """Prosumers' sales add up to the bids, each kWh once and within its commitment; nothing is sold without a bid."""
     bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
     hours = block_hours(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
@@ -215,49 +219,53 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> Verdict:
             "product",
             fault=pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc"),
         ),
-        unequal.select("product", fault=pl.format("{}: members deliver another quantity", "opportunity_id")),
+        unequal.select("product", fault=pl.format("{}: members deliver a different quantity", "opportunity_id")),
         unpaid,
     ]
     held = (
         f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold in {sold.height} deliveries, "
         "each paid once and within its commitment"
     )
-    return judge(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
+    return count_violations(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
 
 
-def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> Verdict:
-    """What any other schedule could earn more is at most `optimiser.gap_warning_fraction` of what bidding could add.
+def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResult:
+    """No schedule earns more than this one by above `optimiser.gap_warning_fraction` of what bidding could add.
 
-    Above that the day is warned of; above `optimiser.gap_failure_fraction` it fails, and nothing is published. The gap
-    is measured by what bidding could add to the day without bids, (bound - objective) / (bound - value of no bid): the
+    A larger gap is a warning; above `optimiser.gap_failure_fraction` the check fails and nothing is published. The gap
+    is relative to what bidding could add to the day without bids, (bound - objective) / (bound - value of no bid): the
     objective itself contains the charging of owners who sell nothing.
     """
     proof = day["dispatch.proof"].row(0, named=True)
     bound_usd, found_usd, no_bid_usd = proof["bound_usd"], proof["risk_adjusted_usd"], proof.get("no_bid_usd")
     warned, failed = settings.optimiser.gap_warning_fraction, settings.optimiser.gap_failure_fraction
-    if no_bid_usd is None:  # a day made before this was kept; by its bound alone no day fails
+    if no_bid_usd is None:  # a day older than this column; by its bound alone no day fails
         no_bid_usd, failed = bound_usd - abs(bound_usd), math.inf
     open_usd, added_usd = max(bound_usd - found_usd, 0.0), bound_usd - no_bid_usd
     gap = open_usd / added_usd if added_usd > 0.0 else 0.0
-    words = f"gap {gap:.2%}: ${open_usd:,.2f} open of ${added_usd:,.2f} that bidding could add"
+    words = f"gap {percent(gap, 2)}: {usd(open_usd)} open of the {usd(added_usd)} that bidding could add"
     if gap <= min(warned, failed):
-        return Verdict(0, f"{words}; warned of above {warned:.2%}", gap)
-    remedy = "let the search go on with --set optimiser.time_limit_seconds=60 (it counts CPU seconds)"
+        return CheckResult(0, f"{words}; warning above {percent(warned, 2)}", gap)
+    remedy = "continue the search with --set optimiser.time_limit_seconds=60 (it counts CPU seconds)"
     if not proof["method"].startswith("exact") and proof["prosumers"] <= EXACT_PROSUMERS:
         remedy += ", or choose optimiser.method=exact"
     if gap <= failed:
-        return Verdict(1, f"{words}; warned of above {warned:.2%}; {proof['method']}; {remedy}", gap, is_warning=True)
-    allow = "to publish such a day all the same, set optimiser.gap_failure_fraction=1"
-    return Verdict(1, f"{words}, more than the {failed:.2%} allowed; {proof['method']}; {remedy}; {allow}", gap)
+        return CheckResult(
+            1, f"{words}; warning above {percent(warned, 2)}; {proof['method']}; {remedy}", gap, is_warning=True
+        )
+    allow = "to publish such a day anyway, set optimiser.gap_failure_fraction=1"
+    return CheckResult(
+        1, f"{words}, more than the {percent(failed, 2)} allowed; {proof['method']}; {remedy}; {allow}", gap
+    )
 
 
-def what_was_delivered_stays_within_limits(day: Day, settings: Settings) -> Verdict:
-    """After awards, and whoever came: the limits of `no_prosumer_is_pushed_past_its_limits`, for what was done."""
+def settled_dispatch_stays_within_limits(day: Day, settings: Settings) -> CheckResult:
+    """Dispatch after awards and absences keeps the limits of `no_prosumer_is_pushed_past_its_limits`."""
     return limits_kept(day, settings, "evaluation.dispatched")
 
 
-def the_settled_account_adds_up(day: Day, settings: Settings) -> Verdict:
-    """Net is what its lines come to, they are what the bids come to, and nobody is paid for nothing."""
+def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
+    """The net is the sum of its lines, the lines are sums over bids, and no bid without delivery is paid."""
     account, bids = day["evaluation.settled_days"].row(0, named=True), day["evaluation.settlement"]
     lines = account["energy_usd"] + account["reserve_usd"] + account["leftover_usd"]
     lines -= account["charging_usd"] + account["imbalance_usd"] + account["payments_usd"]
@@ -272,17 +280,17 @@ def the_settled_account_adds_up(day: Day, settings: Settings) -> Verdict:
     broken = {name: value for name, value in apart.items() if abs(value) > allowed}
     unearned = bids.filter((pl.col("delivered_mw") <= 0.0) & (pl.col("payments_usd") > CENT)).height
     worst = max(abs(value) for value in apart.values())
-    return Verdict(
+    return CheckResult(
         violations=len(broken) + unearned,
-        measured=worst,
-        description=f"net {account['net_usd']:.2f} $ of {bids.height} bids; lines and bids differ by at most "
-        f"{worst:.3f} $ (rounding allows {allowed:.2f}){' in ' + ', '.join(broken) if broken else ''}; "
+        value=worst,
+        description=f"net {usd(account['net_usd'])} of {bids.height} bids; lines and bids differ by at most "
+        f"{usd(worst, 3)} (rounding allows {usd(allowed)}){' in ' + ', '.join(broken) if broken else ''}; "
         f"{unearned} bids paid without delivery",
     )
 
 
-#: claim -> table of the settlement that it guards
+#: check -> table of the settlement that it guards
 SETTLED = {
-    what_was_delivered_stays_within_limits: "evaluation.dispatched",
+    settled_dispatch_stays_within_limits: "evaluation.dispatched",
     the_settled_account_adds_up: "evaluation.settled_days",
 }

@@ -1,4 +1,4 @@
-"""What each side may accept, computed a second time from the published tables: apart from `negotiation/terms.py`."""
+"""Limits of both sides in every negotiation, computed from the published tables without `negotiation/terms.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vpp_pipeline.core.tables import Day
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]
-LEAST = ("wear_usd_per_mwh", "minimum_compensation_usd_per_kwh", "participation_willingness_fraction")
+PRICE_TERMS = ("wear_usd_per_mwh", "minimum_compensation_usd_per_kwh", "participation_willingness_fraction")
 OFFERED = ("energy_kw", "reserve_kw")
 ENVELOPE = (
     "max_charge_kw",
@@ -28,8 +28,8 @@ SLICE_PAIRS = 1_000_000  # opportunities x prosumers whose limits are held in me
 
 
 @dataclass(frozen=True)
-class Talks:
-    """Some opportunities: the limits of all their pairs, and words and agreements, each beside the limits of its deal.
+class Negotiations:
+    """Some opportunities: limits of all their pairs, and messages and agreements, each with the limits of its deal.
 
     ``deal`` is the pair's number of :class:`Pairs`, for quick joins; it and the limits are empty where the pair does
     not exist.
@@ -53,30 +53,30 @@ class Pairs:
 
     def numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
         """``rows`` with ``call``, the place of their opportunity, and ``deal``, the number of their pair; empty where
-        there is no such opportunity, or pair.
+        the opportunity or the pair does not exist.
         """
         placed = rows.join(self.calls.select("opportunity_id", "call"), on="opportunity_id", how="left")
         placed = placed.join(self.devices.select("prosumer_id", "device"), on="prosumer_id", how="left")
         return placed.with_columns(deal=self.number()).drop("device")
 
-    def with_least(self, rows: pl.DataFrame, policy: NegotiationPolicy) -> pl.DataFrame:
-        """``rows`` with ``deal`` and ``least``, the least price of its owner; empty where there is no such pair."""
+    def with_reservation(self, rows: pl.DataFrame, policy: NegotiationPolicy) -> pl.DataFrame:
+        """``rows`` with ``deal`` and ``reservation``, the owner's reservation price; both empty for unknown pairs."""
         placed = rows.join(self.calls.select("opportunity_id", "call", "product"), on="opportunity_id", how="left")
-        placed = placed.join(self.devices.select("prosumer_id", "device", *LEAST), on="prosumer_id", how="left")
-        least = pl.when(pl.col("call").is_not_null()).then(least_price(policy))
-        return placed.select(*rows.columns, deal=self.number(), least=least)
+        placed = placed.join(self.devices.select("prosumer_id", "device", *PRICE_TERMS), on="prosumer_id", how="left")
+        reservation = pl.when(pl.col("call").is_not_null()).then(reservation_price(policy))
+        return placed.select(*rows.columns, deal=self.number(), reservation=reservation)
 
 
-def talks_of(day: Day, settings: Settings) -> Iterator[Talks]:
-    """Every word and agreement of the day, some opportunities at a time; last, those of opportunities there are not."""
+def negotiations_of(day: Day, settings: Settings) -> Iterator[Negotiations]:
+    """All messages and agreements of the day, some opportunities at a time; last, those of unknown opportunities."""
     pairs = Pairs(day)
     tables = [pairs.numbered(day[name]) for name in ("negotiation.messages", "negotiation.agreements")]
 
-    def beside(limits: pl.DataFrame, wanted: pl.Expr) -> Talks:
+    def beside(limits: pl.DataFrame, wanted: pl.Expr) -> Negotiations:
         numbers, first = limits.drop(*DEAL, "call", "deal"), limits["deal"].min()
         chosen = [rows.filter(wanted) for rows in tables]
         places = [(rows["deal"] - (first or 0)).cast(pl.UInt32) for rows in chosen]
-        return Talks(limits, *(rows.hstack(numbers[place]) for rows, place in zip(chosen, places, strict=True)))
+        return Negotiations(limits, *(rows.hstack(numbers[place]) for rows, place in zip(chosen, places, strict=True)))
 
     for limits in _limits_by_slice(day, settings):
         yield beside(limits, pl.col("call").is_between(limits["call"].min(), limits["call"].max()))
@@ -84,7 +84,7 @@ def talks_of(day: Day, settings: Settings) -> Iterator[Talks]:
 
 
 def limits_of_deals(day: Day, settings: Settings) -> pl.DataFrame:
-    """One row per opportunity and prosumer: `least` and `ceiling` price, `most_kw` within envelope and share of R."""
+    """One row per opportunity and prosumer: `reservation` and `ceiling` price, `most_kw` by envelope and share of R."""
     return pl.concat(_limits_by_slice(day, settings))
 
 
@@ -99,7 +99,7 @@ def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
     limits = {
         "deal": pairs.number(),
         "share_kw": 1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw"),
-        "least": least_price(settings.negotiation),
+        "reservation": reservation_price(settings.negotiation),
         "ceiling": left * (1.0 - settings.negotiation.minimum_margin_fraction),
     }
     offerable = _offerable(day, settings, pairs)
@@ -143,7 +143,7 @@ def block_hours(opportunities: pl.DataFrame) -> pl.DataFrame:
     return blocks.join_where(hours, within).sort("place", "start_utc").select("opportunity_id", "product", "start_utc")
 
 
-def least_price(policy: NegotiationPolicy) -> pl.Expr:
+def reservation_price(policy: NegotiationPolicy) -> pl.Expr:
     """Reservation price, from the fleet's columns."""
     energy = (
         pl.col("wear_usd_per_mwh")
@@ -163,7 +163,7 @@ def least_price(policy: NegotiationPolicy) -> pl.Expr:
 def _offerable(day: Day, settings: Settings, pairs: Pairs) -> dict[datetime, pl.DataFrame]:
     """Most each prosumer can offer, by hour's start: energy_kw, reserve_kw, in the order of ``pairs.devices``.
 
-    A store is charged all it can from midnight on; what then lies above the floor could be sold, or stand behind a call
+    A store is charged at its limit from midnight on; the energy above the floor can be sold, or back a call
     of ``reserve_call_hours`` before and after the hour. Empty from an hour on that a prosumer lacks, or has twice.
     """
     fixed = ["device", "charge_efficiency", "discharge_efficiency"]

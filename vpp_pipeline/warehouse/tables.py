@@ -14,6 +14,7 @@ import duckdb
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
+from vpp_pipeline.schemas.bids import RENAMED_CHECKS
 
 _TYPES: dict[type[dy.Column], str] = {
     dy.String: "VARCHAR",
@@ -26,6 +27,7 @@ _TYPES: dict[type[dy.Column], str] = {
 }
 
 
+CHECKS = "bids.checks"
 LAYOUT = "explain.layout"  # a macro that tells which layout the warehouse has
 OPENING = """# Data dictionary
 
@@ -49,6 +51,9 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     its history and may be empty from now on.
     """
     columns = _columns(connection)
+    if CHECKS in columns:
+        for former, name in RENAMED_CHECKS.items():  # so that a check has one name in the whole history
+            connection.execute(f"update {quoted(CHECKS)} set check_name = $1 where check_name = $2", [name, former])
     comments = _table_comments(connection)
     for table, schema in TABLES.items():
         if table not in columns:

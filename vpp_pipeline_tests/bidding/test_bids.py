@@ -139,9 +139,9 @@ def test_every_claim_holds_on_an_honest_day(
 ) -> None:
     day = solved_day(*arguments)
     broken = {
-        name: verdict.description
-        for name, verdict in verify(day.tables, day.settings).items()
-        if not (verdict.passed or verdict.is_warning)
+        name: result.description
+        for name, result in verify(day.tables, day.settings).items()
+        if not (result.passed or result.is_warning)
     }
     assert broken == {}
     assert (day.tables["bids.final_bids"]["status"] == "bid").sum() > 3

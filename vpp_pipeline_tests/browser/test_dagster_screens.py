@@ -99,12 +99,12 @@ def test_the_checks_of_the_bids_answer_with_numbers(screens: Screens):
     page = screens.check("bids/final_bids", "bids_meet_80_percent_of_required_capacity")
     words = screens.text()
     assert not ERRORS.search(words)
-    checks = [claim.__name__ for claim, asset in GUARDS.items() if asset == "bids.final_bids"]
+    checks = [check.__name__ for check, asset in GUARDS.items() if asset == "bids.final_bids"]
     assert f"Checks ({len(checks)})" in words
     assert words.count("Succeeded") == len(checks)
     assert "Passed" in words
     assert re.search(r"violations\s+0\b", words)
-    assert re.search(r"measured\s+[\d.]+", words)
+    assert re.search(r"smallest_fill_fraction\s+[\d.]+", words)
     page.locator("canvas").first.wait_for()  # the history of both numbers
     assert page.locator("canvas").count() == 2
 

@@ -34,7 +34,7 @@ def with_columns(columns: dict[str, pl.Expr]) -> Fault:
 WARNINGS = {
     "prices_are_forecast_as_asked",
     "meters_are_whole_and_up_to_date",
-    "the_sun_is_forecast_as_asked",
+    "solar_is_forecast_as_asked",
     "the_load_is_forecast_as_asked",
     "charging_is_forecast_as_asked",
     "every_prosumer_of_the_file_takes_part",
@@ -108,7 +108,7 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "market.meter_quarantine",
         with_row(BROKEN_METER),
     ),
-    "the_sun_is_forecast_as_asked": ("market.solar_forecast", "market.solar_forecast", with_columns(OLDER)),
+    "solar_is_forecast_as_asked": ("market.solar_forecast", "market.solar_forecast", with_columns(OLDER)),
     "the_load_is_forecast_as_asked": ("market.load_forecast", "market.load_forecast", with_columns(OLDER)),
     "charging_is_forecast_as_asked": ("market.charging_forecast", "market.charging_forecast", with_columns(OLDER)),
     "every_prosumer_is_physical": (
@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "negotiation.summary",
         changed("engine", pl.lit("llm")),
     ),
-    "days_begin_as_stated_or_where_the_last_one_ended": (
+    "initial_state_of_charge_is_as_stated_or_carried_over": (
         "dispatch.starts",
         "dispatch.starts",
         changed("initial_stored_kwh", pl.col("initial_stored_kwh") + 1.0),
@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "dispatch.proof",
         changed("bound_usd", pl.col("bound_usd") + 1e6),  # $ left open, far more than half of what bidding could add
     ),
-    "what_was_delivered_stays_within_limits": (
+    "settled_dispatch_stays_within_limits": (
         "evaluation.dispatched",
         "evaluation.dispatched",
         changed("stored_kwh", pl.col("stored_kwh") + 1_000.0),

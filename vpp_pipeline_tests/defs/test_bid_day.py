@@ -60,12 +60,12 @@ def test_one_run_makes_every_table_and_every_check_passes():
     assert made(result) == (set(TABLES) - by_hand) | {"negotiation.rounds", "warehouse.published"}
     found = evaluations(result)
     assert found.pop("the_forecast_rests_on_the_whole_week").passed
-    assert set(found) == {claim.__name__ for claim in GUARDS}
+    assert set(found) == {check.__name__ for check in GUARDS}
     assert all(check.passed for check in found.values() if check.severity == dg.AssetCheckSeverity.ERROR)
     assert [name for name, check in found.items() if not check.passed] == [
         "every_note_is_understood"
     ]  # "call me first"
-    assert {name for name, check in found.items() if not check.blocking} == {claim.__name__ for claim in WARNINGS}
+    assert {name for name, check in found.items() if not check.blocking} == {check.__name__ for check in WARNINGS}
     assert found["no_prosumer_is_pushed_past_its_limits"].metadata["violations"].value == 0
 
 

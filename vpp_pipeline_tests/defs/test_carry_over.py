@@ -49,8 +49,8 @@ def test_the_first_day_begins_as_stated_and_the_next_where_it_ended(carried: Tra
 def test_every_rule_holds_from_the_carried_start(carried: TradingDesk):
     settings = Settings.model_validate(CARRY)
     for day in (DAY, NEXT):
-        verdicts = verify(carried.day(day), settings)
-        assert [v.description for v in verdicts.values() if not v.passed and not v.is_warning] == []
+        results = verify(carried.day(day), settings)
+        assert [v.description for v in results.values() if not v.passed and not v.is_warning] == []
 
 
 def test_a_day_made_again_is_the_same_day(carried: TradingDesk):
@@ -64,10 +64,10 @@ def test_the_day_before_made_again_alone_leaves_the_next_as_it_is_and_warns_ther
     before = desk.tables(NEXT)
     assert desk.run(day=DAY, settings={"fleet": {**CARRY["fleet"], "initial_stored_fraction": 0.6}}).success
     assert differences(before, desk.tables(NEXT)) == []
-    verdict = desk.check("dispatch.starts", NEXT)["days_begin_as_stated_or_where_the_last_one_ended"]
-    assert not verdict.passed
-    assert verdict.severity.value == "WARN"
-    assert "an earlier making of the day before" in verdict.description
+    result = desk.check("dispatch.starts", NEXT)["initial_state_of_charge_is_as_stated_or_carried_over"]
+    assert not result.passed
+    assert result.severity.value == "WARN"
+    assert "a replaced schedule of the day before" in result.description
 
 
 def test_what_a_run_of_the_day_before_left_unpublished_is_not_begun_with(carried: TradingDesk):

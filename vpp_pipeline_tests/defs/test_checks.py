@@ -11,6 +11,7 @@ import pytest
 
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.verification.registry import METRICS
 from vpp_pipeline.verification.schedule import SETTLED
 from vpp_pipeline_tests.defs.desk import CHECKS, DAY, GRAPH, TradingDesk, evaluations, failures, files, made, new_desk
 from vpp_pipeline_tests.defs.seeded_faults import FAULTS, WARNINGS, changed, seed
@@ -37,6 +38,7 @@ def desk(made_day: TradingDesk, tmp_path: Path) -> TradingDesk:
     return new_desk(shutil.copytree(made_day.data, tmp_path / "data"))
 
 
+METRIC_OF = {check.__name__: metric for check, metric in METRICS.items()}
 #: no rules of a day: whether prices come in time, tested with OASIS (market/oasis/test_waiting.py)
 LATENESS = {"prices_are_in_when_they_should_be", "the_forecast_rests_on_the_whole_week"}
 
@@ -55,7 +57,7 @@ def test_a_rule_fails_on_its_fault_with_numbers(desk: TradingDesk, rule: str):
     severity = dg.AssetCheckSeverity.WARN if rule in WARNINGS else dg.AssetCheckSeverity.ERROR
     assert (found.severity, found.blocking) == (severity, rule not in WARNINGS)
     assert found.metadata["violations"].value >= 1
-    assert "measured" in found.metadata
+    assert METRIC_OF[rule] in found.metadata
     assert found.description
     assert any(letter.isdigit() for letter in found.description)
     assert healthy.description
@@ -71,7 +73,7 @@ def test_the_button_of_the_checks_page_checks_the_day_made_last(made_day: Tradin
 
 
 #: of another run than the bids', in which they stop the publication; bids made again go out beside an old settlement
-OF_SETTLEMENT = {claim.__name__ for claim in SETTLED}
+OF_SETTLEMENT = {check.__name__ for check in SETTLED}
 OF_BIDS = set(FAULTS) - WARNINGS - OF_SETTLEMENT - {"bids_were_ready_before_the_deadline"}
 
 

@@ -12,7 +12,7 @@ from vpp_pipeline.defs.asset_factory import DAYS, ROUNDS, key_of
 from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
-from vpp_pipeline.verification.schedule import SETTLED as CLAIMS
+from vpp_pipeline.verification.schedule import SETTLED as CHECKS
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline_tests.defs.desk import GRAPH
 
@@ -119,7 +119,7 @@ def test_a_schedule_rests_on_that_of_the_day_before_and_on_no_other():
 
 
 def test_every_rule_is_a_blocking_check_of_its_asset():
-    wanted = {dg.AssetCheckKey(key_of(table), claim.__name__) for claim, table in (GUARDS | CLAIMS).items()}
+    wanted = {dg.AssetCheckKey(key_of(table), check.__name__) for check, table in (GUARDS | CHECKS).items()}
     wanted.add(dg.AssetCheckKey(key_of("market.prices"), "prices_are_complete_and_ordered"))
     watching = {
         dg.AssetCheckKey(key_of("market.prices"), "prices_are_in_when_they_should_be"),
@@ -128,7 +128,7 @@ def test_every_rule_is_a_blocking_check_of_its_asset():
     assert set(GRAPH.asset_check_keys) == wanted | watching
     assert not any(GRAPH.get(key).blocking for key in watching)  # bids are made without the newest prices
     for key in wanted:
-        assert GRAPH.get(key).blocking == (key.name not in {claim.__name__ for claim in WARNINGS})
+        assert GRAPH.get(key).blocking == (key.name not in {check.__name__ for check in WARNINGS})
         assert GRAPH.get(key).description
 
 

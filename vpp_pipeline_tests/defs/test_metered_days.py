@@ -35,7 +35,7 @@ def made_day(tmp_path_factory: pytest.TempPathFactory) -> tuple[TradingDesk, Pat
     result = desk.run()
     assert result.success, failures(result)
     found = evaluations(result)
-    for check in ("meters_are_whole_and_up_to_date", "the_sun_is_forecast_as_asked", "the_load_is_forecast_as_asked"):
+    for check in ("meters_are_whole_and_up_to_date", "solar_is_forecast_as_asked", "the_load_is_forecast_as_asked"):
         assert found[check].passed, found[check].description
     return desk, file
 
@@ -114,9 +114,9 @@ def test_where_meters_fail_the_last_good_forecast_stands_in_and_a_warning_says_w
     result = made.run(day=NEXT)
     assert result.success, failures(result)
     found = evaluations(result)
-    for check, days in (("the_sun", 1.0), ("the_load", 1.0), ("charging", 1.0)):
+    for check, days in (("solar", 1.0), ("the_load", 1.0), ("charging", 1.0)):
         answer = found[f"{check}_is_forecast_as_asked"]
-        assert (answer.passed, answer.severity, answer.metadata["measured"].value) == (
+        assert (answer.passed, answer.severity, answer.metadata["forecast_age_days"].value) == (
             False,
             dg.AssetCheckSeverity.WARN,
             days,

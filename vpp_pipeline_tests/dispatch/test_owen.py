@@ -190,8 +190,8 @@ OWEN, SMALL = PaymentSettings(rule="owen"), OpportunityPolicy(sizing="fraction",
 )
 def test_a_day_with_top_ups_keeps_every_rule(solved_day: Callable[..., SolvedDay], settings: Settings) -> None:
     day = solved_day(settings=settings)
-    verdicts = verify(day.tables, settings)
-    assert [name for name, found in verdicts.items() if not (found.passed or found.is_warning)] == []
+    results = verify(day.tables, settings)
+    assert [name for name, found in results.items() if not (found.passed or found.is_warning)] == []
     books, shares = day.tables["dispatch.reconciliation"].row(0, named=True), day.tables["dispatch.owen_shares"]
     owed_usd, profit = shares["owen_share_usd"].clip(0.0).sum(), books["kept_profit_usd"] + books["top_ups_usd"]
     assert books["top_ups_usd"] == pytest.approx(min(owed_usd, 0.9 * profit), abs=0.02)

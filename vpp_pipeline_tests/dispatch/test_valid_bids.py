@@ -127,9 +127,9 @@ def test_whatever_the_limits_every_bid_left_is_valid(seed: int, energy_cap: floa
     names = day.opportunity_id.astype(str)
     assert not answer.is_bid[np.isin(names, list(answer.refusals))].any()
     tables, given_rules = tables_of(day, answer, rules), Settings(rules=rules)
-    for claim in (bid_curves_are_valid_for_caiso, bids_meet_80_percent_of_required_capacity):
-        verdict = claim(tables, given_rules)
-        assert verdict.passed, verdict.description
+    for check in (bid_curves_are_valid_for_caiso, bids_meet_80_percent_of_required_capacity):
+        result = check(tables, given_rules)
+        assert result.passed, result.description
     reasons = tables["bids.final_bids"].filter(pl.col("opportunity_id").is_in(list(answer.refusals)))
     assert set(reasons["reason"]) == set(answer.refusals.values())
 

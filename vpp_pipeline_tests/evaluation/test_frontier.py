@@ -26,7 +26,7 @@ from vpp_pipeline_tests.conftest import DAY
 STAMP = Stamp("fingerprint", "0.1.0", 1, "run", datetime(2023, 8, 14, 12, tzinfo=UTC))
 CENT = 0.011
 #: rules of the schedule and of the bids; those of the file of the fleet need tables that the chain does not make
-RULES = [claim for claim, table in GUARDS.items() if table.split(".")[0] in ("dispatch", "bids")]
+RULES = [check for check, table in GUARDS.items() if table.split(".")[0] in ("dispatch", "bids")]
 
 
 def settings(scenarios: int, aversion: float = 0.0, seed: int = 7) -> Settings:
@@ -64,9 +64,9 @@ def test_a_single_scenario_says_so_and_leaves_the_merit_order():
 @pytest.mark.parametrize("aversion", [0.0, 0.6])
 def test_a_day_held_against_scenarios_keeps_every_rule(aversion: float):
     day, chosen = tables(15, aversion), settings(15, aversion)
-    verdicts = {claim.__name__: claim(day, chosen) for claim in RULES}
-    assert {name: verdict.description for name, verdict in verdicts.items() if not verdict.passed} == {}
-    assert verdicts
+    results = {check.__name__: check(day, chosen) for check in RULES}
+    assert {name: result.description for name, result in results.items() if not result.passed} == {}
+    assert results
 
 
 def test_caution_gives_up_profit_for_a_better_tail():

@@ -10,7 +10,7 @@ import pytest
 
 from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.settings import Settings, SettlementSettings
-from vpp_pipeline.verification.schedule import the_settled_account_adds_up, what_was_delivered_stays_within_limits
+from vpp_pipeline.verification.schedule import settled_dispatch_stays_within_limits, the_settled_account_adds_up
 
 EVERYONE = SettlementSettings(availability="fixed", availability_fraction=1.0, imbalance_factor=1.25)
 SETTINGS = Settings()
@@ -48,7 +48,7 @@ def test_nothing_is_awarded_where_nothing_clears_and_stores_keep_what_owners_are
     tables = settled(solved_day(), **worthless)
     policy = tables["evaluation.settlement"].filter(~pl.col("opportunity_id").str.contains("1200"))
     assert policy["awarded_mw"].sum() == 0.0
-    assert what_was_delivered_stays_within_limits(tables, SETTINGS).passed
+    assert settled_dispatch_stays_within_limits(tables, SETTINGS).passed
 
 
 def test_what_is_sold_less_is_charged_less(solved_day):
@@ -65,9 +65,9 @@ def test_whoever_comes_no_limit_is_broken_and_the_account_adds_up(solved_day, fr
     some = SettlementSettings(availability="fixed", availability_fraction=fraction)
     tables = settled(solved_day(), some, energy_usd_per_mwh=pl.col("energy_usd_per_mwh") * 1.2)
     assert account(tables)["limits_broken"] == 0
-    for claim in (what_was_delivered_stays_within_limits, the_settled_account_adds_up):
-        verdict = claim(tables, SETTINGS)
-        assert verdict.passed, verdict.description
+    for check in (settled_dispatch_stays_within_limits, the_settled_account_adds_up):
+        result = check(tables, SETTINGS)
+        assert result.passed, result.description
     if fraction == 0.0:
         assert account(tables)["payments_usd"] == 0.0
         assert tables["evaluation.settlement"]["delivered_mw"].sum() == pytest.approx(0.0, abs=1e-9)
@@ -83,19 +83,19 @@ def test_absent_members_are_missed_and_not_paid(solved_day):
 
 
 @pytest.mark.parametrize(
-    ("table", "column", "change", "claim"),
+    ("table", "column", "change", "check"),
     [
-        ("dispatched", "stored_kwh", pl.col("stored_kwh") - 1.0, what_was_delivered_stays_within_limits),
-        ("dispatched", "discharge_kw", pl.col("discharge_kw") + 1.0, what_was_delivered_stays_within_limits),
-        ("dispatched", "charge_kw", pl.col("charge_kw") + 0.01, what_was_delivered_stays_within_limits),
+        ("dispatched", "stored_kwh", pl.col("stored_kwh") - 1.0, settled_dispatch_stays_within_limits),
+        ("dispatched", "discharge_kw", pl.col("discharge_kw") + 1.0, settled_dispatch_stays_within_limits),
+        ("dispatched", "charge_kw", pl.col("charge_kw") + 0.01, settled_dispatch_stays_within_limits),
         ("settled_days", "net_usd", pl.col("net_usd") + 1.5, the_settled_account_adds_up),
         ("settled_days", "reserve_usd", pl.col("reserve_usd") + 1.5, the_settled_account_adds_up),
         ("settlement", "payments_usd", pl.col("payments_usd") + 0.5, the_settled_account_adds_up),
         ("settlement", "delivered_mw", pl.lit(0.0), the_settled_account_adds_up),
     ],
 )
-def test_a_fault_in_a_settled_day_is_seen(solved_day, table: str, column: str, change: pl.Expr, claim):
+def test_a_fault_in_a_settled_day_is_seen(solved_day, table: str, column: str, change: pl.Expr, check):
     tables = settled(solved_day())
     faulty = tables[f"evaluation.{table}"].with_columns(**{column: change})
-    assert claim(tables, SETTINGS).passed
-    assert not claim(ChainMap({f"evaluation.{table}": faulty}, tables), SETTINGS).passed
+    assert check(tables, SETTINGS).passed
+    assert not check(ChainMap({f"evaluation.{table}": faulty}, tables), SETTINGS).passed

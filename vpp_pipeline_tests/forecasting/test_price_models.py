@@ -79,9 +79,9 @@ def test_too_short_a_history_falls_back_and_the_check_warns(tmp_path: Path):
     short = {day: DAYS[day] for day in past(40)}
     made = inputs(written(tmp_path, short), settings()).forecast
     assert made["method"][0] == f"{METHOD}, in place of the model: it needs 104 days of prices, and there are 40"
-    verdict = prices_are_forecast_as_asked({"market.price_forecast": made}, Settings())
-    assert (verdict.passed, verdict.is_warning, verdict.measured) == (False, True, 7.0)
-    assert "in place of the model" in verdict.description
+    result = prices_are_forecast_as_asked({"market.price_forecast": made}, Settings())
+    assert (result.passed, result.is_warning, result.value) == (False, True, 7.0)
+    assert "in place of the model" in result.description
     mean = inputs(written(tmp_path, short), settings("seven_day_mean")).forecast
     assert made.drop("method").equals(mean.drop("method"))
 
@@ -93,9 +93,9 @@ def test_without_yesterday_the_mean_stands_in():
 
 def test_a_forecast_as_asked_passes(tmp_path: Path):
     made = inputs(written(tmp_path, DAYS), settings()).forecast
-    verdict = prices_are_forecast_as_asked({"market.price_forecast": made}, Settings())
-    assert verdict.passed
-    assert verdict.description == f"prices are forecast by {MODEL}, from {made['history_days'][0]} days"
+    result = prices_are_forecast_as_asked({"market.price_forecast": made}, Settings())
+    assert result.passed
+    assert result.description == f"prices are forecast by {MODEL}, from {made['history_days'][0]} days"
 
 
 @pytest.mark.parametrize("price", ALL)

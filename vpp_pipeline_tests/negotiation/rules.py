@@ -195,7 +195,7 @@ def _untold(day: NegotiatedDay, limits: dict[Deal, Limits]) -> Iterator[str]:
         if everyone_is_heard and limit.envelope_kw > 0 and not is_heard:
             yield f"{deal}: it was not heard"
         if (everyone_is_heard or is_heard) and deal not in rows:
-            yield f"{deal}: its outcome is not told"
+            yield f"{deal}: no outcome"
     for deal, row in rows.items():
         reason = row["reason"]
         if not is_a_sentence(reason) or not reason.startswith("In: " if row["holds_option"] else "Out: "):

@@ -135,7 +135,7 @@ def last_rank(day: Day) -> int:
 
 SEEDED = [
     Seeded(
-        "spoken by the wrong side",
+        "message by the wrong side",
         "an offer of the prosumer's",
         MESSAGES,
         edit(MESSAGES, said("offer"), sender="prosumer"),
@@ -143,9 +143,11 @@ SEEDED = [
     Seeded("a round without an ask", "the second", MESSAGES, dropped(MESSAGES, said("ask", round=2))),
     Seeded("another satisfaction", "too content", DEALS, edit(DEALS, ranked(1), expected_satisfaction_score=9.99)),
     Seeded("another satisfaction", "none told", DEALS, edit(DEALS, ranked(1), expected_satisfaction_score=None)),
-    Seeded("out, yet committed", "in a round", DEALS, edit(DEALS, in_the_evening(), closed_round=2)),
-    Seeded("a reason that does not fit", "says in, is out", DEALS, edit(DEALS, in_the_evening(), reason="In: it is.")),
-    Seeded("a reason that does not fit", "none", DEALS, edit(DEALS, ranked(1), reason="")),
+    Seeded("out, but committed", "in a round", DEALS, edit(DEALS, in_the_evening(), closed_round=2)),
+    Seeded(
+        "reason contradicts the outcome", "says in, is out", DEALS, edit(DEALS, in_the_evening(), reason="In: it is.")
+    ),
+    Seeded("reason contradicts the outcome", "none", DEALS, edit(DEALS, ranked(1), reason="")),
     Seeded(
         "segments do not match deals and summary",
         "a deal more",
@@ -159,7 +161,7 @@ SEEDED = [
         edit(SUMMARY, pl.col("opportunity_id") == EVENING, rounds=sees("rounds", 1)),
     ),
     Seeded(
-        "could offer, and was not heard",
+        "could offer and has no message",
         "all words of the sample",
         MESSAGES,
         lambda day: day[MESSAGES].clear(),
@@ -168,9 +170,11 @@ SEEDED = [
     Seeded("ask rose", "in the last round", MESSAGES, word("ask", 500.0, round=3)),
     Seeded("offer fell", "in the last round", MESSAGES, word("offer", -60.0, round=3)),
     Seeded("round beyond the last", "walks away in round 4", MESSAGES, edit(MESSAGES, said("withdraw"), round=4)),
-    Seeded("spoke after the end", "after closing", MESSAGES, added(MESSAGES, said("ask", CHEAPEST, round=2), round=3)),
     Seeded(
-        "spoke after the end",
+        "message after the end", "after closing", MESSAGES, added(MESSAGES, said("ask", CHEAPEST, round=2), round=3)
+    ),
+    Seeded(
+        "message after the end",
         "after a rejection",
         MESSAGES,
         added(MESSAGES, said("ask", CHEAPEST, opportunity_id=NOON), round=2),
@@ -179,7 +183,7 @@ SEEDED = [
         "ended twice", "closes and walks away", MESSAGES, added(MESSAGES, said("accept", CHEAPEST), kind="withdraw")
     ),
     Seeded("never ended", "does not walk away", MESSAGES, dropped(MESSAGES, said("withdraw"))),
-    Seeded("ask below the least price", "by a cent", MESSAGES, word("ask", -0.01, round=3)),
+    Seeded("ask below the reservation price", "by a cent", MESSAGES, word("ask", -0.01, round=3)),
     Seeded("offer above the ceiling", "by a cent", MESSAGES, word("offer", 0.01, round=3)),
     Seeded(
         "capacity beyond the envelope",
@@ -188,18 +192,18 @@ SEEDED = [
         edit(MESSAGES, said("ask"), capacity_kw=sees("capacity_kw", 0.01)),
     ),
     Seeded(
-        "another least price",
+        "another reservation price",
         "of one who is out",
         DEALS,
         edit(DEALS, in_the_evening(), reservation_price_usd_per_mwh=sees("reservation_price_usd_per_mwh", 0.01)),
     ),
     Seeded(
-        "another least price",
+        "another reservation price",
         "without the inconvenience",
         DEALS,
         edit(DEALS, in_the_evening(CHEAPEST), reservation_price_usd_per_mwh=30.0),
     ),
-    unheard("price below the least price", "by a cent", edit(DEALS, ranked(1), agreed_price_usd_per_mwh=34.99)),
+    unheard("price below the reservation price", "by a cent", edit(DEALS, ranked(1), agreed_price_usd_per_mwh=34.99)),
     unheard(
         "price above the ceiling",
         "by a cent",
@@ -240,8 +244,8 @@ SEEDED = [
         DEALS,
         lambda day: edited(day[DEALS], ranked(last_rank(day)), rank=None),
     ),
-    Seeded("out, yet committed", "1 kW", DEALS, edit(DEALS, in_the_evening(), committed_capacity_kw=1.0)),
-    Seeded("out, yet committed", "at a price", DEALS, edit(DEALS, in_the_evening(), agreed_price_usd_per_mwh=50.0)),
+    Seeded("out, but committed", "1 kW", DEALS, edit(DEALS, in_the_evening(), committed_capacity_kw=1.0)),
+    Seeded("out, but committed", "at a price", DEALS, edit(DEALS, in_the_evening(), agreed_price_usd_per_mwh=50.0)),
     Seeded(
         "ranks have a gap",
         "before the last",
@@ -249,15 +253,15 @@ SEEDED = [
         lambda day: edited(day[DEALS], ranked(last_rank(day)), rank=last_rank(day) + 1),
     ),
     Seeded("ranked before a better deal", "first and second", DEALS, swaps_ranks(1, 2)),
-    Seeded("an option against the rank", "third and fourth", DEALS, swaps_ranks(3, 4)),
+    Seeded("option contradicts the rank", "third and fourth", DEALS, swaps_ranks(3, 4)),
     Seeded(
-        "could offer, and was not heard",
+        "could offer and has no message",
         "none of its words",
         MESSAGES,
         lambda day: day[MESSAGES].filter(~in_the_evening()),
     ),
-    Seeded("its outcome is not told", "of one who walked away", DEALS, dropped(DEALS, in_the_evening())),
-    Seeded("its outcome is not told", "of one who is away", DEALS, dropped(DEALS, at_noon(AWAY_AT_NOON))),
+    Seeded("no outcome", "of one who walked away", DEALS, dropped(DEALS, in_the_evening())),
+    Seeded("no outcome", "of one who is away", DEALS, dropped(DEALS, at_noon(AWAY_AT_NOON))),
     summarised("another member", members=sees("members", 1)),
     summarised("other MW", committed_capacity_mw=sees("committed_capacity_mw", 1e-5)),
     summarised("another R", required_capacity_mw=sees("required_capacity_mw", -1e-5)),

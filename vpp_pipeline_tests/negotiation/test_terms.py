@@ -184,7 +184,7 @@ def test_the_checks_find_the_same_limits(data: st.DataObject) -> None:
     """`verify_terms` computes them from the published tables, apart from `prepare_terms`."""
     day = data.draw(random_days("concession", "cost_effectiveness"))
     limits = limits_of_deals(day.tables, day.settings).sort("opportunity_id", "prosumer_id")
-    for name, array in (("least", "reservation"), ("ceiling", "ceiling"), ("most_kw", "capacity_kw")):
+    for name, array in (("reservation", "reservation"), ("ceiling", "ceiling"), ("most_kw", "capacity_kw")):
         expected = getattr(day.terms, array).ravel()
         np.testing.assert_allclose(limits[name].to_numpy(), expected, rtol=1e-12, atol=1e-9)
 

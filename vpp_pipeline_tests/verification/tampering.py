@@ -1,4 +1,4 @@
-"""How to tamper with one table of an honest day, and what the claim that guards it must answer."""
+"""How to tamper with one table of an honest day, and what the check that guards it must answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.verification.verdict import Verdict
+from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline_tests.conftest import SolvedDay
 
 SCHEDULE, ENVELOPE, FLEET = "dispatch.schedule", "fleet.availability", "fleet.prosumers"
@@ -27,9 +27,9 @@ Tamper = Callable[[Day], pl.DataFrame]
 
 @dataclass(frozen=True)
 class Fault:
-    """A table changed in a way that the claim must catch, the words it must answer with, and how many breaches."""
+    """A table changed in a way that the check must catch, the words it must answer with, and how many breaches."""
 
-    claim: Callable[..., Verdict]
+    check: Callable[..., CheckResult]
     name: str
     table: str
     tamper: Tamper
@@ -37,7 +37,7 @@ class Fault:
     breaches: int | None = 1
 
     def __str__(self) -> str:
-        return f"{self.claim.__name__}: {self.name}"
+        return f"{self.check.__name__}: {self.name}"
 
 
 def edited(frame: pl.DataFrame, where: pl.Expr, **changes: Any) -> pl.DataFrame:
@@ -92,9 +92,9 @@ def sees(column: str, by: float) -> pl.Expr:
 
 
 def assert_caught(honest: SolvedDay, fault: Fault) -> None:
-    """The claim fails on the tampered day, in the fault's words and with its number of breaches."""
-    verdict = fault.claim(honest.with_table(fault.table, fault.tamper(honest.tables)), honest.settings)
-    assert not verdict.passed
-    assert re.search(fault.words, verdict.description), verdict.description
+    """The check fails on the tampered day, in the fault's words and with its number of breaches."""
+    result = fault.check(honest.with_table(fault.table, fault.tamper(honest.tables)), honest.settings)
+    assert not result.passed
+    assert re.search(fault.words, result.description), result.description
     if fault.breaches is not None:
-        assert verdict.violations == fault.breaches, verdict.description
+        assert result.violations == fault.breaches, result.description

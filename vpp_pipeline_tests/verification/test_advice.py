@@ -16,7 +16,7 @@ from vpp_pipeline.verification.negotiation import ADVICE, advice_comes_from_the_
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.verification.tampering import SUMMARY, Fault, assert_caught, edit
 
-CLAIM, CALLS = advice_comes_from_the_model_that_was_asked, "negotiation.llm_calls"
+CHECK, CALLS = advice_comes_from_the_model_that_was_asked, "negotiation.llm_calls"
 MODEL = "model-1-as-of-june"
 
 
@@ -55,7 +55,7 @@ def by_nobody(day: Day) -> pl.DataFrame:
 
 
 WARNINGS = [
-    Fault(CLAIM, "the engine is llm and no model was asked", SUMMARY, by_nobody, "the rule stood in for 100% of the"),
+    Fault(CHECK, "the engine is llm and no model was asked", SUMMARY, by_nobody, "the rule replaced 100% of the"),
 ]
 
 
@@ -69,34 +69,34 @@ def test_the_questions_it_looks_at_are_those_the_adviser_asks() -> None:
 
 
 def test_a_day_without_a_model_has_nothing_to_warn_of(honest: SolvedDay) -> None:
-    verdict = CLAIM({**honest.tables, CALLS: calls("server", "server")}, honest.settings)
-    assert verdict.passed
-    assert verdict.description == "0 questions to a language model: negotiated by concession"
+    result = CHECK({**honest.tables, CALLS: calls("server", "server")}, honest.settings)
+    assert result.passed
+    assert result.description == "0 questions to a language model: negotiated by concession"
 
 
 def test_a_day_of_answers_passes_and_says_whose_they_are(honest: SolvedDay) -> None:
-    verdict = CLAIM(advised(honest, calls(*["ok"] * 10), calls("ok", day=date(2023, 8, 14))), honest.settings)
-    assert verdict.passed, verdict.description
-    assert verdict.description == f"10 of 10 questions answered, by {MODEL}"
+    result = CHECK(advised(honest, calls(*["ok"] * 10), calls("ok", day=date(2023, 8, 14))), honest.settings)
+    assert result.passed, result.description
+    assert result.description == f"10 of 10 questions answered, by {MODEL}"
 
 
 def test_failures_up_to_the_limit_pass_and_beyond_it_warn(honest: SolvedDay) -> None:
-    assert CLAIM(advised(honest, calls(*["ok"] * 9, "server")), honest.settings).passed
-    verdict = CLAIM(advised(honest, calls(*["ok"] * 8, "server", "budget")), honest.settings)
-    assert (verdict.passed, verdict.is_warning, verdict.measured) == (False, True, pytest.approx(0.2))
-    assert "the rule stood in for 20% of the advice, limit 10%" in verdict.description
-    assert "server 1" in verdict.description
+    assert CHECK(advised(honest, calls(*["ok"] * 9, "server")), honest.settings).passed
+    result = CHECK(advised(honest, calls(*["ok"] * 8, "server", "budget")), honest.settings)
+    assert (result.passed, result.is_warning, result.value) == (False, True, pytest.approx(0.2))
+    assert "the rule replaced 20% of the advice, limit 10%" in result.description
+    assert "server 1" in result.description
 
 
 def test_another_model_than_on_the_last_day_is_told(honest: SolvedDay) -> None:
     other = calls("ok", day=date(2023, 8, 14), model_version="model-0")
-    verdict = CLAIM(advised(honest, calls("ok"), other), honest.settings)
-    assert not verdict.passed
-    assert f"answers are by {MODEL}, on the last day by model-0" in verdict.description
+    result = CHECK(advised(honest, calls("ok"), other), honest.settings)
+    assert not result.passed
+    assert f"answers came from {MODEL}, on the last day from model-0" in result.description
 
 
 def test_only_the_run_that_asked_last_and_only_advice_counts(honest: SolvedDay) -> None:
     earlier = calls("server", "server", run="earlier")
     notes = calls("server", "server", first=20, purpose="note")
-    verdict = CLAIM(advised(honest, pl.concat([earlier, calls("ok", first=10), notes])), honest.settings)
-    assert verdict.passed, verdict.description
+    result = CHECK(advised(honest, pl.concat([earlier, calls("ok", first=10), notes])), honest.settings)
+    assert result.passed, result.description

@@ -41,7 +41,7 @@ READY = bids_were_ready_before_the_deadline
 BID, NO_BID = pl.col("status") == "bid", pl.col("status") == "no_bid"
 NOON = BID & (pl.col("opportunity_id") == "energy_20230815_1200")  # R = 2 MW
 SPIN = BID & (pl.col("product") == "spin")
-OUTSIDE = "bids outside 80-100 % of R; first: bid_id vpp_bid_"
+OUTSIDE = "bids outside 80-100% of R; first: bid_id vpp_bid_"
 ENERGY_CURVES = pl.col("bid_id").str.contains("energy")
 SECOND = ENERGY_CURVES & (pl.col("segment") == 2)
 
@@ -152,7 +152,7 @@ FAULTS = [
         "a bid without a curve",
         SEGMENTS,
         lambda day: day[SEGMENTS].filter(pl.col("bid_id") != day[SEGMENTS]["bid_id"][0]),
-        "fault no curve, or no bid for it",
+        "fault no curve, or no bid",
         None,
     ),
     Fault(
@@ -160,7 +160,7 @@ FAULTS = [
         "a curve without a bid",
         SEGMENTS,
         added(SEGMENTS, FIRST, bid_id="vpp_bid_nobody"),
-        "bid_id vpp_bid_nobody, segment 1, fault no curve, or no bid for it",
+        "bid_id vpp_bid_nobody, segment 1, fault no curve, or no bid",
         None,
     ),
     Fault(
@@ -231,10 +231,10 @@ FAULTS = [
     ),
     Fault(
         CURVES,
-        "a first segment below 80 % of R",
+        "a first segment below 80% of R",
         SEGMENTS,
         short_first_segment,
-        "segment 1, fault first segment below 80 % of R",
+        "segment 1, fault first segment below 80% of R",
     ),
     Fault(
         CURVES,
@@ -286,7 +286,7 @@ def test_only_a_scheduled_run_must_be_early(
 ) -> None:
     made = bid_deadline_utc(DAY) + timedelta(minutes=minutes_late)
     tables = honest.with_table(BIDS, edited(honest.tables[BIDS], pl.lit(True), created_utc=made))
-    verdict = verify(tables, honest.settings, is_scheduled=is_scheduled)[READY.__name__]
-    assert verdict.passed == passes
-    assert verdict.violations == (0 if passes else 1)
-    assert passes or f"{made:%H:%M}" in verdict.description
+    result = verify(tables, honest.settings, is_scheduled=is_scheduled)[READY.__name__]
+    assert result.passed == passes
+    assert result.violations == (0 if passes else 1)
+    assert passes or f"{made:%H:%M}" in result.description

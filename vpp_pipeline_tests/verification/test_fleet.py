@@ -11,12 +11,12 @@ import pytest
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
 from vpp_pipeline.verification.inputs import every_note_is_understood, every_prosumer_of_the_file_takes_part
-from vpp_pipeline.verification.schedule import days_begin_as_stated_or_where_the_last_one_ended
+from vpp_pipeline.verification.schedule import initial_state_of_charge_is_as_stated_or_carried_over
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.verification.tampering import Fault, assert_caught, edit
 
 STARTS, SCHEDULE, NOTES, ASIDE = "dispatch.starts", "dispatch.schedule", "fleet.notes", "fleet.quarantine"
-BEGIN = days_begin_as_stated_or_where_the_last_one_ended
+BEGIN = initial_state_of_charge_is_as_stated_or_carried_over
 
 
 def one_more(table: str, **row: Any) -> Callable[[Day], pl.DataFrame]:
@@ -35,7 +35,8 @@ FAULTS = [
         "begins with more than is stated",
         STARTS,
         edit(STARTS, initial_stored_kwh=pl.col("initial_stored_kwh") + 1.0),
-        "1 stores that begin otherwise; first: prosumer_id prosumer_001, fault does not begin as stated",
+        "1 wrong initial states of charge; first: prosumer_id prosumer_001, "
+        "fault initial state of charge is not the stated one",
     ),
     Fault(
         BEGIN,
@@ -47,7 +48,7 @@ FAULTS = [
             initial_stored_kwh=pl.col("initial_stored_kwh") - 1.0,
             carried_from=DAY - timedelta(days=1),
         ),
-        "fault begins outside its limits",
+        "fault initial state of charge is outside the limits",
     ),
 ]
 WARNINGS = [
@@ -56,7 +57,8 @@ WARNINGS = [
         "carried from a day that has no schedule",
         STARTS,
         edit(STARTS, carried_from=DAY - timedelta(days=1)),
-        "1 stores begin where an earlier making of the day before ended; first: prosumer_id prosumer_001",
+        "1 stores begin at the state of charge of a replaced schedule of the day before; "
+        "first: prosumer_id prosumer_001",
     ),
     Fault(
         every_prosumer_of_the_file_takes_part,
@@ -70,7 +72,7 @@ WARNINGS = [
         "one more part is not understood",
         NOTES,
         one_more(NOTES, prosumer_id="oak", part=2, quote="be nice", status="not understood"),
-        r"part\(s\) of owners' notes limit nothing",
+        r"part\(s\) of owners' notes set no limit",
         None,
     ),
 ]
@@ -83,8 +85,8 @@ def test_the_fault_is_caught(honest: SolvedDay, fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS + WARNINGS, ids=str)
 def test_only_a_wrong_start_stops_the_bids(honest: SolvedDay, fault: Fault) -> None:
-    verdict = fault.claim(honest.with_table(fault.table, fault.tamper(honest.tables)), honest.settings)
-    assert verdict.is_warning == (fault in WARNINGS)
+    result = fault.check(honest.with_table(fault.table, fault.tamper(honest.tables)), honest.settings)
+    assert result.is_warning == (fault in WARNINGS)
 
 
 def test_a_carried_start_is_held_against_the_schedule_of_the_day_before(honest: SolvedDay) -> None:
@@ -95,9 +97,9 @@ def test_a_carried_start_is_held_against_the_schedule_of_the_day_before(honest: 
         "left"
     )
     day = {**honest.tables, STARTS: carried, SCHEDULE_BEFORE: ends}
-    verdict = BEGIN(day, honest.settings)
-    assert verdict.passed, verdict.description
-    assert verdict.description == "0 stores begin as stated, 200 where the day before ended"
+    result = BEGIN(day, honest.settings)
+    assert result.passed, result.description
+    assert result.description == "0 stores begin at the stated state of charge, 200 at the last one of the day before"
     changed = ends.with_columns(stored_kwh=pl.col("stored_kwh") - 0.5)
     again = BEGIN({**day, SCHEDULE_BEFORE: changed}, honest.settings)
     assert (again.passed, again.is_warning, again.violations) == (False, True, 200)

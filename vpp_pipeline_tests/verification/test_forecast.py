@@ -13,8 +13,8 @@ from vpp_pipeline.verification.inputs import (
     every_prosumer_is_physical,
     meters_are_whole_and_up_to_date,
     prices_are_forecast_as_asked,
+    solar_is_forecast_as_asked,
     the_load_is_forecast_as_asked,
-    the_sun_is_forecast_as_asked,
 )
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.verification.tampering import FORECAST, Fault, assert_caught, edit
@@ -43,7 +43,7 @@ WARNINGS = [
     ),
     *(
         Fault(
-            claim,
+            check,
             "the last good one stands in",
             table,
             edit(
@@ -53,8 +53,8 @@ WARNINGS = [
             ),
             r"last good, in place of metered: no hour \(3 days old\)",
         )
-        for claim, table in (
-            (the_sun_is_forecast_as_asked, "market.solar_forecast"),
+        for check, table in (
+            (solar_is_forecast_as_asked, "market.solar_forecast"),
             (the_load_is_forecast_as_asked, "market.load_forecast"),
             (charging_is_forecast_as_asked, "market.charging_forecast"),
         )
@@ -83,14 +83,14 @@ def test_the_fault_is_caught(honest: SolvedDay, fault: Fault) -> None:
 
 
 def test_a_day_as_asked_says_how_it_was_forecast(honest: SolvedDay) -> None:
-    verdict = prices_are_forecast_as_asked(honest.tables, honest.settings)
-    assert verdict.passed
-    assert verdict.description == "prices are forecast by 7-day hourly mean, from 7 days"
+    result = prices_are_forecast_as_asked(honest.tables, honest.settings)
+    assert result.passed
+    assert result.description == "prices are forecast by 7-day hourly mean, from 7 days"
 
 
 def test_a_day_made_before_there_were_forecasts_of_charging_is_judged_as_it_was_made(honest: SolvedDay) -> None:
     new = {"market.charging_forecast", "market.metered_hours", "market.meter_quarantine"}
     older = {name: table for name, table in honest.tables.items() if name not in new}
     older["market.solar_forecast"] = older["market.solar_forecast"].drop("method", "made_for_date")
-    claims = (every_prosumer_is_physical, the_sun_is_forecast_as_asked, charging_is_forecast_as_asked)
-    assert all(claim(older, honest.settings).passed for claim in (*claims, meters_are_whole_and_up_to_date))
+    checks = (every_prosumer_is_physical, solar_is_forecast_as_asked, charging_is_forecast_as_asked)
+    assert all(check(older, honest.settings).passed for check in (*checks, meters_are_whole_and_up_to_date))

@@ -138,7 +138,7 @@ FAULTS = [
         "charging is a hundred times what was bought",
         "dispatch.charging",
         lambda day: day["dispatch.charging"].with_columns(pl.col("charging_usd") * 100.0),
-        "fault charging is not what was bought",
+        "fault charging cost is not that of the schedule",
         None,
     ),
     Fault(
@@ -201,8 +201,8 @@ def test_a_day_that_loses_against_no_bid_is_refused(honest: SolvedDay) -> None:
             no_sale_charging_usd=sees("no_sale_charging_usd", -lost),
         ),
     }
-    verdict = money_adds_up(tables, honest.settings)
-    assert verdict.violations == 2  # the prosumer whose charging was changed, and the day
+    result = money_adds_up(tables, honest.settings)
+    assert result.violations == 2  # the prosumer whose charging was changed, and the day
 
 
 def test_dollars_cannot_hide_in_the_rounding(honest: SolvedDay) -> None:

@@ -49,8 +49,8 @@ def test_this_fault_is_found_and_at_most_two_that_follow_from_it(case: Seeded) -
     found = set(check_negotiation(tampered, settings)["fault"])
     assert case.fault in found
     assert len(found) <= 3, found
-    verdict = negotiations_follow_the_protocol(tampered, settings)
-    assert not verdict.passed
+    result = negotiations_follow_the_protocol(tampered, settings)
+    assert not result.passed
 
 
 def test_there_is_a_seeded_fault_for_every_rule() -> None:
@@ -75,7 +75,7 @@ def test_an_invented_member_is_caught() -> None:
     tables, settings = small_day(**SAMPLED)
     invented = tables[DEALS].filter(rank=1).with_columns(prosumer_id=pl.lit("prosumer_99"), rank=pl.lit(7, pl.Int32))
     faults = check_negotiation({**tables, DEALS: pl.concat([tables[DEALS], invented])}, settings)
-    assert {"another least price", "commitment beyond the envelope"} <= set(faults["fault"])
+    assert {"another reservation price", "commitment beyond the envelope"} <= set(faults["fault"])
 
 
 def test_an_unheard_option_without_a_price_is_caught() -> None:
@@ -121,8 +121,8 @@ def test_an_owner_who_asks_for_nothing_and_gets_nothing_is_content(honest: Solve
 
 
 def test_the_default_day_breaks_no_rule(honest: SolvedDay) -> None:
-    for claim in (negotiations_follow_the_protocol, nobody_is_paid_below_reservation):
-        assert claim(honest.tables, honest.settings).passed
+    for check in (negotiations_follow_the_protocol, nobody_is_paid_below_reservation):
+        assert check(honest.tables, honest.settings).passed
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def without_the_first_paid(day: Day) -> pl.DataFrame:
     return day[DEALS].join(day[PAID].head(1), on=DEAL, how="anti")
 
 
-CLAIM, BELOW = nobody_is_paid_below_reservation, "deals below the owner's least price"
+CHECK, BELOW = nobody_is_paid_below_reservation, "deals below the owner's reservation price"
 LOWER = pl.col("reservation_price_usd_per_mwh") - 0.01
 FAULTS = [
     Fault(
@@ -181,14 +181,14 @@ FAULTS = [
         "a deal at another price",
         DEALS,
         edit(DEALS, IS_IN, agreed_price_usd_per_mwh=pl.col("agreed_price_usd_per_mwh") + 1.0),
-        "breaches of the protocol",
+        "violations of the protocol",
         None,
     ),
-    Fault(CLAIM, "agreed below it", DEALS, edit(DEALS, IS_IN, agreed_price_usd_per_mwh=LOWER), BELOW),
-    Fault(CLAIM, "an option without a price", DEALS, edit(DEALS, IS_IN, agreed_price_usd_per_mwh=None), BELOW),
-    Fault(CLAIM, "the payment is short of it", PAID, underpaid, BELOW),
-    Fault(CLAIM, "nothing is paid", PAID, edit(PAID, payment_usd=0.0), BELOW),
-    Fault(CLAIM, "a payment has no agreement", DEALS, without_the_first_paid, BELOW),
+    Fault(CHECK, "agreed below it", DEALS, edit(DEALS, IS_IN, agreed_price_usd_per_mwh=LOWER), BELOW),
+    Fault(CHECK, "an option without a price", DEALS, edit(DEALS, IS_IN, agreed_price_usd_per_mwh=None), BELOW),
+    Fault(CHECK, "the payment is short of it", PAID, underpaid, BELOW),
+    Fault(CHECK, "nothing is paid", PAID, edit(PAID, payment_usd=0.0), BELOW),
+    Fault(CHECK, "a payment has no agreement", DEALS, without_the_first_paid, BELOW),
 ]
 
 
@@ -200,4 +200,4 @@ def test_the_fault_is_caught(honest: SolvedDay, fault: Fault) -> None:
 def test_the_least_price_is_not_taken_from_the_agreement(honest: SolvedDay) -> None:
     """An agreement that states a lower least price and pays just that does not pass."""
     forged = edited(honest.tables[DEALS], IS_IN, reservation_price_usd_per_mwh=0.0, agreed_price_usd_per_mwh=0.0)
-    assert not CLAIM(honest.with_table(DEALS, forged), honest.settings).passed
+    assert not CHECK(honest.with_table(DEALS, forged), honest.settings).passed

@@ -19,7 +19,7 @@ def stopped_early(open_usd: float) -> Fault:
         bound_usd=pl.col("risk_adjusted_usd") + open_usd,
         no_bid_usd=pl.col("risk_adjusted_usd") + open_usd - 100.0,
     )
-    words = rf"gap {open_usd:.2f}%: \${open_usd:.2f} open of \$100\.00.*stopped at its 8 s.*time_limit_seconds=60"
+    words = rf"gap {open_usd:.2f}%: \${open_usd:.2f} open of the \$100\.00.*stopped at its 8 s.*time_limit_seconds=60"
     return Fault(the_schedule_is_proven_to_be_good, "a search stopped early", "dispatch.proof", tampered, words)
 
 
@@ -30,9 +30,9 @@ FAILURES = [stopped_early(50.01)]
 @pytest.mark.parametrize("fault", WARNINGS + FAILURES, ids=str)
 def test_a_wide_gap_is_warned_of_in_dollars_and_a_wider_one_fails(honest: SolvedDay, fault: Fault):
     assert_caught(honest, fault)
-    verdict = fault.claim(honest.with_table(fault.table, fault.tamper(honest.tables)), honest.settings)
-    assert verdict.is_warning == (fault in WARNINGS)
-    assert verdict.measured == pytest.approx(0.0501 if fault in WARNINGS else 0.5001)
+    result = fault.check(honest.with_table(fault.table, fault.tamper(honest.tables)), honest.settings)
+    assert result.is_warning == (fault in WARNINGS)
+    assert result.value == pytest.approx(0.0501 if fault in WARNINGS else 0.5001)
 
 
 def test_a_desk_may_let_every_day_pass(honest: SolvedDay):
@@ -44,16 +44,16 @@ def test_a_desk_may_let_every_day_pass(honest: SolvedDay):
 def test_a_quiet_day_is_measured_by_what_bidding_could_add_and_not_by_what_its_owners_charge(honest: SolvedDay):
     """Solved to 2 $ of 60 that bids could add to a day whose best objective is 3 cents: 3.3%, not 6,667%."""
     quiet = edit("dispatch.proof", risk_adjusted_usd=-1.97, bound_usd=0.03, no_bid_usd=-59.97)
-    verdict = the_schedule_is_proven_to_be_good(
+    result = the_schedule_is_proven_to_be_good(
         honest.with_table("dispatch.proof", quiet(honest.tables)), honest.settings
     )
-    assert verdict.passed
-    assert verdict.measured == pytest.approx(2.0 / 60.0)
+    assert result.passed
+    assert result.value == pytest.approx(2.0 / 60.0)
 
 
 def test_a_day_of_an_older_version_is_warned_of_and_never_fails(honest: SolvedDay):
     """Its proof does not tell what the day is worth without bids."""
     proof = honest.tables["dispatch.proof"].drop("no_bid_usd")
     far = proof.with_columns(bound_usd=pl.col("risk_adjusted_usd") * 4.0)
-    verdict = the_schedule_is_proven_to_be_good(honest.with_table("dispatch.proof", far), honest.settings)
-    assert verdict.is_warning
+    result = the_schedule_is_proven_to_be_good(honest.with_table("dispatch.proof", far), honest.settings)
+    assert result.is_warning

@@ -1,17 +1,20 @@
-"""Every claim holds on an honest day, and the last door lets no broken one through."""
+"""Every check holds on an honest day, and no bids are published where one fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import dataframely as dy
 import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import ViolationError
+from vpp_pipeline.schemas.columns import unit_of
 from vpp_pipeline.settings import OpportunityPolicy, Settings
+from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
-from vpp_pipeline.verification.registry import GUARDS, checks_table
-from vpp_pipeline.verification.verdict import Verdict
+from vpp_pipeline.verification.registry import GUARDS, METRICS, checks_table
+from vpp_pipeline.verification.schedule import SETTLED
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.examples import DAY
 from vpp_pipeline_tests.verification import (
@@ -43,30 +46,45 @@ WARNINGS: list[Fault] = test_fleet.WARNINGS + test_advice.WARNINGS + test_foreca
 FAULTS: list[Fault] = [fault for module in MODULES for fault in module.FAULTS]
 
 
-@pytest.mark.parametrize("claim", GUARDS, ids=lambda claim: claim.__name__)
-def test_the_claim_holds_on_an_honest_day(honest: SolvedDay, claim: Callable[..., Verdict]) -> None:
-    verdict = claim(honest.tables, honest.settings)
-    assert verdict.passed or verdict.is_warning, verdict.description  # one owner of the example wrote "call me first"
-    assert any(letter.isdigit() for letter in verdict.description)  # it answers with numbers
+@pytest.mark.parametrize("check", GUARDS, ids=lambda check: check.__name__)
+def test_the_claim_holds_on_an_honest_day(honest: SolvedDay, check: Callable[..., CheckResult]) -> None:
+    result = check(honest.tables, honest.settings)
+    assert result.passed or result.is_warning, result.description  # one owner of the example wrote "call me first"
+    assert any(letter.isdigit() for letter in result.description)  # it answers with numbers
 
 
 def test_every_claim_has_faults() -> None:
-    assert {fault.claim for fault in FAULTS + WARNINGS} == set(GUARDS)
+    assert {fault.check for fault in FAULTS + WARNINGS} == set(GUARDS)
+
+
+def test_every_metric_ends_in_its_unit() -> None:
+    assert set(METRICS) == {*GUARDS, *SETTLED}
+    for metric in METRICS.values():
+        assert unit_of(metric, dy.Float64()) or metric.endswith(("_count", "_days")), metric
+
+
+def test_the_table_of_checks_names_each_number(honest: SolvedDay) -> None:
+    checks = checks_table(honest.tables, honest.settings)
+    metrics = dict(checks.select("check_name", "metric").rows())
+    assert metrics == {check.__name__: METRICS[check] for check in GUARDS}
+    values = dict(checks.select("metric", "metric_value").rows())
+    assert values["priced_hours"] == 24.0
+    assert 0.8 <= values["smallest_fill_fraction"] <= 1.0
 
 
 def test_the_table_of_checks_holds_every_claim(honest: SolvedDay) -> None:
     checks = checks_table(honest.tables, honest.settings)
-    assert sorted(checks["check_name"]) == sorted(claim.__name__ for claim in GUARDS)
+    assert sorted(checks["check_name"]) == sorted(check.__name__ for check in GUARDS)
     assert checks.filter(~pl.col("passed"))["check_name"].to_list() == ["every_note_is_understood"]
     assert checks["market_date"].unique().to_list() == [DAY]
 
 
 @pytest.mark.parametrize(
-    "fault", {fault.claim: fault for fault in FAULTS if fault.name != "spin is cheaper than nonspin"}.values(), ids=str
+    "fault", {fault.check: fault for fault in FAULTS if fault.name != "spin is cheaper than nonspin"}.values(), ids=str
 )
 def test_no_bids_are_published_with_a_fault(honest: SolvedDay, fault: Fault) -> None:
     tampered = honest.with_table(fault.table, fault.tamper(honest.tables))
-    with pytest.raises(ViolationError, match=f"no bids are published; .*{fault.claim.__name__}: "):
+    with pytest.raises(ViolationError, match=f"no bids are published; .*{fault.check.__name__}: "):
         checks_table(tampered, honest.settings)
 
 
@@ -94,7 +112,7 @@ def test_every_broken_claim_is_named(honest: SolvedDay) -> None:
         "money_adds_up",
         "no_kilowatt_hour_is_sold_twice",
     )
-    assert [claim in str(error.value) for claim in broken] == [True] * 4
+    assert [check in str(error.value) for check in broken] == [True] * 4
     assert "negotiations_follow_the_protocol" not in str(error.value)
 
 

@@ -155,14 +155,14 @@ FAULTS = [
         "falls below its floor",
         ENVELOPE,
         limit("min_stored_kwh", sees("rebuilt_kwh", 1.5), QUIET_NOW_AND_NEXT & (pl.col("max_stored_kwh") > 0)),
-        r"limit floor of stored energy, by 1\.5|limit floor of stored energy, by 1\.49",
+        r"limit floor of the state of charge, by 1\.5|limit floor of the state of charge, by 1\.49",
     ),
     Fault(
         LIMITS,
         "rises above its ceiling",
         ENVELOPE,
         limit("max_stored_kwh", sees("rebuilt_kwh", -1.5), pl.col("rebuilt_kwh") > 3),
-        r"limit ceiling of stored energy, by 1\.(5|49)",
+        r"limit ceiling of the state of charge, by 1\.(5|49)",
     ),
     Fault(
         LIMITS,
@@ -196,7 +196,7 @@ FAULTS = [
         "owes energy at the end of the day",
         FLEET,
         edit(FLEET, pl.col("store") == "battery", terminal_stored_kwh=sees("terminal_stored_kwh", 500)),
-        "limit end of day, by",
+        "limit terminal state of charge, by",
     ),
     Fault(
         LIMITS,
@@ -218,14 +218,14 @@ FAULTS = [
         "states other stored energy",
         SCHEDULE,
         push(IDLE, stored_kwh=sees("stored_kwh", 0.5)),
-        r"limit stored energy as stated, by (0\.5|0\.49)",
+        r"limit state of charge as published, by (0\.5|0\.49)",
     ),
     Fault(
         LIMITS,
         "discharges energy that stays on the books",
         SCHEDULE,
         push(IDLE & (pl.col("max_discharge_kw") > 1), discharge_kw=1.0),
-        "limit stored energy as stated",
+        "limit state of charge as published",
         None,
     ),
     Fault(

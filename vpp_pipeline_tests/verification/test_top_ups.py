@@ -31,7 +31,11 @@ UNFAIR: dict[str, tuple[str, Tamper, str]] = {
         "books hold the sum",
     ),
     "one prosumer is forgotten": (SHARES, lambda day: day[SHARES].slice(1), "books hold|not told"),
-    "a share by a dollar": (SHARES, edit(SHARES, EARNS, owen_share_usd=sees("owen_share_usd", -1.0)), "another part"),
+    "a share by a dollar": (
+        SHARES,
+        edit(SHARES, EARNS, owen_share_usd=sees("owen_share_usd", -1.0)),
+        "another fraction",
+    ),
     "two prosumers swap shares": (SHARES, lambda day: swapped(day[SHARES]), "share below"),
     "a source by a cent": (SHARES, edit(SHARES, EARNS, from_energy_usd=sees("from_energy_usd", 0.01)), "sources"),
     "an internal price by a dollar": (
@@ -66,18 +70,18 @@ def test_the_fault_is_caught(honest: SolvedDay, fault: Fault) -> None:
 def test_an_unfair_day_is_refused(topped_up: SolvedDay, name: str) -> None:
     assert TOP_UPS(topped_up.tables, topped_up.settings).passed
     table, tamper, words = UNFAIR[name]
-    verdict = TOP_UPS(topped_up.with_table(table, tamper(topped_up.tables)), topped_up.settings)
-    assert verdict.violations >= 1
-    assert re.search(words, verdict.description), verdict.description
+    result = TOP_UPS(topped_up.with_table(table, tamper(topped_up.tables)), topped_up.settings)
+    assert result.violations >= 1
+    assert re.search(words, result.description), result.description
 
 
 def test_nobody_is_topped_up_where_agreed_prices_are_the_rule(topped_up: SolvedDay) -> None:
-    verdict = TOP_UPS(topped_up.tables, Settings())
-    assert verdict.violations == 200
-    assert "payments.rule is agreed" in verdict.description
+    result = TOP_UPS(topped_up.tables, Settings())
+    assert result.violations == 200
+    assert "payments.rule is agreed" in result.description
 
 
 def test_the_margin_is_kept(topped_up: SolvedDay) -> None:
     negotiation = topped_up.settings.negotiation.model_copy(update={"minimum_margin_fraction": 0.9})
-    verdict = TOP_UPS(topped_up.tables, topped_up.settings.model_copy(update={"negotiation": negotiation}))
-    assert "the margin is kept" in verdict.description
+    result = TOP_UPS(topped_up.tables, topped_up.settings.model_copy(update={"negotiation": negotiation}))
+    assert "the margin is kept" in result.description

@@ -15,6 +15,7 @@ from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
+from vpp_pipeline.schemas.bids import RENAMED_CHECKS
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
 from vpp_pipeline.warehouse.publish import publish, publish_settlement
 from vpp_pipeline.warehouse.tables import LAYOUT, open_warehouse
@@ -55,6 +56,17 @@ def test_tables_without_a_file_are_there_and_empty(warehouse: Path, tmp_path: Pa
     with open_warehouse(warehouse) as connection:
         for table in TABLES:
             assert connection.execute(f"select count(*) from {table}").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize(("former", "name"), RENAMED_CHECKS.items())
+def test_a_renamed_check_has_one_name_in_the_whole_history(lake: Lake, warehouse: Path, former: str, name: str):
+    checks = rows("bids.checks").with_columns(check_name=pl.Series([former, "money_adds_up", "of_old"]))
+    lake.write("bids.checks", DAY.isoformat(), checks.drop("metric", "metric_value"))
+    publish(lake, warehouse, DAY)
+    publish(lake, warehouse, NEXT_DAY)
+    with open_warehouse(warehouse) as connection:
+        found = connection.execute("select check_name, metric_value from bids.checks where market_date = $1", [DAY])
+        assert sorted(found.fetchall()) == sorted([(name, None), ("money_adds_up", None), ("of_old", None)])
 
 
 def test_publishing_again_replaces_the_day_and_keeps_the_others(lake: Lake, warehouse: Path):
