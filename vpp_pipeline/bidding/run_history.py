@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.schemas import RunBids, Runs, validate
 from vpp_pipeline.settings import Settings
@@ -100,7 +101,7 @@ def _version(hashes: Mapping[str, str], tables: tuple[str, ...]) -> str | None:
 def _bids(day: Day) -> pl.DataFrame:
     curves: dict[str, list[str]] = {}
     for segment in day["bids.bid_segments"].sort("bid_id", "segment").iter_rows(named=True):
-        words = f"{segment['to_mw']:.2f} MW from {segment['price_usd_per_mwh']:.2f} $"
+        words = f"{segment['to_mw']:.2f} MW from {usd(segment['price_usd_per_mwh'])}"
         curves.setdefault(segment["bid_id"], []).append(words)
     final = day["bids.final_bids"]
     curve = pl.Series("curve", [", ".join(curves.get(bid, [])) or None for bid in final["bid_id"]], dtype=pl.String)

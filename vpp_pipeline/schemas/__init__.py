@@ -1,4 +1,4 @@
-"""Every table, declared once: columns, units, keys, bounds and the words a reader sees.
+"""Every table, declared once: columns, units, keys, bounds, and descriptions.
 
 Validation, DuckDB comments, Dagster's *Columns* panel and docs/fleet.md derive from here.
 """
@@ -127,7 +127,7 @@ TABLES: dict[str, type[dy.Schema]] = {
 
 
 def sentence(schema: type[dy.Schema]) -> str:
-    """First sentence of a table's description."""
+    """The description of a table."""
     return (schema.__doc__ or "").strip()
 
 

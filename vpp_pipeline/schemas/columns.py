@@ -37,7 +37,7 @@ _BY_BEGINNING = (("usd_", "$"), ("mw_", "MW"))  # before the name of what it is 
 
 
 def column(kind: Callable[..., C], words: str, **rules: Any) -> C:
-    """A column and the sentence that describes it."""
+    """A column with the sentence that describes it."""
     return kind(description=words, **rules)
 
 

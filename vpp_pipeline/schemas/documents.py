@@ -1,4 +1,4 @@
-"""What is said between market, aggregator and prosumers, and what comes of it, as documents.
+"""Messages between market, aggregator, and prosumers, and the results, as documents.
 
 Field names of the results are those of the original project's JSON (`NegotiationResult`, `OptimizationResult`,
 `FinalBid`); powers in kW or MW, prices in $/MWh (for reserves $ per MW held for one hour), money in $.
@@ -19,14 +19,14 @@ class _Message(BaseModel):
 
 
 class MarketOpportunity(_Message):
-    """What a market or a buyer asks for."""
+    """An opportunity that a market or a buyer states."""
 
     opportunity_id: str
     market_type: Product
     timestamp: datetime = Field(description="Start of the block; Pacific where it has no offset.")
     duration_hours: float = Field(1.0, gt=0)
     required_capacity_mw: float = Field(gt=0)
-    market_price_mwh: float | None = Field(None, description="Offered or expected price; empty: the market's.")
+    market_price_mwh: float | None = Field(None, description="Offered or expected price; null: the market's.")
     deadline: datetime | None = None
 
 
@@ -41,7 +41,7 @@ class ProsumerBid(_Message):
 
 
 class AggregatorOffer(_Message):
-    """What the aggregator offers in return."""
+    """The aggregator's offer."""
 
     opportunity_id: str
     prosumer_id: str
@@ -71,7 +71,7 @@ class CoalitionMember(_Message):
 
 
 class NegotiationResult(_Message):
-    """How the negotiation of one opportunity ended."""
+    """The outcome of the negotiation of one opportunity."""
 
     success: bool
     coalition_members: list[CoalitionMember]
@@ -83,7 +83,7 @@ class NegotiationResult(_Message):
 
 
 class OptimizationResult(_Message):
-    """Who delivers how much, and earns what."""
+    """The schedule of one opportunity, with payments."""
 
     success: bool
     total_bid_capacity_mw: float = Field(ge=0)
@@ -101,13 +101,13 @@ class FinalBid(_Message):
     total_capacity_mw: float = Field(ge=0)
     bid_price_mwh: float
     expected_profit: float
-    profit_margin: float | None = Field(description="Profit over revenue; none where the revenue is 0.")
+    profit_margin: float | None = Field(description="Profit over revenue; null where the revenue is 0.")
     reliability_score: float = Field(ge=0, le=1)
     coalition_size: int = Field(ge=1)
 
 
 class CycleResult(_Message):
-    """All three results of one opportunity; no bid where the rules leave none."""
+    """All three results of one opportunity; the bid is null for a no-bid."""
 
     opportunity_id: str
     created: AwareDatetime
@@ -117,4 +117,4 @@ class CycleResult(_Message):
     prosumer_top_ups: dict[str, float] = Field(
         default_factory=dict, description="$ by prosumer beyond its payments; empty unless `payments.rule` is owen."
     )
-    reason: str = Field(description="Why there is a bid, or none.")
+    reason: str = Field(description="Why there is a bid or a no-bid.")

@@ -1,4 +1,4 @@
-"""What the market offers, and what is expected of it."""
+"""Tables of the market: prices, forecasts, meters, and opportunities."""
 
 from __future__ import annotations
 
@@ -27,56 +27,58 @@ class Prices(dy.Schema):
     market_date = market_day(primary_key=True)
     start_utc = moment(START, primary_key=True)
     hour_ending = count("OASIS hour label: 1-24; 25 is the repeated autumn hour; the spring day has no 3.", max=25)
-    node = text("Pricing node.")
+    node = text("Pricing node of the energy price.")
     energy_usd_per_mwh = price("Locational marginal price of energy.")
     spin_usd_per_mw_h = price("Price of spinning reserve, $ per MW held for one hour.")
     nonspin_usd_per_mw_h = price("Price of non-spinning reserve, $ per MW held for one hour.")
-    source = text("Where the prices come from; `synthetic` is made by our own seeded generator.")
-    published_utc = moment("When the operator published these prices.")
+    source = text("Source of the prices; `synthetic` is the embedded seeded generator.")
+    published_utc = moment("Moment at which the operator published these prices.")
 
 
 class PriceForecast(dy.Schema):
-    """Prices expected for the day, from what was published before its bids close."""
+    """Prices expected for the day, from data published before the deadline."""
 
     market_date = market_day(primary_key=True)
     start_utc = moment(START, primary_key=True)
-    hour_ending = count("OASIS hour label.", max=25)
-    node = text("Pricing node.")
+    hour_ending = count("OASIS hour label: 1-24, or 25 for the repeated autumn hour.", max=25)
+    node = text("Pricing node of the energy price.")
     energy_usd_per_mwh = price("Expected price of energy.")
     spin_usd_per_mw_h = price("Expected price of spinning reserve, $ per MW held for one hour.")
     nonspin_usd_per_mw_h = price("Expected price of non-spinning reserve, $ per MW held for one hour.")
-    source = text("Source of the prices that the forecast rests on.")
-    method = text("How the forecast was made.")
-    history_days = count("Days of history that hold this hour.")
-    latest_input_utc = moment("Publication of the youngest price that the forecast rests on.")
+    source = text("Source of the prices that the forecast uses.")
+    method = text("Method of the forecast, and the reason where it replaces another.")
+    history_days = count("Number of past days with this hour.")
+    latest_input_utc = moment("Publication of the latest price that the forecast uses.")
 
 
 class PriceScenarios(dy.Schema):
-    """Prices that may come instead of the forecast: it plus the errors of past forecasts, each a whole day's.
+    """Price scenarios: the forecast plus the errors of past forecasts, one past day each.
 
-    Empty where a day is solved for its forecast alone (`risk.scenarios` = 1). Over all scenarios, the mean of every
+    No rows where a day is solved for its forecast alone (`risk.scenarios` = 1). Over all scenarios, the mean of every
     price is the forecast.
     """
 
     market_date = market_day(primary_key=True)
     scenario = column(dy.Int32, "Number of the scenario, from 1; all are equally likely.", min=1, primary_key=True)
     start_utc = moment(START, primary_key=True)
-    hour_ending = count("OASIS hour label.", max=25)
-    energy_usd_per_mwh = price("Price of energy.")
-    spin_usd_per_mw_h = price("Price of spinning reserve, $ per MW held for one hour; never below 0.")
-    nonspin_usd_per_mw_h = price("Price of non-spinning reserve, $ per MW held for one hour; never below 0.")
-    error_date = column(dy.Date, "The past day whose errors it takes over (in the first place, where it blends days).")
+    hour_ending = count("OASIS hour label: 1-24, or 25 for the repeated autumn hour.", max=25)
+    energy_usd_per_mwh = price("Price of energy in the scenario.")
+    spin_usd_per_mw_h = price("Price of spinning reserve, $ per MW held for one hour; at least 0.")
+    nonspin_usd_per_mw_h = price("Price of non-spinning reserve, $ per MW held for one hour; at least 0.")
+    error_date = column(
+        dy.Date, "Past day whose forecast errors the scenario uses; the first one where it blends several."
+    )
 
 
 class MeteredHours(dy.Schema):
-    """What meters had shown when the day's bids close, all of them together: the hours that forecasts rest on.
+    """Metered hours, summed over meters, that were known at the deadline and that forecasts use.
 
-    Empty without a source of meters. Hours of broken meters are left out, and say so in `market.meter_quarantine`.
+    No rows without a source of meters. Hours of faulty meters are left out and listed in `market.meter_quarantine`.
     """
 
     market_date = market_day(primary_key=True)
-    quantity = choice("What was measured.", ("solar", "load", "charging"), primary_key=True)
-    site_type = choice("Kind of site; load is told by kind.", ("home", "business", "all"), primary_key=True)
+    quantity = choice("Quantity that was metered.", ("solar", "load", "charging"), primary_key=True)
+    site_type = choice("Type of the sites; load is metered by type.", ("home", "business", "all"), primary_key=True)
     start_utc = moment("Start of the metered hour.", primary_key=True)
     metered_date = column(dy.Date, "Trade date (Pacific) that the metered hour belongs to.")
     hour_ending = count("OASIS hour label of the metered hour.", max=25)
@@ -84,28 +86,30 @@ class MeteredHours(dy.Schema):
         "Solar: kW per kW installed. Load: kW per kW of the sites' yearly mean. Charging: kWh over the mean hour's of "
         "28 days."
     )
-    meters = count("Meters that the hour rests on.")
-    source = text("Where it comes from; `synthetic (file)` was made by our own seeded generator.")
+    meters = count("Number of meters behind the value.")
+    source = text("Source of the readings; `synthetic (file)` comes from the embedded seeded generator.")
 
 
 class MeterQuarantine(dy.Schema):
-    """Days of meters that no forecast uses, each with the reason; nothing is filled in for them."""
+    """Days of meters that no forecast uses, each with the reason; they are not filled in."""
 
     market_date = market_day(primary_key=True)
-    meter_id = text("The meter; `every meter` where the whole source cannot be used.", primary_key=True)
-    column_name = text("Column at fault.", primary_key=True)
-    problem = text("What is wrong.", primary_key=True)
-    site_type = text("Kind of site, as the file says.", nullable=True)
-    first_date = column(dy.Date, "First trade date that is set aside; empty for all.", nullable=True)
-    days = count("Trade dates that are set aside for this.")
-    file = text("The file of the first one.", nullable=True)
-    file_row = count("Its row, the header of a CSV being row 1.", nullable=True)
-    value = text("What was found there.", nullable=True)
-    remedy = text("What to do.")
+    meter_id = text("Meter at fault; `every meter` where the whole source cannot be used.", primary_key=True)
+    column_name = text("Column at fault in the source.", primary_key=True)
+    problem = text("What is wrong with the readings.", primary_key=True)
+    site_type = text("Type of the site according to the file; null where it has none.", nullable=True)
+    first_date = column(dy.Date, "First trade date in quarantine; null where all are.", nullable=True)
+    days = count("Number of trade dates in quarantine for this problem.")
+    file = text("File of the first faulty reading; null without a file.", nullable=True)
+    file_row = count(
+        "Row of the first faulty reading, the header of a CSV being row 1; null without a row.", nullable=True
+    )
+    value = text("Value of the first faulty reading; null where it has none.", nullable=True)
+    remedy = text("What to do about it.")
 
 
-METHOD = "How the forecast was made; where another one stands in, what was asked for and why it could not be made."
-MADE_FOR = "Trade date that the forecast was first made for; an earlier one where the last good forecast stands in."
+METHOD = "Method of the forecast; where it replaces another, the method of the settings and the reason."
+MADE_FOR = "Trade date of the forecast; an earlier one where the last good forecast replaces today's."
 
 
 class SolarForecast(dy.Schema):
@@ -113,8 +117,8 @@ class SolarForecast(dy.Schema):
 
     market_date = market_day(primary_key=True)
     start_utc = moment(START, primary_key=True)
-    hour_ending = count("OASIS hour label.", max=25)
-    solar_kw_per_kw = fraction("Average output over the hour per kW installed.")
+    hour_ending = count("OASIS hour label: 1-24, or 25 for the repeated autumn hour.", max=25)
+    solar_kw_per_kw = fraction("Mean output over the hour per kW installed.")
     method = text(METHOD)
     made_for_date = column(dy.Date, MADE_FOR)
 
@@ -124,36 +128,40 @@ class LoadForecast(dy.Schema):
 
     market_date = market_day(primary_key=True)
     start_utc = moment(START, primary_key=True)
-    site_type = choice("Kind of site.", ("home", "business"), primary_key=True)
-    hour_ending = count("OASIS hour label.", max=25)
-    load_per_mean = amount("Average load over the hour divided by the site's yearly mean.")
+    site_type = choice("Type of the site.", ("home", "business"), primary_key=True)
+    hour_ending = count("OASIS hour label: 1-24, or 25 for the repeated autumn hour.", max=25)
+    load_per_mean = amount("Mean load over the hour divided by the site's yearly mean.")
     method = text(METHOD)
     made_for_date = column(dy.Date, MADE_FOR)
 
 
 class ChargingForecast(dy.Schema):
-    """Expected charging of EVs, as a multiple of their mean hour; the day's mean scales what each EV drives."""
+    """Expected charging of EVs, as a multiple of their mean hour; the day's mean scales each EV's driving."""
 
     market_date = market_day(primary_key=True)
     start_utc = moment(START, primary_key=True)
-    hour_ending = count("OASIS hour label.", max=25)
-    charging_per_mean = amount("Energy charged in the hour over the mean hour's; 1 throughout: as the fleet states.")
+    hour_ending = count("OASIS hour label: 1-24, or 25 for the repeated autumn hour.", max=25)
+    charging_per_mean = amount(
+        "Energy charged in the hour divided by that of the mean hour; 1 throughout without a forecast."
+    )
     method = text(METHOD)
     made_for_date = column(dy.Date, MADE_FOR)
 
 
 class Opportunities(dy.Schema):
-    """What the market can buy from the fleet: a product in a block of hours, and how much we plan to offer."""
+    """Opportunities of the day: one product in a block of hours, with required capacity and expected price."""
 
     opportunity_id = text(OPPORTUNITY, primary_key=True)
     market_date = market_day()
-    slot = text("Partition of `negotiation/rounds`: product and first hour's label.")
+    slot = text("Partition of `negotiation/rounds`: product and hour label of the first hour.")
     product = choice("Market product.", PRODUCTS)
     start_utc = moment("Start of the block.")
-    duration_hours = column(dy.Int32, "Hours in the block.", min=1, max=25)
-    required_capacity_mw = number("MW to be delivered throughout the block (R).", min_exclusive=0.0)
-    offerable_capacity_mw = amount("MW that the whole fleet could offer then, by its limits.")
-    forecast_price = price("Expected (or offered) price, mean over the block; $/MWh, for reserves $/MW per hour.")
-    market_price = price("Expected market price, mean over the block, whatever a request offers.")
-    origin = choice("Who asks.", ("policy", "request"))
-    deadline_utc = moment("When bids close.")
+    duration_hours = column(dy.Int32, "Number of hours in the block.", min=1, max=25)
+    required_capacity_mw = number("Required capacity (R) throughout the block.", min_exclusive=0.0)
+    offerable_capacity_mw = amount("Capacity that the whole fleet could offer throughout the block, by its limits.")
+    forecast_price = price(
+        "Expected price, or the offered price of a request, mean over the block; $/MWh, for reserves $/MW per hour."
+    )
+    market_price = price("Expected market price, mean over the block, regardless of a request's price.")
+    origin = choice("Whether the desk's policy or a request states the opportunity.", ("policy", "request"))
+    deadline_utc = moment("Deadline for bids of the market day.")

@@ -1,9 +1,9 @@
-"""The warehouse's tables and views as DuckDB knows them, and their data dictionary, all from `schemas`."""
+"""Tables and views of the warehouse in DuckDB, and the data dictionary, from the declarations in `schemas`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +27,7 @@ _TYPES: dict[type[dy.Column], str] = {
 }
 
 
-CHECKS = "bids.checks"
+CHECKS, RUN_BIDS = "bids.checks", "bids.run_bids"
 LAYOUT = "explain.layout"  # a macro that tells which layout the warehouse has
 OPENING = """# Data dictionary
 
@@ -51,9 +51,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     its history and may be empty from now on.
     """
     columns = _columns(connection)
-    if CHECKS in columns:
-        for former, name in RENAMED_CHECKS.items():  # so that a check has one name in the whole history
-            connection.execute(f"update {quoted(CHECKS)} set check_name = $1 where check_name = $2", [name, former])
+    _update_history(connection, columns)
     comments = _table_comments(connection)
     for table, schema in TABLES.items():
         if table not in columns:
@@ -69,6 +67,18 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(
                     f"comment on column {quoted(table)}.{quoted(name)} is {_literal(column.description)}"
                 )
+
+
+def _update_history(connection: duckdb.DuckDBPyConnection, tables: Collection[str]) -> None:
+    """Bring texts of past days to the wording of today, so that checks and bid curves compare across versions."""
+    if CHECKS in tables:
+        for former, name in RENAMED_CHECKS.items():
+            connection.execute(f"update {quoted(CHECKS)} set check_name = $1 where check_name = $2", [name, former])
+    if RUN_BIDS in tables:
+        connection.execute(
+            f"update {quoted(RUN_BIDS)} set curve = regexp_replace(curve, '(-?)([0-9.]+) \\$', '\\1$\\2', 'g') "
+            "where curve like '% $'"
+        )
 
 
 def create_views(connection: duckdb.DuckDBPyConnection) -> None:

@@ -150,14 +150,15 @@ def test_a_member_tells_who_conceded_and_what_its_energy_is_worth_if_kept(made: 
 
 def test_a_bid_is_explained_in_words(made: Made):
     (answer,) = made.ask("select binding, delivering, options, why from explain.bid where opportunity_id = 'noon'")
-    assert answer[:3] == ("R: no more is planned", 2, 3)
+    assert answer[:3] == ("R: required capacity is reached", 2, 3)
     assert answer[3] == (
-        "0.50 of 0.50 MW: R: no more is planned. 2 of 3 with an option deliver, for 35.56 $/MWh on average where "
-        "80.00 $/MWh is expected. They asked 50.00 first and were offered 20.00; 1 came further than we did. "
-        "What stops them most: inverter power, selling (1 of them), its commitment (1 of them). "
-        "One more MW would earn 6.94 $ an hour. "
-        "Owners of 0.01 MW under option here deliver most in one instead: 60.00 $ a MW and hour after payment, against "
-        "45.00 $ here."
+        "0.50 of 0.50 MW: R: required capacity is reached. "
+        "2 of 3 prosumers with an option deliver, at $35.56/MWh on average against an expected $80.00/MWh. "
+        "Their first asks were $50.00 and our first offers $20.00 on average; 1 of them conceded more than we did. "
+        "Most frequent limits: inverter power, selling (1 of them), its commitment (1 of them). "
+        "One more MW would earn $6.94 per hour. "
+        "0.01 MW under option here mostly deliver in one instead: $60.00 per MW and hour after payment, against "
+        "$45.00 here."
     )
 
 
@@ -170,7 +171,7 @@ def test_no_bid_is_explained_too(made: Made):
 def test_earnings_have_their_reason_and_so_has_nothing(made: Made):
     answer = dict(made.ask("select prosumer_id, why from explain.earnings where prosumer_id in ('c', 'd')"))
     assert answer == {
-        "c": "1 deliveries of 2 options, 0.05 $ above the least prices; most, 0.20 $, for one at 40.00 $",
+        "c": "1 deliveries of 2 options, $0.05 above the reservation prices; most, $0.20, for one at $40.00",
         "d": "no option; most often: Out: it asks more than can be paid.",
     }
 

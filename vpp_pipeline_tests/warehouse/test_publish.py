@@ -69,6 +69,16 @@ def test_a_renamed_check_has_one_name_in_the_whole_history(lake: Lake, warehouse
         assert sorted(found.fetchall()) == sorted([(name, None), ("money_adds_up", None), ("of_old", None)])
 
 
+def test_curves_of_former_runs_are_written_like_those_of_today(lake: Lake, warehouse: Path):
+    curves = ["1.60 MW from 68.81 $, 2.00 MW from 77.89 $", "0.50 MW from -3.00 $", None]
+    lake.write("bids.run_bids", f"{DAY}|{RUN}", rows("bids.run_bids").with_columns(curve=pl.Series(curves)))
+    publish(lake, warehouse, DAY)
+    publish(lake, warehouse, NEXT_DAY)
+    with open_warehouse(warehouse) as connection:
+        found = connection.execute("select curve from bids.run_bids where market_date = $1", [DAY]).fetchall()
+    assert set(found) == {("1.60 MW from $68.81, 2.00 MW from $77.89",), ("0.50 MW from -$3.00",), (None,)}
+
+
 def test_publishing_again_replaces_the_day_and_keeps_the_others(lake: Lake, warehouse: Path):
     fill(lake, NEXT_DAY)
     publish(lake, warehouse, DAY)
@@ -210,7 +220,7 @@ def test_a_column_added_later_appears_in_an_older_warehouse(lake: Lake, warehous
         kept = "select market_date, any_value(dropped_later) from dispatch.proof group by all order by all"
         assert connection.execute(kept).fetchall() == [(DAY, "x"), (NEXT_DAY, None)]
         words = "select comment from duckdb_columns() where column_name = 'bid_id' and table_name = 'final_bids'"
-        assert connection.execute(words).fetchall() == [("Name of the bid; the same inputs give the same name.",)]
+        assert connection.execute(words).fetchall() == [("Name of the bid; equal inputs give equal names.",)]
 
 
 def test_a_lake_file_from_before_a_column_is_published_without_it(lake: Lake, warehouse: Path):

@@ -67,24 +67,24 @@ def test_what_changed_is_told_bid_by_bid(made: Made):
 
 def test_the_last_two_runs_are_those_published_last(made: Made):
     runs(made, published_utc=[MORNING[2], MORNING[0], MORNING[1]], deals_version=["u", "v", "v"])
-    last = "select distinct number_before, run_number, run_before, run_id, left(why, 11) from bids.changes_of_last_run"
-    assert made.ask(last) == [(2, 3, "c", "a", "deals alone")]
+    last = "select distinct number_before, run_number, run_before, run_id, left(why, 15) from bids.changes_of_last_run"
+    assert made.ask(last) == [(2, 3, "c", "a", "agreements only")]
     assert made.ask("select run_number, run_id from bids.runs_of_day where is_last") == [(3, "a")]
 
 
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        ({}, "nothing that is known"),
+        ({}, "no known cause"),
         ({"settings": ["{}", '{"fleet.seed": 7, "negotiation.rounds": 5}', "{}"]},
          "settings: fleet.seed (default) -> 7, negotiation.rounds (default) -> 5"),
         ({"settings": ['{"fleet.seed": 6}', '{"fleet.seed": 7}', "{}"]}, "settings: fleet.seed 6 -> 7"),
         ({"prices_version": ["v", "w", "w"]}, "forecast prices"),
         ({"price_source": ["file", "oasis", "oasis"]}, "prices: file at N -> oasis at N"),
         ({"fleet_version": ["v", "w", "w"], "code_version": ["1", "2", "2"]},
-         "fleet, its limits or what its stores begin with (1 -> 2 prosumers); code 1 -> 2"),
+         "fleet, its limits, or its initial states of charge (1 -> 2 prosumers); code 1 -> 2"),
         ({"requests_version": ["v", "w", "w"], "deals_version": ["v", "w", "w"]}, "requests"),
-        ({"deals_version": ["v", "w", "w"]}, "deals alone"),
+        ({"deals_version": ["v", "w", "w"]}, "agreements only"),
     ],
 )  # fmt: skip
 def test_why_is_what_was_not_the_same(made: Made, other: dict[str, list[Any]], why: str):

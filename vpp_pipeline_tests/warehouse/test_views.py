@@ -53,7 +53,7 @@ def test_a_bid_shows_its_curve_and_how_far_prices_may_fall(made: Made):
     answer = made.ask(
         "select pacific, total_mwh, curve, round(headroom_usd_per_mwh, 2) from bids.bids_of_day order by bid_id"
     )
-    assert answer == [("12:00", 6.0, "1.60 MW from 68.81 $, 2.00 MW from 77.89 $", 16.19), ("13:00", 0.0, None, None)]
+    assert answer == [("12:00", 6.0, "1.60 MW from $68.81, 2.00 MW from $77.89", 16.19), ("13:00", 0.0, None, None)]
 
 
 def test_a_block_covers_each_of_its_hours_and_charging_counts_against_energy(made: Made):
@@ -120,8 +120,8 @@ def test_limits_are_named_where_they_stop_somebody(made: Made):
     made.table("fleet.prosumers", prosumer_id=who, discharge_efficiency=[1.0] * 5, terminal_stored_kwh=[0.0] * 5)
     assert dict(made.ask("select prosumer_id, limit_name from dispatch.limits_reached")) == {
         "power": "inverter power, selling",
-        "empty": "energy the owner keeps",
-        "backing": "energy behind the reserve",
+        "empty": "floor of the state of charge",
+        "backing": "reserve backing",
         "full": "full store",
         "away": "owner: away",
     }

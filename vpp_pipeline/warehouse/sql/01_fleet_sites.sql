@@ -1,4 +1,4 @@
--- What each home or business has: its batteries, EVs and solar added up.
+-- Devices of each home or business: its batteries, EVs, and solar added up.
 create or replace view fleet.sites as
 select market_date, site_id, any_value(site_type) as site_type, count(*) as prosumers,
        sum(case when store = 'battery' then capacity_kwh else 0 end) as battery_kwh,
@@ -7,7 +7,7 @@ select market_date, site_id, any_value(site_type) as site_type, count(*) as pros
        sum(solar_size_kw) as solar_size_kw, sum(mean_load_kw) as mean_load_kw, sum(export_limit_kw) as export_limit_kw
 from fleet.prosumers
 group by market_date, site_id;
-comment on view fleet.sites is 'What each home or business has: its batteries, EVs and solar added up.';
-comment on column fleet.sites.prosumers is 'Prosumers of the site: its battery and its EV are two.';
-comment on column fleet.sites.battery_kwh is 'Energy its batteries hold when full.';
-comment on column fleet.sites.ev_kwh is 'Energy its EVs hold when full.';
+comment on view fleet.sites is 'Devices of each home or business: its batteries, EVs, and solar added up.';
+comment on column fleet.sites.prosumers is 'Number of prosumers of the site; its battery and its EV are two.';
+comment on column fleet.sites.battery_kwh is 'Usable capacity of its batteries.';
+comment on column fleet.sites.ev_kwh is 'Usable capacity of its EVs.';

@@ -1,4 +1,4 @@
--- What each home or business does in each hour, and what passes its meter against its export limit.
+-- Dispatch of each home or business in each hour, and its net export against its export limit.
 create or replace view dispatch.site_hours as
 select s.market_date, p.site_id, s.start_utc,
        sum(s.charge_kw) as charge_kw, sum(s.discharge_kw) as discharge_kw, sum(s.solar_sold_kw) as solar_sold_kw,
@@ -10,5 +10,5 @@ from dispatch.schedule s
 join fleet.prosumers p using (market_date, prosumer_id)
 join fleet.availability a using (market_date, prosumer_id, start_utc)
 group by s.market_date, p.site_id, s.start_utc;
-comment on view dispatch.site_hours is 'What each home or business does in each hour, and what passes its meter (net_export_kw) against its export limit. Unsold solar is taken to be curtailed.';
-comment on column dispatch.site_hours.net_export_kw is 'Power that leaves the site: sold, less charging from the grid and the load that its solar does not serve.';
+comment on view dispatch.site_hours is 'Dispatch of each home or business in each hour, and its net export against its export limit. Unsold solar is assumed to be curtailed.';
+comment on column dispatch.site_hours.net_export_kw is 'Power that leaves the site: sales less charging from the grid and the load that its solar does not serve.';

@@ -1,4 +1,4 @@
--- What each home or business earns, with all its devices together.
+-- Earnings of each home or business over all its devices; satisfaction is weighted by commitment.
 create or replace view dispatch.site_earnings as
 select market_date, site_id, count(distinct opportunity_id) as opportunities, sum(dispatched_kwh) as dispatched_kwh,
        sum(payment_usd) as payment_usd,
@@ -7,5 +7,5 @@ from dispatch.payments
 join negotiation.agreements using (market_date, opportunity_id, prosumer_id)
 join fleet.prosumers using (market_date, prosumer_id)
 group by market_date, site_id;
-comment on view dispatch.site_earnings is 'What each home or business earns, with all its devices together; satisfaction weighted by commitment.';
-comment on column dispatch.site_earnings.opportunities is 'Bids in which the site delivers.';
+comment on view dispatch.site_earnings is 'Earnings of each home or business over all its devices; satisfaction is weighted by commitment.';
+comment on column dispatch.site_earnings.opportunities is 'Number of bids in which the site delivers.';

@@ -1,4 +1,4 @@
--- Our position hour by hour and product by product: what is sold or held, what is charged, and at which forecast price.
+-- Position by hour and product: MW sold or held, MW charged, and the expected price.
 create or replace view dispatch.position_by_hour as
 with hours as (
     select market_date, start_utc, any_value(hour_ending) as hour_ending,
@@ -36,10 +36,10 @@ select p.market_date, p.start_utc, p.hour_ending, strftime(p.start_utc at time z
 from prices p
 left join bids b using (market_date, start_utc, product)
 left join fleet f using (market_date, start_utc);
-comment on view dispatch.position_by_hour is 'Our position hour by hour and product by product: what is sold or held, what is charged, and at which forecast price.';
-comment on column dispatch.position_by_hour.pacific is 'Pacific time at which the hour begins; the repeated autumn hour shows twice.';
+comment on view dispatch.position_by_hour is 'Position by hour and product: MW sold or held, MW charged, and the expected price.';
+comment on column dispatch.position_by_hour.pacific is 'Pacific time at which the hour starts; the repeated autumn hour shows twice.';
 comment on column dispatch.position_by_hour.bid_mw is 'MW bid for the hour.';
-comment on column dispatch.position_by_hour.delivered_mw is 'What prosumers deliver or hold; of energy, more than is bid where the fleet charges in the same hour.';
-comment on column dispatch.position_by_hour.grid_charge_mw is 'Charging from the grid; it belongs to the energy position.';
-comment on column dispatch.position_by_hour.net_mw is 'Delivered less charged: the position towards the grid.';
+comment on column dispatch.position_by_hour.delivered_mw is 'MW that prosumers deliver or hold; more energy than is bid where the fleet charges in the same hour.';
+comment on column dispatch.position_by_hour.grid_charge_mw is 'Charging from the grid, which reduces the energy position.';
+comment on column dispatch.position_by_hour.net_mw is 'MW delivered less MW charged.';
 comment on column dispatch.position_by_hour.forecast_price is 'Expected market price of the hour; $/MWh, for reserves $/MW per hour.';

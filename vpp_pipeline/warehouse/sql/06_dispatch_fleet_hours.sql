@@ -1,4 +1,4 @@
--- What the fleet as a whole does in each hour, and the energy in its stores against what they may hold.
+-- Dispatch of the whole fleet in each hour, and its state of charge against floor and ceiling.
 create or replace view dispatch.fleet_hours as
 with does as (
     select market_date, start_utc, sum(discharge_kw) / 1000 as discharge_mw, sum(solar_sold_kw) / 1000 as solar_sold_mw,
@@ -15,14 +15,14 @@ may as (
 select market_date, start_utc, strftime(start_utc at time zone 'America/Los_Angeles', '%H:%M') as pacific,
        discharge_mw, solar_sold_mw, spin_mw, nonspin_mw, grid_charge_mw, solar_charge_mw, stored_mwh, min_stored_mwh, max_stored_mwh
 from does join may using (market_date, start_utc);
-comment on view dispatch.fleet_hours is 'What the fleet as a whole does in each hour, and the energy in its stores against what they may hold.';
-comment on column dispatch.fleet_hours.pacific is 'Pacific time at which the hour begins; the repeated autumn hour shows twice.';
+comment on view dispatch.fleet_hours is 'Dispatch of the whole fleet in each hour, and its state of charge against floor and ceiling.';
+comment on column dispatch.fleet_hours.pacific is 'Pacific time at which the hour starts; the repeated autumn hour shows twice.';
 comment on column dispatch.fleet_hours.discharge_mw is 'Discharge to the grid.';
-comment on column dispatch.fleet_hours.solar_sold_mw is 'Own solar sold.';
-comment on column dispatch.fleet_hours.spin_mw is 'Held as spinning reserve.';
-comment on column dispatch.fleet_hours.nonspin_mw is 'Held as non-spinning reserve.';
+comment on column dispatch.fleet_hours.solar_sold_mw is 'Own solar that is sold.';
+comment on column dispatch.fleet_hours.spin_mw is 'Capacity held as spinning reserve.';
+comment on column dispatch.fleet_hours.nonspin_mw is 'Capacity held as non-spinning reserve.';
 comment on column dispatch.fleet_hours.grid_charge_mw is 'Charging from the grid.';
-comment on column dispatch.fleet_hours.solar_charge_mw is 'Charging from own solar.';
-comment on column dispatch.fleet_hours.stored_mwh is 'Stored energy at the end of the hour.';
-comment on column dispatch.fleet_hours.min_stored_mwh is 'What the owners keep for themselves at the end of the hour: backup, and the next drive.';
-comment on column dispatch.fleet_hours.max_stored_mwh is 'What the stores may hold at the end of the hour.';
+comment on column dispatch.fleet_hours.solar_charge_mw is 'Charging from the prosumers'' own solar.';
+comment on column dispatch.fleet_hours.stored_mwh is 'State of charge at the end of the hour.';
+comment on column dispatch.fleet_hours.min_stored_mwh is 'Floor of the state of charge at the end of the hour: backup reserves and ready-by charges.';
+comment on column dispatch.fleet_hours.max_stored_mwh is 'Ceiling of the state of charge at the end of the hour.';

@@ -1,4 +1,4 @@
--- How many prosumers each opportunity began with, and how many were left at each step to the delivery.
+-- Number of prosumers of each opportunity at each step from the call to the delivery.
 create or replace view negotiation.funnel as
 with offered as (
     select market_date, opportunity_id, sum(prosumers) as countered
@@ -15,8 +15,8 @@ from negotiation.summary
 join market.opportunities using (market_date, opportunity_id)
 left join offered using (market_date, opportunity_id)
 left join delivered using (market_date, opportunity_id);
-comment on view negotiation.funnel is 'How many prosumers each opportunity began with, and how many were left at each step to the delivery.';
-comment on column negotiation.funnel.bids is 'Prosumers that answered with an ask.';
-comment on column negotiation.funnel.countered is 'Of those, prosumers whose kind was made an offer in the first round.';
-comment on column negotiation.funnel.agreed is 'Prosumers that hold an option.';
-comment on column negotiation.funnel.delivering is 'Prosumers that the schedule has deliver; none where there is no bid.';
+comment on view negotiation.funnel is 'Number of prosumers of each opportunity at each step from the call to the delivery.';
+comment on column negotiation.funnel.bids is 'Number of prosumers that answered with an ask.';
+comment on column negotiation.funnel.countered is 'Number of prosumers whose segment received an offer in the first round.';
+comment on column negotiation.funnel.agreed is 'Number of prosumers that hold an option.';
+comment on column negotiation.funnel.delivering is 'Number of prosumers that the schedule dispatches; 0 for a no-bid.';

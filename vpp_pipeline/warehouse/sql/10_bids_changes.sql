@@ -1,4 +1,4 @@
--- What is bid otherwise than on the market day before: hour by hour and product by product.
+-- Changes of the bids from the previous market day in the warehouse, by hour and product.
 create or replace view bids.changes as
 with days as (
     select market_date, lag(market_date) over (order by market_date) as day_before from (select distinct market_date from bids.final_bids)
@@ -16,7 +16,7 @@ select d.market_date, d.day_before, coalesce(t.product, y.product) as product, c
        coalesce(t.expected_profit_usd, 0) - coalesce(y.expected_profit_usd, 0) as change_usd,
        case when t.status = 'bid' and coalesce(y.status, 'no_bid') = 'no_bid' then 'new: ' || t.reason
             when y.status = 'bid' and coalesce(t.status, 'no_bid') = 'no_bid'
-                then 'gone: ' || coalesce(t.reason, 'nothing is offered in this hour')
+                then 'gone: ' || coalesce(t.reason, 'no opportunity in this hour')
             else 'changed' end as what
 from days d
 join (select distinct market_date, product, hour_ending from hours) k on k.market_date in (d.market_date, d.day_before)
@@ -26,15 +26,15 @@ where d.day_before is not null
   and (coalesce(t.total_capacity_mw, 0) != coalesce(y.total_capacity_mw, 0)
        or t.bid_price_usd_per_mwh is distinct from y.bid_price_usd_per_mwh)
 group by all;
-comment on view bids.changes is 'What is bid otherwise than on the market day before that the warehouse holds: hour by hour and product by product. Two runs of one day are compared in bids.changes_of_last_run and bids.changes_between_runs.';
-comment on column bids.changes.day_before is 'The market day compared with: the last one before that the warehouse holds.';
+comment on view bids.changes is 'Changes of the bids from the previous market day in the warehouse, by hour and product. Two runs of one day are compared in bids.changes_of_last_run and bids.changes_between_runs.';
+comment on column bids.changes.day_before is 'Previous market day in the warehouse, which is compared.';
 comment on column bids.changes.hour_ending is 'OASIS hour label of the block''s first hour.';
-comment on column bids.changes.mw_before is 'MW bid on the day before.';
-comment on column bids.changes.mw_now is 'MW bid.';
-comment on column bids.changes.change_mw is 'MW more than on the day before.';
-comment on column bids.changes.price_before is 'Bid price of the day before; $/MWh, for reserves $/MW per hour.';
-comment on column bids.changes.price_now is 'Bid price; $/MWh, for reserves $/MW per hour.';
-comment on column bids.changes.forecast_before is 'Expected price of the day before.';
-comment on column bids.changes.forecast_now is 'Expected price.';
-comment on column bids.changes.change_usd is 'Expected profit more than on the day before.';
-comment on column bids.changes.what is 'New, gone (and why), or changed.';
+comment on column bids.changes.mw_before is 'MW bid on the previous day.';
+comment on column bids.changes.mw_now is 'MW bid on this day.';
+comment on column bids.changes.change_mw is 'Increase of the MW bid.';
+comment on column bids.changes.price_before is 'Bid price of the previous day; $/MWh, for reserves $/MW per hour.';
+comment on column bids.changes.price_now is 'Bid price of this day; $/MWh, for reserves $/MW per hour.';
+comment on column bids.changes.forecast_before is 'Expected price of the previous day.';
+comment on column bids.changes.forecast_now is 'Expected price of this day.';
+comment on column bids.changes.change_usd is 'Increase of the expected profit.';
+comment on column bids.changes.what is 'Kind of the change: new, gone (with the reason), or changed.';

@@ -1,4 +1,4 @@
--- How each day did against its rules, in one row.
+-- Check results of each day in one row.
 create or replace view bids.checks_by_day as
 select market_date, count(*) as rules, count(*) filter (passed) as held, count(*) filter (not passed and is_warning) as warnings,
        count(*) filter (not passed and not is_warning) as broken,
@@ -6,10 +6,10 @@ select market_date, count(*) as rules, count(*) filter (passed) as held, count(*
        coalesce(string_agg(check_name, ', ' order by check_name) filter (not passed), '') as not_held
 from bids.checks
 group by market_date;
-comment on view bids.checks_by_day is 'How each day did against its rules, in one row.';
-comment on column bids.checks_by_day.rules is 'Rules that the day was held against.';
-comment on column bids.checks_by_day.held is 'Rules that held.';
-comment on column bids.checks_by_day.warnings is 'Rules that only warn, and did.';
-comment on column bids.checks_by_day.broken is 'Rules broken; such bids are not published.';
-comment on column bids.checks_by_day.violations is 'Cases that broke a rule.';
-comment on column bids.checks_by_day.not_held is 'Names of the rules that did not hold.';
+comment on view bids.checks_by_day is 'Check results of each day in one row.';
+comment on column bids.checks_by_day.rules is 'Number of checks of the day.';
+comment on column bids.checks_by_day.held is 'Number of checks that passed.';
+comment on column bids.checks_by_day.warnings is 'Number of checks that failed with a warning.';
+comment on column bids.checks_by_day.broken is 'Number of blocking checks that failed; such bids are not published.';
+comment on column bids.checks_by_day.violations is 'Number of violations of blocking checks.';
+comment on column bids.checks_by_day.not_held is 'Names of the checks that failed.';

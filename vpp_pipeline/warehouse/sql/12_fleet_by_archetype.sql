@@ -1,4 +1,4 @@
--- What each kind of home or business brings to the fleet, delivers and earns.
+-- Fleet, deliveries, and earnings by archetype; a fleet without archetypes is grouped by site type.
 create or replace view fleet.by_archetype as
 with paid as (
     select market_date, prosumer_id, sum(payment_usd) as payment_usd, sum(dispatched_kwh) as dispatched_kwh
@@ -12,14 +12,14 @@ select market_date, coalesce(archetype, site_type) as archetype, count(distinct 
        coalesce(sum(payment_usd), 0) as payment_usd, coalesce(sum(payment_usd), 0) / count(distinct site_id) as usd_per_site
 from fleet.prosumers left join paid using (market_date, prosumer_id)
 group by market_date, coalesce(archetype, site_type);
-comment on view fleet.by_archetype is 'What each kind of home or business brings to the fleet, delivers and earns; a fleet of your own without archetypes is by kind of site.';
-comment on column fleet.by_archetype.archetype is 'Kind of household or business.';
-comment on column fleet.by_archetype.sites is 'Homes or businesses.';
-comment on column fleet.by_archetype.prosumers is 'Prosumers: the battery and the EV of one home are two.';
-comment on column fleet.by_archetype.batteries is 'Batteries.';
-comment on column fleet.by_archetype.evs is 'EVs.';
-comment on column fleet.by_archetype.with_solar is 'Prosumers with solar behind their meter.';
-comment on column fleet.by_archetype.delivering is 'Prosumers that deliver on the day.';
+comment on view fleet.by_archetype is 'Fleet, deliveries, and earnings by archetype; a fleet without archetypes is grouped by site type.';
+comment on column fleet.by_archetype.archetype is 'Archetype of the household or business.';
+comment on column fleet.by_archetype.sites is 'Number of homes or businesses.';
+comment on column fleet.by_archetype.prosumers is 'Number of prosumers; the battery and the EV of one home are two.';
+comment on column fleet.by_archetype.batteries is 'Number of batteries among the stores.';
+comment on column fleet.by_archetype.evs is 'Number of EVs among the stores.';
+comment on column fleet.by_archetype.with_solar is 'Number of prosumers with solar behind their meter.';
+comment on column fleet.by_archetype.delivering is 'Number of prosumers that deliver on the day.';
 comment on column fleet.by_archetype.dispatched_kwh is 'Energy sold, and reserve times the hours it is held.';
-comment on column fleet.by_archetype.payment_usd is 'Paid to them at agreed prices.';
-comment on column fleet.by_archetype.usd_per_site is 'The same per home or business.';
+comment on column fleet.by_archetype.payment_usd is 'Payments to them at agreed prices.';
+comment on column fleet.by_archetype.usd_per_site is 'Payments per home or business.';

@@ -1,4 +1,4 @@
--- Why each owner with an option delivers what it does in an opportunity: who conceded what, what stops it, where its energy goes instead.
+-- Why each prosumer with an option delivers what it does in an opportunity: concessions of both sides, binding limits, and where its energy goes instead.
 create schema if not exists explain;
 create or replace view explain.member as
 with talk as (
@@ -18,7 +18,7 @@ held as (
     left join dispatch.payments p using (market_date, opportunity_id, prosumer_id)
     where a.holds_option
 ),
-kept as (
+stored as (
     select h.market_date, h.opportunity_id, h.prosumer_id,
            avg(s.stored_value_usd_per_mwh / p.discharge_efficiency) as kept_usd_per_mwh
     from held h
@@ -58,27 +58,27 @@ select h.market_date, h.opportunity_id, h.prosumer_id, h.product, h.start_utc, h
        k.kept_usd_per_mwh, o.instead_opportunity_id, o.instead_usd_per_mwh,
        case when h.dispatched_kw >= h.committed_capacity_kw - 1e-3 then 'its commitment'
             when s.limits is not null then s.limits
-            when h.dispatched_kw > 1e-3 and b.is_full then 'R: no more is planned'
+            when h.dispatched_kw > 1e-3 and b.is_full then 'R: required capacity is reached'
             when h.dispatched_kw > 1e-3 then 'price: the rest is worth more elsewhere'
             when o.instead_opportunity_id is not null then 'price: worth more in ' || o.instead_opportunity_id
             when b.is_full then 'R: others deliver it'
-            when b.status = 'no_bid' then 'no bid is made here'
+            when b.status = 'no_bid' then 'no-bid'
             else 'price: not worth it here' end as limit_name
 from held h
 left join bid b using (market_date, opportunity_id)
 left join talk t using (market_date, opportunity_id, prosumer_id)
-left join kept k using (market_date, opportunity_id, prosumer_id)
+left join stored k using (market_date, opportunity_id, prosumer_id)
 left join stopped s using (market_date, opportunity_id, prosumer_id)
 left join other o using (market_date, opportunity_id, prosumer_id);
-comment on view explain.member is 'Why each owner with an option delivers what it does in an opportunity: who conceded what, what stops it, where its energy goes instead. Ask for one market_date, and for one opportunity or prosumer at a time where the fleet is large.';
-comment on column explain.member.dispatched_kw is 'Mean power delivered or held over the block; 0 where it is not called.';
-comment on column explain.member.payment_usd is 'Paid for it at the agreed price.';
-comment on column explain.member.first_ask_usd_per_mwh is 'What the owner asked first; empty where the words were not kept.';
-comment on column explain.member.first_offer_usd_per_mwh is 'What was offered first.';
-comment on column explain.member.owner_conceded_usd_per_mwh is 'How far the owner came down to the deal.';
-comment on column explain.member.desk_conceded_usd_per_mwh is 'How far we went up to it.';
-comment on column explain.member.margin_usd_per_mwh is 'Expected price less the agreed one: what a MWh earns here before charging.';
-comment on column explain.member.kept_usd_per_mwh is 'What the stored energy behind one more MWh is worth to the day if it is kept (a dual over the efficiency); energy alone.';
-comment on column explain.member.instead_opportunity_id is 'Where more is left here: the most valuable opportunity in which this prosumer delivers instead (energy may go to energy of any hour; what is held or sold in an hour, to another product of that hour).';
-comment on column explain.member.instead_usd_per_mwh is 'Expected price less the agreed one there.';
-comment on column explain.member.limit_name is 'What stops it from delivering more.';
+comment on view explain.member is 'Why each prosumer with an option delivers what it does in an opportunity: concessions of both sides, binding limits, and where its energy goes instead. Ask for one market_date, and for one opportunity or prosumer at a time where the fleet is large.';
+comment on column explain.member.dispatched_kw is 'Mean power delivered or held over the block; 0 if not called.';
+comment on column explain.member.payment_usd is 'Payment at the agreed price.';
+comment on column explain.member.first_ask_usd_per_mwh is 'First ask of the prosumer; null where messages were not published.';
+comment on column explain.member.first_offer_usd_per_mwh is 'First offer of the aggregator; null where messages were not published.';
+comment on column explain.member.owner_conceded_usd_per_mwh is 'First ask less the agreed price.';
+comment on column explain.member.desk_conceded_usd_per_mwh is 'Agreed price less the first offer.';
+comment on column explain.member.margin_usd_per_mwh is 'Expected price less the agreed price, before charging.';
+comment on column explain.member.kept_usd_per_mwh is 'Value to the day of keeping the stored energy behind one more MWh (a dual over the efficiency); energy only.';
+comment on column explain.member.instead_opportunity_id is 'Most valuable opportunity in which this prosumer delivers instead: energy in any hour, or another product of the same hour; null if it delivers its commitment.';
+comment on column explain.member.instead_usd_per_mwh is 'Expected price less the agreed price there.';
+comment on column explain.member.limit_name is 'Limit that keeps it from delivering more.';

@@ -1,4 +1,4 @@
--- Why this bid, or none: what limits it, what one more MW is worth, who conceded what, and where the energy goes instead.
+-- Why an opportunity is bid as it is, or not: binding limits, value of one more MW, concessions of both sides, and where the energy goes instead; `why` holds the answer in words.
 create or replace view explain.bid as
 with members as (
     select market_date, opportunity_id, count(*) filter (dispatched_kw > 0) as delivering, count(*) as options,
@@ -42,13 +42,13 @@ instead as (
 ),
 facts as (
     select b.market_date, b.opportunity_id, b.product, b.start_utc, b.status, b.total_capacity_mw, b.required_capacity_mw,
-           if(b.product = 'energy', '$/MWh', '$/MW h') as unit, b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
+           if(b.product = 'energy', '/MWh', '/MW per hour') as unit, b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
            case when b.status = 'no_bid' and n.status = 'no_bid' then 'too few deals'
-                when b.status = 'no_bid' and p.refusal is not null then 'its cost is above the market''s cap'
+                when b.status = 'no_bid' and p.refusal is not null then 'cost above the market''s cap'
                 when b.status = 'no_bid' then 'worth more elsewhere'
-                when b.total_capacity_mw >= b.required_capacity_mw - 0.005 then 'R: no more is planned'
-                when p.shadow_price_usd_per_mwh < -1e-6 then 'least quantity: below it there would be no bid'
-                else 'what members still deliver at this price' end as binding,
+                when b.total_capacity_mw >= b.required_capacity_mw - 0.005 then 'R: required capacity is reached'
+                when p.shadow_price_usd_per_mwh < -1e-6 then 'smallest quantity: below it there would be no bid'
+                else 'price: members deliver no more at it' end as binding,
            coalesce(m.delivering, 0) as delivering, coalesce(m.options, 0) as options, l.limits, m.mean_ask as first_ask_usd_per_mwh,
            m.mean_offer as first_offer_usd_per_mwh, m.mean_agreed as agreed_usd_per_mwh, m.owners_conceded_more, m.kept as kept_usd_per_mwh,
            m.unused_mw, i.instead_opportunity_id, i.instead_usd_per_mwh, i.here_usd_per_mwh, i.instead_mw, b.reason
@@ -61,32 +61,32 @@ facts as (
 )
 select * exclude (unit), rtrim(case when status = 'bid' then
         format('{:.2f} of {:.2f} MW: {}. ', total_capacity_mw, required_capacity_mw, binding)
-        || format('{} of {} with an option deliver, for {:.2f} {} on average where {:.2f} {} is expected. ', delivering, options,
-                  agreed_usd_per_mwh, unit, forecast_price, unit)
-        || coalesce(format('They asked {:.2f} first and were offered {:.2f}; {} came further than we did. ', first_ask_usd_per_mwh,
-                           first_offer_usd_per_mwh, owners_conceded_more), '')
-        || coalesce(format('What stops them most: {}. ', limits), '')
-        || case when shadow_price_usd_per_mwh > 1e-6 then format('One more MW would earn {:.2f} $ an hour. ', shadow_price_usd_per_mwh)
+        || replace(format('{} of {} prosumers with an option deliver, at ${:.2f}{} on average against an expected ${:.2f}{}. ', delivering, options,
+                          agreed_usd_per_mwh, unit, forecast_price, unit), '$-', '-$')
+        || coalesce(replace(format('Their first asks were ${:.2f} and our first offers ${:.2f} on average; {} of them conceded more than we did. ',
+                                   first_ask_usd_per_mwh, first_offer_usd_per_mwh, owners_conceded_more), '$-', '-$'), '')
+        || coalesce(format('Most frequent limits: {}. ', limits), '')
+        || case when shadow_price_usd_per_mwh > 1e-6 then format('One more MW would earn ${:.2f} per hour. ', shadow_price_usd_per_mwh)
                 when shadow_price_usd_per_mwh < -1e-6
-                    then format('One MW less, were it allowed, would earn {:.2f} $ an hour. ', -shadow_price_usd_per_mwh)
+                    then format('One MW less, if allowed, would earn ${:.2f} per hour. ', -shadow_price_usd_per_mwh)
                 else '' end
     else 'No bid: ' || reason || '. ' end
-    || coalesce(format('Owners of {:.2f} MW under option here deliver most in {} instead: {:.2f} $ a MW and hour after payment, against {:.2f} $ here.',
-                       instead_mw, instead_opportunity_id, instead_usd_per_mwh, here_usd_per_mwh), '')) as why
+    || coalesce(replace(format('{:.2f} MW under option here mostly deliver in {} instead: ${:.2f} per MW and hour after payment, against ${:.2f} here.',
+                               instead_mw, instead_opportunity_id, instead_usd_per_mwh, here_usd_per_mwh), '$-', '-$'), '')) as why
 from facts;
-comment on view explain.bid is 'Why this bid, or none: what limits it, what one more MW is worth, who conceded what, and where the energy goes instead; the whole answer in words is in `why`. Name the market_date too where the warehouse holds many days: it is much faster.';
-comment on column explain.bid.binding is 'What keeps the quantity from being larger (or smaller).';
-comment on column explain.bid.delivering is 'Prosumers that deliver.';
-comment on column explain.bid.options is 'Prosumers that hold an option, delivering or not.';
-comment on column explain.bid.limits is 'What stops those who deliver from delivering more, the most frequent three.';
-comment on column explain.bid.first_ask_usd_per_mwh is 'Mean first ask of those who deliver, weighted by what they deliver; empty where the words were not kept.';
-comment on column explain.bid.first_offer_usd_per_mwh is 'Mean first offer to them.';
-comment on column explain.bid.agreed_usd_per_mwh is 'Mean agreed price of those who deliver.';
-comment on column explain.bid.owners_conceded_more is 'How many of them came further from their first ask than we did from our first offer.';
-comment on column explain.bid.kept_usd_per_mwh is 'What the stored energy behind one more MWh is worth to the day if it is kept, mean over options (a dual); energy alone.';
+comment on view explain.bid is 'Why an opportunity is bid as it is, or not: binding limits, value of one more MW, concessions of both sides, and where the energy goes instead; `why` holds the answer in words. Name the market_date too where the warehouse holds many days: it is much faster.';
+comment on column explain.bid.binding is 'Limit that keeps the quantity from being larger (or smaller).';
+comment on column explain.bid.delivering is 'Number of prosumers that deliver.';
+comment on column explain.bid.options is 'Number of prosumers that hold an option, delivering or not.';
+comment on column explain.bid.limits is 'Limits that most often keep delivering prosumers from delivering more; at most three.';
+comment on column explain.bid.first_ask_usd_per_mwh is 'Mean first ask of delivering prosumers, weighted by delivery; null where messages were not published.';
+comment on column explain.bid.first_offer_usd_per_mwh is 'Mean first offer to these prosumers.';
+comment on column explain.bid.agreed_usd_per_mwh is 'Mean agreed price of delivering prosumers.';
+comment on column explain.bid.owners_conceded_more is 'Number of delivering prosumers that conceded more than the aggregator did.';
+comment on column explain.bid.kept_usd_per_mwh is 'Value to the day of keeping the stored energy behind one more MWh, mean over options (a dual); energy only.';
 comment on column explain.bid.unused_mw is 'Capacity under option that is not called.';
-comment on column explain.bid.instead_opportunity_id is 'The opportunity in which most of those who could deliver more here deliver instead.';
-comment on column explain.bid.instead_usd_per_mwh is 'Expected price less their agreed price there.';
-comment on column explain.bid.here_usd_per_mwh is 'The same here.';
-comment on column explain.bid.instead_mw is 'Their capacity under option here that is not called.';
-comment on column explain.bid.why is 'The whole answer in words.';
+comment on column explain.bid.instead_opportunity_id is 'Opportunity in which most of the capacity not called here delivers instead.';
+comment on column explain.bid.instead_usd_per_mwh is 'Expected price less the agreed price there.';
+comment on column explain.bid.here_usd_per_mwh is 'Expected price less the agreed price here.';
+comment on column explain.bid.instead_mw is 'Capacity under option here that delivers there instead.';
+comment on column explain.bid.why is 'Answer to the question in words.';

@@ -1,4 +1,4 @@
--- Every table and view of the warehouse, with columns, types, units and words.
+-- Every table and view of the warehouse, with columns, types, units, and descriptions.
 create or replace view explain.catalogue as
 with things as (
     select database_name, schema_name, table_name, 'table' as kind, comment from duckdb_tables() where not internal
@@ -30,12 +30,12 @@ select t.schema_name || '.' || t.table_name as table_name, t.kind, t.comment as 
        coalesce(c.comment, '') as description
 from things t join duckdb_columns() c using (database_name, schema_name, table_name)
 where not c.internal;
-comment on view explain.catalogue is 'Every table and view of the warehouse, with columns, types, units and words.';
-comment on column explain.catalogue.table_name is 'Table or view, with its schema.';
-comment on column explain.catalogue.kind is 'Table: facts. View: an answer made of them.';
-comment on column explain.catalogue.table_comment is 'What it says.';
+comment on view explain.catalogue is 'Every table and view of the warehouse, with columns, types, units, and descriptions.';
+comment on column explain.catalogue.table_name is 'Name of the table or view, with its schema.';
+comment on column explain.catalogue.kind is 'Whether it is a table or a view of tables.';
+comment on column explain.catalogue.table_comment is 'Description of the table or view.';
 comment on column explain.catalogue.position is 'Place of the column in its table, from 1.';
-comment on column explain.catalogue.column_name is 'Column.';
-comment on column explain.catalogue.data_type is 'Its type in SQL.';
-comment on column explain.catalogue.unit is 'Its unit, by the end of its name; in the negotiation and bid tables, prices of reserve in $/MW per hour have the same names.';
-comment on column explain.catalogue.description is 'What it says.';
+comment on column explain.catalogue.column_name is 'Name of the column.';
+comment on column explain.catalogue.data_type is 'Type of the column in SQL.';
+comment on column explain.catalogue.unit is 'Unit by the end of the column''s name; in the negotiation and bid tables, prices of reserve in $/MW per hour have the same names.';
+comment on column explain.catalogue.description is 'Description of the column.';

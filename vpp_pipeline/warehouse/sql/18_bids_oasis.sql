@@ -1,4 +1,4 @@
--- Our bids in the columns of OASIS' public bids (PUB_BID_DAM), one row per hour and point of the curve.
+-- Our bids in the columns and order of OASIS' public bids (PUB_BID_DAM), after the market day; one row per hour and point of the curve.
 create or replace view bids.oasis as
 with hours as (
     select f.*, unnest(generate_series(f.start_utc, f.start_utc + to_hours(f.duration_hours - 1), interval 1 hour)) as hour_utc
@@ -28,32 +28,32 @@ select h.market_date, strftime(h.hour_utc at time zone 'America/Los_Angeles', '%
        null::double as MINEOHSTATEOFCHARGE, null::double as MAXEOHSTATEOFCHARGE
 from hours h join points p on p.bid_id = h.bid_id and (p.kind = 'energy') = (h.product = 'energy')
 order by h.hour_utc, h.product, h.bid_id, p.mw, p.point;
-comment on view bids.oasis is 'Our bids in the columns of OASIS'' public bids (PUB_BID_DAM) and their order, after the market day; one row per hour and point of the curve. Energy: from each point''s MW on, its price holds; the last point repeats it. Reserve: one point.';
+comment on view bids.oasis is 'Our bids in the columns and order of OASIS'' public bids (PUB_BID_DAM), after the market day; one row per hour and point of the curve. Energy: a point''s price holds from its MW on, and the last point repeats it. Reserve: one point.';
 comment on column bids.oasis.STARTTIME is 'Start of the hour, Pacific.';
 comment on column bids.oasis.STOPTIME is 'End of the hour, Pacific.';
 comment on column bids.oasis.STARTTIME_GMT is 'Start of the hour, UTC.';
 comment on column bids.oasis.STOPTIME_GMT is 'End of the hour, UTC.';
-comment on column bids.oasis.STARTDATE is 'Trade date.';
-comment on column bids.oasis.MARKET_RUN_ID is 'The day-ahead market.';
-comment on column bids.oasis.RESOURCE_TYPE is 'The aggregation sells: GENERATOR.';
-comment on column bids.oasis.SCHEDULINGCOORDINATOR_SEQ is 'OASIS hides the coordinator behind a number; empty here.';
-comment on column bids.oasis.RESOURCEBID_SEQ is 'OASIS hides the resource behind a number; our one resource is 1.';
-comment on column bids.oasis.PRODUCTBID_MRID is 'The bid (bid_id).';
-comment on column bids.oasis.PRODUCTBID_DESC is 'The opportunity (opportunity_id).';
-comment on column bids.oasis.MARKETPRODUCTTYPE is 'EN energy, SR spinning reserve, NR non-spinning reserve.';
-comment on column bids.oasis.MARKETPRODUCT_DESC is 'The same in words.';
-comment on column bids.oasis.SELFSCHEDMW is 'Self-schedule; empty: all is bid at a price.';
-comment on column bids.oasis.TIMEINTERVALSTART is 'Of self-schedules; empty.';
-comment on column bids.oasis.TIMEINTERVALEND is 'Of self-schedules; empty.';
-comment on column bids.oasis.TIMEINTERVALSTART_GMT is 'Of self-schedules; empty.';
-comment on column bids.oasis.TIMEINTERVALEND_GMT is 'Of self-schedules; empty.';
+comment on column bids.oasis.STARTDATE is 'Trade date of the bid.';
+comment on column bids.oasis.MARKET_RUN_ID is 'Market: DAM, the day-ahead market.';
+comment on column bids.oasis.RESOURCE_TYPE is 'Type of the resource: GENERATOR, as the aggregation sells.';
+comment on column bids.oasis.SCHEDULINGCOORDINATOR_SEQ is 'Number that OASIS publishes in place of the coordinator; always null.';
+comment on column bids.oasis.RESOURCEBID_SEQ is 'Number that OASIS publishes in place of the resource; always 1.';
+comment on column bids.oasis.PRODUCTBID_MRID is 'The bid, as in `bid_id`.';
+comment on column bids.oasis.PRODUCTBID_DESC is 'The opportunity, as in `opportunity_id`.';
+comment on column bids.oasis.MARKETPRODUCTTYPE is 'Product: EN energy, SR spinning reserve, NR non-spinning reserve.';
+comment on column bids.oasis.MARKETPRODUCT_DESC is 'Name of the product.';
+comment on column bids.oasis.SELFSCHEDMW is 'Self-scheduled MW; always null, as all is bid at a price.';
+comment on column bids.oasis.TIMEINTERVALSTART is 'Start of a self-schedule; always null.';
+comment on column bids.oasis.TIMEINTERVALEND is 'End of a self-schedule; always null.';
+comment on column bids.oasis.TIMEINTERVALSTART_GMT is 'Start of a self-schedule; always null.';
+comment on column bids.oasis.TIMEINTERVALEND_GMT is 'End of a self-schedule; always null.';
 comment on column bids.oasis.SCH_BID_TIMEINTERVALSTART is 'Start of the bid''s hour, Pacific.';
 comment on column bids.oasis.SCH_BID_TIMEINTERVALSTOP is 'End of the bid''s hour, Pacific.';
 comment on column bids.oasis.SCH_BID_TIMEINTERVALSTART_GMT is 'Start of the bid''s hour, UTC.';
 comment on column bids.oasis.SCH_BID_TIMEINTERVALSTOP_GMT is 'End of the bid''s hour, UTC.';
-comment on column bids.oasis.SCH_BID_XAXISDATA is 'MW of the point.';
-comment on column bids.oasis.SCH_BID_Y1AXISDATA is 'Price of the point, $/MWh, for reserves $/MW per hour.';
-comment on column bids.oasis.SCH_BID_Y2AXISDATA is 'Not used for bid prices.';
-comment on column bids.oasis.SCH_BID_CURVETYPE is 'The curve is one of bid prices.';
-comment on column bids.oasis.MINEOHSTATEOFCHARGE is 'Least state of charge at the hour''s end, of storage resources; the aggregation has none.';
-comment on column bids.oasis.MAXEOHSTATEOFCHARGE is 'Most state of charge at the hour''s end; likewise empty.';
+comment on column bids.oasis.SCH_BID_XAXISDATA is 'MW of the curve''s point.';
+comment on column bids.oasis.SCH_BID_Y1AXISDATA is 'Price of the curve''s point; $/MWh, for reserves $/MW per hour.';
+comment on column bids.oasis.SCH_BID_Y2AXISDATA is 'Second price of the point; always null for bid prices.';
+comment on column bids.oasis.SCH_BID_CURVETYPE is 'Type of the curve: BIDPRICE.';
+comment on column bids.oasis.MINEOHSTATEOFCHARGE is 'Lowest state of charge at the end of the hour of storage resources; always null.';
+comment on column bids.oasis.MAXEOHSTATEOFCHARGE is 'Highest state of charge at the end of the hour of storage resources; always null.';

@@ -1,4 +1,4 @@
--- Any two runs of a day beside each other: how many bids changed, by how much, and why.
+-- Any two runs of a day compared: how many bids changed, by how much, and the causes (settings, prices, fleet, requests, code, or deals).
 create or replace view bids.runs_compared as
 with numbered as (
     select r.*, n.run_number, n.is_last from bids.runs r join bids.runs_of_day n using (market_date, run_id)
@@ -39,7 +39,7 @@ beside as (
                     then format('prices: {} at {} -> {} at {}', b.price_source, b.node, r.price_source, r.node)
                     when b.prices_version is distinct from r.prices_version then 'forecast prices' end,
                case when b.fleet_version is distinct from r.fleet_version
-                    then format('fleet, its limits or what its stores begin with ({} -> {} prosumers)', b.prosumers, r.prosumers) end,
+                    then format('fleet, its limits, or its initial states of charge ({} -> {} prosumers)', b.prosumers, r.prosumers) end,
                case when b.requests_version is distinct from r.requests_version then 'requests' end,
                case when b.code_version != r.code_version then format('code {} -> {}', b.code_version, r.code_version) end
            ], lambda cause: cause is not null) as causes,
@@ -51,24 +51,24 @@ beside as (
 )
 select * exclude (causes),
        case when len(causes) > 0 then array_to_string(causes, '; ')
-            when other_deals then 'deals alone: the same settings, prices and fleet (a language model advised otherwise, or deals were struck again)'
-            when bids_changed > 0 then 'nothing that is known: the same inputs, settings and code; a search stopped by its time limit ends where the machine''s speed lets it'
+            when other_deals then 'agreements only: the same settings, prices, and fleet (other advice of a language model, or a repeated negotiation)'
+            when bids_changed > 0 then 'no known cause: the same inputs, settings, and code; a search that its time limit stops depends on the machine''s speed'
             else 'nothing' end as why
 from beside;
-comment on view bids.runs_compared is 'Any two runs of a day beside each other: how many bids changed, by how much, and why (settings, prices, fleet, requests, code, or deals). Later less earlier throughout.';
+comment on view bids.runs_compared is 'Any two runs of a day compared: how many bids changed, by how much, and the causes (settings, prices, fleet, requests, code, or deals). Differences are later less earlier.';
 comment on column bids.runs_compared.number_before is 'Number of the earlier run of the day (bids.runs_of_day).';
-comment on column bids.runs_compared.run_number is 'Number of the later one.';
+comment on column bids.runs_compared.run_number is 'Number of the later run of the day.';
 comment on column bids.runs_compared.is_last_change is 'Whether these are the last two runs of the day.';
-comment on column bids.runs_compared.bids_changed is 'Bids that are new, gone, or of other MW, price or curve.';
-comment on column bids.runs_compared.moved_mw is 'MW added and taken away together.';
-comment on column bids.runs_compared.change_bids is 'Bids more.';
-comment on column bids.runs_compared.change_energy_mwh is 'Energy bid more.';
-comment on column bids.runs_compared.change_spin_mw_h is 'Spinning reserve bid more.';
-comment on column bids.runs_compared.change_nonspin_mw_h is 'Non-spinning reserve bid more.';
+comment on column bids.runs_compared.bids_changed is 'Number of bids that are new, gone, or of other MW, price, or curve.';
+comment on column bids.runs_compared.moved_mw is 'Sum of the MW added and removed.';
+comment on column bids.runs_compared.change_bids is 'Increase of the number of bids.';
+comment on column bids.runs_compared.change_energy_mwh is 'Increase of the energy bid.';
+comment on column bids.runs_compared.change_spin_mw_h is 'Increase of the spinning reserve bid.';
+comment on column bids.runs_compared.change_nonspin_mw_h is 'Increase of the non-spinning reserve bid.';
 comment on column bids.runs_compared.profit_before_usd is 'Expected profit of the earlier run''s bids.';
-comment on column bids.runs_compared.profit_now_usd is 'Expected profit of the later one''s.';
-comment on column bids.runs_compared.change_profit_usd is 'Expected profit more.';
-comment on column bids.runs_compared.other_deals is 'Whether deals were struck otherwise.';
-comment on column bids.runs_compared.run_before is 'The earlier run.';
-comment on column bids.runs_compared.run_id is 'The later run.';
-comment on column bids.runs_compared.why is 'What was not the same: the answer in words.';
+comment on column bids.runs_compared.profit_now_usd is 'Expected profit of the later run''s bids.';
+comment on column bids.runs_compared.change_profit_usd is 'Increase of the expected profit.';
+comment on column bids.runs_compared.other_deals is 'Whether the agreements differ.';
+comment on column bids.runs_compared.run_before is 'Id of the earlier run.';
+comment on column bids.runs_compared.run_id is 'Id of the later run.';
+comment on column bids.runs_compared.why is 'Causes of the changes in words.';
