@@ -18,7 +18,7 @@ from days import prepare_day, real_prices
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
 from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
-from vpp_pipeline.evaluation.settlement import who_is_there
+from vpp_pipeline.evaluation.settlement import draw_available
 from vpp_pipeline.settings import OptimiserSettings, Settings, SettlementSettings
 
 FACTORS, COMPARED = (1.0, 1.25, 1.5, 2.0, 3.0), ("concession", "uniform_clearing", "centralised")
@@ -38,7 +38,7 @@ def main() -> None:
         day = PastDay(inputs, settings, source.day(market_date), chance > 0.0, no_sale_plan(inputs, settings))
         plans = [ARMS[arm](day) for arm in COMPARED]
         for a, assumed in enumerate(ASSUMED):
-            is_there = who_is_there(chance, market_date, assumed)
+            is_there = draw_available(chance, market_date, assumed)
             other = replace(day, settings=settings.model_copy(update={"settlement": assumed}), is_there=is_there)
             no_sale_usd = market_of(other, day.no_sale)
             net[a, :, k] = [float(measure(other, plan, no_sale_usd)["net_usd"] or 0.0) for plan in plans]

@@ -18,7 +18,7 @@ from days import prepare_day, real_prices
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
 from vpp_pipeline.evaluation.backtest.plans import bid_plan, no_sale_plan, posted_price
 from vpp_pipeline.evaluation.backtest.strategies import PastDay
-from vpp_pipeline.evaluation.settlement import who_is_there
+from vpp_pipeline.evaluation.settlement import draw_available
 from vpp_pipeline.settings import OptimiserSettings, Settings
 
 DAYS = [date(2024, 6, day) for day in range(3, 31, 3)]
@@ -31,7 +31,7 @@ def main() -> None:
     for market_date in DAYS:
         inputs = prepare_day(market_date, source, settings)
         rows = inputs["fleet.prosumers"].sort("prosumer_id")
-        is_there = who_is_there(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
+        is_there = draw_available(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
         no_sale = no_sale_plan(inputs, settings)
         day = PastDay(inputs, settings, source.day(market_date), is_there, no_sale)
         for share in shares:

@@ -59,9 +59,10 @@ def run_cycle(
 ) -> CycleResult:
     """Negotiate, optimise and price one opportunity on its own.
 
-    ``fleet``: rows of `fleet.prosumers` (see docs/fleet.md); `initial_stored_kwh` is what is stored when the block
-    begins. ``market_data``: timestamp, lmp, spin_price, nonspin_price in $/MWh or $ per MW and hour; it must hold the
-    block's hours, and gives the price where the opportunity names none. Timestamps without an offset are Pacific.
+    ``fleet``: rows of `fleet.prosumers` (see docs/fleet.md); `initial_stored_kwh` is the state of charge when the
+    block begins. ``market_data``: timestamp, lmp, spin_price, nonspin_price in $/MWh or $ per MW and hour; it must
+    hold the block's hours, and gives the price where the opportunity names none. Timestamps without an offset are
+    Pacific.
 
     One opportunity has no other hours: stored energy may fall to what each owner keeps, and charging is not modelled:
     an EV keeps its ready charge throughout. Who holds less than that takes no part.
@@ -79,13 +80,13 @@ def run_cycle(
     if loaded.quarantine.height:
         raise first_problem(loaded, FLEET)
     prosumers = tighten(loaded.prosumers)[0] if settings.fleet.reads_notes else loaded.prosumers
-    kept = pl.max_horizontal("backup_reserve_fraction", pl.col("ev_ready_fraction").fill_null(0.0))
+    reserve = pl.max_horizontal("backup_reserve_fraction", pl.col("ev_ready_fraction").fill_null(0.0))
     standing = prosumers.with_columns(
         max_charge_kw=pl.lit(0.0),
         ev_drive_kwh=pl.lit(0.0),
         ev_ready_fraction=pl.lit(None, pl.Float64),
-        backup_reserve_fraction=kept,
-        terminal_stored_kwh=kept * pl.col("capacity_kwh"),
+        backup_reserve_fraction=reserve,
+        terminal_stored_kwh=reserve * pl.col("capacity_kwh"),
     )
     profiles = solar_forecast(market_date), load_forecast(market_date)
     availability = hourly_envelope(standing, market_hours(market_date), *profiles).join(
@@ -97,9 +98,9 @@ def run_cycle(
     )
     if standing.is_empty():
         raise InputError(
-            "nobody holds more than their owner keeps",
+            "no prosumer holds more than its owner's reserve",
             column="initial_stored_kwh",
-            remedy="Give what is stored when the block begins",
+            remedy="Give the state of charge at the start of the block",
         )
     arrays = fleet_arrays(standing, availability)
     # no other hour to recharge in or to sell in: energy has no price but the opportunity's own

@@ -18,7 +18,7 @@ import pytest
 
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.sensors import lost_runs
-from vpp_pipeline.evaluation.settlement import who_is_there
+from vpp_pipeline.evaluation.settlement import draw_available
 from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.defs.desk import DAY, EXAMPLE, UNHURRIED, TradingDesk, differences, example_run, new_desk
@@ -186,7 +186,7 @@ def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared(tmp_p
     assert sorted(settlement["bid_id"]) == sorted(bids_made["bid_id"])
     prices = {row["start_utc"]: row for row in day["market.prices"].iter_rows(named=True)}
     paid, fleet = day["dispatch.payments"], day["fleet.prosumers"].sort("prosumer_id")
-    there = who_is_there(fleet["availability_fraction"].to_numpy(), date.fromisoformat(DAY), SettlementSettings())
+    there = draw_available(fleet["availability_fraction"].to_numpy(), date.fromisoformat(DAY), SettlementSettings())
     came = set(fleet["prosumer_id"].filter(pl.Series(there)))
     column = {"energy": "energy_usd_per_mwh", "spin": "spin_usd_per_mw_h", "nonspin": "nonspin_usd_per_mw_h"}
     for bid in bids_made.iter_rows(named=True):

@@ -16,7 +16,7 @@ from rich.table import Table
 from vpp_pipeline.core.display import terminal
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.evaluation.backtest.bootstrap import Interval, by_arm, differences
-from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, OURS, WORDS
+from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, DESCRIPTIONS, OURS
 
 if TYPE_CHECKING:
     from vpp_pipeline.inputs.day_inputs import DayInputs
@@ -123,7 +123,7 @@ def show(rows: pl.DataFrame, new_days: int) -> None:
         table.add_row(measure, *(_written(form, values[arm]) for arm in order), words)
     console.print(table)
     for arm in order:
-        console.print(f"{arm}: {WORDS[arm]}", soft_wrap=True)
+        console.print(f"{arm}: {DESCRIPTIONS[arm]}", soft_wrap=True)
     if OURS in order and len(order) > 1:
         _show_differences(rows)
 

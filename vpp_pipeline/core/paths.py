@@ -54,5 +54,5 @@ def private_folder(purpose: str, remedy: str) -> Path:
 
 
 def file_name(path: object) -> str:
-    """The name of the file alone: tables are published, and folders are nobody's business."""
+    """The name of the file alone: tables are published, and must not tell folders of a machine."""
     return Path(str(path)).name

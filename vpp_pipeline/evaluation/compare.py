@@ -44,7 +44,7 @@ def compare_engines(day: DayInputs) -> pl.DataFrame:
 
     `fill_fraction`: capacity under option, up to R, over R, summed over opportunities. `success_fraction`: of the
     opportunities that could be met (see :func:`_is_feasible`), the share that is. `margin_fraction`: the bids' expected
-    profit over revenue. `surplus_usd`: what prosumers are paid above their least price. `satisfaction`: of those
+    profit over revenue. `surplus_usd`: what prosumers are paid above their reservation price. `satisfaction`: of those
     dispatched, 0-10, weighted by commitment. `violations`: breaches found by all checks together.
     """
     inputs, rows = day.tables(), []
@@ -98,7 +98,7 @@ def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
 
 def _is_feasible(terms: Terms, settings: Settings) -> np.ndarray:
     """Whether each opportunity (O,) could be met by any engine: 80 % of R, and enough members, among the prosumers
-    whose least price the aggregator could pay."""
+    whose reservation price the aggregator could pay."""
     rules = settings.rules
     payable = (terms.capacity_kw > 0.0) & (terms.ceiling > 0.0) & (terms.ceiling >= terms.reservation)
     reach_kw = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)
@@ -107,7 +107,7 @@ def _is_feasible(terms: Terms, settings: Settings) -> np.ndarray:
     return found
 
 
-#: measure -> how it is written, and what it says
+#: measure -> its format, and its description
 MEASURES = {
     "fill_fraction": ("{:.1%}", "capacity under option, up to R, over R"),
     "feasible": ("{}", "opportunities that could be met: enough capacity, members and money"),
@@ -116,7 +116,7 @@ MEASURES = {
     "profit_usd": ("{:.2f}", "their expected profit"),
     "margin_fraction": ("{:.1%}", "profit over revenue"),
     "payments_usd": ("{:.2f}", "paid to prosumers"),
-    "surplus_usd": ("{:.2f}", "of that, above their least prices"),
+    "surplus_usd": ("{:.2f}", "of that, above their reservation prices"),
     "satisfaction": ("{:.2f}", "of those dispatched, 0-10, weighted by commitment"),
     "gap_fraction": ("{:.4%}", "no schedule can earn more than this above the one found"),
     "violations": ("{}", "breaches found by all checks together"),
@@ -131,7 +131,7 @@ def show_comparison(day: date, rows: pl.DataFrame) -> None:
     table.add_column("measure", no_wrap=True)
     for engine in rows["engine"]:
         table.add_column(engine, justify="right", no_wrap=True)
-    table.add_column("what it says", overflow="fold")
+    table.add_column("description", overflow="fold")
     for measure, (form, words) in MEASURES.items():
         if measure == "advised_fraction" and "llm" not in rows["engine"]:
             continue
@@ -187,9 +187,9 @@ def compare_notes(settings: Settings, data_folder: Path, market_date: date) -> s
     """The agreement on the notes of the day's fleet, as text. Raises InputError without `paid_tier_confirmed`."""
     if not settings.model_use.paid_tier_confirmed:
         raise InputError(
-            "owners' words would be sent away",
+            "owners' notes would be sent to the provider",
             value="model_use.paid_tier_confirmed is false",
-            remedy="Confirm that the provider may not keep them: --set model_use.paid_tier_confirmed=true",
+            remedy="Confirm that the provider does not retain them: --set model_use.paid_tier_confirmed=true",
         )
     notes = fleet_of_day(settings.fleet, market_date).prosumers["note"].drop_nulls().unique(maintain_order=True)
     with open_gateway(settings.llm, data_folder, run_id="compare-notes", market_date=market_date) as gateway:

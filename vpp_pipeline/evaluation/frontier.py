@@ -70,7 +70,7 @@ def risk_frontier(inputs: Day, settings: Settings, points: int) -> pl.DataFrame:
 def satisfaction_frontier(inputs: Day, settings: Settings, points: int) -> pl.DataFrame:
     """One row per weight of satisfaction from 0 to 10 $/MWh: the day's profit, owners' gain, satisfaction, bids.
 
-    ``gain_usd``: paid to owners above their least prices. ``satisfaction``: mean of those dispatched, weighted by
+    ``gain_usd``: paid to owners above their reservation prices. ``satisfaction``: mean of those dispatched, weighted by
     commitment, as bids report it; it can fall where more owners deliver a little. At forecast prices; here too each
     weight takes the best of all that was found.
     """
@@ -187,7 +187,7 @@ def frontier_picture(day: DayInputs, risk: pl.DataFrame, content: pl.DataFrame) 
         ),
         Panel(
             "Expected profit against satisfaction",
-            "owners' gain: paid above their least prices, $",
+            "owners' gain: paid above their reservation prices, $",
             "expected profit, $",
             efficient.select("gain_usd", "profit_usd").rows(),
             [f"{weight:g} $/MWh" for weight in efficient["weight_usd_per_mwh"].round(2)],

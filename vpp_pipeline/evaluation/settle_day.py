@@ -1,4 +1,4 @@
-"""A day settled: who came, what the fleet did after the awards, what each bid earned, and the day's whole account."""
+"""Settlement of a day: available prosumers, dispatch after awards, what each bid earned, and the day's account."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vpp_pipeline.evaluation.settlement import (
     Delivery,
     Money,
     awarded_bids,
+    draw_available,
     money_of,
     same_source,
     settle,
-    who_is_there,
 )
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays
 from vpp_pipeline.negotiation.opportunities import hours_of
@@ -47,9 +47,9 @@ def settle_day(
 ) -> dict[str, pl.DataFrame]:
     """`evaluation.dispatched`, `evaluation.settlement` and `evaluation.settled_days` of one day, from :data:`READS`.
 
-    Awards by segment; those who are there (drawn, as ``settings`` say) deliver their part of the awards as far as their
+    Awards by segment; available prosumers (drawn, as ``settings`` say) deliver their part of the awards as far as their
     stores hold it, and no store charges more than that needs. Money is that of two settlements: the position at the
-    price that cleared, the difference to it at that price made worse by `imbalance_factor`.
+    clearing price, the difference to it at that price made worse by `imbalance_factor`.
 
     Raises InputError where bids and prices are of different sources.
     """
@@ -57,7 +57,7 @@ def settle_day(
     same_source(tables["market.price_forecast"], prices)
     rows, planned = tables["fleet.prosumers"].sort("prosumer_id"), schedule_arrays(tables["dispatch.schedule"])
     fleet = begin_with(fleet_arrays(rows, tables["fleet.availability"]), tables["dispatch.starts"])
-    is_there = who_is_there(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings)
+    is_there = draw_available(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings)
     day = (opportunities, tables["bids.final_bids"], tables["bids.bid_segments"], prices)
     bids = awarded_bids(*day)
 

@@ -1,4 +1,4 @@
-"""What the bids earned at the prices that cleared, with everyone there or with those who came.
+"""What the bids earned at clearing prices, with all prosumers available or with those drawn as available.
 
 Money follows two settlements: awards are paid at the day-ahead price; energy that is missing is bought back, and
 energy beyond the award is sold, at the same price made worse by a stated factor. Reserve that is not held is not paid.
@@ -27,7 +27,7 @@ CHEAPEST_HOURS = 4  # stored energy is worth what it costs to buy in so many hou
 
 @dataclass(frozen=True)
 class Delivery:
-    """Who delivers a day's bids, and what missing energy costs."""
+    """The prosumers that deliver a day's bids, and the cost of imbalance."""
 
     payments: pl.DataFrame  # rows of `dispatch.payments`: what each would be paid for all of it
     done: pl.DataFrame  # rows of `evaluation.dispatched`
@@ -35,7 +35,7 @@ class Delivery:
     imbalance_factor: float  # at least 1
 
 
-def who_is_there(availability_fraction: Array, market_date: date, settings: SettlementSettings) -> Flags:
+def draw_available(availability_fraction: Array, market_date: date, settings: SettlementSettings) -> Flags:
     """Whether each prosumer (N,), in the order of its id, is there all day; the same draw for the same seed and day."""
     chance = (
         availability_fraction
@@ -47,7 +47,7 @@ def who_is_there(availability_fraction: Array, market_date: date, settings: Sett
 
 
 def imbalance_usd(price_usd_per_mwh: Array, surplus_mwh: Array, factor: float) -> Array:
-    """What energy beyond the award is paid; negative: what missing energy costs. Never better than the price itself.
+    """What energy beyond the award is paid; negative: the cost of a shortfall. Never better than the price itself.
 
     price · surplus − (factor − 1) · |price| · |surplus|
     """
@@ -233,7 +233,7 @@ def money_of(
     owed_kwh: Array,
     imbalance_factor: float,
 ) -> Money:
-    """What the day ``done`` came to, where ``energy_price`` (T,) cleared.
+    """What the day ``done`` came to, at the clearing prices ``energy_price`` (T,).
 
     The position of an hour is the plan's net export less the energy that was bid and not won. ``owed_kwh`` (N,):
     stored energy that owners are to find at the day's end.

@@ -75,24 +75,24 @@ def _out_of_reach(prosumers: pl.DataFrame, market_date: date, forecasts: tuple[p
 
 
 def _with_notes(reasons: pl.DataFrame, notes: pl.DataFrame) -> pl.DataFrame:
-    """``reasons`` that name the words behind a limit, where an owner's note has tightened it."""
+    """``reasons`` that quote the note behind a limit, where an owner's note has tightened it."""
     quotes = notes.filter(pl.col("status") == "applied").group_by(prosumer_id="applies_to", maintain_order=True)
     said = quotes.agg(said=pl.col("quote").unique(maintain_order=True).str.join(", "))
-    told = pl.format('{}; its owner\'s note says "{}"', "problem", "said")
+    quoted = pl.format('{}; its owner\'s note says "{}"', "problem", "said")
     rows = reasons.join(said, on="prosumer_id", how="left", maintain_order="left")
-    return rows.with_columns(problem=pl.coalesce(told, "problem")).drop("said")
+    return rows.with_columns(problem=pl.coalesce(quoted, "problem")).drop("said")
 
 
 def _beside_lost_notes(loaded: LoadedFleet) -> pl.DataFrame:
     """Who shares a site with a quarantined row that carries a note: what it asks for may be meant for them."""
-    nobody = pl.DataFrame(schema=dict.fromkeys(("prosumer_id", "column_name", "problem", "remedy"), pl.String))
+    none = pl.DataFrame(schema=dict.fromkeys(("prosumer_id", "column_name", "problem", "remedy"), pl.String))
     if loaded.originals is None or loaded.quarantine.is_empty():
-        return nobody
+        return none
     rows = loaded.originals.join(loaded.quarantine, on="file_row", how="semi")
-    told = rows.select("file_row", pl.col("row").struct.unnest())
-    if not {"note", "site_id"} <= set(told.columns):
-        return nobody
-    noted = told.filter(pl.col("note").cast(pl.String).str.strip_chars() != "")
+    cells = rows.select("file_row", pl.col("row").struct.unnest())
+    if not {"note", "site_id"} <= set(cells.columns):
+        return none
+    noted = cells.filter(pl.col("note").cast(pl.String).str.strip_chars() != "")
     sites = noted.select("file_row", site_id=pl.col("site_id").cast(pl.String).str.strip_chars()).unique("site_id")
     return loaded.prosumers.join(sites, on="site_id").select(
         "prosumer_id",

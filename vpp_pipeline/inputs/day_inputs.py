@@ -37,7 +37,7 @@ from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.warehouse.day import LakeDay, warehouse_of
 from vpp_pipeline.warehouse.published import published_rows
 
-KEPT = "market.recent_deals"  # a table of the lake only
+RECENT_DEALS = "market.recent_deals"  # a table of the lake only
 FORECAST, AGREEMENTS = "market.price_forecast", "negotiation.agreements"
 _COLUMNS: dict[str, list[str] | None] = {
     FORECAST: ["source", "node"],
@@ -163,14 +163,14 @@ class DayInputs:
 
     @cached_property
     def fleet(self) -> DayFleet:
-        """Who takes part, from the user's own file or generated; what notes say; who is quarantined."""
+        """Prosumers from the user's own file or generated, the readings of their notes, and quarantined rows."""
         folder = self.lake.parent if self.lake else project_folder() / "data"
         with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
             return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before, read, self.expected.tables)
 
     @cached_property
     def schedule_before(self) -> pl.DataFrame | None:
-        """What the stores begin with, if the setting says so and the day before was made.
+        """The schedule that initial states of charge carry over from, with `fleet.carry_over` and a day before.
 
         `dispatch/schedule` depends on its own day before; the fleet reads it without saying so, since that dependency
         would be a cycle.
@@ -203,10 +203,10 @@ class DayInputs:
         _ = self.forecast, self.price_scenarios, self.expected.tables, self.fleet, self.requests, self.recent_deals
 
     def keep_recent_deals(self) -> None:
-        """Keep what the day is sized by, so that the day made again is the same day, whatever was made since."""
+        """Keep what the day is sized by, so that the same day comes out of another run later."""
         if self.recent_deals is not None and self.lake is not None:
             basis = _basis(self.settings.opportunities.deal_days, prices_behind(self.forecast))
-            Lake(self.lake).write(KEPT, self.market_date.isoformat(), self.recent_deals, basis)
+            Lake(self.lake).write(RECENT_DEALS, self.market_date.isoformat(), self.recent_deals, basis)
 
     def tables(self, requests: pl.DataFrame | None = None) -> Tables:
         """The day's tables before any negotiation, opportunities included, for the stages of `pipeline.py`.
@@ -238,11 +238,13 @@ def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, 
     other prices, or of another market regime, do not count.
     """
     day = market_date.isoformat()
-    if lake.exists(KEPT, day) and lake.metadata(KEPT, day) == _basis(days, prices):
-        return lake.read(KEPT, day)
+    if lake.exists(RECENT_DEALS, day) and lake.metadata(RECENT_DEALS, day) == _basis(days, prices):
+        return lake.read(RECENT_DEALS, day)
     alike = comparable(history_dates(market_date)[-days:], market_date, prices["source"])
-    made = [published_rows(warehouse_of(lake), before, _COLUMNS) for before in alike]
-    found = [_deals_of(tables) for tables in made if tables is not None and prices_behind(tables[FORECAST]) == prices]
+    published = [published_rows(warehouse_of(lake), before, _COLUMNS) for before in alike]
+    found = [
+        _deals_of(tables) for tables in published if tables is not None and prices_behind(tables[FORECAST]) == prices
+    ]
     return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
 
 

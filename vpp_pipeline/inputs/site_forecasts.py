@@ -25,7 +25,7 @@ from vpp_pipeline.settings import ForecastSettings, WeatherSettings
 
 SOLAR, LOAD, CHARGING = "market.solar_forecast", "market.load_forecast", "market.charging_forecast"
 SITES = ("home", "business")
-KEPT_DAYS = 7
+FALLBACK_DAYS = 7
 NO_SUCH_SITE = "profile: no"  # and which: its meters are of the other kind alone
 
 
@@ -65,8 +65,8 @@ class Expected:
         parts = []
         for site in SITES:
             if self._is_not_metered(site):
-                words = f"{NO_SUCH_SITE} {site} is metered"
-                parts.append(profile.filter(pl.col("site_type") == site).with_columns(method=pl.lit(words)))
+                method = f"{NO_SUCH_SITE} {site} is metered"
+                parts.append(profile.filter(pl.col("site_type") == site).with_columns(method=pl.lit(method)))
                 continue
             parts.append(self._or_last_good(LOAD, asked, partial(self._metered_load, site), site))
         return validate(LoadForecast, pl.concat(parts))
@@ -111,7 +111,7 @@ class Expected:
 
     def _last_method(self, table: str, site: str | None = None) -> str:
         """How the youngest forecast that the lake keeps of the week before was made; nothing where it keeps none."""
-        for day in reversed(history_dates(self.market_date, KEPT_DAYS)):
+        for day in reversed(history_dates(self.market_date, FALLBACK_DAYS)):
             rows = self._rows(table, day, site)
             if rows is not None and "method" in rows.columns and rows.height:
                 return "\n".join(rows["method"].unique())
@@ -155,16 +155,20 @@ class Expected:
         self, table: str, asked: str, make: Callable[[], pl.DataFrame], site: str | None = None
     ) -> pl.DataFrame:
         """What ``make`` gives, else the last good forecast of the same way, whose method says why."""
-        made, words = or_last_good(make, lambda day: self._kept(table, asked, day, site), self.market_date, KEPT_DAYS)
-        return made.with_columns(method=pl.lit(f"last good{IN_PLACE_OF}{asked}: {words}")) if words else made
+        forecast, reason = or_last_good(
+            make, lambda day: self._earlier(table, asked, day, site), self.market_date, FALLBACK_DAYS
+        )
+        if reason:
+            forecast = forecast.with_columns(method=pl.lit(f"last good{IN_PLACE_OF}{asked}: {reason}"))
+        return forecast
 
-    def _kept(self, table: str, asked: str, day: date, site: str | None) -> pl.DataFrame | None:
+    def _earlier(self, table: str, asked: str, day: date, site: str | None) -> pl.DataFrame | None:
         """The forecast that the lake keeps of an earlier day, if it was made for that day, and by the way asked for."""
         rows = self._rows(table, day, site)
         if rows is None or "method" not in rows.columns:  # older than the column: the embedded profile
             return None
-        kept = rows.filter(pl.col("method").str.starts_with(asked) & (pl.col("made_for_date") == day))
-        return kept if kept.height else None
+        found = rows.filter(pl.col("method").str.starts_with(asked) & (pl.col("made_for_date") == day))
+        return found if found.height else None
 
     def _rows(self, table: str, day: date, site: str | None) -> pl.DataFrame | None:
         lake = Lake(self.lake) if self.lake is not None else None

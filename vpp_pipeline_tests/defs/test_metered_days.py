@@ -13,7 +13,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.defs.asset_factory import key_of
-from vpp_pipeline.evaluation.backtest.plans import without_wishes
+from vpp_pipeline.evaluation.backtest.plans import without_preferences
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.settings import Settings
 from vpp_pipeline_tests.defs.desk import DAY, GRAPH, SMALL, TradingDesk, evaluations, failures, metadata_of, new_desk
@@ -76,7 +76,7 @@ def test_the_back_test_reads_meters_as_well(made_day: tuple[TradingDesk, Path]):
     tables = DayInputs(TODAY, settings, None, None, None, meters=file).tables()
     assert tables[table].equals(desk.day()[table])
     assert not DayInputs(TODAY, settings, None, None, None).tables()[table].equals(tables[table])
-    assert without_wishes(tables)[table]["load_kw"].equals(tables[table]["load_kw"])
+    assert without_preferences(tables)[table]["load_kw"].equals(tables[table]["load_kw"])
 
 
 def stale(desk: TradingDesk) -> set[str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.evaluation.settlement import Delivery, imbalance_usd, same_source, settle, who_is_there
+from vpp_pipeline.evaluation.settlement import Delivery, draw_available, imbalance_usd, same_source, settle
 from vpp_pipeline.settings import SettlementSettings
 
 NOON = "energy_20230815_1200"
@@ -176,12 +176,12 @@ def test_an_imbalance_is_never_better_than_the_price(price: float, surplus_mwh: 
     assert paid == pytest.approx(price * surplus_mwh - (factor - 1.0) * abs(price * surplus_mwh), abs=1e-6)
 
 
-def test_who_is_there_is_drawn_once_per_day_and_seed():
+def test_draw_available_is_drawn_once_per_day_and_seed():
     chance, settings = np.full(2_000, 0.95), SettlementSettings()
-    found = who_is_there(chance, DAY, settings)
-    np.testing.assert_array_equal(found, who_is_there(chance, DAY, settings))
-    assert (found != who_is_there(chance, date(2023, 8, 16), settings)).any()
+    found = draw_available(chance, DAY, settings)
+    np.testing.assert_array_equal(found, draw_available(chance, DAY, settings))
+    assert (found != draw_available(chance, date(2023, 8, 16), settings)).any()
     assert found.mean() == pytest.approx(0.95, abs=0.02)
-    fixed = who_is_there(chance, DAY, SettlementSettings(availability="fixed"))
+    fixed = draw_available(chance, DAY, SettlementSettings(availability="fixed"))
     assert fixed.mean() == pytest.approx(0.8, abs=0.03)
     assert not (fixed & ~found).any()  # who is there at 80 % is there at 95 % as well

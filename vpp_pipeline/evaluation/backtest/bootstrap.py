@@ -1,4 +1,4 @@
-"""From days to a verdict: each arm's month, and how sure its distance from another arm is."""
+"""Monthly totals of each arm, and confidence intervals of its difference from another arm, by a bootstrap of days."""
 
 from __future__ import annotations
 

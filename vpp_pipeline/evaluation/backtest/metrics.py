@@ -20,7 +20,7 @@ DUST_KW = 1e-6
 
 
 def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | int | None]:
-    """The measures of a plan on its day; ``no_sale_usd``: what :func:`market_of` says of selling nothing."""
+    """The measures of a plan on its day; ``no_sale_usd``: :func:`market_of` a plan that sells nothing."""
     settings, own = day.settings, day.no_sale.fleet
     awarded = plan.awarded_mw(_clearing(day, plan))
     share = np.divide(awarded, plan.quantity_mw, out=np.zeros_like(awarded), where=plan.quantity_mw > 0.0)
@@ -107,7 +107,7 @@ def _success(day: PastDay, plan: Plan) -> dict[str, float | int | None]:
     """Capacity under option against R, for opportunities that can be met at all.
 
     An opportunity is feasible where a linear program over it alone reaches 80 % (or all) of R: with commitments of at
-    most 0.39 R its optimum is the sum of what everyone can commit whose least price the aggregator could pay.
+    most 0.39 R its optimum is the sum of what everyone can commit whose reservation price the aggregator could pay.
     """
     rules, terms = day.settings.rules, terms_of(day.inputs, day.settings)
     required = terms.required_kw
@@ -127,7 +127,7 @@ def _success(day: PastDay, plan: Plan) -> dict[str, float | int | None]:
 
 
 def gini(amounts: Array) -> float | None:
-    """Gini coefficient of ``amounts`` (N,) ≥ 0: 0 all the same, towards 1 all to one; None where nobody gets any."""
+    """Gini coefficient of ``amounts`` (N,) ≥ 0: 0 all the same, towards 1 all to one; None where all are 0."""
     values = np.sort(np.maximum(amounts, 0.0))
     total, count = float(values.sum()), len(values)
     if total <= 0.0:

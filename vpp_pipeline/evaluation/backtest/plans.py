@@ -2,7 +2,8 @@
 
 Ways to decide who may be asked and at what price, beside those of the desk; same interface as its engines.
 
-None of them has a `minimum margin`, and those that pay the least price know it: full information, a rival's best case.
+None of them has a `minimum margin`. Those that pay the reservation price are given it: full information, a rival's best
+case.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import fleet_of, limit_fleet, pay, prepare_problem, solve, tabulate
 from vpp_pipeline.settings import NegotiationPolicy, OptimiserSettings, Settings
 
-NO_WISHES = {
+NO_PREFERENCES = {
     "backup_reserve_hours": 0.0,
     "backup_reserve_fraction": 0.001,  # so that rounding in a schedule never falls below an empty store
     "quiet_hours": None,
@@ -42,14 +43,14 @@ NO_WISHES = {
 ENERGY = PRODUCTS.index("energy")
 
 
-def without_wishes(inputs: Day) -> Tables:
-    """The same day for a dispatcher that heeds devices and driving, but nothing that owners ask for.
+def without_preferences(inputs: Day) -> Tables:
+    """The same day within the limits of devices and driving, without any owner preference.
 
-    Least prices stay: owners are still paid what they ask. Stores still end the day as they should.
+    Reservation prices stay, and so do terminal states of charge.
     """
     rows = inputs["fleet.prosumers"]
-    kinds = {name: rows.schema[name] for name in NO_WISHES}
-    bare = rows.with_columns(pl.lit(value, dtype=kinds[name]).alias(name) for name, value in NO_WISHES.items())
+    kinds = {name: rows.schema[name] for name in NO_PREFERENCES}
+    bare = rows.with_columns(pl.lit(value, dtype=kinds[name]).alias(name) for name, value in NO_PREFERENCES.items())
     bare_day = {**inputs, "fleet.prosumers": bare}
     return bare_day | limit_fleet(bare_day)
 
@@ -214,7 +215,7 @@ class Plan:
 
 
 def centralised(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
-    """Everyone is at the dispatcher's disposal and is paid exactly the least price."""
+    """Every prosumer is dispatched centrally and is paid exactly its reservation price."""
     return _one_round(terms, terms.capacity_kw > 0.0, terms.reservation)
 
 
@@ -231,7 +232,7 @@ def greedy(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = No
     """Each opportunity by itself: the cheapest first, recharging included, until R is reached; the rest is turned away.
 
     Who is cheapest is the order of ``reservation − ceiling``: among those asking the same, a store that loses less
-    comes first. Least prices are paid.
+    comes first. Reservation prices are paid.
     """
     may = (terms.capacity_kw > 0.0) & (terms.reservation <= terms.ceiling)
     order = np.argsort(np.where(may, terms.reservation - terms.ceiling, np.inf), axis=1, kind="stable")

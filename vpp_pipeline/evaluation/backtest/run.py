@@ -22,7 +22,7 @@ from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
 from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
-from vpp_pipeline.evaluation.settlement import same_source, who_is_there
+from vpp_pipeline.evaluation.settlement import draw_available, same_source
 from vpp_pipeline.forecasting.meters import content_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
@@ -34,7 +34,7 @@ TABLE = "evaluation.benchmark"
 MADE_WITH = "vpp_backtest"
 READS_ONLY = ("bootstrap",)  # files of this package that no row depends on
 
-#: a day -> what its bids are made from, and the prices that cleared
+#: a day -> its tables before any negotiation, and its clearing prices
 Read = Callable[[date], tuple[Day, pl.DataFrame]]
 Replayed = Iterator[tuple[date, pl.DataFrame]]
 
@@ -44,7 +44,7 @@ def replay(inputs: Day, prices: pl.DataFrame, settings: Settings, arms: Sequence
     same_source(inputs["market.price_forecast"], prices)
     rows = inputs["fleet.prosumers"].sort("prosumer_id")
     market_date = inputs["market.price_forecast"]["market_date"][0]
-    is_there = who_is_there(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
+    is_there = draw_available(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
     no_sale = no_sale_plan(inputs, settings)
     day = PastDay(inputs, settings, prices, is_there, no_sale)
     no_sale_usd = market_of(day, no_sale)
@@ -68,10 +68,10 @@ def replay_days(
     arms: Sequence[str],
     lake: Lake,
     source: str,
-    told: Callable[[date], None],
+    report: Callable[[date], None],
     workers: int = 1,
 ) -> list[date]:
-    """Replay ``days`` into the lake, calling ``told`` after each; returns those that were not there already.
+    """Replay ``days`` into the lake, calling ``report`` after each; returns those that were not there already.
 
     A day is there if its file was made by the same code from the same settings, arms and ``source`` of prices. A day
     is written when all its arms are done, so a killed run loses what its ``workers`` (processes) were at.
@@ -80,13 +80,13 @@ def replay_days(
     missing = []
     for day in days:
         if is_done(lake, day, made_with):
-            told(day)
+            report(day)
         else:
             missing.append(day)
     replayed = beside_each_other if workers > 1 else one_by_one
     for day, rows in replayed(missing, read, settings, arms, workers):
         lake.write(TABLE, day.isoformat(), rows, {MADE_WITH: made_with})
-        told(day)
+        report(day)
     return missing
 
 
@@ -132,7 +132,7 @@ def _replay_here(day: date) -> pl.DataFrame:
 
 
 def is_done(lake: Lake, day: date, made_with: str) -> bool:
-    """Whether the lake holds the day as it would be made now."""
+    """Whether the lake holds the day as the same code and settings would compute it."""
     partition = day.isoformat()
     return lake.exists(TABLE, partition) and lake.metadata(TABLE, partition).get(MADE_WITH) == made_with
 
@@ -149,7 +149,7 @@ def fingerprint_of(settings: Settings, arms: Sequence[str], source: str) -> str:
 
 @dataclass(frozen=True)
 class PastDays:
-    """A day -> what its bids would have been made from, and the prices that cleared. Opened when first asked.
+    """A day -> its tables before any negotiation, and its clearing prices. Opened when first asked.
 
     ``first``: the inputs of any day. Requests are left out, for they are of single days: the policy's hours alone.
     Another process gets it unopened.
@@ -158,7 +158,7 @@ class PastDays:
     first: DayInputs
 
     def __call__(self, day: date) -> tuple[Day, pl.DataFrame]:
-        """The day's inputs, and the prices that cleared."""
+        """The day's tables, and its clearing prices."""
         inputs = replace(self.first, market_date=day, requests_file=None, opened=self.source)
         tables = inputs.tables()
         tables.pop(SCHEDULE_BEFORE, None)  # it is of the bids that were published, not of the arm that is replayed

@@ -1,16 +1,17 @@
 """The strategies of a back-test, each a pure function from what is known of a day to a plan.
 
-The original project's algorithm, made again from the description in its README; its code was never published to us.
+The original project's algorithm, re-implemented from the description in its README; its code was never published to
+us.
 
-What the README says, and is done here: every opportunity by itself, three rounds, deals ranked by its bid score (which
-adds up unlike units), members added until R is reached, at least 3 and at most 20 of them, at least 80 % of R; then
+From the README: every opportunity by itself, three rounds, deals ranked by its bid score (which
+adds up unlike units), members added until R is reached, at least 3 and at most 20 of them, at least 80% of R; then
 dispatch by its objective, whose bonus of 0.1 per unit of satisfaction and kW outweighs every price, so that the
 coalition delivers all it can up to R. The bid price is its fallback's: the weighted average of agreed prices.
 
-What it does not say, and is assumed here: a deal is struck half-way between the least price and the expected price,
+Not in the README, and assumed here: a deal is struck half-way between the reservation price and the expected price,
 where the former is lower (its language model's fallback is "rule-based pricing"). Capacity is what the store holds
-above the owner's reserve at the start of the day. Nothing is said of charging, of stored energy between hours or of
-the rest of the day, so nobody recharges what was sold, and the same kWh can be sold in every hour.
+above the owner's reserve at the start of the day. The README has no charging, no state of charge
+between hours, and no rest of the day, so no store recharges after a sale, and the same kWh can be sold in every hour.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from vpp_pipeline.evaluation.backtest.plans import (
     places,
     posted_price,
     sized_freely,
-    without_wishes,
+    without_preferences,
 )
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.negotiate import concession, uniform_clearing
@@ -91,13 +92,13 @@ def _centralised_at_any_price(day: PastDay) -> Plan:
     return replace(_centralised(day), segments=None)
 
 
-def _wishless(day: PastDay) -> Plan:
-    inputs = sized_freely(without_wishes(day.inputs), day.settings)
+def _without_preferences(day: PastDay) -> Plan:
+    inputs = sized_freely(without_preferences(day.inputs), day.settings)
     return bid_plan(inputs, day.settings, centralised, market_minimum_only=True)
 
 
 def _foresight(day: PastDay) -> Plan:
-    inputs = sized_freely(without_wishes(day.inputs), day.settings)
+    inputs = sized_freely(without_preferences(day.inputs), day.settings)
     return foresight_plan(inputs, day.prices, day.settings, only(day.is_there))
 
 
@@ -146,7 +147,7 @@ def _capacity_kw(fleet: Fleet) -> Array:
 
 
 def _coalition(agreed: Array, capacity_kw: Array, required_kw: float) -> Array:
-    """Committed power (N,) of the members, best score first; nobody's where 80 % of R is not reached."""
+    """Committed power (N,) of the members, best score first; 0 throughout where 80% of R is not reached."""
     merit = np.minimum(capacity_kw / 10.0, 2.0) + capacity_kw / 1000.0 + 1.0 / np.maximum(np.nan_to_num(agreed), 1.0)
     order = np.argsort(np.where(capacity_kw > 0.0, -merit, np.inf), kind="stable")[:MOST_MEMBERS]
     order = order[capacity_kw[order] > 0.0]
@@ -176,7 +177,7 @@ ARMS: dict[str, Arm] = {
     "concession": _ours,
     "uniform_clearing": _uniform,
     "centralised": _centralised,
-    "centralised_no_wishes": _wishless,
+    "centralised_no_wishes": _without_preferences,
     "perfect_foresight": _foresight,
     "greedy": _greedy,
     "posted_price": _posted,
@@ -189,15 +190,15 @@ BY_NAME_ONLY = ("concession_at_any_price", "centralised_at_any_price")
 DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in BY_NAME_ONLY)
 OURS, BEST = "concession", "perfect_foresight"
 #: what each arm is, for readers
-WORDS = {
+DESCRIPTIONS = {
     "concession": "ours: bargaining over three rounds",
     "uniform_clearing": "ours: an auction",
-    "centralised": "dispatch of everyone at their least price, wishes as hard limits; knows least prices",
-    "centralised_no_wishes": "the same, heeding devices and driving only",
-    "perfect_foresight": "the same, knowing prices and who comes; any quantity: the most there is to earn",
-    "greedy": "cheapest first up to R, each opportunity alone; least prices; our schedule",
-    "posted_price": f"take it or leave it at {POSTED_FRACTION:.0%} of what could be paid; our schedule",
+    "centralised": "central dispatch at reservation prices, which are known; owner preferences as hard limits",
+    "centralised_no_wishes": "the same within the limits of devices and driving only",
+    "perfect_foresight": "the same with known prices and availability, any quantity: the upper bound",
+    "greedy": "merit order up to R, each opportunity alone, at reservation prices; our schedule",
+    "posted_price": f"take it or leave it at {POSTED_FRACTION:.0%} of the ceiling; our schedule",
     "original": "re-implemented by us from the original's README",
-    "concession_at_any_price": "ours, the same schedule bid without price curves: what they cost or save",
+    "concession_at_any_price": "ours, the same schedule bid without price curves: what the curves cost or save",
     "centralised_at_any_price": "the same of central dispatch",
 }
