@@ -87,7 +87,7 @@ def negotiate(
 
 
 def negotiate_again(day: Day, settings: Settings, store: Store, adviser: Adviser | None = None) -> pl.DataFrame:
-    """Negotiate the day's opportunities into ``store``, whatever it holds of them: rows of `negotiate_missing`."""
+    """Negotiate the day's opportunities into ``store``, also those it holds: rows of `negotiate_missing`."""
     terms, opportunities = terms_of(day, settings), day["market.opportunities"]
     policy, rules = settings.negotiation, settings.rules
     return negotiate_missing(store, opportunities, terms, policy, rules, adviser, reuse=False)
@@ -96,11 +96,11 @@ def negotiate_again(day: Day, settings: Settings, store: Store, adviser: Adviser
 def negotiate_in_memory(
     day: Day, settings: Settings, adviser: Adviser | None = None, engine: Engine | None = None
 ) -> Tables:
-    """Every table of `negotiation`, nothing of it kept for another run."""
+    """Every table of `negotiation`, stored nowhere else."""
     store, slots = InMemory(), day["market.opportunities"]["slot"].to_list()
     summary, _ = negotiate(day, settings, store, adviser, engine)
-    words = {table: store.read(table, slots) for table in (MESSAGES, SEGMENTS, AGREEMENTS)}
-    return words | summary | {"negotiation.llm_calls": LLMCalls.create_empty()}  # the audit is the gateway's
+    tables = {table: store.read(table, slots) for table in (MESSAGES, SEGMENTS, AGREEMENTS)}
+    return tables | summary | {"negotiation.llm_calls": LLMCalls.create_empty()}  # the audit is the gateway's
 
 
 def state_problem(day: Day, settings: Settings) -> tuple[DayProblem, Tables]:
@@ -179,7 +179,7 @@ def form(day: Day, settings: Settings, stamp: Stamp) -> Tables:
 
 
 def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> Tables:
-    """`bids.checks`: every rule held against the day's tables by code that shares nothing with what made them.
+    """`bids.checks`: every rule held against the day's tables by code that shares nothing with the stages above.
 
     ``is_scheduled``: the bids must be ready before the market closes. Raises ViolationError where a rule is broken.
     """

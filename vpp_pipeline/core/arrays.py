@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
-Codes = NDArray[np.int8]  # places in a short list of words
+Codes = NDArray[np.int8]  # indices into a short list of texts
 Texts = NDArray[Any]
 
 

@@ -1,4 +1,4 @@
-"""What the pipeline says when its input is wrong: where, what was found, what to do."""
+"""Errors of wrong input: where, what was found, what to do."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ def side_by_side(
     return left.join(right, on=on, how=how, coalesce=True)
 
 
-def kept(day: Day, table: str) -> pl.DataFrame | None:
-    """The table; nothing for a day that was made before there was such a table, or by the chain alone."""
+def optional_table(day: Day, table: str) -> pl.DataFrame | None:
+    """The table; None for a day that was published before there was such a table."""
     try:
         return day[table]
     except (KeyError, NoDataError):

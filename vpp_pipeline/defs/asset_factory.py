@@ -1,4 +1,4 @@
-"""An asset that is a table: key, group, columns, words, owner, freshness and partitions."""
+"""An asset that is a table: key, group, columns, description, owner, freshness and partitions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def key_of(table: str) -> dg.AssetKey:
 
 
 def told_of(table: str) -> dict[str, Any]:
-    """What an asset's page says before it is ever made: who answers for it, how fresh it should be, which code."""
+    """An asset's page before it is ever materialized: its owners, freshness, and code version."""
     group = table.split(".")[0]
     return {
         "owners": [OWNERS_BY_TABLE.get(table, OWNERS[group])],

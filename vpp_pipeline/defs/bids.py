@@ -1,4 +1,4 @@
-"""Final bids: the last door before the market, and the warehouse that serves them."""
+"""Final bids, verified before they are published, and the warehouse that serves them."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def is_scheduled(run: dg.DagsterRun) -> bool:
 
 
 def launch_of(instance: dg.DagsterInstance, run_id: str) -> Launch:
-    """How the run that made the bids was started, as far as this history knows it."""
+    """How the run that made the bids was started, as far as this run history tells."""
     record, now = instance.get_run_record_by_id(run_id), datetime.now(UTC)
     if record is None:
         return Launch(now)
@@ -81,11 +81,11 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
     tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
     glance = day_at_a_glance(day.holding(tables))
     final = tables["bids.final_bids"]
-    told = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}
-    told[SETTINGS] = dg.MetadataValue.json(settings.model_dump(mode="json"))
+    metadata = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}
+    metadata[SETTINGS] = dg.MetadataValue.json(settings.model_dump(mode="json"))
     requests = requests_among(day["market.opportunities"])
-    told[HASHES] = dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests}))
-    yield dg.Output(final, "final_bids", metadata=told)
+    metadata[HASHES] = dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests}))
+    yield dg.Output(final, "final_bids", metadata=metadata)
     for output in ("bid_segments", "reconciliation", "checks"):
         yield dg.Output(tables[BIDS[output]], output)
 
@@ -100,7 +100,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
 def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.MaterializeResult[None]:
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
 
-    The lake's tables are verified once more on the way, by the settings that made the bids, whatever was done by hand
+    The lake's tables are verified once more on the way, by the settings of the bids, in case one was changed by hand
     in between. A run that settles adds its settlement to the published bids, which stay as they are.
     """
     market_date = market_date_of(context)
@@ -124,14 +124,14 @@ def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -
 
 
 def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay, lake: Lake) -> dict[str, pl.DataFrame]:
-    """What is kept of the run that made the lake's bids. Raises where a rule is broken, or they rest on other inputs
+    """The history of the run that made the lake's bids. Raises where a rule is broken, or they rest on other inputs
     than the lake holds now, as where a later run was stopped half-way."""
     bids = day["bids.final_bids"]
     market_date = market_date_of(context)
-    told = lake.metadata("bids.final_bids", market_date.isoformat())
-    settings = Settings.model_validate_json(told[SETTINGS]) if SETTINGS in told else desk.settings()
+    metadata = lake.metadata("bids.final_bids", market_date.isoformat())
+    settings = Settings.model_validate_json(metadata[SETTINGS]) if SETTINGS in metadata else desk.settings()
     verify(day, settings, is_scheduled=is_scheduled(context.run))
-    hashes, made_by = json.loads(told.get(HASHES, "{}")), bids["run_id"][0]
+    hashes, made_by = json.loads(metadata.get(HASHES, "{}")), bids["run_id"][0]
     if made_by != context.run.run_id:
         found = _hashes_of_inputs(day)
         others = sorted(table for table in found if hashes.get(table, found[table]) != found[table])

@@ -47,8 +47,8 @@ PAY_INPUTS = [
 ]
 
 _INPUTS = set(map(key_of, SOLVE_INPUTS))
-# `infeasibilities` is told before there is a schedule; of the others, Dagster wants those that rest on yesterday's told
-# after today's
+# `infeasibilities` is yielded before there is a schedule; Dagster requires outputs that rest on yesterday's to follow
+# today's
 PARENTS = {name: _INPUTS if name == "infeasibilities" else _INPUTS | {key_of(SOLVED["schedule"])} for name in SOLVED}
 
 

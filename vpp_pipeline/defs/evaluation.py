@@ -33,7 +33,7 @@ def settlement_of_day(
 ) -> Iterator[dg.Output[pl.DataFrame]]:
     """What each bid earned at the prices that cleared, what the fleet did for it, and the day's whole account.
 
-    Of the bids that were published, as the warehouse holds them, whatever runs have left in the lake since.
+    Of the published bids, as the warehouse holds them, not of what later runs have left in the lake.
     """
     settings = desk.settings()
     settled = settle_day(storage.settled_day(market_date_of(context)), settings.rules, settings.settlement)
@@ -47,8 +47,8 @@ def benchmark(
 ) -> dg.MaterializeResult[None]:
     """What eight ways to run a past day would have earned, on the same fleet, prices, absences and settlement.
 
-    Ours, our auction, central dispatch with and without owners' wishes, a greedy merit order, a posted price, perfect
-    foresight, and the original's algorithm; docs/backtest.md tells how to read them. The rows are those that
+    Ours, our auction, central dispatch with and without owner preferences, a greedy merit order, a posted price,
+    perfect foresight, and the original's algorithm; docs/backtest.md explains them. The rows are those that
     `vpp-pipeline backtest` writes, and are published by themselves: the day's own bids are neither needed nor changed.
     """
     from vpp_pipeline.evaluation.backtest.run import PastDays, replay_days

@@ -19,15 +19,15 @@ FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}
 def fleet_of_day(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
-    """The homes and businesses that take part, what their owners' notes say, and rows that cannot take part.
+    """The homes and businesses that take part, the readings of their owners' notes, and rows that cannot take part.
 
     Generated from a seed, or read from a user's own file (setting `fleet.path`). Who cannot keep their own
     limits on the day, by the load and charging that are expected, is set aside. The data version is a hash of the
     content, so that another fleet makes everything downstream stale.
     """
-    made = day_inputs(context, desk, prices_source, storage).fleet
+    tables = day_inputs(context, desk, prices_source, storage).fleet
     for name in FLEET:
-        table = getattr(made, name)
+        table = getattr(tables, name)
         yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
 
 

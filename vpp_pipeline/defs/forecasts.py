@@ -23,8 +23,8 @@ def market_meters(
     From the file or folder that `[meters]` in data/prices.toml, or the run, names; empty without one. The data version
     is a hash of the content: taking in corrected meters makes the forecasts of the day stale.
     """
-    made = day_inputs(context, desk, prices_source, storage).metered
-    for name, table in (("metered_hours", made.hours), ("meter_quarantine", made.quarantine)):
+    metered = day_inputs(context, desk, prices_source, storage).metered
+    for name, table in (("metered_hours", metered.hours), ("meter_quarantine", metered.quarantine)):
         yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
 
 

@@ -35,7 +35,7 @@ DATA_VERSION_OF, EVENT_OF = "dagster/input_data_version", "dagster/input_event_p
     deps=[dg.AssetDep(key_of(table), partition_mapping=SAME_DAY) for table in INPUTS],
 )
 def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> None:
-    """Every word of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
+    """Every message of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
 
     `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again, by the engine
     that the run's configuration names (`negotiation.engine`, and `llm.mode` where that is `llm`). A slot without an
@@ -125,7 +125,7 @@ def agreements(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFr
     """Who may be asked to deliver, how much, at what price, how content it is, and why; and why the others are out.
 
     Fleets larger than `negotiation.transcript_prosumers` keep every deal, but of those who are out only the sample
-    whose words are kept.
+    whose messages are kept.
     """
     day = market_date_of(context)
     slots = storage.day(day)["market.opportunities"]["slot"].to_list()

@@ -71,7 +71,7 @@ class Owner:
         return Desk(groups=groups)
 
     def _readable(self, name: str, file: str | None) -> str | None:
-        """Links in the data folder are the owner's own: only the words of the path are looked at."""
+        """Links in the data folder are the owner's own: only the text of the path is checked."""
         if not file or self.names_any_file:
             return file
         path, folder = os.path.abspath(file), os.path.abspath(self.folder)  # noqa: PTH100 (links are not followed)

@@ -37,7 +37,7 @@ class Taken:
 def take_in_days(source: PriceSource, lake: Lake, days: list[date]) -> Taken:
     """Write each day that the source has. A wrong day raises InputError and leaves those before it written."""
     if isinstance(source, OasisPrices) and len(days) > 1:
-        with suppress(OasisDownError):  # each day says so itself
+        with suppress(OasisDownError):  # reported for each day below
             source.prefetch(days)
     frames: dict[date, pl.DataFrame] = {}
     missing: dict[date, NoDataError] = {}

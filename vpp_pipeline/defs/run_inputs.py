@@ -58,7 +58,7 @@ def _hold_day(run_id: str, lake: Path, market_date: date) -> None:
 
 
 def let_go(run_id: str) -> None:
-    """The run has made its last table: another of its day may begin."""
+    """Release the day after the run's last table: another run of it may begin."""
     if run_id in _held:
         _held.pop(run_id).release()
 

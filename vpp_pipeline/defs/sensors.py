@@ -3,7 +3,7 @@
 Runs of the command line whose process was killed.
 
 Dagster would show them as running, and queue every later run of their market day behind them. Each holds a file lock
-while it lives, which the operating system frees whatever happens.
+while it runs, which the operating system frees however it ends.
 """
 
 import uuid
@@ -43,7 +43,7 @@ class Watch:
     day: date
     state: State
     minutes: float  # since its publication was due
-    words: str
+    description: str
     earlier: tuple[date, ...] = ()  # days of the week before that the lake lacks
 
     def evaluation(self) -> dg.AssetCheckEvaluation:
@@ -53,7 +53,7 @@ class Watch:
             check_name=CHECK,
             passed=self.state in CALM,
             severity=dg.AssetCheckSeverity.WARN,
-            description=self.words,
+            description=self.description,
             metadata={"minutes_since_publication": self.minutes, "market_date": self.day.isoformat()},
         )
 
@@ -70,8 +70,8 @@ def watch(source: OasisPrices, lake: Lake, now: datetime, ask: bool) -> Watch:
     minutes = (now - prices_published_utc(day)).total_seconds() / 60.0
     earlier = tuple(before for before in history_dates(day) if not is_in(lake, before, source))
 
-    def found(state: State, words: str) -> Watch:
-        return Watch(day, state, minutes, words, earlier)
+    def found(state: State, description: str) -> Watch:
+        return Watch(day, state, minutes, description, earlier)
 
     if is_in(lake, day, source):
         return found("in", f"the prices of {day} are in")
@@ -88,38 +88,38 @@ def watch(source: OasisPrices, lake: Lake, now: datetime, ask: bool) -> Watch:
     return found("late", f"OASIS is late: no whole prices of {day} {waiting}. Bids of {day} need none of them")
 
 
-def requests_for(seen: Watch, now: datetime, settles: bool) -> list[dg.RunRequest]:
+def requests_for(latest: Watch, now: datetime, settles: bool) -> list[dg.RunRequest]:
     """Runs for what is out and not in: the newest day at most once an hour, each earlier one at most once a day.
 
     ``settles``: the day's bids are made and their settlement was due, so the run that takes the prices in settles too.
     """
     wanted = []
-    if seen.state == "out":
+    if latest.state == "out":
         job = "settle_day" if settles else "ingest_market"
-        key = f"{seen.day} {now:%Y-%m-%dT%H}"
-        wanted.append(dg.RunRequest(run_key=key, partition_key=seen.day.isoformat(), job_name=job))
-    if seen.state in CALM:
-        for day in seen.earlier:
+        key = f"{latest.day} {now:%Y-%m-%dT%H}"
+        wanted.append(dg.RunRequest(run_key=key, partition_key=latest.day.isoformat(), job_name=job))
+    if latest.state in CALM:
+        for day in latest.earlier:
             key = f"{day} {now:%Y-%m-%d}"
             wanted.append(dg.RunRequest(run_key=key, partition_key=day.isoformat(), job_name="ingest_market"))
     return wanted
 
 
 def wait(prices: Prices, storage: Storage, now: datetime, cursor: str | None) -> dg.SensorResult:
-    """One tick: runs for what has come, words for what has not, and the check's answer whenever that changes."""
+    """One tick: runs for published days, a reason for others, and the check's result whenever that changes."""
     source = prices.open()
     if not isinstance(source, OasisPrices):
         return dg.SensorResult(skip_reason=f"prices come from {source.name}: nothing to wait for")
-    seen = watch(source, storage.lake, now, ask=True)
-    is_settled_late = now.astimezone(PACIFIC).hour >= 14 and seen.day > now.astimezone(PACIFIC).date()
-    settles = is_settled_late and has_bids(storage.warehouse, seen.day)
-    requests = requests_for(seen, now, settles)
-    here = f"{seen.day} {seen.state}"
+    latest = watch(source, storage.lake, now, ask=True)
+    is_settled_late = now.astimezone(PACIFIC).hour >= 14 and latest.day > now.astimezone(PACIFIC).date()
+    settles = is_settled_late and has_bids(storage.warehouse, latest.day)
+    requests = requests_for(latest, now, settles)
+    here = f"{latest.day} {latest.state}"
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else seen.words,
+        skip_reason=None if requests else latest.description,
         cursor=here,
-        asset_events=[] if here == cursor else [seen.evaluation()],
+        asset_events=[] if here == cursor else [latest.evaluation()],
     )
 
 
@@ -132,8 +132,8 @@ def prices_are_in(prices_source: Prices, storage: Storage) -> dg.AssetCheckResul
     source, now = prices_source.open(), datetime.now(UTC)
     if not isinstance(source, OasisPrices):
         day = newest_due(now)
-        words = f"prices come from {source.name}: none are awaited, and the newest day due would be {day}"
-        return dg.AssetCheckResult(passed=True, description=words, metadata={"minutes_since_publication": 0.0})
+        reason = f"prices come from {source.name}: none are awaited, and the newest day due would be {day}"
+        return dg.AssetCheckResult(passed=True, description=reason, metadata={"minutes_since_publication": 0.0})
     answer = watch(source, storage.lake, now, ask=False).evaluation()
     return dg.AssetCheckResult(
         passed=answer.passed, severity=answer.severity, description=answer.description, metadata=answer.metadata

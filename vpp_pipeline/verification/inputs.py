@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
-from vpp_pipeline.core.tables import Day, kept
+from vpp_pipeline.core.tables import Day, optional_table
 from vpp_pipeline.fleet.device_rules import device_faults
 from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
 from vpp_pipeline.settings import Settings
@@ -82,17 +82,17 @@ def prices_are_forecast_as_asked(day: Day, settings: Settings) -> CheckResult:
 
 def solar_is_forecast_as_asked(day: Day, settings: Settings) -> CheckResult:
     """The solar forecast is of this day; a warning where an earlier one replaces it, with its age and the reason."""
-    return _as_asked(kept(day, "market.solar_forecast"), "solar")
+    return _as_asked(optional_table(day, "market.solar_forecast"), "solar")
 
 
 def the_load_is_forecast_as_asked(day: Day, settings: Settings) -> CheckResult:
     """The load forecast is of this day; a warning where an earlier one replaces it, with its age and the reason."""
-    return _as_asked(kept(day, "market.load_forecast"), "the load")
+    return _as_asked(optional_table(day, "market.load_forecast"), "the load")
 
 
 def charging_is_forecast_as_asked(day: Day, settings: Settings) -> CheckResult:
     """The charging forecast is of this day; a warning where an earlier one replaces it, with its age and the reason."""
-    return _as_asked(kept(day, "market.charging_forecast"), "charging")
+    return _as_asked(optional_table(day, "market.charging_forecast"), "charging")
 
 
 def _as_asked(table: pl.DataFrame | None, what: str) -> CheckResult:
@@ -116,7 +116,7 @@ def meters_are_whole_and_up_to_date(day: Day, settings: Settings) -> CheckResult
 
     The value is the age of the newest reading at the deadline, in hours, of the quantity whose readings are oldest.
     """
-    hours, quarantine = kept(day, "market.metered_hours"), kept(day, "market.meter_quarantine")
+    hours, quarantine = optional_table(day, "market.metered_hours"), optional_table(day, "market.meter_quarantine")
     if hours is None or quarantine is None:
         return CheckResult(0, "0 meter tables are stored with this day", 0.0)
     late = settings.forecast.meters_late_hours
@@ -203,7 +203,7 @@ def violated_preferences(day: Day) -> pl.DataFrame:
 
 def _charging_level(day: Day) -> float:
     """Driving of the day relative to the stated driving; 1 for days without a charging forecast."""
-    expected = kept(day, "market.charging_forecast")
+    expected = optional_table(day, "market.charging_forecast")
     if expected is None:
         return 1.0
     return float(expected["charging_per_mean"].sum()) / expected.height
