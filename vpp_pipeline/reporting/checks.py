@@ -1,4 +1,4 @@
-"""Why the day can be trusted: rules, proof and money; and what it takes to make it again."""
+"""Check results, optimality, and reconciliation of the day, and what reproduces it, as values for the templates."""
 
 from __future__ import annotations
 
@@ -7,119 +7,100 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
-from vpp_pipeline.reporting.html import Html, facts_list, grid, many, moment, number, percent, section, table, tag
+from vpp_pipeline.core.display import percent, usd
+from vpp_pipeline.reporting.html import Table, many, moment
 from vpp_pipeline.reporting.queries import Facts
 from vpp_pipeline.settings import Settings
 
 
-def checks(facts: Facts) -> Html:
-    """Every rule with its answer, and how the money adds up."""
-    rows = facts["checks"]
-    broken = sum(1 for row in rows if not row["passed"] and not row["is_warning"])
-    lead = (
-        f"{many(len(rows), 'rule')}, {many(broken, 'broken', 'broken')}. "
-        "Each is checked from the published tables by code that shares nothing with the solver."
-    )
-    lines = [(row["check_name"].replace("_", " "), _verdict(row), row["description"]) for row in rows]
-    books, proof = facts.one("books"), facts.one("proof")
+def checks(facts: Facts) -> dict[str, Any]:
+    """Every check with its result, how the money adds up, and how far the schedule is from its bound."""
+    rows, books = facts["checks"], facts.one("books")
     money = [
         ("profit of the bids", books.get("sum_bid_profit_usd")),
-        ("charging and rounding that no bid carries", books.get("unallocated_usd")),
+        ("charging and rounding not allocated to bids", books.get("unallocated_usd")),
         ("less top-ups", -books["top_ups_usd"] if books.get("top_ups_usd") is not None else None),
-        ("kept", books.get("kept_profit_usd")),
+        ("profit after top-ups", books.get("kept_profit_usd")),
     ]
-    rows_of_money = [(name, number(value)) for name, value in money if value is not None]
-    return section(
-        "checks",
-        "Rules, proof and money",
-        lead,
-        table("Rules", ("Rule", ".Answer", ".In numbers"), lines),
-        grid("two", table("The day's money", ("What", "$"), rows_of_money), _proof(proof)),
-    )
+    return {
+        "count": len(rows),
+        "failed": sum(1 for row in rows if not row["passed"] and not row["is_warning"]),
+        "table": Table(
+            "Checks",
+            {"Check": "text", "Result": "text", "Details": "text"},
+            [[row["check_name"].replace("_", " "), _result(row), row["description"]] for row in rows],
+        ),
+        "money": Table(
+            "Reconciliation",
+            {"Item": "text", "Amount": "usd"},
+            [[name, value] for name, value in money if value is not None],
+        ),
+        "optimality": _optimality(facts.one("proof")),
+    }
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _result(row: dict[str, Any]) -> str:
     if row["passed"]:
-        return "✓ holds"
-    return "! warns" if row["is_warning"] else f"✗ broken {number(row['violations'], 0)} times"
+        return "✓\N{NO-BREAK SPACE}passed"
+    return "!\N{NO-BREAK SPACE}warning" if row["is_warning"] else f"✗ failed: {many(row['violations'], 'violation')}"
 
 
-def _proof(proof: dict[str, Any]) -> Html:
-    """How good the day is at most."""
+def _optimality(proof: dict[str, Any]) -> Table | None:
+    """Objective, dual bound, and the gap between them."""
     if not proof:
-        return Html("")
+        return None
     rows = [
         ("method", f"{proof['method']} ({proof['solver']})"),
-        ("objective", f"{number(proof['objective_usd'])} $"),
-        ("no schedule is worth more than", f"{number(proof['bound_usd'])} $"),
+        ("objective", usd(proof["objective_usd"])),
+        ("dual bound: no schedule is worth more", usd(proof["bound_usd"])),
         ("gap", percent(proof["gap_fraction"], 3)),
     ]
     if proof["scenarios"] > 1:
         rows += [
-            (f"mean of {proof['scenarios']} scenarios", f"{number(proof['mean_usd'])} $"),
-            ("mean of the worst (CVaR)", f"{number(proof['cvar_usd'])} $"),
-            ("worst", f"{number(proof['worst_usd'])} $"),
+            (f"mean of {proof['scenarios']} scenarios", usd(proof["mean_usd"])),
+            ("mean of the worst (CVaR)", usd(proof["cvar_usd"])),
+            ("worst", usd(proof["worst_usd"])),
         ]
-    return table("The proof", ("What", ".Value"), rows)
+    return Table("Optimality", {"Item": "text", "Value": "text"}, rows)
 
 
-def stamp(facts: Facts) -> Html:
-    """Inputs, settings, seed and code version: what makes the same bids again."""
-    made, forecast, size = facts.one("stamp"), (facts["forecast"] or [{}])[0], facts.one("fleet")
-    chosen = _chosen(facts.settings)
-    arguments = "".join(
-        f" --set {quote(f'{name}={value}')}"
-        for name, value in chosen.items()
-        if name not in ("fleet.seed", "fleet.prosumers", "fleet.path")
-    )
-    fleet_arguments = "".join(
-        f" --{option} {quote(str(chosen[name]))}"
-        for option, name in (("fleet", "fleet.path"), ("prosumers", "fleet.prosumers"), ("seed", "fleet.seed"))
-        if name in chosen
-    )
-    prices = (
-        "" if forecast.get("source") == "synthetic" else f" --prices PATH --node {quote(str(forecast.get('node')))}"
-    )
-    command = f"python -m vpp_pipeline bids --date {facts.market_date}{prices}{fleet_arguments}{arguments}"
-    pairs = [
-        (
-            "Prices",
-            f"{forecast.get('node', '')}, {forecast.get('source', '')}, forecast by {forecast.get('method', '')}",
-        ),
-        ("Youngest input published", moment(forecast.get("latest_input_utc"))),
-        (
-            "Fleet",
-            f"{many(size['prosumers'], 'prosumer')} at {many(size['sites'], 'site')}, "
+def reproduction(facts: Facts) -> dict[str, Any]:
+    """Inputs, settings, seed, and code version that give the same bids again, and the command."""
+    origin, forecast, size = facts.one("stamp"), (facts["forecast"] or [{}])[0], facts.one("fleet")
+    changed = _changed(facts.settings)
+    unchanged = "none" if facts.settings else "unknown: the lake is not available"
+    return {
+        "command": _command(facts, forecast, changed),
+        "items": {
+            "Prices": f"{forecast.get('node', '')}, {forecast.get('source', '')}, "
+            f"forecast method {forecast.get('method', '')}",
+            "Publication of the latest input": moment(forecast.get("latest_input_utc")),
+            "Fleet": f"{many(size['prosumers'], 'prosumer')} at {many(size['sites'], 'site')}, "
             f"{many(facts.one('quarantine')['cells'], 'cell')} in quarantine",
-        ),
-        ("Seed of the fleet", str(made["seed"]) if made.get("seed") is not None else "none: a fleet of your own"),
-        (
-            "Settings that differ from the defaults",
-            ", ".join(f"{name} = {value}" for name, value in chosen.items()) or _none(facts.settings),
-        ),
-        ("Code version", made.get("code_version", "")),
-        ("Fingerprint of inputs, settings and code", made.get("fingerprint", "")),
-        ("Run", made.get("run_id", "")),
-        ("Made", moment(made.get("created_utc"))),
-    ]
-    settings = json.dumps(facts.settings, indent=1, sort_keys=True)
-    return section(
-        "stamp",
-        "How to make these bids again",
-        "The same inputs, settings and code give the same bids: the fingerprint tells whether they are.",
-        tag("pre", tag("code", command), tabindex="0", aria_label="Command that makes the bids again"),
-        facts_list(pairs),
-        tag("details", tag("summary", "All settings"), tag("pre", tag("code", settings), tabindex="0"))
-        if facts.settings
-        else "",
-    )
+            "Seed of the fleet": "none: a fleet from a file" if origin.get("seed") is None else origin["seed"],
+            "Settings other than defaults": ", ".join(f"{name} = {value}" for name, value in changed.items())
+            or unchanged,
+            "Code version": origin.get("code_version", ""),
+            "Fingerprint of inputs, settings, and code": origin.get("fingerprint", ""),
+            "Run": origin.get("run_id", ""),
+            "Creation": moment(origin.get("created_utc")),
+        },
+        "settings": json.dumps(facts.settings, indent=1, sort_keys=True) if facts.settings else "",
+    }
 
 
-def _none(settings: Mapping[str, Any]) -> str:
-    return "none" if settings else "not known: the lake is not at hand"
+def _command(facts: Facts, forecast: Mapping[str, Any], changed: Mapping[str, Any]) -> str:
+    """The command line that gives the same bids, quoted for a shell."""
+    options = {"fleet.path": "fleet", "fleet.prosumers": "prosumers", "fleet.seed": "seed"}
+    words = [f"python -m vpp_pipeline bids --date {facts.market_date}"]
+    if forecast.get("source") != "synthetic":
+        words.append(f"--prices PATH --node {quote(str(forecast.get('node')))}")
+    words += [f"--{option} {quote(str(changed[name]))}" for name, option in options.items() if name in changed]
+    words += [f"--set {quote(f'{name}={value}')}" for name, value in changed.items() if name not in options]
+    return " ".join(words)
 
 
-def _chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``group.name`` -> value of the settings that are not the defaults."""
     defaults = Settings().model_dump(mode="json")
     return {

@@ -1,206 +1,201 @@
-"""How deals were struck, what stops prosumers from more, and what they are paid."""
+"""The negotiation, the limits that bind, and the payments, as values for the templates."""
 
 from __future__ import annotations
 
-from vpp_pipeline.reporting.bids_and_fleet import UNIT
+from typing import Any
+
+from markupsafe import Markup
+
+from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.reporting.charts import Bar, Series, bars_chart, columns_chart, rounds_chart
-from vpp_pipeline.reporting.html import PRODUCTS, Html, figure, grid, many, number, percent, section, table, tag
+from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Table, many, number, price
 from vpp_pipeline.reporting.queries import Facts
 
 STEPS = {
-    "asked": "asked",
-    "bids": "answered with an ask",
-    "countered": "got an offer",
+    "asked": "contacted",
+    "bids": "submitted an ask",
+    "countered": "received an offer",
     "agreed": "agreed",
     "delivering": "deliver",
 }
+BY_PRODUCT = {product.capitalize(): "count" for product in PRODUCTS}
 LEGEND = [(product, product) for product in PRODUCTS]
 MOST_LIMITS = 10
 
 
-def negotiation(facts: Facts) -> Html:
-    """From the call to the delivery, and how prices met."""
-    engines = ", ".join(row["engine"] for row in facts["engines"])
-    lead = (
-        f"Each opportunity is negotiated with every prosumer by itself (engine: {engines}); "
-        "counted are prosumers, once per opportunity."
-    )
-    charts = [chart for product in PRODUCTS if (chart := _rounds(facts, product))]
-    return section(
-        "negotiation",
-        "Negotiation",
-        lead,
-        grid("two", _funnel(facts), _satisfaction(facts)),
-        tag("h3", "Price concessions by round") if charts else "",
-        grid("three", *charts) if charts else "",
-    )
+def negotiation(facts: Facts) -> dict[str, Any]:
+    """The funnel from first contact to delivery, satisfaction, and prices by round."""
+    return {
+        "engines": ", ".join(row["engine"] for row in facts["engines"]),
+        "overview": [_funnel(facts), _satisfaction(facts)],
+        "rounds": [chart for product in PRODUCTS if (chart := _rounds(facts, product))],
+    }
 
 
-def _funnel(facts: Facts) -> Html:
+def _funnel(facts: Facts) -> Figure:
     by_product = {row["product"]: row for row in facts["funnel"]}
     counts = {step: {name: by_product[name][step] for name in PRODUCTS if name in by_product} for step in STEPS}
-    asked = sum(counts["asked"].values())
-    bars = []
-    for step, words in STEPS.items():
-        total = sum(counts[step].values())
-        told = f"{number(total, 0)}, {percent(total / asked)}" if asked else "0"
-        bars.append(
-            Bar(
-                words,
-                [(value, name, f"{name}: {number(value, 0)} {words}") for name, value in counts[step].items()],
-                told,
-            )
+    totals = {step: sum(counts[step].values()) for step in STEPS}
+    bars = [
+        Bar(
+            words,
+            [(value, name, f"{name}: {number(value, 0)} {words}") for name, value in counts[step].items()],
+            f"{number(totals[step], 0)}, {percent(totals[step] / totals['asked'])}" if totals["asked"] else "0",
         )
-    deals, deliveries = (sum(counts[step].values()) for step in ("agreed", "delivering"))
-    ends = f"Of {many(asked, 'call')}, {number(deals, 0)} end in a deal and {number(deliveries, 0)} in a delivery."
-    rows = [(words, *(number(counts[step].get(name, 0), 0) for name in PRODUCTS)) for step, words in STEPS.items()]
-    return figure(
-        "From call to delivery",
-        bars_chart("Negotiation funnel", ends, bars),
-        ends,
+        for step, words in STEPS.items()
+    ]
+    caption = (
+        f"Of {many(totals['asked'], 'contact')}, {number(totals['agreed'], 0)} lead to a deal "
+        f"and {number(totals['delivering'], 0)} to a delivery."
+    )
+    return Figure(
+        "Negotiation funnel",
+        bars_chart("Negotiation funnel", caption, bars),
+        caption,
         LEGEND,
-        table("Prosumers left at each step, by product", ("Step", *(name.capitalize() for name in PRODUCTS)), rows),
+        Table(
+            "Prosumers at each step, by product",
+            {"Step": "text", **BY_PRODUCT},
+            [[words, *(counts[step].get(name, 0) for name in PRODUCTS)] for step, words in STEPS.items()],
+        ),
     )
 
 
-def _satisfaction(facts: Facts) -> Html:
-    rows, content, made = facts["satisfaction"], facts.one("content"), facts.one("deliveries")
-    if not rows:
-        return figure("Satisfaction", "", "Nobody delivers, so nobody is asked how content they are.", [])
+def _satisfaction(facts: Facts) -> Figure:
+    heading = "Owner satisfaction, 0 to 10"
+    if not facts["satisfaction"]:
+        return Figure(heading, Markup(), "No deliveries, so no satisfaction scores.")
     starts = sorted({0.0, *(5.0 + 0.5 * k for k in range(10))})
-    found = {(row["product"], float(row["from_score"])): row["deliveries"] for row in rows}
-    stack = [
+    found = {(row["product"], float(row["from_score"])): row["deliveries"] for row in facts["satisfaction"]}
+    series = [
         Series(f"deliveries of {name}", name, [float(found.get((name, start), 0)) for start in starts])
         for name in PRODUCTS
     ]
     labels = ["< 5" if start == 0.0 else f"{start:g}" for start in starts]
-    words = (
-        f"{many(made['deliveries'], 'delivery', 'deliveries')}, "
-        f"mean {number(content.get('satisfaction_score'))} of 10, weighted by commitment. "
-        "5 is the least price; more above it, and more of the commitment called, is better; 0 would be a broken wish."
+    caption = (
+        f"{many(facts.one('deliveries')['deliveries'], 'delivery', 'deliveries')}, mean "
+        f"{number(facts.one('content')['satisfaction_score'])} of 10, weighted by commitment. 5 is payment at the "
+        "reservation price; more above it and a higher share of the commitment called raise the score; 0 is a "
+        "violated preference."
     )
-    behind = table(
-        "Deliveries by satisfaction",
-        ("Score from", *(name.capitalize() for name in PRODUCTS)),
-        [(label, *(number(series.values[k], 0) for series in stack)) for k, label in enumerate(labels)],
+    return Figure(
+        heading,
+        columns_chart("Satisfaction of deliveries", caption, "deliveries", labels, series),
+        caption,
+        LEGEND,
+        Table(
+            "Deliveries by satisfaction",
+            {"Score from": "text", **BY_PRODUCT},
+            [[label, *(each.values[k] for each in series)] for k, label in enumerate(labels)],
+        ),
     )
-    chart = columns_chart("Satisfaction of deliveries", words, "deliveries", labels, stack)
-    return figure("Satisfaction, 0 to 10", chart, words, LEGEND, behind)
 
 
-def _rounds(facts: Facts, product: str) -> Html | None:
+def _rounds(facts: Facts, product: str) -> Figure | None:
     rows = [row for row in facts["concessions"] if row["product"] == product]
     if not rows:
         return None
-    asks, offers = ([row[name] for row in rows] for name in ("mean_ask_usd_per_mwh", "mean_offer_usd_per_mwh"))
-    deals, rounds = [row["accepted"] for row in rows], [row["round"] for row in rows]
-    words = f"Mean ask of those still talking from {number(asks[0])} to {number(asks[-1])} {UNIT[product]}"
+    names = ("round", "mean_ask_usd_per_mwh", "mean_offer_usd_per_mwh", "accepted")
+    rounds, asks, offers, deals = ([row[name] for row in rows] for name in names)
+    caption = f"Mean ask in open negotiations from {usd(asks[0])} to {price(asks[-1], product)}"
     if offers[0] is not None and offers[-1] is not None:
-        words += f", mean offer to them from {number(offers[0])} to {number(offers[-1])}"
-    words += f"; {many(sum(deals), 'deal')}."
-    behind = table(
-        f"{product.capitalize()} by round",
-        ("Round", "Talks", f"Mean ask {UNIT[product]}", f"Mean offer {UNIT[product]}", "Deals", "MW of deals", "Left"),
-        [
-            (
-                number(row["round"], 0),
-                number(row["talks"], 0),
-                number(row["mean_ask_usd_per_mwh"]),
-                number(row["mean_offer_usd_per_mwh"]),
-                number(row["accepted"], 0),
-                number(row["accepted_mw"]),
-                number(row["left"], 0),
-            )
-            for row in rows
-        ],
+        caption += f", mean offer from {usd(offers[0])} to {usd(offers[-1])}"
+    caption += f"; {many(sum(deals), 'deal')}."
+    unit = f"$/{PER[product]}"
+    columns = {
+        "Round": "count",
+        "Negotiations": "count",
+        f"Mean ask, {unit}": "number",
+        f"Mean offer, {unit}": "number",
+        "Deals": "count",
+        "MW of deals": "number",
+        "Withdrawals": "count",
+    }
+    cells = ("round", "talks", "mean_ask_usd_per_mwh", "mean_offer_usd_per_mwh", "accepted", "accepted_mw", "left")
+    return Figure(
+        product.capitalize(),
+        rounds_chart(f"Asks and offers by round, {product}", caption, unit, rounds, asks, offers, deals),
+        caption,
+        [("ask", "mean ask of owners"), ("offer", "mean offer to owners")],
+        Table(f"{product.capitalize()} by round", columns, [[row[name] for name in cells] for row in rows]),
     )
-    chart = rounds_chart(f"Asks and offers by round, {product}", words, UNIT[product], rounds, asks, offers, deals)
-    return figure(product.capitalize(), chart, words, [("ask", "owners ask"), ("offer", "we offer")], behind)
 
 
-def limits(facts: Facts) -> Html:
-    """What stops prosumers most often."""
-    rows = facts["limits"][:MOST_LIMITS]
-    lead = (
-        "How often a limit was reached, counted per prosumer and hour (a commitment: per delivery). "
-        "A limit of the owner is never traded away."
-    )
-    if facts.every > 1:
-        lead += f" Counted {facts.sampled.replace('from', 'in')}."
+def limits(facts: Facts) -> dict[str, Any]:
+    """The limits that bind most often."""
+    rows = facts["limits"]
+    shown: dict[str, Any] = {"sample": facts.sample, "chart": None}
     if not rows:
-        return section("limits", "What stops them", lead, tag("p", "No limit was reached.", class_="note"))
+        return shown
     bars = [
         Bar(
             row["limit_name"],
-            [
-                (
-                    row["times"],
-                    "owner" if row["limit_name"].startswith("owner") else "limit",
-                    f"{number(row['times'], 0)} times",
-                )
-            ],
-            f"{number(row['times'], 0)} times",
+            [(row["times"], "owner" if row["limit_name"].startswith("owner") else "limit", _times(row))],
+            _times(row),
         )
-        for row in rows
+        for row in rows[:MOST_LIMITS]
     ]
-    words = f"Reached most often: {rows[0]['limit_name']}, {number(rows[0]['times'], 0)} times."
-    behind = table(
-        "Limits reached",
-        ("Limit", "Times", "Prosumers"),
-        [(row["limit_name"], number(row["times"], 0), number(row["prosumers"], 0)) for row in facts["limits"]],
-    )
-    legend = [("limit", "of device, store or deal"), ("owner", "the owner's wish, or the car away")]
-    chart = figure("Limits reached most often", bars_chart("Limits reached", words, bars), words, legend)
-    return section("limits", "What stops them", lead, grid("two", chart, behind))
+    caption = f"Most frequent: {rows[0]['limit_name']}, {_times(rows[0])}."
+    legend = [("limit", "of device, storage, or contract"), ("owner", "owner preference, or EV away")]
+    return {
+        **shown,
+        "chart": Figure("Most frequent limits", bars_chart("Binding limits", caption, bars), caption, legend),
+        "table": Table(
+            "Binding limits",
+            {"Limit": "text", "Times": "count", "Prosumers": "count"},
+            [[row["limit_name"], row["times"], row["prosumers"]] for row in rows],
+        ),
+    }
 
 
-def payments(facts: Facts) -> Html:
-    """Who is paid what, and why."""
-    kinds, books = facts["archetypes"], facts.one("books")
-    paid = sum(row["payment_usd"] for row in kinds)
-    lead = f"{number(paid)} $ at agreed prices, nobody below their least price"
-    lead += f", and {number(books['top_ups_usd'])} $ of top-ups." if books.get("top_ups_usd") else "."
+def _times(row: dict[str, Any]) -> str:
+    return many(row["times"], "time")
+
+
+def payments(facts: Facts) -> dict[str, Any]:
+    """Payments by archetype, and the owners who earn most with the reasons."""
+    kinds = facts["archetypes"]
+    paid_usd = float(sum(row["payment_usd"] for row in kinds))
     bars = [
         Bar(
-            f"{row['archetype']}: {many(row['delivering'], 'prosumer')} of {number(row['prosumers'], 0)} deliver",
-            [(row["payment_usd"], "paid", f"{number(row['payment_usd'])} $")],
-            f"{number(row['payment_usd'])} $",
+            f"{row['archetype']}: {number(row['delivering'], 0)} of {many(row['prosumers'], 'prosumer')} deliver",
+            [(row["payment_usd"], "paid", usd(row["payment_usd"]))],
+            usd(row["payment_usd"]),
         )
         for row in kinds
     ]
-    words = f"Most goes to {kinds[0]['archetype']}: {number(kinds[0]['payment_usd'])} $." if paid else "Nobody is paid."
-    behind = table(
-        "Payments by kind of home or business",
-        ("Kind", "Sites", "Prosumers", "Deliver", "Paid $", "$ per site"),
-        [
-            (
-                row["archetype"],
-                *(number(row[name], 0) for name in ("sites", "prosumers", "delivering")),
-                number(row["payment_usd"]),
-                number(row["usd_per_site"]),
-            )
-            for row in kinds
-        ],
+    caption = f"Highest: {kinds[0]['archetype']}, {usd(kinds[0]['payment_usd'])}." if paid_usd else "No payments."
+    columns = {
+        "Archetype": "text",
+        "Sites": "count",
+        "Prosumers": "count",
+        "Deliver": "count",
+        "Total": "usd",
+        "Per site": "usd",
+    }
+    cells = ("archetype", "sites", "prosumers", "delivering", "payment_usd", "usd_per_site")
+    earner_columns = {
+        "Prosumer": "text",
+        "Archetype": "text",
+        "Earnings": "usd",
+        "Surplus": "usd",
+        "Energy, kWh": "tenths",
+        "Reserve, kW·h": "tenths",
+        "Satisfaction": "number",
+        "Reason": "text",
+    }
+    earner_cells = (
+        *("prosumer_id", "archetype", "earned_usd", "above_least_usd", "energy_kwh", "reserve_kw_h"),
+        *("satisfaction_score", "why"),
     )
-    earners = [
-        (
-            row["prosumer_id"],
-            row["archetype"],
-            number(row["earned_usd"]),
-            number(row["above_least_usd"]),
-            number(row["energy_kwh"], 1),
-            number(row["reserve_kw_h"], 1),
-            number(row["satisfaction_score"]),
-            row["why"],
-        )
-        for row in facts["earners"]
-    ]
-    heads = ("Prosumer", ".Kind", "Earned $", "Above least $", "Energy kWh", "Reserve kW·h", "Satisfaction", ".Why")
-    chart = figure("Paid, by kind of home or business", bars_chart("Payments by kind", words, bars), words, [])
-    return section(
-        "payments",
-        "Payments",
-        lead,
-        grid("two", chart, behind),
-        table("Who earns most", heads, earners) if earners else "",
-    )
+    return {
+        "paid_usd": paid_usd,
+        "top_ups_usd": facts.one("books").get("top_ups_usd") or 0.0,
+        "chart": Figure("Payments by archetype", bars_chart("Payments by archetype", caption, bars), caption),
+        "table": Table("Payments by archetype", columns, [[row[name] for name in cells] for row in kinds]),
+        "earners": Table(
+            "Highest earnings; surplus is the part above reservation prices",
+            earner_columns,
+            [[row[name] for name in earner_cells] for row in facts["earners"]],
+        ),
+    }

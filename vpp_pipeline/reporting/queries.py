@@ -1,4 +1,4 @@
-"""What the page says, as questions to the warehouse; nothing else is known of the day."""
+"""The warehouse queries of the report; the page is computed from their rows alone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vpp_pipeline.warehouse.tables import open_warehouse
 
 Rows = list[dict[str, Any]]
 
-#: of larger fleets, what needs each owner's deals is from a sample of about so many, and bids have their reason alone
+#: of larger fleets, figures that need every deal are from a sample of about this size, and bids have a short reason
 COUNTED_PROSUMERS = 5_000
 
-QUESTIONS = {
+QUERIES = {
     "forecast": """
         select start_utc, hour_ending, strftime(start_utc at time zone 'America/Los_Angeles', '%H:%M') as pacific,
                energy_usd_per_mwh as energy, spin_usd_per_mw_h as spin, nonspin_usd_per_mw_h as nonspin,
@@ -46,7 +46,7 @@ QUESTIONS = {
         select limit_name, count(*) as times, count(distinct prosumer_id) as prosumers
         from dispatch.limits_reached where market_date = $day and hash(prosumer_id) % $every = 0 group by limit_name
         union all
-        select 'commitment of the owner', count(*), count(distinct prosumer_id)
+        select 'committed capacity', count(*), count(distinct prosumer_id)
         from dispatch.payments join negotiation.agreements using (market_date, opportunity_id, prosumer_id)
         where market_date = $day and hash(prosumer_id) % $every = 0 and dispatched_kw >= committed_capacity_kw - 1e-3
         having count(*) > 0
@@ -75,46 +75,45 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """The answers of one day: rows by the name of their question."""
+    """The results of one day: rows by the name of their query."""
 
     market_date: date
-    answers: Mapping[str, Rows]
-    every: int = 1  # what needs each owner's deals is from one in so many prosumers
-    settings: Mapping[str, Any] = field(default_factory=dict)  # that made the bids; empty where unknown
+    results: Mapping[str, Rows]
+    every: int = 1  # the sample is one in this many prosumers
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the bids; empty where unknown
 
-    def __getitem__(self, question: str) -> Rows:
-        return self.answers[question]
+    def __getitem__(self, query: str) -> Rows:
+        return self.results[query]
 
-    def one(self, question: str) -> dict[str, Any]:
-        """The only row; nothing where there is none."""
-        rows = self.answers[question]
+    def one(self, query: str) -> dict[str, Any]:
+        """The only row; empty where there is none."""
+        rows = self.results[query]
         return rows[0] if rows else {}
 
     @property
-    def sampled(self) -> str:
-        """What to say of figures from a sample; nothing where all are in it."""
-        return f"from a sample of one prosumer in {self.every}" if self.every > 1 else ""
+    def sample(self) -> str:
+        """Description of the sample; empty where every prosumer is counted."""
+        return f"a sample of one prosumer in {self.every}" if self.every > 1 else ""
 
     @property
     def trading(self) -> Rows:
         """Opportunities with a bid."""
-        return [bid for bid in self.answers["bids"] if bid["status"] == "bid"]
+        return [bid for bid in self.results["bids"] if bid["status"] == "bid"]
 
 
 def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] | None = None) -> Facts:
-    """Ask the warehouse. Raises NoDataError where it holds no bids of the day, not even a refusal to bid."""
+    """The results of a day. Raises NoDataError where the warehouse has neither bids nor no-bids of it."""
     with open_warehouse(warehouse) as connection:
         (size,) = connection.execute(
             "select count(*) from fleet.prosumers where market_date = $day", {"day": market_date}
         ).fetchall()[0]
         every = max(1, round(size / COUNTED_PROSUMERS))
-        answers: dict[str, Rows] = {}
-        for name, question in QUESTIONS.items():
-            known = {"day": market_date, "every": every}
-            asked = {key: value for key, value in known.items() if f"${key}" in question}
-            found = connection.execute(question, asked)
+        results: dict[str, Rows] = {}
+        for name, query in QUERIES.items():
+            values = {"day": market_date, "every": every}
+            found = connection.execute(query, {key: value for key, value in values.items() if f"${key}" in query})
             names = [column[0] for column in found.description or ()]
-            answers[name] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    if not answers["bids"]:
+            results[name] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    if not results["bids"]:
         raise no_bids(warehouse, market_date)
-    return Facts(market_date, answers, every, settings or {})
+    return Facts(market_date, results, every, settings or {})

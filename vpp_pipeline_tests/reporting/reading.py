@@ -26,8 +26,8 @@ def tables(root: ET.Element) -> dict[str, list[list[str]]]:
 
 
 def value(cell: str) -> float:
-    """A cell as a number."""
-    return float(cell.replace("−", "-").replace(",", "").removesuffix(" $").removesuffix(" %"))
+    """A cell as a number: 1,234.5, -$12.34, or 62.7%."""
+    return float(cell.replace(",", "").replace("$", "").removesuffix("%"))
 
 
 def themes(page: str) -> Iterator[dict[str, str]]:

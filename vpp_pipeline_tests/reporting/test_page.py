@@ -11,10 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
 
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.reporting import queries as asking
-from vpp_pipeline.reporting.page import page, report_file, write_report
+from vpp_pipeline.reporting.html import FOLDER, environment
+from vpp_pipeline.reporting.page import SECTIONS, page, report_file, write_report
 from vpp_pipeline.reporting.queries import Facts, read_facts
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.conftest import DAY
@@ -59,7 +61,7 @@ def test_the_same_facts_give_the_same_page(shown: str, data: Path):
 
 
 def test_every_bid_is_in_the_table_with_its_figures(root: ET.Element, data: Path):
-    rows = tables(root)["Every bid of the day; prices per MWh, of reserve per MW and hour"]
+    rows = tables(root)["Bids of the day; prices per MWh, for reserve per MW and hour"]
     bids = ask(
         data,
         """select product, total_capacity_mw, bid_price_usd_per_mwh, forecast_price, expected_profit_usd, payments_usd,
@@ -84,10 +86,10 @@ def test_the_figures_at_a_glance_add_up_from_the_tables(root: ET.Element, data: 
            from bids.final_bids where status = 'bid'""",
     )
     assert value(cards["Expected profit"]) == pytest.approx(profit, abs=CENT)
-    assert value(cards["Paid to owners"]) == pytest.approx(paid, abs=CENT)
+    assert value(cards["Payments to owners"]) == pytest.approx(paid, abs=CENT)
     assert value(cards["Energy"].split()[0]) == pytest.approx(energy, abs=CENT)
     assert value(cards["Reserve"].split()[0]) == pytest.approx(reserve, abs=CENT)
-    assert cards["Rules broken"] == "0"
+    assert cards["Failed checks"] == "0"
 
 
 def test_numbers_behind_the_charts_are_those_of_the_tables(root: ET.Element, data: Path):
@@ -101,22 +103,22 @@ def test_numbers_behind_the_charts_are_those_of_the_tables(root: ET.Element, dat
     for row, hour in zip(behind["Dispatch by hour, MW"], hours, strict=True):
         assert [value(cell) for cell in row[1:]] == pytest.approx([kw / 1000 for kw in hour], abs=0.000501)
     stored = ask(data, "select sum(stored_kwh) / 1000 from dispatch.schedule group by start_utc order by start_utc")
-    shown = [value(row[2]) for row in behind["Stored energy at the end of each hour, MWh"]]
+    shown = [value(row[2]) for row in behind["State of charge at the end of each hour, MWh"]]
     assert shown == pytest.approx([mwh for (mwh,) in stored], abs=CENT)
-    steps = {row[0]: sum(value(cell) for cell in row[1:]) for row in behind["Prosumers left at each step, by product"]}
+    steps = {row[0]: sum(value(cell) for cell in row[1:]) for row in behind["Prosumers at each step, by product"]}
     ((asked, bids, agreed),) = ask(data, "select sum(asked), sum(bids), sum(members) from negotiation.summary")
     ((delivering,),) = ask(data, "select count(*) from dispatch.payments")
-    assert (steps["asked"], steps["answered with an ask"], steps["agreed"]) == (asked, bids, agreed)
+    assert (steps["contacted"], steps["submitted an ask"], steps["agreed"]) == (asked, bids, agreed)
     assert steps["deliver"] == delivering
     scores = sum(value(cell) for row in behind["Deliveries by satisfaction"] for cell in row[1:])
     assert scores == delivering
     ((accepted,),) = ask(data, "select sum(accepted) from negotiation.segments")
     rounds = [behind[f"{name} by round"] for name in ("Energy", "Spin", "Nonspin")]
     assert sum(value(row[4]) for each in rounds for row in each) == accepted
-    kinds = behind["Payments by kind of home or business"]
+    kinds = behind["Payments by archetype"]
     ((paid,),) = ask(data, "select sum(payment_usd) from dispatch.payments")
     assert sum(value(row[4]) for row in kinds) == pytest.approx(paid, abs=0.05)
-    assert len(behind["Rules"]) == ask(data, "select count(*) from bids.checks")[0][0]
+    assert len(behind["Checks"]) == ask(data, "select count(*) from bids.checks")[0][0]
 
 
 def test_it_says_how_to_make_the_bids_again(shown: str, data: Path):
@@ -186,9 +188,9 @@ def test_a_day_without_bids_says_so(solved_day, tmp_path: Path):
     assert (idle.tables["bids.final_bids"]["status"] == "no_bid").all()
     shown = write_report(published(idle, tmp_path), DAY).read_text(encoding="utf-8")
     found = tables(parse(shown))
-    assert "No bid: no opportunity of the day pays for what it would take." in shown
+    assert "No bids: no opportunity of the day covers the cost of its delivery." in shown
     assert len(found["Opportunities without a bid"]) == 72
-    assert not any(caption.startswith("Every bid") for caption in found)
+    assert not any(caption.startswith("Bids of the day") for caption in found)
 
 
 def test_of_a_large_fleet_limits_are_counted_in_a_sample(data: Path, monkeypatch: pytest.MonkeyPatch):
@@ -199,25 +201,49 @@ def test_of_a_large_fleet_limits_are_counted_in_a_sample(data: Path, monkeypatch
     assert facts["why"] == []
 
 
-def test_what_others_wrote_is_shown_and_not_run(data: Path):
+HOSTILE = """</title></style><script>alert('1')</script>"&{{ 7 * 7 }}"""
+PARSED = {"product", "pacific", "status"}  # written by code alone
+
+
+def test_a_text_from_outside_is_shown_and_not_run(data: Path):
+    """Ids, archetypes, reasons, node, source, names of files: every text of the warehouse and the settings."""
     facts = read_facts(data / "vpp.duckdb", DAY)
-    nasty = [{**check, "description": '<script>alert("1")</script>&'} for check in facts["checks"]]
-    shown = page(
-        Facts(facts.market_date, {**facts.answers, "checks": nasty}, settings={"fleet": {"path": "</style><b>"}})
-    )
-    assert "<script" not in shown
-    assert "&lt;script&gt;" in shown
-    parse(shown)
+    results = {
+        name: [
+            {key: HOSTILE if isinstance(value, str) and key not in PARSED else value for key, value in row.items()}
+            for row in rows
+        ]
+        for name, rows in facts.results.items()
+    }
+    hostile = page(Facts(facts.market_date, results, settings={"fleet": {"path": HOSTILE}}))
+    assert "<script" not in hostile
+    assert "&lt;script&gt;" in hostile
+    root = parse(hostile)
+    assert len(list(root.iter())) == len(list(parse(page(replace(facts, settings={"fleet": {"path": "x"}}))).iter()))
+    for part in ("td", "th", "desc", "figcaption", "text", "p", "dd", "code"):
+        assert any("</style><script>" in words(element) for element in root.iter(part)), part
+
+
+def test_templates_escape_everything_and_know_every_name():
+    assert environment().autoescape is True
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ misspelt }}").render()
+    names = environment().list_templates()
+    assert {f"{name}.html.j2" for name in SECTIONS} < set(names)
+    for name in names:
+        source = (FOLDER / "templates" / name).read_text(encoding="utf-8")
+        assert "safe" not in source, name
+        assert "autoescape" not in source, name
 
 
 def test_bids_below_zero_are_drawn(data: Path):
     facts = read_facts(data / "vpp.duckdb", DAY)
     bids = [{**bid, "bid_price_usd_per_mwh": -20.0} if bid["status"] == "bid" else bid for bid in facts["bids"]]
     hours = [{**hour, "energy": -35.5} for hour in facts["forecast"]]
-    root = parse(page(replace(facts, answers={**facts.answers, "bids": bids, "forecast": hours})))
+    root = parse(page(replace(facts, results={**facts.results, "bids": bids, "forecast": hours})))
     heights = [float(bar.get("height", "0")) for bar in root.iter("rect")]
     assert min(heights) > 0.0
-    assert "−20.00" in words(root)
+    assert "-$20.00" in words(root)
 
 
 def test_a_day_that_is_not_published_is_refused(data: Path, tmp_path: Path):
