@@ -1,4 +1,4 @@
-"""What Dagster shows of a table: row count, one sentence, its figures, a sparkline and five rows, as `pages` says."""
+"""Dagster metadata of a table from its declared page: row count, one sentence, figures, a sparkline, and five rows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.reporting.asset_pages import PAGES, Line, Page
 from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
+from vpp_pipeline.reporting.asset_pages.layout import amount
 from vpp_pipeline.reporting.charts import sparkline
 from vpp_pipeline.schemas import TABLES, Messages, sentence
 from vpp_pipeline.schemas.columns import unit_of
@@ -37,7 +38,7 @@ def shown(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line:
     """The parts of a page in the order in which they are read."""
     return {
         SENTENCE: page.sentence(frame),
-        **{name: _plain(value) for name, value in page.measured(frame).items()},
+        **{name: _plain(value) for name, value in page.values(frame).items()},
         SPARKLINE: dg.MetadataValue.md(line),
         ROWS: five_rows(page, frame, schema),
         ROW_COUNT: frame.height,
@@ -45,8 +46,8 @@ def shown(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line:
 
 
 def history_of(lake: Lake, table: str, partition: str) -> pl.DataFrame | None:
-    """The days up to ``partition`` of a table that has one row a day; nothing for others."""
-    if not PAGES[table].days:
+    """The days up to ``partition`` of a table that has one row a day; None for others."""
+    if not PAGES[table].is_daily:
         return None
     days = [day for day in lake.partitions(table) if day <= partition]
     return lake.read_many(table, days[-HISTORY_DAYS:])
@@ -54,46 +55,50 @@ def history_of(lake: Lake, table: str, partition: str) -> pl.DataFrame | None:
 
 def line_of(line: Line, frame: pl.DataFrame) -> str:
     """The curve as a Markdown image with its range; Dagster shows an SVG so, and removes one written into the text."""
-    values = line.of(frame)
-    if not values:
-        return f"nothing to draw: {line.words}"
-    words = f"{line.words}: {_number(min(values))} to {_number(max(values))}"
-    return f"![{words}](data:image/svg+xml,{quote(sparkline(values, words), safe='/:=,;.')})\n\n{words}"
+    points = line.points(frame)
+    caption = line.caption(points)
+    if not points:
+        return caption
+    return f"![{caption}](data:image/svg+xml,{quote(sparkline(points, caption), safe='/:=,;.')})\n\n{caption}"
 
 
 def five_rows(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None) -> dg.TableMetadataValue:
-    """The rows under short headings; *Show schema* tells each one's column and words."""
+    """The rows under short headings; *Show schema* gives the column and description of each."""
     rows = page.rows(frame)
+
+    def unit(name: str) -> str:
+        return unit_of(name, schema.columns()[name]) if schema else ""
+
     columns = [
-        dg.TableColumn(head, type=str(rows[name].dtype).split("(")[0], description=_words(name, schema))
+        dg.TableColumn(head, type=str(rows[name].dtype).split("(")[0], description=_description(name, schema))
         for head, name in page.columns.items()
     ]
     records = [
-        dg.TableRecord({head: _brief(row[name]) for head, name in page.columns.items()})
+        dg.TableRecord({head: _cell(row[name], unit(name)) for head, name in page.columns.items()})
         for row in rows.iter_rows(named=True)
     ]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
-def _words(name: str, schema: type[dy.Schema] | None) -> str:
+def _description(name: str, schema: type[dy.Schema] | None) -> str:
     return f"{name}: {schema.columns()[name].description}" if schema else name
 
 
 def figures_of_file(file: Path, rows: Mapping[str, int], day: Mapping[str, float], seconds: float) -> dict[str, Any]:
-    """The metadata of a publication: rows by table, the day at a glance, and how long it took."""
+    """The metadata of a publication: rows by table, the key figures of the day, and its duration."""
     words = {table: sentence(TABLES[table]).split("\n")[0] for table in rows}
     frame = pl.DataFrame(
         {"table": list(rows), "rows": list(rows.values()), "words": list(words.values())},
         schema={"table": pl.String, "rows": pl.Int64, "words": pl.String},
     )
-    told = {**day, "file_mb": file.stat().st_size / 1e6, "publication_seconds": seconds}
-    figures = {**PUBLICATION.figures, **{name: pl.lit(value) for name, value in told.items()}}
+    values = {**day, "file_mb": file.stat().st_size / 1e6, "publication_seconds": seconds}
+    figures = {**PUBLICATION.figures, **{name: pl.lit(value) for name, value in values.items()}}
     page = replace(PUBLICATION, figures=figures)
     return shown(page, frame, None, line_of(page.line, frame)) | {ROW_COUNT: sum(rows.values())}
 
 
 def tables_of_file() -> dg.TableSchema:
-    """The *Columns* panel of the published file: its tables, with what each says."""
+    """The *Columns* panel of the published file: its tables with their descriptions."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(table, type=f"table of {len(schema.columns())} columns", description=sentence(schema))
@@ -133,15 +138,14 @@ def _plain(value: Any) -> str | int | float | bool | None:
     return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
-def _brief(value: Any) -> str | int | float | bool | None:
-    """The same, short enough for a narrow cell: four figures, the beginning of a text, the Pacific hour."""
+def _cell(value: Any, unit: str) -> str | int | float | bool | None:
+    """The same, short enough for a narrow cell: four figures, the beginning of a text, the Pacific hour; money reads
+    $12.34 whatever it is paid for, and shares 62.7%."""
+    if isinstance(value, float) and (unit.startswith("$") or unit == "0-1"):
+        return amount(value, unit[:1] if unit.startswith("$") else unit)
     if isinstance(value, datetime):
         return f"{value.astimezone(PACIFIC):%H:%M}"
     if isinstance(value, float):
         return float(f"{value:.4g}")
     plain = _plain(value)
     return f"{plain[: LONGEST - 1]}…" if isinstance(plain, str) and len(plain) > LONGEST else plain
-
-
-def _number(value: float) -> str:
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

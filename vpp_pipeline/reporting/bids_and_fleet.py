@@ -178,10 +178,10 @@ def _stored(hours: Sequence[dict[str, Any]]) -> Figure:
         "State of charge",
         energy_chart("State of charge by hour", caption, labels, stored, low, high),
         caption,
-        [("stored", "state of charge"), ("band", "between owner reserve and capacity")],
+        [("stored", "state of charge"), ("band", "between floor and capacity")],
         Table(
             "State of charge at the end of each hour, MWh",
-            {"Hour, PT": "text", "Owner reserve": "number", "State of charge": "number", "Capacity": "number"},
+            {"Hour, PT": "text", "Floor": "number", "State of charge": "number", "Capacity": "number"},
             list(zip(labels, low, stored, high, strict=True)),
         ),
     )

@@ -92,7 +92,7 @@ def test_the_proof_tells_its_gap(screens: Screens, desk: Desk):
     proof = table(desk, "dispatch.proof")
     screens.partition("dispatch/proof", FIRST)
     assert float(screens.value("gap_fraction")) == pytest.approx(proof["gap_fraction"][0], abs=1e-6)
-    assert "no schedule can earn more" in screens.value("in_a_sentence")
+    assert "dual bound: no schedule can earn more" in screens.value("in_a_sentence")
 
 
 def test_the_checks_of_the_bids_answer_with_numbers(screens: Screens):

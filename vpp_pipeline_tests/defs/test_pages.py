@@ -1,14 +1,16 @@
-"""Every asset's page is full: who answers for it and what it says before a run, and its figures after one."""
+"""Every asset's page is full: owner, description, and columns before a run, and its figures after one."""
 
 from __future__ import annotations
 
 import math
+import re
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import dagster as dg
 import pytest
 
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
 from vpp_pipeline.reporting.asset_pages import PAGES
@@ -27,6 +29,7 @@ from vpp_pipeline_tests.defs.desk import (
 
 ASSETS = sorted(".".join(key.path) for key in GRAPH.get_all_asset_keys())
 SETTLED = {"evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days"}
+BEHIND = re.compile(r"\d \$|\d %")  # a sign of dollars or percent after a space
 AFTER = SETTLED | {"evaluation.benchmark"}
 MADE_BY_BID_DAY = [name for name in ASSETS if name not in {"market.prices", *AFTER}]
 #: what the desk follows from run to run, and where
@@ -79,13 +82,15 @@ def materialisations() -> dict[str, list[dg.AssetMaterialization]]:
     return found
 
 
-def told(made: dg.AssetMaterialization, rows: int | None = None) -> None:
-    """Assert that one materialisation has all that its page shows."""
+def assert_full(made: dg.AssetMaterialization) -> None:
+    """Assert that one materialization has all that its page shows, in the formats of amounts and shares."""
     metadata = made.metadata
     height = metadata[ROW_COUNT].value
     assert isinstance(height, int)
     assert any(letter.isdigit() for letter in metadata[SENTENCE].value), metadata[SENTENCE].value
     assert "–" not in metadata[SENTENCE].value  # every figure of the sentence has a value
+    for words in (metadata[SENTENCE].value, metadata[SPARKLINE].value.partition("\n\n")[2]):
+        assert not BEHIND.search(words), words
     table = metadata[ROWS]
     assert len(table.records) == min(height, 5) or made.asset_key == key_of("warehouse.published")
     assert [column.name for column in table.schema.columns] == list(table.records[0].data) if table.records else True
@@ -100,7 +105,7 @@ def told(made: dg.AssetMaterialization, rows: int | None = None) -> None:
 def is_drawn(markdown: str, rows: int) -> None:
     """Assert that the line is an image that Dagster shows in place, or that there are no rows."""
     if rows == 0:
-        assert markdown.startswith("nothing to draw")
+        assert markdown.endswith(": no rows")
         return
     assert len(markdown) < INLINE  # longer ones hide behind a button
     head, _, rest = markdown.partition("](data:image/svg+xml,")
@@ -110,9 +115,9 @@ def is_drawn(markdown: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("name", MADE_BY_BID_DAY)
-def test_every_materialisation_says_what_it_holds(name: str):
+def test_every_materialization_has_a_full_page(name: str):
     for made in materialisations()[name]:
-        told(made)
+        assert_full(made)
         followed = FOLLOWED.get(name, set())
         assert followed <= set(made.metadata)
         assert all(isinstance(made.metadata[each].value, int | float) for each in followed)
@@ -122,7 +127,7 @@ def test_prices_taken_in_by_the_way_have_a_page_too():
     made = materialisations()["market.prices"]
     assert len(made) == 7
     for each in made:
-        told(each)
+        assert_full(each)
 
 
 def test_the_figures_are_those_of_the_tables():
@@ -134,7 +139,8 @@ def test_the_figures_are_those_of_the_tables():
     assert page[ROW_COUNT].value == final.height
     assert f"{page['bids'].value} bids" in page[SENTENCE].value
     best = page[ROWS].records[0].data
-    assert best["profit $"] == pytest.approx(final["expected_profit_usd"].max(), rel=1e-3)
+    assert best["profit"] == usd(final["expected_profit_usd"].max())
+    assert f"expected profit {usd(final['expected_profit_usd'].sum())}" in page[SENTENCE].value
     rows = {tuple(each.partition.split("|")): each.metadata[ROW_COUNT].value for each in made["negotiation.rounds"]}
     assert len(rows) == 72
     assert sum(rows.values()) == desk.day()["negotiation.messages"].height
@@ -151,7 +157,7 @@ def test_a_negotiation_made_alone_has_its_own_figures(small: TradingDesk):
     result = small.materialise("negotiation.rounds", partition=f"{DAY}|{EXAMPLE_SLOT}")
     assert result.success
     (made,) = (event.materialization for event in result.get_asset_materialization_events())
-    told(made)
+    assert_full(made)
     assert FOLLOWED["negotiation.rounds"] <= set(made.metadata)
 
 
@@ -163,7 +169,7 @@ def test_settlement_has_a_page(small: TradingDesk):
     }
     assert set(made) == {"market.prices", "warehouse.published"} | SETTLED
     for each in made.values():
-        told(each)
+        assert_full(each)
     assert {"profit_usd", "awarded_mw", "delivered_mw"} <= set(made["evaluation.settlement"].metadata)
 
 
@@ -171,7 +177,7 @@ def test_a_past_day_is_replayed_by_every_arm_and_published_by_itself(small: Trad
     result = small.run("backtest_day", settings={"optimiser": {"node_limit": 0}})
     assert result.success
     (event,) = result.get_asset_materialization_events()
-    told(event.materialization)
+    assert_full(event.materialization)
     assert {"ours_net_usd", "best_net_usd", "ours_violations"} <= set(event.materialization.metadata)
     with open_warehouse(small.warehouse) as connection:
         arms = connection.execute(f"select count(*) from evaluation.benchmark where market_date = '{DAY}'").fetchall()

@@ -1,4 +1,4 @@
-"""What a table's page shows, declared once for each: no Dagster in here. `defs/metadata.py` puts it on the screen."""
+"""The page of each table, declared once and without Dagster; `defs/metadata.py` attaches it to the asset."""
 
 from vpp_pipeline.reporting.asset_pages import bids, dispatch, market, negotiation
 from vpp_pipeline.reporting.asset_pages.layout import Line, Page

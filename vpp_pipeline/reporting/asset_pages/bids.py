@@ -1,4 +1,4 @@
-"""Pages of the bids, of what they earned, and of the published file."""
+"""Pages of the bids, their settlement, the benchmark, and the published file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BROKEN = ~pl.col("passed") & ~pl.col("is_warning")
 
 PAGES = {
     "bids.final_bids": Page(
-        says="{bids} bids of {bid_mw:.2f} MW expect {expected_profit_usd:,.2f} $ of profit: "
-        "{expected_revenue_usd:,.2f} $ less {payments_usd:,.2f} $ to prosumers and charging; a bid "
-        "satisfies by {mean_satisfaction_score:.2f} of 10.",
+        text="{bids} bids of {bid_mw:.2f} MW, expected profit {expected_profit_usd:usd}: revenue "
+        "{expected_revenue_usd:usd} less payments {payments_usd:usd} and charging; mean satisfaction "
+        "{mean_satisfaction_score:.2f} of 10.",
         figures={
             "opportunities": pl.len(),
             "bids": where(TRADES),
@@ -27,19 +27,19 @@ PAGES = {
             "mean_reliability_score": pl.col("reliability_score").filter(TRADES).mean(),
             "smallest_coalition": pl.col("coalition_size").filter(TRADES).min(),
         },
-        line=Line("MW bid by hour, all products", total("total_capacity_mw"), by="start_utc"),
+        line=Line("bid capacity by hour, all products", total("total_capacity_mw"), "MW", by="start_utc"),
         columns={
             "opportunity": "opportunity_id",
             "MW": "total_capacity_mw",
-            "bid": "bid_price_usd_per_mwh",
-            "profit $": "expected_profit_usd",
+            "bid price": "bid_price_usd_per_mwh",
+            "profit": "expected_profit_usd",
         },
         first="expected_profit_usd",
     ),
     "bids.bid_segments": Page(
-        says="{bids} price curves of {segments} segments, {offered_mw:.2f} MW; asks from {lowest_price:.2f} "
-        "to {highest_price:.2f} ($/MWh, reserve: $/MW per hour).",
-        nothing="0 curves: nothing is bid.",
+        text="{bids} bid curves of {segments} segments, {offered_mw:.2f} MW; prices from {lowest_price:usd} to "
+        "{highest_price:usd} per MWh (reserve: per MW and hour).",
+        empty="0 bid curves: no bids.",
         figures={
             "bids": kinds("bid_id"),
             "segments": pl.len(),
@@ -47,31 +47,30 @@ PAGES = {
             "lowest_price": pl.col("price_usd_per_mwh").min(),
             "highest_price": pl.col("price_usd_per_mwh").max(),
         },
-        line=Line("asks of all segments, highest first", pl.col("price_usd_per_mwh")),
+        line=Line("prices of all segments, highest first", pl.col("price_usd_per_mwh"), "$"),
         columns={"bid": "bid_id", "segment": "segment", "to MW": "to_mw", "price": "price_usd_per_mwh"},
         first="price_usd_per_mwh",
     ),
     "bids.checks": Page(
-        says="The day was held against {rules} rules: {violations} violations, {warnings} warnings.",
+        text="{rules} checks: {violations} violations, {warnings} warnings.",
         figures={
             "rules": pl.len(),
             "violations": pl.col("violations").filter(BROKEN).sum(),
             "warnings": where(~pl.col("passed") & pl.col("is_warning")),
         },
-        line=Line("rows against each rule, most first", pl.col("violations")),
-        columns={"rule": "check_name", "holds": "passed", "rows": "violations"},
+        line=Line("violations by check, highest first", pl.col("violations"), ""),
+        columns={"check": "check_name", "passed": "passed", "violations": "violations"},
         first="violations",
     ),
 }
 EXPORTED = pl.col("discharge_kw") + pl.col("solar_sold_kw")
 OURS, BEST = pl.col("arm") == "concession", pl.col("arm") == "perfect_foresight"
 PAGE = Page(
-    says="{rows:,} rows in {tables} tables were put in: {bids} bids of {bid_mw:.2f} MW, expected profit "
-    "{expected_profit_usd:,.2f} $, gap {gap_fraction:.3%}, {violations} violations. The file has "
-    "{file_mb:.1f} MB.",
+    text="{rows:,} rows in {tables} tables published: {bids} bids of {bid_mw:.2f} MW, expected profit "
+    "{expected_profit_usd:usd}, gap {gap_fraction:percent.3}, {violations} violations. File size {file_mb:.1f} MB.",
     figures={"rows": total("rows"), "tables": where(pl.col("rows") > 0)},
-    line=Line("rows of the day by table, most first", pl.col("rows")),
-    columns={"table": "table", "rows": "rows", "says": "words"},
+    line=Line("rows of the day by table, highest first", pl.col("rows"), "rows"),
+    columns={"table": "table", "rows": "rows", "description": "words"},
     first="rows",
 )
 
@@ -82,8 +81,8 @@ def _of(arm: pl.Expr, column: str) -> pl.Expr:
 
 EVALUATION_PAGES = {
     "evaluation.dispatched": Page(
-        says="{prosumers} prosumers delivered {exported_kwh:,.1f} kWh and charged {charged_kwh:,.1f} kWh; stores hold "
-        "{stored_kwh:,.1f} kWh at the end.",
+        text="{prosumers} prosumers delivered {exported_kwh:,.1f} kWh and charged {charged_kwh:,.1f} kWh; terminal "
+        "state of charge {stored_kwh:,.1f} kWh.",
         figures={
             "prosumers": pl.col("prosumer_id")
             .filter(pl.col("discharge_kw") + pl.col("solar_sold_kw") > 0.0)
@@ -93,14 +92,19 @@ EVALUATION_PAGES = {
             "reserve_held_kw_h": total("spin_kw") + total("nonspin_kw"),
             "stored_kwh": pl.col("stored_kwh").filter(pl.col("start_utc") == pl.col("start_utc").max()).sum(),
         },
-        line=Line("stored energy of the fleet by hour, kWh", total("stored_kwh"), by="start_utc"),
-        columns={"prosumer": "prosumer_id", "hour": "start_utc", "kW out": "discharge_kw", "kW in": "charge_kw"},
+        line=Line("state of charge of the fleet by hour", total("stored_kwh"), "kWh", by="start_utc"),
+        columns={
+            "prosumer": "prosumer_id",
+            "hour": "start_utc",
+            "discharge kW": "discharge_kw",
+            "charge kW": "charge_kw",
+        },
         first="discharge_kw",
     ),
     "evaluation.settlement": Page(
-        says="{awards} of {bids} bids were awarded, {awarded_mw:.2f} MW, of which {delivered_mw:.2f} MW came; "
-        "they earned {profit_usd:,.2f} $ after {payments_usd:,.2f} $ to prosumers.",
-        nothing="0 bids to settle.",
+        text="Awards for {awards} of {bids} bids, {awarded_mw:.2f} MW, {delivered_mw:.2f} MW delivered; profit "
+        "{profit_usd:usd} after payments of {payments_usd:usd}.",
+        empty="0 bids to settle.",
         figures={
             "bids": pl.len(),
             "awards": where(pl.col("awarded_mw") > 0.0),
@@ -113,19 +117,19 @@ EVALUATION_PAGES = {
             },
             "mean_clearing_price": mean("clearing_price"),
         },
-        line=Line("profit of each bid, highest first, $", pl.col("profit_usd")),
+        line=Line("profit by bid, highest first", pl.col("profit_usd"), "$"),
         columns={
             "opportunity": "opportunity_id",
             "MW": "awarded_mw",
-            "came MW": "delivered_mw",
-            "profit $": "profit_usd",
+            "delivered MW": "delivered_mw",
+            "profit": "profit_usd",
         },
         first="profit_usd",
     ),
     "evaluation.settled_days": Page(
-        says="{awarded_bids} of {bids} bids won; energy {energy_usd:,.2f} $ and reserve {reserve_usd:,.2f} $, less "
-        "{charging_usd:,.2f} $ of charging, {imbalance_usd:,.2f} $ of imbalance and {payments_usd:,.2f} $ to "
-        "prosumers, left {net_usd:,.2f} $. {limits_broken} limits broken, {absent} prosumers away.",
+        text="Awards for {awarded_bids} of {bids} bids; net {net_usd:usd}: energy {energy_usd:usd} and reserve "
+        "{reserve_usd:usd}, less charging {charging_usd:usd}, imbalance {imbalance_usd:usd}, and payments "
+        "{payments_usd:usd}. {limits_broken} limit violations, {absent} unavailable prosumers.",
         figures={
             name: pl.col(name).first()
             for name in (
@@ -134,13 +138,13 @@ EVALUATION_PAGES = {
                 *("charging_usd", "imbalance_usd", "leftover_usd", "payments_usd", "net_usd"),
             )
         },
-        line=Line("what a day left, $", total("net_usd"), by="market_date"),
-        columns={"day": "market_date", "won": "awarded_bids", "MWh": "awarded_mwh", "net $": "net_usd"},
-        days=True,
+        line=Line("net by day", total("net_usd"), "$", by="market_date"),
+        columns={"day": "market_date", "awards": "awarded_bids", "MWh": "awarded_mwh", "net": "net_usd"},
+        is_daily=True,
     ),
     "evaluation.benchmark": Page(
-        says="Ours nets {ours_net_usd:,.2f} $ and leaves owners {ours_surplus_usd:,.2f} $ above their least prices; "
-        "perfect foresight nets {best_net_usd:,.2f} $. {arms} ways to run the day.",
+        text="Net {ours_net_usd:usd} and owner surplus {ours_surplus_usd:usd} with the concession engine; net "
+        "{best_net_usd:usd} with perfect foresight. {arms} arms in all.",
         figures={
             "arms": pl.len(),
             "ours_net_usd": _of(OURS, "net_usd"),
@@ -150,8 +154,8 @@ EVALUATION_PAGES = {
             "best_net_usd": _of(BEST, "net_usd"),
             "seconds": total("seconds"),
         },
-        line=Line("net of each way, highest first, $", mean("net_usd"), by="arm", is_ranked=True),
-        columns={"arm": "arm", "net $": "net_usd", "owners $": "surplus_usd", "content": "satisfaction"},
+        line=Line("net by arm, highest first", mean("net_usd"), "$", by="arm", is_ranked=True),
+        columns={"arm": "arm", "net": "net_usd", "surplus": "surplus_usd", "satisfaction": "satisfaction"},
         first="net_usd",
     ),
 }

@@ -1,56 +1,67 @@
-"""What the page of a table says about one day (or one opportunity) of it: a sentence, figures, a line, five rows."""
+"""The page of a table for one day (or one opportunity): a sentence, figures, a curve, and five rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
 from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.display import percent, usd
+
 ROWS = 5
+SMALL_USD = 0.1  # amounts below it, such as the cost of a question to a language model, have four digits
 
 
 @dataclass(frozen=True)
 class Line:
     """A curve through the table: ``value`` for each ``by``, in its order; without it all rows, highest first."""
 
-    words: str  # what is drawn, with its unit
+    title: str  # of what is drawn
     value: pl.Expr
+    unit: str  # as `amount` takes it
     by: str | None = None
     is_ranked: bool = False  # highest first instead of in the order of ``by``
 
-    def of(self, frame: pl.DataFrame) -> list[float]:
-        """The points; none where there are no rows."""
+    def points(self, frame: pl.DataFrame) -> list[float]:
+        """The values along the curve; none where there are no rows."""
         value = self.value.cast(pl.Float64).alias("value")
         found = frame.group_by(self.by).agg(value).sort(self.by) if self.by else frame.select(value)
         if self.is_ranked or self.by is None:
             found = found.sort("value", descending=True)
         return [point for point in found["value"].to_list() if point is not None]
 
+    def caption(self, points: Sequence[float]) -> str:
+        """The title with the range of the points."""
+        if not points:
+            return f"{self.title}: no rows"
+        return f"{self.title}: {amount(min(points), self.unit)} to {amount(max(points), self.unit)}"
+
 
 @dataclass(frozen=True)
 class Page:
     """Declared once per table; :mod:`vpp_pipeline.defs.metadata` shows it."""
 
-    says: str  # one sentence; {…} are the figures
+    text: str  # one sentence; {…} are the figures, formatted as `Sentence` does
     figures: Mapping[str, pl.Expr]  # name, which the unit ends -> one number (or word) of the table
     line: Line
     columns: Mapping[str, str]  # of the five rows: short heading, so that they fit into a cell -> column
-    nothing: str = ""  # the sentence where the table may be empty and is
+    empty: str = ""  # the sentence of a table without rows
     first: str | None = None  # the five rows are those where this column is highest; else the table's first
-    days: bool = field(default=False)  # one row a day: the line is drawn over the days before as well
+    is_daily: bool = False  # one row a day: the curve is drawn over the days before as well
 
-    def measured(self, frame: pl.DataFrame) -> dict[str, Any]:
-        """Every figure that the table has; one without a value (the mean of nothing) is left out."""
+    def values(self, frame: pl.DataFrame) -> dict[str, Any]:
+        """Every figure that the table has; one without a value (the mean of no rows) is left out."""
         found = frame.select(**self.figures).row(0, named=True)
         return {name: value for name, value in found.items() if value is not None}
 
     def sentence(self, frame: pl.DataFrame) -> str:
-        """``says`` with its figures; ``nothing`` where there are no rows."""
-        if frame.is_empty() and self.nothing:
-            return self.nothing
-        return self.says.format_map(_Known(self.measured(frame)))
+        """``text`` with its figures; ``empty`` where there are no rows."""
+        if frame.is_empty() and self.empty:
+            return self.empty
+        return Sentence().vformat(self.text, (), self.values(frame))
 
     def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The five rows to show."""
@@ -59,16 +70,40 @@ class Page:
         return frame.head(ROWS).select(self.columns.values())
 
 
-class _Unknown:
-    """A figure without a value."""
+class Sentence(Formatter):
+    """`str.format` with the formats `usd` and `percent`, and a dash for a figure without a value.
 
-    def __format__(self, how: str) -> str:
-        return "–"
+    >>> Sentence().format("{paid:usd} is {share:percent.2} of {all:usd.0}; {other:.1f}", paid=12.3, share=0.1, all=123)
+    '$12.30 is 10.00% of $123; –'
+    """
+
+    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The figure of that name, or None."""
+        return kwargs.get(str(key))
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """The text of one figure."""
+        if value is None:
+            return "–"
+        kind, _, digits = format_spec.partition(".")
+        if kind == "usd":
+            return usd(value, int(digits or 2))
+        if kind == "percent":
+            return percent(value, int(digits or 1))
+        return str(format(value, format_spec))
 
 
-class _Known(dict[str, Any]):
-    def __missing__(self, name: str) -> _Unknown:
-        return _Unknown()
+def amount(value: float, unit: str) -> str:
+    """A value with its unit, at most four figures below 1,000; `$` and `$/…` are money, `0-1` is a share.
+
+    >>> amount(12.3, "$/MWh"), amount(0.0012, "$"), amount(0.627, "0-1"), amount(1234.5, "kWh"), amount(3.0, "")
+    ('$12.30/MWh', '$0.0012', '62.7%', '1,234 kWh', '3')
+    """
+    if unit.startswith("$"):
+        return usd(value, 4 if 0 < abs(value) < SMALL_USD else 2) + unit.removeprefix("$")
+    if unit == "0-1":
+        return percent(value, 3 if abs(value) < 0.01 else 1)
+    return (f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}") + (f" {unit}" if unit else "")
 
 
 def total(column: str) -> pl.Expr:
@@ -89,6 +124,6 @@ def where(condition: pl.Expr) -> pl.Expr:
     return condition.sum()
 
 
-def pacific_hour(by: str) -> pl.Expr:
+def pacific_hour(by: str | pl.Expr) -> pl.Expr:
     """The Pacific hour, as 19:00, of the row where ``by`` is highest."""
     return pl.col("start_utc").sort_by(by).last().dt.convert_time_zone("America/Los_Angeles").dt.strftime("%H:%M")

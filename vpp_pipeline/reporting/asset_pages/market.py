@@ -6,13 +6,8 @@ import polars as pl
 
 from vpp_pipeline.reporting.asset_pages.layout import Line, Page, kinds, mean, pacific_hour, total
 
-PRICES = {
-    "hour ending": "hour_ending",
-    "hour": "start_utc",
-    "energy $/MWh": "energy_usd_per_mwh",
-    "spin": "spin_usd_per_mw_h",
-}
 ENERGY, SPIN = "energy_usd_per_mwh", "spin_usd_per_mw_h"
+PRICES = {"hour ending": "hour_ending", "hour": "start_utc", "energy": ENERGY, "spin": SPIN}
 DAY_OF_PRICES = {
     "mean_energy_usd_per_mwh": mean(ENERGY),
     "lowest_energy_usd_per_mwh": pl.col(ENERGY).min(),
@@ -24,33 +19,32 @@ DAY_OF_PRICES = {
 
 PAGES = {
     "market.prices": Page(
-        says="Energy cleared at {mean_energy_usd_per_mwh:.2f} $/MWh on average, from "
-        "{lowest_energy_usd_per_mwh:.2f} to {highest_energy_usd_per_mwh:.2f} at {highest_at_pacific} "
-        "Pacific; spin at {mean_spin_usd_per_mw_h:.2f} $/MW per hour. Source: {source}, node {node}.",
+        text="Energy cleared at {mean_energy_usd_per_mwh:usd}/MWh on average, from {lowest_energy_usd_per_mwh:usd} to "
+        "{highest_energy_usd_per_mwh:usd} at {highest_at_pacific} PT; spin at {mean_spin_usd_per_mw_h:usd}/MW per "
+        "hour. Source: {source}, node {node}.",
         figures=DAY_OF_PRICES | {"source": pl.col("source").first(), "node": pl.col("node").first()},
-        line=Line("energy price by hour, $/MWh", mean(ENERGY), by="start_utc"),
+        line=Line("energy price by hour", mean(ENERGY), "$/MWh", by="start_utc"),
         columns=PRICES,
         first=ENERGY,
     ),
     "market.price_forecast": Page(
-        says="Energy is expected at {mean_energy_usd_per_mwh:.2f} $/MWh on average, from "
-        "{lowest_energy_usd_per_mwh:.2f} to {highest_energy_usd_per_mwh:.2f} at {highest_at_pacific} "
-        "Pacific; method {method}, from {history_days} days of history of {source} prices.",
+        text="Expected energy price {mean_energy_usd_per_mwh:usd}/MWh on average, from "
+        "{lowest_energy_usd_per_mwh:usd} to {highest_energy_usd_per_mwh:usd} at {highest_at_pacific} PT; method "
+        "{method}, from {history_days} days of history of {source} prices.",
         figures=DAY_OF_PRICES
         | {
             "method": pl.col("method").first(),
             "history_days": pl.col("history_days").max(),
             "source": pl.col("source").first(),
         },
-        line=Line("expected energy price by hour, $/MWh", mean(ENERGY), by="start_utc"),
+        line=Line("expected energy price by hour", mean(ENERGY), "$/MWh", by="start_utc"),
         columns=PRICES,
         first=ENERGY,
     ),
     "market.price_scenarios": Page(
-        says="{scenarios} days that may come instead of the forecast, made of the errors of {days_of_errors} "
-        "past days: energy from {lowest_energy_usd_per_mwh:.2f} to {highest_energy_usd_per_mwh:.2f} "
-        "$/MWh.",
-        nothing="0 scenarios: the day is solved for its forecast alone (risk.scenarios = 1).",
+        text="{scenarios} price scenarios from the forecast errors of {days_of_errors} past days: energy from "
+        "{lowest_energy_usd_per_mwh:usd} to {highest_energy_usd_per_mwh:usd}/MWh.",
+        empty="0 scenarios: the day is solved for its forecast alone (risk.scenarios = 1).",
         figures={
             "scenarios": kinds("scenario"),
             "days_of_errors": kinds("error_date"),
@@ -58,29 +52,30 @@ PAGES = {
             "highest_energy_usd_per_mwh": pl.col(ENERGY).max(),
         },
         line=Line(
-            "spread of the energy price over the scenarios by hour, $/MWh",
+            "spread of the energy price over the scenarios by hour",
             pl.col(ENERGY).max() - pl.col(ENERGY).min(),
+            "$/MWh",
             by="start_utc",
         ),
-        columns={"scenario": "scenario", "errors of": "error_date", "hour": "start_utc", "energy $/MWh": ENERGY},
+        columns={"scenario": "scenario", "errors of": "error_date", "hour": "start_utc", "energy": ENERGY},
         first=ENERGY,
     ),
     "market.solar_forecast": Page(
-        says="A kW of panels is expected to yield {kwh_per_kw:.2f} kWh, most at {most_at_pacific} Pacific "
-        "({highest_kw_per_kw:.2f} kW); {method}.",
+        text="Expected yield {kwh_per_kw:.2f} kWh per kW of panels, highest at {most_at_pacific} PT "
+        "({highest_kw_per_kw:.2f} kW); method {method}.",
         figures={
             "kwh_per_kw": total("solar_kw_per_kw"),
             "highest_kw_per_kw": pl.col("solar_kw_per_kw").max(),
             "most_at_pacific": pacific_hour("solar_kw_per_kw"),
             "method": pl.col("method").first(),
         },
-        line=Line("solar output by hour, kW per kW installed", mean("solar_kw_per_kw"), by="start_utc"),
+        line=Line("solar output by hour", mean("solar_kw_per_kw"), "kW per kW installed", by="start_utc"),
         columns={"hour ending": "hour_ending", "hour": "start_utc", "kW per kW": "solar_kw_per_kw"},
         first="solar_kw_per_kw",
     ),
     "market.load_forecast": Page(
-        says="{site_types} kinds of site; consumption is highest at {most_at_pacific} Pacific, "
-        "{highest_per_mean:.2f} times a site's mean; {method}.",
+        text="{site_types} site types; load is highest at {most_at_pacific} PT, {highest_per_mean:.2f} times a "
+        "site's mean; method {method}.",
         figures={
             "site_types": kinds("site_type"),
             "highest_per_mean": pl.col("load_per_mean").max(),
@@ -88,13 +83,13 @@ PAGES = {
             "most_at_pacific": pacific_hour("load_per_mean"),
             "method": pl.col("method").first(),
         },
-        line=Line("load by hour, multiple of a site's mean", mean("load_per_mean"), by="start_utc"),
+        line=Line("load by hour", mean("load_per_mean"), "times a site's mean", by="start_utc"),
         columns={"hour ending": "hour_ending", "hour": "start_utc", "site": "site_type", "of mean": "load_per_mean"},
         first="load_per_mean",
     ),
     "market.opportunities": Page(
-        says="{opportunities} opportunities ({requests} asked for by name), {required_mw:.2f} MW in all, of "
-        "{offerable_mw:.2f} MW that the fleet can offer; the best pays {highest_price:.2f}.",
+        text="{opportunities} opportunities ({requests} by request), {required_mw:.2f} MW in all, of "
+        "{offerable_mw:.2f} MW that the fleet can offer; highest expected price {highest_price:usd}.",
         figures={
             "opportunities": pl.len(),
             "requests": (pl.col("origin") == "request").sum(),
@@ -102,7 +97,7 @@ PAGES = {
             "offerable_mw": total("offerable_capacity_mw"),
             "highest_price": pl.col("forecast_price").max(),
         },
-        line=Line("MW wanted by hour, all products", total("required_capacity_mw"), by="start_utc"),
+        line=Line("required capacity by hour, all products", total("required_capacity_mw"), "MW", by="start_utc"),
         columns={
             "opportunity": "opportunity_id",
             "MW": "required_capacity_mw",
@@ -114,9 +109,9 @@ PAGES = {
 }
 METER_PAGES = {
     "market.metered_hours": Page(
-        says="{hours} hours of {quantities} quantities, from {first_date} to {last_date}, of up to {meters} meters; "
+        text="{hours} hours of {quantities} quantities, from {first_date} to {last_date}, of up to {meters} meters; "
         "source {source}.",
-        nothing="0 metered hours: no source of meters is named (docs/meters.md).",
+        empty="0 metered hours: no source of meters is configured (docs/meters.md).",
         figures={
             "hours": pl.len(),
             "quantities": kinds("quantity"),
@@ -125,26 +120,26 @@ METER_PAGES = {
             "meters": pl.col("meters").max(),
             "source": pl.col("source").first(),
         },
-        line=Line("meters behind each day's hours", pl.col("meters").max(), by="metered_date"),
-        columns={"what": "quantity", "site": "site_type", "hour": "start_utc", "per unit": "metered_per_unit"},
+        line=Line("meters behind each day's hours", pl.col("meters").max(), "meters", by="metered_date"),
+        columns={"quantity": "quantity", "site": "site_type", "hour": "start_utc", "per unit": "metered_per_unit"},
         first="start_utc",
     ),
     "market.meter_quarantine": Page(
-        says="{reasons} reasons to set aside {meter_days} days of {meters} meters.",
-        nothing="0 meters set aside.",
+        text="{meter_days} days of {meters} meters in quarantine, for {reasons} reasons.",
+        empty="0 meters in quarantine.",
         figures={"reasons": pl.len(), "meters": kinds("meter_id"), "meter_days": total("days")},
-        line=Line("days set aside for each reason, most first", pl.col("days")),
+        line=Line("days in quarantine by reason, highest first", pl.col("days"), "days"),
         columns={"meter": "meter_id", "column": "column_name", "days": "days", "row": "file_row"},
         first="days",
     ),
     "market.charging_forecast": Page(
-        says="EVs are expected to charge {mean_per_mean:.2f} times their mean day's energy; {method}.",
+        text="Expected EV charging {mean_per_mean:.2f} times the energy of a mean day; method {method}.",
         figures={
             "mean_per_mean": mean("charging_per_mean"),
             "highest_per_mean": pl.col("charging_per_mean").max(),
             "method": pl.col("method").first(),
         },
-        line=Line("charging by hour, multiple of the mean hour", mean("charging_per_mean"), by="start_utc"),
+        line=Line("charging by hour", mean("charging_per_mean"), "times the mean hour", by="start_utc"),
         columns={"HE": "hour_ending", "start": "start_utc", "of mean": "charging_per_mean"},
         first="charging_per_mean",
     ),

@@ -12,8 +12,8 @@ MW = pl.col("max_discharge_kw").sum() / 1000.0
 
 FLEET_PAGES = {
     "fleet.prosumers": Page(
-        says="{prosumers} prosumers at {sites} sites: {batteries} batteries, {evs} EVs, {solar} with solar; "
-        "{store_mw:.2f} MW and {store_mwh:.2f} MWh of stores.",
+        text="{prosumers} prosumers at {sites} sites: {batteries} batteries, {evs} EVs, {solar} with solar; "
+        "{store_mw:.2f} MW and {store_mwh:.2f} MWh of storage.",
         figures={
             "prosumers": pl.len(),
             "sites": kinds("site_id"),
@@ -24,7 +24,7 @@ FLEET_PAGES = {
             "store_mwh": total("capacity_kwh") / 1000.0,
             "mean_willingness_fraction": mean("participation_willingness_fraction"),
         },
-        line=Line("capacity of the stores, largest first, kWh", pl.col("capacity_kwh")),
+        line=Line("storage capacity, highest first", pl.col("capacity_kwh"), "kWh"),
         columns={
             "prosumer": "prosumer_id",
             "kind": "archetype",
@@ -35,30 +35,28 @@ FLEET_PAGES = {
         first="capacity_kwh",
     ),
     "fleet.notes": Page(
-        says="{prosumers} owners left notes of {parts} parts: {applied} tighten a limit, {not_understood} "
-        "were not understood and limit nothing.",
-        nothing="0 notes: no owner left words.",
+        text="{parts} parts in the notes of {prosumers} owners: {applied} tighten a limit, {not_understood} are not "
+        "understood and have no effect.",
+        empty="0 notes of owners.",
         figures={
             "prosumers": kinds("prosumer_id"),
             "parts": pl.len(),
             "applied": where(pl.col("status") == "applied"),
             "not_understood": where(pl.col("status") == "not understood"),
         },
-        line=Line(
-            "parts of notes by what they tighten, most frequent first", pl.len(), by="preference", is_ranked=True
-        ),
-        columns={"prosumer": "prosumer_id", "quote": "quote", "tightens": "preference", "status": "status"},
+        line=Line("parts of notes by preference, highest first", pl.len(), "parts", by="preference", is_ranked=True),
+        columns={"prosumer": "prosumer_id", "quote": "quote", "preference": "preference", "status": "status"},
     ),
     "fleet.quarantine": Page(
-        says="{rows} faults set {prosumers} prosumers aside for today; the others bid.",
-        nothing="0 rows set aside: everyone can take part.",
+        text="{prosumers} prosumers in quarantine for {rows} faults; the others take part.",
+        empty="0 rows in quarantine: every prosumer takes part.",
         figures={"rows": pl.len(), "prosumers": kinds("prosumer_id")},
-        line=Line("faults by column, most frequent first", pl.len(), by="column_name", is_ranked=True),
+        line=Line("faults by column, highest first", pl.len(), "faults", by="column_name", is_ranked=True),
         columns={"row": "file_row", "column": "column_name", "value": "value", "problem": "problem"},
     ),
     "fleet.availability": Page(
-        says="At most {highest_mw:.2f} MW can be discharged in an hour, {mean_mw:.2f} MW on average; "
-        "{limited} of {hours} prosumer-hours may not discharge by a wish or because the EV is away.",
+        text="Discharge limit of the fleet: at most {highest_mw:.2f} MW in an hour, {mean_mw:.2f} MW on average; "
+        "{limited} of {hours} prosumer-hours limited by an owner preference or an EV away.",
         figures={
             "hours": pl.len(),
             "limited": pl.col("limited_by").is_not_null().sum(),
@@ -67,7 +65,7 @@ FLEET_PAGES = {
             "solar_mwh": total("solar_kw") / 1000.0,
             "load_mwh": total("load_kw") / 1000.0,
         },
-        line=Line("MW that can be discharged, by hour", MW, by="start_utc"),
+        line=Line("discharge limit by hour", MW, "MW", by="start_utc"),
         columns={
             "prosumer": "prosumer_id",
             "hour": "start_utc",
@@ -79,38 +77,38 @@ FLEET_PAGES = {
 }
 
 
-def _said(*kind: str) -> pl.Expr:
+def _is(*kind: str) -> pl.Expr:
     return pl.col("kind").is_in(kind)
 
 
 PAGES = {
     "negotiation.rounds": Page(
-        says="{prosumers} prosumers, {rounds} rounds, {words} messages: {accepted} deals closed for "
-        "{accepted_mw:.3f} MW; asks of {mean_ask_usd_per_mwh:.2f} met offers of "
-        "{mean_offer_usd_per_mwh:.2f} on average ($/MWh, reserve: $/MW per hour).",
-        nothing="0 messages: nobody was asked.",
+        text="{prosumers} prosumers, {rounds} rounds, {words} messages: {accepted} deals closed for "
+        "{accepted_mw:.3f} MW; mean ask {mean_ask_usd_per_mwh:usd}, mean offer {mean_offer_usd_per_mwh:usd} per MWh "
+        "(reserve: per MW and hour).",
+        empty="0 messages: no prosumer was contacted.",
         figures={
             "words": pl.len(),
             "prosumers": kinds("prosumer_id"),
             "rounds": pl.col("round").max(),
-            "accepted": where(_said("accept")),
-            "accepted_mw": pl.col("capacity_kw").filter(_said("accept")).sum() / 1000.0,
-            "withdrawn": where(_said("withdraw", "reject")),
-            "mean_ask_usd_per_mwh": pl.col("price_usd_per_mwh").filter(_said("ask")).mean(),
-            "mean_offer_usd_per_mwh": pl.col("price_usd_per_mwh").filter(_said("offer")).mean(),
+            "accepted": where(_is("accept")),
+            "accepted_mw": pl.col("capacity_kw").filter(_is("accept")).sum() / 1000.0,
+            "withdrawn": where(_is("withdraw", "reject")),
+            "mean_ask_usd_per_mwh": pl.col("price_usd_per_mwh").filter(_is("ask")).mean(),
+            "mean_offer_usd_per_mwh": pl.col("price_usd_per_mwh").filter(_is("offer")).mean(),
         },
-        line=Line("prices asked, offered and closed at, highest first", pl.col("price_usd_per_mwh")),
+        line=Line("prices of all messages, highest first", pl.col("price_usd_per_mwh"), "$"),
         columns={
             "prosumer": "prosumer_id",
             "round": "round",
-            "says": "kind",
+            "message": "kind",
             "kW": "capacity_kw",
             "price": "price_usd_per_mwh",
         },
     ),
     "negotiation.summary": Page(
-        says="{feasible} of {opportunities} opportunities can be met: {committed_mw:.2f} MW under option for "
-        "{required_mw:.2f} MW wanted, in {seconds:.1f} s.",
+        text="{feasible} of {opportunities} opportunities can be met: {committed_mw:.2f} MW under option of "
+        "{required_mw:.2f} MW required, in {seconds:.1f} s.",
         figures={
             "opportunities": pl.len(),
             "feasible": where(pl.col("status") != "no_bid"),
@@ -120,7 +118,7 @@ PAGES = {
             "most_rounds": pl.col("rounds").max(),
             "seconds": total("seconds"),
         },
-        line=Line("MW under option, largest opportunity first", pl.col("committed_capacity_mw")),
+        line=Line("capacity under option by opportunity, highest first", pl.col("committed_capacity_mw"), "MW"),
         columns={
             "opportunity": "opportunity_id",
             "members": "members",
@@ -130,10 +128,10 @@ PAGES = {
         first="committed_capacity_mw",
     ),
     "negotiation.agreements": Page(
-        says="{deals} deals with {prosumers} prosumers for {committed_mw:.2f} MW; expected satisfaction "
-        "{mean_satisfaction_score:.2f} of 10, paid {mean_above_least_usd_per_mwh:.2f} $ per MWh above "
-        "the least price.",
-        nothing="0 deals: nobody was asked.",
+        text="{deals} deals with {prosumers} prosumers for {committed_mw:.2f} MW; expected satisfaction "
+        "{mean_satisfaction_score:.2f} of 10, agreed prices {mean_above_least_usd_per_mwh:usd} per MWh above "
+        "reservation prices.",
+        empty="0 deals: no prosumer was contacted.",
         figures={
             "deals": where(IN),
             "out": where(~IN),
@@ -145,7 +143,7 @@ PAGES = {
             ).mean(),
         },
         line=Line(
-            "expected satisfaction of those in, 0-10, best first", pl.col("expected_satisfaction_score").filter(IN)
+            "expected satisfaction of deals, highest first", pl.col("expected_satisfaction_score").filter(IN), "of 10"
         ),
         columns={
             "opportunity": "opportunity_id",
@@ -156,9 +154,9 @@ PAGES = {
         first="committed_capacity_kw",
     ),
     "negotiation.llm_calls": Page(
-        says="{questions} questions to a language model, {failed} of them without a usable answer, for "
-        "{cost_usd:.4f} $ and {seconds:.1f} s.",
-        nothing="0 questions: no language model was asked; the rules decide.",
+        text="{questions} questions to a language model, {failed} of them without a usable answer; cost "
+        "{cost_usd:usd.4}, {seconds:.1f} s.",
+        empty="0 questions: negotiation by rules, without a language model.",
         figures={
             "questions": pl.len(),
             "failed": where(FAILED),
@@ -166,7 +164,7 @@ PAGES = {
             "cost_usd": total("cost_usd"),
             "seconds": total("seconds"),
         },
-        line=Line("seconds of an answer, in the order of the questions", total("seconds"), by="at_utc"),
-        columns={"asked": "at_utc", "purpose": "purpose", "outcome": "outcome", "s": "seconds", "$": "cost_usd"},
+        line=Line("time to answer, in the order of the questions", total("seconds"), "s", by="at_utc"),
+        columns={"time": "at_utc", "purpose": "purpose", "outcome": "outcome", "s": "seconds", "cost": "cost_usd"},
     ),
 }
