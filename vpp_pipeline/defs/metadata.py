@@ -17,7 +17,7 @@ from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.reporting.asset_pages import PAGES, Line, Page
 from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
-from vpp_pipeline.reporting.asset_pages.layout import amount
+from vpp_pipeline.reporting.asset_pages.layout import SHARE, amount
 from vpp_pipeline.reporting.charts import sparkline
 from vpp_pipeline.schemas import TABLES, Messages, sentence
 from vpp_pipeline.schemas.columns import unit_of
@@ -29,12 +29,12 @@ ROW_COUNT, SENTENCE, SPARKLINE, ROWS = "dagster/row_count", "in_a_sentence", "sp
 
 
 def figures_of(table: str, frame: pl.DataFrame, history: pl.DataFrame | None = None) -> dict[str, Any]:
-    """The metadata of one materialisation of ``table``; ``history`` has its rows of this and earlier days."""
+    """The metadata of one materialization of ``table``; ``history`` has its rows of this and earlier days."""
     page = PAGES[table]
-    return shown(page, frame, declared(table), line_of(page.line, frame if history is None else history))
+    return _metadata(page, frame, declared(table), line_of(page.line, frame if history is None else history))
 
 
-def shown(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line: str) -> dict[str, Any]:
+def _metadata(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line: str) -> dict[str, Any]:
     """The parts of a page in the order in which they are read."""
     return {
         SENTENCE: page.sentence(frame),
@@ -86,15 +86,15 @@ def _description(name: str, schema: type[dy.Schema] | None) -> str:
 
 def figures_of_file(file: Path, rows: Mapping[str, int], day: Mapping[str, float], seconds: float) -> dict[str, Any]:
     """The metadata of a publication: rows by table, the key figures of the day, and its duration."""
-    words = {table: sentence(TABLES[table]).split("\n")[0] for table in rows}
+    descriptions = {table: sentence(TABLES[table]).split("\n")[0] for table in rows}
     frame = pl.DataFrame(
-        {"table": list(rows), "rows": list(rows.values()), "words": list(words.values())},
-        schema={"table": pl.String, "rows": pl.Int64, "words": pl.String},
+        {"table": list(rows), "rows": list(rows.values()), "description": list(descriptions.values())},
+        schema={"table": pl.String, "rows": pl.Int64, "description": pl.String},
     )
     values = {**day, "file_mb": file.stat().st_size / 1e6, "publication_seconds": seconds}
     figures = {**PUBLICATION.figures, **{name: pl.lit(value) for name, value in values.items()}}
     page = replace(PUBLICATION, figures=figures)
-    return shown(page, frame, None, line_of(page.line, frame)) | {ROW_COUNT: sum(rows.values())}
+    return _metadata(page, frame, None, line_of(page.line, frame)) | {ROW_COUNT: sum(rows.values())}
 
 
 def tables_of_file() -> dg.TableSchema:
@@ -141,8 +141,8 @@ def _plain(value: Any) -> str | int | float | bool | None:
 def _cell(value: Any, unit: str) -> str | int | float | bool | None:
     """The same, short enough for a narrow cell: four figures, the beginning of a text, the Pacific hour; money reads
     $12.34 whatever it is paid for, and shares 62.7%."""
-    if isinstance(value, float) and (unit.startswith("$") or unit == "0-1"):
-        return amount(value, unit[:1] if unit.startswith("$") else unit)
+    if isinstance(value, float) and (unit.startswith("$") or unit == SHARE):
+        return amount(value, SHARE if unit == SHARE else "$")
     if isinstance(value, datetime):
         return f"{value.astimezone(PACIFIC):%H:%M}"
     if isinstance(value, float):

@@ -1,1 +1,1 @@
-"""One day as one page: questions to the warehouse, and the HTML that shows their answers. Knows nothing of Dagster."""
+"""One day as one page: queries of the warehouse, and HTML templates for their rows. Independent of Dagster."""

@@ -104,9 +104,9 @@ def pixels(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}".removesuffix(".0")
 
 
-def label(x: float, y: float, words: str, anchor: str | None = None, kind: str | None = None) -> ET.Element:
+def label(x: float, y: float, text: str, anchor: str | None = None, kind: str | None = None) -> ET.Element:
     """Text that begins at ``x``, or has its ``middle`` or ``end`` there."""
-    return element("text", words, x=x, y=y, text_anchor=anchor, class_=kind)
+    return element("text", text, x=x, y=y, text_anchor=anchor, class_=kind)
 
 
 def dot(x: float, y: float, radius: float, kind: str | None = None, tooltip: str | None = None) -> ET.Element:
@@ -133,17 +133,17 @@ def svg(*parts: ET.Element, **attributes: str) -> str:
     return ET.tostring(element("svg", *parts, role="img", **attributes), encoding="unicode")
 
 
-def drawing(title: str, words: str, width: float, height: float, parts: Iterable[ET.Element]) -> Markup:
-    """An SVG that a screen reader announces by its title, which names it on the page, and describes by ``words``."""
+def drawing(title: str, description: str, width: float, height: float, parts: Iterable[ET.Element]) -> Markup:
+    """An SVG that a screen reader announces by its title, which names it on the page, and describes by ``description``."""
     name = "-".join("".join(sign if sign.isalnum() else " " for sign in title.lower()).split())
     return Markup(  # ElementTree has escaped every text in it
         svg(
             element("title", title, id=f"{name}-title"),
-            element("desc", words, id=f"{name}-words"),
+            element("desc", description, id=f"{name}-description"),
             *parts,
             viewBox=f"0 0 {width:g} {height:g}",
             aria_labelledby=f"{name}-title",
-            aria_describedby=f"{name}-words",
+            aria_describedby=f"{name}-description",
         )
     )
 
@@ -176,7 +176,7 @@ class Scale:
         low, high = self.ticks[0], self.ticks[-1]
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
-    def words(self, tick: float) -> str:
+    def text(self, tick: float) -> str:
         """A tick with as many digits as the steps need."""
         return number(tick, max(0, -math.floor(math.log10(self.ticks[1] - self.ticks[0]) + 1e-9)))
 
@@ -191,7 +191,7 @@ class Scale:
                     d=f"M{pixels(left)} {pixels(self(tick))}H{pixels(right)}",
                     class_="grid" if tick else "axis",
                 ),
-                label(left - 6.0, self(tick) + 4.0, self.words(tick), "end"),
+                label(left - 6.0, self(tick) + 4.0, self.text(tick), "end"),
             )
         ]
 
@@ -223,14 +223,14 @@ class Frame:
         """Left edge of a place, counted from 0."""
         return self.left + place * self.step
 
-    def axes(self, unit: str, shown: Iterable[int]) -> list[ET.Element]:
-        """Grid and values, the unit above them, and those labels below whose places are ``shown``."""
+    def axes(self, unit: str, labeled: Iterable[int]) -> list[ET.Element]:
+        """Grid and values, the unit above them, and those labels below whose places are ``labeled``."""
         return [
             label(2.0, 11.0, unit),
             *self.y.grid(self.left, self.width - self.right),
             *(
                 label(self.x(place + 0.5), self.height - 9.0, self.labels[place].removesuffix(":00"), "middle")
-                for place in shown
+                for place in labeled
             ),
         ]
 
@@ -258,20 +258,20 @@ class Frame:
         for each in series:
             for place, value in enumerate(each.values):
                 if value >= 0.0005:
-                    words = f"{self.labels[place]}: {tooltip(value, each.name)}"
+                    text = f"{self.labels[place]}: {tooltip(value, each.name)}"
                     end = base[place] + sign * value
-                    bars.append(self.bar(place, base[place], end, each.kind, words, share))
+                    bars.append(self.bar(place, base[place], end, each.kind, text, share))
                     base[place] = end
         return bars
 
-    def drawing(self, title: str, words: str, parts: Iterable[ET.Element]) -> Markup:
+    def drawing(self, title: str, description: str, parts: Iterable[ET.Element]) -> Markup:
         """The chart as an SVG of its size."""
-        return drawing(title, words, self.width, self.height, parts)
+        return drawing(title, description, self.width, self.height, parts)
 
 
 def every_third_hour(labels: Sequence[str]) -> list[int]:
     """Places of the hours 0, 3, 6, … by their label ``HH:MM``, also on days of 23 and 25 hours."""
-    return [place for place, words in enumerate(labels) if int(words[:2]) % 3 == 0]
+    return [place for place, label_ in enumerate(labels) if int(label_[:2]) % 3 == 0]
 
 
 # Charts of the report
@@ -279,7 +279,7 @@ def every_third_hour(labels: Sequence[str]) -> list[int]:
 
 def prices_chart(
     title: str,
-    words: str,
+    description: str,
     unit: str,
     labels: Sequence[str],
     forecast: Sequence[float],
@@ -298,11 +298,11 @@ def prices_chart(
                 tooltip = f"{labels[place]}: a request offers {usd(bid.expected)}"
                 dots.append(dot(frame.x(place + 0.5), frame.y(bid.expected), 4.5, "offered", tooltip))
     line = frame.steps(forecast, "forecast")
-    return frame.drawing(title, words, [*frame.axes(unit, every_third_hour(labels)), *bars, line, *dots])
+    return frame.drawing(title, description, [*frame.axes(unit, every_third_hour(labels)), *bars, line, *dots])
 
 
 def stacked_hours(
-    title: str, words: str, unit: str, labels: Sequence[str], up: Sequence[Series], down: Sequence[Series]
+    title: str, description: str, unit: str, labels: Sequence[str], up: Sequence[Series], down: Sequence[Series]
 ) -> Markup:
     """Bars hour by hour: sales and reserve above the line, charging below it."""
     frame = Frame(WIDE, HIGH, labels, ticks(-max([*_sums(down), 0.0]), max([*_sums(up), 0.1])))
@@ -311,10 +311,10 @@ def stacked_hours(
         return f"{number(value, 3)} {unit} {name}"
 
     bars = [*frame.stack(up, tooltip), *frame.stack(down, tooltip, sign=-1.0)]
-    return frame.drawing(title, words, [*frame.axes(unit, every_third_hour(labels)), *bars])
+    return frame.drawing(title, description, [*frame.axes(unit, every_third_hour(labels)), *bars])
 
 
-def columns_chart(title: str, words: str, unit: str, labels: Sequence[str], series: Sequence[Series]) -> Markup:
+def columns_chart(title: str, description: str, unit: str, labels: Sequence[str], series: Sequence[Series]) -> Markup:
     """A distribution: how many of each series lie in each class."""
     sums = _sums(series)
     frame = Frame(WIDE, HIGH, labels, ticks(0.0, max([*sums, 1.0])))
@@ -323,7 +323,7 @@ def columns_chart(title: str, words: str, unit: str, labels: Sequence[str], seri
         return f"{number(value, 0)} {name}, {percent(value / sum(sums))} of all"
 
     bars = frame.stack(series, tooltip, share=0.86)
-    return frame.drawing(title, words, [*frame.axes(unit, range(len(labels))), *bars])
+    return frame.drawing(title, description, [*frame.axes(unit, range(len(labels))), *bars])
 
 
 def _sums(series: Sequence[Series]) -> list[float]:
@@ -332,7 +332,12 @@ def _sums(series: Sequence[Series]) -> list[float]:
 
 
 def energy_chart(
-    title: str, words: str, labels: Sequence[str], stored: Sequence[float], low: Sequence[float], high: Sequence[float]
+    title: str,
+    description: str,
+    labels: Sequence[str],
+    stored: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
 ) -> Markup:
     """State of charge at the end of each hour as a line between its limits."""
     frame = Frame(WIDE, HIGH, labels, ticks(0.0, max([*high, 0.1])))
@@ -345,12 +350,12 @@ def energy_chart(
     ]
     band = element("path", d=f"{way([*upper, *reversed(lower)])}Z", class_="band")
     curve = element("path", d=way(line), class_="stored")
-    return frame.drawing(title, words, [band, *frame.axes("MWh", every_third_hour(labels)), curve, *dots])
+    return frame.drawing(title, description, [band, *frame.axes("MWh", every_third_hour(labels)), curve, *dots])
 
 
 def rounds_chart(
     title: str,
-    words: str,
+    description: str,
     unit: str,
     rounds: Sequence[int],
     asks: Sequence[float],
@@ -376,10 +381,10 @@ def rounds_chart(
             is_above = other is None or value >= other
             parts.append(dot(x, y, 4.0, f"dot {kind}", f"{kind} {usd(value)}"))
             parts.append(label(x, y - 9.0 if is_above else y + 18.0, usd(value), "middle", f"strong {kind}"))
-    return frame.drawing(title, words, parts)
+    return frame.drawing(title, description, parts)
 
 
-def bars_chart(title: str, words: str, bars: Sequence[Bar]) -> Markup:
+def bars_chart(title: str, description: str, bars: Sequence[Bar]) -> Markup:
     """Bars side by side lying down, each under its own name."""
     row = min(max(250.0 / max(len(bars), 1), 38.0), 50.0)
     length = WIDE - 8.0
@@ -394,7 +399,7 @@ def bars_chart(title: str, words: str, bars: Sequence[Bar]) -> Markup:
             if value > 0.0:
                 parts.append(rectangle(x, y + 6.0, max(across(value), 0.8), 12.0, kind, tooltip))
             x += across(value)
-    return drawing(title, words, WIDE, row * len(bars) + 6.0, parts)
+    return drawing(title, description, WIDE, row * len(bars) + 6.0, parts)
 
 
 # Images of their own
@@ -427,7 +432,7 @@ def sparkline(values: Sequence[float], title: str) -> str:
 
 
 def thinned(values: Sequence[float]) -> list[float]:
-    """At most ``MOST_POINTS`` values: the means of as many runs of neighbours, as long as each other or one apart."""
+    """At most ``MOST_POINTS`` values: the means of as many runs of neighbors, as long as each other or one apart."""
     count = len(values)
     if count <= MOST_POINTS:
         return [float(value) for value in values]
@@ -462,15 +467,15 @@ def _panel(panel: Panel, left: float) -> list[ET.Element]:
     parts = [label(left, TOP - 16.0, panel.title, kind="heading"), *up.grid(left, right)]
     for tick in across.ticks:
         parts.append(element("path", d=f"M{pixels(across(tick))} {bottom}v5"))
-        parts.append(label(across(tick), bottom + 21.0, across.words(tick), "middle"))
+        parts.append(label(across(tick), bottom + 21.0, across.text(tick), "middle"))
     parts.append(element("path", d=f"M{left} {bottom}H{right}"))
     parts.append(label((left + right) / 2, bottom + 46.0, panel.across, "middle", "name"))
     side = label(left - 62.0, (TOP + bottom) / 2, panel.up, "middle", "name")
     side.set("transform", f"rotate(-90 {side.get('x')} {side.get('y')})")
     dots = [(across(x), up(y)) for x, y in panel.points]
     parts += [side, element("path", d=way(dots), class_="curve")]
-    for x, y, words in _merged(dots, panel.labels):
-        parts += [dot(x, y, DOT_RADIUS), label(x + 9.0, y - 7.0, words, kind="name")]
+    for x, y, text in _merged(dots, panel.labels):
+        parts += [dot(x, y, DOT_RADIUS), label(x + 9.0, y - 7.0, text, kind="name")]
     return parts
 
 

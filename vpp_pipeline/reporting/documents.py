@@ -1,4 +1,4 @@
-"""A day's tables as the JSON documents that users of the original project know."""
+"""A day's tables as JSON documents in the form of the original project."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vpp_pipeline.schemas.documents import (
     ProsumerResponse,
 )
 
-SPOKEN = ("ask", "offer", "accept", "reject", "withdraw")
+KINDS = ("ask", "offer", "accept", "reject", "withdraw")
 
 
 def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
-    """One document per opportunity, in the order of `bids.final_bids`."""
+    """One document per opportunity, in the order of their ids."""
     held = options(day["negotiation.agreements"])
     agreements = _by_opportunity(held)
     payments = _by_opportunity(day["dispatch.payments"])
@@ -47,21 +47,21 @@ def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
 
 
 def transcript_of(messages: pl.DataFrame) -> Iterator[ProsumerBid | AggregatorOffer | ProsumerResponse]:
-    """Rows of `negotiation.messages` as the messages that were exchanged, in the order they were spoken."""
-    order = pl.col("kind").replace_strict({kind: place for place, kind in enumerate(SPOKEN)}, return_dtype=pl.Int32)
+    """Rows of `negotiation.messages` as messages, in the order in which they were sent."""
+    order = pl.col("kind").replace_strict({kind: place for place, kind in enumerate(KINDS)}, return_dtype=pl.Int32)
     for row in messages.sort("opportunity_id", "prosumer_id", "round", order).iter_rows(named=True):
-        who = {name: row[name] for name in ("opportunity_id", "prosumer_id", "round")}
+        key = {name: row[name] for name in ("opportunity_id", "prosumer_id", "round")}
         if row["kind"] == "ask":
             yield ProsumerBid(
-                **who, available_capacity_kw=row["capacity_kw"], minimum_price_per_mwh=row["price_usd_per_mwh"]
+                **key, available_capacity_kw=row["capacity_kw"], minimum_price_per_mwh=row["price_usd_per_mwh"]
             )
         elif row["kind"] == "offer":
             yield AggregatorOffer(
-                **who, requested_capacity_kw=row["capacity_kw"], offered_price_per_mwh=row["price_usd_per_mwh"]
+                **key, requested_capacity_kw=row["capacity_kw"], offered_price_per_mwh=row["price_usd_per_mwh"]
             )
         else:
             yield ProsumerResponse(
-                **who, answer=row["kind"], price_per_mwh=row["price_usd_per_mwh"], reason=row["reason"]
+                **key, answer=row["kind"], price_per_mwh=row["price_usd_per_mwh"], reason=row["reason"]
             )
 
 
@@ -119,7 +119,7 @@ def _final_bid(bid: dict[str, Any]) -> FinalBid:
 
 
 def write_documents(day: Mapping[str, pl.DataFrame], folder: Path) -> int:
-    """One ``<opportunity_id>.json`` per opportunity in ``folder``, each replaced whole; how many."""
+    """Write one ``<opportunity_id>.json`` per opportunity into ``folder``, each replaced whole; return how many."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for document in documents_of(day):

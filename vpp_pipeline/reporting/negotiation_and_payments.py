@@ -124,9 +124,9 @@ def _rounds(facts: Facts, product: str) -> Figure | None:
 def limits(facts: Facts) -> dict[str, Any]:
     """The limits that bind most often."""
     rows = facts["limits"]
-    shown: dict[str, Any] = {"sample": facts.sample, "chart": None}
+    values: dict[str, Any] = {"sample": facts.sample, "chart": None}
     if not rows:
-        return shown
+        return values
     bars = [
         Bar(
             row["limit_name"],
@@ -138,7 +138,7 @@ def limits(facts: Facts) -> dict[str, Any]:
     caption = f"Most frequent: {rows[0]['limit_name']}, {_times(rows[0])}."
     legend = [("limit", "of device, storage, or contract"), ("owner", "owner preference, or EV away")]
     return {
-        **shown,
+        **values,
         "chart": Figure("Most frequent limits", bars_chart("Binding limits", caption, bars), caption, legend),
         "table": Table(
             "Binding limits",

@@ -92,6 +92,7 @@ def assert_full(made: dg.AssetMaterialization) -> None:
     for words in (metadata[SENTENCE].value, metadata[SPARKLINE].value.partition("\n\n")[2]):
         assert not BEHIND.search(words), words
     table = metadata[ROWS]
+    assert not any(BEHIND.search(str(cell)) for record in table.records for cell in record.data.values())
     assert len(table.records) == min(height, 5) or made.asset_key == key_of("warehouse.published")
     assert [column.name for column in table.schema.columns] == list(table.records[0].data) if table.records else True
     is_drawn(metadata[SPARKLINE].value, height)

@@ -47,7 +47,7 @@ def test_every_opportunity_has_a_document_with_the_originals_fields(solved_day, 
     assert list(tmp_path.glob("*.draft")) == []
 
 
-def test_documents_say_what_the_tables_say(solved_day):
+def test_documents_agree_with_the_tables(solved_day):
     day = solved_day()
     bids = {row["opportunity_id"]: row for row in day.tables["bids.final_bids"].iter_rows(named=True)}
     documents = list(documents_of(day.tables))
@@ -61,13 +61,13 @@ def test_documents_say_what_the_tables_say(solved_day):
         assert document.optimization.expected_profit == bid["expected_profit_usd"]
 
 
-def test_a_document_without_a_bid_still_tells_the_negotiation(solved_day):
+def test_a_document_without_a_bid_still_has_its_negotiation(solved_day):
     idle = next(document for document in documents_of(solved_day().tables) if document.final_bid is None)
     assert idle.negotiation.reason
     assert idle.optimization.dispatch_schedule == {}
 
 
-def test_a_transcript_is_every_message_in_the_order_it_was_spoken(solved_day):
+def test_a_transcript_is_every_message_in_the_order_it_was_sent(solved_day):
     """The slowest deal of the noon request: an ask and an offer a round, and the answer last."""
     tables = solved_day().tables
     deal = tables["negotiation.agreements"].filter(pl.col("opportunity_id") == "energy_20230815_1200")

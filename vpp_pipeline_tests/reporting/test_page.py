@@ -1,7 +1,8 @@
-"""The day's report: a page that needs nothing else, that everyone can read, and whose numbers are the warehouse's."""
+"""The day's report: one page without other files, readable by everyone, with the numbers of the warehouse."""
 
 from __future__ import annotations
 
+import doctest
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -9,12 +10,16 @@ from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from jinja2 import UndefinedError
 
 from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.reporting import charts, html
 from vpp_pipeline.reporting import queries as asking
+from vpp_pipeline.reporting.asset_pages import PAGES, layout
+from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
 from vpp_pipeline.reporting.html import FOLDER, environment
 from vpp_pipeline.reporting.page import SECTIONS, page, report_file, write_report
 from vpp_pipeline.reporting.queries import Facts, read_facts
@@ -234,6 +239,27 @@ def test_templates_escape_everything_and_know_every_name():
         source = (FOLDER / "templates" / name).read_text(encoding="utf-8")
         assert "safe" not in source, name
         assert "autoescape" not in source, name
+
+
+DIALECT = re.compile(
+    r"\b(least price|wish|wishes|nobody|what is stored|verdict|judged?|claims?|what it|who is|what stops|came|says)\b"
+    r"|\d \$|\d %|[%$] ?\}\} ?[%$]",
+    re.IGNORECASE,
+)
+
+
+def test_texts_of_the_report_and_of_pages_are_in_the_terms_of_the_field():
+    texts = [(FOLDER / "templates" / name).read_text(encoding="utf-8") for name in environment().list_templates()]
+    for page_ in (*PAGES.values(), PUBLICATION):
+        texts += [page_.text, page_.empty, page_.line.title, *page_.columns]
+    assert [found.group() for text in texts for found in DIALECT.finditer(text)] == []
+
+
+@pytest.mark.parametrize("module", [charts, html, layout])
+def test_examples_in_docstrings_hold(module: ModuleType):
+    failed, tried = doctest.testmod(module)
+    assert tried > 0
+    assert failed == 0
 
 
 def test_bids_below_zero_are_drawn(data: Path):

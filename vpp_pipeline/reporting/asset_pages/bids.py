@@ -70,7 +70,7 @@ PAGE = Page(
     "{expected_profit_usd:usd}, gap {gap_fraction:percent.3}, {violations} violations. File size {file_mb:.1f} MB.",
     figures={"rows": total("rows"), "tables": where(pl.col("rows") > 0)},
     line=Line("rows of the day by table, highest first", pl.col("rows"), "rows"),
-    columns={"table": "table", "rows": "rows", "description": "words"},
+    columns={"table": "table", "rows": "rows", "description": "description"},
     first="rows",
 )
 

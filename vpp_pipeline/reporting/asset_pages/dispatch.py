@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from vpp_pipeline.reporting.asset_pages.layout import Line, Page, kinds, mean, pacific_hour, total, where
+from vpp_pipeline.reporting.asset_pages.layout import SHARE, Line, Page, kinds, mean, pacific_hour, total, where
 
 SOLD_KW = pl.sum_horizontal("discharge_kw", "solar_sold_kw")
 HELD_KW = pl.sum_horizontal("spin_kw", "nonspin_kw")
@@ -122,8 +122,8 @@ SOLVED = {
         first="owen_share_usd",
     ),
     "dispatch.proof": Page(
-        text="Objective {objective_usd:usd} by {method}; dual bound: no schedule can earn more than {bound_usd:usd} "
-        "(gap {gap_fraction:percent.3}), in {solve_seconds:.1f} s.",
+        text="Objective {objective_usd:usd}, dual bound {bound_usd:usd} (gap {gap_fraction:percent.3}), in "
+        "{solve_seconds:.1f} s; method: {method}.",
         figures={
             **{name: total(name) for name in ("objective_usd", "bound_usd", "gap_fraction")},
             "solve_seconds": total("seconds"),
@@ -131,7 +131,7 @@ SOLVED = {
             "bids": total("bids"),
             "method": pl.col("method").first(),
         },
-        line=Line("gap by day", mean("gap_fraction"), "0-1", by="market_date"),
+        line=Line("gap by day", mean("gap_fraction"), SHARE, by="market_date"),
         columns={
             "solver": "solver",
             "objective": "objective_usd",

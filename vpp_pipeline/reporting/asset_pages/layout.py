@@ -12,7 +12,8 @@ import polars as pl
 from vpp_pipeline.core.display import percent, usd
 
 ROWS = 5
-SMALL_USD = 0.1  # amounts below it, such as the cost of a question to a language model, have four digits
+SHARE = "0-1"  # the unit of a fraction
+SMALL_USD = 0.01  # amounts below it, such as the cost of a question to a language model, have four digits
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Line:
         """The title with the range of the points."""
         if not points:
             return f"{self.title}: no rows"
-        return f"{self.title}: {amount(min(points), self.unit)} to {amount(max(points), self.unit)}"
+        bare = self.unit if self.unit == SHARE else "$" if self.unit.startswith("$") else ""
+        return f"{self.title}: {amount(min(points), bare)} to {amount(max(points), self.unit)}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def amount(value: float, unit: str) -> str:
     """
     if unit.startswith("$"):
         return usd(value, 4 if 0 < abs(value) < SMALL_USD else 2) + unit.removeprefix("$")
-    if unit == "0-1":
+    if unit == SHARE:
         return percent(value, 3 if abs(value) < 0.01 else 1)
     return (f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}") + (f" {unit}" if unit else "")
 
