@@ -134,7 +134,7 @@ def svg(*parts: ET.Element, **attributes: str) -> str:
 
 
 def drawing(title: str, description: str, width: float, height: float, parts: Iterable[ET.Element]) -> Markup:
-    """An SVG that a screen reader announces by its title, which names it on the page, and describes by ``description``."""
+    """An SVG that a screen reader announces by its title and description; the title is unique on the page."""
     name = "-".join("".join(sign if sign.isalnum() else " " for sign in title.lower()).split())
     return Markup(  # ElementTree has escaped every text in it
         svg(
