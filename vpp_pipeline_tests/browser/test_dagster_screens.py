@@ -36,7 +36,8 @@ def table(desk: Desk, name: str, partition: str = FIRST) -> pl.DataFrame:
 @pytest.mark.parametrize("name", OWNERS)
 def test_an_assets_page_is_full(screens: Screens, name: str):
     page = screens.asset(name)
-    page.get_by_text("Freshness policy").first.wait_for()
+    for late in ("Freshness policy", "Columns"):  # the parts of a page come one by one
+        page.get_by_text(late, exact=True).first.wait_for()
     words = screens.text()
     assert not ERRORS.search(words)
     for heading in (
