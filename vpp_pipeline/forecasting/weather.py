@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
-from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherError
+from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherDownError, WeatherError
+from vpp_pipeline.core.http import Refused, ask, get
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.settings import WeatherSettings
@@ -28,6 +29,9 @@ VARIABLES: Mapping[str, str] = {
 UNITS = {"time": "iso8601", **dict.fromkeys(VARIABLES, "W/m²")}
 MOST_W_PER_M2 = 1_500.0  # more than the sun gives above the air
 NEAR_DEG = 0.5  # it answers for the nearest point of its grid
+LARGEST_BYTES = 5_000_000  # a day's answer has some 3,000
+LONGEST_WAIT_S = 90.0  # that an answer may ask for: Open-Meteo's shortest limit is by the minute
+ADDRESS = "Check the address (VPP_WEATHER_URL, or url under [weather] in data/prices.toml)"
 LAYOUT = "Compare its documentation (open-meteo.com/en/docs) with forecasting/weather.py"
 
 
@@ -70,10 +74,27 @@ class Weather:
         return frame, when
 
     def _ask(self, market_date: date) -> pl.DataFrame:
-        from vpp_pipeline.forecasting.weather_client import ask  # httpx is loaded by who asks, not by every run
+        """The service's answer, asked for again where it is late or not whole.
 
-        here = self.latitude_deg, self.longitude_deg
-        return ask(self.settings, question(*here, market_date), lambda body: irradiance_of(body, *here, market_date))
+        Raises ``WeatherDownError`` when the attempts are used up and ``WeatherError`` for what no repetition heals.
+        """
+        asked, here = self.settings, (self.latitude_deg, self.longitude_deg)
+        parameters = question(*here, market_date)
+
+        def once() -> pl.DataFrame:
+            body = get(asked.url, parameters, timeout_s=asked.timeout_s, largest_bytes=LARGEST_BYTES)
+            return irradiance_of(body, *here, market_date)
+
+        try:
+            return ask(once, f"weather of {market_date}", asked.attempts, asked.backoff_s, LONGEST_WAIT_S)
+        except Refused as refusal:
+            raise WeatherError(str(refusal), file=asked.url, remedy=ADDRESS) from None
+        except Again as last:
+            raise WeatherDownError(
+                f"the weather service gave no whole answer in {asked.attempts} attempts; the last one: {last}",
+                file=asked.url,
+                remedy="Try again later, or choose forecast.solar=clear_sky or metered meanwhile",
+            ) from last
 
     def _held(self, lake: Lake, place: str) -> tuple[pl.DataFrame, str]:
         try:

@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime
 
 from pydantic import ValidationError
 
+from vpp_pipeline.core.http import repeat
 from vpp_pipeline.llm.budget import Budget, pacific_day, worst_usage
 from vpp_pipeline.llm.interface import RETRYABLE, FailKind, LLMError, LLMProvider, LLMReply, LLMRequest, LLMUsage, T
 from vpp_pipeline.llm.store import Call, CallStore, StoredReply
@@ -121,17 +122,15 @@ class Gateway:
         """Attempts until one succeeds, fails for good, or the next would come too late."""
         settings = self.settings
         end = min(account.begun + settings.deadline_s, self._run_end())
-        pause = settings.first_pause_s
-        while True:
-            try:
-                return self._attempt(request, account, end)
-            except LLMError as error:
-                wait = max(min(pause, settings.longest_pause_s), error.retry_after_s or 0.0)
-                too_late = time.monotonic() + wait + LEAST_SECONDS >= end
-                if error.kind not in RETRYABLE or account.attempts >= settings.attempts or too_late:
-                    raise
-            time.sleep(wait)
-            pause *= 2.0
+        return repeat(
+            lambda: self._attempt(request, account, end),
+            f"language model, {request.purpose} {request.subject}",
+            attempts=settings.attempts,
+            first_pause_s=settings.first_pause_s,
+            longest_pause_s=settings.longest_pause_s,
+            asked_s=_asked_s,
+            end_s=end - LEAST_SECONDS,
+        )
 
     def _attempt(self, request: LLMRequest, account: _Account, end: float) -> LLMReply:
         provider = self._provider
@@ -193,6 +192,11 @@ class Gateway:
 
 #: answers of the provider's server by which it bills nothing: Gemini's billing FAQ, "Am I charged for failed requests?"
 _FREE = frozenset({FailKind.RATE_LIMIT, FailKind.SERVER, FailKind.AUTH, FailKind.BAD_REQUEST})
+
+
+def _asked_s(error: BaseException) -> float | None:
+    """Seconds that the provider asks us to wait; ``None`` where another attempt would not help."""
+    return error.retry_after_s or 0.0 if isinstance(error, LLMError) and error.kind in RETRYABLE else None
 
 
 def _billed(error: LLMError, request: LLMRequest) -> LLMUsage:

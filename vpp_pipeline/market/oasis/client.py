@@ -20,19 +20,17 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TextIO, TypeVar
 
-import httpx
 import polars as pl
-import tenacity
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.calendar import local_midnight_utc
-from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import Again, InputError, NoDataError
+from vpp_pipeline.core.http import Refused, ask, get
 from vpp_pipeline.core.paths import private_folder
 from vpp_pipeline.market.oasis.report import (
     AS_COLUMNS,
     LARGEST_BYTES,
     LMP_COLUMNS,
-    Again,
     Incomplete,
     OasisDownError,
     OasisError,
@@ -44,9 +42,9 @@ from vpp_pipeline.settings import OasisSettings
 
 MOST_HOURS = 31 * 24  # of one question; more is error 1004
 MOST_NODES = 10
-LONGEST_PAUSE = 12  # times `backoff_s`
 NO_DATA, TOO_LONG, BUSY = "1000", "1004", "1015"
 
+ADDRESS = "Check the address (VPP_OASIS_URL, or url under [oasis] in data/prices.toml)"
 T = TypeVar("T")
 REMEDY = 'Remove it, or write gate = "…", a folder of your own, under [oasis] in data/prices.toml'
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
@@ -116,17 +114,11 @@ class OasisClient:
         Raises ``NoDataError`` where OASIS has nothing yet, ``OasisDownError`` and ``OasisIncompleteError`` when the
         repetitions are used up, ``OasisError`` for everything that no repetition heals.
         """
-        pause = tenacity.wait_exponential(
-            multiplier=self.settings.backoff_s, max=self.settings.backoff_s * LONGEST_PAUSE
-        )
-        repeated = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Again),
-            stop=tenacity.stop_after_attempt(self.settings.attempts),
-            wait=lambda state: max(pause(state), _asked_to_wait_s(state)),
-            reraise=True,
-        )
+        asked = self.settings
         try:
-            return repeated(lambda: read(self._once(question)))
+            return ask(lambda: read(self._once(question)), f"OASIS, {question}", asked.attempts, asked.backoff_s)
+        except Refused as refusal:
+            raise OasisError(str(refusal), file=asked.url, remedy=ADDRESS) from None
         except Incomplete as last:
             raise OasisIncompleteError(
                 f"OASIS gave no whole answer to {question} in {self._times}: {last}",
@@ -135,7 +127,7 @@ class OasisClient:
         except Again as last:
             raise OasisDownError(
                 f"OASIS gave no answer to {question} in {self._times}; the last one: {last}",
-                file=self.settings.url,
+                file=asked.url,
                 remedy="Try again later, or name a file of prices meanwhile",
             ) from last
         except Refusal as refusal:
@@ -152,59 +144,16 @@ class OasisClient:
         return f"{self.settings.attempts} attempt{'s' if self.settings.attempts > 1 else ''}"
 
     def _once(self, question: Question) -> pl.DataFrame:
+        asked = self.settings
+        address = f"{asked.url.rstrip('/')}/SingleZip"
         with self._gate.turn():
-            answer = self._get(question.parameters())
+            answer = get(address, question.parameters(), timeout_s=asked.timeout_s, largest_bytes=LARGEST_BYTES)
         try:
             return rows_of(answer, question.columns)
         except Refusal as refusal:
             if refusal.code == BUSY:
                 raise Again(str(refusal)) from None
             raise
-
-    def _get(self, parameters: dict[str, str]) -> bytes:
-        """The body of one answer. httpx's limits are per read, so that a trickle is stopped here."""
-        limit, began, body = self.settings.timeout_s, time.monotonic(), bytearray()
-        try:
-            with (
-                httpx.Client(timeout=limit) as http,
-                http.stream("GET", f"{self.settings.url.rstrip('/')}/SingleZip", params=parameters) as response,
-            ):
-                _check_status(response)
-                for part in response.iter_bytes():
-                    body += part
-                    if time.monotonic() - began > limit:
-                        raise Again(f"no whole answer within {limit:g} s, {len(body)} bytes so far")
-                    if len(body) > LARGEST_BYTES:
-                        raise OasisError("an answer of more than 200 MB", remedy="Ask for fewer days or nodes")
-        except httpx.TransportError as error:
-            raise Again(f"{type(error).__name__}: {error or f'no answer within {limit:g} s'}") from error
-        except httpx.InvalidURL as error:
-            raise OasisError(
-                f"not an address: {error}", value=self.settings.url, remedy="Correct VPP_OASIS_URL"
-            ) from None
-        return bytes(body)
-
-
-def _check_status(response: httpx.Response) -> None:
-    status = response.status_code
-    if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-        after = response.headers.get("retry-after", "")
-        raise Again(
-            f"HTTP {status} {response.reason_phrase}", after_s=min(float(after), 300.0) if after.isdigit() else 0
-        )
-    if status != httpx.codes.OK:
-        where = response.headers.get("location", "")
-        raise OasisError(
-            f"HTTP {status} {response.reason_phrase}{f', sent on to {where}' if where else ''}",
-            file=str(response.url),
-            remedy="Check the address (VPP_OASIS_URL, or url under [oasis] in data/prices.toml)",
-        )
-
-
-def _asked_to_wait_s(state: tenacity.RetryCallState) -> float:
-    """What OASIS's last answer asked for."""
-    error = state.outcome.exception() if state.outcome else None
-    return error.after_s if isinstance(error, Again) else 0.0
 
 
 def _meaning(question: Question, refusal: Refusal) -> InputError:

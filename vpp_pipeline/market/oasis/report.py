@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import Again, InputError, NoDataError
 
 START, DAY, PRICE = "INTERVALSTARTTIME_GMT", "OPR_DT", "MW"  # OASIS names the column of prices MW
 LMP_COLUMNS = (START, DAY, "OPR_HR", "NODE", "MARKET_RUN_ID", "LMP_TYPE", PRICE)
@@ -91,14 +91,6 @@ class OasisDownError(NoDataError):
 
 class OasisIncompleteError(NoDataError):
     """What OASIS gave lacks an hour or a region, or contradicts itself, as often as it was asked; later may succeed."""
-
-
-class Again(Exception):
-    """An answer that a repetition may heal: busy, late, torn. ``after_s``: seconds that OASIS asks us to wait."""
-
-    def __init__(self, problem: str, after_s: float = 0.0) -> None:
-        super().__init__(problem)
-        self.after_s = after_s
 
 
 class Incomplete(Again):

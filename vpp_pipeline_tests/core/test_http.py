@@ -1,0 +1,146 @@
+"""Retries and answers over HTTP: which errors are repeated, how long the pauses are, and what a late answer becomes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from vpp_pipeline.core.errors import Again
+from vpp_pipeline.core.http import Refused, ask, asked_wait_s, get, repeat
+from vpp_pipeline_tests.market.local_http import LocalHandler, serving_with
+
+NOW = datetime(2024, 7, 11, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds slept, without sleeping."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
+
+
+def failing(*errors: Exception) -> Callable[[], str]:
+    """Raises each of ``errors`` in turn, then returns "done"."""
+    left = list(errors)
+
+    def work() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    return work
+
+
+def test_pauses_double_to_the_longest_and_are_never_shorter_than_asked_for(pauses: list[float]):
+    waits = [0.0, 0.0, 7.0, 0.0, 0.0, 0.0, 0.0]
+    assert ask(failing(*(Again("busy", wait) for wait in waits)), "test", attempts=8, backoff_s=1.0) == "done"
+    assert pauses == [1.0, 2.0, 7.0, 8.0, 12.0, 12.0, 12.0]
+
+
+def test_a_service_cannot_make_us_wait_for_good(pauses: list[float]):
+    assert ask(failing(Again("busy", 86_400.0)), "test", attempts=2, backoff_s=1.0) == "done"
+    assert ask(failing(Again("busy", 86_400.0)), "test", attempts=2, backoff_s=1.0, longest_wait_s=90.0) == "done"
+    assert pauses == [300.0, 90.0]
+
+
+def test_the_last_error_is_raised_when_the_attempts_are_used_up(pauses: list[float]):
+    with pytest.raises(Again, match="second"):
+        ask(failing(Again("first"), Again("second"), Again("third")), "test", attempts=2, backoff_s=1.0)
+    assert pauses == [1.0]
+
+
+def test_an_error_that_no_repetition_heals_is_raised_at_once(pauses: list[float]):
+    with pytest.raises(Refused):
+        ask(failing(Refused("no"), Again("later")), "test", attempts=5, backoff_s=1.0)
+    assert pauses == []
+
+
+def test_no_attempt_begins_after_the_end(pauses: list[float]):
+    asked = {"attempts": 9, "first_pause_s": 50.0, "longest_pause_s": 50.0, "asked_s": lambda _: 0.0}
+    with pytest.raises(Again):
+        repeat(failing(Again("busy")), "test", end_s=time.monotonic() + 49.0, **asked)
+    assert pauses == []
+    assert repeat(failing(Again("busy")), "test", end_s=time.monotonic() + 99.0, **asked) == "done"
+
+
+def test_a_long_pause_is_a_warning_and_a_short_one_a_note(pauses: list[float], caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, logger="vpp_pipeline")
+    ask(failing(Again("HTTP 503"), Again("HTTP 429", 60.0)), "OASIS, PRC_AS", attempts=6, backoff_s=5.0)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "OASIS, PRC_AS: HTTP 503; attempt 2 of 6 follows in 5.0 s"),
+        ("WARNING", "OASIS, PRC_AS: HTTP 429; attempt 3 of 6 follows in 60.0 s"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        ("Thu, 11 Jul 2024 12:00:30 GMT", 30.0),
+        ("Thu, 11 Jul 2024 11:00:00 GMT", 0.0),
+        ("soon", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(header: str, seconds: float):
+    assert asked_wait_s(header, NOW) == seconds
+
+
+class Handler(LocalHandler):
+    def do_GET(self) -> None:
+        kind = self.path.strip("/?").partition("?")[0]
+        plain = {"Content-Type": "text/plain"}
+        if kind == "busy":
+            self.send(503, b"maintenance", {**plain, "Retry-After": "11"})
+        elif kind == "moved":
+            self.send(302, b"<html>moved</html>", {"Content-Type": "text/html", "Location": "http://elsewhere"})
+        elif kind == "gone":
+            self.send(404, b"no such report", plain)
+        elif kind == "late":
+            self.send(200, b"x" * 30, drip_s=0.1)
+        elif kind == "zipped":
+            self.send(200, b"no gzip", {"Content-Encoding": "gzip"})
+        else:
+            self.send(200, b"x" * 100)
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with serving_with(Handler) as url:
+        yield url
+
+
+def asked(url: str, timeout_s: float = 20.0) -> bytes:
+    return get(url, {"day": "2024-07-11"}, timeout_s=timeout_s, largest_bytes=100)
+
+
+def test_a_whole_answer_is_its_bytes(address: str):
+    assert asked(address) == b"x" * 100
+
+
+def test_what_a_repetition_may_heal(address: str):
+    with pytest.raises(Again, match="HTTP 503 Service Unavailable: maintenance") as busy:
+        asked(f"{address}/busy")
+    assert busy.value.after_s == 11.0
+    with pytest.raises(Again, match=r"no whole answer within 0.5 s"):
+        asked(f"{address}/late", timeout_s=0.5)
+    with pytest.raises(Again, match="DecodingError"):
+        asked(f"{address}/zipped")
+    with pytest.raises(Again, match="ConnectError"):
+        asked("http://127.0.0.1:9")
+
+
+def test_what_no_repetition_heals(address: str):
+    with pytest.raises(Refused, match=r"^HTTP 302 Found: sent on to http://elsewhere$"):
+        asked(f"{address}/moved")
+    with pytest.raises(Refused, match=r"^HTTP 404 Not Found: no such report$"):
+        asked(f"{address}/gone")
+    with pytest.raises(Refused, match="more than 5e-05 MB"):
+        get(address, {}, timeout_s=20.0, largest_bytes=50)
+    with pytest.raises(Refused, match="not an address"):
+        asked("http://localhost:port")
