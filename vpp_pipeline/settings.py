@@ -288,18 +288,20 @@ class OasisSettings(_Group):
         description="Address before `/SingleZip`; the environment variable VPP_OASIS_URL goes before it.",
     )
     region: str | None = Field(
-        None, pattern="^(SP26|NP26)$", description="Reserve region of the node; empty: as its name says."
+        None,
+        pattern="^(SP26|NP26)$",
+        description="Reserve region of the node, SP26 or NP26; empty: as its name says.",
     )
-    archive: Path | None = Field(None, description="Folder of our own copy; empty: `archive` beside prices.toml.")
+    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
     interval_s: float = Field(5.0, ge=0, description="Pause between requests of all processes (CAISO's use policy).")
-    timeout_s: float = Field(60.0, gt=0, description="Limit of one whole answer.")
-    attempts: int = Field(6, ge=1, description="Times that a question is asked while OASIS is busy, late or torn.")
+    timeout_s: float = Field(60.0, gt=0, description="Limit of one whole answer, in seconds.")
+    attempts: int = Field(6, ge=1, description="Most attempts of one question.")
     backoff_s: float = Field(
         5.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
     )
-    patience_s: float = Field(600.0, gt=0, description="Wait at most so long for other processes that ask OASIS.")
+    patience_s: float = Field(600.0, gt=0, description="Longest wait for other processes that ask OASIS.")
     gate: Path | None = Field(
-        None, description="Folder of the lock that paces; empty: this user's own in the machine's temporary one."
+        None, description="Folder of the lock that paces requests; empty: one per user. Users may name one for all."
     )
 
     @model_validator(mode="after")
@@ -475,11 +477,11 @@ class WeatherSettings(BaseModel):
     url: str = Field(
         "https://api.open-meteo.com/v1/forecast",
         pattern="^https?://",
-        description="Address of the forecast; the environment variable VPP_WEATHER_URL goes before it.",
+        description="Address of the weather service; the environment variable VPP_WEATHER_URL goes before it.",
     )
-    archive: Path | None = Field(None, description="Folder of our own copy; empty: `archive` beside prices.toml.")
-    timeout_s: float = Field(20.0, gt=0, description="Limit of one whole answer.")
-    attempts: int = Field(4, ge=1, description="Times that it is asked while it is busy, late or not whole.")
+    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
+    timeout_s: float = Field(20.0, gt=0, description="Limit of one whole answer, in seconds.")
+    attempts: int = Field(4, ge=1, description="Most attempts of one question.")
     backoff_s: float = Field(
         2.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
     )

@@ -17,9 +17,10 @@ class InputError(ValueError):
         file: object = None,
         row: object = None,
         column: object = None,
+        key: object = None,
         value: object = None,
     ) -> None:
-        named = [("file", file), ("row", row), ("column", column), ("value", value)]
+        named = [("file", file), ("row", row), ("column", column), ("key", key), ("value", value)]
         where = ", ".join(f"{name} {item!s}" for name, item in named if item is not None)
         super().__init__(f"{problem}{f' ({where})' if where else ''}. {remedy}")
 

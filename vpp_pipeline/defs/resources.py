@@ -9,12 +9,12 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.metadata import figures_of, history_of
 from vpp_pipeline.evaluation.settle_day import READS
-from vpp_pipeline.market.open_source import PriceChoice, oasis_settings, open_source, price_defaults, weather_settings
+from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source, read_price_file
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.settings import Settings, WeatherSettings, read_settings
 from vpp_pipeline.warehouse.day import LakeDay
@@ -87,37 +87,16 @@ class Prices(dg.ConfigurableResource[Any]):
         return open_source(*self.chosen())
 
     def chosen(self) -> tuple[PriceChoice, str | None]:
-        """File or folder of prices, or how to ask OASIS, and node; nothing for the generator.
-
-        What the run names goes before the file of defaults; a path in that file is relative to it.
-        """
-        file = Path(self.defaults)
-        named = price_defaults(file)
-        kind = self.kind or ("file" if self.path else named["kind"])
-        node = self.node if self.node or self.path or kind != named["kind"] else named["node"]
-        if kind == "synthetic":
-            return None, node
-        if kind == "oasis":
-            return oasis_settings(named["oasis"], file, self.archive), node
-        path = Path(self.path) if self.path else file.parent / named["path"] if named["path"] else None
-        if kind != "file" or path is None:
-            raise InputError(
-                "no source of prices",
-                value=kind if kind != "file" else None,
-                remedy=f'Name a file of prices (--prices), or write kind = "oasis" or path = "…" into {file}',
-            )
-        return path, node
+        """File or folder of prices, or how to ask OASIS, and node; nothing for the generator."""
+        return choose_source(Path(self.defaults), self.kind, self.path, self.node, self.archive)
 
     def meters_path(self) -> Path | None:
         """File or folder of metered hours: the run's own, else what the file of defaults names, if anything."""
-        file = Path(self.defaults)
-        named = price_defaults(file)["meters"].get("path")
-        return Path(self.meters) if self.meters else file.parent / named if named else None
+        return Path(self.meters) if self.meters else read_price_file(Path(self.defaults)).meters.path
 
     def weather(self) -> WeatherSettings:
         """How the weather service is asked. Raises InputError for an unusable setting."""
-        file = Path(self.defaults)
-        return weather_settings(price_defaults(file)["weather"], file, self.archive)
+        return read_price_file(Path(self.defaults), self.archive).weather
 
 
 def prices_beside(data: Path) -> dict[str, str]:

@@ -150,15 +150,15 @@ def test_one_place_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "column"),
+    ("text", "key"),
     [
         ("[weather]\nattempts = 0", r"weather\.attempts"),
         ("[weather]\nkey = 1", r"weather\.key"),
-        ("[meters]\nfile = 'x'", "meters"),
+        ("[meters]\nfile = 'x'", r"meters\.file"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(tmp_path: Path, text: str, column: str):
+def test_a_setting_that_cannot_be_is_named(tmp_path: Path, text: str, key: str):
     file = tmp_path / "prices.toml"
     file.write_text(text)
-    with pytest.raises(InputError, match=f"column {column}"):
+    with pytest.raises(InputError, match=f"key {key}"):
         _ = Prices(defaults=str(file)).meters_path(), Prices(defaults=str(file)).weather()
