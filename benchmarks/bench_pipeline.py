@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 from bench_fleet import peak_gb
 
@@ -58,13 +59,12 @@ class Memory(threading.Thread):
 def measure(prosumers: int) -> list[Step]:
     """The steps of one run in the order they began, and all of it as the last row."""
     import dagster as dg
-    from dagster._core.utils import make_new_run_id
 
     from vpp_pipeline.cli.run_job import execute
     from vpp_pipeline.definitions import definitions_of
     from vpp_pipeline.defs.owner import Owner
 
-    memory, run_id = Memory(), make_new_run_id()
+    memory, run_id = Memory(), str(uuid4())
     with TemporaryDirectory() as folder, dg.DagsterInstance.ephemeral() as instance:
         config = {
             "resources": {
