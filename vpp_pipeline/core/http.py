@@ -22,7 +22,7 @@ LONGEST_WAIT_S = 300.0  # a service that asks for more is asked again after this
 NOTICED_S = 10.0  # a longer pause is a warning: who waits must see why
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -53,7 +53,7 @@ def repeat(
     def note(state: tenacity.RetryCallState) -> None:
         level = logging.WARNING if state.upcoming_sleep >= NOTICED_S else logging.INFO
         words = "%s: %s; attempt %d of %d follows in %.1f s"
-        log.log(level, words, about, _error(state), state.attempt_number + 1, attempts, state.upcoming_sleep)
+        LOG.log(level, words, about, _error(state), state.attempt_number + 1, attempts, state.upcoming_sleep)
 
     repeated = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: asked_s(error) is not None),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import BaseFileLock, Timeout
+
 from vpp_pipeline.core.errors import InputError
 
+LOG = logging.getLogger(__name__)
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -56,3 +60,17 @@ def private_folder(purpose: str, remedy: str) -> Path:
 def file_name(path: object) -> str:
     """The name of the file alone: tables are published, and must not tell folders of a machine."""
     return Path(str(path)).name
+
+
+def acquire(lock: BaseFileLock, patience_s: float, why: str, quiet_s: float = 5.0) -> None:
+    """Take the lock within ``patience_s``; a wait of more than ``quiet_s`` is a warning that says ``why``.
+
+    Raises ``filelock.Timeout`` where others have not let go by then.
+    """
+    try:
+        lock.acquire(timeout=min(quiet_s, patience_s))
+    except Timeout:
+        if quiet_s >= patience_s:
+            raise
+        LOG.warning("%s: waiting for at most %g s", why, patience_s)
+        lock.acquire(timeout=patience_s - quiet_s)

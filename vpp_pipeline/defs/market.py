@@ -1,5 +1,6 @@
 """Prices, their forecast, and opportunities."""
 
+import logging
 from collections.abc import Iterator
 from datetime import date
 
@@ -16,6 +17,8 @@ from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.pipeline import find_opportunities
+
+LOG = logging.getLogger(__name__)
 
 
 @table_asset(PRICES, {"parquet"}, backfill_policy=dg.BackfillPolicy.single_run())
@@ -60,10 +63,10 @@ def price_forecast(
     inputs = day_inputs(context, desk, prices_source, storage)
     forecast = inputs.forecast
     if inputs.regime_note:
-        context.log.warning(inputs.regime_note)
+        LOG.warning(inputs.regime_note)
     for day in comparable(history_dates(inputs.market_date), inputs.market_date, forecast["source"][0]):
         if day not in inputs.history:
-            context.log.warning(f"the source holds no prices of {day}; the forecast does without")
+            LOG.warning("the source holds no prices of %s; the forecast does without", day)
         elif replace_prices(storage.lake, day, inputs.history[day]) and DAYS.has_partition_key(day.isoformat()):
             context.log_event(materialisation_of(day, inputs.history[day]))
     return dg.Output(forecast, data_version=dg.DataVersion(frame_hash(forecast)))

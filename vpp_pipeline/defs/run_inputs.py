@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ import dagster as dg
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import acquire
 from vpp_pipeline.defs.asset_factory import market_date_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.dispatch.solvers import require_solvers
@@ -43,17 +43,13 @@ def _hold_day(run_id: str, lake: Path, market_date: date) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        acquire(lock, PATIENCE_S, f"another run of {market_date} is under way in {lake}", quiet_s=0.0)
     except Timeout:
-        print(f"another run of {market_date} is under way in {lake}: waiting for it", file=sys.stderr)
-        try:
-            lock.acquire(timeout=PATIENCE_S)
-        except Timeout:
-            raise InputError(
-                f"another run of {market_date} has been under way for {PATIENCE_S / 60:.0f} minutes",
-                file=file,
-                remedy="Wait for it or stop it, then start this one again",
-            ) from None
+        raise InputError(
+            f"another run of {market_date} has been under way for {PATIENCE_S / 60:.0f} minutes",
+            file=file,
+            remedy="Wait for it or stop it, then start this one again",
+        ) from None
     _held[run_id] = lock
 
 

@@ -5,6 +5,7 @@ It is the reference for anything faster, and practical to a few hundred prosumer
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from vpp_pipeline.dispatch.schedule import DaySchedule, without_dust_below_zero
 from vpp_pipeline.dispatch.solvers import decides_bids, proven_bound_usd, solver_of_lps, time_limit
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
+LOG = logging.getLogger(__name__)
 BOTH_WAYS_KW = 1e-4  # below the tolerance of verification
 MOST_PASSES = 20
 
@@ -37,6 +39,7 @@ class Log:
         """Keep the step, once."""
         if step not in self.steps:
             self.steps.append(step)
+            LOG.info(step)
 
 
 def solve_exactly(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,6 +24,7 @@ from vpp_pipeline.forecasting.weather import Weather
 from vpp_pipeline.schemas import LoadForecast, validate
 from vpp_pipeline.settings import ForecastSettings, WeatherSettings
 
+LOG = logging.getLogger(__name__)
 SOLAR, LOAD, CHARGING = "market.solar_forecast", "market.load_forecast", "market.charging_forecast"
 SITES = ("home", "business")
 FALLBACK_DAYS = 7
@@ -159,6 +161,7 @@ class Expected:
             make, lambda day: self._earlier(table, asked, day, site), self.market_date, FALLBACK_DAYS
         )
         if reason:
+            LOG.warning("%s: no forecast by %s; %s", table, asked, reason)
             forecast = forecast.with_columns(method=pl.lit(f"last good{IN_PLACE_OF}{asked}: {reason}"))
         return forecast
 

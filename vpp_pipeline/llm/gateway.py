@@ -11,6 +11,7 @@ thread, which keeps its place in the line until it has truly ended and never kee
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from vpp_pipeline.llm.interface import RETRYABLE, FailKind, LLMError, LLMProvide
 from vpp_pipeline.llm.store import Call, CallStore, StoredReply
 from vpp_pipeline.settings import LLMSettings
 
+LOG = logging.getLogger(__name__)
 LEAST_SECONDS = 0.05  # with less time left an attempt is not begun
 NO_ANSWERS: Mapping[str, StoredReply] = {}
 UNWELL = frozenset(
@@ -268,7 +270,14 @@ class Breaker:
             self._in_a_row += 1
             asked_s = error.retry_after_s or 0.0
             if self._in_a_row >= self._failures or error.kind is FailKind.AUTH or asked_s > self._pause_s:
-                self._open_until = self._clock() + max(self._pause_s, asked_s)
+                pause_s = max(self._pause_s, asked_s)
+                self._open_until = self._clock() + pause_s
+                LOG.warning(
+                    "language model: %d questions failed in a row, the last by %s; none is asked for %g s",
+                    self._in_a_row,
+                    error.kind,
+                    pause_s,
+                )
 
 
 @dataclass

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.paths import acquire
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
 from vpp_pipeline.warehouse.tables import create_tables, create_views, literal, quoted
@@ -223,15 +224,19 @@ def _only_publisher(warehouse: Path) -> Iterator[None]:
     """One publication at a time, across processes; the lock of a killed process is free."""
     lock = warehouse.absolute().with_name(f"{warehouse.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
     try:
-        with FileLock(lock, timeout=LOCK_TIMEOUT_S):
-            yield
+        acquire(held, LOCK_TIMEOUT_S, f"another publication holds {warehouse}")
     except Timeout as error:
         raise InputError(
             f"another publication has held the warehouse for {LOCK_TIMEOUT_S:.0f} s",
             file=lock,
             remedy="Wait for that run or stop it, then publish again.",
         ) from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _settle_log(warehouse: Path) -> None:

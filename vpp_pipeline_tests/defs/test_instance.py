@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -32,6 +33,20 @@ def test_history_is_kept_in_the_data_folder(project: Path):
         assert [run.is_success for run in later.get_runs()] == [True]
     assert {path.relative_to(project).parts[:2] for path in project.rglob("*.db")} == {("data", "dagster")}
     assert {path.name for path in project.iterdir()} == {"data", "dagster.yaml"}
+
+
+def test_the_packages_own_logs_stand_in_the_event_log_of_a_run(project: Path):
+    @dg.asset
+    def one() -> None:
+        logging.getLogger("vpp_pipeline.market.anything").warning("OASIS is slow")
+        logging.getLogger("httpx").warning("not ours")
+
+    with dg.DagsterInstance.from_config(str(project)) as instance:
+        run_id = dg.materialize([one], instance=instance).run_id
+        found = [entry for entry in instance.all_logs(run_id) if not entry.is_dagster_event]
+        assert [(entry.level, entry.user_message, entry.step_key) for entry in found] == [
+            (logging.WARNING, "OASIS is slow", "one")
+        ]
 
 
 def test_a_market_day_is_run_once_at_a_time(project: Path):

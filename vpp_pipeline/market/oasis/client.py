@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from vpp_pipeline.core.calendar import local_midnight_utc
 from vpp_pipeline.core.errors import Again, InputError, NoDataError
 from vpp_pipeline.core.http import Refused, ask, get
-from vpp_pipeline.core.paths import private_folder
+from vpp_pipeline.core.paths import acquire, private_folder
 from vpp_pipeline.market.oasis.report import (
     AS_COLUMNS,
     LARGEST_BYTES,
@@ -205,7 +205,7 @@ class Gate:
         mode = _mode_of_files(folder)
         lock, last = FileLock(folder / "oasis.lock", mode=mode), folder / "oasis.last"
         try:
-            lock.acquire(timeout=self.patience_s)
+            acquire(lock, self.patience_s, "other processes are asking OASIS")
         except Timeout:
             raise OasisDownError(
                 f"other processes have been asking OASIS for {self.patience_s:g} s",
