@@ -39,7 +39,7 @@ class Log:
         """Keep the step, once."""
         if step not in self.steps:
             self.steps.append(step)
-            LOG.info(step)
+            LOG.info("dispatch: %s", step)
 
 
 def solve_exactly(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
