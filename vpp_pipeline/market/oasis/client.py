@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.calendar import local_midnight_utc
 from vpp_pipeline.core.errors import Again, InputError, NoDataError
-from vpp_pipeline.core.http import Refused, ask, get
+from vpp_pipeline.core.http import LONGEST_WAIT_S, Refused, ask, get
 from vpp_pipeline.core.paths import acquire, private_folder
 from vpp_pipeline.market.oasis.report import (
     AS_COLUMNS,
@@ -42,6 +42,7 @@ from vpp_pipeline.settings import OasisSettings
 
 MOST_HOURS = 31 * 24  # of one question; more is error 1004
 MOST_NODES = 10
+HURRIED_WAIT_S = 15.0  # of a sensor's tick, which has a minute
 NO_DATA, TOO_LONG, BUSY = "1000", "1004", "1015"
 
 ADDRESS = "Check the address (VPP_OASIS_URL, or url under [oasis] in data/prices.toml)"
@@ -104,8 +105,9 @@ def hours_between(first: date, last: date) -> int:
 class OasisClient:
     """OASIS, or a server that answers as it does, at ``settings.url``."""
 
-    def __init__(self, settings: OasisSettings) -> None:
+    def __init__(self, settings: OasisSettings, longest_wait_s: float = LONGEST_WAIT_S) -> None:
         self.settings = settings
+        self._longest_wait_s = longest_wait_s  # that an answer may ask for
         self._gate = Gate(settings.gate, settings.interval_s, settings.patience_s)
 
     def ask(self, question: Question, read: Callable[[pl.DataFrame], T]) -> T:
@@ -116,7 +118,13 @@ class OasisClient:
         """
         asked = self.settings
         try:
-            return ask(lambda: read(self._once(question)), f"OASIS, {question}", asked.attempts, asked.backoff_s)
+            return ask(
+                lambda: read(self._once(question)),
+                f"OASIS, {question}",
+                asked.attempts,
+                asked.backoff_s,
+                self._longest_wait_s,
+            )
         except Refused as refusal:
             raise OasisError(str(refusal), file=asked.url, remedy=ADDRESS) from None
         except Incomplete as last:
@@ -137,7 +145,7 @@ class OasisClient:
         """The same with one repetition and little patience, for who has less than a minute, such as a sensor's tick."""
         asked = self.settings
         limits = {"attempts": min(asked.attempts, 2), "patience_s": 5.0, "timeout_s": min(asked.timeout_s, 15.0)}
-        return OasisClient(asked.model_copy(update=limits))
+        return OasisClient(asked.model_copy(update=limits), HURRIED_WAIT_S)
 
     @property
     def _times(self) -> str:

@@ -75,6 +75,7 @@ class LocalOasis:
     least_pause_s: float = 0.0  # answers a request that comes sooner after the last one with 429
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
+    retry_after: str = ""  # the header of answers 429 and 5xx
 
     def __post_init__(self) -> None:
         self._turn = threading.Lock()
@@ -184,7 +185,8 @@ class _Handler(LocalHandler):
         elif fault == "moved":
             self.send(302, b"", {"Location": "http://127.0.0.1:1/elsewhere"})
         elif fault in {"404", "429", "500", "503"}:
-            self.send(int(fault), TOO_SOON if fault == "429" else b"<html>sorry</html>")
+            body = TOO_SOON if fault == "429" else b"<html>sorry</html>"
+            self.send(int(fault), body, {"Retry-After": self.oasis.retry_after} if self.oasis.retry_after else {})
         else:
             self._zip(parameters, fault)
 

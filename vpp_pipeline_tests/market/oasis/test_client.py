@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import date
 from itertools import pairwise
@@ -90,6 +91,16 @@ def test_a_fault_that_stays_ends_in_words_and_keeps_nothing(fault: str, oasis: L
     assert len(oasis.asked) == 2
     assert not source.holds(DAY)
     assert not (tmp_path / "archive").exists()
+
+
+def test_a_sensors_tick_does_not_wait_for_minutes(oasis: LocalOasis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    oasis.retry_after = "200"
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for client in (OasisClient(quick(oasis, tmp_path)), OasisClient(quick(oasis, tmp_path)).hurried()):
+        oasis.faults[:] = ["503"]
+        client.ask(lmp_question(DAY, DAY, SP15), lambda rows: rows)
+    assert [seconds for seconds in slept if seconds > 1.0] == [200.0, 15.0]
 
 
 def test_after_oasis_was_down_other_days_are_not_asked_for_one_by_one(oasis: LocalOasis, tmp_path: Path):
