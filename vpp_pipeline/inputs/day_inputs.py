@@ -205,8 +205,8 @@ class DayInputs:
     def keep_recent_deals(self) -> None:
         """Keep what the day is sized by, so that the same day comes out of another run later."""
         if self.recent_deals is not None and self.lake is not None:
-            basis = _basis(self.settings.opportunities.deal_days, prices_behind(self.forecast))
-            Lake(self.lake).write(RECENT_DEALS, self.market_date.isoformat(), self.recent_deals, basis)
+            days, prices = self.settings.opportunities.deal_days, prices_behind(self.forecast)
+            keep_deals(Lake(self.lake), self.market_date, days, prices, self.recent_deals)
 
     def tables(self, requests: pl.DataFrame | None = None) -> Tables:
         """The day's tables before any negotiation, opportunities included, for the stages of `pipeline.py`.
@@ -233,8 +233,8 @@ class DayInputs:
 def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str]) -> pl.DataFrame:
     """Rows of DEAL_SCHEMA over those of the ``days`` before whose bids are published.
 
-    Each of them was closed before its own deadline. What `DayInputs.keep_recent_deals` has kept comes first, so that a
-    day made again is the same day whatever was made since. ``prices``: source and node of the day's forecast; days at
+    Each of them was closed before its own deadline. What :func:`keep_deals` has kept comes first, so that the same
+    day comes out of another run later. ``prices``: source and node of the day's forecast; days at
     other prices, or of another market regime, do not count.
     """
     day = market_date.isoformat()
@@ -246,6 +246,11 @@ def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, 
         _deals_of(tables) for tables in published if tables is not None and prices_behind(tables[FORECAST]) == prices
     ]
     return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
+
+
+def keep_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str], deals: pl.DataFrame) -> None:
+    """Keep what the day was sized by."""
+    lake.write(RECENT_DEALS, market_date.isoformat(), deals, _basis(days, prices))
 
 
 def prices_behind(forecast: pl.DataFrame) -> dict[str, str]:
