@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, did_you_mean
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
 
@@ -82,8 +82,8 @@ class MarketRules(_Group):
     )
     energy_price_floor_usd_per_mwh: float = Field(-150.0, description="CAISO energy bid floor (tariff 39.6.1.4).")
     energy_price_cap_usd_per_mwh: float = Field(1000.0, description="CAISO soft energy bid cap (tariff 39.6.1.1).")
-    reserve_price_floor_usd_per_mw_h: float = Field(0.0)
-    reserve_price_cap_usd_per_mw_h: float = Field(250.0, description="[cfg]")
+    reserve_price_floor_usd_per_mw_h: float = Field(0.0, description="Lowest bid price of spin and nonspin.")
+    reserve_price_cap_usd_per_mw_h: float = Field(250.0, description="Highest bid price of spin and nonspin [cfg].")
     reserve_call_hours: float = Field(
         1.0, gt=0, description="Hours a called reserve must last (tau) [cfg]; the rule's minimum is 0.5 h."
     )
@@ -459,13 +459,25 @@ def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
     group, name = ([str(part) for part in first["loc"]] + ["", ""])[:2]
+    if first["type"] == "extra_forbidden":
+        raise _unknown(group, name or next(iter(groups[group]), ""))
     variable = OWNERS_VARIABLES.get(name) if group == "llm" else None
     raise InputError(
         f"the setting {'.'.join(str(part) for part in first['loc'])} cannot be used: "
         f"{first['msg'].removeprefix('Value error, ')}",
         value=None if name == "api_key_variable" else first.get("input"),  # it may be the key itself
-        remedy="vpp_pipeline/settings.py lists them all"
+        remedy=f"`vpp-pipeline settings {group}` lists what is allowed"
         + (f"; the environment variable {variable} sets this one" if variable else ""),
+    )
+
+
+def _unknown(group: str, name: str) -> InputError:
+    """The error of a setting that does not exist, with the one that may be meant."""
+    groups = {other: type(field.default).model_fields for other, field in Settings.model_fields.items()}
+    known = [f"{other}.{one}" for other, fields in groups.items() for one in fields]
+    asked = f"{group}.{name}".rstrip(".")
+    return InputError(
+        f"there is no setting {asked}{did_you_mean(asked, known)}", remedy="`vpp-pipeline settings` lists them all"
     )
 
 

@@ -128,7 +128,7 @@ def test_the_command_prints_both_tables_and_draws_them(tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     for words in (
         "profit against risk, 10 scenarios",
-        "CVaR $, worst 10%",
+        "CVaR, worst 10%",
         "profit against satisfaction",
         str(picture),
     ):
