@@ -196,4 +196,4 @@ def frontier_picture(day: DayInputs, risk: pl.DataFrame, satisfaction: pl.DataFr
             [f"{weight:g} $/MWh" for weight in efficient["weight_usd_per_mwh"].round(2)],
         ),
     ]
-    return draw(f"What caution costs on {day.market_date:%A %d %B %Y}", f"{node}, prices: {source}", panels)
+    return draw(f"Profit, risk, and satisfaction on {day.market_date:%A %d %B %Y}", f"{node}, prices: {source}", panels)

@@ -136,7 +136,7 @@ def test_the_command_prints_both_tables_and_draws_them(tmp_path: Path, capsys: p
     assert [file.name for file in tmp_path.iterdir()] == ["pictures"]  # nothing else is written
     drawn = ET.fromstring(picture.read_text())
     words = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
-    assert "What caution costs on Tuesday 15 August 2023" in words
+    assert "Profit, risk, and satisfaction on Tuesday 15 August 2023" in words
     assert any(word is not None and word.startswith("λ 0") for word in words)
 
 
