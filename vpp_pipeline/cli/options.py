@@ -18,6 +18,7 @@ from vpp_pipeline.core.errors import InputError, did_you_mean
 from vpp_pipeline.core.paths import data_folder
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
     from rich.progress import Progress
@@ -121,8 +122,10 @@ class Options:
         for pair in pairs:
             name, is_pair, value = pair.partition("=")
             group, _, setting = name.partition(".")
-            if not is_pair:
-                raise InputError("a setting without a value", value=pair, remedy="Write --set GROUP.NAME=VALUE")
+            if not (name and is_pair):
+                raise InputError(
+                    "a setting needs a name and a value", value=pair, remedy="Write --set GROUP.NAME=VALUE"
+                )
             chosen.setdefault(group, {})[setting] = value
         return read_settings(chosen).model_dump(mode="json", exclude_unset=True)
 
@@ -166,26 +169,21 @@ def with_options(*declared: Callable[..., Any]) -> Callable[[Callable[..., None]
     return decorate
 
 
-def _setting_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Completions of ``--set``: names, and behind the equals sign the values of a setting with a few."""
+def _setting_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Completions of ``--set``: names, and behind the equals sign the values of a setting that has a few."""
     from click.shell_completion import CompletionItem
 
-    metavar, (name, is_pair, _) = str(parameter.metavar), incomplete.partition("=")
-    for setting in all_settings():
-        if is_pair and setting["name"] == name:
-            found = [f"{name}={value}" for value in setting["choices"]]
-            return [CompletionItem(pair) for pair in found if pair.startswith(incomplete)]
-    group = "llm." if metavar.startswith("llm.") else ""
-    return [
-        CompletionItem(f"{setting['name']}=", help=setting["description"])
-        for setting in all_settings()
-        if setting["given_by"] == "--set" and setting["name"].startswith(incomplete or group)
-    ]
+    given, (name, is_pair, _) = {n: field for n, field, by in _fields() if by == "--set"}, incomplete.partition("=")
+    if is_pair:
+        values = [f"{name}={value}" for value in _choices(given[name])] if name in given else []
+        return [CompletionItem(pair) for pair in values if pair.startswith(incomplete)]
+    begin = incomplete or ("llm." if str(parameter.metavar).startswith("llm.") else "")
+    return [CompletionItem(f"{n}=", help=field.description) for n, field in given.items() if n.startswith(begin)]
 
 
 def _engines(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    (engine,) = (setting for setting in all_settings() if setting["name"] == "negotiation.engine")
-    return [name for name in engine["choices"] if name.startswith(incomplete)]
+    engines = _choices({name: field for name, field, _ in _fields()}["negotiation.engine"])
+    return [name for name in engines if name.startswith(incomplete)]
 
 
 def llm_mode(*choices: str, words: str, required: bool = False) -> Callable[..., Any]:
@@ -315,23 +313,30 @@ def _groups() -> Iterator[tuple[str, type[BaseModel], str]]:
     yield "weather", WeatherSettings, "data/prices.toml"
 
 
+def _fields() -> Iterator[tuple[str, FieldInfo, str]]:
+    """``group.name`` of every setting, its field, and where it is given."""
+    for group, model, given_by in _groups():
+        for name, field in model.model_fields.items():
+            yield f"{group}.{name}", field, given_by
+
+
 def all_settings() -> Iterator[dict[str, Any]]:
     """Every setting, group by group: name, default, unit, allowed values, description, and where it is given."""
     from vpp_pipeline.settings import OWNERS_VARIABLES
 
-    for group, model, given_by in _groups():
-        for name, field in model.model_fields.items():
-            is_plain = field.default is None or isinstance(field.default, bool | int | float)
-            yield {
-                "name": f"{group}.{name}",
-                "default": field.default if is_plain else str(field.default),
-                "unit": unit_of_setting(name, field),
-                "allowed": _allowed(field),
-                "choices": list(_choices(field)),
-                "description": field.description or "",
-                "given_by": given_by,
-                "environment_variable": OWNERS_VARIABLES.get(name) if group == "llm" else None,
-            }
+    for name, field, given_by in _fields():
+        group, _, last = name.partition(".")
+        is_plain = field.default is None or isinstance(field.default, bool | int | float)
+        yield {
+            "name": name,
+            "default": field.default if is_plain else str(field.default),
+            "unit": unit_of_setting(last, field),
+            "allowed": _allowed(field),
+            "choices": list(_choices(field)),
+            "description": field.description or "",
+            "given_by": given_by,
+            "environment_variable": OWNERS_VARIABLES.get(last) if group == "llm" else None,
+        }
 
 
 def unit_of_setting(name: str, field: FieldInfo) -> str:

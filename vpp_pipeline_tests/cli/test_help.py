@@ -67,7 +67,21 @@ def test_commands_in_the_documents_can_be_read(page: Path):
     for line in COMMAND.findall(page.read_text(encoding="utf-8")):
         filled = re.sub(r"\bN\b", "30", line.replace("…", "2023-08-15"))  # placeholders
         name, *arguments = (word.strip("[]") for word in shlex.split(filled))
-        commands.commands[name].make_context(name, arguments)
+        if "--help" in arguments:
+            continue
+        context = commands.commands[name].make_context(name, arguments)
+        named = {pair.partition("=")[0] for pair in context.params.get("pairs", ())}
+        assert named <= {setting["name"] for setting in all_settings()}
+
+
+def test_settings_in_the_documents_exist():
+    """Of groups that are no schema of the warehouse, whose tables are written in the same way."""
+    known = {setting["name"] for setting in all_settings()}
+    groups = {name.partition(".")[0] for name in known} - {"fleet", "negotiation"}
+    dotted = re.compile(rf"`(?:--set )?((?:{'|'.join(sorted(groups))})\.[a-z_]+)\b(?!\.|\()")
+    for page in PAGES:
+        named = set(dotted.findall(page.read_text(encoding="utf-8"))) - {"llm.sqlite"}
+        assert named <= known, page.name
 
 
 def test_commands_options_and_settings_are_completed():
