@@ -186,6 +186,6 @@ def test_settings_are_found_by_group_name_or_word(capsys: pytest.CaptureFixture[
 
     assert set(names("negotiation")) == {s["name"] for s in all_settings() if s["name"].startswith("negotiation.")}
     assert names("negotiation.rounds") == ["negotiation.rounds"]
-    assert "optimiser.gap_warning_fraction" in names("proven gap")
+    assert "optimiser.gap_warning_fraction" in names("wider MIP gap")
     assert main(["settings", "negotiation.rounds"]) == 0
     assert "  negotiation.rounds = 3  [1 to 10]\n" in capsys.readouterr().out
