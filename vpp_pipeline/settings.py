@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, did_you_mean
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
 
@@ -55,7 +55,7 @@ class FleetSettings(_Group):
     )
     carry_over: bool = Field(
         False,
-        description="Begin with the stored energy that the schedule of the day before ends with, where there is one.",
+        description="Begin with the terminal state of charge of the day before's schedule, where there is one.",
     )
 
     @model_validator(mode="after")
@@ -75,15 +75,17 @@ class MarketRules(_Group):
     quantity_step_mw: float = Field(0.01, gt=0, description="Bids are rounded down to this [cfg].")
     energy_minimum_mw: float = Field(0.1, ge=0, description="Minimum of an aggregation (CAISO tariff 4.17.5).")
     reserve_minimum_mw: float = Field(0.5, ge=0, description="Minimum for spin and nonspin [cfg].")
-    required_fraction: float = Field(0.8, gt=0, le=1, description="The 80 % rule: least share of R that a bid offers.")
-    minimum_members: int = Field(3, ge=1, description="Least number of prosumers behind a bid.")
+    required_fraction: float = Field(
+        0.8, gt=0, le=1, description="The 80% rule: smallest share of R that a bid offers."
+    )
+    minimum_members: int = Field(3, ge=1, description="Smallest number of prosumers behind a bid.")
     maximum_commitment_fraction: float = Field(
         0.39, gt=0, le=1, description="Most of R that one prosumer may commit; below 0.4, so that 0.8 R needs three."
     )
     energy_price_floor_usd_per_mwh: float = Field(-150.0, description="CAISO energy bid floor (tariff 39.6.1.4).")
     energy_price_cap_usd_per_mwh: float = Field(1000.0, description="CAISO soft energy bid cap (tariff 39.6.1.1).")
-    reserve_price_floor_usd_per_mw_h: float = Field(0.0)
-    reserve_price_cap_usd_per_mw_h: float = Field(250.0, description="[cfg]")
+    reserve_price_floor_usd_per_mw_h: float = Field(0.0, description="Lowest bid price of spin and nonspin.")
+    reserve_price_cap_usd_per_mw_h: float = Field(250.0, description="Highest bid price of spin and nonspin [cfg].")
     reserve_call_hours: float = Field(
         1.0, gt=0, description="Hours a called reserve must last (tau) [cfg]; the rule's minimum is 0.5 h."
     )
@@ -169,7 +171,7 @@ class NegotiationPolicy(_Group):
         0.15, ge=0, le=1, description="How far an adviser's concession may lie from the rule's own."
     )
     transcript_prosumers: int = Field(
-        2000, ge=0, description="Fleets up to this size keep every word; larger ones that of a sample of this size."
+        2000, ge=0, description="Fleets up to this size keep every message; larger ones those of a sample of this size."
     )
     maximum_coalition: int | None = Field(None, ge=3, description="Most members per opportunity, best-ranked first.")
     spin_holding_usd_per_mw_h: float = Field(0.5, ge=0, description="Premium for an hour of readiness, spin.")
@@ -196,7 +198,9 @@ class OptimiserSettings(_Group):
         "auto", description="`exact` up to `exact_up_to_prosumers`, `column_generation` above; or the one named."
     )
     exact_up_to_prosumers: int = Field(500, ge=0, description="Largest fleet that `auto` gives to the exact method.")
-    solver: str = Field("HIGHS", description="CVXPY solver by name; HIGHS and LP solvers decide by our own search.")
+    solver: str = Field(
+        "HIGHS", description="CVXPY solver by name; with HIGHS and LP solvers, our own branch and bound decides."
+    )
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
     time_limit_seconds: float = Field(
         8.0,
@@ -213,13 +217,13 @@ class OptimiserSettings(_Group):
     gap_target_fraction: float = Field(
         0.001,
         ge=0,
-        description="The search ends when the proven gap is this small, as a share of what bidding could add.",
+        description="The search ends when the MIP gap is this small, as a share of what bidding could add.",
     )
     gap_warning_fraction: float = Field(
-        0.05, ge=0, description="A day whose proven gap is wider is warned of: a better schedule may well exist."
+        0.05, ge=0, description="A day with a wider MIP gap gets a warning: a better schedule may exist."
     )
     gap_failure_fraction: float = Field(
-        0.5, ge=0, description="A day whose proven gap is wider fails and publishes nothing; 1 lets every day pass."
+        0.5, ge=0, description="A day with a wider MIP gap fails and publishes nothing; 1 lets every day pass."
     )
     satisfaction_weight_usd_per_mwh: float = Field(
         0.0, ge=0, le=10, description="Worth of one unit of satisfaction (sigma) per MWh."
@@ -234,34 +238,37 @@ class PaymentSettings(_Group):
 
     rule: Literal["agreed", "owen"] = Field(
         "agreed",
-        description="`owen`: topped up towards what each adds to the day, from the profit less the minimum margin.",
+        description="`owen`: topped up toward what each adds to the day, from the profit less the minimum margin.",
     )
 
 
 class RiskSettings(_Group):
-    """What may happen instead of the forecast, and how much that weighs."""
+    """Price scenarios, and how much their risk weighs."""
 
     scenarios: int = Field(
-        1, ge=1, le=1000, description="Futures that the day is held against; 1: the forecast alone, everyone there."
+        1,
+        ge=1,
+        le=1000,
+        description="Price scenarios of the day; 1: the forecast alone, with every prosumer available.",
     )
     aversion: float = Field(
         0.0, ge=0, le=1, description="Weight λ in (1 − λ) · profit at the forecast + λ · CVaR of the scenarios' profit."
     )
     tail_fraction: float = Field(0.1, gt=0, le=1, description="Share of the worst scenarios whose mean the CVaR is.")
     history_days: int = Field(
-        35, ge=8, le=400, description="Days before the market day whose prices tell how wrong forecasts are."
+        35, ge=8, le=400, description="Days before the market day whose forecast errors the scenarios draw from."
     )
     shortfall_penalty_fraction: float = Field(
-        0.25, ge=0, description="Paid for what is not delivered, on top of its price, as a share of it [cfg]."
+        0.25, ge=0, description="Paid for a shortfall on top of its price, as a share of that price [cfg]."
     )
-    seed: int = Field(20230815, ge=0, description="Seed of the draws of past errors and of who is there.")
+    seed: int = Field(20230815, ge=0, description="Seed of the draws of past errors and of available prosumers.")
 
 
 class ModelUseSettings(_Group):
     """What a language model's answers may be used for, beyond the engine `llm`; by default for nothing."""
 
     fallback_limit_fraction: float = Field(
-        0.1, ge=0, le=1, description="A day of which the rule decided a larger share in the model's place is warned of."
+        0.1, ge=0, le=1, description="A day in which the rule replaced the model in a larger share gets a warning."
     )
     formulation: bool = Field(False, description="Ask for weights and stricter limits of the day's problem.")
     formulation_loss_fraction: float = Field(
@@ -312,7 +319,7 @@ class OasisSettings(_Group):
 
 
 class ForecastSettings(BaseModel):
-    """How what is not yet known is forecast."""
+    """How prices, solar, load and charging are forecast."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -330,7 +337,7 @@ class ForecastSettings(BaseModel):
         "auto", description="`auto` is `metered` where meters measure charging, else `none`: as the fleet states."
     )
     meters_late_hours: float = Field(
-        48.0, gt=0, description="Meters whose newest hour is older than this when bids close are warned of."
+        48.0, gt=0, description="Meters whose newest hour is older than this when bids close get a warning."
     )
     latitude_deg: float = Field(34.0, ge=-66, le=66, description="Where the panels stand, for pvlib and the weather.")
     longitude_deg: float = Field(-118.0, ge=-180, le=180, description="East is positive.")
@@ -420,20 +427,20 @@ class LLMSettings(BaseModel):
 
 
 class SettlementSettings(BaseModel):
-    """Who is there to deliver, and what is paid where somebody is not."""
+    """Which prosumers are available in settlement, and what imbalance costs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     availability: Literal["fleet", "fixed"] = Field(
-        "fleet", description="Chance that a prosumer is there: its own `availability_fraction`, or one for all."
+        "fleet", description="Chance that a prosumer is available: its own `availability_fraction`, or one for all."
     )
     availability_fraction: float = Field(0.8, ge=0, le=1, description="That chance where it is `fixed` [cfg].")
     imbalance_factor: float = Field(
         1.25,
         ge=1,
-        description="Missing energy costs the day-ahead price times this; a surplus earns as much less [cfg].",
+        description="A shortfall costs the day-ahead price times this; a surplus earns as much less [cfg].",
     )
-    seed: int = Field(20230815, ge=0, description="Seed of who is there on which day.")
+    seed: int = Field(20230815, ge=0, description="Seed of which prosumers are available on which day.")
 
 
 class Settings(_Group):
@@ -459,13 +466,25 @@ def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
     group, name = ([str(part) for part in first["loc"]] + ["", ""])[:2]
+    if first["type"] == "extra_forbidden":
+        raise _unknown(group, name or next(iter(groups[group]), ""))
     variable = OWNERS_VARIABLES.get(name) if group == "llm" else None
     raise InputError(
         f"the setting {'.'.join(str(part) for part in first['loc'])} cannot be used: "
         f"{first['msg'].removeprefix('Value error, ')}",
         value=None if name == "api_key_variable" else first.get("input"),  # it may be the key itself
-        remedy="vpp_pipeline/settings.py lists them all"
+        remedy=f"`vpp-pipeline settings {group}` lists what is allowed"
         + (f"; the environment variable {variable} sets this one" if variable else ""),
+    )
+
+
+def _unknown(group: str, name: str) -> InputError:
+    """The error of a setting that does not exist, with the one that may be meant."""
+    groups = {other: type(field.default).model_fields for other, field in Settings.model_fields.items()}
+    known = [f"{other}.{one}" for other, fields in groups.items() for one in fields]
+    asked = f"{group}.{name}".rstrip(".")
+    return InputError(
+        f"there is no setting {asked}{did_you_mean(asked, known)}", remedy="`vpp-pipeline settings` lists them all"
     )
 
 

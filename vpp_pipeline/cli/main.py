@@ -1,272 +1,262 @@
-"""The command line: the same jobs as in Dagster's UI, run in this process and recorded in the same history."""
+"""The command line: its commands in groups, exit statuses, and the commands that compute a day or compare days.
+
+Each runs the same jobs as Dagster's UI, in this process and recorded in the same history. What is heavy is imported
+where a command runs, so that help and completion stay fast.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vpp_pipeline.cli.backtest import add_backtest
-from vpp_pipeline.cli.examples import add_make_commands
-from vpp_pipeline.cli.query import add_read_commands
+import click
+
+from vpp_pipeline.cli.backtest import backtest
+from vpp_pipeline.cli.input_data import ingest, make_data, make_fleet, make_meters
+from vpp_pipeline.cli.options import (
+    DATA,
+    DATE,
+    DESK,
+    ENGINE,
+    FILE,
+    JSON,
+    LLM_MODES,
+    MARKET_DATE,
+    SOURCE,
+    Options,
+    llm_mode,
+    print_json,
+    setting,
+    settings_command,
+    verbose,
+    with_options,
+)
+from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, screen, sql, transcript
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError
-from vpp_pipeline.core.paths import data_folder
+from vpp_pipeline.core.provenance import __version__
 
-if TYPE_CHECKING:
-    from vpp_pipeline.inputs.day_inputs import DayInputs
-    from vpp_pipeline.settings import Settings
+INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong."""
-    options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
-    except BrokenPipeError:  # who reads our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (ViolationError, SolveError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return int(commands.main(arguments, prog_name="vpp-pipeline", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("interrupted; what was finished before is kept", err=True)
+        return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vpp-pipeline", description="Day-ahead CAISO bids of a virtual power plant.")
-    commands = parser.add_subparsers(required=True, metavar="command")
+class CommandGroups(click.Group):
+    """All commands, under the headings that the help shows."""
 
-    folder = argparse.ArgumentParser(add_help=False)
-    folder.add_argument(
-        "--data",
-        type=Path,
-        default=data_folder(),
-        help="folder of lake and warehouse (default: %(default)s)",
-    )
-    day = argparse.ArgumentParser(add_help=False, parents=[folder])
-    day.add_argument("--date", type=_market_date, required=True, help="trade date, e.g. 2023-08-15")
-    source = argparse.ArgumentParser(add_help=False)
-    source.add_argument(
-        "--prices", type=Path, help="file or folder of market prices (default: the embedded generator, synthetic)"
-    )
-    source.add_argument("--source", choices=("oasis", "file", "synthetic"), help="default: as data/prices.toml says")
-    source.add_argument("--node", help="pricing node, e.g. TH_SP15_GEN-APND")
+    def __init__(self, headings: Mapping[str, Sequence[click.Command]], **attributes: Any) -> None:
+        self.headings = headings
+        found = [command for group in headings.values() for command in group]
+        for command in found:
+            command.params.append(verbose())
+        super().__init__(commands={str(command.name): command for command in found}, **attributes)
 
-    meters = argparse.ArgumentParser(add_help=False)
-    meters.add_argument("--meters", type=Path, help="file or folder of metered hours (docs/meters.md)")
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each heading with its commands and what they do, all in one column."""
+        width = max(map(len, self.commands))
+        for heading, group in self.headings.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{one.name:{width}}", one.get_short_help_str(limit=200)) for one in group])
 
-    desk = argparse.ArgumentParser(add_help=False, parents=[meters])
-    desk.add_argument("--fleet", type=Path, help="CSV or Parquet file of your fleet (default: a generated one)")
-    desk.add_argument("--prosumers", type=int, help="size of the generated fleet (default: 200)")
-    desk.add_argument("--seed", type=int, help="seed of the generated fleet")
-    desk.add_argument("--requests", type=Path, help="CSV of requests (default: data/opportunities.csv)")
-    desk.add_argument(
-        "--set", action="append", default=[], metavar="GROUP.NAME=VALUE", help="any setting, e.g. negotiation.rounds=5"
-    )
-
-    bids = commands.add_parser(
-        "bids", parents=[folder, source, desk], help="make, check and publish the bids of one day"
-    )
-    bids.add_argument("--date", type=_market_date, help="trade date, e.g. 2023-08-15 (default: tomorrow's)")
-    bids.add_argument("--engine", help="negotiation engine: concession (default), uniform_clearing or llm")
-    bids.add_argument("--llm-mode", choices=("off", "live", "replay", "refresh"), help="of engine llm; default: off")
-    bids.set_defaults(run=_bids)
-    engines = commands.add_parser(
-        "compare-engines",
-        parents=[day, source, desk],
-        help="the same day by every engine, side by side; writes nothing",
-    )
-    engines.set_defaults(run=_compare_engines, engine=None)
-
-    frontier = commands.add_parser(
-        "frontier", parents=[day, source, desk], help="the day's profit against its risk, and against satisfaction"
-    )
-    frontier.add_argument("--points", type=int, choices=range(2, 101), default=5, metavar="N", help="of each curve: 5")
-    frontier.add_argument("--output", type=Path, help="SVG file of the picture (default: DATA/frontier_DATE.svg)")
-    frontier.set_defaults(run=_frontier, engine=None)
-
-    ingest = commands.add_parser("ingest", parents=[folder, source], help="take in published prices, a day or a range")
-    ingest.add_argument("--date", type=_market_date, help="one day, as a run of the job ingest_market")
-    ingest.add_argument("--from", dest="first", type=_market_date, metavar="DATE", help="first day of a range")
-    ingest.add_argument(
-        "--to", dest="last", type=_market_date, metavar="DATE", help="its last day (default: the newest)"
-    )
-    ingest.add_argument("--again", action="store_true", help="ask for days of a range that are there already as well")
-    ingest.set_defaults(run=_ingest)
-    settle = commands.add_parser(
-        "settle", parents=[day, source], help="what the day's bids earned at the prices that cleared"
-    )
-    settle.set_defaults(run=_settle)
-    add_read_commands(commands, folder, day)
-    add_backtest(commands, [folder, source, desk], _market_date, _inputs, _settings_config)
-    add_make_commands(commands, _market_date)
-    brief = commands.add_parser("brief", parents=[day], help="a short note on why the day's bids are what they are")
-    brief.add_argument("--out", type=Path, help="file (default: DATA/briefs/DATE.md)")
-    brief.add_argument("--llm-mode", choices=("off", "live", "replay", "refresh"), help="default: off, a note by rule")
-    brief.add_argument("--set", action="append", default=[], metavar="llm.NAME=VALUE", help="e.g. llm.model=…")
-    brief.set_defaults(run=_brief, fleet=None, prosumers=None, seed=None, engine=None, requests=None)
-    notes = commands.add_parser(
-        "compare-notes", parents=[day, desk], help="what rules and model read in the same owners' notes; writes nothing"
-    )
-    notes.add_argument("--llm-mode", choices=("live", "replay", "refresh"), required=True)
-    notes.set_defaults(run=_compare_notes, engine=None)
-    model = commands.add_parser("llm-check", parents=[folder], help="ask the language model one tiny question")
-    model.add_argument("--llm-mode", choices=("live", "replay", "refresh"), help="default: that of the settings, off")
-    model.add_argument("--set", action="append", default=[], metavar="llm.NAME=VALUE", help="e.g. llm.model=…")
-    model.set_defaults(run=_llm_check, fleet=None, prosumers=None, seed=None, engine=None, requests=None)
-    return parser
+    def invoke(self, ctx: click.Context) -> Any:
+        """The command; errors of the input, of rules and of solvers end with one paragraph and a status."""
+        try:
+            super().invoke(ctx)
+        except BrokenPipeError:  # who reads our output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except InputError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+        except (ViolationError, SolveError) as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
 
 
-def _market_date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write it as 2023-08-15") from None
+@click.command()
+@with_options(
+    click.option("--date", "market_date", type=MARKET_DATE, help="Trade date. [default: tomorrow's]"),
+    DATA,
+    *SOURCE,
+    *DESK,
+    ENGINE,
+    llm_mode("off", *LLM_MODES, words="Whether engine llm asks a model:"),
+    JSON,
+)
+def bids(options: Options, market_date: date | None, as_json: bool) -> None:
+    """Make, check and publish the bids of one day.
 
-
-def _bids(options: argparse.Namespace) -> int:
+    \b
+    vpp-pipeline bids --date 2023-08-15
+    vpp-pipeline bids --date 2024-07-11 --prices PATH --node TH_SP15_GEN-APND
+    vpp-pipeline bids --date 2023-08-15 --fleet my_fleet.csv --set negotiation.rounds=5
+    vpp-pipeline bids --date 2023-08-15 --json | jq '.final_bids[] | select(.status == "bid")'
+    """
     begun = time.perf_counter()
-    from vpp_pipeline.cli.console import show_bids
+    from vpp_pipeline.cli.console import bids_document, show_bids
     from vpp_pipeline.cli.run_job import run_job
     from vpp_pipeline.core.calendar import PACIFIC
 
-    day = options.date or datetime.now(PACIFIC).date() + timedelta(days=1)
-    seconds = run_job("bid_day", day, options.data, _price_config(options), _settings_config(options))
-    show_bids(options.data, day, seconds, begun)
-    return 0
+    day = market_date or datetime.now(PACIFIC).date() + timedelta(days=1)
+    seconds = run_job("bid_day", day, options.data, options.price_config(), options.settings_config())
+    seconds["in all"] = time.perf_counter() - begun
+    if as_json:
+        print_json(bids_document(options.data, day, seconds))
+    else:
+        show_bids(options.data, day, seconds)
 
 
-def _compare_engines(options: argparse.Namespace) -> int:
-    from vpp_pipeline.evaluation.compare import compare_engines, show_comparison
-    from vpp_pipeline.settings import Settings
+@click.command()
+@with_options(DATE, DATA, *SOURCE, JSON)
+def settle(options: Options, market_date: date, as_json: bool) -> None:
+    """Settle the day's bids at the clearing prices.
 
-    show_comparison(options.date, compare_engines(_inputs(options, Settings.model_validate(_settings_config(options)))))
-    return 0
-
-
-def _frontier(options: argparse.Namespace) -> int:
-    from vpp_pipeline.evaluation.frontier import show_frontier, with_enough_scenarios
-    from vpp_pipeline.settings import Settings
-
-    settings = with_enough_scenarios(Settings.model_validate(_settings_config(options)))
-    output = options.output or options.data / f"frontier_{options.date}.svg"
-    show_frontier(_inputs(options, settings), options.points, output)
-    return 0
-
-
-def _inputs(options: argparse.Namespace, settings: Settings) -> DayInputs:
-    """What the day's bids would be made from, read without a run."""
-    from vpp_pipeline.defs.resources import Prices, Storage, prices_beside
-    from vpp_pipeline.inputs.day_inputs import DayInputs
-
-    source = Prices(**prices_beside(options.data), **_price_config(options))
-    file, node = source.chosen()
-    storage = Storage(data_folder=str(options.data))
-    return DayInputs(
-        options.date,
-        settings,
-        file,
-        node,
-        storage.requests,
-        storage.lake.root,
-        meters=source.meters_path(),
-        weather=source.weather(),
-    )
-
-
-def _ingest(options: argparse.Namespace) -> int:
-    if (options.date is None) == (options.first is None):
-        raise InputError("one day or a range?", remedy="Give --date, or --from and --to")
-    if options.first is not None:
-        from vpp_pipeline.cli.ingest import ingest_range
-
-        prices = _price_config(options)
-        print(ingest_range(options.first, options.last, options.data, prices, anew=options.again))
-        return 0
+    \b
+    vpp-pipeline settle --date 2023-08-15
+    """
+    from vpp_pipeline.cli.console import settlement_document, show_settlement
     from vpp_pipeline.cli.run_job import run_job
 
-    run_job("ingest_market", options.date, options.data, _price_config(options), {})
-    print(f"prices of {options.date} are in {options.data / 'lake'}")
-    return 0
+    run_job("settle_day", market_date, options.data, options.price_config(), {})
+    if as_json:
+        print_json(settlement_document(options.data, market_date))
+    else:
+        show_settlement(options.data, market_date)
 
 
-def _settle(options: argparse.Namespace) -> int:
-    from vpp_pipeline.cli.console import show_settlement
-    from vpp_pipeline.cli.run_job import run_job
+@click.command("compare-engines")
+@with_options(DATE, DATA, *SOURCE, *DESK, JSON)
+def compare_engines(options: Options, market_date: date, as_json: bool) -> None:
+    """Compare the negotiation engines on one day; writes nothing.
 
-    run_job("settle_day", options.date, options.data, _price_config(options), {})
-    show_settlement(options.data, options.date)
-    return 0
+    \b
+    vpp-pipeline compare-engines --date 2023-08-15
+    """
+    from vpp_pipeline.evaluation import compare
+
+    rows = compare.compare_engines(options.inputs(market_date, options.settings()))
+    if as_json:
+        print_json({"market_date": market_date, "engines": rows})
+    else:
+        compare.show_comparison(market_date, rows)
 
 
-def _brief(options: argparse.Namespace) -> int:
+@click.command()
+@with_options(DATE, DATA, *SOURCE, *DESK, JSON)
+@click.option("--points", type=click.IntRange(2, 100), default=5, metavar="N", help="Points of a curve. [default: 5]")
+@click.option("--output", type=FILE, help="SVG file of the picture. [default: DATA/frontier_DATE.svg]")
+def frontier(options: Options, market_date: date, points: int, output: Path | None, as_json: bool) -> None:
+    """Weigh the day's profit against risk and satisfaction.
+
+    \b
+    vpp-pipeline frontier --date 2023-08-15 --output frontier.svg
+    """
+    from vpp_pipeline.evaluation import frontier as frontiers
+
+    day = options.inputs(market_date, frontiers.with_enough_scenarios(options.settings()))
+    inputs = day.tables()
+    risk = frontiers.risk_frontier(inputs, day.settings, points)
+    satisfaction = frontiers.satisfaction_frontier(inputs, day.settings, points)
+    file = output or options.data / f"frontier_{market_date}.svg"
+    frontiers.write_picture(file, day, risk, satisfaction)
+    if as_json:
+        print_json({"market_date": market_date, "risk": risk, "satisfaction": satisfaction, "picture": file})
+    else:
+        frontiers.show_frontier(day, risk, satisfaction)
+        click.echo(f"picture: {file}")
+
+
+@click.command()
+@with_options(
+    DATE,
+    DATA,
+    llm_mode("off", *LLM_MODES, words="Whether a model writes it:"),
+    setting("llm.NAME=VALUE", "llm.model=…"),
+)
+@click.option("--out", type=FILE, help="File. [default: DATA/briefs/DATE.md]")
+def brief(options: Options, market_date: date, out: Path | None) -> None:
+    """Write a short note on why the day's bids are what they are.
+
+    By rule from the day's tables; with --llm-mode live by a language model, whose numbers are checked.
+    """
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.llm.brief import write_brief
-    from vpp_pipeline.settings import Settings
 
-    llm = Settings.model_validate(_settings_config(options)).llm
-    with shown_day(options.data, options.date) as day:
-        print(write_brief(llm, options.data, day, options.out))
-    return 0
+    llm = options.settings().llm
+    with shown_day(options.data, market_date) as day:
+        click.echo(write_brief(llm, options.data, day, out))
 
 
-def _compare_notes(options: argparse.Namespace) -> int:
-    from vpp_pipeline.evaluation.compare import compare_notes
-    from vpp_pipeline.settings import Settings
+@click.command("compare-notes")
+@with_options(DATE, DATA, *DESK, llm_mode(*LLM_MODES, words="How the model is asked:", required=True), JSON)
+def compare_notes(options: Options, market_date: date, as_json: bool) -> None:
+    """Compare what rules and model read in notes; writes nothing.
 
-    print(compare_notes(Settings.model_validate(_settings_config(options)), options.data, options.date))
-    return 0
+    It needs --set model_use.paid_tier_confirmed=true, since it sends the notes to the provider (docs/llm.md).
+    """
+    from vpp_pipeline.evaluation import compare
+
+    comparison = compare.compare_notes(options.settings(), options.data, market_date)
+    if as_json:
+        print_json({"market_date": market_date, **comparison._asdict()})
+    else:
+        compare.show_notes(comparison)
 
 
-def _llm_check(options: argparse.Namespace) -> int:
+@click.command("llm-check")
+@with_options(
+    DATA,
+    llm_mode(*LLM_MODES, words="How it is asked:"),
+    setting("llm.NAME=VALUE", "llm.model=…"),
+)
+def llm_check(options: Options) -> None:
+    """Ask the language model one question, as a test.
+
+    \b
+    GEMINI_API_KEY=… vpp-pipeline llm-check --llm-mode live
+
+    It prints which model answered, how long that took, and what it cost.
+    """
     from vpp_pipeline.llm.providers import check
-    from vpp_pipeline.settings import Settings
 
-    print(check(Settings.model_validate(_settings_config(options)).llm, options.data))
-    return 0
+    click.echo(check(options.settings().llm, options.data))
 
 
-def _price_config(options: argparse.Namespace) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    if options.prices is not None:
-        config["path"] = str(options.prices.resolve())
-    if getattr(options, "meters", None) is not None:
-        config["meters"] = str(options.meters.resolve())
-    if options.node is not None:
-        config["node"] = options.node
-    if options.source is not None:
-        config["kind"] = options.source
-    return config
+HELP = """Day-ahead CAISO bids of a virtual power plant: from market prices and home batteries to checked bids.
 
+\b
+vpp-pipeline bids --date 2023-08-15         a first day, on embedded synthetic prices
+vpp-pipeline COMMAND --help                 options and examples of a command
+"""
+EPILOG = "Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong."
 
-def _settings_config(options: argparse.Namespace) -> dict[str, Any]:
-    """Settings of this run, by group, checked as a whole; only what differs from the defaults is passed on."""
-    from vpp_pipeline.settings import llm_of_environment, read_settings
-
-    of_environment = llm_of_environment()
-    chosen: dict[str, dict[str, Any]] = {"llm": dict(of_environment)} if of_environment else {}
-    named = {
-        "fleet.path": options.fleet and str(options.fleet.resolve()),
-        "fleet.prosumers": options.prosumers,
-        "fleet.seed": options.seed,
-        "negotiation.engine": options.engine,
-        "llm.mode": getattr(options, "llm_mode", None),
-        "opportunities.requests": options.requests and str(options.requests.resolve()),
-    }
-    pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + options.set
-    has_answers = {"llm.answers", "llm.store"} & {pair.partition("=")[0] for pair in pairs}
-    if named["llm.mode"] == "replay" and not (has_answers or {"answers", "store"} & set(of_environment)):
-        from vpp_pipeline.llm.session import example_answers
-
-        example = example_answers(options.data)
-        pairs += [f"llm.answers={example}"] if example else []
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        group, _, setting = name.partition(".")
-        chosen.setdefault(group, {})[setting] = value
-    return read_settings(chosen).model_dump(mode="json", exclude_unset=True)
+commands = CommandGroups(
+    {
+        "Bids and settings": (bids, runs, settings_command),
+        "Market data and examples": (ingest, make_data, make_fleet, make_meters),
+        "Results and reports": (settle, report, export, documents, transcript),
+        "Back-test and comparison": (backtest, compare_engines, frontier),
+        "Warehouse (SQL)": (sql, screen, dictionary),
+        "Language model": (llm_check, brief, compare_notes),
+    },
+    name="vpp-pipeline",
+    help=HELP,
+    epilog=EPILOG,
+    subcommand_metavar="COMMAND [OPTIONS]",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    params=[verbose()],
+)
+click.version_option(__version__, prog_name="vpp-pipeline")(commands)

@@ -1,27 +1,29 @@
-"""Commands that only read what a day has left: reports, exports, questions, transcripts."""
+"""Commands that only read what a day has left: reports, exports, questions, runs, transcripts."""
 
 from __future__ import annotations
 
-import argparse
+import logging
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+import click
 
-from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.cli.options import DATA, DATE, FILE, JSON, Options, print_json, with_options
+from vpp_pipeline.core.errors import InputError, NoDataError, did_you_mean
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.warehouse.published import no_bids
-from vpp_pipeline.warehouse.tables import open_warehouse, quoted
 
+if TYPE_CHECKING:
+    import duckdb
+    from rich.console import Console
+
+LOG = logging.getLogger(__name__)
 RUNS = """
     select run_number as run, published_pacific, started_by, engine, bids, round(energy_mwh, 2) as energy_mwh,
            round(spin_mw_h + nonspin_mw_h, 2) as reserve_mw_h, round(expected_profit_usd, 2) as profit_usd,
@@ -45,195 +47,277 @@ OASIS = "bids.oasis"
 DEFAULTS = {"csv": OASIS, "parquet": "bids.final_bids"}  # what is exported where no table is named
 
 
-def add_read_commands(commands: Any, folder: argparse.ArgumentParser, day: argparse.ArgumentParser) -> None:
-    """Add them to the parser's ``commands``; ``folder`` has the option --data, ``day`` --date as well."""
-    sql = commands.add_parser("sql", parents=[folder], help="ask the warehouse a question in SQL; nothing is written")
-    sql.add_argument("question", help='e.g. "select why from explain.bid"; - reads it from the standard input')
-    sql.add_argument("--rows", type=int, default=100, metavar="N", help="most rows shown (default: 100; 0: all)")
-    sql.set_defaults(run=_sql)
-    screen = commands.add_parser(
-        "screen", parents=[folder], help="the warehouse in an SQL screen (Harlequin), read only"
-    )
-    screen.set_defaults(run=_screen)
-    runs = commands.add_parser(
-        "runs", parents=[day], help="the day's runs, and what the last one bids otherwise and why"
-    )
-    runs.add_argument(
-        "--compare", type=int, nargs=2, metavar=("BEFORE", "AFTER"), help="two runs by number (default: the last two)"
-    )
-    runs.set_defaults(run=_runs)
-    report = commands.add_parser("report", parents=[day], help="the day as one HTML file")
-    report.add_argument("--out", type=Path, help="file (default: DATA/reports/DATE.html)")
-    report.set_defaults(run=_report)
-    export = commands.add_parser("export", parents=[day], help="the day's bids, or any table, as CSV, JSON or Parquet")
-    export.add_argument("--format", choices=("csv", "json", "parquet"), required=True)
-    export.add_argument(
-        "--table", help="table or view (default: csv bids.oasis, json a document per bid, parquet bids.final_bids)"
-    )
-    export.add_argument("--out", type=Path, help="file, or folder of the documents (default: in DATA/exports)")
-    export.set_defaults(run=_export)
-    documents = commands.add_parser("documents", parents=[day], help="write the day's results as JSON documents")
-    documents.add_argument("--out", type=Path, help="folder (default: data/documents/DATE)")
-    documents.set_defaults(run=_documents)
-    transcript = commands.add_parser("transcript", parents=[day], help="one negotiation word by word, as JSON lines")
-    transcript.add_argument("--opportunity", required=True, help="e.g. energy_20230815_1200")
-    transcript.add_argument("--prosumer", help="one prosumer only, e.g. prosumer_020")
-    transcript.set_defaults(run=_transcript)
-    dictionary = commands.add_parser("dictionary", help="write the data dictionary of the warehouse again")
-    dictionary.add_argument("--out", type=Path, default=project_folder() / "docs" / "data_dictionary.md")
-    dictionary.set_defaults(run=_dictionary)
+@click.command()
+@with_options(DATA, JSON)
+@click.argument("question")
+@click.option("--rows", type=int, metavar="N", help="Most rows shown; 0: all. [default: 100, and with --json all]")
+def sql(options: Options, question: str, rows: int | None, as_json: bool) -> None:
+    """Ask the warehouse a QUESTION in SQL; nothing is written.
 
+    \b
+    vpp-pipeline sql "select why from explain.bid where status = 'bid'"
+    vpp-pipeline sql - < question.sql
+    vpp-pipeline sql "select table_name, column_name, description from explain.catalogue"
 
-def _sql(options: argparse.Namespace) -> int:
+    A - in place of QUESTION reads it from the standard input; docs/queries.sql holds questions to begin with.
+    """
+    asked = sys.stdin.read() if question == "-" else question
+    if as_json:
+        print_json(answer(options.warehouse, asked, max(rows or 0, 0)))
+        return
     from vpp_pipeline.core.display import terminal
 
-    question = sys.stdin.read() if options.question == "-" else options.question
-    show_sql(options.data / "vpp.duckdb", question, max(options.rows, 0), terminal())
-    return 0
+    show_sql(options.warehouse, asked, 100 if rows is None else max(rows, 0), terminal())
 
 
-def _screen(options: argparse.Namespace) -> int:
+@click.command()
+@with_options(DATA)
+def screen(options: Options) -> None:
+    """Open the warehouse in an SQL screen (Harlequin), read-only."""
+    if status := open_screen(options.warehouse):
+        click.get_current_context().exit(status)
 
-    return open_screen(options.data / "vpp.duckdb")
 
+@click.command()
+@with_options(DATE, DATA, JSON)
+@click.option(
+    "--compare", type=int, nargs=2, metavar="BEFORE AFTER", help="Two runs by number. [default: the last two]"
+)
+def runs(options: Options, market_date: date, compare: tuple[int, int] | None, as_json: bool) -> None:
+    """List the day's runs, and what changed between two of them.
 
-def _runs(options: argparse.Namespace) -> int:
+    \b
+    vpp-pipeline runs --date 2023-08-15
+    vpp-pipeline runs --date 2023-08-15 --compare 1 3
+    """
+    if as_json:
+        print_json(runs_document(options.warehouse, market_date, compare))
+        return
     from vpp_pipeline.core.display import terminal
 
-    pair = tuple(options.compare) if options.compare else None
-    show_runs(options.data / "vpp.duckdb", options.date, pair, terminal())
-    return 0
+    show_runs(options.warehouse, market_date, compare, terminal())
 
 
-def _report(options: argparse.Namespace) -> int:
+@click.command()
+@with_options(DATE, DATA)
+@click.option("--out", type=FILE, help="File. [default: DATA/reports/DATE.html]")
+def report(options: Options, market_date: date, out: Path | None) -> None:
+    """Write the day's report, one HTML file."""
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.reporting.page import write_report
 
-    with shown_day(options.data, options.date):
-        print(f"report: {write_report(options.data, options.date, options.out)}")
-    return 0
+    with shown_day(options.data, market_date):
+        click.echo(f"report: {write_report(options.data, market_date, out)}")
 
 
-def _export(options: argparse.Namespace) -> int:
+@click.command()
+@with_options(DATE, DATA)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "json", "parquet"]),
+    required=True,
+    metavar="KIND",
+    help="csv, json or parquet.",
+)
+@click.option(
+    "--table",
+    metavar="NAME",
+    help="Table or view. [default: csv bids.oasis, json a document per bid, parquet bids.final_bids]",
+)
+@click.option("--out", type=FILE, help="File, or folder of the documents. [default: in DATA/exports]")
+def export(options: Options, market_date: date, kind: str, table: str | None, out: Path | None) -> None:
+    """Export the day's bids or any table: CSV, JSON, Parquet.
 
-    table, exports = options.table or DEFAULTS.get(options.format), options.data / "exports"
+    \b
+    vpp-pipeline export --date 2023-08-15 --format csv
+    vpp-pipeline export --date 2023-08-15 --format parquet --table explain.earnings --out earnings.parquet
+    """
+    table, exports = table or DEFAULTS.get(kind), options.data / "exports"
     if table is None:
-        return _write_documents(options, options.out or exports / options.date.isoformat())
-    file = options.out or exports / f"{table.replace('.', '_')}_{options.date}.{options.format}"
-    count = export_table(options.data / "vpp.duckdb", options.date, table, options.format, file)
-    print(f"{count} rows of {table} in {file}")
-    return 0
+        _write_documents(options, market_date, out or exports / market_date.isoformat())
+        return
+    file = out or exports / f"{table.replace('.', '_')}_{market_date}.{kind}"
+    count = export_table(options.warehouse, market_date, table, kind, file)
+    click.echo(f"{count} rows of {table} in {file}")
 
 
-def _documents(options: argparse.Namespace) -> int:
-    return _write_documents(options, options.out or options.data / "documents" / options.date.isoformat())
+@click.command()
+@with_options(DATE, DATA)
+@click.option("--out", type=FILE, help="Folder. [default: DATA/documents/DATE]")
+def documents(options: Options, market_date: date, out: Path | None) -> None:
+    """Write the day's results, a JSON document per opportunity."""
+    _write_documents(options, market_date, out or options.data / "documents" / market_date.isoformat())
 
 
-def _write_documents(options: argparse.Namespace, folder: Path) -> int:
+def _write_documents(options: Options, market_date: date, folder: Path) -> None:
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.reporting.documents import write_documents
 
     try:
-        with shown_day(options.data, options.date) as day:
+        with shown_day(options.data, market_date) as day:
             count = write_documents(day, folder)
     except OSError as error:
         raise InputError(
             f"the documents cannot be written: {error.strerror}", file=folder, remedy="Name another with --out"
         ) from None
-    print(f"{count} documents in {folder}")
-    return 0
+    click.echo(f"{count} documents in {folder}")
 
 
-def _transcript(options: argparse.Namespace) -> int:
+@click.command()
+@with_options(DATE, DATA)
+@click.option("--opportunity", metavar="ID", required=True, help="E.g. energy_20230815_1200.")
+@click.option("--prosumer", metavar="ID", help="One prosumer only, e.g. prosumer_020.")
+def transcript(options: Options, market_date: date, opportunity: str, prosumer: str | None) -> None:
+    """Print one negotiation message by message, as JSON lines.
+
+    \b
+    vpp-pipeline transcript --date 2023-08-15 --opportunity energy_20230815_1200 --prosumer prosumer_020
+    """
     import polars as pl
 
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.reporting.documents import transcript_of
 
-    with shown_day(options.data, options.date) as day:
-        spoken = day["negotiation.messages"]
-    wanted = spoken.filter(pl.col("opportunity_id") == options.opportunity)
-    if options.prosumer is not None:
-        wanted = wanted.filter(pl.col("prosumer_id") == options.prosumer)
+    with shown_day(options.data, market_date) as day:
+        messages = day["negotiation.messages"]
+    wanted = messages.filter(pl.col("opportunity_id") == opportunity)
+    if prosumer is not None:
+        wanted = wanted.filter(pl.col("prosumer_id") == prosumer)
     if wanted.is_empty():
         raise InputError(
-            "nobody spoke",
-            value=f"{options.opportunity}, {options.prosumer or 'any prosumer'}",
-            remedy="Take names from negotiation.agreements, which tells why; who has no capacity stays silent, and a "
-            "fleet above negotiation.transcript_prosumers keeps the words of a sample",
+            "no messages",
+            value=f"{opportunity}, {prosumer or 'any prosumer'}",
+            remedy="Take names from negotiation.agreements, which gives the reason; a prosumer without capacity sends "
+            "none, and a fleet above negotiation.transcript_prosumers keeps those of a sample",
         )
     for message in transcript_of(wanted):
-        print(message.model_dump_json())
-    return 0
+        click.echo(message.model_dump_json())
 
 
-def _dictionary(options: argparse.Namespace) -> int:
+@click.command()
+@click.option(
+    "--out",
+    type=FILE,
+    default=lambda: project_folder() / "docs" / "data_dictionary.md",
+    help="File. [default: docs/data_dictionary.md]",
+)
+def dictionary(out: Path) -> None:
+    """Write the data dictionary of the warehouse."""
     from vpp_pipeline.warehouse.tables import data_dictionary
 
-    options.out.write_text(data_dictionary(), encoding="utf-8")
-    print(f"wrote {options.out}")
-    return 0
+    out.write_text(data_dictionary(), encoding="utf-8")
+    click.echo(f"wrote {out}")
+
+
+def _compared(
+    connection: duckdb.DuckDBPyConnection, warehouse: Path, market_date: date, pair: tuple[int, int] | None
+) -> dict[str, object] | None:
+    """Day and numbers of the two runs to compare; None where the day has one run alone."""
+    counted = connection.execute("select count(*) from bids.runs where market_date = $1", [market_date])
+    ((count,),) = counted.fetchall()
+    if count == 0:
+        raise NoDataError(
+            f"no run of {market_date} is kept",
+            file=warehouse,
+            remedy=f"Make the day's bids: vpp-pipeline bids --date {market_date}",
+        )
+    before, after = pair or (count - 1, count)
+    if pair is not None and not 1 <= before < after <= count:
+        raise InputError(
+            "no two runs to compare",
+            value=f"{before} {after}",
+            remedy=f"Two of 1 to {count}, the earlier one first",
+        )
+    return {"day": market_date, "before": before, "after": after} if before else None
+
+
+def runs_document(warehouse: Path, market_date: date, pair: tuple[int, int] | None) -> dict[str, Any]:
+    """Rows of the views that :func:`show_runs` prints, by view."""
+    from vpp_pipeline.warehouse.tables import open_warehouse
+
+    two = "where market_date = $day and number_before = $before and run_number = $after"
+    with open_warehouse(warehouse) as connection:
+        compared = _compared(connection, warehouse, market_date, pair)
+        listed = "select * from bids.runs_of_day where market_date = $day order by run_number"
+        found: dict[str, Any] = {"runs_of_day": _rows(connection.execute(listed, {"day": market_date}))}
+        for view in ("runs_compared", "changes_between_runs"):
+            query = f"select * from bids.{view} {two}"
+            found[view] = _rows(connection.execute(query, compared)) if compared else []
+    return found
 
 
 def show_runs(warehouse: Path, market_date: date, pair: tuple[int, int] | None, console: Console) -> None:
-    """Print the day's runs that published, and what the last (or the second of ``pair``) bids otherwise."""
+    """Print the day's runs that published, and what changed between the last two (or ``pair``)."""
+    from vpp_pipeline.core.display import usd
+    from vpp_pipeline.warehouse.tables import open_warehouse
+
     with open_warehouse(warehouse) as connection:
-        (count,) = connection.execute(
-            "select count(*) from bids.runs where market_date = $1", [market_date]
-        ).fetchall()[0]
-        if count == 0:
-            raise NoDataError(
-                f"no run of {market_date} is kept",
-                file=warehouse,
-                remedy=f"Make the day's bids: vpp-pipeline bids --date {market_date}",
-            )
+        compared = _compared(connection, warehouse, market_date, pair)
         show_rows(connection.execute(RUNS, {"day": market_date}), 0, console)
-        before, after = pair or (count - 1, count)
-        if pair is not None and not 1 <= before < after <= count:
-            raise InputError(
-                "no two runs to compare",
-                value=f"{before} {after}",
-                remedy=f"Two of 1 to {count}, the earlier one first",
-            )
-        if before == 0:
+        if compared is None:
             console.print("one run: nothing to compare")
             return
-        _show_changes(connection, {"day": market_date, "before": before, "after": after}, console)
+        changed, moved_mw, profit_usd, why = connection.execute(COMPARED, compared).fetchall()[0]
+        if changed:
+            show_rows(connection.execute(CHANGES, compared), 0, console)
+    words = f"run {compared['after']} against run {compared['before']}: {changed} bids changed, {moved_mw:.2f} MW moved"
+    sign = "+" if profit_usd > 0 else ""
+    console.print(f"{words}, expected profit {sign}{usd(profit_usd)}", soft_wrap=True)
+    console.print(f"causes: {why}", soft_wrap=True, markup=False)
 
 
-def _show_changes(connection: duckdb.DuckDBPyConnection, pair: dict[str, object], console: Console) -> None:
-    changed, moved_mw, profit_usd, why = connection.execute(COMPARED, pair).fetchall()[0]
-    if changed:
-        show_rows(connection.execute(CHANGES, pair), 0, console)
-    words = f"run {pair['after']} against run {pair['before']}: {changed} bids changed, {moved_mw:.2f} MW moved, "
-    console.print(f"{words}expected profit {profit_usd:+.2f} $", soft_wrap=True)
-    console.print(f"what was not the same: {why}", soft_wrap=True, markup=False)
+@contextmanager
+def _asked(warehouse: Path, question: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The answer to ``question``. Raises InputError with DuckDB's own text for a question that fails."""
+    import duckdb
+
+    from vpp_pipeline.warehouse.tables import open_warehouse
+
+    with open_warehouse(warehouse) as connection:
+        # a question reads the warehouse and no other file, and writes none
+        connection.execute("set enable_external_access = false")
+        try:
+            yield connection.execute(question)
+        except duckdb.Error as error:
+            raise InputError(
+                f"the question cannot be answered: {' '.join(str(error).split())}",
+                remedy='Tables and columns: vpp-pipeline sql "select table_name, column_name from explain.catalogue"',
+            ) from None
+
+
+def answer(warehouse: Path, question: str, most: int) -> list[dict[str, Any]]:
+    """Rows of the answer to ``question``, at most so many (0: all)."""
+    with _asked(warehouse, question) as found:
+        rows = _rows(found)
+    if 0 < most < len(rows):
+        LOG.warning("%d rows, %d of them printed (--rows 0 prints all)", len(rows), most)
+    return rows[:most] if most else rows
+
+
+def _rows(found: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    names = [column[0] for column in found.description or ()]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError("two columns of one name", value=", ".join(sorted(twice)), remedy="Name each by `as`")
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def show_sql(warehouse: Path, question: str, most: int, console: Console) -> None:
-    """Print the answer to ``question``, at most so many rows (0: all). Bad SQL raises InputError in its own words."""
-    with open_warehouse(warehouse) as connection:
-        connection.execute(
-            "set enable_external_access = false"
-        )  # it reads the warehouse and no other file, and writes none
-        try:
-            found = connection.execute(question)
-            count = show_rows(found, most, console)
-        except duckdb.Error as error:
-            words = " ".join(str(error).split())
-            raise InputError(
-                f"the question cannot be answered: {words}",
-                remedy='Tables and columns: vpp-pipeline sql "select table_name, column_name from explain.catalogue"',
-            ) from None
+    """Print the answer to ``question``, at most so many rows (0: all)."""
+    with _asked(warehouse, question) as found:
+        count = show_rows(found, most, console)
     more = f", {most} of them shown (--rows 0 shows all)" if 0 < most < count else ""
     console.print(f"{count} row{'' if count == 1 else 's'}{more}")
 
 
 def show_rows(found: duckdb.DuckDBPyConnection, most: int, console: Console) -> int:
-    """Print an answer, at most so many rows (0: all), and tell how many there are.
+    """Print an answer, at most so many rows (0: all), and return how many there are.
 
     Where the columns do not fit beside each other, each row is written below the last, a line for each column.
     """
+    from rich.box import SIMPLE
+    from rich.table import Table
+
     names = [column[0] for column in found.description or ()]
     rows = found.fetchall()
     shown = rows if most == 0 else rows[:most]
@@ -255,6 +339,9 @@ def show_rows(found: duckdb.DuckDBPyConnection, most: int, console: Console) -> 
 
 
 def _show_row(names: list[str], row: list[str], console: Console) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
     table = Table(box=SIMPLE, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -305,6 +392,11 @@ def export_table(warehouse: Path, market_date: date, table: str, kind: str, file
 
     ``kind``: a key of FORMATS. The old file stays until the new one is whole.
     """
+    import duckdb
+
+    from vpp_pipeline.warehouse.published import no_bids
+    from vpp_pipeline.warehouse.tables import open_warehouse, quoted
+
     with open_warehouse(warehouse) as connection:
         known = connection.execute(
             """
@@ -314,8 +406,11 @@ def export_table(warehouse: Path, market_date: date, table: str, kind: str, file
         ).fetchall()
         has_day = dict(known)
         if table not in has_day:
+            close = did_you_mean(table, has_day)
             raise InputError(
-                "no such table or view in the warehouse", value=table, remedy=f"It has {', '.join(sorted(has_day))}"
+                f"no such table or view in the warehouse{close}",
+                value=None if close else table,
+                remedy=f"It has {', '.join(sorted(has_day))}",
             )
         if not connection.execute(
             "select 1 from bids.final_bids where market_date = $1 limit 1", [market_date]

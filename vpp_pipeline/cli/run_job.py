@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,12 +30,13 @@ from vpp_pipeline.defs.sensors import LOCK_TAG, close_lost_runs, lock_of
 from vpp_pipeline.verification.registry import GUARDS
 from vpp_pipeline.verification.schedule import SETTLED
 
+LOG = logging.getLogger(__name__)
 OPENING_TIMEOUT_S = 120.0
 STAGES = {
     "market": "prices and forecasts",
     "fleet": "fleet",
     "negotiation": "negotiation",
-    "day": "optimisation",
+    "day": "optimization",
     "dispatch": "payments",
     "formed": "bids",
     "warehouse": "publication",
@@ -103,21 +105,25 @@ def run_job(
     }
     config = {
         "resources": {name: {"config": chosen} for name, chosen in resources.items()},
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        "loggers": {"console": {"config": {"log_level": "DEBUG" if LOG.isEnabledFor(logging.DEBUG) else "CRITICAL"}}},
     }
     with project_instance() as instance, _living_run() as (run_id, tags):
         close_lost_runs(instance)
+        LOG.info("job %s for %s, run %s", job, partition, run_id)
         try:
             result = execute(definitions_of(owner).resolve_job_def(job), config, partition, instance, run_id, tags)
         except dg.DagsterError:  # that of a failed blocking check has no public name
             if broken := _broken_checks(instance, run_id):
                 raise ViolationError(broken) from None
             raise
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
     seconds: dict[str, float] = {}
     for event in result.all_events:
         if event.event_type_value == "STEP_SUCCESS" and event.step_key is not None:
             stage = _stage(event.step_key)
             seconds[stage] = seconds.get(stage, 0.0) + event.step_success_data.duration_ms / 1000.0
+            LOG.info("%s: %.2f s", event.step_key, event.step_success_data.duration_ms / 1000.0)
     return seconds
 
 
@@ -142,11 +148,11 @@ def execute(
 
 
 def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The answers of the checks that stopped a run."""
+    """The results of the checks that stopped a run."""
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    answers = [event.get_dagster_event().asset_check_evaluation_data for event in events]
-    errors = [answer for answer in answers if not answer.passed and answer.severity == dg.AssetCheckSeverity.ERROR]
-    broken = [f"{answer.check_name}: {answer.description}" for answer in errors]
+    results = [event.get_dagster_event().asset_check_evaluation_data for event in events]
+    errors = [result for result in results if not result.passed and result.severity == dg.AssetCheckSeverity.ERROR]
+    broken = [f"{result.check_name}: {result.description}" for result in errors]
     return f"no bids are published; {'; '.join(broken)}" if broken else ""
 
 

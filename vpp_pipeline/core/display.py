@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PLAIN_WIDTH = 132  # columns when the output goes to a file or another program
 
@@ -29,5 +32,7 @@ def percent(fraction: float, digits: int = 1) -> str:
 
 def terminal() -> Console:
     """Where people read; PLAIN_WIDTH wide when the output goes elsewhere."""
+    from rich.console import Console  # here: amounts are also written where nothing is printed
+
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)

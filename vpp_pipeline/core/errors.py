@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Input that cannot be used; the message names the place and the remedy.
@@ -22,7 +24,38 @@ class InputError(ValueError):
     ) -> None:
         named = [("file", file), ("row", row), ("column", column), ("key", key), ("value", value)]
         where = ", ".join(f"{name} {item!s}" for name, item in named if item is not None)
-        super().__init__(f"{problem}{f' ({where})' if where else ''}. {remedy}")
+        end = "" if problem.endswith("?") and not where else "."
+        super().__init__(f"{problem}{f' ({where})' if where else ''}{end} {remedy}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean …?`` with the known name closest to a misspelled one; empty where none is close.
+
+    Dotted names are compared part by part, so that a shared group does not make two settings alike.
+
+    >>> did_you_mean("negotiation.round", ["negotiation.rounds", "risk.seed"])
+    '; did you mean negotiation.rounds?'
+    >>> did_you_mean("bidding.rounds", ["negotiation.rounds", "risk.seed"]), did_you_mean("sell", ["risk.seed"])
+    ('; did you mean negotiation.rounds?', '')
+    """
+    from difflib import SequenceMatcher
+
+    def alike(one: str, other: str) -> float:
+        return SequenceMatcher(None, one, other).ratio()
+
+    def alike_part_by_part(other: str) -> float:
+        ours, theirs = name.split("."), other.split(".")
+        return min(map(alike, ours, theirs)) if len(ours) == len(theirs) else 0.0
+
+    def alike_at_the_end(other: str) -> float:
+        return alike(name.rpartition(".")[2], other.rpartition(".")[2])
+
+    names = list(known)
+    for likeness, enough in ((alike_part_by_part, 0.6), (alike_at_the_end, 0.8)):
+        closest = max(names, key=likeness, default="")
+        if closest and likeness(closest) >= enough:
+            return f"; did you mean {closest}?"
+    return ""
 
 
 class NoDataError(InputError):

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 PACKAGE = Path(__file__).parents[1]
 #: what starts, serves and shows results but computes none
@@ -37,6 +39,8 @@ def frame_hash(frame: pl.DataFrame) -> str:
 
 def _bytes_of(column: pl.Series) -> Iterator[memoryview]:
     """Which values are empty, then all values; of texts their lengths, then all letters in one."""
+    import polars as pl  # here: whoever asks for the release alone need not wait for it
+
     yield column.is_null().to_numpy().data
     if column.dtype == pl.String:
         yield column.str.len_bytes().fill_null(0).to_numpy().data

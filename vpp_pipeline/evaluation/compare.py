@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,7 +15,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from vpp_pipeline.bidding.bids import Stamp
-from vpp_pipeline.core.display import terminal
+from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import code_version
@@ -44,7 +46,7 @@ def compare_engines(day: DayInputs) -> pl.DataFrame:
 
     `fill_fraction`: capacity under option, up to R, over R, summed over opportunities. `success_fraction`: of the
     opportunities that could be met (see :func:`_is_feasible`), the share that is. `margin_fraction`: the bids' expected
-    profit over revenue. `surplus_usd`: what prosumers are paid above their reservation price. `satisfaction`: of those
+    profit over revenue. `surplus_usd`: what prosumers are paid above their reservation prices. `satisfaction`: of those
     dispatched, 0-10, weighted by commitment. `violations`: breaches found by all checks together.
     """
     inputs, rows = day.tables(), []
@@ -97,7 +99,7 @@ def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
 
 
 def _is_feasible(terms: Terms, settings: Settings) -> np.ndarray:
-    """Whether each opportunity (O,) could be met by any engine: 80 % of R, and enough members, among the prosumers
+    """Whether each opportunity (O,) could be met by any engine: 80% of R, and enough members, among the prosumers
     whose reservation price the aggregator could pay."""
     rules = settings.rules
     payable = (terms.capacity_kw > 0.0) & (terms.ceiling > 0.0) & (terms.ceiling >= terms.reservation)
@@ -107,21 +109,21 @@ def _is_feasible(terms: Terms, settings: Settings) -> np.ndarray:
     return found
 
 
-#: measure -> its format, and its description
-MEASURES = {
-    "fill_fraction": ("{:.1%}", "capacity under option, up to R, over R"),
-    "feasible": ("{}", "opportunities that could be met: enough capacity, members and money"),
-    "success_fraction": ("{:.1%}", "of those, the share that is met"),
-    "bids": ("{}", "bids of the day"),
-    "profit_usd": ("{:.2f}", "their expected profit"),
-    "margin_fraction": ("{:.1%}", "profit over revenue"),
-    "payments_usd": ("{:.2f}", "paid to prosumers"),
-    "surplus_usd": ("{:.2f}", "of that, above their reservation prices"),
-    "satisfaction": ("{:.2f}", "of those dispatched, 0-10, weighted by commitment"),
-    "gap_fraction": ("{:.4%}", "no schedule can earn more than this above the one found"),
-    "violations": ("{}", "breaches found by all checks together"),
-    "negotiation_seconds": ("{:.2f}", "terms, negotiation, every word"),
-    "advised_fraction": ("{:.1%}", "of the shares conceded by round 2 and last, those a language model gave"),
+#: measure -> how it is written, and what it says
+MEASURES: dict[str, tuple[Callable[[Any], str], str]] = {
+    "fill_fraction": (percent, "capacity under option, up to R, over R"),
+    "feasible": ("{}".format, "opportunities that could be met: enough capacity, members and money"),
+    "success_fraction": (percent, "of those, the share that is met"),
+    "bids": ("{}".format, "bids of the day"),
+    "profit_usd": (usd, "their expected profit"),
+    "margin_fraction": (percent, "profit over revenue"),
+    "payments_usd": (usd, "paid to prosumers"),
+    "surplus_usd": (usd, "of that, above their reservation prices"),
+    "satisfaction": ("{:.2f}".format, "of those dispatched, 0-10, weighted by commitment"),
+    "gap_fraction": (lambda value: percent(value, 4), "MIP gap: dual bound over the schedule found, less 1"),
+    "violations": ("{}".format, "breaches found by all checks together"),
+    "negotiation_seconds": ("{:.2f}".format, "terms, negotiation, messages"),
+    "advised_fraction": (percent, "of the shares conceded by round 2 and last, those a language model gave"),
 }
 
 
@@ -135,7 +137,7 @@ def show_comparison(day: date, rows: pl.DataFrame) -> None:
     for measure, (form, words) in MEASURES.items():
         if measure == "advised_fraction" and "llm" not in rows["engine"]:
             continue
-        table.add_row(measure, *(form.format(value) for value in rows[measure]), words)
+        table.add_row(measure, *("" if math.isnan(value) else form(value) for value in rows[measure]), words)
     terminal().print(table)
 
 
@@ -183,8 +185,17 @@ def _agreement(ours: float | str | None, theirs: float | str | None) -> str:
     return "same" if _text(ours) == _text(theirs) else "other value"
 
 
-def compare_notes(settings: Settings, data_folder: Path, market_date: date) -> str:
-    """The agreement on the notes of the day's fleet, as text. Raises InputError without `paid_tier_confirmed`."""
+class NotesComparison(NamedTuple):
+    """What rules and model read in a fleet's notes; ``failed``: kind of failure -> questions without an answer."""
+
+    notes: int
+    asked: int
+    failed: dict[str, int]
+    agreement: pl.DataFrame
+
+
+def compare_notes(settings: Settings, data_folder: Path, market_date: date) -> NotesComparison:
+    """The agreement on the notes of the day's fleet. Raises InputError without `paid_tier_confirmed`."""
     if not settings.model_use.paid_tier_confirmed:
         raise InputError(
             "owners' notes would be sent to the provider",
@@ -195,7 +206,17 @@ def compare_notes(settings: Settings, data_folder: Path, market_date: date) -> s
     with open_gateway(settings.llm, data_folder, run_id="compare-notes", market_date=market_date) as gateway:
         reader = ModelReader(gateway, settings.llm)
         readings = compare_readings(notes.to_list(), reader)
-    failed = ", ".join(f"{kind} {count}" for kind, count in sorted(reader.tally.failures.items())) or "none"
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=60, tbl_width_chars=200, tbl_hide_dataframe_shape=True):
-        asked = f"{len(notes)} notes, {reader.tally.asked} asked about; without an answer: {failed}"
-        return f"{asked}\n{agreement_table(readings)}"
+    return NotesComparison(len(notes), reader.tally.asked, dict(reader.tally.failures), agreement_table(readings))
+
+
+def show_notes(comparison: NotesComparison) -> None:
+    """The comparison of notes as a table in the terminal: a line per preference, a column per kind of agreement."""
+    failed = ", ".join(f"{kind} {count}" for kind, count in sorted(comparison.failed.items())) or "none"
+    title = f"{comparison.notes} notes, {comparison.asked} asked about; without an answer: {failed}"
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    table.add_column("preference", no_wrap=True)
+    for kind in AGREEMENTS:
+        table.add_column(kind, justify="right", no_wrap=True)
+    for preference, *counts in comparison.agreement.iter_rows():
+        table.add_row(preference, *map(str, counts))
+    terminal().print(table)

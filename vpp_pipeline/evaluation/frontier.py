@@ -1,16 +1,18 @@
-"""What caution and content owners cost: a day's profit against its risk, and against satisfaction."""
+"""A day's profit against its risk, and against its owners' satisfaction."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from rich.box import SIMPLE
 from rich.table import Table
 
-from vpp_pipeline.core.display import terminal
+from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
@@ -114,73 +116,74 @@ def _credit_usd(sold: pl.DataFrame, weight: float) -> float:
     return float(satisfaction_worth(agreed, least, weight) @ sold["dispatched_kwh"].to_numpy()) / 1000.0
 
 
-def show_frontier(day: DayInputs, points: int, output: Path) -> None:
-    """Both frontiers of the day as tables in the terminal, and as a picture in ``output``."""
-    inputs, settings = day.tables(), day.settings
-    risk, content = risk_frontier(inputs, settings, points), satisfaction_frontier(inputs, settings, points)
-    console = terminal()
+def show_frontier(day: DayInputs, risk: pl.DataFrame, satisfaction: pl.DataFrame) -> None:
+    """Both frontiers of the day as tables in the terminal."""
+    risks, console = day.settings.risk, terminal()
     console.print(
         _table(
-            f"{day.market_date:%A %d %B %Y}: profit against risk, {settings.risk.scenarios} scenarios",
+            f"{day.market_date:%A %d %B %Y}: profit against risk, {risks.scenarios} scenarios",
             risk,
             {
-                "aversion": ("lambda", "{:.2f}"),
-                "expected_usd": ("expected profit $", "{:.2f}"),
-                "cvar_usd": (f"CVaR $, worst {settings.risk.tail_fraction:.0%}", "{:.2f}"),
-                "worst_usd": ("worst scenario $", "{:.2f}"),
-                "mean_usd": ("mean scenario $", "{:.2f}"),
-                "bids": ("bids", "{}"),
-                "open_usd": ("gap $", "{:.2f}"),
+                "aversion": ("lambda", "{:.2f}".format),
+                "expected_usd": ("expected profit", usd),
+                "cvar_usd": (f"CVaR, worst {percent(risks.tail_fraction, 0)}", usd),
+                "worst_usd": ("worst scenario", usd),
+                "mean_usd": ("mean scenario", usd),
+                "bids": ("bids", str),
+                "open_usd": ("gap", usd),
             },
         )
     )
     console.print(
         _table(
             "profit against satisfaction",
-            content,
+            satisfaction,
             {
-                "weight_usd_per_mwh": ("weight $/MWh", "{:.2f}"),
-                "profit_usd": ("expected profit $", "{:.2f}"),
-                "gain_usd": ("owners' gain $", "{:.2f}"),
-                "satisfaction": ("mean satisfaction, 0-10", "{:.3f}"),
-                "bids": ("bids", "{}"),
+                "weight_usd_per_mwh": ("weight per MWh", usd),
+                "profit_usd": ("expected profit", usd),
+                "gain_usd": ("owners' gain", usd),
+                "satisfaction": ("mean satisfaction, 0-10", "{:.3f}".format),
+                "bids": ("bids", str),
             },
         )
     )
     console.print(
-        "Profit is the day's, less the charging that owners need anyway. Expected: at forecast prices, with everyone "
-        "there; scenarios also have prosumers missing, whose part is bought back.",
+        "Profit is the day's, less the charging that owners need anyway. Expected: at forecast prices, with every "
+        "prosumer available; in scenarios some are unavailable, and their part is bought back.",
         soft_wrap=True,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(frontier_picture(day, risk, content), encoding="utf-8")
-    console.print(f"picture: {output}", soft_wrap=True)
 
 
-def _table(title: str, rows: pl.DataFrame, columns: dict[str, tuple[str, str]]) -> Table:
+def _table(title: str, rows: pl.DataFrame, columns: dict[str, tuple[str, Callable[[Any], str]]]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for heading, _ in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows.iter_rows(named=True):
-        table.add_row(*("" if row[name] is None else form.format(row[name]) for name, (_, form) in columns.items()))
+        table.add_row(*("" if row[name] is None else form(row[name]) for name, (_, form) in columns.items()))
     return table
 
 
-def _efficient(content: pl.DataFrame) -> pl.DataFrame:
+def write_picture(file: Path, day: DayInputs, risk: pl.DataFrame, satisfaction: pl.DataFrame) -> None:
+    """Write both frontiers side by side as SVG."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(frontier_picture(day, risk, satisfaction), encoding="utf-8")
+
+
+def _efficient(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that no other beats in profit without less gain, in order of gain."""
-    dearest_first = content.sort("gain_usd", "profit_usd", descending=True)
+    dearest_first = rows.sort("gain_usd", "profit_usd", descending=True)
     best_so_far = pl.col("profit_usd").cum_max().shift(1)
     return dearest_first.filter((pl.col("profit_usd") > best_so_far).fill_null(True)).reverse()
 
 
-def frontier_picture(day: DayInputs, risk: pl.DataFrame, content: pl.DataFrame) -> str:
+def frontier_picture(day: DayInputs, risk: pl.DataFrame, satisfaction: pl.DataFrame) -> str:
     """Both frontiers side by side, as SVG; without weights by which both profit and gain are less than by another."""
-    efficient = _efficient(content)
+    efficient = _efficient(satisfaction)
     risks, (node, source) = day.settings.risk, day.forecast.select("node", "source").row(0)
     panels = [
         Panel(
             "Expected profit against risk",
-            f"CVaR: mean of the worst {risks.tail_fraction:.0%} of {risks.scenarios} scenarios, $",
+            f"CVaR: mean of the worst {percent(risks.tail_fraction, 0)} of {risks.scenarios} scenarios, $",
             "expected profit, $",
             risk.select("cvar_usd", "expected_usd").rows(),
             [f"λ {aversion:g}" for aversion in risk["aversion"].round(3)],
@@ -193,4 +196,4 @@ def frontier_picture(day: DayInputs, risk: pl.DataFrame, content: pl.DataFrame) 
             [f"{weight:g} $/MWh" for weight in efficient["weight_usd_per_mwh"].round(2)],
         ),
     ]
-    return draw(f"What caution costs on {day.market_date:%A %d %B %Y}", f"{node}, prices: {source}", panels)
+    return draw(f"Profit, risk, and satisfaction on {day.market_date:%A %d %B %Y}", f"{node}, prices: {source}", panels)

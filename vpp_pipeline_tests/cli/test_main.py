@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from vpp_pipeline.cli.console import settlement_document
 from vpp_pipeline.cli.main import main
+from vpp_pipeline.cli.options import print_json
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.evaluation.compare import show_comparison
 from vpp_pipeline_tests.cli.command_line import (
     EXAMPLE_PRICES,
     NEXT,
@@ -48,8 +53,17 @@ def test_the_engine_is_chosen_by_name(desk: TradingDesk, capsys: pytest.CaptureF
 def test_without_a_date_tomorrows_bids_are_made(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
     mine = desk.copy()
     tomorrow = datetime.now(PACIFIC).date() + timedelta(days=1)
-    assert main(["bids", "--data", str(mine.data), "--prosumers", "30"]) == 0
-    assert f"Bids for {tomorrow:%A %d %B %Y}" in capsys.readouterr().out
+    assert main(["bids", "--data", str(mine.data), "--prosumers", "30", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["market_date"] == tomorrow.isoformat()
+    rows = mine.lake.read("bids.final_bids", tomorrow.isoformat())
+    found = {bid["bid_id"]: bid for bid in printed["final_bids"]}
+    assert {name for bid in found.values() for name in bid} == set(rows.columns)
+    assert {name: bid["expected_profit_usd"] for name, bid in found.items()} == dict(
+        rows.select("bid_id", "expected_profit_usd").iter_rows()
+    )
+    assert printed["proof"]["bound_usd"] >= printed["proof"]["objective_usd"]
+    assert all(check["passed"] for check in printed["checks"] if not check["is_warning"])
     assert mine.lake.exists("bids.final_bids", tomorrow.isoformat())
 
 
@@ -57,7 +71,10 @@ def test_engines_are_compared_on_the_same_day_and_nothing_is_written(
     desk: TradingDesk, capsys: pytest.CaptureFixture[str]
 ):
     before = files(desk.data)
-    assert main(["compare-engines", "--date", NEXT, "--data", str(desk.data), "--prosumers", "30"]) == 0
+    assert main(["compare-engines", "--date", NEXT, "--data", str(desk.data), "--prosumers", "30", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["market_date"] == NEXT
+    show_comparison(date.fromisoformat(NEXT), pl.DataFrame(printed["engines"]))
     lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.split()}
     assert lines["measure"][:2] == ["concession", "uniform_clearing"]
     assert lines["violations"][:2] == ["0", "0"]
@@ -91,8 +108,10 @@ def test_a_day_that_is_no_market_day_of_ours_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--set", "negotiation.patience=5"], ["negotiation.patience", "5"]),
-        (["--set", "bargaining.rounds=5"], ["bargaining"]),
+        (["--set", "negotiation.patience=5"], ["there is no setting negotiation.patience. `vpp-pipeline settings`"]),
+        (["--set", "negotiation.round=4"], ["no setting negotiation.round; did you mean negotiation.rounds? `vpp-"]),
+        (["--set", "bargaining.rounds=5"], ["bargaining.rounds; did you mean negotiation.rounds?"]),
+        (["--set", "negotation.engine=llm"], ["negotation.engine; did you mean negotiation.engine?"]),
         (["--set", "negotiation.rounds=99"], ["negotiation.rounds", "99", "less than or equal to 10"]),
         (["--set", "negotiation.rounds=many"], ["negotiation.rounds", "many", "integer"]),
         (["--set", "negotiation.engine=auction"], ["negotiation.engine", "auction", "concession"]),
@@ -126,10 +145,10 @@ def test_a_day_without_bids_cannot_be_settled(desk: TradingDesk, capsys: pytest.
 
 @pytest.mark.parametrize("arguments", [[], ["settle"], ["bids", "--date", "15 August"], ["sell"]])
 def test_a_command_that_cannot_be_read_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == 2
-    assert "usage: vpp-pipeline" in capsys.readouterr().err
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert "Usage: vpp-pipeline" in shown.err
+    assert shown.out == ""
 
 
 def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
@@ -140,8 +159,9 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
         "Bids for Tuesday 15 August 2023, TH_SP15_GEN-APND, prices: synthetic",
         "energy_20230815_1200",
         "no bid",
-        "expected profit",
-        "payments to prosumers",
+        "expected profit $",
+        "payments to prosumers $",
+        ", dual bound $",
         "negotiated by concession",
         "violations found: 0 (",
         "reports/2023-08-15.html",
@@ -158,7 +178,13 @@ def test_prices_are_taken_in_and_the_day_settled(desk: TradingDesk, capsys: pyte
     assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
     shown = capsys.readouterr().out
     assert "Settlement of 2023-08-15" in shown
-    assert all(product in shown for product in ("energy", "revenue $", "profit $"))
+    assert all(words in shown for words in ("energy", "revenue", "profit", "$", "terminal state of charge"))
+    print_json(settlement_document(desk.data, date.fromisoformat(DAY)))
+    printed = json.loads(capsys.readouterr().out)
+    profit_usd = sum(bid["profit_usd"] for bid in printed["settlement"])
+    assert {bid["market_date"] for bid in printed["settlement"]} == {DAY}
+    assert profit_usd == pytest.approx(sum(row[0] for row in desk.sql("select profit_usd from evaluation.settlement")))
+    assert "net_usd" in printed["settled_days"]
 
 
 @pytest.mark.slow

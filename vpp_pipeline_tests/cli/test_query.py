@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -71,6 +72,30 @@ def test_long_answers_are_cut_and_say_so(data: Path, capsys: pytest.CaptureFixtu
     assert "[b]1" in shown
     assert "[b]2" not in shown
     assert "5 rows, 2 of them shown (--rows 0 shows all)" in shown
+
+
+def test_an_answer_in_json_is_whole_and_alone_on_the_standard_output(data: Path, capsys: pytest.CaptureFixture[str]):
+    question = """
+        select 1 / 3 as third, 'nan'::double as nothing, 1.25::decimal(4, 2) as cents, date '2023-08-15' as day,
+               timestamptz '2023-08-15 07:00:00+00' as moment, [1, 2] as several, null as none_at_all
+    """
+    assert run(data, "sql", "--json", question) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["third"] == 1 / 3
+    assert (row["nothing"], row["none_at_all"], row["cents"], row["several"]) == (None, None, 1.25, [1, 2])
+    assert row["day"] == "2023-08-15"
+    assert datetime.fromisoformat(row["moment"]) == datetime(2023, 8, 15, 7, tzinfo=UTC)
+    assert run(data, "sql", "--json", "select range as n from range(101)") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 101
+    assert run(data, "sql", "--json", "--rows", "2", "select range as n from range(5)") == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == [{"n": 0}, {"n": 1}]
+    assert shown.err == "warning: 5 rows, 2 of them printed (--rows 0 prints all)\n"
+
+
+def test_two_columns_of_one_name_are_no_json(data: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(data, "sql", "--json", "select 1 as n, 2 as n") == 2
+    assert "two columns of one name (value n)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -160,6 +185,7 @@ def test_any_table_or_view_is_exported_as_parquet(data: Path, tmp_path: Path, ta
             ["--table", "bids.nothing"],
             "no such table or view in the warehouse (value bids.nothing). It has bids.bid_segments",
         ),
+        (["--table", "bids.final_bid"], "in the warehouse; did you mean bids.final_bids? It has bids.bid_segments"),
         (["--date", "2023-08-20"], "no bids of 2023-08-20"),
         (["--out", "/dev/null/file.parquet"], "cannot be written"),
     ],

@@ -44,7 +44,12 @@ def test_two_runs_of_a_day_are_kept_and_a_blocked_one_is_not(capsys: pytest.Capt
     assert main(compared) == 0
     told = capsys.readouterr().out
     assert f"run 2 against run 1: {changed} bids changed" in told
-    assert f"what was not the same: {why}" in told
+    assert f"causes: {why}" in told
+    assert main([*compared, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [run["run_id"] for run in printed["runs_of_day"]] == [first.run_id, second.run_id]
+    assert printed["runs_compared"][0]["why"] == why
+    assert len(printed["changes_between_runs"]) == changed
     assert main([*compared, "--compare", "2", "1"]) == 2
     assert "Two of 1 to 2, the earlier one first" in capsys.readouterr().err
     assert set(desk.day(DAY)["bids.runs"]["run_id"]) == {first.run_id, second.run_id}

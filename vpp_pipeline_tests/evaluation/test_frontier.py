@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from functools import cache
@@ -128,7 +129,7 @@ def test_the_command_prints_both_tables_and_draws_them(tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     for words in (
         "profit against risk, 10 scenarios",
-        "CVaR $, worst 10%",
+        "CVaR, worst 10%",
         "profit against satisfaction",
         str(picture),
     ):
@@ -136,8 +137,18 @@ def test_the_command_prints_both_tables_and_draws_them(tmp_path: Path, capsys: p
     assert [file.name for file in tmp_path.iterdir()] == ["pictures"]  # nothing else is written
     drawn = ET.fromstring(picture.read_text())
     words = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
-    assert "What caution costs on Tuesday 15 August 2023" in words
+    assert "Profit, risk, and satisfaction on Tuesday 15 August 2023" in words
     assert any(word is not None and word.startswith("λ 0") for word in words)
+
+
+@pytest.mark.slow
+def test_both_frontiers_are_printed_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    few = ["--prosumers", "15", "--points", "2", "--set", "risk.scenarios=5", "--set", "optimiser.time_limit_seconds=1"]
+    assert main(["frontier", "--date", DAY.isoformat(), "--data", str(tmp_path), *few, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["aversion"] for row in printed["risk"]] == [0.0, 1.0]
+    assert [row["weight_usd_per_mwh"] for row in printed["satisfaction"]] == [0.0, 10.0]
+    assert Path(printed["picture"]).is_file()
 
 
 def test_a_picture_places_points_by_their_values_and_shares_a_label_where_they_meet():

@@ -29,7 +29,7 @@ def test_reports_who_answered_and_what_it_cost(sdk: str, server: FakeGemini, tmp
     assert run(tmp_path, "--llm-mode", "live", *asks) == 0
     live = capsys.readouterr().out
     # 111 tokens in, 2 out, by hand
-    assert f"111 tokens in, 2 out, {(111 * 1.5 + 2 * 9.0) / 1e6:.6f} $" in live
+    assert f"111 tokens in, 2 out, ${(111 * 1.5 + 2 * 9.0) / 1e6:.6f}" in live
     assert f"answered by {MODEL_VERSION}" in live
     assert "1 of 1000 calls" in live
     assert run(tmp_path, "--llm-mode", "live", *asks) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,25 @@ def test_live_without_a_key_says_so(
     assert main(["bids", "--date", DAY, "--data", str(tmp_path), "--engine", "llm", "--llm-mode", "live"]) == 2
     assert "GEMINI_API_KEY" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.parquet"))  # nothing was written
+
+
+def test_readings_of_notes_are_compared_and_nothing_is_sent_without_consent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare-notes", "--date", DAY, "--data", str(tmp_path), "--prosumers", "60", "--llm-mode", "replay"]
+    assert main(command) == 2
+    assert "model_use.paid_tier_confirmed=true" in capsys.readouterr().err
+    consent = ["--set", "model_use.paid_tier_confirmed=true"]
+    assert main([*command, *consent, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["notes"] == printed["asked"] > 0  # nothing is stored: every question ends without an answer
+    assert sum(printed["failed"].values()) > 0
+    by_rule = {row["preference"]: row["rule only"] for row in printed["agreement"]}
+    assert sum(by_rule.values()) > 0
+    assert main([*command, *consent]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()]
+    assert lines[0][:2] == [str(printed["notes"]), "notes,"]
+    assert {line[0] for line in lines[3:]} == set(by_rule)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
     again = capsys.readouterr().out
     assert again.splitlines()[1:] == first.splitlines()[1:]
     assert "(0 made now)" in again
+    assert main([*arguments, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert {arm["arm"] for arm in printed["arms"]} == {"concession", "greedy"}
+    assert {(row["arm"], row["measure"]) for row in printed["differences"]} >= {("greedy", "net_usd")}
+    assert len(printed["benchmark"]) == 4
 
 
 @pytest.mark.parametrize(
