@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 from rich.console import Console
 
 PLAIN_WIDTH = 132  # columns when the output goes to a file or another program
@@ -15,6 +16,13 @@ def usd(amount_usd: float, digits: int = 2) -> str:
     """
     text = f"{abs(amount_usd):,.{digits}f}"
     return f"-${text}" if amount_usd < 0 and text.strip("0,.") else f"${text}"
+
+
+def usd_text(column: str) -> pl.Expr:
+    """:func:`usd` of a column, without thousands separators; null where it is not a number."""
+    amount = pl.col(column).round(2)
+    sign = pl.when(amount < 0.0).then(pl.lit("-")).otherwise(pl.lit(""))
+    return pl.format("{}${}", sign, amount.abs().cast(pl.Decimal(18, 2), strict=False).cast(pl.String))
 
 
 def percent(fraction: float, digits: int = 1) -> str:

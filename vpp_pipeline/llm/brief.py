@@ -15,6 +15,7 @@ import polars as pl
 from pydantic import Field
 
 from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.llm.adviser import Asks
 from vpp_pipeline.llm.interface import LLMError, LLMRequest, StrictModel, schema_of
@@ -95,7 +96,7 @@ def write_brief(llm: LLMSettings, data_folder: Path, day: Day, file: Path | None
 
 def brief_question(facts: Facts, market_date: date, llm: LLMSettings) -> LLMRequest:
     """The facts by name; nothing about any one prosumer."""
-    listed = {name: {"number": told(fact), "meaning": fact.words} for name, fact in facts.items()}
+    listed = {name: {"number": text_of(fact), "meaning": fact.words} for name, fact in facts.items()}
     return LLMRequest(
         purpose=PURPOSE,
         model=llm.model,
@@ -110,8 +111,8 @@ def brief_question(facts: Facts, market_date: date, llm: LLMSettings) -> LLMRequ
 
 
 _NUMBER = re.compile(
-    r"(?P<dollar>\$\s?)?(?<![\w.,:])(?P<sign>[-−–])?(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-    r"(?:(?P<clock>:00)|\s?(?P<unit>\$/MWh|USD/MWh|%|percent|MWh?|kWh?|GWh?|\$|dollars|USD|cents?|k\b|m\b|million|hours?))?"
+    r"(?:(?P<loss>[-−–])?(?P<dollar>\$\s?))?(?<![\w.,:])(?P<sign>[-−–])?(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
+    r"(?:(?P<clock>:00)|\s?(?P<unit>\$/MWh|USD/MWh|/MWh|%|percent|MWh?|kWh?|GWh?|\$|dollars|USD|cents?|k\b|m\b|million|hours?))?"
     r"(?![\w]|[.,:]\d)"
 )
 _UNITS = {"percent": "%", "dollars": "$", "USD": "$", "USD/MWh": "$/MWh"}
@@ -127,7 +128,7 @@ _LINK = re.compile(r"https?:|www\.|[<>\[\]{}`|*_#@\\]|\w\.(?:com|net|org|io)\b",
 def faults_of(sentence: Sentence, facts: Facts) -> list[str]:
     """Why the sentence cannot be used: a number that is none of the facts it names, a number in words, a link.
 
-    A number may have fewer digits than the fact, rounded to its own last digit, if that changes it by at most 5 %; a
+    A number may have fewer digits than the fact, rounded to its own last digit, if that changes it by at most 5%; a
     unit beside it must be the fact's.
     """
     text = sentence.text
@@ -159,12 +160,12 @@ def faults_of(sentence: Sentence, facts: Facts) -> list[str]:
 
 def _is(found: re.Match[str], fact: Fact) -> bool:
     digits = found["number"].replace(",", "")
-    value = float(digits) * (-1.0 if found["sign"] else 1.0)
+    value = float(digits) * (-1.0 if found["sign"] or found["loss"] else 1.0)
     unit = "hour" if found["clock"] else _UNITS.get(found["unit"] or "", found["unit"] or "")
     if found["dollar"]:
-        unit = "$" if unit == "" else ""
-        if unit == "":
+        if unit not in ("", "/MWh"):
             return False
+        unit = f"${unit}"
     if fact.unit == "hour" and unit != "hour":
         return False
     if unit and unit != fact.unit:
@@ -251,18 +252,22 @@ def _hour(row: Mapping[str, Any]) -> float:
     return float(row["start_utc"].astimezone(PACIFIC).hour)
 
 
-def told(fact: Fact) -> str:
-    """The number as a note writes it: `42`, `6.76 MW`, `363.69 $`, `104.43 $/MWh`, `35.6 %`, `19:00`."""
+def text_of(fact: Fact) -> str:
+    """The number as a note writes it: `42`, `6.76 MW`, `$363.69`, `$104.43/MWh`, `35.6%`, `19:00`."""
     if fact.unit == "count":
         return f"{fact.value:.0f}"
     if fact.unit == "hour":
         return f"{fact.value:.0f}:00"
-    return f"{fact.value:.{1 if fact.unit == '%' and fact.value >= 1 else 2}f} {fact.unit}"
+    if fact.unit == "%":
+        return percent(fact.value / 100.0, 1 if fact.value >= 1 else 2)
+    if fact.unit.startswith("$"):
+        return usd(fact.value) + fact.unit.removeprefix("$")
+    return f"{fact.value:.2f} {fact.unit}"
 
 
 def note_by_rule(facts: Facts) -> str:
     """Why these bids, in sentences that a rule makes of the numbers."""
-    say = {name: told(fact) for name, fact in facts.items()}
+    say = {name: text_of(fact) for name, fact in facts.items()}
     sentences = [
         f"Of {say['opportunities']} opportunities {say['bids']} are bid: {say['energy_mw']} of energy in "
         f"{say['energy_bids']} and {say['reserve_mw']} of reserve in {say['reserve_bids']}, each MW for its own hours.",

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.llm.gateway import Gateway
 from vpp_pipeline.llm.gemini import GenAIProvider
@@ -134,8 +135,8 @@ def check(settings: LLMSettings, data_folder: Path) -> str:
         [
             f"{settings.provider}, {settings.model}: answered by {call['model_version']}, {source}",
             f"latency {call['seconds']:.2f} s, {call['input_tokens']} tokens in, {call['output_tokens']} out, "
-            f"{call['usd']:.6f} $ at prices of {settings.prices_as_of}",
+            f"{usd(call['usd'], 6)} at prices of {settings.prices_as_of}",
             f"today in {gateway.store.path}: {spent.calls} of {settings.calls_per_day} calls, "
-            f"{spent.tokens} of {settings.tokens_per_day} tokens, {spent.usd:.4f} of {settings.usd_per_day:g} $",
+            f"{spent.tokens} of {settings.tokens_per_day} tokens, {usd(spent.usd, 4)} of {usd(settings.usd_per_day)}",
         ]
     )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from vpp_pipeline.llm.brief import Fact, Sentence, brief_of, brief_question, facts_of, faults_of, note_by_rule, told
+from vpp_pipeline.llm.brief import Fact, Sentence, brief_of, brief_question, facts_of, faults_of, note_by_rule, text_of
 from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.settings import LLMSettings
 from vpp_pipeline_tests.conftest import SolvedDay
@@ -50,7 +50,9 @@ def faults(text: str, *facts: str) -> list[str]:
         ("Profit should be 364 dollars on 1,021.20 $.", ["profit", "revenue"]),
         ("A margin of 36 % or 35.6%.", ["margin"]),
         ("6.8 MW at 104 $/MWh from 19:00 on.", ["energy", "price", "hour"]),
+        ("6.76 MW at $104.43/MWh.", ["energy", "price"]),
         ("A loss of -12.5 $ is expected.", ["loss"]),
+        ("A loss, -$12.50, is expected.", ["loss"]),
         ("The gap is 0.07 %.", ["small"]),
     ],
 )
@@ -70,6 +72,9 @@ def test_numbers_as_they_are_or_rounded_to_their_own_digits_pass(text: str, fact
         ("Profit should be $0.36k.", ["profit"]),
         ("Profit should be 363.69 million $.", ["profit"]),
         ("Profit should be -363.69 $.", ["profit"]),
+        ("Profit should be -$363.69.", ["profit"]),
+        ("Energy earns $104.43 then.", ["price"]),
+        ("Energy earns 104.43/MWh then.", ["price"]),
         ("A loss of 12.5 $ is expected.", ["loss"]),
         ("The gap is 0.1 %.", ["small"]),
         ("The gap is 0 %.", ["small"]),
@@ -117,10 +122,12 @@ def test_the_rules_note_passes_what_a_models_note_must(honest: SolvedDay) -> Non
     facts = facts_of(honest.tables)
     sentences = re.split(r"(?<=\.) (?=[A-Z])", note_by_rule(facts))
     assert len(sentences) == 6
-    named = {name: fact for name, fact in facts.items() if told(fact) in note_by_rule(facts)}
+    named = {name: fact for name, fact in facts.items() if text_of(fact) in note_by_rule(facts)}
     for sentence in sentences:
         mine = [
-            name for name, fact in named.items() if re.search(rf"(?<![\d.]){re.escape(told(fact))}(?!\d|:\d)", sentence)
+            name
+            for name, fact in named.items()
+            if re.search(rf"(?<![\d.]){re.escape(text_of(fact))}(?!\d|:\d)", sentence)
         ]
         assert faults_of(Sentence(text=sentence, facts=mine), facts) == []
 
