@@ -44,7 +44,7 @@ warnings.filterwarnings("ignore", message="Asset job settle_day materializes ass
 settle_day = dg.define_asset_job(
     "settle_day",
     _settle,
-    description="What the day's bids earned at the prices that cleared.",
+    description="Account of the day's bids at clearing prices.",
 )
 
 backtest_day = dg.define_asset_job(

@@ -1,4 +1,4 @@
-"""Every choice of a desk, with default, unit and source. Marked [cfg]: no source was found, so it is a setting."""
+"""Settings of a run, with default, unit, and source; [cfg] marks a value for which no source was found."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class _Group(BaseModel):
 
 
 class FleetSettings(_Group):
-    """Which homes and businesses take part."""
+    """The fleet: a file, or the seeded generator."""
 
-    path: Path | None = Field(None, description="CSV or Parquet file of a real fleet; empty: the seeded generator.")
+    path: Path | None = Field(None, description="CSV or Parquet file of the fleet; null: the seeded generator.")
     prosumers: int = Field(200, ge=3, description="Size of the generated fleet.")
     seed: int = Field(20230815, description="Seed of the generated fleet.")
     business_sites: int = Field(
@@ -47,11 +47,14 @@ class FleetSettings(_Group):
     night_shift_share: float = Field(0.05, ge=0, le=1, description="Share of generated homes that work at night.")
     note_share: float = Field(0.06, ge=0, le=1, description="Share of generated owners who left a note.")
     initial_stored_fraction: float = Field(
-        0.5, ge=0, le=1, description="Stored energy at the day's start and end, at least the floor."
+        0.5,
+        ge=0,
+        le=1,
+        description="Initial and terminal state of charge.",
     )
-    reads_notes: bool = Field(True, description="Read owners' notes into limits, which they can only tighten.")
+    reads_notes: bool = Field(True, description="Read owners' notes into preferences, which they can only tighten.")
     quarantine_limit_fraction: float = Field(
-        0.2, ge=0, le=1, description="A fleet of which a larger share is quarantined stops the run."
+        0.2, ge=0, le=1, description="Largest share of a fleet file in quarantine; a larger one stops the run."
     )
     carry_over: bool = Field(
         False,
@@ -70,7 +73,7 @@ class FleetSettings(_Group):
 
 
 class MarketRules(_Group):
-    """What CAISO accepts as a bid."""
+    """Market rules for bids, CAISO's and our own."""
 
     quantity_step_mw: float = Field(0.01, gt=0, description="Bids are rounded down to this [cfg].")
     energy_minimum_mw: float = Field(0.1, ge=0, description="Minimum of an aggregation (CAISO tariff 4.17.5).")
@@ -80,18 +83,19 @@ class MarketRules(_Group):
     )
     minimum_members: int = Field(3, ge=1, description="Smallest number of prosumers behind a bid.")
     maximum_commitment_fraction: float = Field(
-        0.39, gt=0, le=1, description="Most of R that one prosumer may commit; below 0.4, so that 0.8 R needs three."
+        0.39,
+        gt=0,
+        le=1,
+        description="Largest share of R that one prosumer commits; below 0.4, so that 0.8 R needs three.",
     )
     energy_price_floor_usd_per_mwh: float = Field(-150.0, description="CAISO energy bid floor (tariff 39.6.1.4).")
     energy_price_cap_usd_per_mwh: float = Field(1000.0, description="CAISO soft energy bid cap (tariff 39.6.1.1).")
     reserve_price_floor_usd_per_mw_h: float = Field(0.0, description="Lowest bid price of spin and nonspin.")
     reserve_price_cap_usd_per_mw_h: float = Field(250.0, description="Highest bid price of spin and nonspin [cfg].")
     reserve_call_hours: float = Field(
-        1.0, gt=0, description="Hours a called reserve must last (tau) [cfg]; the rule's minimum is 0.5 h."
+        1.0, gt=0, description="Hours that a called reserve must last (tau) [cfg]; the rule's minimum is 0.5 h."
     )
-    maximum_segments: int = Field(
-        10, ge=1, le=10, description="Most segments of an energy bid curve (tariff 30.5.2.4)."
-    )
+    maximum_segments: int = Field(10, ge=1, le=10, description="Most segments of an energy curve (tariff 30.5.2.4).")
 
     @model_validator(mode="after")
     def _needs_enough_members(self) -> MarketRules:
@@ -111,7 +115,7 @@ class MarketRules(_Group):
         return self
 
     def minimum_mw(self, product: str) -> float:
-        """Least MW of a bid for ``product``: the market's minimum, and at least one bid step."""
+        """Smallest MW of a bid for ``product``: the market's minimum, and at least one bid step."""
         minimum_mw = self.energy_minimum_mw if product == "energy" else self.reserve_minimum_mw
         return max(minimum_mw, self.quantity_step_mw)
 
@@ -123,66 +127,58 @@ class MarketRules(_Group):
 
 
 class OpportunityPolicy(_Group):
-    """How much of the fleet is offered, and when."""
+    """Opportunities: how much of the fleet is offered, and when."""
 
     sizing: Literal["fraction", "fixed_mw", "planned"] = Field(
         "planned",
-        description="How R is set; `planned`: what typical prosumers would sell at forecast prices, hour by hour.",
+        description="Rule that sizes R; `planned`: sales of typical prosumers at forecast prices, hour by hour.",
     )
     fraction: float = Field(
-        0.10, gt=0, le=1, description="R as a share of what the fleet can offer then; the least where planned."
+        0.10, gt=0, le=1, description="R as a share of what the fleet can offer then; the smallest R under `planned`."
     )
     fixed_mw: float = Field(0.5, gt=0, description="R where sizing is `fixed_mw`.")
     planned_fraction: float = Field(
-        0.75, gt=0, le=1, description="Most that a planned R counts on, as a share of what the fleet can offer then."
+        0.75, gt=0, le=1, description="Largest planned R, as a share of what can be offered."
     )
     deal_days: int = Field(
         0,
         ge=0,
         le=7,
-        description="Days before whose deals correct what planned sizes take as typical prices; 0: assumptions alone.",
+        description="Past days whose agreements correct the typical prices of planned sizes; 0: assumptions only.",
     )
     minimum_price_usd_per_mwh: float | None = Field(
         None, description="Hours of energy with a lower expected price are not offered; reserve always is."
     )
-    requests: Path | None = Field(None, description="CSV of requests; empty: data/opportunities.csv of the project.")
+    requests: Path | None = Field(None, description="CSV of requests; null: data/opportunities.csv of the project.")
 
 
 class NegotiationPolicy(_Group):
-    """How deals are struck."""
+    """The negotiation: engine, rounds, and prices."""
 
     engine: Literal["concession", "uniform_clearing", "llm"] = Field(
         "concession", description="Negotiation engine; `llm` is `concession` with a language model's advice."
     )
-    rounds: int = Field(3, ge=1, le=10, description="Most rounds; the last one ends it.")
+    rounds: int = Field(3, ge=1, le=10, description="Largest number of rounds; the last one ends the negotiation.")
     opening_markup_fraction: float = Field(0.25, ge=0, description="Opening ask above the reservation price.")
     opening_offer_fraction: float = Field(0.5, ge=0, le=1, description="First offer as a share of the ceiling.")
-    minimum_margin_fraction: float = Field(
-        0.10, ge=0, lt=1, description="Share of the expected price that the aggregator keeps."
-    )
+    minimum_margin_fraction: float = Field(0.10, ge=0, lt=1, description="Smallest margin of the aggregator.")
     ranking: Literal["cost_effectiveness", "original"] = Field(
         "cost_effectiveness",
-        description="Rule that ranks deals; `original` is the first project's, which adds up unlike units.",
+        description="Rule that ranks deals; `original` is that of the first project, which adds different units.",
     )
     auction_depth: float = Field(
         5.0, ge=1, description="`uniform_clearing` buys up to this multiple of R; the next ask sets the price."
     )
-    trust_region_fraction: float = Field(
-        0.15, ge=0, le=1, description="How far an adviser's concession may lie from the rule's own."
-    )
+    trust_region_fraction: float = Field(0.15, ge=0, le=1, description="Largest deviation of an adviser from the rule.")
     transcript_prosumers: int = Field(
         2000, ge=0, description="Fleets up to this size keep every message; larger ones those of a sample of this size."
     )
-    maximum_coalition: int | None = Field(None, ge=3, description="Most members per opportunity, best-ranked first.")
+    maximum_coalition: int | None = Field(None, ge=3, description="Largest coalition, best-ranked members first.")
     spin_holding_usd_per_mw_h: float = Field(0.5, ge=0, description="Premium for an hour of readiness, spin.")
     nonspin_holding_usd_per_mw_h: float = Field(0.25, ge=0, description="Premium for an hour of readiness, nonspin.")
     spin_call_probability: float = Field(0.01, ge=0, le=1, description="Chance that spin is called in an hour [cfg].")
-    nonspin_call_probability: float = Field(
-        0.005, ge=0, le=1, description="Chance that nonspin is called in an hour [cfg]."
-    )
-    inconvenience_usd_per_mwh: float = Field(
-        20.0, ge=0, description="Asked on top by an owner with no willingness at all."
-    )
+    nonspin_call_probability: float = Field(0.005, ge=0, le=1, description="Chance of a nonspin call in an hour [cfg].")
+    inconvenience_usd_per_mwh: float = Field(20.0, ge=0, description="Extra ask of an owner with no willingness.")
 
     def holding_usd_per_mw_h(self, product: str) -> float:
         return {"spin": self.spin_holding_usd_per_mw_h, "nonspin": self.nonspin_holding_usd_per_mw_h}[product]
@@ -192,7 +188,7 @@ class NegotiationPolicy(_Group):
 
 
 class OptimiserSettings(_Group):
-    """How the day is solved."""
+    """The optimization of the day."""
 
     method: Literal["auto", "exact", "column_generation"] = Field(
         "auto", description="`exact` up to `exact_up_to_prosumers`, `column_generation` above; or the one named."
@@ -205,14 +201,11 @@ class OptimiserSettings(_Group):
     time_limit_seconds: float = Field(
         8.0,
         gt=0,
-        description="CPU seconds of this process that the search for better bid/no-bid decisions may take, once its "
-        "first answers are there; another mixed-integer solver is given it as its own limit.",
+        description="CPU seconds of branch and bound after its first solutions, or of another mixed-integer solver.",
     )
-    node_limit: int = Field(
-        5_000, ge=0, description="Most branchings of the search: unlike seconds, the same on every machine."
-    )
+    node_limit: int = Field(5_000, ge=0, description="Most branchings; unlike seconds, the same everywhere.")
     time_limit_seconds_per_thousand: float = Field(
-        1.0, ge=0, description="Added to that limit for each thousand prosumers, in column generation."
+        1.0, ge=0, description="Addition to the time limit for each thousand prosumers, in column generation."
     )
     gap_target_fraction: float = Field(
         0.001,
@@ -226,15 +219,13 @@ class OptimiserSettings(_Group):
         0.5, ge=0, description="A day with a wider MIP gap fails and publishes nothing; 1 lets every day pass."
     )
     satisfaction_weight_usd_per_mwh: float = Field(
-        0.0, ge=0, le=10, description="Worth of one unit of satisfaction (sigma) per MWh."
+        0.0, ge=0, le=10, description="Weight of one unit of satisfaction (sigma) per MWh."
     )
-    charging_adder_usd_per_mwh: float = Field(
-        0.0, ge=0, description="Paid on top of the market price for charging [cfg]."
-    )
+    charging_adder_usd_per_mwh: float = Field(0.0, ge=0, description="Addition to the market price for charging [cfg].")
 
 
 class PaymentSettings(_Group):
-    """What prosumers earn beyond their agreed prices."""
+    """Payments to prosumers."""
 
     rule: Literal["agreed", "owen"] = Field(
         "agreed",
@@ -254,7 +245,7 @@ class RiskSettings(_Group):
     aversion: float = Field(
         0.0, ge=0, le=1, description="Weight λ in (1 − λ) · profit at the forecast + λ · CVaR of the scenarios' profit."
     )
-    tail_fraction: float = Field(0.1, gt=0, le=1, description="Share of the worst scenarios whose mean the CVaR is.")
+    tail_fraction: float = Field(0.1, gt=0, le=1, description="Share of the worst scenarios in the CVaR.")
     history_days: int = Field(
         35, ge=8, le=400, description="Days before the market day whose forecast errors the scenarios draw from."
     )
@@ -265,34 +256,34 @@ class RiskSettings(_Group):
 
 
 class ModelUseSettings(_Group):
-    """What a language model's answers may be used for, beyond the engine `llm`; by default for nothing."""
+    """Uses of a language model's answers beyond the engine `llm`; all off by default."""
 
     fallback_limit_fraction: float = Field(
         0.1, ge=0, le=1, description="A day in which the rule replaced the model in a larger share gets a warning."
     )
-    formulation: bool = Field(False, description="Ask for weights and stricter limits of the day's problem.")
+    formulation: bool = Field(False, description="Ask the model for weights and stricter limits of the day's problem.")
     formulation_loss_fraction: float = Field(
-        0.02, ge=0, le=1, description="Most of the day's expected profit that such a formulation may cost."
+        0.02, ge=0, le=1, description="Largest share of the day's expected profit that such a formulation may cost."
     )
     reads_notes: bool = Field(False, description="Let the model read what the rules do not understand in notes.")
     paid_tier_confirmed: bool = Field(
-        False, description="You confirm that the provider may not keep or learn from what it is sent; notes need it."
+        False, description="You confirm that the provider may not keep or learn from its input; notes require it."
     )
 
     @model_validator(mode="after")
     def _notes_need_a_paid_tier(self) -> ModelUseSettings:
         if self.reads_notes and not self.paid_tier_confirmed:
-            raise ValueError("owners' words would be sent away; it needs model_use.paid_tier_confirmed as well")
+            raise ValueError("owners' notes would be sent to the provider; set model_use.paid_tier_confirmed as well")
         return self
 
 
 class OasisSettings(_Group):
-    """How CAISO's OASIS is asked: the table [oasis] in `data/prices.toml`. No part of a bid's fingerprint."""
+    """Requests to CAISO's OASIS: the table [oasis] in `data/prices.toml`. Not part of a bid's fingerprint."""
 
     url: str = Field(
         "https://oasis.caiso.com/oasisapi",
         pattern="^https?://",
-        description="Address before `/SingleZip`; the environment variable VPP_OASIS_URL goes before it.",
+        description="Address before `/SingleZip`; the environment variable VPP_OASIS_URL overrides it.",
     )
     region: str | None = Field(
         None,
@@ -325,10 +316,10 @@ class ForecastSettings(BaseModel):
 
     price: Literal["auto", "model", "seven_day_mean", "yesterday"] = Field(
         "auto",
-        description="`model` learns from the year before; `auto` is the model, but the mean for generated prices.",
+        description="`model` is fitted to the year before; `auto` is the model, but the mean for generated prices.",
     )
     solar: Literal["auto", "profile", "clear_sky", "metered", "weather"] = Field(
-        "auto", description="`auto` is `metered` where meters measure sun, else the embedded `profile`."
+        "auto", description="`auto` is `metered` where meters measure solar, else the embedded `profile`."
     )
     load: Literal["auto", "profile", "metered"] = Field(
         "auto", description="`auto` is `metered` where meters measure load, else the embedded `profile`."
@@ -339,72 +330,70 @@ class ForecastSettings(BaseModel):
     meters_late_hours: float = Field(
         48.0, gt=0, description="Meters whose newest hour is older than this when bids close get a warning."
     )
-    latitude_deg: float = Field(34.0, ge=-66, le=66, description="Where the panels stand, for pvlib and the weather.")
-    longitude_deg: float = Field(-118.0, ge=-180, le=180, description="East is positive.")
-    tilt_deg: float = Field(20.0, ge=0, le=90, description="Slope of the panels.")
-    azimuth_deg: float = Field(180.0, ge=0, le=360, description="Where the panels look; 180 is south.")
+    latitude_deg: float = Field(34.0, ge=-66, le=66, description="Latitude of the panels, for pvlib and the weather.")
+    longitude_deg: float = Field(-118.0, ge=-180, le=180, description="Longitude of the panels; east is positive.")
+    tilt_deg: float = Field(20.0, ge=0, le=90, description="Slope of the panels from the horizontal.")
+    azimuth_deg: float = Field(180.0, ge=0, le=360, description="Direction of the panels; 180 is south.")
     performance: float = Field(
         0.80, gt=0, le=1.2, description="Output per kW installed at 1 kW/m²: inverter, heat, dirt, wiring."
     )
     clearness: float | None = Field(
-        None, ge=0, le=1.2, description="`clear_sky` times this; empty: the month's mean in Fontana, California."
+        None, ge=0, le=1.2, description="Factor on `clear_sky`; null: the month's mean in Fontana, California."
     )
 
 
 class LLMSettings(BaseModel):
-    """How a language model is asked, and what that may cost. It proposes, never decides; by default it is off."""
+    """Requests to a language model, and limits of their cost. It only proposes; off by default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["off", "live", "replay", "refresh"] = Field(
         "off",
-        description="`off`: never asked; `live`: stored answers first, then asked; `replay`: stored answers alone; "
-        "`refresh`: asked anew.",
+        description="`off`: no requests; `live`: stored answers first, then requests; `replay`: stored answers only; "
+        "`refresh`: requests only.",
     )
     provider: Literal["google-genai", "google-generativeai"] = Field(
         "google-genai", description="SDK: extra `gemini`, or `gemini-legacy`, unsupported upstream since 2025-11-30."
     )
     model: str = Field(
-        "gemini-3.5-flash-lite", pattern=r"^[A-Za-z0-9][\w.\-]{0,127}$", description="Model id; models get retired."
+        "gemini-3.5-flash-lite",
+        pattern=r"^[A-Za-z0-9][\w.\-]{0,127}$",
+        description="Model id; models get retired.",
     )
     api_key_variable: str = Field(
         "GEMINI_API_KEY",
         description="Environment variable that holds the key: GEMINI_API_KEY, GOOGLE_API_KEY or VPP_LLM_API_KEY.",
     )
-    base_url: str | None = Field(
-        None, description="Another endpoint, https or this machine; empty: the provider's own."
-    )
+    base_url: str | None = Field(None, description="Another endpoint, https or this machine; null: the provider's own.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature; some models ignore it.")
-    max_output_tokens: int = Field(4096, ge=16, le=65_536, description="Most tokens of an answer, thoughts included.")
+    max_output_tokens: int = Field(4096, ge=16, le=65_536, description="Most tokens of an answer, with reasoning.")
     attempts: int = Field(3, ge=1, le=10, description="Most attempts per question.")
     attempt_timeout_s: float = Field(10.0, gt=0, le=600, description="Seconds of wall time of one attempt.")
-    deadline_s: float = Field(20.0, gt=0, le=3600, description="Seconds of wall time of one question, waits included.")
+    deadline_s: float = Field(20.0, gt=0, le=3600, description="Seconds of wall time of one question, with waits.")
     run_deadline_s: float = Field(
         35.0, gt=0, le=86_400, description="Seconds after a gateway's first question when it stops asking."
     )
     first_pause_s: float = Field(0.5, ge=0, le=60, description="Pause before a second attempt; doubles thereafter.")
     longest_pause_s: float = Field(4.0, ge=0, le=600, description="Longest pause, unless the provider asks for more.")
-    breaker_failures: int = Field(5, ge=1, description="Questions failed in a row that stop all for a while.")
-    breaker_pause_s: float = Field(60.0, gt=0, description="Seconds of that while; then one question tries.")
-    workers: int = Field(8, ge=1, le=64, description="Most calls at once in a process.")
+    breaker_failures: int = Field(5, ge=1, description="Failed questions in a row after which requests pause.")
+    breaker_pause_s: float = Field(60.0, gt=0, description="Seconds of that pause; then one question is a trial.")
+    workers: int = Field(8, ge=1, le=64, description="Most concurrent calls in a process.")
     calls_per_day: int = Field(1000, ge=0, description="Most calls a Pacific day, of all processes on one store.")
     tokens_per_day: int = Field(3_000_000, ge=0, description="Most tokens a Pacific day, input and output.")
     usd_per_day: float = Field(2.0, ge=0, description="Most money a Pacific day, at the prices below.")
     input_usd_per_million_tokens: float = Field(
         1.5, ge=0, description="Price of input; the default is a dearer model's, so that costs are overstated [cfg]."
     )
-    output_usd_per_million_tokens: float = Field(9.0, ge=0, description="Price of output, thoughts included [cfg].")
+    output_usd_per_million_tokens: float = Field(9.0, ge=0, description="Price of output, with reasoning [cfg].")
     prices_as_of: str = Field(
-        "2026-06-18", pattern=r"^\d{4}-\d{2}-\d{2}$", description="Day the two prices were read; set all three."
+        "2026-06-18", pattern=r"^\d{4}-\d{2}-\d{2}$", description="Day on which both prices were read; set all three."
     )
     prompt_limit_bytes: int = Field(60_000, ge=1, description="Longer questions are not sent.")
     reply_limit_bytes: int = Field(60_000, ge=1, description="Longer answers are refused and not stored.")
     store: Path | None = Field(
-        None, description="SQLite file of answers, budget and audit; empty: llm.sqlite in the data folder."
+        None, description="SQLite file of answers, budget, and audit; null: llm.sqlite in the data folder."
     )
-    answers: Path | None = Field(
-        None, description="JSON lines of further stored answers, only read: what `export_answers` wrote."
-    )
+    answers: Path | None = Field(None, description="JSON lines of further answers, as `export_answers` writes them.")
 
     @field_validator("api_key_variable")
     @classmethod
@@ -434,7 +423,7 @@ class SettlementSettings(BaseModel):
     availability: Literal["fleet", "fixed"] = Field(
         "fleet", description="Chance that a prosumer is available: its own `availability_fraction`, or one for all."
     )
-    availability_fraction: float = Field(0.8, ge=0, le=1, description="That chance where it is `fixed` [cfg].")
+    availability_fraction: float = Field(0.8, ge=0, le=1, description="Probability under `fixed` [cfg].")
     imbalance_factor: float = Field(
         1.25,
         ge=1,
@@ -460,7 +449,7 @@ class Settings(_Group):
 
 
 def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """Settings by group and name, checked as a whole. Raises InputError, which names the first that cannot be used."""
+    """Settings by group and name, checked as a whole. Raises InputError, which names the first invalid one."""
     try:
         return Settings.model_validate(groups)
     except ValidationError as error:
@@ -489,7 +478,7 @@ def _unknown(group: str, name: str) -> InputError:
 
 
 class WeatherSettings(BaseModel):
-    """How Open-Meteo is asked: the table [weather] in `data/prices.toml`. No part of a bid's fingerprint."""
+    """Requests to Open-Meteo: the table [weather] in `data/prices.toml`. Not part of a bid's fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

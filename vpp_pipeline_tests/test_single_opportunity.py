@@ -123,7 +123,7 @@ def test_without_an_offered_price_the_markets_own_is_taken():
 def test_too_much_and_too_cheap_are_no_bid_with_a_reason():
     large, cheap = run_cycle(required_capacity_mw=50.0), run_cycle(market_price_mwh=5.0)
     assert large.final_bid is None
-    assert "below 80 % of 50.0 MW" in large.negotiation.reason
+    assert "below 80% of 50.0 MW" in large.negotiation.reason
     assert cheap.final_bid is None
     assert "no deal" in cheap.negotiation.reason
     assert cheap.optimization.dispatch_schedule == {}

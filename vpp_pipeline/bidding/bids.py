@@ -158,7 +158,7 @@ def _money(
 def _quality(
     trading: pl.DataFrame, payments: pl.DataFrame, agreements: pl.DataFrame, fleet: pl.DataFrame, rules: MarketRules
 ) -> pl.DataFrame:
-    """Members, their mean satisfaction (weighted by commitment) and the chance that 80 % is delivered, per bid."""
+    """Members, their mean satisfaction (weighted by commitment) and the probability that 80% is delivered, per bid."""
     members = (
         payments.join(fleet.select("prosumer_id", "availability_fraction"), on="prosumer_id")
         .join(

@@ -34,7 +34,7 @@ def bid_segments(
     if the day was held against scenarios.
 
     Energy: members in merit order of payment and charging per MWh; with scenarios, what the fleet would want to sell in
-    each of them (see :func:`_scenario_price`). The first segment spans at least 80 % of R, at no less than the bid's
+    each of them (see :func:`_scenario_price`). The first segment spans at least 80% of R, at no less than the bid's
     average cost; rising prices, at most ten segments. Reserve: one pair of MW and average cost. Every price lies within
     the market's floor and cap.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line's help is shown without them
+    import polars as pl
     from rich.console import Console
 
 PLAIN_WIDTH = 132  # columns when the output goes to a file or another program
@@ -20,6 +21,15 @@ def usd(amount_usd: float, digits: int = 2) -> str:
     return f"-${text}" if amount_usd < 0 and text.strip("0,.") else f"${text}"
 
 
+def usd_text(column: str) -> pl.Expr:
+    """:func:`usd` of a column, without thousands separators; null where it is not a number."""
+    import polars as pl
+
+    amount = pl.col(column).round(2)
+    sign = pl.when(amount < 0.0).then(pl.lit("-")).otherwise(pl.lit(""))
+    return pl.format("{}${}", sign, amount.abs().cast(pl.Decimal(18, 2), strict=False).cast(pl.String))
+
+
 def percent(fraction: float, digits: int = 1) -> str:
     """A share of 0 to 1 in percent; what rounds to nothing has no sign.
 
@@ -32,7 +42,7 @@ def percent(fraction: float, digits: int = 1) -> str:
 
 def terminal() -> Console:
     """Where people read; PLAIN_WIDTH wide when the output goes elsewhere."""
-    from rich.console import Console  # here: amounts are also written where nothing is printed
+    from rich.console import Console
 
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)

@@ -31,7 +31,7 @@ def settles(context: dg.AssetExecutionContext) -> bool:
 def settlement_of_day(
     context: dg.AssetExecutionContext, desk: Desk, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
-    """What each bid earned at the prices that cleared, what the fleet did for it, and the day's whole account.
+    """What each bid earned at clearing prices, what the fleet did for it, and the day's whole account.
 
     Of the published bids, as the warehouse holds them, not of what later runs have left in the lake.
     """

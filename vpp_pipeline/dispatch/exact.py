@@ -138,7 +138,7 @@ def settle(
     Where a store charges and discharges at once (free solar makes both worth the same, or a later price below zero
     makes lost energy worth something), the smaller of the two is ruled out and the day solved again.
 
-    Raises SolveError if that goes on for MOST_PASSES.
+    Raises SolveError if that is still so after MOST_PASSES.
     """
     nothing, free = np.zeros(len(decisions)), unlimited_mw(day)
     charge_kw, discharge_kw = day.fleet.max_charge_kw.copy(), day.fleet.max_discharge_kw.copy()

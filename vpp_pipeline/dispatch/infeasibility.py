@@ -1,4 +1,4 @@
-"""Days that nobody could schedule: which limits of which prosumers cannot be kept, by how much, and what to do.
+"""Infeasible days: which limits of which prosumers no schedule can keep, by how much, and the remedy.
 
 With no bids a store can only charge, so what it can hold is an interval, hour by hour; where the interval is empty, an
 elastic problem finds the smallest breaches. Only stored energy can be out of reach: doing nothing keeps every power
@@ -98,7 +98,7 @@ def _within_dust(limit_kwh: Array, reach_kwh: Array) -> Array:
 
 
 def _lower_limits_kwh(day: DayProblem) -> Array:
-    """Least stored energy (N, T) at the end of each hour, with what is owed at the end of the day."""
+    """Floors of the state of charge (N, T) at the end of each hour, with the terminal one."""
     lower_kwh = day.fleet.min_stored_kwh.copy()
     lower_kwh[:, -1] = np.maximum(lower_kwh[:, -1], day.fleet.terminal_stored_kwh)
     return lower_kwh

@@ -28,7 +28,7 @@ from vpp_pipeline.schemas import OwenShares, Payments, validate
 from vpp_pipeline.settings import Settings
 
 DUST_KW = 1e-6  # less than a milliwatt is solver dust, not a delivery
-WISH_TOLERANCE = 1e-4  # kW or kWh
+PREFERENCE_TOLERANCE = 1e-4  # kW or kWh
 AGREED = (
     "market_date",
     "opportunity_id",
@@ -96,14 +96,14 @@ def costs_usd(
 
 
 def let_down(schedule: pl.DataFrame, availability: pl.DataFrame) -> pl.Series:
-    """Prosumers whose owner's wishes the schedule breaks: quiet hours, hours without charging, what is to be kept."""
+    """Prosumers with a violated preference: quiet hours, hours without charging, backup reserve, ready-by charge."""
     hour = ["prosumer_id", "start_utc"]
     limits = availability.select(*hour, "max_discharge_kw", "max_charge_kw", "min_stored_kwh")
     rows = side_by_side(schedule.select(*hour, "discharge_kw", "charge_kw", "stored_kwh"), limits, on=hour)
     is_broken = (
-        (pl.col("discharge_kw") > pl.col("max_discharge_kw") + WISH_TOLERANCE)
-        | (pl.col("charge_kw") > pl.col("max_charge_kw") + WISH_TOLERANCE)
-        | (pl.col("stored_kwh") < pl.col("min_stored_kwh") - WISH_TOLERANCE)
+        (pl.col("discharge_kw") > pl.col("max_discharge_kw") + PREFERENCE_TOLERANCE)
+        | (pl.col("charge_kw") > pl.col("max_charge_kw") + PREFERENCE_TOLERANCE)
+        | (pl.col("stored_kwh") < pl.col("min_stored_kwh") - PREFERENCE_TOLERANCE)
     )
     return rows.filter(is_broken)["prosumer_id"].unique()
 
@@ -135,7 +135,7 @@ class Owen:
 
     @property
     def forced_usd(self) -> float:
-        """What least quantities (the 80 % rule) cost: coalitions freed from them could gain at most so much."""
+        """Cost of smallest quantities (the 80% rule): coalitions without them could gain at most this."""
         return -float(np.minimum(self.slot_rent_usd, 0.0).sum())
 
 

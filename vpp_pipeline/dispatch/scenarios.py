@@ -77,7 +77,7 @@ def tilted_prices(day: DayProblem, weight: Array) -> tuple[Array, Array]:
 
 
 def expected_of(day: DayProblem, solution: DaySolution) -> float:
-    """What the solution earns at the forecast, with everyone there, $: revenue less purchases and owners' payments."""
+    """Profit at the forecast with all prosumers available, $: revenue less purchases and owners' payments."""
     revenue_usd = float(day.price @ (day.hours * solution.quantity_mw))
     purchases_usd = float((day.market_price + day.charging_adder) @ _bought_mwh(day, solution))
     return revenue_usd - purchases_usd - _owners_usd(day, solution)

@@ -57,7 +57,7 @@ class DaySchedule:
         return self.discharge_kw + self.solar_sold_kw
 
     def sold_kw(self, product: int) -> Array:
-        """What is sold of a product (N, T)."""
+        """Sales of a product (N, T), kW."""
         return (self.exported_kw, self.spin_kw, self.nonspin_kw)[product]
 
 

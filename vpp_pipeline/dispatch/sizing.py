@@ -3,7 +3,7 @@
 The desk knows what every device can do and what kinds of owner typically ask; it does not know what one owner asks.
 So each segment becomes a few stores, its cheapest to its dearest third, each with a third of the segment's limits.
 They negotiate by the desk's own policy, and an LP finds their best day at forecast prices. What they sell in an hour is
-what the fleet will sell then, more or less, and that is R: less leaves good hours unsold, more breaks the 80 % rule.
+what the fleet will sell then, more or less, and that is R: less leaves good hours unsold, more violates the 80% rule.
 """
 
 from __future__ import annotations

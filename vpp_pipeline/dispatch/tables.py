@@ -165,11 +165,11 @@ def proof_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
 
 
 def wanted_quantities(day: DayProblem, solution: DaySolution) -> Array:
-    """MW (W + 1, O) that earn most at each scenario's prices with everyone there; row 0 at the forecast's.
+    """MW (W + 1, O) that earn most at each scenario's prices with all prosumers available; row 0 at the forecast's.
 
     What is bid stays bid, for 0 to the settled quantity of each bid: all of them are wanted together, so what a later
-    hour pays is the opportunity cost of an earlier one. Only prices differ, so the simplex goes on from the basis of
-    the scenario before.
+    hour pays is the opportunity cost of an earlier one. Only prices differ, so each LP has a warm start
+    from the scenario before.
     """
     scenarios = day.scenarios
     if scenarios is None:

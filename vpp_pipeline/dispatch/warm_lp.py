@@ -16,8 +16,8 @@ from vpp_pipeline.core.errors import SolveError
 class WarmLinearProgram:
     """Minimises cost · x. Parameters count as they stood when it was made or at :meth:`take_parameters`.
 
-    Each solve goes on from the last basis. HiGHS is not given what its own presolve would take away, for that does not
-    run on a warm start: columns that cannot move, and rows that no values within the columns' bounds can break.
+    Each solve is a warm start from the last basis. HiGHS gets no columns that cannot move and no rows that the columns'
+    bounds imply: its own presolve would remove them, but does not run on a warm start.
     """
 
     def __init__(self, problem: cp.Problem) -> None:

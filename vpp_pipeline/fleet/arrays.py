@@ -245,5 +245,5 @@ def carries_less_than_stated(prosumers: pl.DataFrame, before: pl.DataFrame | Non
             pl.col("carried").round(2),
             pl.col("initial_stored_kwh").round(2),
         ),
-        remedy=pl.lit("State what is stored, or leave fleet.carry_over out for this day"),
+        remedy=pl.lit("State the initial state of charge, or leave fleet.carry_over out for this day"),
     )

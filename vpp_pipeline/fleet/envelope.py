@@ -1,4 +1,4 @@
-"""What each prosumer can do in each hour: physics first, then the owner's wishes."""
+"""The envelope: hourly limits of each prosumer by physics and owner preferences."""
 
 from __future__ import annotations
 

@@ -50,10 +50,10 @@ def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
     EVs drive as on a working day. Every prosumer can keep its own limits, on the days of the clock changes too.
     """
     n = settings.prosumers
-    for_sites, for_devices, for_trips, for_wishes, for_notes = np.random.default_rng(settings.seed).spawn(5)
+    for_sites, for_devices, for_trips, for_preferences, for_notes = np.random.default_rng(settings.seed).spawn(5)
     rows = _draw_rows(for_sites, settings)
     devices = _draw_devices(for_devices, rows, settings)
-    wishes, reserve_fraction = _draw_wishes(for_wishes, rows, devices)
+    preferences, reserve_fraction = _draw_preferences(for_preferences, rows, devices)
     note_row = np.where(rows.business, NOTE_ROWS.index("business"), rows.store)
     note, note_fraction = choose_notes(for_notes, note_row, rows.has_note)
     keep_fraction = np.maximum(reserve_fraction, note_fraction)
@@ -67,7 +67,7 @@ def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
         "store": pl.Series(STORES).gather(rows.store),
         "note": note,
     }
-    fleet = pl.DataFrame(names | devices | wishes | stored).with_columns(
+    fleet = pl.DataFrame(names | devices | preferences | stored).with_columns(
         pl.when(pl.col("store") == "ev").then(pl.col("ev_arrival_hour", "ev_departure_hour")),
         pl.when(pl.col("ev_ready_hour") >= 0).then(pl.col("ev_ready_hour")),
         pl.col("ev_ready_fraction").fill_nan(None),
@@ -162,7 +162,7 @@ def _draw_devices(rng: np.random.Generator, rows: _Rows, settings: FleetSettings
     }
 
 
-def _draw_wishes(rng: np.random.Generator, rows: _Rows, devices: dict[str, Texts]) -> tuple[dict[str, Any], Array]:
+def _draw_preferences(rng: np.random.Generator, rows: _Rows, devices: dict[str, Texts]) -> tuple[dict[str, Any], Array]:
     """What the owners ask for, and the share of the store that is their reserve (N,)."""
     n, kind, battery = len(rows.site), rows.kind, rows.battery
 

@@ -1,4 +1,4 @@
-"""Rows of a fleet that cannot take part: set aside with their reasons, so that the others go on and nothing is lost."""
+"""Quarantine: rows of a fleet that cannot take part, each with its reason; the other rows do."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def check_share(loaded: LoadedFleet, limit_fraction: float, path: object) -> Non
     kinds = loaded.quarantine.group_by("column_name", kind.alias("kind")).agg(pl.len(), pl.col("problem").first())
     common = kinds.sort("len", "column_name", "kind", descending=[True, False, False]).row(0, named=True)
     if loaded.prosumers.height:
-        opening = f"{aside} of {everyone} rows of the fleet cannot take part, at most {100 * limit_fraction:g} % may"
-        ending = "; to bid with the others all the same, raise fleet.quarantine_limit_fraction"
+        opening = f"{aside} of {everyone} rows of the fleet cannot take part, at most {100 * limit_fraction:g}% may"
+        ending = "; to bid with the others anyway, raise fleet.quarantine_limit_fraction"
     else:
         opening, ending = f"none of the {everyone} rows of the fleet can take part", ""
     often = f"most often ({common['len']} rows) {common['column_name']}: {common['problem']}"

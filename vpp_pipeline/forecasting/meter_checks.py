@@ -283,7 +283,7 @@ def dim(hours: pl.DataFrame, column: str) -> pl.DataFrame:
     share = per_kw.with_columns(share=pl.col("per_kw") / pl.col("per_kw").median())
     poor = hours.join(share.filter(pl.col("share") < LEAST_SHARE), on="meter_id")
     days = poor.group_by("meter_id", "metered_date").agg(pl.col("site_type", "file", "row", "share").first())
-    percent = pl.format("{} %", (100 * pl.col("share")).round(0).cast(pl.Int64))
+    percent = pl.format("{}%", (100 * pl.col("share")).round(0).cast(pl.Int64))
     problem, remedy = (
         "less than half the output per kW of other meters",
         "Look at the meter, the inverter and solar_size_kw",

@@ -86,7 +86,7 @@ def choose(
 def past_forecasts(market_date: date, forecaster: PriceForecaster, days: Days, error_days: int) -> Expect:
     """What would have been forecast for each of the ``error_days`` before, from ``days`` and nothing younger.
 
-    A model learns once more, from the days before all of these, so that it is judged on days that it has not seen.
+    A model is fitted again to the days before all of these, so that it is tested on days outside its fit.
     """
     first = history_dates(market_date, error_days)[0]
     if isinstance(forecaster, BoostedPrices):

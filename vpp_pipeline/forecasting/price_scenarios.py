@@ -169,7 +169,7 @@ def deliveries(
 ) -> tuple[Array, Array]:
     """Delivered fraction and unpaid $/MWh, each of ``shape`` (W, O), from K agreements and N prosumers.
 
-    In each scenario every prosumer is there for the whole day with its own probability, or away. All of an
+    In each scenario every prosumer is available for the whole day with its own probability, or not at all. All of an
     opportunity's members are taken to deliver in proportion to their commitments.
     """
     rng = np.random.default_rng(seed)

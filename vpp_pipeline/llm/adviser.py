@@ -5,7 +5,7 @@ every share near the rule's own. Where there is no usable answer the rule stands
 
 An opportunity as a language model may see it: kinds of prosumers added up, and no one of them.
 
-Shares and ratios, rounded: nothing in here is a name, an owner's own words, a date, a price or a least price, and equal
+Shares and ratios, rounded: they hold no name, note, date, price, or reservation price, and equal
 situations give equal questions, so that a stored answer is found again.
 """
 
@@ -89,7 +89,7 @@ class Tally:
 
     @property
     def fallback_fraction(self) -> float:
-        """Share of the segments that the rule decided; 0 where nobody was to be asked about."""
+        """Share of the segments that the rule decided; 0 without segments."""
         return self.segments_by_rule / self.segments if self.segments else 0.0
 
     def in_numbers(self) -> dict[str, float | int | str]:
@@ -105,8 +105,8 @@ class Tally:
 class ModelAdviser:
     """Asks once per opportunity, in round 2, for the counter-offer and the final offer together.
 
-    One question for both halves requests, cost and waiting; what a second one could tell in addition, the asks of the
-    last round, are the owners' least prices and never told. Rounds between the two lie on the line between the answers.
+    One question for both halves requests, cost and waiting; a second one could only add the asks of the last round,
+    which are the owners' reservation prices and never sent. Rounds between the two lie on the line between the answers.
     """
 
     def __init__(self, gateway: Asks, policy: NegotiationPolicy, llm: LLMSettings) -> None:
@@ -196,7 +196,7 @@ def kinds_of(seen: Seen) -> Codes:
 def views(seen: Seen) -> Iterator[OpportunityView]:
     """Every opportunity in which there is someone to make an offer to.
 
-    In the last round an ask is the owner's least price, so asks are told before it only.
+    In the last round an ask is the owner's reservation price, so asks are sent before it only.
     """
     kind = kinds_of(seen)
     at_the_table = seen.is_open & (seen.capacity_kw > 0.0) & (seen.ceiling > 0.0)
@@ -242,7 +242,7 @@ class Advice(StrictModel):
 
 
 class AdviceEnvelope(StrictModel):
-    """The same with its entries not yet judged, so that one wrong entry costs one segment and not the answer."""
+    """The same with entries that are not yet validated, so that a wrong one costs one segment and not the answer."""
 
     segments: list[Any] = Field(max_length=MOST_SEGMENTS)
 

@@ -128,7 +128,7 @@ _LINK = re.compile(r"https?:|www\.|[<>\[\]{}`|*_#@\\]|\w\.(?:com|net|org|io)\b",
 def faults_of(sentence: Sentence, facts: Facts) -> list[str]:
     """Why the sentence cannot be used: a number that is none of the facts it names, a number in words, a link.
 
-    A number may have fewer digits than the fact, rounded to its own last digit, if that changes it by at most 5 %; a
+    A number may have fewer digits than the fact, rounded to its own last digit, if that changes it by at most 5%; a
     unit beside it must be the fact's.
     """
     text = sentence.text

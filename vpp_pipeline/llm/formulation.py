@@ -1,7 +1,7 @@
 """The day's problem as a language model would weigh it: a typed list of weights and stricter limits, and no more.
 
 The specification cannot name a limit of an owner, a device or the market: those are compiled always. What it changes is
-tried in a shadow solve, and the schedule found is judged and booked by the desk's own problem.
+tried in a shadow solve, and the schedule found is validated and booked by the desk's own problem.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from vpp_pipeline.bidding.valid_bids import refusals_of, solve_valid_day, without_bids
 from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.infeasibility import InfeasibleDay
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
@@ -172,10 +173,10 @@ def judge(
     worth = objective_of(day, shadow)
     figures = (plain_usd, shadow_usd, plain.objective_usd, shadow.objective_usd)
     allowed_usd = most_loss * max(plain_usd - no_sale_usd, 0.0)
-    words = f"{shadow_usd:.2f} $ of expected profit instead of {plain_usd:.2f} $"
+    words = f"{usd(shadow_usd)} of expected profit instead of {usd(plain_usd)}"
     if shadow_usd < plain_usd - allowed_usd - CENT or worth < no_sale_usd:
         return Formulated(
-            plain, False, f"refused: {words}, a loss of at most {allowed_usd:.2f} $ is allowed", spec, *figures
+            plain, False, f"refused: {words}, a loss of at most {usd(allowed_usd)} is allowed", spec, *figures
         )
     booked = replace(
         shadow,

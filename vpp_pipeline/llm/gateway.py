@@ -1,4 +1,4 @@
-"""The one door to a language model: stored answers, budget, deadlines, retries, breaker, strict parsing, audit.
+"""Requests to a language model: stored answers, budget, deadlines, retries, breaker, strict parsing, audit.
 
 Callers get a validated answer or an LLMError, and own a fallback without a model. A gateway serves one run and may be
 asked from several threads.

@@ -142,7 +142,7 @@ class Limits(StrictModel):
 
 
 class LimitsEnvelope(StrictModel):
-    """The same with its entries not yet judged: a wrong one costs itself alone."""
+    """The same with entries that are not yet validated: a wrong one is left out alone."""
 
     limits: list[Any] = Field(max_length=MOST_LIMITS)
 

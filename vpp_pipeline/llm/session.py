@@ -58,7 +58,7 @@ def require_model(settings: Settings) -> None:
 def open_adviser(
     settings: Settings, data_folder: Path, *, run_id: str, market_date: date
 ) -> Iterator[ModelAdviser | None]:
-    """Who advises the engine of ``settings``: nobody, but for `llm`. Raises InputError where key or SDK are missing."""
+    """The adviser of the engine `llm`; None for other engines. Raises InputError where key or SDK are missing."""
     if settings.negotiation.engine != "llm":
         yield None
         return

@@ -192,7 +192,7 @@ def choose_source(
 
 def open_source(prices: PriceChoice = None, node: str | None = None) -> PriceSource:
     """The source for a file or a directory of prices, its layout known by its columns; for OASIS, where its settings
-    are given; without either, synthetic prices. Opening asks nobody.
+    are given; without either, synthetic prices. Opening sends no request.
 
     ``node`` may be left out where the source has one node, or has SP15. Raises ``InputError`` for a missing path, an
     unknown layout, wrong columns or a node that the source does not have.

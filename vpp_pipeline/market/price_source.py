@@ -140,7 +140,7 @@ def _as_numbers(rows: pl.DataFrame, column: str, name: str) -> pl.Series:
         elif number != number or abs(number) == float("inf"):
             problem = "the price is not finite"
         else:
-            problem = f"the price is beyond ±{PRICE_LIMIT_USD_PER_MWH:,.0f} $/MWh, more than any CAISO cap"
+            problem = f"the price is beyond ±${PRICE_LIMIT_USD_PER_MWH:,.0f}/MWh, more than any CAISO cap"
         raise InputError(
             problem, **_place(first, name, value), remedy="Correct the number in the file, or leave the whole day out."
         )

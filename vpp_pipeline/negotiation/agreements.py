@@ -1,4 +1,4 @@
-"""Who is in and who is out of each opportunity, at what price and why; how it went, and satisfaction."""
+"""Agreements and the summary of each opportunity: options, prices, reasons, and satisfaction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.core.display import usd_text
 from vpp_pipeline.fleet.arrays import BOUNDS
 from vpp_pipeline.negotiation.outcome import End, Outcome
 from vpp_pipeline.negotiation.terms import Terms
@@ -14,7 +15,7 @@ from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 
 def options(agreements: pl.DataFrame) -> pl.DataFrame:
-    """The rows of `negotiation.agreements` that hold an option: who may be asked to deliver."""
+    """The rows of `negotiation.agreements` that hold an option, and so may be called."""
     return agreements.filter("holds_option")
 
 
@@ -78,7 +79,7 @@ def _merit(ranking: str, agreed: Array, capacity_kw: Array, availability_fractio
     `cost_effectiveness`: $ per MWh that can be counted on, agreed price / probability of delivery.
     `original`: minus the bid score of the first project's README, which adds 1/price ($/MWh)⁻¹, capacity in MW, a
     constant and capacity in units of 10 kW up to 2: terms without a common unit, whose order depends on the units
-    chosen. From 20 kW on, only 1/price and MW are left, and 100 kW more outweigh a price of 10 $/MWh instead of 1000.
+    chosen. From 20 kW on, only 1/price and MW are left, and 100 kW more outweigh a price of $10/MWh instead of $1,000.
     """
     if ranking == "original":
         score = 1.0 / np.maximum(agreed, 1.0) + capacity_kw / 1000.0 + 1.0 + np.minimum(capacity_kw / 10.0, 2.0)
@@ -106,17 +107,14 @@ def _last(spoken: Array) -> Array:
 def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
     """One sentence on why a prosumer is in or out."""
 
-    def told(name: str) -> pl.Expr:
-        return pl.col(name).round(2)
-
     end, most = pl.col("end"), policy.maximum_coalition
     rule = "price over reliability" if policy.ranking == "cost_effectiveness" else "the original's bid score"
     deal = pl.format(
-        f"closed in round {{}} at {{}} $, {price_words} (its least price {{}} $, our most {{}} $)",
+        f"closed in round {{}} at {{}}, {price_words} (its reservation price {{}}, our ceiling {{}})",
         "round",
-        told("agreed"),
-        told("reservation_price_usd_per_mwh"),
-        told("ceiling"),
+        usd_text("agreed"),
+        usd_text("reservation_price_usd_per_mwh"),
+        usd_text("ceiling"),
     )
     return (
         pl.when("holds_option")
@@ -124,7 +122,7 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
             pl.format(
                 "In: it {}: {} kW, bound by {}; rank {} of {} by " + rule + ".",
                 deal,
-                told("capacity_kw"),
+                pl.col("capacity_kw").round(2),
                 "bound",
                 "rank",
                 "deals",
@@ -142,33 +140,33 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
         .when(end == End.DEADLOCK)
         .then(
             pl.format(
-                "Out: it walked away in round {}: our last offer, {} $, does not reach its last ask, {} $.",
+                "Out: deadlock in round {}: our last offer, {}, does not reach its last ask, {}.",
                 "round",
-                told("last_offer"),
-                told("last_ask"),
+                usd_text("last_offer"),
+                usd_text("last_ask"),
             )
         )
         .when(end == End.REFUSED)
         .then(
             pl.format(
-                "Out: after recharging and margin the expected price leaves {} $ to offer; it asked {} $.",
-                told("ceiling"),
-                told("last_ask"),
+                "Out: after recharging and margin the expected price leaves {} to offer; it asked {}.",
+                usd_text("ceiling"),
+                usd_text("last_ask"),
             )
         )
         .when(end == End.PRICED_OUT)
         .then(
             pl.format(
-                "Out: the clearing price for it, {} $, does not exceed its ask, {} $.",
-                told("last_offer"),
-                told("last_ask"),
+                "Out: the clearing price for it, {}, does not exceed its ask, {}.",
+                usd_text("last_offer"),
+                usd_text("last_ask"),
             )
         )
         .when(end == End.SETS_THE_PRICE)
         .then(
             pl.format(
-                "Out: its ask, {} $, is the first beyond the wanted capacity; it sets the price for the others.",
-                told("last_ask"),
+                "Out: its ask, {}, is the first beyond the wanted capacity; it sets the price for the others.",
+                usd_text("last_ask"),
             )
         )
         .otherwise(pl.format("Out: it has nothing to offer then, because of {}.", "bound"))
@@ -185,8 +183,8 @@ def summarise(
 ) -> pl.DataFrame:
     """One row per opportunity: rows of :class:`~vpp_pipeline.schemas.Summary`.
 
-    ``asked``: prosumers called. ``provenance``: opportunity_id, engine, fingerprint, seconds. Feasible at 100 % of R is
-    `agreed`, at 80 % `relaxed`.
+    ``asked``: prosumers called. ``provenance``: opportunity_id, engine, fingerprint, seconds. Feasible at 100% of R is
+    `agreed`, at 80% `relaxed`.
     """
     heard = segments.group_by("opportunity_id").agg(
         rounds=pl.col("round").max(), bids=pl.col("prosumers").filter(pl.col("round") == 1).sum()
@@ -220,11 +218,11 @@ def summarise(
         pl.when(pl.col("bids") == 0)
         .then(pl.lit("no prosumer has capacity then"))
         .when(pl.col("members") == 0)
-        .then(pl.format("no deal: at {} $ no offer reaches an owner's least price", pl.col("forecast_price").round(2)))
+        .then(pl.format("no deal: at {} no offer reaches an owner's reservation price", usd_text("forecast_price")))
         .when(~enough_members)
         .then(pl.format("deals closed: {}, members needed: {}", "members", pl.lit(rules.minimum_members)))
         .when(status == "no_bid")
-        .then(pl.format("{} MW under option, below 80 % of {} MW", committed.round(3), required))
+        .then(pl.format("{} MW under option, below 80% of {} MW", committed.round(3), required))
         .otherwise(pl.format("{} deals hold {} MW for {} MW", "members", committed.round(3), required))
     )
     is_cut = pl.col("deals") > pl.col("members")
@@ -234,7 +232,7 @@ def summarise(
 
 
 def weighted_satisfaction(scores: Array, committed_kw: Array) -> float | None:
-    """Mean of ``scores`` (n,) weighted by commitment; None of nobody."""
+    """Mean of ``scores`` (n,) weighted by commitment; None without any."""
     return float(np.average(scores, weights=committed_kw)) if len(scores) else None
 
 
@@ -244,7 +242,7 @@ def surplus_fraction(agreed: Array, reservation: Array) -> Array:
 
 
 def satisfaction_worth(agreed: Array, reservation: Array, weight_usd_per_mwh: float) -> Array:
-    """w sigma, $/MWh: what the optimiser credits for a content owner, never more than the owner is paid.
+    """w sigma, $/MWh: credit of the objective for a satisfied owner, never more than the owner is paid.
 
     The bound keeps delivered energy from being worth more than nothing at all, so that a store never charges and
     discharges at once to collect it.
@@ -255,7 +253,7 @@ def satisfaction_worth(agreed: Array, reservation: Array, weight_usd_per_mwh: fl
 def satisfaction_score(
     agreed: Array, reservation: Array, used_fraction: Array | float, is_broken: Flags | bool = False
 ) -> Array:
-    """S (0-10) = 0 where a stated preference was broken, else 5 + 5 u sigma.
+    """S (0-10) = 0 where a stated preference is violated, else 5 + 5 u sigma.
 
     ``used_fraction`` u = dispatched / committed. 5 is "nothing lost, nothing gained".
     """

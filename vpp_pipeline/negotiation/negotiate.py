@@ -6,7 +6,7 @@ In every round the prosumer names its ask and the aggregator its offer. Where th
 the mean of the two. Asks fall from the opening ask to the reservation price, offers rise to the ceiling, both by
 Faratin, Sierra & Jennings (1998), "Negotiation decision functions for autonomous agents", time-dependent tactics.
 
-The engine `uniform_clearing`: one sealed round, and a price that nobody who earns it can move.
+The engine `uniform_clearing`: one sealed round, and a price that no winner can move.
 
 A (k+1)-price reverse auction after Vickrey (1961), "Counterspeculation, auctions, and competitive sealed tenders"; that
 the price setter does not trade is the idea of McAfee (1992), "A dominant strategy double auction". For one opportunity
@@ -58,16 +58,16 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Seen:
-    """What the aggregator's side knows when it is its turn: not the owners' least prices. Arrays are read-only."""
+    """Information of the aggregator's side in a round, without reservation prices. Arrays are read-only."""
 
     round_: int
-    rounds: int  # most rounds there can be; in the last one an ask is the owner's least price
+    rounds: int  # most rounds there can be; in the last one an ask is the owner's reservation price
     opportunity_id: Texts  # (O,)
     segment: Texts  # (N,) kind of prosumer
     required_kw: Array  # (O,)
     capacity_kw: Array  # (O, N)
     ceiling: Array  # (O, N)
-    is_open: Flags  # (O, N) who is still at the table
+    is_open: Flags  # (O, N) negotiations still open
     ask: Array  # (O, N) of this round
     rule: Array  # (O, N) share of the way from first offer to ceiling that the engine would have conceded by now
 

@@ -18,16 +18,16 @@ SENDER = {"accept": "prosumer", "withdraw": "prosumer", "reject": "aggregator"}
 class End(IntEnum):
     """How one prosumer's negotiation of one opportunity ended."""
 
-    SILENT = 0  # no capacity: it never spoke
+    SILENT = 0  # no capacity, so no message
     ACCEPTED = 1  # the deal closed
-    DEADLOCK = 2  # neither side moves further and offer and ask do not meet: the prosumer walks away
+    DEADLOCK = 2  # neither side can concede further and offer and ask do not meet: the prosumer withdraws
     REFUSED = 3  # the price leaves the aggregator nothing to offer
     PRICED_OUT = 4  # the clearing price is below the ask
     SETS_THE_PRICE = 5  # the first ask beyond the wanted capacity: it sets the price, so it may not earn it
 
 
 WORDS = {
-    End.DEADLOCK: "deadlock: the offer does not reach the ask, and neither moves further",
+    End.DEADLOCK: "deadlock: the offer does not reach the ask, and no side can concede",
     End.REFUSED: "the price leaves nothing to offer",
     End.PRICED_OUT: "the clearing price does not exceed the ask",
     End.SETS_THE_PRICE: "the first ask beyond the wanted capacity sets the price",
@@ -35,7 +35,7 @@ WORDS = {
 
 
 def is_kept(prosumers: int, most: int) -> Flags:
-    """Whose words are kept (N,): everyone's in a fleet of up to ``most``, else those of ``most``, evenly spaced."""
+    """Prosumers whose messages are published (N,): all in a fleet of up to ``most``, else ``most``, evenly spaced."""
     kept = np.ones(prosumers, dtype=bool)
     if prosumers > most:
         kept[:] = False
@@ -80,7 +80,7 @@ def messages_of(outcome: Outcome, terms: Terms, kept: Flags) -> pl.DataFrame:
 
 
 def segments_of(outcome: Outcome, terms: Terms) -> pl.DataFrame:
-    """Rows of :class:`~vpp_pipeline.schemas.Segments`: every prosumer's words, added up by kind and round."""
+    """Rows of :class:`~vpp_pipeline.schemas.Segments`: sums over all prosumers' messages by segment and round."""
     kinds, kind = np.unique(terms.segment.astype(str), return_inverse=True)
     count = len(terms.opportunity_id)
     cell = (np.arange(count)[:, None] * len(kinds) + kind[None, :]).ravel()

@@ -85,7 +85,7 @@ class Benchmark(dy.Schema):
     violations_export = count(f"Export beyond the limit or in hours without export, {UNIT}.")
     violations_charge = count(f"Charging in hours without charging, or beyond the power limit, {UNIT}.")
     violations_stored = count(f"State of charge below the backup reserve or the ready-by charge, {UNIT}.")
-    violations_owed = count("Stores whose terminal state of charge is below what is owed.")
+    violations_owed = count("Stores that end the day below the required terminal state of charge.")
     violations_cycles = count("Stores with more cycles than their owner allows.")
     violations_undeliverable = count(f"Calls beyond the stored energy, {UNIT}.")
     violations_underpaid = count("Deliveries paid below the owner's reservation price.")

@@ -259,7 +259,7 @@ def _settle_log(warehouse: Path) -> None:
 def _written_beside(draft: Path) -> Iterator[None]:
     """Let the copied history go to the disk while the day is put in: the checkpoint at its end waits for both.
 
-    Only to save time: the checkpoint makes sure by itself. Nobody else opens the draft, so that DuckDB's lock on it,
+    It only saves time, as the checkpoint syncs too. No other process opens the draft, so that DuckDB's lock on it,
     which goes when this thread closes the file (on POSIX), is not missed.
     """
 

@@ -234,7 +234,7 @@ def test_too_large_a_share_in_quarantine_stops_the_run(tmp_path: Path):
     with pytest.raises(InputError) as error:
         check_share(loaded, 0.2, "fleet.csv")
     assert str(error.value).startswith(
-        "4 of 14 rows of the fleet cannot take part, at most 20 % may; most often (3 rows) quiet_hours: a window "
+        "4 of 14 rows of the fleet cannot take part, at most 20% may; most often (3 rows) quiet_hours: a window "
         "without an hour; the first of these, elm_4_battery: a window without an hour "
         "(file fleet.csv, row 4, column quiet_hours, value 5-5). "
     )

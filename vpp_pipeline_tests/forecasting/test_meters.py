@@ -107,7 +107,7 @@ def test_a_solar_meter_that_shows_half_of_what_others_do_is_set_aside(tmp_path: 
     made = meters_of_day(write(tmp_path, lines().with_columns(solar_kwh=weak.otherwise("solar_kwh"))), DAY)
     told = made.quarantine.row(0, named=True)
     assert made.quarantine.height == 1
-    assert (told["meter_id"], told["column_name"], told["value"]) == ("c", "solar_kwh", "40 %")
+    assert (told["meter_id"], told["column_name"], told["value"]) == ("c", "solar_kwh", "40%")
     assert told["days"] == 29
     assert hour(made.hours, "solar")["meters"] == 2
     assert hour(made.hours, "load", "business")["meters"] == 1

@@ -38,7 +38,8 @@ def test_who_is_out_commits_nothing() -> None:
 
 def test_the_reason_of_a_deal() -> None:
     assert told(TWO, "a") == (
-        "In: it closed in round 2 at 55.0 $, half-way between ask and offer (its least price 30.0 $, our most 80.0 $): "
+        "In: it closed in round 2 at $55.00, half-way between ask and offer (its reservation price $30.00, "
+        "our ceiling $80.00): "
         "50.0 kW, bound by the power of its devices; rank 1 of 1 by price over reliability."
     )
 
@@ -46,11 +47,11 @@ def test_the_reason_of_a_deal() -> None:
 @pytest.mark.parametrize(
     ("terms", "policy", "reason"),
     [
-        (TWO, {}, "Out: it walked away in round 3: our last offer, 80.0 $, does not reach its last ask, 90.0 $."),
+        (TWO, {}, "Out: deadlock in round 3: our last offer, $80.00, does not reach its last ask, $90.00."),
         (
             terms_of([[5, 5]], [[30, 30]], [[40, 40]], [[80, -7]]),
             {},
-            "Out: after recharging and margin the expected price leaves -7.0 $ to offer; it asked 40.0 $.",
+            "Out: after recharging and margin the expected price leaves -$7.00 to offer; it asked $40.00.",
         ),
         (
             terms_of([[5, 0]], [[30, 30]], [[40, 40]], [[80, 80]]),
@@ -60,12 +61,12 @@ def test_the_reason_of_a_deal() -> None:
         (  # a, c, b ask 10, 20, 30 with 40 kW each; 60 + 40 kW are wanted, so b's are the first beyond
             terms_of([[40, 40, 40]], [[10, 30, 20]], [[10, 30, 20]], [[80, 80, 80]], required_kw=[60.0]),
             {"engine": "uniform_clearing", "auction_depth": 1},
-            "Out: its ask, 30.0 $, is the first beyond the wanted capacity; it sets the price for the others.",
+            "Out: its ask, $30.00, is the first beyond the wanted capacity; it sets the price for the others.",
         ),
         (
             terms_of([[40, 40]], [[10, 90]], [[10, 90]], [[80, 80]]),
             {"engine": "uniform_clearing"},
-            "Out: the clearing price for it, 80.0 $, does not exceed its ask, 90.0 $.",
+            "Out: the clearing price for it, $80.00, does not exceed its ask, $90.00.",
         ),
     ],
     ids=["deadlock", "refused", "silent", "sets the price", "priced out"],
@@ -116,8 +117,8 @@ def test_who_is_beyond_the_largest_coalition_keeps_its_rank_and_is_told_so() -> 
     assert (a["prosumer_id"], a["holds_option"], a["rank"], a["closed_round"]) == ("a", False, 4, 1)
     assert (a["committed_capacity_kw"], a["agreed_price_usd_per_mwh"]) == (0.0, None)
     assert a["reason"] == (
-        "Out: it closed in round 1 at 50.0 $, half-way between ask and offer (its least price 20.0 $, our most "
-        "80.0 $), but rank 4 of 4 by price over reliability exceeds the largest coalition: 3."
+        "Out: it closed in round 1 at $50.00, half-way between ask and offer (its reservation price $20.00, "
+        "our ceiling $80.00), but rank 4 of 4 by price over reliability exceeds the largest coalition: 3."
     )
 
 

@@ -30,7 +30,13 @@ def test_each_word_names_its_speaker_and_its_reason() -> None:
         ("a", 2, "offer", "aggregator", "counter-offer"),
         ("a", 2, "accept", "prosumer", "the offer meets the ask: half-way between ask and offer"),
         ("b", 3, "offer", "aggregator", "final offer"),
-        ("b", 3, "withdraw", "prosumer", "deadlock: the offer does not reach the ask, and neither moves further"),
+        (
+            "b",
+            3,
+            "withdraw",
+            "prosumer",
+            "deadlock: the offer does not reach the ask, and no side can concede",
+        ),
     }
 
 

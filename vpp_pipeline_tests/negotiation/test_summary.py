@@ -29,7 +29,7 @@ def summary_of(
         ([400.0, 300.0, 300.0], "agreed", "3 deals hold 1.0 MW for 1.0 MW"),
         ([400.0, 300.0, 299.9], "relaxed", "3 deals hold 1.0 MW"),
         ([300.0, 250.0, 250.0], "relaxed", "3 deals hold 0.8 MW for 1.0 MW"),  # 80 % to the kW
-        ([300.0, 250.0, 249.9], "no_bid", "0.8 MW under option, below 80 % of 1.0 MW"),
+        ([300.0, 250.0, 249.9], "no_bid", "0.8 MW under option, below 80% of 1.0 MW"),
         ([500.0, 500.0], "no_bid", "deals closed: 2, members needed: 3"),
         ([500.0, 500.0, 0.0], "no_bid", "deals closed: 2, members needed: 3"),
         ([0.0, 0.0, 0.0], "no_bid", "no prosumer has capacity then"),
@@ -46,7 +46,7 @@ def test_the_status_follows_from_capacity_and_members(committed_kw: list[float],
 def test_no_overlap_of_ask_and_offer_is_no_bid_with_its_price() -> None:
     row = summary_of([400.0, 300.0, 300.0], ceiling=29.0)
     assert (row["status"], row["members"], row["bids"], row["rounds"]) == ("no_bid", 0, 3, 3)
-    assert row["reason"] == "no deal: at 50.0 $ no offer reaches an owner's least price"
+    assert row["reason"] == "no deal: at $50.00 no offer reaches an owner's reservation price"
 
 
 @pytest.mark.parametrize("required_mw", [0.1, 0.3, 0.55, 0.7, 1.1, 1.7, 2.3, 4.4])

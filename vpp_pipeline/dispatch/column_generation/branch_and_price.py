@@ -1,7 +1,7 @@
 """Bid or no bid at any size: column generation at a node, branch and price over the nodes.
 
-A node fixes some bids. Its bound is the least that any prices so far promise under those decisions, so that most
-children are judged without asking the fleet again; columns are shared by all nodes.
+A node fixes some bids. Its bound is the least dual bound of all prices so far under those decisions, so that most
+children need no pricing problem; columns are shared by all nodes.
 
 The first answers (no bid, decisions that somebody suggests, the rounded relaxation) are found before any limit counts.
 """
@@ -138,8 +138,8 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Promise:
-    """Prices that were put to the fleet, and the sum of what its best responses are worth at them."""
+class DualBound:
+    """Prices, and the sum of the optimal values of the pricing problems at them: the fleet's part of a dual bound."""
 
     duals: Duals
     tilt: Array  # (W,) weights of the scenarios
@@ -154,39 +154,39 @@ class Generation:
     coordinator: Coordinator
     master: Master
     dust: float  # $ per MW and hour: reserve prices below it are left out
-    parts: int  # of the groups, that are asked in turn between sweeps of the whole fleet; 0: always the whole
+    parts: int  # of the groups for partial pricing between sweeps of the whole fleet; 0: none
     smoothing: float = 0.5
-    promises: list[Promise] = field(default_factory=list)
+    dual_bounds: list[DualBound] = field(default_factory=list)
     sweeps: float = 0.0  # how often the fleet was asked, a part of it for a part of one
     no_bid_usd: float | None = None  # what the day is worth without bids, once somebody has found out
     untrue_usd: float = 0.0  # by how much an answer earned more than any answer should: above 0, no bound is proven
 
     def put(self, duals: Duals, tilt: Array | None = None, asked: Flags | None = None) -> None:
-        """Put prices to the fleet; its answers become columns, its promise a bound.
+        """Solve the pricing problems at these prices; the solutions become columns, the values a dual bound.
 
-        ``asked`` (G,): to these groups only, whose answers bound nothing.
+        ``asked`` (G,): of these groups only, which gives no bound.
         """
         # any reserve prices make a bound: those next to nothing would only make every hour dear to solve
         spin, nonspin = (np.where(price > self.dust, price, 0.0) for price in (duals.spin, duals.nonspin))
         duals = replace(duals, spin=spin, nonspin=nonspin)
         sums = self.pricer.price(duals, asked)
         self.sweeps += 1.0 if asked is None else float(asked.mean())
-        self.master.add(sums, len(self.promises), asked)
+        self.master.add(sums, len(self.dual_bounds), asked)
         tilt = self.coordinator.no_tilt if tilt is None else tilt
-        self.promises.append(Promise(duals, tilt, float(sums.value_usd.sum()) if asked is None else np.inf))
+        self.dual_bounds.append(DualBound(duals, tilt, float(sums.value_usd.sum()) if asked is None else np.inf))
 
-    def bound(self, z_low: Array, z_high: Array) -> tuple[float, Promise]:
-        """The least that any prices so far promise with z (O,) within bounds: no schedule earns more."""
-        bounds = [self._promised(promise, z_low, z_high) for promise in self.promises]
+    def bound(self, z_low: Array, z_high: Array) -> tuple[float, DualBound]:
+        """The least dual bound of all prices so far with z (O,) within bounds, and its prices."""
+        bounds = [self._bound_of(dual_bound, z_low, z_high) for dual_bound in self.dual_bounds]
         best = int(np.argmin(bounds))
-        return bounds[best], self.promises[best]
+        return bounds[best], self.dual_bounds[best]
 
-    def best_prices(self, z_low: Array, z_high: Array, count: int) -> list[Promise]:
-        """The ``count`` prices that promise least, the tightest first, with z (O,) within bounds."""
-        return sorted(self.promises, key=lambda promise: self._promised(promise, z_low, z_high))[:count]
+    def best_prices(self, z_low: Array, z_high: Array, count: int) -> list[DualBound]:
+        """The ``count`` prices of the least dual bounds, the tightest first, with z (O,) within bounds."""
+        return sorted(self.dual_bounds, key=lambda dual_bound: self._bound_of(dual_bound, z_low, z_high))[:count]
 
-    def _promised(self, promise: Promise, z_low: Array, z_high: Array) -> float:
-        return promise.value_usd + self.coordinator.most(promise.duals, promise.tilt, z_low, z_high)
+    def _bound_of(self, dual_bound: DualBound, z_low: Array, z_high: Array) -> float:
+        return dual_bound.value_usd + self.coordinator.most(dual_bound.duals, dual_bound.tilt, z_low, z_high)
 
     def converge(
         self,
@@ -205,7 +205,7 @@ class Generation:
         """
         last_sweep = self.sweeps + (MOST_SWEEPS if self.parts else np.inf)
         self.master.set_bids(z_low, z_high)
-        smoothing, turns = self.smoothing, _Turns(self.parts)
+        smoothing, partial_pricing = self.smoothing, _PartialPricing(self.parts)
         bound_usd, center = self.bound(z_low, z_high)
         answer = self.master.solve()
         for _ in range(MOST_ITERATIONS):
@@ -214,16 +214,16 @@ class Generation:
                 break
             if (limit is not None and limit.is_reached()) or self.sweeps > last_sweep:
                 break
-            columns, part = len(self.master.columns), turns.next(answer.objective_usd, bound_usd)
+            columns, part = len(self.master.columns), partial_pricing.next(answer.objective_usd, bound_usd)
             asked = None if part is None else np.arange(self.pricer.groups) % self.parts == part
             duals = _between(answer.duals, center.duals, smoothing)
             self.put(duals, answer.tilt + smoothing * (center.tilt - answer.tilt), asked)
             if part is not None:
-                turns.found(len(self.master.columns) > columns)
+                partial_pricing.found(len(self.master.columns) > columns)
             else:
-                here = self._promised(self.promises[-1], z_low, z_high)
+                here = self._bound_of(self.dual_bounds[-1], z_low, z_high)
                 if here < bound_usd:
-                    bound_usd, center = here, self.promises[-1]
+                    bound_usd, center = here, self.dual_bounds[-1]
                     smoothing = self.smoothing
                 elif len(self.master.columns) > columns:
                     smoothing *= 0.6
@@ -241,10 +241,10 @@ class Generation:
         return abs(bound_usd) if self.no_bid_usd is None else bound_usd - self.no_bid_usd
 
 
-class _Turns:
-    """Who is asked next: one part of the groups after the other, and everyone once a round of them gains little.
+class _PartialPricing:
+    """Partial pricing: one part of the groups after the other, and all once a round of parts gains little.
 
-    A part gives columns at a part of the cost; only everyone's answers make a bound.
+    A part gives columns at a part of the cost; a dual bound needs all pricing problems.
     """
 
     def __init__(self, parts: int) -> None:

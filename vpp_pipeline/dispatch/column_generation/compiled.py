@@ -19,7 +19,7 @@ from vpp_pipeline.core.paths import private_folder
 def _code_folder() -> Path:
     """`NUMBA_CACHE_DIR`, `XDG_CACHE_HOME` or `~/.cache`, else a temporary one where no home can be written to.
 
-    numba runs what it finds there: nobody else may be able to write to it.
+    numba runs what it finds there, so no other user may be able to write to it.
     """
     here = Path(__file__).parent
     sources = [file.read_bytes() for file in sorted(here.glob("*.py"))]

@@ -19,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.column_generation.branch_and_price import SHORT_MW
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, MasterAnswer
@@ -104,7 +105,7 @@ def _solve(day: DayProblem, rules: MarketRules, settings: OptimiserSettings, log
     except Disagreement as error:
         return solution, str(error)
     if generation.untrue_usd > 0.0:
-        return solution, f"an answer earns {generation.untrue_usd:.2f} $ more than its bound allows"
+        return solution, f"a solution earns {usd(generation.untrue_usd)} more than its bound allows"
     return solution, ""
 
 
@@ -232,7 +233,7 @@ def agreement(day: DayProblem, seed: int) -> str:
     may_burn = any(bool((prices < 0.0).any()) for prices in (part.market_price, part.price, *feared))
     if difference > AGREED and not (may_burn and exact_usd >= answer.objective_usd):
         raise Disagreement(
-            f"on {len(chosen)} prosumers the exact method finds {exact_usd:.9g} $ and column generation "
-            f"{answer.objective_usd:.9g} $ (at most {bound_usd:.9g} $): please report this day"
+            f"on {len(chosen)} prosumers the exact method finds {usd(exact_usd, 6)} and column generation "
+            f"{usd(answer.objective_usd, 6)} (at most {usd(bound_usd, 6)}): please report this day"
         )
     return f"both methods agree to {difference:.0e} on {len(chosen)} prosumers"

@@ -43,7 +43,7 @@ def recover(pricer: FleetPricer, generation: Generation, answer: MasterAnswer) -
         if weight > WEIGHT:
             share[answered][group] += weight
     total = np.sum(list(share.values()), axis=0)
-    mixture = [(per_kwh(generation.promises[answered].duals), share[answered] / total) for answered in sorted(share)]
+    mixture = [(per_kwh(generation.dual_bounds[answered].duals), share[answered] / total) for answered in sorted(share)]
     powers = np.zeros((POWERS, *stores.max_charge.shape), dtype=stores.max_charge.dtype)
     stored = np.empty(stores.max_charge.shape, dtype=stores.max_charge.dtype)
 
@@ -142,7 +142,7 @@ def give_up_excess(
 
 
 def _give_up_energy(day: DayProblem, powers: dict[str, Array], t: int, excess_kw: float) -> float:
-    """Sell ``excess_kw`` less in hour ``t``, in place; what nobody could give up."""
+    """Sell ``excess_kw`` less in hour ``t``, in place; returns the rest that no prosumer can give up."""
     fleet, stored = day.fleet, powers["stored_kwh"]
     sun = powers["solar_sold_kw"][:, t]
     excess_kw -= _take(sun, sun.copy(), excess_kw, -1.0)[0]

@@ -8,7 +8,7 @@ import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
-from vpp_pipeline.dispatch.column_generation.branch_and_price import Found, Generation, Promise, Search
+from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Search
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN
@@ -37,7 +37,7 @@ class Prepared:
 class _Lead:
     """Prices that a sample ends with, and the groups (G,) of the whole fleet to be asked; all of them if None."""
 
-    promise: Promise
+    dual_bound: DualBound
     asked: Flags | None
 
 
@@ -49,7 +49,7 @@ def prepare(
     ``decides``: the sample decides its bids, within its part of the limits; otherwise it solves the relaxation alone.
     """
     stores = stores_of(day)
-    order = likeness(stores)
+    order = similarity_order(stores)
     group, count = groups_of(order)
     pricer = FleetPricer(stores, group, count, day.call_hours)
     coordinator = Coordinator(
@@ -69,7 +69,7 @@ def prepare(
         return Prepared(pricer, generation, no_sale, None)
     leads, first = _sampled(day, order, pricer, gap_target, SAMPLE_TIME * seconds, node_limit, decides)
     for lead in leads:
-        generation.put(lead.promise.duals, lead.promise.tilt, lead.asked)
+        generation.put(lead.dual_bound.duals, lead.dual_bound.tilt, lead.asked)
     return Prepared(pricer, generation, no_sale, first)
 
 
@@ -93,7 +93,7 @@ def _sampled(
 ) -> tuple[list[_Lead], Array | None]:
     """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size.
 
-    The sample has prosumers of every kind: every tenth in ``order`` (N,) of likeness.
+    The sample has prosumers of every kind: every tenth in ``order`` (N,) of similarity.
     """
     chosen = np.sort(order[SAMPLE_EVERY // 2 :: SAMPLE_EVERY])
     stores = pricer.stores
@@ -111,15 +111,15 @@ def _sampled(
     np.logical_or.at(asked.T, pricer.group[chosen], mixed.T[sample.pricer.group])
     best = sample.generation.best_prices(nothing, anything, 1)[0]
     leads = [_Lead(best, None)]
-    for promise, groups in zip(sample.generation.promises, asked, strict=True):
-        if promise is not best and groups.any():
-            leads.append(_Lead(promise, groups))
+    for dual_bound, groups in zip(sample.generation.dual_bounds, asked, strict=True):
+        if dual_bound is not best and groups.any():
+            leads.append(_Lead(dual_bound, groups))
     return leads, first
 
 
 def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
     """Which prices (K, G) carry weight in the mixture of which group of the sample."""
-    used = np.zeros((len(sample.generation.promises), sample.pricer.groups), dtype=bool)
+    used = np.zeros((len(sample.generation.dual_bounds), sample.pricer.groups), dtype=bool)
     group, answered = np.array(sample.generation.master.columns).T
     weighs = answer.weights > WEIGHT
     used[answered[weighs], group[weighs]] = True
@@ -145,10 +145,10 @@ def groups_of(order: Indices, most: int = MOST_GROUPS) -> tuple[Indices, int]:
     return place * most // n, most
 
 
-def likeness(stores: Stores) -> Indices:
-    """Prosumers (N,) in order of what makes them answer alike.
+def similarity_order(stores: Stores) -> Indices:
+    """Prosumers (N,) ordered so that neighbors have similar pricing problems.
 
-    That is the owner's price, how long the store lasts, how often it is there, and whether it has sun.
+    That is the owner's price, how long the store lasts, how often it is available, and whether it has solar.
     """
     held = stores.energy_kw + stores.spin_kw + stores.nonspin_kw
     price = _mean(stores.energy_cost, stores.energy_kw)

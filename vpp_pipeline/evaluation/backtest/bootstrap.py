@@ -15,7 +15,7 @@ DAYS_PER_YEAR = 365.0
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and where 95 % of its bootstrap draws lie."""
+    """A mean, and where 95% of its bootstrap draws lie."""
 
     mean: float
     low: float
@@ -23,7 +23,7 @@ class Interval:
 
 
 def block_bootstrap(values: Array, block_days: int = BLOCK_DAYS, draws: int = DRAWS, seed: int = SEED) -> Interval:
-    """Mean of daily ``values`` (D,), with a 95 % interval from weeks drawn with replacement.
+    """Mean of daily ``values`` (D,), with a 95% interval from weeks drawn with replacement.
 
     Days of a week resemble each other, so whole blocks of ``block_days`` consecutive days are drawn (the last one may
     be shorter); the mean is that of all days drawn. With one block nothing can be said: the interval is not a number.

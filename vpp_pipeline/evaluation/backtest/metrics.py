@@ -106,7 +106,7 @@ def _let_down(own: Fleet, done: DaySchedule) -> Flags:
 def _success(day: PastDay, plan: Plan) -> dict[str, float | int | None]:
     """Capacity under option against R, for opportunities that can be met at all.
 
-    An opportunity is feasible where a linear program over it alone reaches 80 % (or all) of R: with commitments of at
+    An opportunity is feasible where a linear program over it alone reaches 80% (or all) of R: with commitments of at
     most 0.39 R its optimum is the sum of what everyone can commit whose reservation price the aggregator could pay.
     """
     rules, terms = day.settings.rules, terms_of(day.inputs, day.settings)

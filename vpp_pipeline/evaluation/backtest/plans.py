@@ -78,7 +78,7 @@ def places(inputs: Day) -> tuple[Indices, Indices]:
 def bid_plan(inputs: Day, settings: Settings, engine: Engine, *, market_minimum_only: bool = False) -> Plan:
     """Deals by ``engine``, the day solved at forecast prices, price curves as the desk forms them.
 
-    ``market_minimum_only``: a bid needs the market's minimum, not 80 % of R and three members.
+    ``market_minimum_only``: a bid needs the market's minimum, not 80% of R and three members.
     """
     begun = time.perf_counter()
     day, problem = _struck(inputs, settings, engine)

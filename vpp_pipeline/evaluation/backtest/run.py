@@ -1,4 +1,4 @@
-"""Replaying days one by one into the lake: a day that is done is not done again, and a killed run goes on."""
+"""Replaying days one by one into the lake: a day that is done is not done again, and a killed run continues."""
 
 from __future__ import annotations
 

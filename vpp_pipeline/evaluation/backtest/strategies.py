@@ -107,7 +107,7 @@ def _original(day: PastDay) -> Plan:
 
 
 def original_plan(inputs: Day, settings: Settings, no_sale: Plan) -> Plan:
-    """The day by the original's algorithm; owners' own charging goes on as in ``no_sale``."""
+    """The day by the original's algorithm; owners' own charging stays as in ``no_sale``."""
     begun, fleet = time.perf_counter(), no_sale.fleet
     product, hour = places(inputs)
     required_kw = 1000.0 * inputs["market.opportunities"]["required_capacity_mw"].to_numpy()

@@ -5,7 +5,7 @@ any other word that the table lacks leaves it not understood.
 
 How owners spell devices, times, days, numbers and money, and what the spellings mean.
 
-The meanings raise ValueError where the words do not surely say one thing: 140 %, 31 Feb, between 7 and 9 of which half
+The meanings raise ValueError where the words do not surely say one thing: 140%, 31 Feb, between 7 and 9 of which half
 of the day.
 """
 
@@ -23,8 +23,8 @@ from vpp_pipeline.core.windows import WEEKDAYS
 
 Device: TypeAlias = Literal["battery", "ev"]
 Match: TypeAlias = re.Match[str]
-Wish: TypeAlias = tuple[str, float | str]  # column of fleet.prosumers, and the value asked of it in the column's unit
-Understood: TypeAlias = tuple[tuple[Wish, ...], Device | None]  # of one clause: its limits, the device it speaks of
+Preference: TypeAlias = tuple[str, float | str]  # column of fleet.prosumers, and a value in its unit
+Understood: TypeAlias = tuple[tuple[Preference, ...], Device | None]  # of one clause: its limits, its device
 
 # Larger numbers are taken for slips: the hours of a day; CAISO's hard bid cap; a one-hour store's cycles in a day.
 MOST_BACKUP_HOURS, MOST_USD_PER_KWH, MOST_CYCLES = 24.0, 2.0, 12.0
@@ -150,16 +150,16 @@ def _pattern(words: str) -> re.Pattern[str]:
     return re.compile(words)
 
 
-def _share(found: Match) -> Iterator[Wish]:
+def _share(found: Match) -> Iterator[Preference]:
     yield "backup_reserve_fraction", up_to(1.0, float(found["share"]) / 100.0)
 
 
-def _hours(found: Match) -> Iterator[Wish]:
+def _hours(found: Match) -> Iterator[Preference]:
     yield "backup_reserve_hours", up_to(MOST_BACKUP_HOURS, float(found["hours"]))
 
 
-def _compensation(found: Match) -> Iterator[Wish]:
-    """Money without a unit is per kWh if it is less than a dollar; nobody counts cents per MWh."""
+def _compensation(found: Match) -> Iterator[Preference]:
+    """Money without a unit is per kWh if it is less than a dollar, as no owner counts cents per MWh."""
     coin, per = found["coin"], found["per"]
     usd = float(found["money"]) / (100.0 if coin == "cents" else 1.0)
     if (per is None and usd >= 1.0) or (coin, per) == ("cents", "/mwh"):
@@ -167,11 +167,11 @@ def _compensation(found: Match) -> Iterator[Wish]:
     yield "minimum_compensation_usd_per_kwh", up_to(MOST_USD_PER_KWH, usd / 1000.0 if per == "/mwh" else usd)
 
 
-def _cycles(found: Match) -> Iterator[Wish]:
+def _cycles(found: Match) -> Iterator[Preference]:
     yield "maximum_cycles_per_day", up_to(MOST_CYCLES, float(found["cycles"]))
 
 
-def _idle(found: Match) -> Iterator[Wish]:
+def _idle(found: Match) -> Iterator[Preference]:
     """Who wants nothing sold means the sun too; who spares the battery does not."""
     if re.search(r"export|sell|sales", found["use"]):
         yield "no_export_hours", windows(found["windows"])
@@ -181,19 +181,19 @@ def _idle(found: Match) -> Iterator[Wish]:
         yield "no_charge_hours", windows(found["windows"])
 
 
-def _quiet(found: Match) -> Iterator[Wish]:
+def _quiet(found: Match) -> Iterator[Preference]:
     yield "quiet_hours", windows(found["windows"])
 
 
-def _never(found: Match) -> Iterator[Wish]:
+def _never(found: Match) -> Iterator[Preference]:
     yield "quiet_hours", "0-24"
 
 
-def _opt_out(found: Match) -> Iterator[Wish]:
+def _opt_out(found: Match) -> Iterator[Preference]:
     yield "opt_out_days", days(found["days"])
 
 
-def _ready(found: Match) -> Iterator[Wish]:
+def _ready(found: Match) -> Iterator[Preference]:
     """An hour without am or pm is the earlier one, and minutes are cut off: both tighten."""
     yield "ev_ready_fraction", up_to(1.0, float(found["share"]) / 100.0) if found["share"] else 1.0
     if found["clock"]:
@@ -278,7 +278,7 @@ def _days(found: re.Match[str]) -> Iterator[str]:
         yield date(int(year), _MONTHS.index(month[:3]) + 1, int(day)).isoformat()
 
 
-_SENTENCES: tuple[tuple[Callable[[Match], Iterator[Wish]], tuple[str, ...]], ...] = (
+_SENTENCES: tuple[tuple[Callable[[Match], Iterator[Preference]], tuple[str, ...]], ...] = (
     (
         _share,
         (
@@ -364,15 +364,15 @@ def understand(clause: str, heading: Device | None = None) -> Understood | None:
     return None
 
 
-def _of_one_device(words: str, wishes: tuple[Wish, ...], heading: Device | None) -> Understood | None:
+def _of_one_device(words: str, preferences: tuple[Preference, ...], heading: Device | None) -> Understood | None:
     """None if the words speak of two devices or the wrong one. Who leaves is an EV; what is full by 8 need not be."""
     spoken = {cast(Device, found.lastgroup) for found in DEVICE.finditer(words)} | ({heading} if heading else set())
-    asked = {column for column, _ in wishes}
+    asked = {column for column, _ in preferences}
     if asked == {"ev_ready_fraction"} and not spoken:
         spoken = {"ev"}
     if len(spoken) > 1 or (asked & {"ev_ready_fraction", "ev_ready_hour"} and spoken != {"ev"}):
         return None
-    return wishes, next(iter(spoken), None)
+    return preferences, next(iter(spoken), None)
 
 
 def plain(words: str) -> str:

@@ -1,6 +1,6 @@
 """A note cut into clauses, and each clause understood or not: every part of the text is in one reading.
 
-Words that limit what others say (if, unless, on Sundays, maybe, 30 % in summer) may stand in a part of their own. Whose
+Words that limit what others say (if, unless, on Sundays, maybe, 30% in summer) may stand in a part of their own. Whose
 they are is not sure, so they leave the whole sentence not understood.
 """
 
@@ -91,8 +91,8 @@ def _readings(text: str, clause: _Clause) -> Iterator[Reading]:
     if clause.says is None:
         yield Reading(quote, None, None, None)
     else:
-        wishes, device = clause.says
-        yield from (Reading(quote, preference, value, device) for preference, value in wishes)
+        preferences, device = clause.says
+        yield from (Reading(quote, preference, value, device) for preference, value in preferences)
 
 
 def _sentences(text: str) -> Iterator[list[_Clause]]:
@@ -153,6 +153,6 @@ def _not_understood(clauses: list[_Clause]) -> _Clause:
 
 
 def _takes_back(text: str, clause: _Clause) -> bool:
-    """Whether a sentence that begins so limits the one before it: `Unless …`, or a line that goes on with `if …`."""
-    goes_on = text[clause.start].islower() and _LIMITS.match(text, clause.start)
-    return clause.says is None and bool(goes_on or _EXCEPTION.match(text, clause.start))
+    """Whether a sentence that begins so limits the one before it: `Unless …`, or a line that continues with `if …`."""
+    continues = text[clause.start].islower() and _LIMITS.match(text, clause.start)
+    return clause.says is None and bool(continues or _EXCEPTION.match(text, clause.start))

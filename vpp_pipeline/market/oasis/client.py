@@ -6,7 +6,7 @@ for the question, 1004 the window is too long, 1015 the report is still being ma
 One request to OASIS at a time, and a pause between them, for all processes of a user together.
 
 CAISO's acceptable use policy answers a second request within 5 s with HTTP 429, whichever process sent it. Users of one
-machine take turns with each other where they name the same folder.
+machine share the pause where they name the same folder.
 """
 
 from __future__ import annotations

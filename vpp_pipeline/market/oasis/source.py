@@ -60,7 +60,7 @@ class OasisPrices:
         return self._fetched(market_date, anew=True)
 
     def holds(self, market_date: date) -> bool:
-        """Whether the copy has the whole day, so that nobody needs to be asked."""
+        """Whether the copy has the whole day, so that no request is needed."""
         return self._held(market_date) is not None
 
     def is_due(self, market_date: date) -> bool:

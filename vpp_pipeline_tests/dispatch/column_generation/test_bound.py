@@ -27,13 +27,13 @@ DAY = 7  # a random day with bids, whose fleet has batteries, an EV and sun
 price, prices = FleetPricer.price, Coordinator.prices
 
 
-def promises_too_little(pricer: FleetPricer, duals: Duals, asked: Flags | None = None) -> GroupSums:
+def bounds_too_little(pricer: FleetPricer, duals: Duals, asked: Flags | None = None) -> GroupSums:
     """A fleet whose best answers are said to be worth a thousandth less than they are."""
     sums = price(pricer, duals, asked)
     return replace(sums, value_usd=sums.value_usd - 1e-3 * np.abs(sums.value_usd))
 
 
-def promises_too_much(pricer: FleetPricer, duals: Duals, asked: Flags | None = None) -> GroupSums:
+def bounds_too_much(pricer: FleetPricer, duals: Duals, asked: Flags | None = None) -> GroupSums:
     sums = price(pricer, duals, asked)
     return replace(sums, value_usd=sums.value_usd + 1e-3 * np.abs(sums.value_usd) + 1e-3)
 
@@ -50,7 +50,7 @@ def wrong_prices(coordinator: Coordinator, tilt: Array) -> tuple[Array, Array]:
     return 0.99 * price_usd, market_usd
 
 
-@pytest.mark.parametrize("fault", [promises_too_little, promises_too_much, forgets_a_prosumer])
+@pytest.mark.parametrize("fault", [bounds_too_little, bounds_too_much, forgets_a_prosumer])
 def test_a_fleet_that_is_wrong_about_its_answers_is_noticed(
     monkeypatch: pytest.MonkeyPatch, fault: Callable[..., object]
 ):
@@ -63,7 +63,7 @@ def test_a_fleet_that_is_wrong_about_its_answers_is_noticed(
 
 def test_a_bound_below_what_is_earned_hands_the_day_to_the_exact_method(monkeypatch: pytest.MonkeyPatch):
     day = random_day(DAY)
-    monkeypatch.setattr(FleetPricer, "price", promises_too_little)
+    monkeypatch.setattr(FleetPricer, "price", bounds_too_little)
     answer = solve_by_columns(day, RULES, OptimiserSettings())
     assert answer.method.startswith("exact")
     assert "in place of column generation" in answer.method
@@ -75,7 +75,7 @@ def test_a_fleet_too_large_for_the_exact_method_keeps_its_schedule_with_a_bound_
     monkeypatch: pytest.MonkeyPatch,
 ):
     day = random_day(DAY)
-    monkeypatch.setattr(FleetPricer, "price", promises_too_little)
+    monkeypatch.setattr(FleetPricer, "price", bounds_too_little)
     monkeypatch.setattr(method, "EXACT_TAKES_OVER", 0)
     answer = solve_by_columns(day, RULES, OptimiserSettings())
     assert "bound by merit order" in answer.method

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation, _Turns
+from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation, _PartialPricing
 from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer
 from vpp_pipeline.dispatch.column_generation.warm_start import prepare
 from vpp_pipeline.dispatch.problem import Duals
@@ -50,22 +50,28 @@ def test_answers_of_a_part_are_no_bound():
     before, _ = generation.bound(low, high)
     nothing = np.zeros(len(day.market_price))
     generation.put(Duals(nothing, nothing, nothing, nothing), asked=np.arange(generation.pricer.groups) < 1)
-    assert generation.promises[-1].value_usd == np.inf
+    assert generation.dual_bounds[-1].value_usd == np.inf
     assert generation.bound(low, high)[0] == before
 
 
-def asked_in_turn(turns: _Turns, objectives: list[float], bound: float = 100.0) -> list[int | None]:
+def asked_in_turn(turns: _PartialPricing, objectives: list[float], bound: float = 100.0) -> list[int | None]:
     return [turns.next(objective, bound) for objective in objectives]
 
 
 def test_parts_are_asked_round_after_round_while_they_close_the_gap_then_everyone():
-    assert asked_in_turn(_Turns(2), [0.0, 30.0, 60.0, 70.0, 80.0]) == [1, 0, 1, 0, 1]  # 60 of 100, then 20 of 40
-    assert asked_in_turn(_Turns(2), [0.0, 5.0, 10.0, 11.0]) == [1, 0, None, 1]
-    assert asked_in_turn(_Turns(0), [0.0, 90.0]) == [None, None]
+    assert asked_in_turn(_PartialPricing(2), [0.0, 30.0, 60.0, 70.0, 80.0]) == [
+        1,
+        0,
+        1,
+        0,
+        1,
+    ]  # 60 of 100, then 20 of 40
+    assert asked_in_turn(_PartialPricing(2), [0.0, 5.0, 10.0, 11.0]) == [1, 0, None, 1]
+    assert asked_in_turn(_PartialPricing(0), [0.0, 90.0]) == [None, None]
 
 
 def test_a_part_without_a_better_answer_ends_its_round():
-    turns = _Turns(4)
+    turns = _PartialPricing(4)
     assert turns.next(0.0, 100.0) == 3
     turns.found(better=False)
     assert asked_in_turn(turns, [0.0, 0.0]) == [None, 3]

@@ -15,7 +15,7 @@ from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
-from vpp_pipeline.dispatch.column_generation.warm_start import groups_of, likeness
+from vpp_pipeline.dispatch.column_generation.warm_start import groups_of, similarity_order
 from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, Duals, unlimited_mw
@@ -112,7 +112,7 @@ def by_cvxpy(day: DayProblem) -> float:
 def generation_of(day: DayProblem, groups: int | None = None) -> Generation:
     """Column generation that begins with no sale alone; each prosumer a group, or ``groups`` of them."""
     stores = stores_of(day)
-    group, count = groups_of(likeness(stores), groups or len(day.fleet))
+    group, count = groups_of(similarity_order(stores), groups or len(day.fleet))
     most_mw = np.minimum(stores.energy_kw, stores.room).sum(axis=0) / 1000.0, stores.max_charge.sum(axis=0) / 1000.0
     coordinator = Coordinator(day, *most_mw)
     pricer = FleetPricer(stores, group, count, day.call_hours)
