@@ -1,7 +1,7 @@
 """Texts that people read use the field's words, those of docs/glossary.md, and write $363.69 and 62.7%.
 
 They are all string literals of the package (messages, errors, descriptions, docstrings), the views of the warehouse,
-and the pages of the docs without code spans.
+the templates of the report, and the pages of the docs without code spans.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ WORDS = {
     "check result": r"\bverdicts?\b",
     "validate, test": r"\bjudg(e|es|ed|ing|ments?)\b",
 }
-#: parts of the package that are not reworded yet
-EXEMPT_PARTS = ("cli", "evaluation")
 OWNERS_NOTE = "a note as its owner wrote it; generated notes decide the fleet that a seed gives"
 HASHED = "a prompt: stored answers are found by its hash"
 #: text -> why it stays
@@ -76,10 +74,9 @@ def prose_of(page: str) -> Iterator[tuple[int, str]]:
 def texts() -> Iterator[tuple[str, str]]:
     """Place and text of all that is read."""
     for file in sorted(PACKAGE.rglob("*.py")):
-        if file.relative_to(PACKAGE).parts[0] not in EXEMPT_PARTS:
-            for line, text in texts_of(file.read_text(encoding="utf-8")):
-                yield f"{file.relative_to(PROJECT)}:{line}", text
-    for file in sorted((PACKAGE / "warehouse" / "sql").glob("*.sql")):
+        for line, text in texts_of(file.read_text(encoding="utf-8")):
+            yield f"{file.relative_to(PROJECT)}:{line}", text
+    for file in [*sorted((PACKAGE / "warehouse" / "sql").glob("*.sql")), *sorted(PACKAGE.rglob("*.j2"))]:
         for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             yield f"{file.relative_to(PROJECT)}:{line}", text
     for file in [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]:

@@ -155,7 +155,7 @@ def ingest_range(first: date, last: date | None, data: Path, prices: dict[str, A
         names = ", ".join(map(str, list(missing)[:10])) + (" …" if len(missing) > 10 else "")
         raise NoDataError(
             f"{len(missing)} days are missing: {names}; {done}; the first because: {next(iter(missing.values()))}",
-            remedy="The same command goes on where this one ended",
+            remedy="The same command continues where this one ended",
         )
     return done
 

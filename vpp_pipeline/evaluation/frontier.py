@@ -70,7 +70,7 @@ def risk_frontier(inputs: Day, settings: Settings, points: int) -> pl.DataFrame:
 
 
 def satisfaction_frontier(inputs: Day, settings: Settings, points: int) -> pl.DataFrame:
-    """One row per weight of satisfaction from 0 to 10 $/MWh: the day's profit, owners' gain, satisfaction, bids.
+    """One row per weight of satisfaction from $0 to $10/MWh: the day's profit, owners' gain, satisfaction, bids.
 
     ``gain_usd``: paid to owners above their reservation prices. ``satisfaction``: mean of those dispatched, weighted by
     commitment, as bids report it; it can fall where more owners deliver a little. At forecast prices; here too each
@@ -193,7 +193,7 @@ def frontier_picture(day: DayInputs, risk: pl.DataFrame, satisfaction: pl.DataFr
             "owners' gain: paid above their reservation prices, $",
             "expected profit, $",
             efficient.select("gain_usd", "profit_usd").rows(),
-            [f"{weight:g} $/MWh" for weight in efficient["weight_usd_per_mwh"].round(2)],
+            [f"${weight:g}/MWh" for weight in efficient["weight_usd_per_mwh"].round(2)],
         ),
     ]
     return draw(f"Profit, risk, and satisfaction on {day.market_date:%A %d %B %Y}", f"{node}, prices: {source}", panels)
