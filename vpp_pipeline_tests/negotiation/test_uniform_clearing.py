@@ -108,7 +108,7 @@ def test_who_has_no_capacity_sets_no_price() -> None:
 def test_who_loses_a_tie_is_not_told_that_the_price_is_below_an_equal_ask() -> None:
     terms = terms_of([[40.0] * 5], [[10.0, 20.0, 40.0, 40.0, 40.0]], [[99.0] * 5], [[80.0] * 5])
     reason = agreements(terms, **ENGINE)["reason"].to_list()[4]
-    assert "$40.00, does not exceed its ask, $40.00" not in reason
+    assert "$40.00, is below its ask, $40.00" not in reason
 
 
 # --- against a plain computation -----------------------------------------------------------------------------------
