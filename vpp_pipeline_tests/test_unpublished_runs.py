@@ -15,7 +15,17 @@ from vpp_pipeline.cli.main import main
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import SETTLED, warehouse_of
 from vpp_pipeline_tests.cli.command_line import own_history
-from vpp_pipeline_tests.defs.desk import DAY, EXAMPLE, EXAMPLE_SLOT, SMALL, TradingDesk, failures, files, new_desk
+from vpp_pipeline_tests.defs.desk import (
+    DAY,
+    EXAMPLE,
+    EXAMPLE_SLOT,
+    SMALL,
+    TradingDesk,
+    failures,
+    files,
+    new_desk,
+    small_desk,
+)
 from vpp_pipeline_tests.test_end_to_end import bids, kill_when
 
 #: what the run is asked for otherwise, and the table after which it is killed
@@ -47,9 +57,7 @@ class Answers:
 @pytest.fixture(scope="module")
 def made() -> TradingDesk:
     """A folder with one day made and published."""
-    desk = new_desk()
-    assert desk.run().success
-    return desk
+    return small_desk()
 
 
 @pytest.fixture(scope="module", autouse=True)
