@@ -257,7 +257,7 @@ def satisfaction_score(
 
     ``used_fraction`` u = dispatched / committed. 5 is "nothing lost, nothing gained".
 
-    Agreed at $50 and $30 per MWh, where $30 was the reservation price; used in full, in half, and a preference violated:
+    At a reservation price of $30 per MWh, agreed at $50 and at $30; then at $50, half used, and a preference violated:
 
     >>> satisfaction_score(np.array([50.0, 30.0]), np.array([30.0, 30.0]), 1.0).tolist()
     [7.0, 5.0]
