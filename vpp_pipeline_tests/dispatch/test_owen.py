@@ -190,7 +190,7 @@ OWEN, SMALL = PaymentSettings(rule="owen"), OpportunityPolicy(sizing="fraction",
     ids=["scarce slots", "scarce energy", "with a weight on satisfaction"],
 )
 def test_a_day_with_top_ups_keeps_every_rule(solved_day: Callable[..., SolvedDay], settings: Settings) -> None:
-    day = solved_day(settings=settings)
+    day = solved_day(prosumers=30, settings=settings)
     results = verify(day.tables, settings)
     assert [name for name, found in results.items() if not (found.passed or found.is_warning)] == []
     books, shares = day.tables["dispatch.reconciliation"].row(0, named=True), day.tables["dispatch.owen_shares"]
@@ -202,7 +202,8 @@ def test_a_day_with_top_ups_keeps_every_rule(solved_day: Callable[..., SolvedDay
 def test_top_ups_change_no_bid(solved_day: Callable[..., SolvedDay]) -> None:
     """They are paid from the profit that bids have made, so what the coalition would run for stays the same."""
     plain, topped_up = (
-        solved_day(settings=Settings(payments=payments, opportunities=SMALL)) for payments in (PaymentSettings(), OWEN)
+        solved_day(prosumers=30, settings=Settings(payments=payments, opportunities=SMALL))
+        for payments in (PaymentSettings(), OWEN)
     )
     assert plain.tables["dispatch.owen_shares"].is_empty()
     for table in ("dispatch.payments", "bids.final_bids", "bids.bid_segments"):
