@@ -10,7 +10,7 @@ import pytest
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA
-from vpp_pipeline.inputs.day_inputs import RECENT_DEALS, recent_deals
+from vpp_pipeline.inputs.day_inputs import keep_deals, recent_deals
 from vpp_pipeline.warehouse.day import warehouse_of
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.warehouse.rows import rows
@@ -75,7 +75,7 @@ def test_deals_of_a_run_that_did_not_publish_do_not_replace_the_published_ones(l
 
 def test_a_day_keeps_what_it_was_sized_by(lake: Lake):
     deal(lake, 2, 30.0)
-    lake.write(RECENT_DEALS, DAY.isoformat(), recent_deals(lake, DAY, 7, PRICES), {"days": "7", **PRICES})
+    keep_deals(lake, DAY, 7, PRICES, recent_deals(lake, DAY, 7, PRICES))
     deal(lake, 1, 50.0)
     assert prices(lake) == [30.0]
     assert recent_deals(lake, DAY, 7, {"source": "s", "node": "B"}).is_empty()  # at other prices it is another day
