@@ -1,7 +1,8 @@
 # Needs make and Python >= 3.11 with venv; everything else goes into .venv.
 #   make bids    bids for one day (DATE=2023-08-15)      make test    set-up and tests
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
-#   make test-all  the slow tests as well               make fuzz    the property tests with new random cases
+#   make test-unit  functions and small days alone      make test-all  the slow tests as well
+#   make fuzz    the property tests with new random cases
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
@@ -19,7 +20,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids screen screenshots setup test test-all test-browser test-legacy bench lint check format dev lock clean fuzz
+.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -37,10 +38,14 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-# without the tests marked slow, of some minutes, that draw hundreds of cases more: those are in `make test-all`
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+# without the tests marked slow and with a third of the drawn cases: the others are in `make test-all`; files in the order
+# of conftest.py, whole days first
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+test-unit: $(STAMP)
+	$(BIN)/python -m pytest -m "unit and not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)

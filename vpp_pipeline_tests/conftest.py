@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import polars as pl
 import pytest
@@ -21,27 +22,36 @@ from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import FleetSettings, Settings
+from vpp_pipeline_tests import cases
 
 # the same cases in every run, so that a red test is a change's fault; `make fuzz` draws new ones
 property_settings.register_profile("steady", derandomize=True)
 property_settings.load_profile("steady")
 
+FOLDER = Path(__file__).parent
+#: where tests run Dagster or the command line; elsewhere they do where their module has one of these
+INTEGRATION_FOLDERS = {"defs", "cli"}
+INTEGRATION_NAMES = {"new_desk", "small_desk", "example_run", "subprocess"}
 
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which need not be there
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Side by side (`make test`), a file's tests stay together, for what they share; those of Dagster's runs all do.
 
-    Two processes that launch runs at once would wait for each other's. (Groups by mark, `--dist loadgroup`, are lost
-    with pytest 9.2: https://github.com/pytest-dev/pytest-xdist/issues/1386.)
+def pytest_configure(config: pytest.Config) -> None:
+    """A third of the drawn cases where slow tests are left out."""
+    cases.is_short = "not slow" in config.getoption("markexpr")
+
+
+@pytest.hookimpl(tryfirst=True)  # markers are chosen from after this
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test `unit`, `integration` or `browser`; whole days go first, so that no process ends with them.
+
+    A file's tests stay together and in their order, for what they share.
     """
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFile(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file: str = super()._split_scope(nodeid)
-            return "defs" if "/defs/" in file else file
-
-    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+    for item in items:
+        folder, names = item.path.relative_to(FOLDER).parts[0], vars(getattr(item, "module", item))
+        is_integration = folder in INTEGRATION_FOLDERS or not INTEGRATION_NAMES.isdisjoint(names)
+        kind = "browser" if folder == "browser" else "integration" if is_integration else "unit"
+        item.add_marker(kind)
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.get_closest_marker("unit") is not None, -count[item.path], str(item.path)))
 
 
 DAY = date(2023, 8, 15)

@@ -21,7 +21,16 @@ from vpp_pipeline.defs.sensors import lost_runs
 from vpp_pipeline.evaluation.settlement import draw_available
 from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.tables import open_warehouse
-from vpp_pipeline_tests.defs.desk import DAY, EXAMPLE, UNHURRIED, TradingDesk, differences, example_run, new_desk
+from vpp_pipeline_tests.defs.desk import (
+    DAY,
+    EXAMPLE,
+    UNHURRIED,
+    TradingDesk,
+    differences,
+    example_run,
+    new_desk,
+    small_desk,
+)
 
 NEXT = "2023-08-16"
 PATIENCE_S = 120.0
@@ -30,8 +39,7 @@ PATIENCE_S = 120.0
 @pytest.fixture(scope="module")
 def undisturbed() -> TradingDesk:
     """Two days of a small fleet, made one after the other."""
-    desk = new_desk()
-    assert desk.run(day=DAY).success
+    desk = small_desk()
     assert desk.run(day=NEXT).success
     return desk
 

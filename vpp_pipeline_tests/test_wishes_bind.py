@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -41,13 +42,19 @@ STORE = {**BATTERY, **SIZE, "maximum_cycles_per_day": 2.0}
 CAR = {**EV, **SIZE, "ev_ready_fraction": 0.5, "ev_drive_kwh": 10.0}
 
 
-def day_of(row: dict[str, Any], prices: list[float] | None = None, solar: float = 0.0, load: float = 0.0) -> Tables:
+def day_of(row: dict[str, Any], solar: float = 0.0, load: float = 0.0) -> Tables:
     """The day of four prosumers of this kind, with all tables; no limit is broken and no other rule."""
+    return _day_of(tuple(sorted(row.items())), solar, load)
+
+
+@cache  # the wishes are taken from a few rows that are the same without them
+def _day_of(columns: tuple[tuple[str, Any], ...], solar: float, load: float) -> Tables:
+    row = dict(columns)
     prosumers, notes = tighten(fleet_table(*({**row, "site_id": f"site_{k}"} for k in range(4))))
     profiles, hours = flat_profiles(DAY, solar, load), market_hours(DAY)
     envelope = hourly_envelope(prosumers, hours, *profiles)
     assert out_of_reach(prosumers, envelope).is_empty()
-    forecast = forecast_of(prices or PRICES, spin=0.0, nonspin=0.0)
+    forecast = forecast_of(PRICES, spin=0.0, nonspin=0.0)
     fleet = fleet_arrays(prosumers, envelope)
     calls = find_opportunities(DAY, forecast, fleet, SETTINGS.opportunities, SETTINGS.rules, request_table())
     stamp = Stamp("test", "test", None, "test", datetime(2023, 8, 14, 12, tzinfo=UTC))

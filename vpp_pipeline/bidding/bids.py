@@ -247,6 +247,11 @@ def delivery_probability(member_kw: Array, availability_fraction: Array, thresho
 
     ``member_kw`` (n,) > 0, ``availability_fraction`` (n,). Each power is rounded to 1/G of the total, G the larger of
     4000 and 8 n, so the sum is off by at most n/2G of it, and typically (errors of either sign) by √(n/12)/G.
+
+    80% of 20 kW, by three members of 10 kW: two of them must come, 0.9³ + 3 · 0.9² · 0.1.
+
+    >>> round(delivery_probability(np.full(3, 10.0), np.full(3, 0.9), threshold_kw=16.0), 3)
+    0.972
     """
     total_kw, members = float(member_kw.sum()), len(member_kw)
     if total_kw <= 0.0:

@@ -128,7 +128,11 @@ def _energy_curve(
 
 
 def asked_price(price: float, product: str, rules: MarketRules) -> float:
-    """``price`` as a bid asks it: up to the cent, within the market's floor and cap."""
+    """``price`` as a bid asks it: up to the cent, within the market's floor and cap.
+
+    >>> [asked_price(price, "energy", MarketRules()) for price in (48.381, 1250.0, -200.0)]
+    [48.39, 1000.0, -150.0]
+    """
     floor, cap = rules.price_limits(product)
     return min(max(_up_to_cent(price), floor), cap)
 

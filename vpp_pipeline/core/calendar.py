@@ -47,6 +47,11 @@ def market_hours(market_date: date) -> pl.DataFrame:
 
     Columns: ``market_date``; ``start_utc``; ``hour_ending``, OASIS's label (the spring day has no 3; the autumn day's
     repeated hour is 25 and lies between 2 and 3); ``local_hour`` (0-23), the Pacific clock at the hour's start.
+
+    >>> market_hours(date(2024, 11, 3)).select("hour_ending", "local_hour").head(4).rows()
+    [(1, 0), (2, 1), (25, 1), (3, 2)]
+    >>> [market_hours(day).height for day in (date(2024, 3, 10), date(2024, 7, 1), date(2024, 11, 3))]
+    [23, 24, 25]
     """
     start, end = local_midnight_utc(market_date), local_midnight_utc(market_date + timedelta(days=1))
     starts = [start + timedelta(hours=k) for k in range(round((end - start).total_seconds() / 3600))]
@@ -68,7 +73,13 @@ def market_hours(market_date: date) -> pl.DataFrame:
 
 
 def opportunity_id(product: str, start_utc: datetime) -> str:
-    """``energy_20230815_1200``: product, Pacific date and start; the repeated autumn hour ends in ``r``."""
+    """``energy_20230815_1200``: product, Pacific date and start; the repeated autumn hour ends in ``r``.
+
+    >>> opportunity_id("energy", datetime(2023, 8, 15, 19, tzinfo=UTC))
+    'energy_20230815_1200'
+    >>> opportunity_id("spin", datetime(2024, 11, 3, 9, tzinfo=UTC))
+    'spin_20241103_0100r'
+    """
     local = start_utc.astimezone(PACIFIC)
     return f"{product}_{local:%Y%m%d_%H%M}{'r' if local.fold else ''}"
 

@@ -87,6 +87,15 @@ def costs_usd(
     """What each of D deliveries is paid, and the charging (D,) that it recovers of what its prosumer (N,) must, $.
 
     ``prosumer`` (D,): place in ``to_recover_usd``. One row per prosumer and opportunity that trades.
+
+    One prosumer sells 0.1 MWh at $80 and 0.1 MWh at $60, agreed at $50 each, and must recover $2 of charging: three
+    quarters of it fall on the sale that leaves three quarters of the gain.
+
+    >>> payment_usd, charging_usd = costs_usd(
+    ...     np.array([0, 0]), np.array([0.1, 0.1]), np.array([50.0, 50.0]), np.array([80.0, 60.0]), np.array([2.0])
+    ... )
+    >>> payment_usd.tolist(), charging_usd.round(2).tolist()
+    ([5.0, 5.0], [1.5, 0.5])
     """
     payment_usd = agreed_price * mwh
     earned_usd = np.maximum(forecast_price * mwh - payment_usd, 0.0)
@@ -112,6 +121,11 @@ def top_ups(share_usd: Array, profit_usd: float, minimum_margin_fraction: float)
     """What each prosumer (N,) is paid beyond its agreed payments, $: the same part of every positive share.
 
     All of it, unless the sum would exceed the day's ``profit_usd`` less the aggregator's margin.
+
+    >>> top_ups(np.array([6.0, 2.0, -1.0]), profit_usd=20.0, minimum_margin_fraction=0.1).tolist()
+    [6.0, 2.0, 0.0]
+    >>> top_ups(np.array([6.0, 2.0, -1.0]), profit_usd=5.0, minimum_margin_fraction=0.2).tolist()
+    [3.0, 1.0, 0.0]
     """
     owed_usd = np.maximum(share_usd, 0.0)
     affordable_usd = max(profit_usd, 0.0) * (1.0 - minimum_margin_fraction)

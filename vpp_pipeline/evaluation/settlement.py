@@ -50,6 +50,11 @@ def imbalance_usd(price_usd_per_mwh: Array, surplus_mwh: Array, factor: float) -
     """What energy beyond the award is paid; negative: the cost of a shortfall. Never better than the price itself.
 
     price · surplus − (factor − 1) · |price| · |surplus|
+
+    One MWh too much and one too little, at $40 and at -$20 per MWh; each is a quarter worse than the price:
+
+    >>> imbalance_usd(np.array([40.0, 40.0, -20.0, -20.0]), np.array([1.0, -1.0, 1.0, -1.0]), 1.25).tolist()
+    [30.0, -50.0, -25.0, 15.0]
     """
     worse = (factor - 1.0) * np.abs(price_usd_per_mwh) * np.abs(surplus_mwh)
     return np.asarray(price_usd_per_mwh * surplus_mwh - worse)

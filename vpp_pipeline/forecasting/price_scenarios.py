@@ -48,7 +48,13 @@ class Scenarios:
 
 
 def cvar(values: Array, probability: Array, tail_fraction: float) -> float:
-    """Mean of the worst ``tail_fraction`` of ``values`` (W,); a value on the edge counts in part."""
+    """Mean of the worst ``tail_fraction`` of ``values`` (W,); a value on the edge counts in part.
+
+    Of four equally likely days, the worst 40% are the day of -$10 and 0.15 / 0.25 of the day of $20:
+
+    >>> round(cvar(np.array([100.0, -10.0, 50.0, 20.0]), np.full(4, 0.25), 0.4), 2)
+    1.25
+    """
     order = np.argsort(values, kind="stable")
     reached = np.minimum(np.cumsum(probability[order]), tail_fraction)
     weight = np.diff(reached, prepend=0.0)

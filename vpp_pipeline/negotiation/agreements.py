@@ -256,5 +256,12 @@ def satisfaction_score(
     """S (0-10) = 0 where a stated preference is violated, else 5 + 5 u sigma.
 
     ``used_fraction`` u = dispatched / committed. 5 is "nothing lost, nothing gained".
+
+    At a reservation price of $30 per MWh, agreed at $50 and at $30; then at $50, half used, and a preference violated:
+
+    >>> satisfaction_score(np.array([50.0, 30.0]), np.array([30.0, 30.0]), 1.0).tolist()
+    [7.0, 5.0]
+    >>> satisfaction_score(np.array([50.0, 50.0]), np.array([30.0, 30.0]), 0.5, np.array([False, True])).tolist()
+    [6.0, 0.0]
     """
     return np.where(is_broken, 0.0, 5.0 + 5.0 * np.asarray(used_fraction) * surplus_fraction(agreed, reservation))

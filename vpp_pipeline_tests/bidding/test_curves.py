@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.bidding.curves import bid_segments
 from vpp_pipeline.settings import MarketRules
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import DAY
 
 RULES = MarketRules()
@@ -100,7 +101,7 @@ def offers(draw: st.DrawFn) -> Offer:
     return Offer(kw, agreed, required / 100, quantity / 100, average, draw(st.sampled_from([0.0, 17.3])))
 
 
-random_offers = settings(max_examples=100, deadline=None)
+random_offers = tries(100)
 
 
 @given(offers())

@@ -7,10 +7,11 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.bidding.bids import GRID_POINTS, delivery_probability
+from vpp_pipeline_tests.cases import tries
 
 CHANCES = st.floats(0, 1)
 
@@ -36,7 +37,7 @@ def test_two_members_by_hand(threshold_kw: float, chance: float) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 390), CHANCES), min_size=1, max_size=9), CHANCES, st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@tries(60)
 def test_on_the_grid_it_is_exact(members: list[tuple[int, float]], chance: float, part: float) -> None:
     sizes = [size for size, _ in members]
     member_kw = np.array([*sizes, GRID_POINTS - sum(sizes)], float)  # the last fills up to 4,000: one kW a grid point
@@ -47,7 +48,7 @@ def test_on_the_grid_it_is_exact(members: list[tuple[int, float]], chance: float
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 500), CHANCES), min_size=1, max_size=8), st.floats(0.05, 0.99))
-@settings(max_examples=60, deadline=None)
+@tries(60)
 def test_off_the_grid_it_is_off_by_no_more_than_the_rounding(members: list[tuple[float, float]], part: float) -> None:
     member_kw, chances = np.array(members).T
     threshold_kw = part * member_kw.sum()

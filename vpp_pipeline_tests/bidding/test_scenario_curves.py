@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.bidding.curves import bid_segments
 from vpp_pipeline.settings import MarketRules
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.conftest import DAY
 
 RULES = MarketRules()
@@ -94,7 +95,7 @@ def responses(draw: st.DrawFn) -> tuple[list[tuple[float, float]], float, float,
 
 
 @given(responses())
-@settings(max_examples=150, deadline=None)
+@tries(150)
 def test_every_curve_is_valid_for_the_market(case: tuple[list[tuple[float, float]], float, float, float]):
     wanted, required, quantity, average = case
     starts, ends, prices = zip(

@@ -11,7 +11,7 @@ import pytest
 
 from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline_tests.defs.desk import TradingDesk, files, new_desk
+from vpp_pipeline_tests.defs.desk import TradingDesk, files, small_desk
 
 NEXT = "2023-08-16"  # the lake has nothing of this day: not even a first file of it may appear
 EXAMPLE_PRICES = project_folder() / "data" / "example_prices_2023-08.csv"
@@ -19,9 +19,7 @@ EXAMPLE_PRICES = project_folder() / "data" / "example_prices_2023-08.csv"
 
 def made_desk() -> TradingDesk:
     """A folder with one day made and published."""
-    made = new_desk()
-    assert made.run().success
-    return made
+    return small_desk()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import (
@@ -19,6 +19,7 @@ from vpp_pipeline.core.calendar import (
     prices_published_utc,
     slot_of,
 )
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import AUTUMN, DAY, SPRING
 
 DAYS = st.dates(date(2020, 1, 1), date(2030, 12, 31))
@@ -45,7 +46,7 @@ def test_the_autumn_day_repeats_hour_ending_2_as_25() -> None:
 
 
 @given(DAYS)
-@settings(max_examples=100, deadline=None)
+@tries(100)
 def test_every_day_continues_where_the_last_ended(day: date) -> None:
     today, tomorrow = market_hours(day)["start_utc"], market_hours(day + timedelta(days=1))["start_utc"]
     assert len(today) in (23, 24, 25)
@@ -55,7 +56,7 @@ def test_every_day_continues_where_the_last_ended(day: date) -> None:
 
 
 @given(DAYS)
-@settings(max_examples=100, deadline=None)
+@tries(100)
 def test_ids_and_slots_are_unique_within_a_day(day: date) -> None:
     hours = market_hours(day)
     ids = {opportunity_id("energy", start) for start in hours["start_utc"]}
@@ -92,7 +93,7 @@ def test_bids_close_at_ten_pacific_on_the_day_before(day: date, deadline: dateti
 
 
 @given(DAYS)
-@settings(max_examples=50, deadline=None)
+@tries(50)
 def test_a_days_prices_are_published_three_hours_after_its_bids_close(day: date) -> None:
     assert prices_published_utc(day) - bid_deadline_utc(day) == timedelta(hours=3)
     assert prices_published_utc(day - timedelta(days=1)) < bid_deadline_utc(day)

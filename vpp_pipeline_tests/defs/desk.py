@@ -151,6 +151,22 @@ def example_run() -> tuple[TradingDesk, ExecuteInProcessResult]:
     return desk, desk.run()
 
 
+@cache
+def _small_run() -> TradingDesk:
+    desk = new_desk()
+    result = desk.run()
+    assert result.success, failures(result)
+    return desk
+
+
+def small_desk() -> TradingDesk:
+    """A desk of its own with the bids of 30 prosumers for 2023-08-15, which one run made for all tests, published.
+
+    Its history begins empty.
+    """
+    return replace(_small_run().copy(), instance=dg.DagsterInstance.ephemeral())
+
+
 def evaluations(result: ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
     return {found.check_name: found for found in result.get_asset_check_evaluations()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from vpp_pipeline_tests.defs.desk import (
     made,
     negotiated,
     new_desk,
+    small_desk,
 )
 
 #: what is made once the day's prices are known
@@ -124,18 +126,7 @@ def test_what_made_a_bid_is_stored_with_it():
     assert desk.sql(stamps) == [(20230815, result.run_id, 64, True)]
 
 
-# the same again
-
-
-def test_a_second_run_negotiates_nothing_and_changes_nothing(small: TradingDesk):
-    before = small.tables()
-    again = small.run()
-    assert again.success
-    assert negotiated(again) == (0, 72)
-    assert differences(before, small.tables()) == []
-
-
-# what changes when something does
+# the same again, and what changes when something does
 
 
 def statuses(desk: TradingDesk, day: str = DAY) -> dict[str, StaleStatus]:
@@ -154,15 +145,17 @@ def not_fresh(desk: TradingDesk) -> set[str]:
 
 
 def test_a_fresh_folder_gives_the_same_tables_and_everything_is_fresh(small: TradingDesk):
-    fresh = new_desk()
-    assert fresh.run().success
-    assert differences(small.tables(), fresh.tables()) == []
-    assert not_fresh(fresh) == set()
-    assert fresh.run().success
-    assert not_fresh(fresh) == set()
-    other = TradingDesk(fresh.data, fresh.instance, {"fleet": {"prosumers": 31}}, {})
-    assert other.materialise("fleet.prosumers", "fleet.notes", "fleet.quarantine").success
-    assert {"fleet.availability", "market.opportunities", "dispatch.schedule"} <= not_fresh(fresh)
+    assert differences(small_desk().tables(), small.tables()) == []
+    assert not_fresh(small) == set()
+
+
+def test_a_second_run_negotiates_nothing_and_changes_nothing(small: TradingDesk):
+    before = small.tables()
+    again = small.run()
+    assert again.success
+    assert negotiated(again) == (0, 72)
+    assert differences(before, small.tables()) == []
+    assert not_fresh(small) == set()
 
 
 def test_one_negotiation_alone_is_reused_by_the_next_run(small: TradingDesk):
@@ -213,6 +206,12 @@ def test_damaged_files_are_made_again(small: TradingDesk, tmp_path: Path):
     assert differences(small.tables(), desk.tables()) == []
 
 
+def test_another_fleet_makes_stale_what_rests_on_it(small: TradingDesk):
+    other = replace(small.copy(), settings={"fleet": {"prosumers": 31}})
+    assert other.materialise("fleet.prosumers", "fleet.notes", "fleet.quarantine").success
+    assert {"fleet.availability", "market.opportunities", "dispatch.schedule"} <= not_fresh(other)
+
+
 # the information rule
 
 
@@ -231,13 +230,13 @@ def with_prices(path: Path, first: str, last: str) -> Path:
 
 
 def test_prices_of_the_day_change_no_bid_and_prices_of_the_day_before_do(tmp_path: Path):
+    columns = ["opportunity_id", "status", "total_capacity_mw", "bid_price_usd_per_mwh", "expected_profit_usd"]
+
     def bids(path: Path) -> pl.DataFrame:
         desk = new_desk(prices={"path": str(path)})
         assert desk.run().success
-        return desk.tables()["bids.final_bids"]
+        return desk.tables()["bids.final_bids"].select(columns)
 
-    known = bids(PRICES_FILE)
+    known = small_desk().tables()["bids.final_bids"].select(columns)  # the file holds the generator's prices
     assert bids(with_prices(tmp_path / "later.csv", DAY, "2023-08-31")).equals(known)
-    other = bids(with_prices(tmp_path / "earlier.csv", "2023-08-14", "2023-08-14"))
-    columns = ["opportunity_id", "status", "total_capacity_mw", "bid_price_usd_per_mwh", "expected_profit_usd"]
-    assert not other.select(columns).equals(known.select(columns))
+    assert not bids(with_prices(tmp_path / "earlier.csv", "2023-08-14", "2023-08-14")).equals(known)

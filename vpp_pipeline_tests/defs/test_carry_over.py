@@ -53,12 +53,6 @@ def test_every_rule_holds_from_the_carried_start(carried: TradingDesk):
         assert [v.description for v in results.values() if not v.passed and not v.is_warning] == []
 
 
-def test_a_day_made_again_is_the_same_day(carried: TradingDesk):
-    before = carried.tables(NEXT)
-    assert carried.run(day=NEXT, settings=CARRY).success
-    assert differences(before, carried.tables(NEXT)) == []
-
-
 def test_the_day_before_made_again_alone_leaves_the_next_as_it_is_and_warns_there(carried: TradingDesk):
     desk = carried.copy()
     before = desk.tables(NEXT)
@@ -70,18 +64,13 @@ def test_the_day_before_made_again_alone_leaves_the_next_as_it_is_and_warns_ther
     assert "a replaced schedule of the day before" in result.description
 
 
-def test_what_a_run_of_the_day_before_left_unpublished_is_not_begun_with(carried: TradingDesk):
+def test_a_day_made_again_is_the_same_whatever_a_run_of_the_day_before_left_unpublished(carried: TradingDesk):
     desk, before = carried.copy(), ends(carried, DAY)
     schedule = desk.lake.read("dispatch.schedule", DAY)
     desk.lake.write("dispatch.schedule", DAY, schedule.with_columns(pl.col("stored_kwh") * 1.01))
     assert desk.run(day=NEXT, settings=CARRY).success
     assert starts(desk, NEXT)["initial_stored_kwh"].to_list() == pytest.approx(before, abs=1e-9)
-
-
-def test_a_gap_begins_as_stated(carried: TradingDesk):
-    desk = new_desk()
-    assert desk.run(day=LATER, settings=CARRY).success
-    assert starts(desk, LATER)["carried_from"].null_count() == 30
+    assert differences(carried.tables(NEXT), desk.tables(NEXT)) == []
 
 
 def test_without_the_setting_every_day_stands_alone(carried: TradingDesk):
@@ -90,9 +79,10 @@ def test_without_the_setting_every_day_stands_alone(carried: TradingDesk):
     assert starts(desk, NEXT)["carried_from"].null_count() == 30
 
 
-def test_a_store_that_owes_less_than_it_starts_with_is_set_aside(carried: TradingDesk):
-    desk = carried.copy()
-    fleet = desk.day(DAY)["fleet.prosumers"].drop("market_date")
+def test_a_store_that_owes_less_than_it_starts_with_is_set_aside_and_a_gap_begins_as_stated(carried: TradingDesk):
+    desk = new_desk()
+    desk.data.mkdir(exist_ok=True)
+    fleet = carried.day(DAY)["fleet.prosumers"].drop("market_date")
     # the first one owes as little as its backup reserve
     low = pl.col("backup_reserve_fraction") * pl.col("capacity_kwh")
     first = pl.col("prosumer_id") == "prosumer_001"
@@ -100,6 +90,7 @@ def test_a_store_that_owes_less_than_it_starts_with_is_set_aside(carried: Tradin
     fleet.with_columns(terminal_stored_kwh=pl.when(first).then(low).otherwise("terminal_stored_kwh")).write_csv(file)
     result = desk.run(day=LATER, settings={"fleet": {"path": str(file), "carry_over": True}})
     assert result.success, failures(result)
+    assert starts(desk, LATER)["carried_from"].null_count() == starts(desk, LATER).height == 29
     (row,) = desk.day(LATER)["fleet.quarantine"].rows(named=True)
     assert (row["prosumer_id"], row["column_name"], row["file_row"]) == ("prosumer_001", "terminal_stored_kwh", 2)
     assert "carry_over" in row["problem"]

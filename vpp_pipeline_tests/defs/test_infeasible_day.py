@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.defs.dispatch import SOLVED
-from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, failures, files, made, new_desk
+from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, failures, files, made, small_desk
 
 SOLUTION = list(SOLVED.values())
 REASONS = "select prosumer_id, limit_name, round(shortfall_kwh, 3) from dispatch.infeasibilities"
@@ -14,10 +14,7 @@ REASONS = "select prosumer_id, limit_name, round(shortfall_kwh, 3) from dispatch
 
 @pytest.fixture(scope="module")
 def desk() -> TradingDesk:
-    desk = new_desk()
-    result = desk.run()
-    assert result.success, failures(result)
-    return desk
+    return small_desk()
 
 
 def ask_too_much(desk: TradingDesk) -> tuple[str, float]:

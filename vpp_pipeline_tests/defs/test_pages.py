@@ -24,7 +24,7 @@ from vpp_pipeline_tests.defs.desk import (
     TradingDesk,
     evaluations,
     example_run,
-    new_desk,
+    small_desk,
 )
 
 ASSETS = sorted(".".join(key.path) for key in GRAPH.get_all_asset_keys())
@@ -149,9 +149,7 @@ def test_the_figures_are_those_of_the_tables():
 
 @pytest.fixture(scope="module")
 def small() -> TradingDesk:
-    desk = new_desk()
-    assert desk.run().success
-    return desk
+    return small_desk()
 
 
 def test_a_negotiation_made_alone_has_its_own_figures(small: TradingDesk):

@@ -42,10 +42,10 @@ mutation Launch($params: ExecutionParams!) {
 class Site:
     """The web server of a Dagster instance of its own, as another page in the owner's browser would use it."""
 
-    def __init__(self, app: Any, instance: dg.DagsterInstance) -> None:
+    def __init__(self, app: Any, instance: dg.DagsterInstance, data: Path) -> None:
         from starlette.testclient import TestClient
 
-        self.instance, self._client = instance, TestClient(app)
+        self.instance, self.data, self._client = instance, data, TestClient(app)
 
     def launch(self, resources: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
         """What a cross-site POST is answered; a run that it starts has ended."""
@@ -70,29 +70,31 @@ class Site:
         return told
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     app = pytest.importorskip("dagster_webserver.app", reason="extra ui is not installed")
-    for name, value in {SECRET: CANARY, "VPP_DATA_FOLDER": str(tmp_path / "data")}.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "dagster.yaml").write_text(
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "dagster.yaml").write_text(
         "telemetry:\n  enabled: false\n"
         "run_coordinator:\n  module: dagster._core.run_coordinator\n  class: DefaultRunCoordinator\n"
     )
     target = ModuleTarget("vpp_pipeline.definitions", None, str(project_folder()), "vpp_pipeline.definitions")
-    with (
-        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
-        WorkspaceProcessContext(instance, target) as context,
-    ):
-        yield Site(app.create_app_from_workspace_process_context(context), instance)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {SECRET: CANARY, "VPP_DATA_FOLDER": str(folder / "data")}.items():
+            patch.setenv(name, value)
+        with (
+            dg.DagsterInstance.from_config(str(folder)) as instance,
+            WorkspaceProcessContext(instance, target) as context,
+        ):
+            yield Site(app.create_app_from_workspace_process_context(context), instance, folder / "data")
 
 
-def test_a_page_of_another_site_gets_no_secret_of_the_server(site: Site, tmp_path: Path) -> None:
+def test_a_page_of_another_site_gets_no_secret_of_the_server(site: Site) -> None:
     """Address and variable together once sent any variable of the server to any machine."""
     with FakeGemini() as listener:
         llm = {"mode": "live", "base_url": listener.url, "api_key_variable": SECRET, "attempts": 1}
         desk = {**SMALL, "negotiation": {"engine": "llm"}, "llm": llm}
-        storage = {"data_folder": str(tmp_path / "data")}
+        storage = {"data_folder": str(site.data)}
         told = site.launch({"desk": desk, "storage": storage}, {"dagster/partition": DAY})
         assert listener.seen == []
     assert told["__typename"] == "RunConfigValidationInvalid"

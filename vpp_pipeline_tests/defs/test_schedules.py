@@ -16,7 +16,7 @@ from vpp_pipeline.definitions import bid_at_eight, defs, ingest_at_half_past_one
 from vpp_pipeline.defs.asset_factory import DAYS
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.warehouse.publish import publish
-from vpp_pipeline_tests.defs.desk import new_desk
+from vpp_pipeline_tests.defs.desk import SMALL, new_desk
 from vpp_pipeline_tests.warehouse.rows import rows
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -106,7 +106,7 @@ def test_a_day_without_bids_is_not_settled(ask: Ask):
 
 @pytest.mark.parametrize(("day", "hours", "last"), [("2024-03-10", 23, "0000"), ("2024-11-03", 25, "0100r")])
 def test_a_day_on_which_the_clocks_change_is_bid_whole(day: str, hours: int, last: str):
-    desk = new_desk()
+    desk = new_desk(settings={**SMALL, "fleet": {"prosumers": 12}})
     assert desk.run(day=day).success
     bids = desk.day(day)["bids.final_bids"]
     assert bids.height == 3 * hours

@@ -12,6 +12,7 @@ from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.brute_force import Best, brute_force
 from vpp_pipeline_tests.dispatch.small_days import RULES, random_answer, random_day
 
@@ -25,7 +26,7 @@ def case(seed: int) -> tuple[DayProblem, Best]:
     return day, brute_force(day)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_the_search_finds_the_best_of_all_combinations_of_bids(seed: int):
     day, best = case(seed)
     nothing = np.zeros(len(day.price))
@@ -37,7 +38,7 @@ def test_the_search_finds_the_best_of_all_combinations_of_bids(seed: int):
     assert not found.ran_out
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_the_settled_day_lies_between_no_bid_and_the_best_and_its_bound_above(seed: int):
     _, best = case(seed)
     answer = random_answer(seed)
@@ -47,7 +48,7 @@ def test_the_settled_day_lies_between_no_bid_and_the_best_and_its_bound_above(se
     assert answer.bound_usd >= answer.objective_usd
 
 
-@pytest.mark.parametrize("seed", SEEDS[:12])
+@pytest.mark.parametrize("seed", seeds(SEEDS[:12]))
 def test_a_finer_bid_step_settles_at_the_best(seed: int):
     day, best = case(seed)
     fine = RULES.model_copy(update={"quantity_step_mw": 1e-6})
@@ -55,6 +56,7 @@ def test_a_finer_bid_step_settles_at_the_best(seed: int):
     assert answer.objective_usd == pytest.approx(best.objective_usd, rel=1e-5, abs=1e-3)
 
 
+@pytest.mark.slow  # it solves all of them
 def test_the_random_days_are_worth_testing():
     """They hold 23, 24 and 25 hours, negative prices, blocks, all products, and bids that rules and prices forbid."""
     days = [case(seed)[0] for seed in SEEDS]

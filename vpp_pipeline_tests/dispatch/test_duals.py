@@ -14,6 +14,7 @@ from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.small_days import RULES, deal, fleet, random_answer, random_day, small_day, with_fleet
 
 SEEDS = [1, 3, 5, 15, 29]
@@ -61,7 +62,7 @@ def test_stored_energy_is_worth_what_it_saves_in_the_worked_day():
     assert answer.stored_value_usd_per_mwh == pytest.approx(np.full((3, 2), 25.0), abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_stored_value_equals_what_less_driving_earns(seed: int):
     """The dual lies between the slopes to both sides; where they agree, it equals them. Most of them agree."""
     day = random_day(seed)
@@ -82,7 +83,7 @@ def test_stored_value_equals_what_less_driving_earns(seed: int):
     assert smooth >= 6
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_shadow_price_equals_what_moving_the_limits_of_the_quantity_earns_per_hour(seed: int):
     day = random_day(seed)
     answer = random_answer(seed)
@@ -153,7 +154,7 @@ def test_one_more_kw_for_nothing_earns_the_dual_of_its_hour(product: int):
     assert np.mean(agree) > 0.7
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_one_more_kw_of_charging_costs_the_dual_of_its_hour(seed: int):
     day, answer = random_day(seed), random_answer(seed)
     nothing, free, hours = np.zeros(len(day.price)), unlimited_mw(day), len(day.market_price)
@@ -166,7 +167,7 @@ def test_one_more_kw_of_charging_costs_the_dual_of_its_hour(seed: int):
     assert np.mean(np.abs(costs - answer.duals.buy[some]) < 0.01) > 0.7
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_duals_say_where_nothing_can_be_sold(seed: int):
     day, answer = random_day(seed), random_answer(seed)
     sells = [day.covers[answer.is_bid & (day.product == product)].any(axis=0) for product in range(3)]

@@ -15,6 +15,7 @@ from vpp_pipeline.dispatch.infeasibility import MOST_PROSUMERS, InfeasibleDay, i
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.small_days import RULES, STARTS, deal, fleet, random_day, small_day, with_fleet
 
 UNANSWERED = deal("energy", [1], 20.0, 0.1, kw=0.0, agreed=0.0)
@@ -92,7 +93,7 @@ def test_of_two_ways_out_the_smaller_is_told():
     assert breaches(day) == [("p0", 12, "max_stored_kwh", 2.0)]
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", seeds(range(24)))
 def test_a_day_is_infeasible_where_the_solver_says_so_and_solvable_once_the_breaches_are_granted(seed: int):
     """Random days with limits made harder, against HiGHS on the whole formulation."""
     day, rng = random_day(seed), np.random.default_rng(seed)

@@ -18,6 +18,7 @@ from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.settings import OpportunityPolicy, OptimiserSettings, PaymentSettings, Settings
 from vpp_pipeline.verification.registry import verify
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.dispatch.small_days import RULES, deal, fleet, random_answer, random_day, small_day
 
@@ -131,7 +132,7 @@ def test_top_ups_are_one_part_of_all_shares_and_leave_the_margin() -> None:
     assert top_ups(np.zeros(2), 5.0, 0.1).tolist() == [0.0] * 2
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_shares_and_rent_are_the_days_value_to_the_last_digit(seed: int) -> None:
     day, answer, found = random_day(seed), random_answer(seed), imputed(seed)
     value = value_usd(day, answer.is_bid)
@@ -139,7 +140,7 @@ def test_shares_and_rent_are_the_days_value_to_the_last_digit(seed: int) -> None
     assert value >= answer.objective_usd - 1e-9  # the rest is what whole steps of 0.01 MW cost
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_nobody_is_below_its_day_without_sales(seed: int) -> None:
     """At internal prices; at the market's, only who must charge in an hour with an energy bid can be."""
     day, answer, found = random_day(seed), random_answer(seed), imputed(seed)
@@ -153,7 +154,7 @@ def test_nobody_is_below_its_day_without_sales(seed: int) -> None:
     assert paid.sum() <= 0.9 * max(profit_usd(day, answer), 0.0) + 1e-9
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_no_sampled_coalition_earns_more_with_all_slots(seed: int) -> None:
     """With the 80 % rule for everybody; freed from it, a coalition gains at most what the rule costs the slots."""
     day, answer, found = random_day(seed), random_answer(seed), imputed(seed)
@@ -189,7 +190,7 @@ OWEN, SMALL = PaymentSettings(rule="owen"), OpportunityPolicy(sizing="fraction",
     ids=["scarce slots", "scarce energy", "with a weight on satisfaction"],
 )
 def test_a_day_with_top_ups_keeps_every_rule(solved_day: Callable[..., SolvedDay], settings: Settings) -> None:
-    day = solved_day(settings=settings)
+    day = solved_day(prosumers=30, settings=settings)
     results = verify(day.tables, settings)
     assert [name for name, found in results.items() if not (found.passed or found.is_warning)] == []
     books, shares = day.tables["dispatch.reconciliation"].row(0, named=True), day.tables["dispatch.owen_shares"]
@@ -201,7 +202,8 @@ def test_a_day_with_top_ups_keeps_every_rule(solved_day: Callable[..., SolvedDay
 def test_top_ups_change_no_bid(solved_day: Callable[..., SolvedDay]) -> None:
     """They are paid from the profit that bids have made, so what the coalition would run for stays the same."""
     plain, topped_up = (
-        solved_day(settings=Settings(payments=payments, opportunities=SMALL)) for payments in (PaymentSettings(), OWEN)
+        solved_day(prosumers=30, settings=Settings(payments=payments, opportunities=SMALL))
+        for payments in (PaymentSettings(), OWEN)
     )
     assert plain.tables["dispatch.owen_shares"].is_empty()
     for table in ("dispatch.payments", "bids.final_bids", "bids.bid_segments"):

@@ -18,6 +18,7 @@ from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.tables import SAMPLE, wanted_quantities
 from vpp_pipeline.forecasting.price_scenarios import Scenarios, cvar
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.small_days import RULES, deal, fleet, random_answer, random_day, small_day
 
 SEEDS = range(12)
@@ -91,7 +92,7 @@ def test_prices_that_fall_together_are_feared_more_than_prices_that_do_not():
     assert solve_day(apart, RULES, EXACT).is_bid.tolist() == [True, True]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_without_aversion_the_answer_is_the_deterministic_one(seed: int):
     day = random_day(seed)
     plain, answer = random_answer(seed), solve_day(random_scenarios(day, seed, 0.0), RULES, OptimiserSettings())
@@ -102,7 +103,7 @@ def test_without_aversion_the_answer_is_the_deterministic_one(seed: int):
 
 
 @pytest.mark.parametrize("aversion", [0.4, 1.0])
-@pytest.mark.parametrize("seed", SEEDS[:6])
+@pytest.mark.parametrize("seed", seeds(SEEDS[:6]))
 def test_one_scenario_like_the_forecast_gives_the_deterministic_answer(seed: int, aversion: float):
     day = random_day(seed)
     certain = scenarios(day, day.price[None, :], aversion=aversion, tail_fraction=0.1)
@@ -112,7 +113,7 @@ def test_one_scenario_like_the_forecast_gives_the_deterministic_answer(seed: int
     assert (answer.is_bid == plain.is_bid).all()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_the_objective_is_what_the_schedule_earns_counted_scenario_by_scenario(seed: int):
     """Recomputed from powers and quantities, with a CVaR by sorting: nothing shared with the solver."""
     day = random_scenarios(random_day(seed), seed, 0.6)
@@ -172,7 +173,7 @@ def test_more_aversion_never_brings_more_profit_nor_a_worse_tail(seed: int):
     assert np.diff(tail).min() >= -1e-3
 
 
-@pytest.mark.parametrize("seed", SEEDS[:6])
+@pytest.mark.parametrize("seed", seeds(SEEDS[:6]))
 def test_no_weights_of_the_scenarios_make_the_day_worth_less_than_it_is(seed: int):
     """CVaR as the least mean over its risk envelope: prices tilted by any weights bound the risk-adjusted day from
     above, and those by the duals meet it."""

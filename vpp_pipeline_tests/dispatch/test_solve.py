@@ -12,6 +12,7 @@ from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.brute_force import brute_force
 from vpp_pipeline_tests.dispatch.small_days import RULES, deal, fleet, random_answer, random_day, small_day
 
@@ -71,7 +72,7 @@ def keeps_its_limits(day: DayProblem, answer: DaySolution) -> bool:
     return max(float(part.max()) for part in excess) <= KW
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_settled_bids_are_whole_steps_within_the_rules_and_are_delivered_within_every_limit(seed: int):
     day, answer = random_day(seed), random_answer(seed)
     steps = answer.quantity_mw / RULES.quantity_step_mw
@@ -84,7 +85,7 @@ def test_settled_bids_are_whole_steps_within_the_rules_and_are_delivered_within_
     assert keeps_its_limits(day, answer)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_nobody_charges_and_discharges_at_once_where_the_agreed_price_exceeds_what_burning_earns(seed: int):
     """Sending 1 kWh round a store burns 1 / (ηc ηd) - 1, which earns at most that times the lowest negative price."""
     day = random_day(seed)
@@ -146,7 +147,7 @@ def test_the_formulation_is_parametrised_convex(binary: bool):
     assert problem.is_mixed_integer() is binary
 
 
-@pytest.mark.parametrize("seed", [8, 18, 29])
+@pytest.mark.parametrize("seed", seeds([8, 18, 29]))
 def test_no_time_at_all_still_gives_an_answer_not_worse_than_no_bid_and_says_so(seed: int):
     day = random_day(seed)
     best = brute_force(day)

@@ -13,6 +13,7 @@ from vpp_pipeline.dispatch.problem import unlimited_mw
 from vpp_pipeline.dispatch.solve import solve_day
 from vpp_pipeline.dispatch.solvers import FIRST_ORDER, decides_bids, require_solvers, solver_of_lps, time_limit
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.brute_force import brute_force
 from vpp_pipeline_tests.dispatch.small_days import RULES, random_answer, random_day
 from vpp_pipeline_tests.dispatch.test_solve import delivers_exactly, keeps_its_limits
@@ -23,7 +24,7 @@ STOPPED = "stopped at its time limit of 0.0001 s"
 missing = pytest.mark.skipif("GUROBI" in INSTALLED or "CPLEX" in INSTALLED, reason="the solver is here")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(range(12)))
 def test_clarabel_earns_what_highs_earns(seed: int):
     answer = solve_day(random_day(seed), RULES, OptimiserSettings(solver="CLARABEL"))
     assert answer.solver == "CLARABEL"
@@ -33,7 +34,7 @@ def test_clarabel_earns_what_highs_earns(seed: int):
     assert keeps_its_limits(random_day(seed), answer)
 
 
-@pytest.mark.parametrize("seed", [0, 5, 8])
+@pytest.mark.parametrize("seed", seeds([0, 5, 8]))
 def test_duals_do_not_depend_on_the_solver(seed: int):
     """Where the optimum has one price; in these days it has."""
     ours = random_answer(seed).duals
@@ -46,7 +47,7 @@ def test_duals_do_not_depend_on_the_solver(seed: int):
 
 
 @pytest.mark.parametrize("solver", DECIDING)
-@pytest.mark.parametrize("seed", [4, 13, 22])
+@pytest.mark.parametrize("seed", seeds([4, 13, 22]))
 def test_another_mixed_integer_solver_finds_the_same_bids(seed: int, solver: str):
     """Each with its own cuts and branching; no branch and bound of ours."""
     try:
@@ -70,7 +71,7 @@ def test_another_mixed_integer_solver_finds_the_same_bids(seed: int, solver: str
     assert delivers_exactly(day, answer)
 
 
-@pytest.mark.parametrize("seed", [4, 13, 22])
+@pytest.mark.parametrize("seed", seeds([4, 13, 22]))
 def test_a_solver_that_tells_its_bound_proves_its_gap(seed: int):
     """The relaxation is 0.01 to 1.3 above these optima, relatively; SCIPY has closed that."""
     answer = solve_day(random_day(seed), RULES, OptimiserSettings(solver="SCIPY"))
@@ -78,7 +79,7 @@ def test_a_solver_that_tells_its_bound_proves_its_gap(seed: int):
     assert answer.bound_usd == pytest.approx(best.objective_usd, rel=2e-4)
 
 
-@pytest.mark.parametrize("seed", [4, 13, 22])
+@pytest.mark.parametrize("seed", seeds([4, 13, 22]))
 def test_a_solver_without_time_leaves_the_first_answer_and_says_so(seed: int):
     day = random_day(seed)
     answer = solve_day(day, RULES, OptimiserSettings(solver="SCIPY", time_limit_seconds=1e-4))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, refusals
@@ -17,6 +17,7 @@ from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, schedule_table
 from vpp_pipeline.settings import MarketRules, OptimiserSettings, Settings
 from vpp_pipeline.verification.bids import bid_curves_are_valid_for_caiso, bids_meet_80_percent_of_required_capacity
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.dispatch.small_days import RULES, STARTS, deal, fleet, random_day, small_day
 
 STAMP = Stamp("f", "0.1.0", 1, "run", datetime(2023, 8, 14, 15, tzinfo=UTC))
@@ -113,7 +114,7 @@ def test_charging_counts_as_a_cost():
     assert refusals(pl.DataFrame(bid | cost), MarketRules(energy_price_cap_usd_per_mwh=199.0)) == {"o": words}
 
 
-@settings(max_examples=25, deadline=None)
+@tries(30)
 @given(st.integers(0, 60), st.floats(5.0, 90.0), st.floats(0.5, 25.0), st.floats(-150.0, 60.0))
 def test_whatever_the_limits_every_bid_left_is_valid(seed: int, energy_cap: float, reserve_cap: float, low: float):
     rules = MarketRules(

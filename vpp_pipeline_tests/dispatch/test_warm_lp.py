@@ -5,10 +5,11 @@ from __future__ import annotations
 import cvxpy as cp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
+from vpp_pipeline_tests.cases import tries
 
 
 class Shop:
@@ -67,7 +68,7 @@ def test_another_begins_where_the_first_stands_and_goes_its_own_way():
     np.testing.assert_allclose(program.value_of(shop.x, program.solve()[1]), [8, 0, 2])
 
 
-@settings(deadline=None, max_examples=30)
+@tries(30)
 @given(st.lists(st.tuples(st.integers(2, 29), st.integers(0, 100)), min_size=1, max_size=4))
 def test_values_and_duals_are_those_of_a_fresh_solve(steps: list[tuple[int, int]]):
     warm, fresh = Shop(), Shop()

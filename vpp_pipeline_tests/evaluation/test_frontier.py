@@ -32,7 +32,7 @@ RULES = [check for check, table in GUARDS.items() if table.split(".")[0] in ("di
 
 def settings(scenarios: int, aversion: float = 0.0, seed: int = 7) -> Settings:
     return Settings(
-        fleet=FleetSettings(prosumers=60),
+        fleet=FleetSettings(prosumers=20),
         optimiser=OptimiserSettings(time_limit_seconds=4.0),
         risk=RiskSettings(scenarios=scenarios, aversion=aversion, seed=seed),
     )
@@ -123,7 +123,7 @@ def test_a_frontier_of_risk_needs_scenarios():
 
 def test_the_command_prints_both_tables_and_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     picture = tmp_path / "pictures" / "frontier.svg"
-    few = ["--prosumers", "30", "--points", "2", "--output", str(picture), "--set", "risk.scenarios=10"]
+    few = ["--prosumers", "12", "--points", "2", "--output", str(picture), "--set", "risk.scenarios=10"]
     quick = ["--set", "optimiser.time_limit_seconds=2"]
     assert main(["frontier", "--date", DAY.isoformat(), "--data", str(tmp_path), *few, *quick]) == 0
     shown = capsys.readouterr().out

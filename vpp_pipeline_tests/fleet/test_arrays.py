@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.fleet.arrays import fleet_arrays, reservation_price
 from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import BATTERY, EV, envelope, fleet_of, fleet_table
 
 POLICY = NegotiationPolicy()
@@ -83,7 +84,7 @@ def test_the_least_price_of_an_owner(product: str, least: float) -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=50, deadline=None)
+@tries(50)
 def test_less_willingness_never_asks_for_less(one: float, other: float) -> None:
     fleet = replace(TWO_BATTERIES, willingness_fraction=np.array(sorted((one, other))))
     for product in ("energy", "spin", "nonspin"):

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.fleet.file import check_fleet, read_fleet
 from vpp_pipeline.fleet.quarantine import LoadedFleet, check_share, first_problem, set_aside
 from vpp_pipeline.schemas import Prosumers, Quarantine
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.fleet.fleet_rows import DAY, EXAMPLE, FLEET, PLACE, ROWS, Row, load, spoilt, text_of, told
 
 LINES = text_of(ROWS).splitlines()
@@ -102,7 +103,7 @@ BAD = {
 CELL = st.sampled_from([(column, value) for column, values in BAD.items() for value in values])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tries(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     spoils=st.lists(st.tuples(st.integers(0, len(ROWS) - 2), CELL), max_size=25),
     twice=st.lists(st.integers(0, len(ROWS) - 2), max_size=3),

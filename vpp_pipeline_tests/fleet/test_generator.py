@@ -18,6 +18,7 @@ from vpp_pipeline.fleet.generator import SUMMER_FACTOR, generate_fleet
 from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.settings import FleetSettings
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import AUTUMN, DAY, SPRING
 
 FLEET = generate_fleet(FleetSettings(), DAY)
@@ -63,7 +64,7 @@ def test_another_seed_gives_another_fleet() -> None:
     assert not generate_fleet(FleetSettings(seed=1), DAY).equals(FLEET)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(prosumers=st.integers(3, 2_000), business_sites=st.integers(0, 300), seed=st.integers(0, 2**31))
 def test_any_size_has_exactly_that_many_prosumers(prosumers: int, business_sites: int, seed: int) -> None:
     fleet = generate_fleet(FleetSettings(prosumers=prosumers, business_sites=business_sites, seed=seed), DAY)

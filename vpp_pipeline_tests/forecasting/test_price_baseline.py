@@ -6,13 +6,14 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, history_dates, market_hours, prices_published_utc
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.schemas import PriceForecast
+from vpp_pipeline_tests.cases import tries
 
 DAY = date(2023, 8, 15)
 DAYS = st.dates(date(2023, 1, 10), date(2026, 12, 31))
@@ -75,7 +76,7 @@ def test_the_repeated_autumn_hour_uses_the_hour_it_repeats(autumn: date) -> None
 
 
 @given(DAYS)
-@settings(max_examples=40, deadline=None)
+@tries(40)
 def test_every_input_is_published_before_the_bids_close(day: date) -> None:
     forecast = forecast_prices(day, history(day))
     assert forecast["start_utc"].to_list() == market_hours(day)["start_utc"].to_list()
@@ -83,7 +84,7 @@ def test_every_input_is_published_before_the_bids_close(day: date) -> None:
 
 
 @given(DAYS, st.integers(0, 3), st.floats(-100, 1000))
-@settings(max_examples=40, deadline=None)
+@tries(40)
 def test_prices_of_the_day_or_later_can_never_change_its_forecast(day: date, ahead: int, level: float) -> None:
     known = history(day)
     peek = pl.concat([known, prices(day + timedelta(days=ahead), level)])
@@ -96,7 +97,7 @@ def test_prices_of_the_day_or_later_can_never_change_its_forecast(day: date, ahe
 
 
 @given(st.permutations(range(7)), st.lists(st.floats(-150, 1000), min_size=7, max_size=7))
-@settings(max_examples=30, deadline=None)
+@tries(30)
 def test_a_forecast_lies_within_its_history_and_ignores_the_order_of_rows(
     order: list[int], levels: list[float]
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -114,9 +116,18 @@ def test_later_prices_change_neither_forecast_nor_scenarios(tmp_path: Path, pric
     assert without.forecast.equals(honest[0])
 
 
+@pytest.fixture(scope="module")
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], DayInputs]:
+    """By forecaster, 40 scenarios of the day around its forecast."""
+    file = written(tmp_path_factory.mktemp("prices"), DAYS)
+    return cache(lambda price: inputs(file, settings(price, scenarios=40)))
+
+
 @pytest.mark.parametrize("price", ALL)
-def test_scenarios_of_every_forecaster_have_its_forecast_as_their_mean(tmp_path: Path, price: str):
-    made = inputs(written(tmp_path, DAYS), settings(price, scenarios=40))
+def test_scenarios_of_every_forecaster_have_its_forecast_as_their_mean(
+    scenarios: Callable[[str], DayInputs], price: str
+):
+    made = scenarios(price)
     mean = made.price_scenarios.group_by("start_utc").agg(pl.col("energy_usd_per_mwh").mean()).sort("start_utc")
     assert mean["energy_usd_per_mwh"].to_list() == pytest.approx(made.forecast["energy_usd_per_mwh"].to_list())
     days = made.price_scenarios["error_date"]
@@ -124,10 +135,9 @@ def test_scenarios_of_every_forecaster_have_its_forecast_as_their_mean(tmp_path:
     assert days.min() >= DAY - timedelta(days=35)
 
 
-def test_scenarios_of_a_better_forecast_are_closer_together(tmp_path: Path):
-    file = written(tmp_path, DAYS)
+def test_scenarios_of_a_better_forecast_are_closer_together(scenarios: Callable[[str], DayInputs]):
     spread = {
-        price: inputs(file, settings(price, 30))
+        price: scenarios(price)
         .price_scenarios.group_by("start_utc")
         .agg(pl.col("energy_usd_per_mwh").std())["energy_usd_per_mwh"]
         .mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from vpp_pipeline_tests.conftest import DAY
 SPRING, AUTUMN = date(2024, 3, 10), date(2024, 11, 3)
 
 
+@cache
 def history_of(market_date: date, days: int = 35) -> pl.DataFrame:
     """Synthetic prices of the days before."""
     return pl.concat([open_source().day(day) for day in scenario_dates(market_date, days)])

@@ -7,19 +7,20 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.forecasting.profiles import clear_sky, load_forecast, solar_forecast
 from vpp_pipeline.schemas import LoadForecast, SolarForecast
+from vpp_pipeline_tests.cases import tries
 
 YEAR = [date(2025, 1, 1) + timedelta(days=k) for k in range(365)]
 DAYS = st.dates(date(2015, 1, 1), date(2040, 12, 31))
 
 
 @given(DAYS)
-@settings(max_examples=50, deadline=None)
+@tries(50)
 def test_every_day_is_whole_and_valid(day: date) -> None:
     solar, load = solar_forecast(day), load_forecast(day)
     assert SolarForecast.is_valid(solar)

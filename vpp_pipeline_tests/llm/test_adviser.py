@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.llm.adviser import ModelAdviser
@@ -15,6 +14,7 @@ from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.negotiation.negotiate import concession
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.llm import pretended_advice
 from vpp_pipeline_tests.llm.spoken import Say, Spoken
@@ -140,7 +140,7 @@ ARMS: dict[str, Say] = {
 
 @pytest.mark.parametrize("arm", ARMS)
 @given(case=cases(st.just("concession")), trust=st.sampled_from([0.0, 0.15, 1.0]))
-@property_settings(max_examples=30, deadline=None)
+@tries(30)
 def test_no_answer_breaks_a_rule(arm: str, case: tuple[Terms, NegotiationPolicy], trust: float) -> None:
     terms, policy = case
     policy = policy.model_copy(update={"trust_region_fraction": trust})

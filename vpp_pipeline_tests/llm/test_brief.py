@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
 from vpp_pipeline.llm.brief import Fact, Sentence, brief_of, brief_question, facts_of, faults_of, note_by_rule, text_of
 from vpp_pipeline.llm.interface import FailKind, LLMError
 from vpp_pipeline.settings import LLMSettings
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.llm.spoken import Say, Spoken
 
@@ -111,7 +111,7 @@ def test_any_other_number_refuses_the_sentence(text: str, facts: list[str]) -> N
 
 
 @given(st.floats(-1e5, 1e5).map(lambda value: round(value, 2)), st.integers(0, 2))
-@property_settings(max_examples=300)
+@tries(300)
 def test_a_number_passes_exactly_if_it_is_the_facts_rounded(value: float, decimals: int) -> None:
     written = f"{value:.{decimals}f}"
     close = abs(float(written) - 363.69) <= 0.5 * 10.0**-decimals + 1e-9

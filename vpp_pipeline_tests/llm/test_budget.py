@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,21 @@ def budget_of(path: Path, **settings: Any) -> Budget:
     return Budget(Database(path), quick(**settings))
 
 
-def run_processes(path: Path, is_careless: bool = False, **settings: Any) -> dict[str, int]:
-    with ProcessPoolExecutor(PROCESSES, mp_context=SPAWN) as pool:
-        done = [pool.submit(ask_many, path, p, QUESTIONS, is_careless, settings) for p in range(PROCESSES)]
-        parts = [each.result(timeout=120) for each in done]
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Processes that have imported what they need, for all tests."""
+    with ProcessPoolExecutor(PROCESSES, mp_context=SPAWN) as processes:
+        yield processes
+
+
+def run_processes(pool: ProcessPoolExecutor, path: Path, is_careless: bool = False, **settings: Any) -> dict[str, int]:
+    done = [pool.submit(ask_many, path, p, QUESTIONS, is_careless, settings) for p in range(PROCESSES)]
+    parts = [each.result(timeout=120) for each in done]
     return {name: sum(part[name] for part in parts) for name in parts[0]}
 
 
-def test_parallel_processes_send_exactly_the_calls_of_the_budget(tmp_path: Path) -> None:
-    total = run_processes(tmp_path / "llm.sqlite", calls_per_day=50)
+def test_parallel_processes_send_exactly_the_calls_of_the_budget(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+    total = run_processes(pool, tmp_path / "llm.sqlite", calls_per_day=50)
     assert total == {"sent": 50, "ok": 50, "budget": PROCESSES * QUESTIONS - 50}
     store = CallStore(tmp_path / "llm.sqlite")
     assert len(store.replies()) == 50
@@ -41,9 +48,9 @@ def test_parallel_processes_send_exactly_the_calls_of_the_budget(tmp_path: Path)
 
 
 @pytest.mark.parametrize("limit", ["tokens_per_day", "usd_per_day"])
-def test_parallel_processes_never_overshoot(tmp_path: Path, limit: str) -> None:
+def test_parallel_processes_never_overshoot(pool: ProcessPoolExecutor, tmp_path: Path, limit: str) -> None:
     most = {"tokens_per_day": 30 * USAGE.tokens, "usd_per_day": 0.02}[limit]
-    total = run_processes(tmp_path / "llm.sqlite", **{limit: most})
+    total = run_processes(pool, tmp_path / "llm.sqlite", **{limit: most})
     spent = budget_of(tmp_path / "llm.sqlite").spent()
     assert (spent.tokens if limit == "tokens_per_day" else spent.usd) <= most
     assert spent.tokens == total["sent"] * USAGE.tokens
@@ -51,8 +58,8 @@ def test_parallel_processes_never_overshoot(tmp_path: Path, limit: str) -> None:
     assert total["sent"] > 10
 
 
-def test_a_budget_that_looks_before_it_reserves_would_overshoot(tmp_path: Path) -> None:
-    assert run_processes(tmp_path / "llm.sqlite", is_careless=True, calls_per_day=50)["sent"] > 50
+def test_a_budget_that_looks_before_it_reserves_would_overshoot(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+    assert run_processes(pool, tmp_path / "llm.sqlite", is_careless=True, calls_per_day=50)["sent"] > 50
 
 
 def test_a_killed_process_has_spent_its_worst_case(tmp_path: Path) -> None:

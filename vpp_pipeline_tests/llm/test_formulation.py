@@ -35,7 +35,7 @@ from vpp_pipeline_tests.llm.example_answers import EXAMPLE_DAY
 from vpp_pipeline_tests.llm.spoken import Say, Spoken
 
 SETTINGS = Settings.model_validate(
-    {"fleet": {"prosumers": 60}, "optimiser": {"time_limit_seconds": 4.0}, "model_use": {"formulation": True}}
+    {"fleet": {"prosumers": 50}, "optimiser": {"node_limit": 40}, "model_use": {"formulation": True}}
 )
 PLAIN: dict[str, Any] = {
     "risk_aversion": 0.0,

@@ -61,14 +61,18 @@ def looser(before: Row, after: Row) -> list[str]:
 MINE = {"backup_reserve_fraction": 0.3, "quiet_hours": "1-5", "no_export_hours": "9-10", "opt_out_days": "sun"}
 
 
-def neighbourhood(note: str) -> pl.DataFrame:
-    """The attacker's home with battery and EV, and two of other sites."""
-    return fleet_table(
-        BATTERY | MINE | {"note": note},
-        EV | MINE | {"ev_ready_hour": 6},
-        BATTERY | {"site_id": "site_2"},
-        EV | {"site_id": "site_3", "note": "keep 25 % in the car"},
-    )
+def neighbourhoods(*notes: str) -> pl.DataFrame:
+    """For each note an attacker's home with battery and EV, and two homes of other sites."""
+    rows = []
+    for k, note in enumerate(notes):
+        sites = [{"site_id": f"site_{3 * k + home}"} for home in (1, 2, 3)]
+        rows += [
+            BATTERY | MINE | {"note": note} | sites[0],
+            EV | MINE | {"ev_ready_hour": 6} | sites[0],
+            BATTERY | sites[1],
+            EV | {"note": "keep 25 % in the car"} | sites[2],
+        ]
+    return fleet_table(*rows)
 
 
 def obedient(question: Row) -> Any:
@@ -99,21 +103,22 @@ MODELS: dict[str, Say | None] = {
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("text", INJECTIONS, ids=range(len(INJECTIONS)))
-def test_no_text_loosens_a_limit_or_touches_another_home(text: str, model: str) -> None:
-    before, say = neighbourhood(text), MODELS[model]
-    others = neighbourhood("")
+def test_no_text_loosens_a_limit_or_touches_another_home(model: str) -> None:
+    before, say = neighbourhoods(*INJECTIONS), MODELS[model]
     after, _ = tighten(before, reader_of(say)[0]) if say else tighten(before)
-    expected, _ = tighten(others)
-    for was, now in zip(before.rows(named=True), after.rows(named=True), strict=True):
-        assert looser(was, now) == []
-    theirs = pl.col("site_id") != "site_1"
-    assert after.filter(theirs).equals(expected.filter(theirs))
+    expected, _ = tighten(neighbourhoods(*[""] * len(INJECTIONS)))
+    site = before["site_id"].str.strip_prefix("site_").cast(pl.Int64).to_numpy() - 1
+    found = {
+        (INJECTIONS[k // 3], was["prosumer_id"]): looser(was, now)
+        for k, was, now in zip(site, before.rows(named=True), after.rows(named=True), strict=True)
+    }
+    assert {place: columns for place, columns in found.items() if columns} == {}
+    assert after.filter(site % 3 > 0).equals(expected.filter(site % 3 > 0))
 
 
 def test_the_comparison_finds_whatever_is_loosened() -> None:
     """Seeded faults of the test itself."""
-    row = tighten(neighbourhood("no"))[0].row(1, named=True)
+    row = tighten(neighbourhoods("no"))[0].row(1, named=True)
     looser_values = {
         "backup_reserve_fraction": 0.2,
         "backup_reserve_hours": -1.0,
@@ -130,17 +135,17 @@ def test_the_comparison_finds_whatever_is_loosened() -> None:
         assert looser(row, row | {column: value}) == [column]
 
 
-@pytest.mark.parametrize("text", INJECTIONS, ids=range(len(INJECTIONS)))
-def test_what_is_asked_is_short_and_holds_nothing_hidden(text: str) -> None:
+def test_what_is_asked_is_short_and_holds_nothing_hidden() -> None:
     reader, gateway = reader_of(lambda _: {"limits": []})
-    reader([text])
+    reader(INJECTIONS)
+    assert len(gateway.asked) > 20
     for asked in gateway.asked:
         told = json.loads(asked.user)
         assert set(told) == {"note"}
         assert len(told["note"]) <= NOTE_LIMIT
         assert told["note"] == clean(told["note"])
         assert all(char == "\n" or char.isprintable() for char in told["note"])
-        assert text[:50] not in asked.system
+        assert not [text for text in INJECTIONS if text[:50] in asked.system]
 
 
 def test_no_note_reaches_a_question_about_a_negotiation() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import market_hours
@@ -18,6 +18,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.synthetic_prices import EXAMPLE_NAME, Synthetic, energy_and_reserve, normals, write_example
 from vpp_pipeline.schemas import Prices
+from vpp_pipeline_tests.cases import tries
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data"
@@ -36,7 +37,7 @@ def month(year: int, number: int, seed: int | None = None) -> list[tuple[np.ndar
 
 
 @given(DAYS)
-@settings(max_examples=60, deadline=None)
+@tries(60)
 def test_every_day_is_whole_ordered_and_valid(day: date) -> None:
     rows = Synthetic().day(day)
     assert Prices.is_valid(rows)
@@ -104,7 +105,7 @@ def test_reserve_is_scarce_on_some_summer_evenings_and_cheap_otherwise() -> None
 
 
 def test_scarce_evenings_come_in_runs_and_levels_persist() -> None:
-    days = [date(2021, 7, 1) + timedelta(days=k) for k in range(900)]
+    days = [date(2021, 7, 1) + timedelta(days=k) for k in range(400)]
     prices = [energy_and_reserve(day) for day in days]
     night = np.array([energy[1] for energy, _, _ in prices])
     assert np.corrcoef(night[1:], night[:-1])[0, 1] > 0.4
@@ -137,14 +138,14 @@ def test_august_2023_resembles_the_real_one() -> None:
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real prices are not part of the project (../shared/data)")
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_any_seed_resembles_two_real_years(seed: int) -> None:
+def test_any_seed_resembles_two_real_years() -> None:
     """Tolerance over 2023-24: mean within 10 %, share of negative hours 4 points, median spin 50 %."""
     source = open_source(DATA / "caiso_prices", "TH_SP15_GEN-APND")
     days = [date(2023, 1, 12) + timedelta(days=5 * k) for k in range(144)]
     real = pl.concat([source.day(day) for day in days])
-    made = [energy_and_reserve(day, seed) for day in days]
-    energy, spin = np.concatenate([p[0] for p in made]), np.concatenate([p[1] for p in made])
-    assert energy.mean() == pytest.approx(real["energy_usd_per_mwh"].mean(), rel=0.10)
-    assert (energy < 0).mean() == pytest.approx((real["energy_usd_per_mwh"] < 0).mean(), abs=0.04)
-    assert np.median(spin) == pytest.approx(real["spin_usd_per_mw_h"].median(), rel=0.5)
+    for seed in (1, 2, 3):
+        made = [energy_and_reserve(day, seed) for day in days]
+        energy, spin = np.concatenate([p[0] for p in made]), np.concatenate([p[1] for p in made])
+        assert energy.mean() == pytest.approx(real["energy_usd_per_mwh"].mean(), rel=0.10)
+        assert (energy < 0).mean() == pytest.approx((real["energy_usd_per_mwh"] < 0).mean(), abs=0.04)
+        assert np.median(spin) == pytest.approx(real["spin_usd_per_mw_h"].median(), rel=0.5)

@@ -6,13 +6,14 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.negotiation.negotiate import Adviser, Seen, concession
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.negotiation.advisers import HOSTILE, Constant, Says, Shaped
 from vpp_pipeline_tests.negotiation.random_terms import cases
@@ -129,7 +130,7 @@ def test_one_bad_number_does_not_spoil_the_others() -> None:
 
 
 @given(cases(st.just("concession")), st.sampled_from(HOSTILE), st.sampled_from([0.0, 0.15, 1.0]))
-@settings(max_examples=300, deadline=None)
+@tries(300)
 def test_a_hostile_adviser_breaks_no_rule(
     case: tuple[Terms, NegotiationPolicy], adviser: Adviser, trust: float
 ) -> None:

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.negotiation.negotiate import ENGINES, in_blocks, negotiate
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.negotiation.random_terms import cases
 from vpp_pipeline_tests.negotiation.rules import broken_words
@@ -22,8 +23,8 @@ Case = tuple[Terms, NegotiationPolicy]
 CONCESSION = cases(st.just("concession"))
 TABLES = ("messages", "agreements", "segments")
 
-of_arrays = settings(max_examples=500, deadline=None)
-of_tables = settings(max_examples=40, deadline=None)
+of_arrays = tries(500)
+of_tables = tries(40)
 
 
 @given(cases())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.negotiation.agreements import satisfaction_score, satisfaction_worth, surplus_fraction
+from vpp_pipeline_tests.cases import tries
 
 PRICES = st.one_of(st.just(0.0), st.floats(0.01, 1000))
 
@@ -33,7 +34,7 @@ def test_a_broken_preference_leaves_nothing() -> None:
 
 
 @given(PRICES, PRICES, st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=200, deadline=None)
+@tries(200)
 def test_it_lies_in_0_to_10_and_grows_with_use_and_price(agreed: float, least: float, used: float, more: float) -> None:
     low, high = sorted((used, more))
 
@@ -46,7 +47,7 @@ def test_it_lies_in_0_to_10_and_grows_with_use_and_price(agreed: float, least: f
 
 
 @given(PRICES, PRICES, st.floats(0, 10))
-@settings(max_examples=100, deadline=None)
+@tries(100)
 def test_a_content_owner_is_never_worth_more_than_the_payment(agreed: float, least: float, weight: float) -> None:
     worth = float(satisfaction_worth(np.array([agreed]), np.array([least]), weight)[0])
     assert 0.0 <= worth <= min(agreed, weight) + 1e-12

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import pacific_moment_utc
@@ -17,6 +17,7 @@ from vpp_pipeline.negotiation.opportunities import find_opportunities
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, OpportunityPolicy
 from vpp_pipeline.verification.terms import limits_of_deals
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.examples import BATTERY, DAY, EV, fleet_of, forecast_of
 from vpp_pipeline_tests.negotiation.random_days import random_days
@@ -179,7 +180,7 @@ def test_the_names_of_opportunities_carry_the_day() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@tries(60)
 def test_the_checks_find_the_same_limits(data: st.DataObject) -> None:
     """`verify_terms` computes them from the published tables, apart from `prepare_terms`."""
     day = data.draw(random_days("concession", "cost_effectiveness"))

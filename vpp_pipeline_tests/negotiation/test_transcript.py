@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.negotiation.negotiate import negotiate
 from vpp_pipeline.negotiation.outcome import is_kept
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.negotiation.random_terms import cases
 
@@ -41,7 +42,7 @@ def test_whose_words_are_kept(prosumers: int, most: int, kept: list[int]) -> Non
 
 
 @given(st.integers(1, 30_000), st.integers(0, 30_000))
-@settings(max_examples=500, deadline=None)
+@tries(500)
 def test_as_many_as_wanted_are_kept_from_first_to_last_and_evenly(prosumers: int, most: int) -> None:
     places = np.flatnonzero(is_kept(prosumers, most))
     assert len(places) == min(prosumers, most)
@@ -132,7 +133,7 @@ def by_hand(terms: Terms, messages: pl.DataFrame) -> dict[tuple[str, str, int], 
 
 
 @given(cases(), st.lists(st.sampled_from(["home battery", "home ev", "business none"]), min_size=4, max_size=4))
-@settings(max_examples=60, deadline=None)
+@tries(60)
 def test_segments_add_up_what_was_said(case: tuple[Terms, NegotiationPolicy], kinds: list[str]) -> None:
     terms, policy = case
     terms = replace(terms, segment=np.array(kinds[: len(terms.prosumer_id)]))

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.negotiation.negotiate import uniform_clearing
 from vpp_pipeline.negotiation.outcome import End, Outcome
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.negotiation.talks import agreements, lines, talk
 
@@ -169,7 +170,7 @@ def auctions(draw: st.DrawFn) -> Auction:
 
 
 @given(auctions())
-@settings(max_examples=1000, deadline=None)
+@tries(1000)
 def test_it_is_what_the_docstring_says(case: Auction) -> None:
     outcome, (paid, setter) = case.run(), case.by_the_docstring()
     assert {int(i) for i in np.flatnonzero(outcome.is_closed[0])} == set(paid)
@@ -200,7 +201,7 @@ def profits(case: Auction, i: int, reports: list[float]) -> list[float]:
 
 
 @given(auctions(), st.lists(st.floats(0, 150), min_size=4, max_size=4))
-@settings(max_examples=500, deadline=None)
+@tries(500)
 def test_the_true_reservation_price_pays_best(case: Auction, anything: list[float]) -> None:
     outbid = [price + (a - b) for price in case.least for a in case.ceiling for b in case.ceiling]
     for i, true in enumerate(case.least):

@@ -9,12 +9,13 @@ import pytest
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.column_generation.method import agreement
 from vpp_pipeline.dispatch.formulation import Formulation
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.column_generation.two_methods import without_negative_prices
 from vpp_pipeline_tests.dispatch.small_days import random_day
 from vpp_pipeline_tests.dispatch.test_risk import random_scenarios
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(range(8)))
 def test_both_methods_agree_on_a_part_of_the_fleet(seed: int):
     assert agreement(without_negative_prices(random_day(seed)), seed).startswith("both methods agree to ")
 

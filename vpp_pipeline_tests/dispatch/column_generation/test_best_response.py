@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.arrays import Array
@@ -17,6 +17,7 @@ from vpp_pipeline.dispatch.column_generation.best_response import POWERS, Stores
 from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, per_kwh
 from vpp_pipeline.dispatch.column_generation.recovery import net
 from vpp_pipeline.dispatch.problem import Duals
+from vpp_pipeline_tests.cases import seeds, tries
 from vpp_pipeline_tests.dispatch.column_generation.drawn_stores import burning_pays, draw_prices, draw_stores
 from vpp_pipeline_tests.dispatch.column_generation.response_oracle import best_value, earned, excess
 
@@ -92,7 +93,7 @@ def test_the_value_is_that_of_the_linear_programme_and_is_earned_within_every_li
 
 
 @given(seed=st.integers(0, 2**32 - 1), hours=st.integers(1, 12), call_hours=st.sampled_from([0.5, 1.0, 1.5, 2.0]))
-@settings(deadline=None, max_examples=60)
+@tries(60)
 def test_any_prosumer_answers_any_prices_exactly(seed: int, hours: int, call_hours: float):
     assert_exact(drawn(seed, hours, call_hours, count=2, whole=seed % 2 == 0))
 
@@ -338,7 +339,7 @@ def tiny(rng: np.random.Generator, count: int, hours: int) -> Stores:
     )
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(range(8)))
 def test_the_value_is_the_best_of_all_whole_powers_where_nothing_is_lost(seed: int):
     """Prices are whole cents, limits whole kW: the best lies on the grid, and every schedule on it can be counted."""
     rng = np.random.default_rng(seed)

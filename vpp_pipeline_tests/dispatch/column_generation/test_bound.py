@@ -17,6 +17,7 @@ from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, GroupSu
 from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.problem import DaySolution, Duals, merit_order_bound
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.brute_force import brute_force
 from vpp_pipeline_tests.dispatch.column_generation import test_best_response as responses
 from vpp_pipeline_tests.dispatch.column_generation import two_methods as days
@@ -84,7 +85,7 @@ def test_a_fleet_too_large_for_the_exact_method_keeps_its_schedule_with_a_bound_
     days.assert_within_the_rules(day, answer)
 
 
-@pytest.mark.parametrize("seed", days.SEEDS)
+@pytest.mark.parametrize("seed", seeds(days.SEEDS))
 def test_no_schedule_earns_more_than_the_merit_order_bound(seed: int):
     day = random_day(seed)
     assert merit_order_bound(day) >= brute_force(day).objective_usd - 1e-9

@@ -12,6 +12,7 @@ from vpp_pipeline.dispatch.branch_and_bound import CpuLimit
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.recovery import give_up_excess
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.column_generation.test_days_at_their_limits import battery_day
 from vpp_pipeline_tests.dispatch.column_generation.two_methods import SEEDS, assert_within_the_rules, by_columns
 from vpp_pipeline_tests.dispatch.conftest import make_day
@@ -42,7 +43,7 @@ def test_a_limit_counts_the_process_s_own_seconds_and_not_those_it_waits():
     assert limit.is_reached()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_what_exceeds_a_coarser_step_is_given_up_within_every_limit(seed: int):
     """Reserve, sun and discharge are lowered and idle stores charged, or the bid is said to fail."""
     day, answer = random_day(seed), by_columns(seed)

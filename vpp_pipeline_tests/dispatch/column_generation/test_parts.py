@@ -9,6 +9,7 @@ from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation,
 from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer
 from vpp_pipeline.dispatch.column_generation.warm_start import prepare
 from vpp_pipeline.dispatch.problem import Duals
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.column_generation.drawn_stores import draw_prices, draw_stores
 from vpp_pipeline_tests.dispatch.column_generation.two_methods import by_cvxpy, without_negative_prices
 from vpp_pipeline_tests.dispatch.small_days import random_day
@@ -34,7 +35,7 @@ def generation_with_parts(seed: int, parts: int) -> tuple[Generation, float]:
 
 
 @pytest.mark.parametrize("parts", [0, 2, 3])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(range(12)))
 def test_asked_a_part_at_a_time_the_fleet_earns_what_cvxpy_says(seed: int, parts: int):
     generation, best_usd = generation_with_parts(seed, parts)
     day = generation.coordinator.day

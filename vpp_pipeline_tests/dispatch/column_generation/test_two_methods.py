@@ -12,6 +12,7 @@ from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.brute_force import brute_force
 from vpp_pipeline_tests.dispatch.column_generation.two_methods import (
     EVERY_SEED,
@@ -36,32 +37,32 @@ def test_neither_method_beats_the_bound_of_the_other(seed: int):
     assert_neither_beats_the_others_bound(by_columns(seed), by_the_book(seed))
 
 
-@pytest.mark.parametrize("seed", [seed for seed in SEEDS if not burns(random_day(seed))])
+@pytest.mark.parametrize("seed", seeds([seed for seed in SEEDS if not burns(random_day(seed))]))
 def test_both_methods_earn_the_same_within_the_gap_that_they_were_asked_for(seed: int):
     columns, book = by_columns(seed), by_the_book(seed)
     gap_usd = SETTINGS.gap_target_fraction * max(1.0, abs(book.bound_usd))
     assert columns.objective_usd == pytest.approx(book.objective_usd, rel=0.0, abs=gap_usd)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_bids_are_whole_steps_within_the_rules_and_delivered_within_every_limit(seed: int):
     assert_within_the_rules(random_day(seed), by_columns(seed))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_the_objective_is_the_money_of_the_schedule(seed: int):
     day, answer = random_day(seed), by_columns(seed)
     assert money_of(day, answer) == pytest.approx(answer.objective_usd, rel=1e-7, abs=1e-7)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_what_each_owners_charging_costs_without_sales_is_the_same(seed: int):
     assert by_columns(seed).no_sale_charging_usd == pytest.approx(
         by_the_book(seed).no_sale_charging_usd, rel=1e-7, abs=1e-7
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS[:20])
+@pytest.mark.parametrize("seed", seeds(SEEDS[:20]))
 def test_the_answer_lies_between_no_bid_and_the_best_of_all_combinations_and_its_bound_above(seed: int):
     best, answer = brute_force(random_day(seed)), by_columns(seed)
     tolerance = RELATIVE * max(1.0, abs(best.objective_usd))
@@ -70,7 +71,7 @@ def test_the_answer_lies_between_no_bid_and_the_best_of_all_combinations_and_its
         assert answer.bound_usd >= best.objective_usd - tolerance
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(range(10)))
 def test_with_a_finer_step_and_no_gap_the_answer_is_the_best_of_all_combinations(seed: int):
     day, fine = without_negative_prices(random_day(seed)), RULES.model_copy(update={"quantity_step_mw": 1e-6})
     answer = solve_by_columns(day, fine, OptimiserSettings(gap_target_fraction=1e-7))
@@ -83,7 +84,7 @@ def with_risk(seed: int) -> DayProblem:
     return without_negative_prices(random_scenarios(random_day(seed), seed, (0.3, 0.6, 1.0)[seed % 3]))
 
 
-@pytest.mark.parametrize("seed", SEEDS[:12])
+@pytest.mark.parametrize("seed", seeds(SEEDS[:12]))
 def test_under_risk_both_methods_give_the_same_risk_adjusted_objective(seed: int):
     day = with_risk(seed)
     columns, book = solve_by_columns(day, RULES, SETTINGS), solve_exactly(day, RULES, SETTINGS)
@@ -149,7 +150,7 @@ def test_two_solves_give_the_same_bits(seed: int):
         assert values.tobytes() == getattr(second.duals, name).tobytes(), name
 
 
-@pytest.mark.parametrize("seed", SEEDS[:8])
+@pytest.mark.parametrize("seed", seeds(SEEDS[:8]))
 def test_no_time_at_all_still_gives_a_bound_and_an_answer_not_worse_than_no_bid(seed: int):
     day, best = random_day(seed), brute_force(random_day(seed))
     answer = solve_by_columns(day, RULES, OptimiserSettings(time_limit_seconds=1e-4))
@@ -160,6 +161,7 @@ def test_no_time_at_all_still_gives_a_bound_and_an_answer_not_worse_than_no_bid(
     assert_within_the_rules(day, answer)
 
 
+@pytest.mark.slow  # it solves all of them
 def test_the_days_are_worth_comparing():
     """Bids, no bids, blocks, all lengths of day, prices below zero, and few that burn."""
     days, answers = [random_day(seed) for seed in SEEDS], [by_columns(seed) for seed in SEEDS]

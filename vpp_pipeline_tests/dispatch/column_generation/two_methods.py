@@ -20,11 +20,11 @@ from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.small_days import HOURLY, RULES, random_day
 from vpp_pipeline_tests.dispatch.test_solve import delivers_exactly, keeps_its_limits
 
 SEEDS = range(40)
-MORE_SEEDS = range(40, 160)
 SETTINGS = OptimiserSettings(time_limit_seconds=30.0)  # never reached where a gap can be closed
 SHORT = OptimiserSettings(time_limit_seconds=0.5)
 RELATIVE = 1e-6
@@ -131,4 +131,4 @@ def assert_same_relaxation(day: DayProblem, groups: int | None = None) -> None:
     assert bound_usd == expected
 
 
-EVERY_SEED = [*SEEDS, *(pytest.param(seed, marks=pytest.mark.slow) for seed in MORE_SEEDS)]
+EVERY_SEED = seeds(range(160), often=14)

@@ -20,7 +20,7 @@ from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.tables import open_warehouse
 
 SETTINGS = Settings(
-    fleet=FleetSettings(prosumers=40, business_sites=6), optimiser=OptimiserSettings(time_limit_seconds=1.0)
+    fleet=FleetSettings(prosumers=20, business_sites=4), optimiser=OptimiserSettings(time_limit_seconds=1.0)
 )
 FIRST = date(2023, 8, 15)
 DAYS = [FIRST + timedelta(days=k) for k in range(3)]

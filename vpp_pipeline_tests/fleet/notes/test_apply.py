@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.schemas import Notes, Prosumers
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import BATTERY, EV, fleet_table
 from vpp_pipeline_tests.fleet.notes.sentences import (
     BY,
@@ -192,7 +193,7 @@ def owed_hours(row: dict[str, Any]) -> set[int]:
 
 
 @given(FLEETS)
-@settings(max_examples=40, deadline=None)
+@tries(40)
 def test_no_note_ever_loosens_a_limit(devices: Sequence[dict[str, Any]]) -> None:
     before = fleet_table(*devices)
     after, notes = tighten(before)

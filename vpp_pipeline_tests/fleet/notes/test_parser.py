@@ -6,10 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from vpp_pipeline.fleet.archetypes import NOTES
 from vpp_pipeline.fleet.notes.parser import read_note
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.fleet.notes.sentences import (
     BY,
     MONEY,
@@ -85,6 +86,6 @@ def test_a_condition_takes_its_own_clause_and_no_other() -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=300, deadline=None)
+@tries(300)
 def test_no_text_is_lost(text: str) -> None:
     nothing_is_lost(text)
