@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -164,10 +163,9 @@ def test_one_negotiation_alone_is_reused_by_the_next_run(small: TradingDesk):
     assert alone.success
     assert made(alone) == {"negotiation.rounds"}
     assert not_fresh(small) == {"negotiation.agreements"}
-    again = small.run()
+    again = small.materialise("negotiation.summary", "negotiation.agreements")
     assert negotiated(again) == (0, 72)
     assert differences(before, small.tables()) == []
-    assert not_fresh(small) == set()
 
 
 def test_a_slot_without_an_opportunity_negotiates_nothing(small: TradingDesk):
@@ -175,8 +173,10 @@ def test_a_slot_without_an_opportunity_negotiates_nothing(small: TradingDesk):
     assert not small.lake.exists("negotiation.rounds", f"{DAY}|energy_he25")
 
 
-def test_a_changed_price_negotiates_only_what_it_changes_again(small: TradingDesk, tmp_path: Path):
-    desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
+def test_a_changed_price_negotiates_only_what_it_changes_again_and_damaged_files_are_made_again(
+    small: TradingDesk, tmp_path: Path
+):
+    desk = small_desk()
     requests = tmp_path / "requests.csv"
     requests.write_text(REQUESTS.format(price="95.0"))
     other = desk.run(settings={"opportunities": {"requests": str(requests)}})
@@ -187,22 +187,14 @@ def test_a_changed_price_negotiates_only_what_it_changes_again(small: TradingDes
     changed = desk.day()["bids.final_bids"].filter(pl.col("opportunity_id") == EXAMPLE)
     assert changed["forecast_price"].to_list() == [95.0]
     assert not_fresh(desk) == set()
-    withdrawn = desk.run(settings={"opportunities": {"requests": None}})
-    assert negotiated(withdrawn) == (anew, 72 - anew)  # back to the project's own file, at 85 $
-    assert differences(small.tables(), desk.tables()) == []
-
-
-def test_another_policy_negotiates_everything_again(small: TradingDesk, tmp_path: Path):
-    desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
-    assert negotiated(desk.run(settings={"negotiation": {"rounds": 4}})) == (72, 0)
-
-
-def test_damaged_files_are_made_again(small: TradingDesk, tmp_path: Path):
-    desk = new_desk(shutil.copytree(small.data, tmp_path / "data"))
-    for table, partition in (("market.prices", "2023-08-14"), ("negotiation.rounds", f"{DAY}|{EXAMPLE_SLOT}")):
+    for table, partition in (("market.prices", "2023-08-14"), ("negotiation.rounds", f"{DAY}|spin_he01")):
         damaged = desk.lake.path(table, partition)
         damaged.write_bytes(damaged.read_bytes()[:-20])
-    assert desk.run().success
+    withdrawn = desk.run(settings={"opportunities": {"requests": None}})
+    assert negotiated(withdrawn) == (
+        anew + 1,
+        71 - anew,
+    )  # back to 85 $, and the damaged one
     assert differences(small.tables(), desk.tables()) == []
 
 
@@ -229,14 +221,14 @@ def with_prices(path: Path, first: str, last: str) -> Path:
     return path
 
 
-def test_prices_of_the_day_change_no_bid_and_prices_of_the_day_before_do(tmp_path: Path):
+def test_prices_of_the_day_change_no_bid_and_prices_of_the_day_before_the_forecast(tmp_path: Path):
+    known = small_desk().tables()  # the file holds the generator's prices
+    later = new_desk(prices={"path": str(with_prices(tmp_path / "later.csv", DAY, "2023-08-31"))})
+    assert later.run().success
     columns = ["opportunity_id", "status", "total_capacity_mw", "bid_price_usd_per_mwh", "expected_profit_usd"]
-
-    def bids(path: Path) -> pl.DataFrame:
-        desk = new_desk(prices={"path": str(path)})
-        assert desk.run().success
-        return desk.tables()["bids.final_bids"].select(columns)
-
-    known = small_desk().tables()["bids.final_bids"].select(columns)  # the file holds the generator's prices
-    assert bids(with_prices(tmp_path / "later.csv", DAY, "2023-08-31")).equals(known)
-    assert not bids(with_prices(tmp_path / "earlier.csv", "2023-08-14", "2023-08-14")).equals(known)
+    found = later.tables()["bids.final_bids"].select(columns)
+    assert found.equals(known["bids.final_bids"].select(columns))
+    earlier = new_desk(prices={"path": str(with_prices(tmp_path / "earlier.csv", "2023-08-14", "2023-08-14"))})
+    assert earlier.materialise("market.price_forecast").success
+    forecast = earlier.day()["market.price_forecast"]["energy_usd_per_mwh"]
+    assert not forecast.equals(known["market.price_forecast"]["energy_usd_per_mwh"])

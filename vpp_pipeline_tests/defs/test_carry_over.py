@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pytest
 
 from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.dispatch import SOLVED
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, differences, evaluations, failures, new_desk
@@ -68,14 +70,15 @@ def test_a_day_made_again_is_the_same_whatever_a_run_of_the_day_before_left_unpu
     desk, before = carried.copy(), ends(carried, DAY)
     schedule = desk.lake.read("dispatch.schedule", DAY)
     desk.lake.write("dispatch.schedule", DAY, schedule.with_columns(pl.col("stored_kwh") * 1.01))
-    assert desk.run(day=NEXT, settings=CARRY).success
+    assert replace(desk, settings=CARRY).materialise(*SOLVED.values(), partition=NEXT).success
     assert starts(desk, NEXT)["initial_stored_kwh"].to_list() == pytest.approx(before, abs=1e-9)
     assert differences(carried.tables(NEXT), desk.tables(NEXT)) == []
 
 
 def test_without_the_setting_every_day_stands_alone(carried: TradingDesk):
     desk = carried.copy()
-    assert desk.run(day=NEXT, settings={"fleet": {"prosumers": 30}}).success
+    alone = replace(desk, settings={"fleet": {"prosumers": 30}})
+    assert alone.materialise(*SOLVED.values(), partition=NEXT).success
     assert starts(desk, NEXT)["carried_from"].null_count() == 30
 
 

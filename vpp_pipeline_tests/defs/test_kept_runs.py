@@ -7,7 +7,7 @@ import json
 import pytest
 
 from vpp_pipeline.cli.main import main
-from vpp_pipeline_tests.defs.desk import DAY, SMALL, small_desk
+from vpp_pipeline_tests.defs.desk import DAY, SMALL, negotiated, small_desk
 
 KEPT = (
     "select run_id, started_by, settings, seconds > 0, prices_version is not null from bids.runs order by published_utc"
@@ -24,6 +24,7 @@ def test_two_runs_of_a_day_are_kept_and_a_blocked_one_is_not(capsys: pytest.Capt
 
     second = desk.run(settings={"negotiation": {"rounds": 5}})
     assert second.success
+    assert negotiated(second) == (72, 0)  # another policy negotiates everything again
     assert desk.run("settle_day").success  # publishes the day again
     assert desk.materialise("warehouse.published").success
     found = desk.sql(KEPT)
@@ -46,7 +47,7 @@ def test_two_runs_of_a_day_are_kept_and_a_blocked_one_is_not(capsys: pytest.Capt
     assert f"causes: {why}" in told
     assert main([*compared, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert [run["run_id"] for run in printed["runs_of_day"]] == [first.run_id, second.run_id]
+    assert [run["run_id"] for run in printed["runs_of_day"]] == [first, second.run_id]
     assert printed["runs_compared"][0]["why"] == why
     assert len(printed["changes_between_runs"]) == changed
     assert main([*compared, "--compare", "2", "1"]) == 2

@@ -68,7 +68,8 @@ def test_each_days_tick_asks_for_the_trade_date_after_it(schedule: dg.ScheduleDe
     for day in range(5):
         moment, trade_date = next(ticks), first + timedelta(days=day + 1)
         assert (moment.astimezone(PACIFIC).hour, moment.astimezone(PACIFIC).minute) == SCHEDULES[schedule]
-        assert ask(schedule, moment.astimezone(UTC), bids_of=trade_date) == ([trade_date.isoformat()], None)
+        bids_of = trade_date if schedule is settle_at_two else None
+        assert ask(schedule, moment.astimezone(UTC), bids_of=bids_of) == ([trade_date.isoformat()], None)
 
 
 @pytest.mark.parametrize("today", [date(2024, 7, 10), date(2024, 3, 9), date(2024, 3, 10), date(2024, 11, 2)])
@@ -106,7 +107,7 @@ def test_a_day_without_bids_is_not_settled(ask: Ask):
 
 @pytest.mark.parametrize(("day", "hours", "last"), [("2024-03-10", 23, "0000"), ("2024-11-03", 25, "0100r")])
 def test_a_day_on_which_the_clocks_change_is_bid_whole(day: str, hours: int, last: str):
-    desk = new_desk(settings={**SMALL, "fleet": {"prosumers": 12}})
+    desk = new_desk(settings={**SMALL, "fleet": {"prosumers": 12}, "optimiser": {"node_limit": 20}})
     assert desk.run(day=day).success
     bids = desk.day(day)["bids.final_bids"]
     assert bids.height == 3 * hours

@@ -159,7 +159,7 @@ while True:
     publish(Lake(Path({str(lake.root)!r})), Path({str(warehouse)!r}), datetime.date({NEXT_DAY:%Y, %-m, %-d}))
 """
     moments = random.Random(20230815)
-    for _ in range(5):
+    for _ in range(3):
         with subprocess.Popen([sys.executable, "-c", in_a_loop], stdout=subprocess.PIPE, text=True) as publisher:
             assert publisher.stdout is not None
             assert publisher.stdout.readline() == "ready\n"
