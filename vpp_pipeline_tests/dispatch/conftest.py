@@ -7,8 +7,10 @@ from datetime import date
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from vpp_pipeline.core.calendar import history_dates, market_hours, pacific_moment_utc
+from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.fleet.arrays import fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
@@ -18,7 +20,8 @@ from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.opportunities import find_opportunities
 from vpp_pipeline.pipeline import prepare_problem
-from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, OptimiserSettings, Settings
+from vpp_pipeline.settings import FleetSettings, MarketRules, OpportunityPolicy, OptimiserSettings, Settings
+from vpp_pipeline_tests.dispatch.small_days import random_day
 
 MARKET_DATE = date(2023, 8, 15)
 REQUEST = pl.DataFrame(
@@ -76,3 +79,10 @@ def pipeline_day() -> Callable[..., DayProblem]:
 def default_day() -> DayProblem:
     """2023-08-15: 200 prosumers, 24 hours, 72 opportunities, one of them the request of the original example."""
     return make_day(OptimiserSettings())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The kernels, compiled by one process while another waits: it takes half a minute, and is kept on disk."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "kernels.lock"):
+        solve_by_columns(random_day(0), MarketRules(), OptimiserSettings())
