@@ -25,7 +25,7 @@ COARSE = RULES.model_copy(update={"quantity_step_mw": 0.037})  # leaves far more
 
 def test_a_search_without_any_time_still_bids_close_to_the_best():
     """A fleet large enough to be sampled: its first answers leave less than 5% of what bidding could add."""
-    day = make_day(OptimiserSettings(), prosumers=1_000)
+    day = make_day(OptimiserSettings(), prosumers=1_200)
     answer = solve_by_columns(day, RULES, NO_TIME)
     assert "stopped at its 1e-09 s of CPU time" in answer.method
     assert answer.is_bid.sum() >= 20
