@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster._core.execution.execute_in_process_result import ExecuteInProcessResult
+from dagster import ExecuteInProcessResult
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.definitions import definitions_of, defs
