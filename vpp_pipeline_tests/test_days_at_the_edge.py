@@ -76,7 +76,7 @@ def test_a_request_above_the_cap_costs_its_own_bid_alone(tmp_path: Path) -> None
     assert "without 1 bid that the market would not take" in desk.day()["dispatch.proof"]["method"][0]
     assert desk.day()["bids.checks"].filter(~pl.col("passed") & ~pl.col("is_warning")).is_empty()
     why = desk.sql(f"select binding, why from explain.bid where opportunity_id = '{REQUEST}'")
-    assert why == [("its cost is above the market's cap", f"No bid: {row['reason']}.")]
+    assert why == [("cost above the market's cap", f"No bid: {row['reason']}.")]
 
 
 def test_a_bid_whose_revenue_rounds_to_nothing_has_no_margin(solved_day: Callable[..., SolvedDay]) -> None:

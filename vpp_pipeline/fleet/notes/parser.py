@@ -75,9 +75,9 @@ _MOST_PARTS = 8  # that one clause is tried with: dates and windows in a list
 def read_note(text: str) -> list[Reading]:
     """What ``text`` says, in its order; the quotes hold all of it but separators and conjunctions.
 
-    >>> for reading in read_note("Keep 40 % for outages, not below 12 cents, and be nice"):
+    >>> for reading in read_note("Keep 40% for outages, not below 12 cents, and be nice"):
     ...     print(reading.preference, reading.value, repr(reading.quote))
-    backup_reserve_fraction 0.4 'Keep 40 % for outages'
+    backup_reserve_fraction 0.4 'Keep 40% for outages'
     minimum_compensation_usd_per_kwh 0.12 'not below 12 cents'
     None None 'be nice'
     """
