@@ -120,7 +120,7 @@ MEASURES: dict[str, tuple[Callable[[Any], str], str]] = {
     "payments_usd": (usd, "paid to prosumers"),
     "surplus_usd": (usd, "of that, above their reservation prices"),
     "satisfaction": ("{:.2f}".format, "of those dispatched, 0-10, weighted by commitment"),
-    "gap_fraction": (lambda value: percent(value, 4), "MIP gap: dual bound over the schedule found, less 1"),
+    "gap_fraction": (lambda value: percent(value, 4), "MIP gap: share of what bidding could add that is unproven"),
     "violations": ("{}".format, "breaches found by all checks together"),
     "negotiation_seconds": ("{:.2f}".format, "terms, negotiation, messages"),
     "advised_fraction": (percent, "of the shares conceded by round 2 and last, those a language model gave"),

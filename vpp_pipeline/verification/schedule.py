@@ -234,7 +234,7 @@ def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResu
 
     A larger gap is a warning; above `optimiser.gap_failure_fraction` the check fails and nothing is published. The gap
     is relative to what bidding could add to the day without bids, (bound - objective) / (bound - value of no bid): the
-    objective itself contains the charging of owners who sell nothing.
+    objective itself contains the charging of owners who sell nothing. Less than half a cent is no gap.
     """
     proof = day["dispatch.proof"].row(0, named=True)
     bound_usd, found_usd, no_bid_usd = proof["bound_usd"], proof["risk_adjusted_usd"], proof.get("no_bid_usd")
@@ -242,7 +242,7 @@ def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResu
     if no_bid_usd is None:  # a day older than this column; by its bound alone no day fails
         no_bid_usd, failed = bound_usd - abs(bound_usd), math.inf
     open_usd, added_usd = max(bound_usd - found_usd, 0.0), bound_usd - no_bid_usd
-    gap = open_usd / added_usd if added_usd > 0.0 else 0.0
+    gap = open_usd / added_usd if open_usd > CENT and added_usd > 0.0 else 0.0
     words = f"gap {percent(gap, 2)}: {usd(open_usd)} open of the {usd(added_usd)} that bidding could add"
     if gap <= min(warned, failed):
         return CheckResult(0, f"{words}; warning above {percent(warned, 2)}", gap)

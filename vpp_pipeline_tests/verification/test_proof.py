@@ -51,6 +51,14 @@ def test_a_quiet_day_is_measured_by_what_bidding_could_add_and_not_by_what_its_o
     assert result.value == pytest.approx(2.0 / 60.0)
 
 
+def test_a_day_to_which_bidding_could_add_no_cent_has_no_gap(honest: SolvedDay):
+    """A search ends within its tolerance; where that is all that bidding could add, the share of it tells nothing."""
+    for open_usd, passes in ((0.0004, True), (0.006, False)):
+        empty = edit("dispatch.proof", risk_adjusted_usd=-27.0, bound_usd=-27.0 + open_usd, no_bid_usd=-27.0)
+        tables = honest.with_table("dispatch.proof", empty(honest.tables))
+        assert the_schedule_is_proven_to_be_good(tables, honest.settings).passed == passes
+
+
 def test_a_day_of_an_older_version_is_warned_of_and_never_fails(honest: SolvedDay):
     """Its proof does not tell what the day is worth without bids."""
     proof = honest.tables["dispatch.proof"].drop("no_bid_usd")
