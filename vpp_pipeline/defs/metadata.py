@@ -36,9 +36,10 @@ def figures_of(table: str, frame: pl.DataFrame, history: pl.DataFrame | None = N
 
 def _metadata(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line: str) -> dict[str, Any]:
     """The parts of a page in the order in which they are read."""
+    values = page.values(frame)
     return {
-        SENTENCE: page.sentence(frame),
-        **{name: _plain(value) for name, value in page.values(frame).items()},
+        SENTENCE: page.sentence(frame, values),
+        **{name: _plain(value) for name, value in values.items()},
         SPARKLINE: dg.MetadataValue.md(line),
         ROWS: five_rows(page, frame, schema),
         ROW_COUNT: frame.height,

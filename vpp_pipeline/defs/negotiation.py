@@ -1,8 +1,10 @@
 """Negotiation: one partition per opportunity, and the daily tables that collect them."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -52,9 +54,7 @@ def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> N
         day = day.holding({"market.opportunities": wanted})
         with _adviser(context, storage, settings, market_date) as adviser:
             provenance = negotiate_again(day, settings, store, adviser)
-        for slot, seconds in provenance.select("slot", "seconds").rows():
-            metadata = figures_of(ROUNDS_TABLE, store.read(MESSAGES, [slot]))
-            metadata |= {"seconds": round(seconds, 4), "reused": False}
+        for slot, metadata in _figures_by_slot(store, provenance):
             context.add_asset_metadata(metadata, partition_key=f"{market_date}|{slot}")
         idle = sorted(set(slots) - set(wanted["slot"]))
         context.log.info(
@@ -106,14 +106,24 @@ def _record(context: dg.AssetExecutionContext, store: LakeNegotiations, negotiat
     known = (before.event_log_entry.tags or {}) if before else {}
     if all(known.get(tag) == version for tag, version in versions.items()):
         negotiations = negotiations.filter("is_new")
-    for row in negotiations.iter_rows(named=True):
-        partition = dg.MultiPartitionKey({"date": day, "slot": row["slot"]})
-        own = {DATA_VERSION_TAG: row["fingerprint"], CODE_VERSION_TAG: code_version()}
-        metadata = figures_of(ROUNDS_TABLE, store.read(MESSAGES, [row["slot"]]))
-        metadata |= {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
+    fingerprints = dict(negotiations.select("slot", "fingerprint").iter_rows())
+    for slot, metadata in _figures_by_slot(store, negotiations):
+        partition = dg.MultiPartitionKey({"date": day, "slot": slot})
+        own = {DATA_VERSION_TAG: fingerprints[slot], CODE_VERSION_TAG: code_version()}
         context.log_event(
             dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=own | versions | pointers, metadata=metadata)
         )
+
+
+def _figures_by_slot(store: LakeNegotiations, negotiations: pl.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each slot's metadata, from one reading of all their messages."""
+    if negotiations.is_empty():
+        return
+    messages = store.read(MESSAGES, negotiations["slot"].to_list())
+    by_opportunity = messages.partition_by("opportunity_id", as_dict=True)
+    for row in negotiations.iter_rows(named=True):
+        figures = figures_of(ROUNDS_TABLE, by_opportunity.get((row["opportunity_id"],), messages.clear()))
+        yield row["slot"], figures | {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
 
 
 @table_asset(

@@ -80,6 +80,7 @@ class Screens:
     def wait_for_green(self, run: str) -> None:
         """On the run's page, until it succeeded. Fails at once where it failed."""
         self.open("/runs").get_by_text(run).first.click()
+        self.page.wait_for_url(re.compile(f"/runs/{run}"))  # the list of runs shows how the others ended
         ended = self.page.get_by_text(re.compile("^(Success|Failure|Canceled)$")).first
         ended.wait_for(timeout=RUN_MS)
         expect(ended).to_have_text("Success")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,8 @@ import pytest
 
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.dispatch import SOLVED
+from vpp_pipeline.inputs.day_inputs import DayInputs
+from vpp_pipeline.pipeline import prepare_problem
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, differences, evaluations, failures, new_desk
@@ -53,6 +56,14 @@ def test_every_rule_holds_from_the_carried_start(carried: TradingDesk):
     for day in (DAY, NEXT):
         results = verify(carried.day(day), settings)
         assert [v.description for v in results.values() if not v.passed and not v.is_warning] == []
+
+
+def test_the_chain_without_dagster_begins_where_the_published_day_before_ended(carried: TradingDesk):
+    settings = Settings.model_validate(CARRY)
+    inputs = DayInputs(date.fromisoformat(NEXT), settings, None, None, None, lake=carried.lake.root)
+    day, problem = prepare_problem(inputs.tables(), settings)
+    assert day["dispatch.starts"].equals(starts(carried, NEXT))
+    assert problem.fleet.initial_stored_kwh.tolist() == pytest.approx(ends(carried, DAY), abs=1e-9)
 
 
 def test_the_day_before_made_again_alone_leaves_the_next_as_it_is_and_warns_there(carried: TradingDesk):

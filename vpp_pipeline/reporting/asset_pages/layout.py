@@ -59,11 +59,11 @@ class Page:
         found = frame.select(**self.figures).row(0, named=True)
         return {name: value for name, value in found.items() if value is not None}
 
-    def sentence(self, frame: pl.DataFrame) -> str:
-        """``text`` with its figures; ``empty`` where there are no rows."""
+    def sentence(self, frame: pl.DataFrame, values: Mapping[str, Any] | None = None) -> str:
+        """``text`` with its figures (``values`` where they are known); ``empty`` where there are no rows."""
         if frame.is_empty() and self.empty:
             return self.empty
-        return Sentence().vformat(self.text, (), self.values(frame))
+        return Sentence().vformat(self.text, (), self.values(frame) if values is None else values)
 
     def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The five rows to show."""
