@@ -1,4 +1,4 @@
-"""How many drawn cases a test tries: a third where slow tests are left out (`make test`), all of them elsewhere."""
+"""How many drawn cases a test tries: a fifth where slow tests are left out (`make test`), all of them elsewhere."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ is_short = False  # set from the marker expression, before tests are collected
 
 def tries(examples: int, **others: Any) -> settings:
     """Hypothesis' settings for ``examples`` cases, without a deadline for each."""
-    return settings(max_examples=max(10, examples // 3) if is_short else examples, deadline=None, **others)
+    return settings(max_examples=max(8, examples // 5) if is_short else examples, deadline=None, **others)
 
 
 def seeds(values: Iterable[int], often: int | None = None) -> list[Any]:
-    """Parameters of which the first ``often``, by default a third, are tried in every run and the others are slow."""
+    """Parameters of which the first ``often``, by default a fifth, are tried in every run and the others are slow."""
     every = list(values)
-    count = -(-len(every) // 3) if often is None else often
+    count = -(-len(every) // 5) if often is None else often
     return [*every[:count], *(pytest.param(value, marks=pytest.mark.slow) for value in every[count:])]

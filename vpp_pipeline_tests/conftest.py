@@ -35,7 +35,7 @@ INTEGRATION_NAMES = {"new_desk", "small_desk", "example_run", "subprocess"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A third of the drawn cases where slow tests are left out."""
+    """A fifth of the drawn cases where slow tests are left out."""
     cases.is_short = "not slow" in config.getoption("markexpr")
 
 

@@ -20,9 +20,10 @@ from vpp_pipeline.verification.inputs import prices_are_forecast_as_asked
 from vpp_pipeline_tests.forecasting.price_history import before, patterned
 
 DAY = date(2024, 7, 14)
-DAYS = patterned(DAY - timedelta(days=142), DAY + timedelta(days=5))
+ERROR_DAYS = 14  # whose errors make scenarios
+DAYS = patterned(DAY - timedelta(days=121), DAY + timedelta(days=5))
 COLUMNS = ("start_utc", "node", "energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")
-ALL = ("model", "seven_day_mean", "yesterday")
+ALL = ("auto", "seven_day_mean", "yesterday")  # of a file that is not generated, auto is the model
 
 
 def past(count: int) -> dict[date, pl.DataFrame]:
@@ -31,7 +32,7 @@ def past(count: int) -> dict[date, pl.DataFrame]:
 
 
 def settings(price: str = "auto", scenarios: int = 1) -> Settings:
-    return Settings(forecast=ForecastSettings(price=price), risk=RiskSettings(scenarios=scenarios))
+    return Settings(forecast=ForecastSettings(price=price), risk=RiskSettings(scenarios=scenarios, history_days=ERROR_DAYS))
 
 
 def inputs(file: Path, chosen: Settings, day: date = DAY) -> DayInputs:
@@ -93,60 +94,59 @@ def test_without_yesterday_the_mean_stands_in():
     assert found.method == f"{METHOD}, in place of yesterday: there are no prices of 2024-07-13"
 
 
-def test_a_forecast_as_asked_passes(tmp_path: Path):
-    made = inputs(written(tmp_path, DAYS), settings()).forecast
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], DayInputs]:
+    """By forecaster, the forecast of the day and 40 scenarios around it."""
+    file = written(tmp_path_factory.mktemp("prices"), DAYS)
+    return cache(lambda price: inputs(file, settings(price, scenarios=40)))
+
+
+def test_a_forecast_as_asked_passes(honest: Callable[[str], DayInputs]):
+    made = honest("auto").forecast
     result = prices_are_forecast_as_asked({"market.price_forecast": made}, Settings())
     assert result.passed
     assert result.description == f"prices are forecast by {MODEL}, from {made['history_days'][0]} days"
 
 
 @pytest.mark.parametrize("price", ALL)
-def test_later_prices_change_neither_forecast_nor_scenarios(tmp_path: Path, price: str):
-    chosen = settings(price, scenarios=5)
-    first = inputs(written(tmp_path, DAYS), chosen)
-    honest = first.forecast, first.price_scenarios
+def test_later_prices_change_neither_forecast_nor_scenarios(
+    honest: Callable[[str], DayInputs], tmp_path: Path, price: str
+):
+    first = honest(price)
     tampered = {
         day: rows if day < DAY else rows.with_columns(pl.col("energy_usd_per_mwh", "spin_usd_per_mw_h") * 7 + 300)
         for day, rows in DAYS.items()
     }
-    second = inputs(written(tmp_path, tampered), chosen)
-    assert second.forecast.equals(honest[0])
-    assert second.price_scenarios.equals(honest[1])
-    without = inputs(written(tmp_path, past(LEARNS_DAYS)), chosen)
-    assert without.forecast.equals(honest[0])
-
-
-@pytest.fixture(scope="module")
-def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], DayInputs]:
-    """By forecaster, 40 scenarios of the day around its forecast."""
-    file = written(tmp_path_factory.mktemp("prices"), DAYS)
-    return cache(lambda price: inputs(file, settings(price, scenarios=40)))
+    second = inputs(written(tmp_path, tampered), first.settings)
+    assert second.forecast.equals(first.forecast)
+    assert second.price_scenarios.equals(first.price_scenarios)
+    without = inputs(written(tmp_path, past(LEARNS_DAYS)), first.settings)
+    assert without.forecast.equals(first.forecast)
 
 
 @pytest.mark.parametrize("price", ALL)
-def test_scenarios_of_every_forecaster_have_its_forecast_as_their_mean(
-    scenarios: Callable[[str], DayInputs], price: str
-):
-    made = scenarios(price)
+def test_scenarios_of_every_forecaster_have_its_forecast_as_their_mean(honest: Callable[[str], DayInputs], price: str):
+    made = honest(price)
     mean = made.price_scenarios.group_by("start_utc").agg(pl.col("energy_usd_per_mwh").mean()).sort("start_utc")
     assert mean["energy_usd_per_mwh"].to_list() == pytest.approx(made.forecast["energy_usd_per_mwh"].to_list())
     days = made.price_scenarios["error_date"]
     assert days.max() < DAY
-    assert days.min() >= DAY - timedelta(days=35)
+    assert days.min() >= DAY - timedelta(days=ERROR_DAYS)
 
 
-def test_scenarios_of_a_better_forecast_are_closer_together(scenarios: Callable[[str], DayInputs]):
+def test_scenarios_of_a_better_forecast_are_closer_together(honest: Callable[[str], DayInputs]):
     spread = {
-        price: scenarios(price)
+        price: honest(price)
         .price_scenarios.group_by("start_utc")
         .agg(pl.col("energy_usd_per_mwh").std())["energy_usd_per_mwh"]
         .mean()
-        for price in ("model", "seven_day_mean")
+        for price in ("auto", "seven_day_mean")
     }
-    assert spread["model"] < 0.5 * spread["seven_day_mean"]
+    assert spread["auto"] < 0.5 * spread["seven_day_mean"]
 
 
 def test_a_model_that_cannot_be_judged_on_unseen_days_is_not_used(tmp_path: Path):
-    file = written(tmp_path, past(120))  # enough to learn from, too few to learn from 35 days earlier as well
-    assert inputs(file, settings()).forecast["method"][0] == MODEL
-    assert "it needs 139 days of prices, and there are 120" in inputs(file, settings(scenarios=5)).forecast["method"][0]
+    short = past(110)  # enough to learn from, too few to learn from 14 days earlier as well
+    assert choose(DAY, ForecastSettings(), "caiso file", lambda count: short).method == MODEL
+    made = inputs(written(tmp_path, short), settings(scenarios=5)).forecast
+    assert "it needs 118 days of prices, and there are 110" in made["method"][0]

@@ -41,10 +41,14 @@ def forecast_of(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
     return forecast_prices(market_date, history.filter(pl.col("market_date").is_in(history_dates(market_date))))
 
 
+@cache
+def forecast_before(market_date: date) -> pl.DataFrame:
+    return forecast_of(market_date, history_of(market_date))
+
+
 def scenarios_of(market_date: date, count: int, seed: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The forecast and its scenarios."""
-    history = history_of(market_date)
-    forecast = forecast_of(market_date, history)
+    history, forecast = history_of(market_date), forecast_before(market_date)
     return forecast, price_scenarios(forecast, history, RiskSettings(scenarios=count, seed=seed))
 
 
