@@ -43,12 +43,12 @@ def forecast_of(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
 
 @cache
 def forecast_before(market_date: date) -> pl.DataFrame:
-    return forecast_of(market_date, history_of(market_date))
+    return forecast_of(market_date, history_of(market_date, 7))
 
 
-def scenarios_of(market_date: date, count: int, seed: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The forecast and its scenarios."""
-    history, forecast = history_of(market_date), forecast_before(market_date)
+def scenarios_of(market_date: date, count: int, seed: int = 1, days: int = 35) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The forecast and its scenarios from errors of past ``days``."""
+    history, forecast = history_of(market_date, days), forecast_before(market_date)
     return forecast, price_scenarios(forecast, history, RiskSettings(scenarios=count, seed=seed))
 
 
@@ -121,7 +121,7 @@ def test_errors_are_by_how_much_past_forecasts_fell_short():
 @pytest.mark.parametrize("market_date", [DAY, SPRING, AUTUMN])
 @pytest.mark.parametrize("count", [2, 20, 120])
 def test_the_mean_over_the_scenarios_is_the_forecast_and_reserves_are_never_below_zero(market_date: date, count: int):
-    forecast, scenarios = scenarios_of(market_date, count)
+    forecast, scenarios = scenarios_of(market_date, count, days=12)
     prices = as_array(scenarios)
     assert prices.shape == (count, {SPRING: 23, AUTUMN: 25}.get(market_date, 24), 3)
     np.testing.assert_allclose(prices.mean(axis=0), forecast.select(PRICES).to_numpy(), rtol=0, atol=1e-9)
@@ -151,7 +151,7 @@ def test_more_scenarios_than_days_keep_spread_and_correlation():
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_another():
-    (_, first), (_, again), (_, other) = (scenarios_of(DAY, 40, seed) for seed in (1, 1, 2))
+    (_, first), (_, again), (_, other) = (scenarios_of(DAY, 40, seed, days=12) for seed in (1, 1, 2))
     assert first.equals(again)
     assert not first.equals(other)
 
@@ -164,8 +164,8 @@ def test_a_price_of_the_day_is_refused():
 
 
 def test_prices_of_the_day_and_later_change_no_scenario(tmp_path: Path):
-    """The same file with other prices from the day on: the same scenarios, from 35 days that end the day before."""
-    days = [*scenario_dates(DAY, 35), DAY, DAY + timedelta(days=1)]
+    """The same file with other prices from the day on: the same scenarios, from 14 days that end the day before."""
+    days = [*scenario_dates(DAY, 14), DAY, DAY + timedelta(days=1)]
     known = pl.concat([open_source().day(day) for day in days])
     columns = ["start_utc", "node", *PRICES]
     is_late = pl.col("market_date") >= DAY
@@ -176,7 +176,7 @@ def test_prices_of_the_day_and_later_change_no_scenario(tmp_path: Path):
     for name, prices in (("known", known), ("changed", changed)):
         file = tmp_path / f"{name}.csv"
         prices.select(columns).with_columns(pl.col("start_utc").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv(file)
-        settings = Settings(fleet=FleetSettings(prosumers=30), risk=RiskSettings(scenarios=40))
+        settings = Settings(fleet=FleetSettings(prosumers=30), risk=RiskSettings(scenarios=40, history_days=14))
         found.append(DayInputs(DAY, settings, file, None, None).price_scenarios)
     assert found[0].equals(found[1])
     assert found[0]["error_date"].max() == DAY - timedelta(days=1)

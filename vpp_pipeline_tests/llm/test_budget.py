@@ -17,7 +17,7 @@ from vpp_pipeline_tests.llm.processes import USAGE, ask_and_never_return, ask_ma
 from vpp_pipeline_tests.llm.questions import Answer, Scripted, question, quick
 from vpp_pipeline_tests.llm.test_gateway import GatewayTo, failing, failure_of
 
-PROCESSES, QUESTIONS = 4, 40
+PROCESSES, QUESTIONS = 2, 40
 SPAWN = multiprocessing.get_context("spawn")
 WORST = worst_usage(question()).tokens
 

@@ -27,11 +27,11 @@ DAY = date(2023, 8, 15)
 
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
     file = tmp_path / "llm.sqlite"
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
-        done = [pool.submit(ask_many, file, process, 30, False, {}) for process in range(3)]
-        assert [each.result(timeout=120)["ok"] for each in done] == [30, 30, 30]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        done = [pool.submit(ask_many, file, process, 30, False, {}) for process in range(2)]
+        assert [each.result(timeout=120)["ok"] for each in done] == [30, 30]
     store = CallStore(file)
-    assert [len(store.replies()), len(store.calls())] == [90, 90]
+    assert [len(store.replies()), len(store.calls())] == [60, 60]
     with sqlite3.connect(file) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
 

@@ -192,12 +192,12 @@ for _ in range(3):
 
 
 def test_all_processes_of_a_machine_share_one_pace(oasis: LocalOasis, tmp_path: Path):
-    """Three processes, three questions each; the server itself refuses whatever comes too soon."""
+    """Two processes, three questions each; the server itself refuses whatever comes too soon."""
     oasis.least_pause_s = 0.14
     script = [sys.executable, "-c", ASK_THREE_TIMES, oasis.url, str(tmp_path / "gate")]
-    workers = [subprocess.Popen(script) for _ in range(3)]
-    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    workers = [subprocess.Popen(script) for _ in range(2)]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
     moments = [one.at for one in oasis.asked]
-    assert len(moments) == 9
+    assert len(moments) == 6
     assert min(later - sooner for sooner, later in pairwise(moments)) >= 0.15
     assert all(one.fault is None for one in oasis.asked)
