@@ -32,7 +32,9 @@ def past(count: int) -> dict[date, pl.DataFrame]:
 
 
 def settings(price: str = "auto", scenarios: int = 1) -> Settings:
-    return Settings(forecast=ForecastSettings(price=price), risk=RiskSettings(scenarios=scenarios, history_days=ERROR_DAYS))
+    return Settings(
+        forecast=ForecastSettings(price=price), risk=RiskSettings(scenarios=scenarios, history_days=ERROR_DAYS)
+    )
 
 
 def inputs(file: Path, chosen: Settings, day: date = DAY) -> DayInputs:

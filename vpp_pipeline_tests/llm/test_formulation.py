@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -30,7 +29,7 @@ from vpp_pipeline.pipeline import bid_solution, prepare_problem
 from vpp_pipeline.schemas import Proof
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.registry import verify
-from vpp_pipeline_tests.conftest import SolvedDay
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.llm.example_answers import EXAMPLE_DAY
 from vpp_pipeline_tests.llm.spoken import Say, Spoken
 
@@ -48,11 +47,6 @@ GENTLE = PLAIN | {"satisfaction_usd_per_mwh": 0.5}
 SEVERE = PLAIN | {
     "stricter": [{"kind": "hold_back", "fraction": 0.5}, {"kind": "fewer_cycles", "cycles_per_day": 0.25}]
 }
-
-
-@pytest.fixture(scope="module")
-def honest(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
-    return solved_day()
 
 
 @cache
@@ -113,8 +107,9 @@ STRICTER = st.lists(
 
 
 @given(st.floats(0, 1), st.floats(0.05, 1), st.floats(0, 10), st.floats(0, 20), STRICTER)
+@tries(100)
 def test_every_specification_keeps_or_tightens_each_limit(
-    honest: SolvedDay, aversion: float, tail: float, weight: float, adder: float, stricter: list[dict[str, Any]]
+    aversion: float, tail: float, weight: float, adder: float, stricter: list[dict[str, Any]]
 ) -> None:
     spec = FormulationSpec(
         risk_aversion=aversion,
@@ -123,9 +118,8 @@ def test_every_specification_keeps_or_tightens_each_limit(
         charging_adder_usd_per_mwh=adder,
         stricter=stricter,  # type: ignore[arg-type]
     )
-    plain: DayProblem = honest.problem
-    least = options(honest.tables["negotiation.agreements"])["reservation_price_usd_per_mwh"].to_numpy()
-    found = compiled(spec, plain, least)
+    plain = day()[1]
+    found = compiled(spec, plain, least_prices())
     assert (found.committed_kw <= plain.committed_kw).all()
     assert (found.fleet.maximum_cycles_per_day <= plain.fleet.maximum_cycles_per_day).all()
     assert found.call_hours >= plain.call_hours

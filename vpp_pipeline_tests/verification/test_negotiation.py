@@ -125,19 +125,25 @@ def test_the_default_day_breaks_no_rule(honest: SolvedDay) -> None:
         assert check(honest.tables, honest.settings).passed
 
 
+CHOICES: list[dict[str, object]] = [
+    {"rounds": 1},
+    {"rounds": 10, "opening_offer_fraction": 1.0},
+    {"transcript_prosumers": 0},
+    {"transcript_prosumers": 20, "maximum_coalition": 5},
+    {"ranking": "original", "maximum_coalition": 3},
+    {"auction_depth": 1.0, "opening_markup_fraction": 3.0},
+]
+
+
 @pytest.mark.parametrize(
-    "choices",
-    [
-        {"rounds": 1},
-        {"rounds": 10, "opening_offer_fraction": 1.0},
-        {"transcript_prosumers": 0},
-        {"transcript_prosumers": 20, "maximum_coalition": 5},
-        {"ranking": "original", "maximum_coalition": 3},
-        {"auction_depth": 1.0, "opening_markup_fraction": 3.0},
+    ("engine", "choices"),
+    [  # each choice with one engine in every run, with the others in `make test-all`
+        pytest.param(engine, choices, marks=[] if (e + c) % len(ENGINES) == 0 else pytest.mark.slow)
+        for e, engine in enumerate(ENGINES)
+        for c, choices in enumerate(CHOICES)
     ],
     ids=str,
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_no_engine_breaks_a_rule_on_the_default_day(honest: SolvedDay, engine: str, choices: dict[str, object]) -> None:
     tables, settings = renegotiated(honest, engine=engine, **choices)
     assert tables[DEALS]["holds_option"].any()

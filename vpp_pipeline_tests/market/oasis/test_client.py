@@ -65,7 +65,7 @@ def test_a_day_is_what_was_published(day: date, oasis: LocalOasis, tmp_path: Pat
 
 
 @pytest.mark.parametrize("fault", PASSING)
-@pytest.mark.parametrize("day", [SPRING, AUTUMN])
+@pytest.mark.parametrize("day", [SPRING, pytest.param(AUTUMN, marks=pytest.mark.slow)])
 def test_a_passing_fault_is_asked_away(fault: str, day: date, oasis: LocalOasis, tmp_path: Path):
     """On the first report and on the second; the day is whole, and only what failed was asked again."""
     oasis.faults[:] = [fault, "", fault, ""]

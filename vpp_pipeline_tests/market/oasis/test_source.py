@@ -51,8 +51,14 @@ def without_source(rows: pl.DataFrame) -> pl.DataFrame:
 
 @needs_fixtures
 @needs_real_prices
-@pytest.mark.parametrize("day", [SPRING, DAY, AUTUMN])
-@pytest.mark.parametrize("node", [SP15, NP15, ZP26])
+@pytest.mark.parametrize(
+    ("day", "node"),
+    [  # every day and every node in every run, the other pairs in `make test-all`
+        pytest.param(day, node, marks=[] if d == n else pytest.mark.slow)
+        for d, day in enumerate([SPRING, DAY, AUTUMN])
+        for n, node in enumerate([SP15, NP15, ZP26])
+    ],
+)
 def test_recorded_days_equal_the_public_file(day: date, node: str, tmp_path: Path):
     with serving(LocalOasis(recorded)) as oasis:
         rows = prices_of(oasis, tmp_path, node).day(day)
