@@ -168,7 +168,7 @@ def test_no_sampled_coalition_earns_more_with_all_slots(seed: int) -> None:
 def test_a_split_by_heads_is_not_stable() -> None:
     """A seeded fault: the same total in equal parts leaves coalitions that earn more on their own, most days."""
     gains = []
-    for seed in SEEDS[:12]:
+    for seed in SEEDS[:8]:
         day, answer, found = random_day(seed), random_answer(seed), imputed(seed)
         equal = np.full(len(day.fleet), found.value_usd.mean())
         gains.append(

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.arrays import Array
@@ -21,6 +21,7 @@ from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, OpportunityPolicy, Settings
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.examples import AUTUMN, BATTERY, DAY, SPRING, fleet_of, forecast_of
 
@@ -120,7 +121,7 @@ def test_deals_of_another_segment_or_product_change_nothing():
     assert np.array_equal(sizes(fleet, forecast), sizes(fleet, forecast, deals=deals))
 
 
-@settings(max_examples=12, deadline=None)
+@tries(12)
 @given(
     seed=st.integers(0, 5),
     energy=st.lists(st.floats(-60.0, 400.0), min_size=24, max_size=24),

@@ -67,9 +67,7 @@ def test_dark_at_night_and_never_above_the_rating() -> None:
 
 def test_a_year_of_solar_is_that_of_the_homes_in_fontana() -> None:
     daily = year_of(solar_forecast).group_by("market_date").agg(pl.col("solar_kw_per_kw").sum())
-    assert EVERY * daily["solar_kw_per_kw"].sum() == pytest.approx(
-        1503, rel=0.05
-    )  # kWh per kW and year, measured there
+    assert EVERY * daily["solar_kw_per_kw"].sum() == pytest.approx(1503, rel=0.05)  # kWh/kW, as measured there
     assert daily["solar_kw_per_kw"].to_numpy().std(ddof=1) > 0.5  # days differ
 
 

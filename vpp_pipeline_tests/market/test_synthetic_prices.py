@@ -18,7 +18,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.synthetic_prices import EXAMPLE_NAME, Synthetic, energy_and_reserve, normals, write_example
 from vpp_pipeline.schemas import Prices
-from vpp_pipeline_tests.cases import tries
+from vpp_pipeline_tests.cases import seeds, tries
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "../shared/data"
@@ -138,14 +138,14 @@ def test_august_2023_resembles_the_real_one() -> None:
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the real prices are not part of the project (../shared/data)")
-def test_any_seed_resembles_two_real_years() -> None:
+@pytest.mark.parametrize("seed", seeds([1, 2, 3]))
+def test_any_seed_resembles_two_real_years(seed: int) -> None:
     """Tolerance over 2023-24: mean within 10 %, share of negative hours 4 points, median spin 50 %."""
     source = open_source(DATA / "caiso_prices", "TH_SP15_GEN-APND")
     days = [date(2023, 1, 12) + timedelta(days=5 * k) for k in range(144)]
     real = pl.concat([source.day(day) for day in days])
-    for seed in (1, 2, 3):
-        made = [energy_and_reserve(day, seed) for day in days]
-        energy, spin = np.concatenate([p[0] for p in made]), np.concatenate([p[1] for p in made])
-        assert energy.mean() == pytest.approx(real["energy_usd_per_mwh"].mean(), rel=0.10)
-        assert (energy < 0).mean() == pytest.approx((real["energy_usd_per_mwh"] < 0).mean(), abs=0.04)
-        assert np.median(spin) == pytest.approx(real["spin_usd_per_mw_h"].median(), rel=0.5)
+    made = [energy_and_reserve(day, seed) for day in days]
+    energy, spin = np.concatenate([p[0] for p in made]), np.concatenate([p[1] for p in made])
+    assert energy.mean() == pytest.approx(real["energy_usd_per_mwh"].mean(), rel=0.10)
+    assert (energy < 0).mean() == pytest.approx((real["energy_usd_per_mwh"] < 0).mean(), abs=0.04)
+    assert np.median(spin) == pytest.approx(real["spin_usd_per_mw_h"].median(), rel=0.5)

@@ -83,9 +83,15 @@ def assert_bound(answered: Answered) -> None:
         assert excess(answered.stores, i, answered.powers[:, i], answered.call_hours) <= KW
 
 
-@pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("call_hours", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("hours", [1, 2, 6, 23, 24, 25])
+@pytest.mark.parametrize(
+    ("hours", "call_hours", "whole"),
+    [  # every pair of hours and numbers with one call in every run, with the others in `make test-all`
+        pytest.param(hours, call, whole, marks=[] if (h + c + whole) % 3 == 0 else pytest.mark.slow)
+        for h, hours in enumerate([1, 2, 6, 23, 24, 25])
+        for c, call in enumerate([0.5, 1.0, 2.0])
+        for whole in (False, True)
+    ],
+)
 def test_the_value_is_that_of_the_linear_programme_and_is_earned_within_every_limit(
     hours: int, call_hours: float, whole: bool
 ):
@@ -180,7 +186,7 @@ def test_where_prices_fall_below_zero_no_schedule_that_goes_one_way_beats_the_va
 
 def test_below_zero_the_value_is_exact_where_burning_energy_does_not_pay():
     found = 0
-    for seed in range(12):
+    for seed in range(6):
         answered = drawn(seed, 6, lowest=-150.0)
         safe = ~burning_pays(answered.stores, answered.duals)
         for i, value, earns, tolerance in answered.each():
@@ -188,7 +194,7 @@ def test_below_zero_the_value_is_exact_where_burning_energy_does_not_pay():
                 found += 1
                 assert value == pytest.approx(answered.best(i), rel=0.0, abs=100.0 * tolerance)
                 assert earns == pytest.approx(value, rel=0.0, abs=tolerance)
-    assert found >= 40
+    assert found >= 20
 
 
 def test_prices_that_are_all_below_zero_are_answered_within_every_limit():
@@ -220,7 +226,7 @@ def test_a_cycle_limit_that_binds_costs_what_the_linear_programme_says_and_is_me
 
 
 def test_a_cycle_limit_leaves_the_value_a_bound_where_prices_fall_below_zero():
-    for seed in range(6):
+    for seed in range(3):
         assert_bound(with_less_to_draw(drawn(seed, 8, lowest=-150.0), seed))
 
 
@@ -241,7 +247,7 @@ def test_a_cycle_limit_holds_where_charging_again_is_paid_more_than_any_sale():
 
 
 def test_a_cycle_limit_leaves_the_value_a_bound_where_prices_fall_far_below_zero():
-    for seed in range(6):
+    for seed in range(3):
         assert_bound(with_less_to_draw(drawn(seed, 8, lowest=-5000.0), seed))
 
 

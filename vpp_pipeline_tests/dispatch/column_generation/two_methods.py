@@ -131,4 +131,4 @@ def assert_same_relaxation(day: DayProblem, groups: int | None = None) -> None:
     assert bound_usd == expected
 
 
-EVERY_SEED = seeds(range(160), often=14)
+EVERY_SEED = seeds(range(160), often=8)
