@@ -23,7 +23,7 @@ from vpp_pipeline_tests.defs.desk import (
     files,
     made,
     new_desk,
-    small_desk,
+    settled_small_desk,
 )
 from vpp_pipeline_tests.defs.seeded_faults import FAULTS, WARNINGS, changed, seed
 
@@ -37,9 +37,7 @@ def rests_on(table: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def made_day() -> TradingDesk:
-    desk = small_desk()
-    assert desk.run("settle_day").success
-    return desk
+    return settled_small_desk()
 
 
 @pytest.fixture
