@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -67,9 +67,15 @@ class TradingDesk:
         return definitions_of(Owner(self.data, of_owner, owners_part(settings), names_any_file=True))
 
     def run(
-        self, job: str = "bid_day", day: str = DAY, *, tags: dict[str, str] | None = None, **overrides: Any
+        self,
+        job: str = "bid_day",
+        day: str = DAY,
+        *,
+        tags: dict[str, str] | None = None,
+        only: Collection[dg.AssetKey] = (),
+        **overrides: Any,
     ) -> ExecuteInProcessResult:
-        """One run of a job; a failed step does not raise, as in Dagster's own runs."""
+        """One run of a job, or of some of its assets; a failed step does not raise, as in Dagster's own runs."""
         return (
             self.definitions(**overrides)
             .resolve_job_def(job)
@@ -79,8 +85,14 @@ class TradingDesk:
                 instance=self.instance,
                 raise_on_error=False,
                 tags=tags,
+                asset_selection=list(only) or None,
             )
         )
+
+    def make_bids(self, day: str = DAY, **overrides: Any) -> ExecuteInProcessResult:
+        """A run of the day's bids that publishes nothing, as where it stops before."""
+        everything = self.definitions().resolve_job_def("bid_day").asset_layer.selected_asset_keys
+        return self.run(day=day, only=everything - {key_of("warehouse.published")}, **overrides)
 
     def materialise(self, *tables: str, partition: str = DAY, checks: bool = True) -> ExecuteInProcessResult:
         """Only these assets (with their checks), as from the asset's page."""
