@@ -89,10 +89,11 @@ class TradingDesk:
             )
         )
 
-    def make_bids(self, day: str = DAY, **overrides: Any) -> ExecuteInProcessResult:
-        """A run of the day's bids that publishes nothing, as where it stops before."""
-        everything = self.definitions().resolve_job_def("bid_day").asset_layer.selected_asset_keys
-        return self.run(day=day, only=everything - {key_of("warehouse.published")}, **overrides)
+    def make(self, *tables: str, day: str = DAY, **overrides: Any) -> ExecuteInProcessResult:
+        """A run of the day's bids that ends with these tables, made with all that they rest on."""
+        wanted = dg.AssetSelection.assets(*map(key_of, tables)).upstream().required_multi_asset_neighbors()
+        everything = defs.resolve_job_def("bid_day").asset_layer.selected_asset_keys
+        return self.run(day=day, only=wanted.resolve(GRAPH) & everything, **overrides)
 
     def materialise(self, *tables: str, partition: str = DAY, checks: bool = True) -> ExecuteInProcessResult:
         """Only these assets (with their checks), as from the asset's page."""

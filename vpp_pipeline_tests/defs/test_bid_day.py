@@ -222,7 +222,7 @@ def with_prices(path: Path, first: str, last: str) -> Path:
 def test_prices_of_the_day_change_no_bid_and_prices_of_the_day_before_the_forecast(tmp_path: Path):
     later = replace(small_desk(), prices={"path": str(with_prices(tmp_path / "later.csv", DAY, "2023-08-31"))})
     known = later.tables()  # the file holds the generator's prices
-    assert later.make_bids().success
+    assert later.make("bids.final_bids").success
     columns = ["opportunity_id", "status", "total_capacity_mw", "bid_price_usd_per_mwh", "expected_profit_usd"]
     found = later.tables()["bids.final_bids"].select(columns)
     assert found.equals(known["bids.final_bids"].select(columns))
