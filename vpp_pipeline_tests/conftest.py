@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline_tests import cases
+from vpp_pipeline_tests.shared import SHARED
 
 # the same cases in every run, so that a red test is a change's fault; `make fuzz` draws new ones
 property_settings.register_profile("steady", derandomize=True)
@@ -31,12 +35,20 @@ property_settings.load_profile("steady")
 FOLDER = Path(__file__).parent
 #: where tests run Dagster or the command line; elsewhere they do where their module has one of these
 INTEGRATION_FOLDERS = {"defs", "cli"}
-INTEGRATION_NAMES = {"new_desk", "small_desk", "example_run", "subprocess"}
+INTEGRATION_NAMES = {"new_desk", "small_desk", "settled_small_desk", "example_run", "settled_example", "subprocess"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A fifth of the drawn cases where slow tests are left out."""
+    """A fifth of the drawn cases where slow tests are left out; a folder for days that processes share."""
     cases.is_short = "not slow" in config.getoption("markexpr")
+    if not hasattr(config, "workerinput"):  # not in the processes of pytest-xdist, which inherit the variable
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="vpp_shared_")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Without the days that its processes shared."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(SHARED), ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # markers are chosen from after this

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from vpp_pipeline.settings import MarketRules, Settings
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.defs.desk import DAY as SMALL_DAY
-from vpp_pipeline_tests.defs.desk import SMALL, new_desk
+from vpp_pipeline_tests.defs.desk import SMALL, small_desk
 
 PRICES = Path(__file__).resolve().parents[1] / "../shared/data/caiso_prices"
 NODE = "TH_SP15_GEN-APND"
@@ -65,7 +66,7 @@ def test_a_request_above_the_cap_costs_its_own_bid_alone(tmp_path: Path) -> None
     """One allowed row at 4,500 $/MWh: what it would pay owners is more than a bid may ask."""
     requests = tmp_path / "requests.csv"
     requests.write_text(REQUESTS, encoding="utf-8")
-    desk = new_desk(settings={**SMALL, "opportunities": {"requests": str(requests)}})
+    desk = replace(small_desk(), settings={**SMALL, "opportunities": {"requests": str(requests)}})
     assert desk.run().success
     bids = desk.day()["bids.final_bids"]
     row = bids.row(by_predicate=pl.col("opportunity_id") == REQUEST, named=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import date
 from pathlib import Path
 
@@ -16,10 +20,12 @@ import duckdb
 import polars as pl
 import pytest
 
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.sensors import lost_runs
 from vpp_pipeline.evaluation.settlement import draw_available
 from vpp_pipeline.settings import SettlementSettings
+from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.defs.desk import (
     DAY,
@@ -27,13 +33,16 @@ from vpp_pipeline_tests.defs.desk import (
     UNHURRIED,
     TradingDesk,
     differences,
-    example_run,
     new_desk,
+    settled_example,
     small_desk,
 )
+from vpp_pipeline_tests.warehouse.rows import fill
 
 NEXT = "2023-08-16"
+OTHER_DAY = date(2023, 8, 20)
 PATIENCE_S = 120.0
+OPTIONS = ["--prosumers", "30", "--set", f"optimiser.time_limit_seconds={UNHURRIED}"]
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +62,26 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def bids(data: Path, home: Path | None, day: str, *options: str, project: Path | None = None) -> subprocess.Popen[str]:
-    """``python -m vpp_pipeline bids`` of a small fleet, started."""
+def started(
+    command: str, data: Path, home: Path | None, day: str, *options: str, project: Path | None = None
+) -> subprocess.Popen[str]:
+    """``python -m vpp_pipeline`` with one of its commands, as another process."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", "PYTHONPATH")}
     environment |= {"DAGSTER_HOME": str(home)} if home else {}
     environment |= {"PYTHONPATH": str(project or project_folder())}
-    command = [sys.executable, "-m", "vpp_pipeline", "bids", "--date", day, "--data", str(data), "--prosumers", "30"]
-    command += ["--set", f"optimiser.time_limit_seconds={UNHURRIED}", *options]
+    line = [sys.executable, "-m", "vpp_pipeline", command, "--date", day, "--data", str(data), *options]
     return subprocess.Popen(
-        command, env=environment, cwd=data.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line, env=environment, cwd=data.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
-    """SIGKILL as soon as ``moment`` has come, which must be before the process ends."""
+def bids(data: Path, home: Path, day: str, *options: str) -> subprocess.Popen[str]:
+    """``python -m vpp_pipeline bids`` of a small fleet, started."""
+    return started("bids", data, home, day, *OPTIONS, *options)
+
+
+def halt_when(process: subprocess.Popen[str], moment: Callable[[], bool], by: signal.Signals = signal.SIGSTOP) -> None:
+    """Signal the process as soon as ``moment`` has come, which must be before it ends."""
     for _ in range(int(PATIENCE_S / 0.002)):
         if moment():
             break
@@ -74,8 +89,13 @@ def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> Non
             process.wait(timeout=0.002)
         except subprocess.TimeoutExpired:
             continue
-        pytest.fail(f"ended before it could be killed: {process.communicate()[1]}")
-    process.send_signal(signal.SIGKILL)
+        pytest.fail(f"ended before it could be halted: {process.communicate()[1]}")
+    process.send_signal(by)
+
+
+def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
+    """SIGKILL as soon as ``moment`` has come."""
+    halt_when(process, moment, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     process.communicate()
 
@@ -87,13 +107,59 @@ MOMENTS = {
 }
 
 
-#: the draft is the moment that readers would notice; the others are in `make test-all`
-OFTEN = "the draft of the warehouse is there"
+def test_where_one_of_two_runs_at_once_is_killed_the_waiting_one_publishes_as_if_nothing_had_happened(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process is halted at the draft of its warehouse; a run in this one waits for it until it is dead."""
+    desk, said = new_desk(tmp_path / "data"), io.StringIO()
+    fill(desk.lake, OTHER_DAY)
+    publish(desk.lake, desk.warehouse, OTHER_DAY)
+    counts = "select market_date, count(*), count(distinct run_id) from bids.final_bids group by all order by all"
+    published = desk.sql(counts)
+    process = bids(desk.data, home, DAY)
+    halt_when(process, desk.warehouse.with_name("vpp.duckdb.draft").exists)
+    assert desk.sql(counts) == published
+
+    waits = f"another run of {DAY} is under way in "
+
+    def kill_once_the_other_waits() -> None:
+        while process.poll() is None:
+            if waits in said.getvalue():
+                process.kill()
+            time.sleep(0.01)
+
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    killer = threading.Thread(target=kill_once_the_other_waits)
+    killer.start()
+    try:
+        with redirect_stderr(said), redirect_stdout(io.StringIO()) as printed:
+            status = main(["bids", "--date", DAY, "--data", str(desk.data), *OPTIONS])
+    finally:
+        process.kill()
+        killer.join()
+        process.communicate()
+    assert (process.returncode, status) == (-signal.SIGKILL, 0), said.getvalue()
+    assert said.getvalue().count(waits) == 1
+    for words in ("violations found: 0", "seconds: prices and forecasts ", ", publication ", ", in all "):
+        assert words in printed.getvalue()
+    assert differences(small_desk().tables(DAY), desk.tables(DAY)) == []
+    assert desk.sql(counts) == [(date.fromisoformat(DAY), 72, 1), *published]
+    assert desk.sql(f"select count(*) from bids.checks where not passed and market_date = '{DAY}'") == [(0,)]
+    assert not desk.warehouse.with_name("vpp.duckdb.draft").exists()
+    with dg.DagsterInstance.from_config(str(home)) as history:
+        lost, last = sorted(history.get_runs(), key=lambda run: run.status == dg.DagsterRunStatus.SUCCESS)
+        assert last.status == dg.DagsterRunStatus.SUCCESS
+        assert lost.status == dg.DagsterRunStatus.STARTED  # a queue would wait for it
+        with dg.build_sensor_context(instance=history) as context:
+            lost_runs(context)
+        assert {run.status for run in history.get_runs()} == {
+            dg.DagsterRunStatus.FAILURE,
+            dg.DagsterRunStatus.SUCCESS,
+        }
 
 
-@pytest.mark.parametrize(
-    "moment", [OFTEN, *(pytest.param(one, marks=pytest.mark.slow) for one in MOMENTS if one != OFTEN)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
     moment: str, undisturbed: TradingDesk, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -124,7 +190,8 @@ def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
     assert not first.warehouse.with_name("vpp.duckdb.draft").exists()
 
 
-@pytest.mark.parametrize("days", [(DAY, DAY), pytest.param((DAY, DAY, NEXT), marks=pytest.mark.slow)], ids=len)
+@pytest.mark.slow
+@pytest.mark.parametrize("days", [(DAY, DAY), (DAY, DAY, NEXT)], ids=len)
 def test_runs_at_once_of_one_day_and_of_another_all_succeed(
     days: tuple[str, ...], undisturbed: TradingDesk, home: Path, tmp_path: Path
 ):
@@ -163,38 +230,32 @@ def test_two_runs_of_a_day_with_other_settings_show_each_its_own_bids(home: Path
         assert f"negotiated by {engine}" in output
 
 
-def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(tmp_path: Path):
+@pytest.mark.parametrize("command", ["ingest", pytest.param("bids", marks=pytest.mark.slow)])
+def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(command: str, tmp_path: Path):
     """No environment variable, another working directory, a path with a space."""
     project = tmp_path / "my project"
     for name in ("vpp_pipeline", "dagster.yaml", "data/opportunities.csv"):
         source = project_folder() / name
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, project / name) if source.is_dir() else shutil.copy(source, project / name)
-    process = bids(project / "data", None, DAY, project=project)
+    data = project / "data"
+    process = started(command, data, None, DAY, *(OPTIONS if command == "bids" else []), project=project)
     output, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
-    assert f"warehouse: {project / 'data' / 'vpp.duckdb'}" in output
     assert {path.name for path in project.iterdir()} == {"vpp_pipeline", "dagster.yaml", "data"}
-    assert {path.name for path in (project / "data").iterdir()} == {
-        "dagster",
-        "lake",
-        "opportunities.csv",
-        "reports",
-        "vpp.duckdb",
-        "vpp.duckdb.lock",
-    }
+    published = {"reports", "vpp.duckdb", "vpp.duckdb.lock"} if command == "bids" else set()
+    assert {path.name for path in data.iterdir()} == {"dagster", "lake", "opportunities.csv", *published}
     assert {path.name for path in tmp_path.iterdir()} == {"my project"}
-    with open_warehouse(project / "data" / "vpp.duckdb") as connection:
-        assert connection.execute("select count(*) from bids.final_bids").fetchall() == [(72,)]
+    assert (data / "lake" / "market" / "prices" / f"{DAY if command == 'ingest' else '2023-08-14'}.parquet").is_file()
+    if command == "bids":
+        assert f"warehouse: {data / 'vpp.duckdb'}" in output
+        with open_warehouse(data / "vpp.duckdb") as connection:
+            assert connection.execute("select count(*) from bids.final_bids").fetchall() == [(72,)]
 
 
-def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared(tmp_path: Path):
+def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared():
     """One bid of each kind by hand: the segments at or below the clearing price are awarded and paid that price."""
-    made, _ = example_run()
-    desk = TradingDesk(tmp_path / "data", dg.DagsterInstance.ephemeral(), {}, {})
-    shutil.copytree(made.data, desk.data)
-    assert desk.run("settle_day").success
-
+    desk = settled_example()
     settlement, day = desk.day()["evaluation.settlement"], desk.day()
     bids_made = day["bids.final_bids"].filter(pl.col("status") == "bid")
     assert sorted(settlement["bid_id"]) == sorted(bids_made["bid_id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -105,13 +106,25 @@ def killed(desk: TradingDesk, home: Path, options: list[str], table: str) -> Non
     kill_when(bids(desk.data, home, DAY, *options), lambda: file.is_file() and file.stat().st_ino != before)
 
 
-#: bids that are not published could be taken for the day's; the others are in `make test-all`
-OFTEN = "other bids"
+@pytest.fixture(scope="module")
+def stopped(made: TradingDesk) -> TradingDesk:
+    """The day, whose bids a run made again with other settings, and did not come to publish."""
+    desk = replace(made.copy(), settings=OTHER)
+    assert desk.make("bids.final_bids").success
+    return desk
 
 
-@pytest.mark.parametrize(
-    "killed_at", [OFTEN, *(pytest.param(one, marks=pytest.mark.slow) for one in KILLED if one != OFTEN)]
-)
+def test_after_a_stopped_run_the_published_day_is_read_and_settled(stopped: TradingDesk, undisturbed: Answers):
+    desk = stopped.copy()
+    found, (note,) = answers(desk)
+    assert found == undisturbed
+    (run,) = desk.sql(f"select distinct run_id from bids.final_bids where market_date = '{DAY}'")
+    assert f"of run {run[0]}. To publish new bids" in note
+    assert note.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_at", KILLED)
 def test_after_a_killed_run_the_published_day_is_read_and_settled(
     killed_at: str, made: TradingDesk, undisturbed: Answers, home: Path
 ):
@@ -125,8 +138,8 @@ def test_after_a_killed_run_the_published_day_is_read_and_settled(
     assert note.count("\n") == (table == "bids.final_bids")
 
 
-def test_a_day_of_which_no_run_has_published_is_refused_until_one_does():
-    desk = small_desk()
+def test_a_day_of_which_no_run_has_published_is_refused_until_one_does(made: TradingDesk, undisturbed: Answers):
+    desk = made.copy()
     desk.warehouse.unlink()  # the lake has all of a run that did not come to that
     remedy = f"Make the day's bids first: vpp-pipeline bids --date {DAY}"
     for name in COMMANDS:
@@ -135,8 +148,8 @@ def test_a_day_of_which_no_run_has_published_is_refused_until_one_does():
         assert f"the warehouse holds no bids of {DAY} " in errors
         assert remedy in errors
     assert not warehouse_of(desk.lake).exists()
-    assert command(desk, "bids", "--prosumers", "30")[0] == 0
-    assert [command(desk, name)[0] for name in COMMANDS] == [0] * len(COMMANDS)
+    assert desk.materialise("warehouse.published").success
+    assert answers(desk)[0].printed == undisturbed.printed
 
 
 def test_what_is_made_by_hand_is_not_settled_before_it_is_published(made: TradingDesk, undisturbed: Answers):
@@ -163,13 +176,14 @@ def test_a_settlement_by_hand_publishes_itself_alone(made: TradingDesk, undistur
     assert rows_of(desk) == undisturbed.rows
 
 
-def test_the_settlement_of_bids_that_are_replaced_goes_with_them(made: TradingDesk):
+def test_the_settlement_of_bids_that_are_replaced_goes_with_them(made: TradingDesk, stopped: TradingDesk):
     desk, count = made.copy(), f"select count(*) from evaluation.settlement where market_date = '{DAY}'"
     assert command(desk, "settle")[0] == 0
     settled = desk.sql(count)
     assert desk.materialise("warehouse.published").success
     assert desk.sql(count) == settled  # the same bids, published again
-    assert desk.run(settings=OTHER).success
+    shutil.copytree(stopped.lake.root, desk.lake.root, dirs_exist_ok=True)
+    assert desk.materialise("warehouse.published").success
     assert desk.sql(count) == [(0,)]
     assert command(desk, "settle")[0] == 0
     trading = f"select count(*) from bids.final_bids where market_date = '{DAY}' and status = 'bid'"

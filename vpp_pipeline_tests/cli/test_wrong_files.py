@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vpp_pipeline.cli.main import main
+from vpp_pipeline.cli.console import show_bids
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline_tests.cli.command_line import (
@@ -127,7 +128,16 @@ REQUEST_FAULTS: dict[str, tuple[str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", PRICE_FAULTS)
+#: that a refusal of the command line names place and remedy; every fault of a file is tested where the file is read
+OFTEN = {"missing hour", "NaN", "stored energy above the capacity", "unknown product"}
+
+
+def mostly_slow(faults: Iterable[str]) -> list[Any]:
+    """Cases of which those that are not run often are in `make test-all`."""
+    return [fault if fault in OFTEN else pytest.param(fault, marks=pytest.mark.slow) for fault in faults]
+
+
+@pytest.mark.parametrize("fault", mostly_slow(PRICE_FAULTS))
 def test_a_wrong_price_file_is_refused(
     fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -139,7 +149,7 @@ def test_a_wrong_price_file_is_refused(
     assert_dagster_says(message)
 
 
-@pytest.mark.parametrize("fault", FLEET_FAULTS)
+@pytest.mark.parametrize("fault", mostly_slow(FLEET_FAULTS))
 def test_a_wrong_fleet_file_is_refused_where_no_row_may_be_set_aside(
     fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -156,7 +166,8 @@ def test_a_wrong_row_is_set_aside_and_the_others_bid(
     desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     fleet, mine = fleet_with("capacity_kwh", "-13.5", tmp_path / "fleet.csv"), desk.copy()
-    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--fleet", str(fleet)]) == 0
+    assert mine.run(day=NEXT, settings={"fleet": {"path": str(fleet)}}).success
+    show_bids(mine.data, date.fromisoformat(NEXT), {})
     shown = capsys.readouterr().out
     assert "warning: 1 row(s) of 12 in quarantine; first: file_row 6" in shown
     rows = mine.sql("select file_row, column_name, value, problem, remedy, row_json from fleet.quarantine")
@@ -165,7 +176,7 @@ def test_a_wrong_row_is_set_aside_and_the_others_bid(
     assert mine.sql("select count(*) from fleet.prosumers") == [(30 + 11,)]  # the day before, and those that are right
 
 
-@pytest.mark.parametrize("fault", REQUEST_FAULTS)
+@pytest.mark.parametrize("fault", mostly_slow(REQUEST_FAULTS))
 def test_a_wrong_request_is_refused(fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     row, words = REQUEST_FAULTS[fault]
     requests = tmp_path / "requests.csv"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
+import pickle
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -23,6 +22,7 @@ from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.owner import OF_RUN, Owner, owners_part, run_part
 from vpp_pipeline.warehouse.day import BY_SLOT, LakeDay
 from vpp_pipeline.warehouse.tables import open_warehouse
+from vpp_pipeline_tests.shared import shared, temporary
 
 DAY = "2023-08-15"
 EXAMPLE = "energy_20230815_1200"  # the request in data/opportunities.csv: 2 MW at noon for 85 $/MWh
@@ -67,9 +67,15 @@ class TradingDesk:
         return definitions_of(Owner(self.data, of_owner, owners_part(settings), names_any_file=True))
 
     def run(
-        self, job: str = "bid_day", day: str = DAY, *, tags: dict[str, str] | None = None, **overrides: Any
+        self,
+        job: str = "bid_day",
+        day: str = DAY,
+        *,
+        tags: dict[str, str] | None = None,
+        only: Collection[dg.AssetKey] = (),
+        **overrides: Any,
     ) -> ExecuteInProcessResult:
-        """One run of a job; a failed step does not raise, as in Dagster's own runs."""
+        """One run of a job, or of some of its assets; a failed step does not raise, as in Dagster's own runs."""
         return (
             self.definitions(**overrides)
             .resolve_job_def(job)
@@ -79,8 +85,15 @@ class TradingDesk:
                 instance=self.instance,
                 raise_on_error=False,
                 tags=tags,
+                asset_selection=list(only) or None,
             )
         )
+
+    def make(self, *tables: str, day: str = DAY, **overrides: Any) -> ExecuteInProcessResult:
+        """A run of the day's bids that ends with these tables, made with all that they rest on."""
+        wanted = dg.AssetSelection.assets(*map(key_of, tables)).upstream().required_multi_asset_neighbors()
+        everything = defs.resolve_job_def("bid_day").asset_layer.selected_asset_keys
+        return self.run(day=day, only=wanted.resolve(GRAPH) & everything, **overrides)
 
     def materialise(self, *tables: str, partition: str = DAY, checks: bool = True) -> ExecuteInProcessResult:
         """Only these assets (with their checks), as from the asset's page."""
@@ -118,9 +131,7 @@ class TradingDesk:
 
     def copy(self) -> TradingDesk:
         """The same data in a folder of its own, with the same history."""
-        folder = _temporary()
-        shutil.copytree(self.data, folder, dirs_exist_ok=True)
-        return replace(self, data=folder)
+        return replace(self, data=shutil.copytree(self.data, temporary(), dirs_exist_ok=True))
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         with open_warehouse(self.warehouse) as connection:
@@ -135,28 +146,48 @@ def new_desk(
     data: Path | None = None, settings: Mapping[str, Any] = SMALL, prices: Mapping[str, Any] | None = None
 ) -> TradingDesk:
     """An empty desk with a history of its own; ``data`` may hold earlier days. Its folder goes with the process."""
-    return TradingDesk(data or _temporary(), dg.DagsterInstance.ephemeral(), settings, prices or {})
+    return TradingDesk(data or temporary(), dg.DagsterInstance.ephemeral(), settings, prices or {})
 
 
-def _temporary() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="vpp_desk_"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def _copy_of(folder: Path, settings: Mapping[str, Any]) -> TradingDesk:
+    """A desk on a copy of what a shared folder holds; its history begins empty."""
+    return new_desk(shutil.copytree(folder, temporary(), dirs_exist_ok=True), settings)
+
+
+EXAMPLE_SETTINGS: dict[str, Any] = {"optimiser": {"time_limit_seconds": UNHURRIED}}
 
 
 @cache
 def example_run() -> tuple[TradingDesk, ExecuteInProcessResult]:
-    """The default fleet's bids for 2023-08-15, made once for all tests that only read them."""
-    desk = new_desk(settings={"optimiser": {"time_limit_seconds": UNHURRIED}})
-    return desk, desk.run()
+    """The default fleet's bids for 2023-08-15, made once for all tests that only read them, and its run.
+
+    The desk's history is empty: it may have been another process's run.
+    """
+
+    def make(folder: Path) -> None:
+        result = new_desk(folder / "data", EXAMPLE_SETTINGS).run()
+        (folder / "run.pickle").write_bytes(pickle.dumps((result.all_events, result.dagster_run)))
+
+    folder = shared("example", make)
+    desk = new_desk(folder / "data", EXAMPLE_SETTINGS)
+    events, run = pickle.loads((folder / "run.pickle").read_bytes())
+    return desk, ExecuteInProcessResult(events, run, None, desk.definitions().resolve_job_def("bid_day"))
 
 
-@cache
-def _small_run() -> TradingDesk:
-    desk = new_desk()
-    result = desk.run()
+def settled_example() -> TradingDesk:
+    """A desk of its own with the same day, settled."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(example_run()[0].data, folder, dirs_exist_ok=True)
+        result = new_desk(folder, EXAMPLE_SETTINGS).run("settle_day")
+        assert result.success, failures(result)
+
+    return _copy_of(shared("settled_example", make), EXAMPLE_SETTINGS)
+
+
+def _made_small(folder: Path) -> None:
+    result = new_desk(folder).run()
     assert result.success, failures(result)
-    return desk
 
 
 def small_desk() -> TradingDesk:
@@ -164,7 +195,18 @@ def small_desk() -> TradingDesk:
 
     Its history begins empty.
     """
-    return replace(_small_run().copy(), instance=dg.DagsterInstance.ephemeral())
+    return _copy_of(shared("small", _made_small), SMALL)
+
+
+def settled_small_desk() -> TradingDesk:
+    """The same, settled."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(shared("small", _made_small), folder, dirs_exist_ok=True)
+        result = new_desk(folder).run("settle_day")
+        assert result.success, failures(result)
+
+    return _copy_of(shared("settled_small", make), SMALL)
 
 
 def evaluations(result: ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:

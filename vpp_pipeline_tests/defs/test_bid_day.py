@@ -70,18 +70,16 @@ def test_one_run_makes_every_table_and_every_check_passes():
     assert found["no_prosumer_is_pushed_past_its_limits"].metadata["violations"].value == 0
 
 
-def test_each_opportunity_is_a_partition_of_the_rounds():
-    desk, _ = example_run()
-    slots = desk.day()["market.opportunities"]["slot"].to_list()
+def test_each_opportunity_is_a_partition_of_the_rounds(small: TradingDesk):
+    slots = small.day()["market.opportunities"]["slot"].to_list()
     assert len(slots) == 72
-    assert desk.instance.get_materialized_partitions(ROUNDS_KEY) == {f"{DAY}|{slot}" for slot in slots}
+    assert small.instance.get_materialized_partitions(ROUNDS_KEY) == {f"{DAY}|{slot}" for slot in slots}
     assert negotiated(example_run()[1]) == (72, 0)
 
 
-def test_the_week_before_is_recorded_as_ingested():
-    desk, _ = example_run()
+def test_the_week_before_is_recorded_as_ingested(small: TradingDesk):
     week = {f"2023-08-{day:02d}" for day in range(8, 15)}
-    assert desk.instance.get_materialized_partitions(key_of("market.prices")) == week
+    assert small.instance.get_materialized_partitions(key_of("market.prices")) == week
 
 
 def test_the_warehouse_answers():
@@ -222,9 +220,9 @@ def with_prices(path: Path, first: str, last: str) -> Path:
 
 
 def test_prices_of_the_day_change_no_bid_and_prices_of_the_day_before_the_forecast(tmp_path: Path):
-    known = small_desk().tables()  # the file holds the generator's prices
-    later = new_desk(prices={"path": str(with_prices(tmp_path / "later.csv", DAY, "2023-08-31"))})
-    assert later.run().success
+    later = replace(small_desk(), prices={"path": str(with_prices(tmp_path / "later.csv", DAY, "2023-08-31"))})
+    known = later.tables()  # the file holds the generator's prices
+    assert later.make("bids.final_bids").success
     columns = ["opportunity_id", "status", "total_capacity_mw", "bid_price_usd_per_mwh", "expected_profit_usd"]
     found = later.tables()["bids.final_bids"].select(columns)
     assert found.equals(known["bids.final_bids"].select(columns))

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline_tests.defs.desk import DAY, UNHURRIED, example_run
+from vpp_pipeline_tests.defs.desk import DAY, UNHURRIED, settled_example
 from vpp_pipeline_tests.golden import DAYS, REAL_PRICES, Hashes, differences, hashes_of, make_day, recorded, tables_of
 
 REMEDY = "where the change is meant, record the days again: python -m vpp_pipeline_tests.golden --record"
@@ -22,12 +22,10 @@ def assert_golden(name: str, found: Hashes) -> None:
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pl.DataFrame]:
-    """Of the day that other tests read too, settled in a copy."""
+    """Of the day that other tests read too."""
     assert DAYS[NAME].date == DAY
     assert DAYS[NAME].bids == ("--set", f"optimiser.time_limit_seconds={UNHURRIED:.0f}")
-    desk = example_run()[0].copy()
-    assert desk.run("settle_day").success
-    return tables_of(desk.warehouse)
+    return tables_of(settled_example().warehouse)
 
 
 def test_the_embedded_day_is_as_recorded(tables: dict[str, pl.DataFrame]) -> None:

@@ -111,7 +111,7 @@ def test_where_meters_fail_the_last_good_forecast_stands_in_and_a_warning_says_w
 ):
     made, file = desk
     file.write_text("the feed is broken\n")
-    result = made.run(day=NEXT)
+    result = made.make("fleet.availability", "market.price_forecast", *FORECASTS, *METERS, day=NEXT)
     assert result.success, failures(result)
     found = evaluations(result)
     for check, days in (("solar", 1.0), ("the_load", 1.0), ("charging", 1.0)):

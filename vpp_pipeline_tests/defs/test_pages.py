@@ -160,11 +160,15 @@ def test_a_negotiation_made_alone_has_its_own_figures(small: TradingDesk):
     assert FOLLOWED["negotiation.rounds"] <= set(made.metadata)
 
 
-def test_settlement_has_a_page(small: TradingDesk):
-    result = small.run("settle_day")
-    assert result.success
+@pytest.fixture(scope="module")
+def settled(small: TradingDesk) -> dg.ExecuteInProcessResult:
+    return small.run("settle_day")
+
+
+def test_settlement_has_a_page(settled: dg.ExecuteInProcessResult):
+    assert settled.success
     made = {
-        ".".join(event.asset_key.path): event.materialization for event in result.get_asset_materialization_events()
+        ".".join(event.asset_key.path): event.materialization for event in settled.get_asset_materialization_events()
     }
     assert set(made) == {"market.prices", "warehouse.published"} | SETTLED
     for each in made.values():
@@ -173,7 +177,7 @@ def test_settlement_has_a_page(small: TradingDesk):
 
 
 def test_a_past_day_is_replayed_by_every_arm_and_published_by_itself(small: TradingDesk):
-    result = small.run("backtest_day", settings={"optimiser": {"node_limit": 0}})
+    result = small.run("backtest_day", settings={"fleet": {"prosumers": 12}, "optimiser": {"node_limit": 0}})
     assert result.success
     (event,) = result.get_asset_materialization_events()
     assert_full(event.materialization)
@@ -183,8 +187,8 @@ def test_a_past_day_is_replayed_by_every_arm_and_published_by_itself(small: Trad
     assert arms == [(8,)]
 
 
-def test_every_check_answers_with_numbers(small: TradingDesk):
-    found = evaluations(example_run()[1]) | evaluations(small.run("settle_day"))
+def test_every_check_answers_with_numbers(settled: dg.ExecuteInProcessResult):
+    found = evaluations(example_run()[1]) | evaluations(settled)
     assert set(found) == {key.name for key in CHECKS}
     for name, answer in found.items():
         assert any(letter.isdigit() for letter in answer.description), f"{name}: {answer.description}"

@@ -17,8 +17,8 @@ PLANNED: dict[str, Any] = SMALL | {"opportunities": {"sizing": "planned", "deal_
 def planned() -> TradingDesk:
     """The day, and the day before, whose deals size it."""
     desk = new_desk(settings=PLANNED)
-    for day in (BEFORE, DAY):
-        result = desk.run(day=day)
+    for day, last in ((BEFORE, "warehouse.published"), (DAY, "bids.final_bids")):
+        result = desk.make(last, day=day)
         assert result.success, failures(result)
     return desk
 

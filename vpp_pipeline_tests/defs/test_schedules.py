@@ -36,7 +36,7 @@ def ask(tmp_path: Path) -> Ask:
         storage = Storage(data_folder=str(tmp_path))
         if bids_of:
             storage.lake.write("bids.final_bids", bids_of.isoformat(), rows("bids.final_bids", bids_of))
-            publish(storage.lake, storage.warehouse, bids_of)
+            publish(storage.lake, storage.warehouse, bids_of, ["bids.final_bids"])
         resources = {"prices_source": prices or Prices(), "storage": storage}
         wanted = resources if schedule is settle_at_two else {"prices_source": resources["prices_source"]}
         context = dg.build_schedule_context(
@@ -105,7 +105,10 @@ def test_a_day_without_bids_is_not_settled(ask: Ask):
     assert (asked, reason) == ([], "no bids for 2024-07-11 are published")
 
 
-@pytest.mark.parametrize(("day", "hours", "last"), [("2024-03-10", 23, "0000"), ("2024-11-03", 25, "0100r")])
+@pytest.mark.parametrize(
+    ("day", "hours", "last"),
+    [pytest.param("2024-03-10", 23, "0000", marks=pytest.mark.slow), ("2024-11-03", 25, "0100r")],
+)
 def test_a_day_on_which_the_clocks_change_is_bid_whole(day: str, hours: int, last: str):
     desk = new_desk(settings={**SMALL, "fleet": {"prosumers": 12}, "optimiser": {"node_limit": 20}})
     assert desk.run(day=day).success

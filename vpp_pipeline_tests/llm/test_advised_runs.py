@@ -15,6 +15,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from vpp_pipeline.defs.bids import BIDS
+from vpp_pipeline.defs.dispatch import SOLVED
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline_tests.defs.desk import SMALL, TradingDesk, differences, evaluations, failures, metadata_of, new_desk
@@ -88,7 +90,7 @@ def test_replay_makes_the_same_bids_with_no_request(live: tuple[TradingDesk, Any
     desk, _, server, _ = live
     before, sent = desk.tables(), len(server.seen)
     copy = replace(desk.copy(), settings=asking("replay", server), instance=dg.DagsterInstance.ephemeral())
-    result = copy.run()
+    result = copy.materialise(*NEGOTIATED, *SOLVED.values(), "dispatch.payments", *BIDS.values())
     assert not failures(result)
     assert len(server.seen) == sent
     calls = "negotiation.llm_calls"
@@ -110,11 +112,12 @@ def test_another_model_than_the_day_before_is_warned_of_and_stops_nothing(
     assert "answers came from fake-gemini-2, on the last day from fake-gemini-1" in (found.description or "")
 
 
+NEGOTIATED = ("negotiation.summary", "negotiation.agreements", "negotiation.llm_calls")
 UP_TO_NEGOTIATION = (
     *("market.price_forecast", "market.price_scenarios", "market.metered_hours", "market.meter_quarantine"),
     *("market.solar_forecast", "market.load_forecast", "market.charging_forecast", "market.opportunities"),
     *("fleet.prosumers", "fleet.notes", "fleet.quarantine", "fleet.availability"),
-    *("negotiation.summary", "negotiation.agreements", "negotiation.llm_calls"),
+    *NEGOTIATED,
 )
 FAILING = {
     "503": Step("503"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from vpp_pipeline.cli.main import main
 from vpp_pipeline.llm.session import example_answers
 from vpp_pipeline_tests.cli.command_line import own_history
-from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, new_desk
+from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, example_run, failures, metadata_of, new_desk
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,6 +30,25 @@ def run(desk: TradingDesk, command: str, *options: str) -> int:
     return main([command, "--date", DAY, "--data", str(desk.data), *options])
 
 
+def test_the_example_answers_are_all_that_the_day_s_negotiations_need_without_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    desk = example_run()[0].copy()
+    replay = {"mode": "replay", "answers": str(example_answers(desk.data))}
+    desk = replace(desk, settings={"negotiation": {"engine": "llm"}, "llm": replay})
+    result = desk.materialise("negotiation.summary", "negotiation.agreements", "negotiation.llm_calls")
+    assert result.success, failures(result)
+    told = metadata_of(result, "negotiation.llm_calls")
+    assert (told["questions"], told["requests"]) == (71, 0)
+    assert metadata_of(result, "negotiation.summary")["fallback_fraction"] == 0.0
+    assert (
+        desk.day()["negotiation.llm_calls"].select("outcome", "model_version").rows() == [("ok", "fake-gemini-1")] * 71
+    )
+    assert example_answers(desk.data) is not None  # the desk's store now holds an audit, but still no answer of its own
+
+
+@pytest.mark.slow
 def test_bids_and_the_day_s_note_are_made_from_the_example_answers_without_a_key(
     desk: TradingDesk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

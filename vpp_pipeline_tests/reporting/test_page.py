@@ -176,7 +176,9 @@ def test_words_and_drawings_stand_out_in_both_themes(shown: str):
             assert contrast(colours[name], colours["card"]) >= 3.0, name
 
 
-@pytest.mark.parametrize(("day", "hours"), [(date(2024, 3, 10), 23), (date(2023, 11, 5), 25)])
+@pytest.mark.parametrize(
+    ("day", "hours"), [pytest.param(date(2024, 3, 10), 23, marks=pytest.mark.slow), (date(2023, 11, 5), 25)]
+)
 def test_short_and_long_days_show_every_hour_once(solved_day, tmp_path: Path, day: date, hours: int):
     data = published(solved_day(day, prosumers=30, requests=()), tmp_path)
     found = tables(parse(write_report(data, day).read_text(encoding="utf-8")))

@@ -10,7 +10,7 @@ import pytest
 from vpp_pipeline.cli.main import main
 
 RANGE = ["backtest", "--source", "synthetic", "--from", "2023-08-15", "--to", "2023-08-16"]
-SMALL = ["--prosumers", "40", "--set", "fleet.business_sites=6", "--set", "optimiser.time_limit_seconds=0.5"]
+SMALL = ["--prosumers", "12", "--set", "fleet.business_sites=2", "--set", "optimiser.time_limit_seconds=0.5"]
 
 
 def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
