@@ -1,8 +1,8 @@
 """Bid or no bid: best-first branch and bound over the linear problem that CVXPY compiled.
 
-The relaxation is nearly integral, so a handful of branchings closes the gap; a general mixed-integer search spends its
-time on cuts instead (`benchmarks/bench_search.py` compares the two). Each node changes bounds of z only, so HiGHS
-continues from the basis it has (dual simplex).
+The root relaxation is tightened by those rows "sold ≤ commitment · z" that it violates; decisions that it leaves open
+are searched by pseudo-costs (`benchmarks/bench_search.py` compares it with a general mixed-integer search). Each node
+changes bounds of z only, so HiGHS continues from the basis it has (dual simplex).
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
-from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.dispatch.formulation import Formulation
+from vpp_pipeline.dispatch.formulation import ENERGY, Formulation, sold_only_with_a_bid
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 
 INTEGRAL = 1e-6
+CUT_ROUNDS, CUT_TOLERANCE_KW = 12, 1e-3
+CANDIDATES = 10  # bids looked at for a branching
+LEAST_FALL_USD = 1e-4  # of the bound, so that a product of two falls tells
+FILLED_ENOUGH = (0.5, 0.8)  # shares of the minimum from which a rounded relaxation bids
+DIVES_AT = (8, 24, 48)  # nodes after which the best one is dived from
 LEAST_WORTH_USD = 1.0  # bidding that could add less is searched as if it could add this
 
 
@@ -54,51 +60,147 @@ class SearchResult:
     ran_out: str  # of what, where the gap was not reached: time or nodes; empty otherwise
 
 
+@dataclass(frozen=True)
+class _Relaxed:
+    """An answer of the LP within bounds of z: an upper bound on what any decisions within them earn."""
+
+    objective_usd: float
+    low: Array  # (O,)
+    high: Array
+    z: Array
+    quantity_mw: Array
+    reduced_usd: Array  # (O,) what the objective changes by, at most, where z rises by one
+
+    @property
+    def is_open(self) -> Flags:
+        """Bids (O,) that are neither made nor left out."""
+        return np.asarray(np.minimum(self.z, 1.0 - self.z) > INTEGRAL)
+
+    def narrowed(self, best_usd: float) -> tuple[Array, Array]:
+        """Bounds of z without decisions that cannot earn more than ``best_usd``, by the reduced costs."""
+        room = self.objective_usd - best_usd
+        high = np.where((self.z <= INTEGRAL) & (-self.reduced_usd > room), self.low, self.high)
+        low = np.where((self.z >= 1.0 - INTEGRAL) & (self.reduced_usd > room), self.high, self.low)
+        return low, high
+
+
 class _Relaxation:
     """The LP with z within bounds."""
 
     def __init__(self, formulation: Formulation, program: WarmLinearProgram) -> None:
         self._formulation, self._program = formulation, program
+        self._values: Array = np.zeros(program.width)
 
-    def open(self) -> None:
-        """Leave z to the formulation's own bounds again."""
-        anywhere = np.full(self._formulation.z.size, np.inf)
-        self._program.set_bounds(self._formulation.z, -anywhere, anywhere)
+    def another(self) -> _Relaxation:
+        """The same LP, cuts included, in an instance of its own."""
+        return _Relaxation(self._formulation, self._program.another())
 
-    def solve(self, low: Array, high: Array) -> tuple[float, Array, Array] | None:
-        """Objective in $, z and q (O,); None if no answer exists within these bounds of z."""
-        self._program.set_bounds(self._formulation.z, low, high)
-        answer = self._program.solve()
+    def cut(self, rows: sparse.csr_matrix, low: Array, high: Array) -> _Relaxed | None:
+        """:meth:`solve`, with those of ``rows`` (each ≤ 0) added that its answer violates, until it violates none.
+
+        At most CUT_ROUNDS rounds; rows stay for later solves.
+        """
+        left = np.ones(rows.shape[0], dtype=bool)
+        for _ in range(CUT_ROUNDS):
+            answer = self.solve(low, high)
+            if answer is None:
+                return None
+            violated = left & (rows @ self._values > CUT_TOLERANCE_KW)
+            if not violated.any():
+                return answer
+            left &= ~violated
+            self._program.add_rows(rows[violated], np.zeros(int(violated.sum())))
+        return self.solve(low, high)
+
+    def solve(self, low: Array, high: Array) -> _Relaxed | None:
+        """The best answer with z within ``low`` and ``high`` (O,); None if there is none."""
+        z, program = self._formulation.z, self._program
+        program.set_bounds(z, low, high)
+        answer = program.solve()
         if answer is None:
             return None
-        cost, values = answer
-        z, q = (self._program.value_of(part, values) for part in (self._formulation.z, self._formulation.q))
-        return -cost, z, q
+        cost, self._values = answer
+        return _Relaxed(
+            objective_usd=-cost,
+            low=low,
+            high=high,
+            z=program.value_of(z, self._values),
+            quantity_mw=program.value_of(self._formulation.q, self._values),
+            reduced_usd=-program.reduced_cost_of(z),
+        )
 
 
-def _dive(
-    relaxed: _Relaxation, low: Array, high: Array, root: tuple[float, Array, Array], minimum_mw: Array
-) -> tuple[float, Array]:
-    """A feasible answer from the relaxation: give up the least filled quarter of the undecided bids, again and again.
+def _dive(relaxed: _Relaxation, root: _Relaxed, minimum_mw: Array, is_energy: Flags) -> tuple[float, Array]:
+    """A feasible answer from the relaxation: energy decided first, then the least filled reserves given up.
 
-    Once every undecided bid reaches its minimum, all of them are tried at once. Each step decides at least one bid, so
-    it ends; where a step has no answer, minus infinity says that the dive found nothing.
+    Bids of energy decide between selling and buying in an hour, so each is decided by itself, the one with the most
+    capacity open first, at the nearer decision. Once every undecided bid reaches its minimum, all of them are tried at
+    once. Each step decides at least one bid, so it ends; where a step has no answer, minus infinity says that the dive
+    found nothing.
     """
-    low, high, (objective_usd, z, quantity_mw) = low.copy(), high.copy(), root
-    while (undecided := np.minimum(z, 1.0 - z) > INTEGRAL).any():
-        filled = np.where(undecided, quantity_mw / minimum_mw, np.inf)
-        taken = np.where(undecided, 1.0, low)
-        answer = relaxed.solve(taken, high) if filled.min() >= 1.0 - INTEGRAL else None
-        if answer is not None:
+    low, high, answer = root.low.copy(), root.high.copy(), root
+    while (undecided := answer.is_open).any():
+        filled = np.where(undecided, answer.quantity_mw / minimum_mw, np.inf)
+        taken, found = np.where(undecided, 1.0, low), None
+        if filled.min() >= 1.0 - INTEGRAL:
+            found = relaxed.solve(taken, high)
+        if found is not None:
             low = taken
+        elif (undecided & is_energy).any():
+            bid = int(np.where(undecided & is_energy, minimum_mw, -1.0).argmax())
+            low[bid] = high[bid] = float(filled[bid] >= 0.5)
+            found = relaxed.solve(low, high)
         else:
             few = max(1, int(undecided.sum()) // 4)
             high[np.argsort(filled, kind="stable")[:few]] = 0.0
-            answer = relaxed.solve(low, high)
-        if answer is None:
-            return -np.inf, z
-        objective_usd, z, quantity_mw = answer
-    return objective_usd, np.round(z)
+            found = relaxed.solve(low, high)
+        if found is None:
+            return -np.inf, answer.z
+        answer = found
+        low, high = low.copy(), high.copy()
+    return answer.objective_usd, np.round(answer.z)
+
+
+class _PseudoCosts:
+    """The fall of the bound per unit that a decision moved z, as far as it was seen: which bid to branch on.
+
+    Unknown ones are learned by solving both children (reliability 1), of the CANDIDATES with most money open.
+    Achterberg, Koch and Martin, "Branching rules revisited", Operations Research Letters 33 (2005).
+    """
+
+    def __init__(self, day: DayProblem, relaxed: _Relaxation) -> None:
+        self._day, self._relaxed = day, relaxed
+        self._fall, self._seen = np.zeros((2, len(day.price))), np.zeros((2, len(day.price)))
+
+    def branch(self, node: _Relaxed, best_usd: float) -> tuple[_Relaxed | None, _Relaxed | None]:
+        """The two children, z = 0 and z = 1, of the bid by whose decisions the bound should fall most.
+
+        A fall counts to ``best_usd`` at most, where the child is left out; one without an answer falls so far.
+        """
+        (low, high), room = node.narrowed(best_usd), node.objective_usd - best_usd
+        worth = np.where(node.is_open, self._day.undecided_worth(node.z), -1.0)
+        candidates = [bid for bid in np.argsort(-worth, kind="stable")[:CANDIDATES] if node.is_open[bid]]
+        solved = {
+            bid: self._children(node, low, high, bid, room) for bid in candidates if (self._seen[:, bid] == 0).any()
+        }
+        per_unit = self._fall / np.maximum(self._seen, 1.0)
+        falls = np.clip(per_unit * np.stack([node.z, 1.0 - node.z]), LEAST_FALL_USD, max(room, LEAST_FALL_USD))
+        bid = max(candidates, key=lambda candidate: falls[0, candidate] * falls[1, candidate])
+        return solved[bid] if bid in solved else self._children(node, low, high, bid, room)
+
+    def _children(
+        self, node: _Relaxed, low: Array, high: Array, bid: int, room: float
+    ) -> tuple[_Relaxed | None, _Relaxed | None]:
+        children = []
+        for decision, moved in ((0, node.z[bid]), (1, 1.0 - node.z[bid])):
+            child_low, child_high = low.copy(), high.copy()
+            child_low[bid] = child_high[bid] = float(decision)
+            child = self._relaxed.solve(child_low, child_high)
+            fall = node.objective_usd - child.objective_usd if child is not None else room
+            self._fall[decision, bid] += fall / moved
+            self._seen[decision, bid] += 1.0
+            children.append(child)
+        return children[0], children[1]
 
 
 def search(
@@ -111,64 +213,61 @@ def search(
 ) -> SearchResult:
     """Decisions within ``gap_target`` of the best there are, with the proven bound.
 
-    Or the best found in ``seconds`` of CPU time and ``node_limit`` nodes (LPs solved after the first answers: no bid,
-    the dive and the rounded relaxation, which no limit cuts short). ``gap_target`` is a share of what bidding could
-    add to ``start``.
+    Or the best found in ``seconds`` of CPU time and ``node_limit`` nodes, after the first answers: no bid, the dive and
+    the rounded relaxation, which no limit cuts short. ``gap_target`` is a share of what bidding could add to ``start``.
 
     ``linear`` is the formulation with 0 ≤ z ≤ 1; its quantities are left free. ``start``: a feasible objective and its
-    decisions. Best-first; branches on the most fractional z; at each node the relaxed quantities, rounded to
-    decisions, are tried as an answer.
+    decisions. The root is tightened by cuts (`formulation.sold_only_with_a_bid`); the search is best-first, branches by
+    pseudo-costs, and leaves out decisions that reduced costs rule out. At each node the relaxed quantities, rounded to
+    decisions, are tried as an answer; after some nodes a dive from the best one.
     """
     count, (no_bid_usd, _) = len(day.opportunity_id), start
     linear.set_quantities(np.zeros(count), unlimited_mw(day))
     linear.set_bids(np.zeros(count), day.may_bid.astype(float))
     linear.program.take_parameters()
-    relaxed = _Relaxation(linear, linear.program)
+    relaxed = _Relaxation(linear, linear.program.another())
+    root = relaxed.cut(sold_only_with_a_bid(linear, day), np.zeros(count), day.may_bid.astype(float))
+    if root is None:
+        raise SolveError("the day has no feasible schedule at all, with or without bids")
+    rounded, costs = relaxed.another(), _PseudoCosts(day, relaxed)
     best_usd, best = start
     tried: set[bytes] = set()
 
-    def try_rounding(quantity_mw: Array) -> None:
+    def take(objective_usd: float, decisions: Array) -> None:
         nonlocal best_usd, best
-        decisions = ((quantity_mw >= 0.5 * day.minimum_mw) & day.may_bid).astype(float)
-        if decisions.tobytes() not in tried:
-            tried.add(decisions.tobytes())
-            answer = rounded.solve(decisions, decisions)
-            if answer is not None and answer[0] > best_usd:
-                best_usd, best = answer[0], decisions
+        if objective_usd > best_usd:
+            best_usd, best = objective_usd, decisions
 
-    low, high = np.zeros(count), day.may_bid.astype(float)
-    root = relaxed.solve(low, high)
-    if root is None:
-        raise SolveError("the day has no feasible schedule at all, with or without bids")
-    # a heap entry: -bound, order of creation (so that ties are settled the same way each time), bounds of z, z, q
-    dived = _dive(relaxed, low, high, root, day.minimum_mw)
-    rounded = _Relaxation(linear, linear.program.another())
-    if dived[0] > best_usd:
-        best_usd, best = dived
-    try_rounding(root[2])
-    nodes, heap = 0, [(-root[0], 0, low, high, root[1], root[2])]
+    def try_rounding(quantity_mw: Array) -> None:
+        for filled in FILLED_ENOUGH:
+            decisions = ((quantity_mw >= filled * day.minimum_mw) & day.may_bid).astype(float)
+            if decisions.tobytes() not in tried:
+                tried.add(decisions.tobytes())
+                answer = rounded.solve(decisions, decisions)
+                if answer is not None:
+                    take(answer.objective_usd, decisions)
+
+    take(*_dive(relaxed, root, day.minimum_mw, day.product == ENERGY))
+    try_rounding(root.quantity_mw)
+    # a heap entry: -bound, and order of creation, so that ties are settled the same way each time
+    nodes, heap = 0, [(-root.objective_usd, 0, root)]
     ran_out, limit = "", CpuLimit.from_now(seconds)
     while heap:
-        bound_usd, low, high, z, quantity_mw = -heap[0][0], *heap[0][2:]
+        bound_usd, node = -heap[0][0], heap[0][2]
         if bound_usd - best_usd <= gap_target * max(bound_usd - no_bid_usd, LEAST_WORTH_USD):
             break
         ran_out = "nodes" if nodes >= node_limit else "time" if limit.is_reached() else ""
         if ran_out:
             break
         heapq.heappop(heap)
-        try_rounding(quantity_mw)
-        fractional = np.minimum(z, 1.0 - z)
-        branch = int(day.undecided_worth(z).argmax())
-        if fractional.max() <= INTEGRAL:
-            if bound_usd > best_usd:
-                best_usd, best = bound_usd, np.round(z)
+        try_rounding(node.quantity_mw)
+        if not node.is_open.any():
+            take(node.objective_usd, np.round(node.z))
             continue
-        for decision in (0.0, 1.0):
+        for child in costs.branch(node, best_usd):
             nodes += 1
-            child_low, child_high = low.copy(), high.copy()
-            child_low[branch] = child_high[branch] = decision
-            answer = relaxed.solve(child_low, child_high)
-            if answer is not None and answer[0] > best_usd:
-                heapq.heappush(heap, (-answer[0], nodes, child_low, child_high, answer[1], answer[2]))
-    relaxed.open()
+            if child is not None and child.objective_usd > best_usd:
+                heapq.heappush(heap, (-child.objective_usd, nodes, child))
+        if nodes in DIVES_AT and heap:
+            take(*_dive(relaxed, heap[0][2], day.minimum_mw, day.product == ENERGY))
     return SearchResult(best, best_usd, max(best_usd, -heap[0][0]) if heap else best_usd, nodes, ran_out)

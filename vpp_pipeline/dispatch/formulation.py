@@ -31,6 +31,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+from scipy import sparse
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.errors import SolveError
@@ -292,6 +293,34 @@ def decision_bounds(v: Variables, parameters: Parameters) -> list[cp.Constraint]
         v.q >= parameters.q_low,
         v.q <= parameters.q_high,
     ]
+
+
+def sold_only_with_a_bid(linear: Formulation, day: DayProblem) -> sparse.csr_matrix:
+    """Rows of  sold_it − min(commitment, device limit)_it Σ_{o covers t} z_o ≤ 0  over the program's columns.
+
+    One for each prosumer, hour, and product with a commitment. Implied where z is 0 or 1, by the sums over prosumers
+    in :func:`sell_or_buy` and :func:`eighty_percent_rule`; between, they are what the sums leave open.
+    """
+    v, fleet, program = linear.variables, day.fleet, linear.program
+    shape = (len(fleet), len(day.market_price))
+    bids, count = program.columns_of(v.z), 0
+    rows, columns, values = [], [], []
+    for product, parts in enumerate(((v.discharge, v.solar_sold), (v.spin,), (v.nonspin,))):
+        device_kw = fleet.export_room_kw if product == ENERGY else fleet.max_discharge_kw
+        most_kw = np.minimum(day.by_prosumer_and_hour(product, day.committed_kw), device_kw)
+        i, t = np.nonzero(most_kw > 0.0)
+        row = count + np.arange(len(i))
+        for part in parts:
+            rows.append(row)
+            columns.append(program.columns_of(part)[i + shape[0] * t])
+            values.append(np.ones(len(i)))
+        k, o = np.nonzero((day.covers & (day.product == product)[:, None]).T[t])
+        rows.append(row[k])
+        columns.append(bids[o])
+        values.append(-most_kw[i, t][k])
+        count += len(i)
+    cells = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
+    return sparse.csr_matrix(cells, shape=(count, program.width))
 
 
 def owners_payments(v: Variables, day: DayProblem) -> cp.Expression:

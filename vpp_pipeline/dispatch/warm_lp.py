@@ -77,6 +77,28 @@ class WarmLinearProgram:
         values[self._moves] = self._highs.getSolution().col_value
         return float(self._cost @ values), values
 
+    def columns_of(self, variable: cp.Variable) -> np.ndarray:
+        """Columns (size,) of the variable's entries, in CVXPY's order: the first index runs fastest."""
+        return self._columns(variable)
+
+    @property
+    def width(self) -> int:
+        """Number of columns, those that cannot move included."""
+        return int(self._matrix.shape[1])
+
+    def add_rows(self, rows: sparse.csr_matrix, most: Array) -> None:
+        """Further rows ``rows @ x <= most`` over all columns; for a program whose parameters are not taken again."""
+        given = rows[:, self._moves]
+        high = most - rows @ self._fixed
+        self._highs.addRows(
+            len(high), np.full(len(high), -np.inf), high, given.nnz, given.indptr, given.indices, given.data
+        )
+
+    def reduced_cost_of(self, variable: cp.Variable) -> Array:
+        """Reduced cost of a vector variable, all of whose entries move, at the last answer."""
+        places = self._place[self._columns(variable)]
+        return np.asarray(np.array(self._highs.getSolution().col_dual)[places])
+
     def hand_over(self, answer: tuple[float, Array]) -> None:
         """Give the problem's variables and constraints the values and duals of the ``answer`` just found."""
         duals = np.zeros(len(self._binds))
