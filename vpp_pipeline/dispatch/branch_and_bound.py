@@ -1,8 +1,8 @@
 """Bid or no bid: best-first branch and bound over the linear problem that CVXPY compiled.
 
-The root relaxation is tightened by those rows "sold ≤ commitment · z" that it violates; decisions that it leaves open
-are searched by pseudo-costs (`benchmarks/bench_search.py` compares it with a general mixed-integer search). Each node
-changes bounds of z only, so HiGHS continues from the basis it has (dual simplex).
+The relaxation is tightened by those rows of :class:`~vpp_pipeline.dispatch.formulation.Cuts` that it violates; decisions
+that it leaves open are searched by pseudo-costs (`benchmarks/bench_search.py` compares it with a general mixed-integer
+search). Each node changes bounds of z and adds rows, so HiGHS continues from the basis it has (dual simplex).
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.dispatch.formulation import ENERGY, Formulation, sold_only_with_a_bid
+from vpp_pipeline.dispatch.formulation import ENERGY, Cuts, Formulation
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 
 INTEGRAL = 1e-6
-CUT_ROUNDS, CUT_TOLERANCE_KW = 12, 1e-3
+CUT_ROUNDS, CUT_ROUNDS_OF_NODE = 20, 1
 CANDIDATES = 10  # bids looked at for a branching
 LEAST_FALL_USD = 1e-4  # of the bound, so that a product of two falls tells
 FILLED_ENOUGH = (0.5, 0.8)  # shares of the minimum from which a rounded relaxation bids
-DIVES_AT = (8, 24, 48)  # nodes after which the best one is dived from
+DIVE_AT = 8  # nodes after which the best one is dived from, once
 LEAST_WORTH_USD = 1.0  # bidding that could add less is searched as if it could add this
 
 
@@ -85,49 +84,40 @@ class _Relaxed:
 
 
 class _Relaxation:
-    """The LP with z within bounds."""
+    """The LP with z within bounds, tightened by ``cuts``; a row once added stays for later solves."""
 
-    def __init__(self, formulation: Formulation, program: WarmLinearProgram) -> None:
-        self._formulation, self._program = formulation, program
-        self._values: Array = np.zeros(program.width)
+    def __init__(self, formulation: Formulation, program: WarmLinearProgram, cuts: Cuts) -> None:
+        self._formulation, self._program, self._cuts = formulation, program, cuts
+        self.values: Array = np.zeros(program.width)  # of all columns, at the last answer
 
     def another(self) -> _Relaxation:
-        """The same LP, cuts included, in an instance of its own."""
-        return _Relaxation(self._formulation, self._program.another())
+        """The same LP, with the rows it has, in an instance of its own."""
+        return _Relaxation(self._formulation, self._program.another(), self._cuts)
 
-    def cut(self, rows: sparse.csr_matrix, low: Array, high: Array) -> _Relaxed | None:
-        """:meth:`solve`, with those of ``rows`` (each ≤ 0) added that its answer violates, until it violates none.
+    def solve(self, low: Array, high: Array, cut_rounds: int = 0) -> _Relaxed | None:
+        """The best answer with z within ``low`` and ``high`` (O,); None if there is none.
 
-        At most CUT_ROUNDS rounds; rows stay for later solves.
+        At most ``cut_rounds`` times the rows that it violates are added, and it is solved again.
         """
-        left = np.ones(rows.shape[0], dtype=bool)
-        for _ in range(CUT_ROUNDS):
-            answer = self.solve(low, high)
-            if answer is None:
-                return None
-            violated = left & (rows @ self._values > CUT_TOLERANCE_KW)
-            if not violated.any():
-                return answer
-            left &= ~violated
-            self._program.add_rows(rows[violated], np.zeros(int(violated.sum())))
-        return self.solve(low, high)
-
-    def solve(self, low: Array, high: Array) -> _Relaxed | None:
-        """The best answer with z within ``low`` and ``high`` (O,); None if there is none."""
         z, program = self._formulation.z, self._program
         program.set_bounds(z, low, high)
-        answer = program.solve()
-        if answer is None:
-            return None
-        cost, self._values = answer
-        return _Relaxed(
-            objective_usd=-cost,
-            low=low,
-            high=high,
-            z=program.value_of(z, self._values),
-            quantity_mw=program.value_of(self._formulation.q, self._values),
-            reduced_usd=-program.reduced_cost_of(z),
-        )
+        while (answer := program.solve()) is not None:
+            cost, self.values = answer
+            if cut_rounds:
+                rows, most = self._cuts.violated(self.values)
+                if len(most):
+                    program.add_rows(rows, most)
+                    cut_rounds -= 1
+                    continue
+            return _Relaxed(
+                objective_usd=-cost,
+                low=low,
+                high=high,
+                z=program.value_of(z, self.values),
+                quantity_mw=program.value_of(self._formulation.q, self.values),
+                reduced_usd=-program.reduced_cost_of(z),
+            )
+        return None
 
 
 def _dive(relaxed: _Relaxation, root: _Relaxed, minimum_mw: Array, is_energy: Flags) -> tuple[float, Array]:
@@ -195,7 +185,7 @@ class _PseudoCosts:
         for decision, moved in ((0, node.z[bid]), (1, 1.0 - node.z[bid])):
             child_low, child_high = low.copy(), high.copy()
             child_low[bid] = child_high[bid] = float(decision)
-            child = self._relaxed.solve(child_low, child_high)
+            child = self._relaxed.solve(child_low, child_high, CUT_ROUNDS_OF_NODE)
             fall = node.objective_usd - child.objective_usd if child is not None else room
             self._fall[decision, bid] += fall / moved
             self._seen[decision, bid] += 1.0
@@ -217,16 +207,16 @@ def search(
     the rounded relaxation, which no limit cuts short. ``gap_target`` is a share of what bidding could add to ``start``.
 
     ``linear`` is the formulation with 0 ≤ z ≤ 1; its quantities are left free. ``start``: a feasible objective and its
-    decisions. The root is tightened by cuts (`formulation.sold_only_with_a_bid`); the search is best-first, branches by
-    pseudo-costs, and leaves out decisions that reduced costs rule out. At each node the relaxed quantities, rounded to
-    decisions, are tried as an answer; after some nodes a dive from the best one.
+    decisions. The root and each child are tightened by cuts; the search is best-first, branches by pseudo-costs, and
+    leaves out decisions that reduced costs rule out. At each node the relaxed quantities, rounded to
+    decisions, are tried as an answer; after DIVE_AT nodes a dive from the best one.
     """
     count, (no_bid_usd, _) = len(day.opportunity_id), start
     linear.set_quantities(np.zeros(count), unlimited_mw(day))
     linear.set_bids(np.zeros(count), day.may_bid.astype(float))
     linear.program.take_parameters()
-    relaxed = _Relaxation(linear, linear.program.another())
-    root = relaxed.cut(sold_only_with_a_bid(linear, day), np.zeros(count), day.may_bid.astype(float))
+    relaxed = _Relaxation(linear, linear.program.another(), Cuts(linear, day))
+    root = relaxed.solve(np.zeros(count), day.may_bid.astype(float), CUT_ROUNDS)
     if root is None:
         raise SolveError("the day has no feasible schedule at all, with or without bids")
     rounded, costs = relaxed.another(), _PseudoCosts(day, relaxed)
@@ -268,6 +258,6 @@ def search(
             nodes += 1
             if child is not None and child.objective_usd > best_usd:
                 heapq.heappush(heap, (-child.objective_usd, nodes, child))
-        if nodes in DIVES_AT and heap:
+        if nodes == DIVE_AT and heap:
             take(*_dive(relaxed, heap[0][2], day.minimum_mw, day.product == ENERGY))
     return SearchResult(best, best_usd, max(best_usd, -heap[0][0]) if heap else best_usd, nodes, ran_out)

