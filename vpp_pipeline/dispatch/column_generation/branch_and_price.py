@@ -101,7 +101,7 @@ class Search:
         return self.best_usd + self.gap_target * max(worth_usd, LEAST_WORTH_USD)
 
     def _converge(self, low: Array, high: Array, limit: CpuLimit | None = None) -> tuple[MasterAnswer, float]:
-        return self.generation.converge(low, high, self.gap_target / 8.0, limit, self._enough())
+        return self.generation.converge(low, high, self.gap_target / 2.0, limit, self._enough())
 
     def _keep(self, answer: MasterAnswer, decisions: Array) -> None:
         if answer.objective_usd > self.best_usd and answer.short_mw <= SHORT_MW:

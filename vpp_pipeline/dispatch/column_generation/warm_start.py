@@ -7,20 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.dispatch import branch_and_bound
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Search
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
-from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN
-from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of
+from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN, formulate
+from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of, unlimited_mw
 
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
 SAMPLE_TIME = 0.25  # of the seconds that the search for better decisions may take
 WEIGHT = 1e-9  # of a mixture: less is none
-PARTS = 5  # of the groups, of which one is asked at a time
+PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
-MOST_GROUPS = 400
+MOST_GROUPS = 200
+EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,11 @@ def _sampled(
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
     sample = prepare(part_of(day, chosen, share), gap_target, seconds, node_limit, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
-    first = search(sample, gap_target, seconds, node_limit).decisions if decides else None
-    relaxed, _ = sample.generation.converge(nothing, anything, gap_target)
-    mixed = _mixed(sample, relaxed)
+    first = _decisions_of(sample, gap_target, seconds, node_limit) if decides else None
+    answers = [sample.generation.converge(nothing, anything, gap_target)[0]]
     if first is not None:
-        decided, _ = sample.generation.converge(first, first, gap_target)
-        mixed |= _mixed(sample, decided)
+        answers.append(sample.generation.converge(first, first, gap_target)[0])
+    mixed = np.logical_or.reduce([_mixed(sample, answer) for answer in answers])
     asked = np.zeros((len(mixed), pricer.groups), dtype=bool)
     np.logical_or.at(asked.T, pricer.group[chosen], mixed.T[sample.pricer.group])
     best = sample.generation.best_prices(nothing, anything, 1)[0]
@@ -117,10 +118,22 @@ def _sampled(
     return leads, first
 
 
+def _decisions_of(sample: Prepared, gap_target: float, seconds: float, node_limit: int) -> Array:
+    """Decisions (O,) of a sample; of a small one by the exact method, whose cuts find better ones in less time."""
+    day = sample.generation.coordinator.day
+    if len(day.fleet) > EXACT_SAMPLE:
+        return search(sample, gap_target, seconds, node_limit).decisions
+    linear, nothing = formulate(day, binary=False), np.zeros(len(day.price))
+    linear.set_bids(nothing, nothing)
+    linear.set_quantities(nothing, unlimited_mw(day))
+    start = (linear.solve("HIGHS"), nothing)
+    return branch_and_bound.search(day, linear, start, gap_target, seconds, node_limit).decisions
+
+
 def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
-    """Which prices (K, G) carry weight in the mixture of which group of the sample."""
+    """Which prices (K, G) carry weight in the mixture of which group of the sample; later columns than its own none."""
     used = np.zeros((len(sample.generation.dual_bounds), sample.pricer.groups), dtype=bool)
-    group, answered = np.array(sample.generation.master.columns).T
+    group, answered = np.array(sample.generation.master.columns[: len(answer.weights)]).T
     weighs = answer.weights > WEIGHT
     used[answered[weighs], group[weighs]] = True
     return used
