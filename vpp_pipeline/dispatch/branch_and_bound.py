@@ -1,6 +1,6 @@
 """Bid or no bid: best-first branch and bound over the linear problem that CVXPY compiled.
 
-The relaxation is tightened by those rows of :class:`~vpp_pipeline.dispatch.formulation.Cuts` that it violates; decisions
+The relaxation is tightened by the rows of :class:`~vpp_pipeline.dispatch.formulation.Cuts` that it violates; decisions
 that it leaves open are searched by pseudo-costs (`benchmarks/bench_search.py` compares it with a general mixed-integer
 search). Each node changes bounds of z and adds rows, so HiGHS continues from the basis it has (dual simplex).
 """
