@@ -25,7 +25,9 @@ LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
 
+# with the kernels of large fleets compiled, so that no first run waits for them
 setup: $(STAMP)
+	$(BIN)/python -m vpp_pipeline warm-up
 
 # hatchling is in the lock: the editable install needs no build isolation and fetches nothing more
 $(STAMP): requirements.lock pyproject.toml

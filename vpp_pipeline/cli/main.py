@@ -40,6 +40,7 @@ from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, 
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.core.provenance import __version__
 
+WARM_UP_DAY = date(2023, 8, 15)  # any day: kernels are compiled for types of numbers
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 
 
@@ -117,6 +118,23 @@ def bids(options: Options, market_date: date | None, as_json: bool) -> None:
         print_json(bids_document(options.data, day, seconds))
     else:
         show_bids(options.data, day, seconds)
+
+
+@click.command("warm-up")
+def warm_up() -> None:
+    """Compile what large fleets need, once per machine.
+
+    A first day of more than 500 prosumers would otherwise begin with it: some half a minute. `make setup` does it.
+    """
+    from vpp_pipeline.dispatch.column_generation.pricing import load_kernels
+    from vpp_pipeline.inputs.day_inputs import DayInputs
+    from vpp_pipeline.pipeline import prepare_problem
+    from vpp_pipeline.settings import FleetSettings, Settings
+
+    settings = Settings(fleet=FleetSettings(prosumers=3))
+    inputs = DayInputs(WARM_UP_DAY, settings, None, None, None)
+    seconds = load_kernels(prepare_problem(inputs.tables(), settings)[1])
+    click.echo(f"kernels ready, in {seconds:.1f} s of CPU time")
 
 
 @click.command()
@@ -245,7 +263,7 @@ EPILOG = "Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2
 
 commands = CommandGroups(
     {
-        "Bids and settings": (bids, runs, settings_command),
+        "Bids and settings": (bids, runs, settings_command, warm_up),
         "Market data and examples": (ingest, make_data, make_fleet, make_meters),
         "Results and reports": (settle, report, export, documents, transcript),
         "Back-test and comparison": (backtest, compare_engines, frontier),

@@ -21,7 +21,7 @@ SAMPLE_TIME = 0.25  # of the seconds that the search for better decisions may ta
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
-MOST_GROUPS = 200
+MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 200, 50_000, 400  # prosumers: there a sweep costs more than the master
 EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
 
 
@@ -52,7 +52,7 @@ def prepare(
     """
     stores = stores_of(day)
     order = similarity_order(stores)
-    group, count = groups_of(order)
+    group, count = groups_of(order, MOST_GROUPS if len(order) < LARGE else MOST_GROUPS_OF_LARGE)
     pricer = FleetPricer(stores, group, count, day.call_hours)
     coordinator = Coordinator(
         day,
@@ -145,7 +145,7 @@ def search(prepared: Prepared, gap_target: float, seconds: float, node_limit: in
     return Search(prepared.generation, may_bid, gap_target).run(prepared.first, seconds, node_limit)
 
 
-def groups_of(order: Indices, most: int = MOST_GROUPS) -> tuple[Indices, int]:
+def groups_of(order: Indices, most: int) -> tuple[Indices, int]:
     """Group (N,) of each prosumer and how many there are: runs of ``order`` (N,) of equal size.
 
     Up to ``most`` prosumers stand for themselves.

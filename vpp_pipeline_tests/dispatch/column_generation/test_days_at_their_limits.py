@@ -6,6 +6,8 @@ from functools import cache
 
 import pytest
 
+from vpp_pipeline.cli.main import main
+from vpp_pipeline.dispatch.column_generation import best_response
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
@@ -68,6 +70,16 @@ HAND_MADE = {
         fleet(4, 2, **BATTERY), [50.0, 20.0], [deal("spin", [0], 9.0, 0.5, kw=0.0, agreed=0.0)]
     ),
 }
+
+
+def test_after_the_warm_up_a_day_compiles_nothing(capsys: pytest.CaptureFixture[str]):
+    """The first test of the file, which in a process of its own has compiled nothing yet."""
+    assert main(["warm-up"]) == 0
+    assert "kernels ready" in capsys.readouterr().out
+    kernels = [one for one in vars(best_response).values() if hasattr(one, "signatures")]
+    compiled = [len(kernel.signatures) for kernel in kernels]
+    assert solve_by_columns(battery_day(), RULES, TIGHT).objective_usd > 0.0
+    assert [len(kernel.signatures) for kernel in kernels] == compiled
 
 
 @cache
