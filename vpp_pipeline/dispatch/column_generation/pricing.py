@@ -103,7 +103,7 @@ class FleetPricer:
 
     def stored_values(self, duals: Duals, stored_kwh: Array) -> Array:
         """What one more kWh at the end of each hour is worth (N, T), $, with ``stored_kwh`` (N, T) in store."""
-        prices, out = per_kwh(duals), np.empty(stored_kwh.shape)
+        prices, out, stored_kwh = per_kwh(duals), np.empty(stored_kwh.shape), _as_read_only(stored_kwh)
         in_threads(
             lambda block: fill_stored_values(self.stores, *block, prices, self.call_hours, stored_kwh, out),
             self._blocks(MOST_BLOCKS),
@@ -154,16 +154,8 @@ def stores_of(day: DayProblem) -> Stores:
     exact = np.result_type(fleet.max_charge_kw.dtype, np.float32)
     shape = (6, *fleet.max_charge_kw.shape)
     committed = np.zeros(shape, dtype=exact)
-    spread(
-        day.agreement_opportunity,
-        day.agreement_prosumer,
-        day.committed_kw,
-        day.agreed_price,
-        day.satisfaction_worth,
-        day.product,
-        day.covers,
-        committed,
-    )
+    deals = (day.agreement_opportunity, day.agreement_prosumer, day.committed_kw, day.agreed_price)
+    spread(*(_as_read_only(each) for each in (*deals, day.satisfaction_worth, day.product, day.covers)), committed)
     lowest = fleet.min_stored_kwh.astype(np.float64)  # in full: it is what the owner finds at the day's end
     lowest[:, -1] = np.maximum(lowest[:, -1], fleet.terminal_stored_kwh)
     by_hour = (
@@ -175,7 +167,7 @@ def stores_of(day: DayProblem) -> Stores:
         fleet.export_room_kw,
         fleet.drive_kwh,
     )
-    charge, discharge, highest, floor, sun, room, drive = (np.ascontiguousarray(kw, dtype=exact) for kw in by_hour)
+    charge, discharge, highest, floor, sun, room, drive = (_as_read_only(kw, exact) for kw in by_hour)
     of_store = (
         fleet.charge_efficiency,
         fleet.discharge_efficiency,
@@ -186,12 +178,20 @@ def stores_of(day: DayProblem) -> Stores:
     return Stores(
         charge,
         discharge,
-        lowest,
+        _as_read_only(lowest),
         highest,
         floor,
         sun,
         room,
         drive,
-        *committed,
-        *(np.ascontiguousarray(each, dtype=np.float64) for each in of_store),
+        *(_as_read_only(each) for each in committed),
+        *(_as_read_only(each, np.float64) for each in of_store),
     )
+
+
+def _as_read_only(values: Any, dtype: Any = None) -> Any:
+    """A view that kernels may not write to: numba compiles arrays of the one kind and the other apart, and tables give
+    both."""
+    view = np.ascontiguousarray(values, dtype=dtype).view()
+    view.flags.writeable = False
+    return view
