@@ -22,6 +22,8 @@ from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.published import PublishedDay, published_day, unpublished_bids
 
 LOG = logging.getLogger(__name__)
+PROOF_CHECK = "the_schedule_is_proven_to_be_good"
+NOT_SETTLED = "could not be settled"  # in `dispatch.proof.method`, where bids were given up for it
 
 
 @contextmanager
@@ -50,6 +52,13 @@ def bids_document(data: Path, market_date: date, seconds: dict[str, float]) -> d
         "warehouse": data / "vpp.duckdb",
         "report": report_file(data, market_date),
     }
+
+
+def is_proven(data: Path, market_date: date) -> bool:
+    """Whether the day's MIP gap is within `optimiser.gap_warning_fraction`, and its bids could be settled."""
+    day = LakeDay(Lake(data / "lake"), market_date)
+    passed = day["bids.checks"].row(by_predicate=pl.col("check_name") == PROOF_CHECK, named=True)["passed"]
+    return bool(passed) and NOT_SETTLED not in day["dispatch.proof"]["method"][0]
 
 
 def show_bids(data: Path, market_date: date, seconds: dict[str, float]) -> None:
@@ -116,7 +125,7 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
     for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
-    if "could not be settled" in proof["method"]:
+    if NOT_SETTLED in proof["method"]:
         console.print(f"warning: no bid was made; the solver reports: {proof['method']}", soft_wrap=True, markup=False)
 
 

@@ -41,11 +41,13 @@ from vpp_pipeline.core.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.core.provenance import __version__
 
 WARM_UP_DAY = date(2023, 8, 15)  # any day: kernels are compiled for types of numbers
+NOT_PROVEN = 3  # of bids that are published with a wide MIP gap, or without any bid because none could be settled
 INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong."""
+    """Run one command. Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong, 3 the
+    bids are published and may be far from the best."""
     try:
         return int(commands.main(arguments, prog_name="vpp-pipeline", standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -107,7 +109,7 @@ def bids(options: Options, market_date: date | None, as_json: bool) -> None:
     vpp-pipeline bids --date 2023-08-15 --json | jq '.final_bids[] | select(.status == "bid")'
     """
     begun = time.perf_counter()
-    from vpp_pipeline.cli.console import bids_document, show_bids
+    from vpp_pipeline.cli.console import bids_document, is_proven, show_bids
     from vpp_pipeline.cli.run_job import run_job
     from vpp_pipeline.core.calendar import PACIFIC
 
@@ -118,6 +120,8 @@ def bids(options: Options, market_date: date | None, as_json: bool) -> None:
         print_json(bids_document(options.data, day, seconds))
     else:
         show_bids(options.data, day, seconds)
+    if not is_proven(options.data, day):
+        click.get_current_context().exit(NOT_PROVEN)
 
 
 @click.command("warm-up")
@@ -259,7 +263,10 @@ HELP = """Day-ahead CAISO bids of a virtual power plant: from market prices and 
 vpp-pipeline bids --date 2023-08-15         a first day, on embedded synthetic prices
 vpp-pipeline COMMAND --help                 options and examples of a command
 """
-EPILOG = "Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong."
+EPILOG = (
+    "Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong, 3 the bids are "
+    "published and may be far from the best (a warning says why)."
+)
 
 commands = CommandGroups(
     {

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.cli.console import bids_document, settlement_document, show_bids
-from vpp_pipeline.cli.main import main
+from vpp_pipeline.cli.console import NOT_SETTLED, PROOF_CHECK, bids_document, is_proven, settlement_document, show_bids
+from vpp_pipeline.cli.main import NOT_PROVEN, main
 from vpp_pipeline.cli.options import print_json
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.paths import project_folder
@@ -216,6 +216,31 @@ def test_bids_made_with_other_settings_can_be_settled(desk: TradingDesk, capsys:
     other = ["--prosumers", "30", "--set", "negotiation.rounds=5", "--set", "rules.energy_minimum_mw=0.05"]
     assert main(["bids", "--date", DAY, "--data", str(desk.data), *other]) == 0
     assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
+
+
+def test_bids_far_from_the_best_end_with_a_status_of_their_own(desk: TradingDesk):
+    mine = desk.copy()
+    assert is_proven(mine.data, date.fromisoformat(DAY))
+    failed = pl.when(check_name=PROOF_CHECK).then(False).otherwise("passed").alias("passed")
+    mine.lake.write("bids.checks", DAY, mine.lake.read("bids.checks", DAY).with_columns(failed))
+    assert not is_proven(mine.data, date.fromisoformat(DAY))
+    unsettled = desk.copy()
+    proof = unsettled.lake.read("dispatch.proof", DAY)
+    method = pl.lit(f"exact; no bid: the bids {NOT_SETTLED}: HiGHS says Unknown").alias("method")
+    unsettled.lake.write("dispatch.proof", DAY, proof.with_columns(method))
+    assert not is_proven(unsettled.data, date.fromisoformat(DAY))
+
+
+@pytest.mark.slow
+def test_a_day_whose_search_was_cut_short_is_published_and_says_so(
+    desk: TradingDesk, capsys: pytest.CaptureFixture[str]
+):
+    """A whole day by the command line."""
+    mine = desk.copy()
+    short = ["--set", "optimiser.node_limit=0", "--set", "optimiser.gap_warning_fraction=0"]
+    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--prosumers", "30", *short]) == NOT_PROVEN
+    assert "warning: gap " in capsys.readouterr().out
+    assert mine.sql(f"select count(*) > 0 from bids.final_bids where market_date = '{NEXT}'") == [(True,)]
 
 
 def test_documents_are_written(desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
