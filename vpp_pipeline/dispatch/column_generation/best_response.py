@@ -18,6 +18,7 @@ from vpp_pipeline.dispatch.column_generation.hour_kernel import (
     PC,
     SEGMENTS,
     act,
+    apart,
     describe_hour,
     segments_of,
 )
@@ -31,6 +32,7 @@ from vpp_pipeline.dispatch.column_generation.storage_kernel import (
     reach,
     slope_beside,
     value_at,
+    walk_backward,
 )
 
 POWERS = 6  # grid charge, solar charge, discharge, solar sold, spin, nonspin
@@ -69,7 +71,9 @@ class Room(NamedTuple):
 
     xs: Array
     ys: Array
+    ends: Array
     points: Array
+    walked: Array
     hours: Array
     slope: Array
     length: Array
@@ -89,7 +93,9 @@ def make_room(hours: int) -> Room:
     return Room(
         np.empty((hours + 1, MOST_POINTS)),
         np.empty((hours + 1, MOST_POINTS)),
+        np.empty((hours + 1, MOST_POINTS)),
         np.zeros(hours + 1, np.int64),
+        np.zeros(hours, np.bool_),
         np.zeros((hours, HOUR)),
         np.empty((hours, SEGMENTS + 1)),
         np.empty((hours, SEGMENTS + 1)),
@@ -179,6 +185,34 @@ def backward(
             continue
         floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
         floor_x = scale * stores.floor[i, t]
+        room.walked[t] = apart(hour, floor_s, floor_x, kappa, eta_d)
+        if room.walked[t]:
+            room.points[t] = walk_backward(
+                xs,
+                ys,
+                m,
+                hour,
+                room.slope[t],
+                room.length[t],
+                n,
+                earned,
+                charged,
+                low,
+                high,
+                floor_s,
+                floor_x,
+                kappa,
+                eta_c,
+                eta_d,
+                room.xs[t],
+                room.ys[t],
+                room.ends[t],
+            )
+            room.walked[t] = room.points[t] > 0
+        if room.walked[t]:
+            if t == 0:
+                return room.ys[0, 0] / scale
+            continue
         if t == 0:
             _, value, _ = best_end(
                 xs,
@@ -234,6 +268,8 @@ def forward(stores: Stores, i: int, scale: float, kappa: float, room: Room, path
         xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
         if hour[KIND] == LIGHT:
             x = light_forward(xs, ys, m, room.slope[t], room.length[t], room.uses[t], room.start[t], s)
+        elif room.walked[t]:
+            x = value_at(room.xs[t], room.ends[t], room.points[t], s)
         else:
             floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
             x, _, _ = best_end(

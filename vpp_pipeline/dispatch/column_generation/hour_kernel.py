@@ -21,6 +21,7 @@ PC, SUN, ROOM, CE, SELL_SUN, SELL, BUY, C1, P1, C2, P2, DMAX, PD, DRIVE, SPIN_FI
 LIGHT, HEAVY, HEAVY_BURNS = 0.0, 1.0, 2.0
 SEGMENTS = 5
 NEAR_KWH = 1e-10
+ROUNDING_KWH = 1e-12
 
 
 @compiled
@@ -105,6 +106,26 @@ def segments_of(hour: Any, eta_c: float, eta_d: float, slope: Any, length: Any) 
             j -= 1
         slope[j + 1], length[j + 1] = a, b
     return n, earned, hour[PC] - max(left, 0.0)
+
+
+@compiled
+def apart(hour: Any, floor_s: float, floor_x: float, kappa: float, eta_d: float) -> bool:
+    """Whether reserve and the other uses of an hour share nothing but the inverter, so that it can be walked.
+
+    Then it earns L(u) + r(min(κ(s − floor_s), κ(x − floor_x), ready − discharge)): L of the uses without reserve, r of
+    reserve. Not so where the export limit may bind with sun that is sold, or sun is charged though grid energy costs
+    less. The walk also takes it that backing at the hour's end falls short no later than at its start while charging
+    (a floor that does not fall), and that a kWh backs at least what it delivers in an hour (a call of at most one).
+    """
+    if hour[KIND] == HEAVY_BURNS:
+        return True
+    if kappa < eta_d or floor_x - floor_s + hour[DRIVE] < -ROUNDING_KWH:
+        return False
+    if hour[SELL_SUN] <= 0.0 or hour[SUN] <= 0.0:
+        return True
+    reserve = min(hour[PD], hour[C1] + hour[C2])
+    most = min(min(hour[SUN], hour[CE]) + hour[PD], hour[CE] + reserve)
+    return hour[ROOM] >= most and (hour[BUY] < 0.0 or hour[SELL_SUN] <= hour[BUY])
 
 
 @inlined

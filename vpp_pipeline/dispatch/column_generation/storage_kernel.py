@@ -10,8 +10,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from vpp_pipeline.dispatch.column_generation.compiled import compiled
-from vpp_pipeline.dispatch.column_generation.hour_kernel import DMAX, DRIVE, NEAR_KWH, PC, heavy_piece
+from vpp_pipeline.dispatch.column_generation.hour_kernel import (
+    C1,
+    C2,
+    DMAX,
+    DRIVE,
+    HEAVY_BURNS,
+    KIND,
+    NEAR_KWH,
+    P1,
+    P2,
+    PC,
+    PD,
+    ROOM,
+    ROUNDING_KWH,
+    heavy_piece,
+)
 
 MOST_POINTS, MOST_STEPS = 192, 200
 #: relative error of a value at which two tangents are taken to meet on the function
@@ -254,6 +271,205 @@ def heavy_backward(
         count = append(out_x, out_y, count, q, yq)
         p, yp, gp = q, yq, gq
         depth -= 1
+    return count
+
+
+@compiled
+def walk_backward(
+    xs: Any,
+    ys: Any,
+    m: int,
+    hour: Any,
+    slope: Any,
+    length: Any,
+    n: int,
+    earned: float,
+    charged: float,
+    low: float,
+    high: float,
+    floor_s: float,
+    floor_x: float,
+    kappa: float,
+    eta_c: float,
+    eta_d: float,
+    out_x: Any,
+    out_y: Any,
+    out_end: Any,
+) -> int:
+    """Value at the start of an hour with reserve for stored energy in [low, high], where `apart` holds: walked.
+
+    As stored energy s rises, the best end x moves along an edge: x rises with s (a kWh is kept, ``ys`` says what for),
+    or stays (a kWh is used, as ``slope`` says), or falls. Each step takes the edge that earns most, which is exact as
+    the hour's value is concave, and ends at the next breakpoint. What backs a kW of reserve z passes four regions, in
+    this order as s rises, since uses fall in price:
+
+    1. charging more than the floors rise: z = κ (s − floor_s), whatever x is;
+    2. otherwise the end backs less than the start: z = κ (x − floor_x);
+    3. the inverter and the end bind at once, κ (x − floor_x) = ready − discharge: x falls to discharge more;
+    4. the inverter binds, z = ready − discharge.
+
+    ``out_end``: the best x at each breakpoint. In between it is a mixture, as the value is concave in (s, x) together.
+    """
+    burns = hour[KIND] == HEAVY_BURNS  # then energy is burnt beside reserve, and no discharge takes of the inverter
+    ready = hour[PD] if burns else min(hour[PD], hour[ROOM])
+    loss = 0.0 if burns else eta_d
+    k1, k2 = min(hour[C1], ready), min(hour[C1] + hour[C2], ready)
+    p1, p2 = hour[P1], hour[P2] if hour[C2] > 0.0 else 0.0
+    even = floor_x - floor_s + hour[DRIVE]
+    if not burns:
+        even = max(even, 0.0)
+    u, x, i, k = eta_c * charged, xs[0], 0, 0
+    s = x + hour[DRIVE] - u
+    left = length[0] if n > 0 else 0.0
+    if u > even:
+        phase, z = 1, kappa * (s - floor_s)
+    else:
+        phase, z = 2, kappa * (x - floor_x)
+        if z > ready + ROUNDING_KWH:
+            phase, z = 4, ready
+        elif z >= ready - ROUNDING_KWH:
+            phase, z = 3, ready
+    if phase <= 2:
+        q = 0 if z < k1 else (1 if z < k2 else 2)
+    else:
+        q = 0 if z <= k1 else (1 if z <= k2 else 2)
+    value = ys[0] + earned + p1 * min(z, k1) + p2 * max(min(z, k2) - k1, 0.0)
+    keep = (ys[1] - ys[0]) / (xs[1] - xs[0]) if m > 1 else -np.inf
+    use = slope[0] if n > 0 else -np.inf
+    draws = u <= 0.0 and not burns
+    beta = loss / (kappa - loss) if kappa > loss * (1.0 + 1e-9) else -1.0
+    count, last = 0, np.inf
+    while True:
+        # what a kWh more earns, kept or used or (beta) along the third region's edge, and how long
+        reserve = p1 if q == 0 else (p2 if q == 1 else 0.0)
+        up, down = keep, use
+        if phase == 1:
+            up, down = up + kappa * reserve, down + kappa * reserve
+        elif phase == 2:
+            up += kappa * reserve
+        elif draws:
+            down -= loss * reserve
+        edge = 0  # 0: x rises, 1: x stays, 2: x falls
+        price = up
+        if down > up:
+            edge, price = 1, down
+        if phase == 3 and draws and beta > 0.0 and k < n:
+            j = i if x > xs[i] else i - 1
+            if j >= 0:
+                before = (ys[j + 1] - ys[j]) / (xs[j + 1] - xs[j])
+                falling = use + beta * (use - before - kappa * reserve)
+                if falling > price:
+                    edge, price = 2, falling
+        if price == -np.inf:
+            break
+        # the nearest breakpoint. event 0: end of what is kept, 1: of a use, 2: of a price of reserve, 3: a region
+        event = 0
+        if phase >= 3 and edge != 2 and not (edge == 1 and not draws and phase == 3):
+            phase = 4
+        if edge == 0:
+            step = xs[i + 1] - x
+            if phase == 2 and ready + (loss * u if draws else 0.0) - z < kappa * step:
+                step, event = (ready + (loss * u if draws else 0.0) - z) / kappa, 3
+        elif edge == 1:
+            step, event = left, 1
+            if phase == 1:
+                if u - even < step:
+                    step, event = u - even, 3
+            elif not draws:
+                if not burns and u < step:
+                    step, event = u, 4
+            elif phase == 2 and ready + loss * u - z < loss * step:
+                step, event = (ready + loss * u - z) / loss, 3
+        else:
+            step, event = left / (1.0 + beta), 1
+            if (x - xs[j]) < beta * step:
+                step, event = (x - xs[j]) / beta, 0
+        if q < 2 and (phase == 1 or (phase == 2 and edge == 0)):
+            until = (k1 if q == 0 else k2) - z
+            if until < kappa * step:
+                step, event = until / kappa, 2
+        elif q > 0 and edge > 0 and phase >= 3 and draws:
+            until = z - (k2 if q == 2 else k1)
+            fall = loss if edge == 1 else kappa * beta
+            if until < fall * step:
+                step, event = until / fall, 2
+        step = max(step, 0.0)
+        # the step
+        begun, x_begun = s, x
+        s += step
+        if edge == 0:
+            x += step
+            if phase <= 2:
+                z += kappa * step
+        elif edge == 1:
+            u -= step
+            left -= step
+            if phase == 1:
+                z += kappa * step
+            elif draws and phase == 4:
+                z -= loss * step
+        else:
+            x -= beta * step
+            u -= (1.0 + beta) * step
+            left -= (1.0 + beta) * step
+            z -= kappa * beta * step
+        if step > 0.0 and s > low:
+            if count == 0:
+                share = max((low - begun) / step, 0.0)
+                out_x[0], out_y[0] = begun + share * step, value + price * share * step
+                out_end[0], count = x_begun + share * (x - x_begun), 1
+            if count > 1 and (price >= last - 1e-15 or out_x[count - 1] - out_x[count - 2] <= NEAR_KWH):
+                count -= 1
+            if count >= MOST_POINTS - 1:
+                return 0
+            value += price * step
+            out_x[count], out_y[count], out_end[count] = s, value, x
+            count, last = count + 1, price
+            if s >= high:
+                share = min((high - out_x[count - 2]) / (s - out_x[count - 2]), 1.0)
+                if share <= 0.0:
+                    return count - 1
+                out_y[count - 1] = out_y[count - 2] + share * (value - out_y[count - 2])
+                out_end[count - 1] = out_end[count - 2] + share * (x - out_end[count - 2])
+                out_x[count - 1] = high
+                return count
+        else:
+            value += price * step
+        # what the breakpoint changes
+        if event == 0:
+            if edge == 0:
+                i += 1
+                x = xs[i]
+                keep = (ys[i + 1] - ys[i]) / (xs[i + 1] - x) if i < m - 1 else -np.inf
+            else:
+                i, x, keep = j, xs[j], before
+        elif event == 1:
+            k += 1
+            left = length[k] if k < n else 0.0
+            use = slope[k] if k < n else -np.inf
+        elif event == 2:
+            if phase <= 2:
+                q, z = q + 1, (k1 if q == 0 else k2)
+            else:
+                q, z = q - 1, (k2 if q == 2 else k1)
+        elif event == 4:
+            u, draws = 0.0, True
+        elif phase == 1:
+            u = even
+            draws = u <= 0.0 and not burns
+            phase = 2
+            if z >= ready - ROUNDING_KWH:
+                phase = 4 if z > ready + ROUNDING_KWH else 3
+                z = ready
+                q = 0 if z <= k1 else (1 if z <= k2 else 2)
+        else:
+            phase = 3
+            z = ready + (loss * u if draws else 0.0)
+            q = 0 if z <= k1 + ROUNDING_KWH else (1 if z <= k2 + ROUNDING_KWH else 2)
+        if edge == 2 and event != 0:
+            i, keep = j, before
+    if count == 0:
+        out_x[0], out_y[0], out_end[0], count = s, value, x, 1
     return count
 
 
