@@ -71,63 +71,65 @@ def value_at(xs: Any, ys: Any, m: int, x: float) -> float:
 
 @compiled
 def light_backward(
-    xs: Any, ys: Any, m: int, slope: Any, length: Any, n: int, earned: float, start: float, out_x: Any, out_y: Any
+    xs: Any, ys: Any, t: int, m: int, slope: Any, length: Any, n: int, earned: float, start: float
 ) -> int:
     """Value at the start of an hour without reserve: both lists of slopes merged. Returns the number of breakpoints."""
-    out_x[0], out_y[0] = start, ys[0] + earned
+    xs[t, 0], ys[t, 0] = start, ys[t + 1, 0] + earned
     count, i, k, last = 1, 0, 0, 0.0
+    kept = (ys[t + 1, 1] - ys[t + 1, 0]) / (xs[t + 1, 1] - xs[t + 1, 0]) if m > 1 else 0.0
     while i < m - 1 or k < n:
-        kept = (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]) if i < m - 1 else 0.0
-        if k >= n or (i < m - 1 and kept >= slope[k]):
-            price, kwh = kept, xs[i + 1] - xs[i]
+        if k >= n or (i < m - 1 and kept >= slope[t, k]):
+            price, kwh = kept, xs[t + 1, i + 1] - xs[t + 1, i]
             i += 1
+            kept = (ys[t + 1, i + 1] - ys[t + 1, i]) / (xs[t + 1, i + 1] - xs[t + 1, i]) if i < m - 1 else 0.0
         else:
-            price, kwh = slope[k], length[k]
+            price, kwh = slope[t, k], length[t, k]
             k += 1
         if count > 1 and price >= last - 1e-15:
-            out_x[count - 1] += kwh
-            out_y[count - 1] += last * kwh
+            xs[t, count - 1] += kwh
+            ys[t, count - 1] += last * kwh
         else:
-            out_x[count], out_y[count] = out_x[count - 1] + kwh, out_y[count - 1] + price * kwh
+            xs[t, count], ys[t, count] = xs[t, count - 1] + kwh, ys[t, count - 1] + price * kwh
             count, last = count + 1, price
     return count
 
 
 @compiled
-def light_forward(xs: Any, ys: Any, m: int, slope: Any, length: Any, n: int, start: float, s: float) -> float:
+def light_forward(xs: Any, ys: Any, t: int, m: int, slope: Any, length: Any, n: int, start: float, s: float) -> float:
     """Stored energy at the end of an hour without reserve that begins with ``s``."""
-    left, x, i, k = s - start, xs[0], 0, 0
+    left, x, i, k = s - start, xs[t + 1, 0], 0, 0
+    kept = (ys[t + 1, 1] - ys[t + 1, 0]) / (xs[t + 1, 1] - xs[t + 1, 0]) if m > 1 else 0.0
     while left > 0.0 and (i < m - 1 or k < n):
-        kept = (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]) if i < m - 1 else 0.0
-        if k >= n or (i < m - 1 and kept >= slope[k]):
-            kwh = min(xs[i + 1] - xs[i], left)
+        if k >= n or (i < m - 1 and kept >= slope[t, k]):
+            kwh = min(xs[t + 1, i + 1] - xs[t + 1, i], left)
             x += kwh
             i += 1
+            kept = (ys[t + 1, i + 1] - ys[t + 1, i]) / (xs[t + 1, i + 1] - xs[t + 1, i]) if i < m - 1 else 0.0
         else:
-            kwh = min(length[k], left)
+            kwh = min(length[t, k], left)
             k += 1
         left -= kwh
     return x
 
 
 @compiled
-def clip(xs: Any, ys: Any, m: int, low: float, high: float) -> int:
+def clip(xs: Any, ys: Any, t: int, m: int, low: float, high: float) -> int:
     """Restrict a piecewise linear function to [low, high], in place; at least one point is left."""
     first = 0
-    while first < m - 1 and xs[first + 1] <= low + NEAR_KWH:
+    while first < m - 1 and xs[t, first + 1] <= low + NEAR_KWH:
         first += 1
-    if first < m - 1 and xs[first] < low:
-        ys[first] += (ys[first + 1] - ys[first]) * (low - xs[first]) / (xs[first + 1] - xs[first])
-        xs[first] = low
+    if first < m - 1 and xs[t, first] < low:
+        ys[t, first] += (ys[t, first + 1] - ys[t, first]) * (low - xs[t, first]) / (xs[t, first + 1] - xs[t, first])
+        xs[t, first] = low
     if first > 0:
         for j in range(first, m):
-            xs[j - first], ys[j - first] = xs[j], ys[j]
+            xs[t, j - first], ys[t, j - first] = xs[t, j], ys[t, j]
         m -= first
-    while m > 1 and xs[m - 2] >= high - NEAR_KWH:
+    while m > 1 and xs[t, m - 2] >= high - NEAR_KWH:
         m -= 1
-    if m > 1 and xs[m - 1] > high:
-        y = ys[m - 2] + (ys[m - 1] - ys[m - 2]) * (high - xs[m - 2]) / (xs[m - 1] - xs[m - 2])
-        xs[m - 1], ys[m - 1] = high, y
+    if m > 1 and xs[t, m - 1] > high:
+        y = ys[t, m - 2] + (ys[t, m - 1] - ys[t, m - 2]) * (high - xs[t, m - 2]) / (xs[t, m - 1] - xs[t, m - 2])
+        xs[t, m - 1], ys[t, m - 1] = high, y
     return m
 
 
@@ -278,8 +280,10 @@ def heavy_backward(
 def walk_backward(
     xs: Any,
     ys: Any,
+    ends: Any,
+    t: int,
     m: int,
-    hour: Any,
+    hours: Any,
     slope: Any,
     length: Any,
     n: int,
@@ -292,9 +296,6 @@ def walk_backward(
     kappa: float,
     eta_c: float,
     eta_d: float,
-    out_x: Any,
-    out_y: Any,
-    out_end: Any,
 ) -> int:
     """Value at the start of an hour with reserve for stored energy in [low, high], where `apart` holds: walked.
 
@@ -308,19 +309,19 @@ def walk_backward(
     3. the inverter and the end bind at once, κ (x − floor_x) = ready − discharge: x falls to discharge more;
     4. the inverter binds, z = ready − discharge.
 
-    ``out_end``: the best x at each breakpoint. In between it is a mixture, as the value is concave in (s, x) together.
+    ``ends`` (row t): the best x at each breakpoint. In between it is a mixture: the value is concave in (s, x).
     """
-    burns = hour[KIND] == HEAVY_BURNS  # then energy is burnt beside reserve, and no discharge takes of the inverter
-    ready = hour[PD] if burns else min(hour[PD], hour[ROOM])
+    burns = hours[t, KIND] == HEAVY_BURNS  # then energy is burnt beside reserve, and no discharge takes of the inverter
+    ready = hours[t, PD] if burns else min(hours[t, PD], hours[t, ROOM])
     loss = 0.0 if burns else eta_d
-    k1, k2 = min(hour[C1], ready), min(hour[C1] + hour[C2], ready)
-    p1, p2 = hour[P1], hour[P2] if hour[C2] > 0.0 else 0.0
-    even = floor_x - floor_s + hour[DRIVE]
+    k1, k2 = min(hours[t, C1], ready), min(hours[t, C1] + hours[t, C2], ready)
+    p1, p2 = hours[t, P1], hours[t, P2] if hours[t, C2] > 0.0 else 0.0
+    even = floor_x - floor_s + hours[t, DRIVE]
     if not burns:
         even = max(even, 0.0)
-    u, x, i, k = eta_c * charged, xs[0], 0, 0
-    s = x + hour[DRIVE] - u
-    left = length[0] if n > 0 else 0.0
+    u, x, i, k = eta_c * charged, xs[t + 1, 0], 0, 0
+    s = x + hours[t, DRIVE] - u
+    left = length[t, 0] if n > 0 else 0.0
     if u > even:
         phase, z = 1, kappa * (s - floor_s)
     else:
@@ -329,13 +330,12 @@ def walk_backward(
             phase, z = 4, ready
         elif z >= ready - ROUNDING_KWH:
             phase, z = 3, ready
-    if phase <= 2:
-        q = 0 if z < k1 else (1 if z < k2 else 2)
-    else:
-        q = 0 if z <= k1 else (1 if z <= k2 else 2)
-    value = ys[0] + earned + p1 * min(z, k1) + p2 * max(min(z, k2) - k1, 0.0)
-    keep = (ys[1] - ys[0]) / (xs[1] - xs[0]) if m > 1 else -np.inf
-    use = slope[0] if n > 0 else -np.inf
+    # the price of reserve beyond z (below it from the third region on, where z falls): 0 is p1, 1 is p2, 2 is nothing
+    at = 0.0 if phase <= 2 else ROUNDING_KWH
+    q = 0 if z < k1 + at else (1 if z < k2 + at else 2)
+    value = ys[t + 1, 0] + earned + p1 * min(z, k1) + p2 * max(min(z, k2) - k1, 0.0)
+    keep = (ys[t + 1, 1] - ys[t + 1, 0]) / (xs[t + 1, 1] - xs[t + 1, 0]) if m > 1 else -np.inf
+    use = slope[t, 0] if n > 0 else -np.inf
     draws = u <= 0.0 and not burns
     beta = loss / (kappa - loss) if kappa > loss * (1.0 + 1e-9) else -1.0
     count, last = 0, np.inf
@@ -354,9 +354,9 @@ def walk_backward(
         if down > up:
             edge, price = 1, down
         if phase == 3 and draws and beta > 0.0 and k < n:
-            j = i if x > xs[i] else i - 1
+            j = i if x > xs[t + 1, i] else i - 1
             if j >= 0:
-                before = (ys[j + 1] - ys[j]) / (xs[j + 1] - xs[j])
+                before = (ys[t + 1, j + 1] - ys[t + 1, j]) / (xs[t + 1, j + 1] - xs[t + 1, j])
                 falling = use + beta * (use - before - kappa * reserve)
                 if falling > price:
                     edge, price = 2, falling
@@ -367,7 +367,7 @@ def walk_backward(
         if phase >= 3 and edge != 2 and not (edge == 1 and not draws and phase == 3):
             phase = 4
         if edge == 0:
-            step = xs[i + 1] - x
+            step = xs[t + 1, i + 1] - x
             if phase == 2 and ready + (loss * u if draws else 0.0) - z < kappa * step:
                 step, event = (ready + (loss * u if draws else 0.0) - z) / kappa, 3
         elif edge == 1:
@@ -382,8 +382,8 @@ def walk_backward(
                 step, event = (ready + loss * u - z) / loss, 3
         else:
             step, event = left / (1.0 + beta), 1
-            if (x - xs[j]) < beta * step:
-                step, event = (x - xs[j]) / beta, 0
+            if (x - xs[t + 1, j]) < beta * step:
+                step, event = (x - xs[t + 1, j]) / beta, 0
         if q < 2 and (phase == 1 or (phase == 2 and edge == 0)):
             until = (k1 if q == 0 else k2) - z
             if until < kappa * step:
@@ -416,37 +416,37 @@ def walk_backward(
         if step > 0.0 and s > low:
             if count == 0:
                 share = max((low - begun) / step, 0.0)
-                out_x[0], out_y[0] = begun + share * step, value + price * share * step
-                out_end[0], count = x_begun + share * (x - x_begun), 1
-            if count > 1 and (price >= last - 1e-15 or out_x[count - 1] - out_x[count - 2] <= NEAR_KWH):
+                xs[t, 0], ys[t, 0] = begun + share * step, value + price * share * step
+                ends[t, 0], count = x_begun + share * (x - x_begun), 1
+            if count > 1 and (price >= last - 1e-15 or xs[t, count - 1] - xs[t, count - 2] <= NEAR_KWH):
                 count -= 1
             if count >= MOST_POINTS - 1:
                 return 0
             value += price * step
-            out_x[count], out_y[count], out_end[count] = s, value, x
+            xs[t, count], ys[t, count], ends[t, count] = s, value, x
             count, last = count + 1, price
             if s >= high:
-                share = min((high - out_x[count - 2]) / (s - out_x[count - 2]), 1.0)
+                share = min((high - xs[t, count - 2]) / (s - xs[t, count - 2]), 1.0)
                 if share <= 0.0:
                     return count - 1
-                out_y[count - 1] = out_y[count - 2] + share * (value - out_y[count - 2])
-                out_end[count - 1] = out_end[count - 2] + share * (x - out_end[count - 2])
-                out_x[count - 1] = high
-                return count
+                ys[t, count - 1] = ys[t, count - 2] + share * (value - ys[t, count - 2])
+                ends[t, count - 1] = ends[t, count - 2] + share * (x - ends[t, count - 2])
+                xs[t, count - 1] = high
+                break
         else:
             value += price * step
         # what the breakpoint changes
         if event == 0:
             if edge == 0:
                 i += 1
-                x = xs[i]
-                keep = (ys[i + 1] - ys[i]) / (xs[i + 1] - x) if i < m - 1 else -np.inf
+                x = xs[t + 1, i]
+                keep = (ys[t + 1, i + 1] - ys[t + 1, i]) / (xs[t + 1, i + 1] - x) if i < m - 1 else -np.inf
             else:
-                i, x, keep = j, xs[j], before
+                i, x, keep = j, xs[t + 1, j], before
         elif event == 1:
             k += 1
-            left = length[k] if k < n else 0.0
-            use = slope[k] if k < n else -np.inf
+            left = length[t, k] if k < n else 0.0
+            use = slope[t, k] if k < n else -np.inf
         elif event == 2:
             if phase <= 2:
                 q, z = q + 1, (k1 if q == 0 else k2)
@@ -461,7 +461,7 @@ def walk_backward(
             if z >= ready - ROUNDING_KWH:
                 phase = 4 if z > ready + ROUNDING_KWH else 3
                 z = ready
-                q = 0 if z <= k1 else (1 if z <= k2 else 2)
+                q = 0 if z <= k1 + ROUNDING_KWH else (1 if z <= k2 + ROUNDING_KWH else 2)
         else:
             phase = 3
             z = ready + (loss * u if draws else 0.0)
@@ -469,13 +469,31 @@ def walk_backward(
         if edge == 2 and event != 0:
             i, keep = j, before
     if count == 0:
-        out_x[0], out_y[0], out_end[0], count = s, value, x, 1
+        xs[t, 0], ys[t, 0], ends[t, 0], count = s, value, x, 1
+    if count > 1 and xs[t, count - 1] - xs[t, count - 2] <= NEAR_KWH:  # too short to have a slope
+        count -= 1
+        if count > 1:
+            xs[t, count - 1], ys[t, count - 1], ends[t, count - 1] = xs[t, count], ys[t, count], ends[t, count]
     return count
 
 
 @compiled
-def reach(xs: Any, m: int, hour: Any, low: float, high: float, eta_c: float, eta_d: float) -> tuple[float, float]:
+def walk_forward(xs: Any, ends: Any, t: int, m: int, s: float) -> float:
+    """Stored energy at the end of a walked hour that begins with ``s``: a mixture of those of two breakpoints."""
+    if m == 1:
+        return ends[t, 0]
+    i = 0
+    while i < m - 2 and xs[t, i + 1] <= s:
+        i += 1
+    share = min(max((s - xs[t, i]) / (xs[t, i + 1] - xs[t, i]), 0.0), 1.0)
+    return ends[t, i] + share * (ends[t, i + 1] - ends[t, i])
+
+
+@compiled
+def reach(
+    xs: Any, t: int, m: int, hours: Any, low: float, high: float, eta_c: float, eta_d: float
+) -> tuple[float, float]:
     """Stored energy at the start of an hour from which its end can be reached, within [low, high]."""
-    lowest = xs[0] + hour[DRIVE] - hour[PC] * eta_c
-    highest = xs[m - 1] + hour[DRIVE] + hour[DMAX] / eta_d
+    lowest = xs[t + 1, 0] + hours[t, DRIVE] - hours[t, PC] * eta_c
+    highest = xs[t + 1, m - 1] + hours[t, DRIVE] + hours[t, DMAX] / eta_d
     return max(low, lowest), min(high, highest)

@@ -26,14 +26,14 @@ LATER_KWH, LATER_USD = (
 @pytest.mark.parametrize("stored_kwh", [275.0, 285.6, 300.0, 350.0])
 def test_the_slope_is_that_of_the_value_where_what_follows_is_worth_nothing_but_rounding(stored_kwh: float):
     """An hour of a day on which the bound came out too low: its kWh back nonspin, once all spin is backed."""
-    hour = np.zeros(HOUR)
+    hours = np.zeros((1, HOUR))
     describe_hour(
-        hour, CHARGE_KW, CHARGE_KW, SUN_KW, ROOM_KW, 0.0, 0.0, 0.0, SPIN_KW, 0.0, NONSPIN_KW, 0.0, 0.0, BUY_USD,
+        hours, 0, CHARGE_KW, CHARGE_KW, SUN_KW, ROOM_KW, 0.0, 0.0, 0.0, SPIN_KW, 0.0, NONSPIN_KW, 0.0, 0.0, BUY_USD,
         SPIN_USD, NONSPIN_USD, 0.0,
     )  # fmt: skip
-    slope, length = np.empty(SEGMENTS + 1), np.empty(SEGMENTS + 1)
-    n, earned, charged = segments_of(hour, ETA_C, ETA_D, slope, length)
-    hour_and_uses = hour, slope, length, n, earned, charged
+    slope, length = np.empty((1, SEGMENTS + 1)), np.empty((1, SEGMENTS + 1))
+    n, earned, charged = segments_of(hours, 0, ETA_C, ETA_D, slope, length)
+    hour_and_uses = hours[0], slope[0], length[0], n, earned, charged
     _, value, per_kwh = best_end(
         LATER_KWH, LATER_USD, 2, *hour_and_uses, stored_kwh, FLOOR_KWH, FLOOR_KWH, ETA_D, ETA_C, ETA_D
     )
