@@ -42,7 +42,7 @@ setattr(nb.config, "CACHE_DIR", str(_code_folder()))  # noqa: B010 (numba declar
 _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "arcp"}}
 #: arrays and their views are counted by atomic instructions, half of a sweep's time and all threads' on the same few
 #: words; a function that makes no array needs none. numba refuses one that does
-_UNCOUNTED = {"_nrt": False} if hasattr(options.DefaultOptions, "_nrt") else {}
+_UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(options.DefaultOptions, "_nrt") else {}
 #: a function compiled on its first call and kept on disk; it lets other threads run beside it, and makes no arrays
 compiled: Any = nb.njit(**_OPTIONS, **_UNCOUNTED, nogil=True)
 #: the same, written into its callers

@@ -2,8 +2,8 @@
 
 The value of stored energy is concave and piecewise linear (the stage is a linear programme), so it is kept as its
 breakpoints: a handful per hour. An hour without reserve merges sorted slopes (a supremal convolution, Rockafellar 1970,
-theorem 16.4); an hour with reserve, whose backing ties both ends of the hour together, is traced by its tangents: two
-tangents of a concave function meet either on it, at a breakpoint, or above it, where another tangent is found.
+theorem 16.4). An hour with reserve, whose backing ties both ends together, is walked along its best ends; where it is
+not `apart`, it is traced by tangents: two meet either on the function or above it, where another one is found.
 """
 
 from __future__ import annotations
