@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.dispatch.column_generation.compiled import compiled
+from vpp_pipeline.dispatch.column_generation.compiled import compiled, with_arrays
 from vpp_pipeline.dispatch.column_generation.hour_kernel import (
     DMAX,
     DRIVE,
@@ -18,6 +18,7 @@ from vpp_pipeline.dispatch.column_generation.hour_kernel import (
     PC,
     SEGMENTS,
     act,
+    apart,
     describe_hour,
     segments_of,
 )
@@ -31,6 +32,8 @@ from vpp_pipeline.dispatch.column_generation.storage_kernel import (
     reach,
     slope_beside,
     value_at,
+    walk_backward,
+    walk_forward,
 )
 
 POWERS = 6  # grid charge, solar charge, discharge, solar sold, spin, nonspin
@@ -69,7 +72,9 @@ class Room(NamedTuple):
 
     xs: Array
     ys: Array
+    ends: Array
     points: Array
+    walked: Array
     hours: Array
     slope: Array
     length: Array
@@ -83,13 +88,15 @@ class Room(NamedTuple):
     powers: Array
 
 
-@compiled
+@with_arrays
 def make_room(hours: int) -> Room:
     """Arrays that one thread works in, for days of ``hours``."""
     return Room(
         np.empty((hours + 1, MOST_POINTS)),
         np.empty((hours + 1, MOST_POINTS)),
+        np.empty((hours + 1, MOST_POINTS)),
         np.zeros(hours + 1, np.int64),
+        np.zeros(hours, np.bool_),
         np.zeros((hours, HOUR)),
         np.empty((hours, SEGMENTS + 1)),
         np.empty((hours, SEGMENTS + 1)),
@@ -133,14 +140,17 @@ def backward(
     hours = prices.shape[1]
     eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
     last = hours - 1
-    room.xs[hours, 0], room.ys[hours, 0] = scale * stores.lowest[i, last], 0.0
-    room.xs[hours, 1], room.ys[hours, 1] = scale * stores.highest[i, last], 0.0
-    room.points[hours] = 2 if room.xs[hours, 1] > room.xs[hours, 0] + NEAR_KWH else 1
+    # whole arrays and their rows: a view for each hour costs more than what is done with it
+    each, slope, length, xs, ys, ends = room.hours, room.slope, room.length, room.xs, room.ys, room.ends
+    xs[hours, 0], ys[hours, 0] = scale * stores.lowest[i, last], 0.0
+    xs[hours, 1], ys[hours, 1] = scale * stores.highest[i, last], 0.0
+    m = 2 if xs[hours, 1] > xs[hours, 0] + NEAR_KWH else 1
+    room.points[hours] = m
     for t in range(hours - 1, -1, -1):
-        hour = room.hours[t]
         sells = prices[0, t] > CLOSED
         describe_hour(
-            hour,
+            each,
+            t,
             scale * stores.max_charge[i, t],
             scale * stores.max_discharge[i, t],
             scale * stores.sun[i, t],
@@ -158,68 +168,73 @@ def backward(
             prices[3, t],
             per_kwh_drawn / eta_d,
         )
-        n, earned, charged = segments_of(hour, eta_c, eta_d, room.slope[t], room.length[t])
+        n, earned, charged = segments_of(each, t, eta_c, eta_d, slope, length)
         room.uses[t], room.earned[t], room.charged[t] = n, earned, charged
-        xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
         low = scale * (stores.lowest[i, t - 1] if t > 0 else stores.initial[i])
         high = scale * (stores.highest[i, t - 1] if t > 0 else stores.initial[i])
-        low, high = reach(xs, m, hour, low, high, eta_c, eta_d)
+        low, high = reach(xs, t, m, each, low, high, eta_c, eta_d)
         if low > high:
             if low > high + 1e-6:
                 return -np.inf
             low = high
-        if hour[KIND] == LIGHT:
-            room.start[t] = xs[0] + hour[DRIVE] - eta_c * charged
-            count = light_backward(
-                xs, ys, m, room.slope[t], room.length[t], n, earned, room.start[t], room.xs[t], room.ys[t]
-            )
+        if each[t, KIND] == LIGHT:
+            room.start[t] = xs[t + 1, 0] + each[t, DRIVE] - eta_c * charged
+            m = light_backward(xs, ys, t, m, slope, length, n, earned, room.start[t])
             if t == 0:
-                return value_at(room.xs[0], room.ys[0], count, low) / scale
-            room.points[t] = clip(room.xs[t], room.ys[t], count, low, high)
+                return value_at(xs[0], ys[0], m, low) / scale
+            m = clip(xs, ys, t, m, low, high)
+            room.points[t] = m
             continue
         floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
         floor_x = scale * stores.floor[i, t]
-        if t == 0:
-            _, value, _ = best_end(
+        found = 0
+        if apart(each, t, floor_s, floor_x, kappa, eta_d):
+            found = walk_backward(
                 xs,
                 ys,
+                ends,
+                t,
                 m,
-                hour,
-                room.slope[t],
-                room.length[t],
+                each,
+                slope,
+                length,
                 n,
                 earned,
                 charged,
                 low,
+                high,
                 floor_s,
                 floor_x,
                 kappa,
                 eta_c,
                 eta_d,
             )
-            return value / scale
-        room.points[t] = heavy_backward(
-            xs,
-            ys,
-            m,
-            hour,
-            room.slope[t],
-            room.length[t],
-            n,
-            earned,
-            charged,
-            low,
-            high,
-            floor_s,
-            floor_x,
-            kappa,
-            eta_c,
-            eta_d,
-            room.xs[t],
-            room.ys[t],
-            room.todo,
-        )
-    return 0.0
+        room.walked[t] = found > 0
+        if found == 0:
+            found = heavy_backward(
+                xs[t + 1],
+                ys[t + 1],
+                m,
+                each[t],
+                slope[t],
+                length[t],
+                n,
+                earned,
+                charged,
+                low,
+                high,
+                floor_s,
+                floor_x,
+                kappa,
+                eta_c,
+                eta_d,
+                xs[t],
+                ys[t],
+                room.todo,
+            )
+        m = found
+        room.points[t] = m
+    return ys[0, 0] / scale
 
 
 @compiled
@@ -227,23 +242,26 @@ def forward(stores: Stores, i: int, scale: float, kappa: float, room: Room, path
     """Stored energy (T+1,) of the best schedule after :func:`backward`, times ``scale``; returns kWh drawn to sell."""
     hours = len(path) - 1
     eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
-    path[0] = scale * stores.initial[i]
+    each, slope, length, xs, ys, ends = room.hours, room.slope, room.length, room.xs, room.ys, room.ends
+    points, walked, uses, start = room.points, room.walked, room.uses, room.start
+    s = scale * stores.initial[i]
+    path[0] = s
     drawn = 0.0
     for t in range(hours):
-        hour, s = room.hours[t], path[t]
-        xs, ys, m = room.xs[t + 1], room.ys[t + 1], room.points[t + 1]
-        if hour[KIND] == LIGHT:
-            x = light_forward(xs, ys, m, room.slope[t], room.length[t], room.uses[t], room.start[t], s)
+        if each[t, KIND] == LIGHT:
+            x = light_forward(xs, ys, t, points[t + 1], slope, length, uses[t], start[t], s)
+        elif walked[t]:
+            x = walk_forward(xs, ends, t, points[t], s)
         else:
             floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
             x, _, _ = best_end(
-                xs,
-                ys,
-                m,
-                hour,
-                room.slope[t],
-                room.length[t],
-                room.uses[t],
+                xs[t + 1],
+                ys[t + 1],
+                points[t + 1],
+                each[t],
+                slope[t],
+                length[t],
+                uses[t],
                 room.earned[t],
                 room.charged[t],
                 s,
@@ -253,12 +271,20 @@ def forward(stores: Stores, i: int, scale: float, kappa: float, room: Room, path
                 eta_c,
                 eta_d,
             )
-        idle = s - hour[DRIVE]
-        x = min(max(x, idle - hour[DMAX] / eta_d), idle + hour[PC] * eta_c)
+        idle = s - each[t, DRIVE]
+        x = min(max(x, idle - each[t, DMAX] / eta_d), idle + each[t, PC] * eta_c)
         x = min(max(x, scale * stores.lowest[i, t]), scale * stores.highest[i, t])
         path[t + 1] = x
         drawn += max(idle - x, 0.0)
+        s = x
     return drawn / scale
+
+
+@compiled
+def keep_path(room: Room) -> None:
+    """Copy ``room.path`` (T+1,) to ``room.other``."""
+    for t in range(len(room.path)):
+        room.other[t] = room.path[t]
 
 
 @compiled
@@ -278,7 +304,7 @@ def respond(stores: Stores, i: int, prices: Array, kappa: float, room: Room) -> 
         return value, 0.0
     low, w_low, g_low = 0.0, value, limit - drawn
     drawn_low = drawn
-    room.other[:] = room.path
+    keep_path(room)
     high = 0.0  # more than a kWh drawn can earn: by its sale, and by charging again, which is paid below zero
     for t in range(prices.shape[1]):
         high = max(high, prices[0, t], abs(prices[1, t]), prices[2, t], prices[3, t])
@@ -300,7 +326,7 @@ def respond(stores: Stores, i: int, prices: Array, kappa: float, room: Room) -> 
         best, price = min(best, w), step
         if drawn > limit:
             low, w_low, g_low, drawn_low = step, w, limit - drawn, drawn
-            room.other[:] = room.path
+            keep_path(room)
         else:
             high, w_high, g_high, drawn_high = step, w, limit - drawn, drawn
         if w - crossing <= 1e-13 * (1.0 + abs(w)):
@@ -320,18 +346,19 @@ def carry_out(stores: Stores, i: int, kappa: float, room: Room) -> float:
     """Powers (T, POWERS) of ``room.path`` into ``room.powers``; returns what its owner is paid, $."""
     eta_c, eta_d = stores.charge_efficiency[i], stores.discharge_efficiency[i]
     scale, paid = scale_of(stores, i), 0.0
-    for t in range(room.hours.shape[0]):
+    hours, path, powers = room.hours, room.path, room.powers
+    for t in range(hours.shape[0]):
         floor_s = scale * (stores.floor[i, t - 1] if t > 0 else stores.floor_before[i])
         floor_x = scale * stores.floor[i, t]
-        power = room.powers[t]
-        act(room.hours[t], room.path[t], room.path[t + 1], floor_s, floor_x, kappa, eta_c, eta_d, power)
-        power /= scale
-        paid += stores.energy_cost[i, t] * (power[2] + power[3])
-        paid += stores.spin_cost[i, t] * power[4] + stores.nonspin_cost[i, t] * power[5]
+        act(hours, t, path[t], path[t + 1], floor_s, floor_x, kappa, eta_c, eta_d, powers)
+        for p in range(POWERS):
+            powers[t, p] /= scale
+        paid += stores.energy_cost[i, t] * (powers[t, 2] + powers[t, 3])
+        paid += stores.spin_cost[i, t] * powers[t, 4] + stores.nonspin_cost[i, t] * powers[t, 5]
     return paid
 
 
-@compiled
+@with_arrays
 def add_responses(
     stores: Stores, chosen: Array, group: Array, prices: Array, call_hours: float, power: Array, money: Array
 ) -> None:
@@ -341,6 +368,7 @@ def add_responses(
     """
     hours = prices.shape[1]
     room = make_room(hours)
+    p = room.powers
     for i in chosen:
         kappa = stores.discharge_efficiency[i] / call_hours
         best, _ = respond(stores, i, prices, kappa, room)
@@ -348,14 +376,13 @@ def add_responses(
         money[g, 0] += carry_out(stores, i, kappa, room)
         money[g, 1] += best
         for t in range(hours):
-            p = room.powers[t]
-            power[g, t, 0] += p[2] + p[3]
-            power[g, t, 1] += p[0]
-            power[g, t, 2] += p[4]
-            power[g, t, 3] += p[5]
+            power[g, t, 0] += p[t, 2] + p[t, 3]
+            power[g, t, 1] += p[t, 0]
+            power[g, t, 2] += p[t, 4]
+            power[g, t, 3] += p[t, 5]
 
 
-@compiled
+@with_arrays
 def add_schedules(
     stores: Stores, first: int, chosen: Array, weight: Array, prices: Array, call_hours: float, out: Array
 ) -> None:
@@ -395,7 +422,7 @@ def spread(
                 out[2 * product[o] + 1, prosumer[k], t] = (agreed_price[k] - worth[k]) / 1000.0
 
 
-@compiled
+@with_arrays
 def fill_values(stores: Stores, first: int, last: int, prices: Array, call_hours: float, out: Array) -> None:
     """Value of the best day at ``prices``, $, of prosumers first … last − 1, into ``out`` (N,)."""
     room = make_room(prices.shape[1])
@@ -403,7 +430,7 @@ def fill_values(stores: Stores, first: int, last: int, prices: Array, call_hours
         out[i], _ = respond(stores, i, prices, stores.discharge_efficiency[i] / call_hours, room)
 
 
-@compiled
+@with_arrays
 def fill_stored_values(
     stores: Stores, first: int, last: int, prices: Array, call_hours: float, stored: Array, out: Array
 ) -> None:

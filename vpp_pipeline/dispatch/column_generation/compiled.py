@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numba as nb
+from numba.core import options
 
 from vpp_pipeline.core.paths import private_folder
 
@@ -38,7 +39,13 @@ def _code_folder() -> Path:
 
 setattr(nb.config, "CACHE_DIR", str(_code_folder()))  # noqa: B010 (numba declares its settings nowhere)
 
-#: a function compiled on its first call and kept on disk; it lets other threads run beside it
-compiled: Any = nb.njit(cache=True, error_model="numpy", fastmath={"contract", "arcp"}, nogil=True)
+_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "arcp"}}
+#: arrays and their views are counted by atomic instructions, half of a sweep's time and all threads' on the same few
+#: words; a function that makes no array needs none. numba refuses one that does
+_UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(options.DefaultOptions, "_nrt") else {}
+#: a function compiled on its first call and kept on disk; it lets other threads run beside it, and makes no arrays
+compiled: Any = nb.njit(**_OPTIONS, **_UNCOUNTED, nogil=True)
 #: the same, written into its callers
-inlined: Any = nb.njit(cache=True, error_model="numpy", fastmath={"contract", "arcp"}, inline="always")
+inlined: Any = nb.njit(**_OPTIONS, inline="always")
+#: a compiled function that makes arrays
+with_arrays: Any = nb.njit(**_OPTIONS, nogil=True)

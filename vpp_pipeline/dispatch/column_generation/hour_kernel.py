@@ -21,11 +21,13 @@ PC, SUN, ROOM, CE, SELL_SUN, SELL, BUY, C1, P1, C2, P2, DMAX, PD, DRIVE, SPIN_FI
 LIGHT, HEAVY, HEAVY_BURNS = 0.0, 1.0, 2.0
 SEGMENTS = 5
 NEAR_KWH = 1e-10
+ROUNDING_KWH = 1e-12
 
 
 @compiled
 def describe_hour(
-    hour: Any,
+    hours: Any,
+    t: int,
     pc: float,
     pd: float,
     sun: float,
@@ -43,23 +45,30 @@ def describe_hour(
     nonspin: float,
     per_kwh_out: float,
 ) -> None:
-    """Fill ``hour``: net prices after owners' costs, reserves by price, none where nothing is gained."""
-    hour[PC], hour[PD], hour[SUN], hour[ROOM], hour[CE], hour[DRIVE] = pc, pd, sun, room, ce, drive
-    hour[SELL_SUN] = max(sell - ae, 0.0) if ce > 0.0 else 0.0
-    hour[SELL] = (sell - ae if ce > 0.0 else 0.0) - per_kwh_out
-    hour[BUY] = buy
-    hour[DMAX] = max(min(pd, ce, room), 0.0)
+    """Fill row ``t`` of ``hours``: net prices after owners' costs, reserves by price, none where nothing is gained."""
+    hours[t, PC], hours[t, PD], hours[t, SUN], hours[t, ROOM], hours[t, CE], hours[t, DRIVE] = (
+        pc,
+        pd,
+        sun,
+        room,
+        ce,
+        drive,
+    )
+    hours[t, SELL_SUN] = max(sell - ae, 0.0) if ce > 0.0 else 0.0
+    hours[t, SELL] = (sell - ae if ce > 0.0 else 0.0) - per_kwh_out
+    hours[t, BUY] = buy
+    hours[t, DMAX] = max(min(pd, ce, room), 0.0)
     ready = min(pd, room)
     ps, pn = spin - as_, nonspin - an
     cs, cn = (min(cs, ready) if ps > 0.0 else 0.0), (min(cn, ready) if pn > 0.0 else 0.0)
     first = ps >= pn if (cs > 0.0 and cn > 0.0) else cs > 0.0
-    hour[SPIN_FIRST] = 1.0 if first else 0.0
-    hour[C1], hour[P1], hour[C2], hour[P2] = (cs, ps, cn, pn) if first else (cn, pn, cs, ps)
-    hour[KIND] = LIGHT if hour[C1] <= 0.0 else HEAVY
+    hours[t, SPIN_FIRST] = 1.0 if first else 0.0
+    hours[t, C1], hours[t, P1], hours[t, C2], hours[t, P2] = (cs, ps, cn, pn) if first else (cn, pn, cs, ps)
+    hours[t, KIND] = LIGHT if hours[t, C1] <= 0.0 else HEAVY
 
 
 @compiled
-def segments_of(hour: Any, eta_c: float, eta_d: float, slope: Any, length: Any) -> tuple[int, float, float]:
+def segments_of(hours: Any, t: int, eta_c: float, eta_d: float, slope: Any, length: Any) -> tuple[int, float, float]:
     """Uses of stored energy in an hour without reserve: ``slope`` ($/kWh, falling) and ``length`` (kWh) of each.
 
     Begins at the hour in which the store charges all it can; each kWh more in store first saves the dearest charging,
@@ -67,44 +76,66 @@ def segments_of(hour: Any, eta_c: float, eta_d: float, slope: Any, length: Any) 
     Where a sale after losses earns more than charging costs (prices below zero), the order lets a store burn energy:
     a relaxation, marked HEAVY_BURNS if reserve is sold as well.
     """
-    sun_sold = min(hour[SUN], hour[CE], hour[ROOM]) if hour[SELL_SUN] > 0.0 else 0.0
-    free = hour[SUN] - sun_sold
-    left = hour[PC]
+    sun_sold = min(hours[t, SUN], hours[t, CE], hours[t, ROOM]) if hours[t, SELL_SUN] > 0.0 else 0.0
+    free = hours[t, SUN] - sun_sold
+    left = hours[t, PC]
     n = 0
-    earned = hour[SELL_SUN] * sun_sold
+    earned = hours[t, SELL_SUN] * sun_sold
     # charging, cheapest first: sun that cannot be sold, sun that could be, the grid (first if it pays to take energy)
-    grid_first = hour[BUY] < 0.0
-    for step in range(4):
+    grid_first = hours[t, BUY] < 0.0
+    for step in range(0 if hours[t, SUN] > 0.0 else 3, 4):
         if step == 0:
-            kw, cost = (left if grid_first else 0.0), hour[BUY]
+            kw, cost = (left if grid_first else 0.0), hours[t, BUY]
         elif step == 1:
             kw, cost = min(free, left), 0.0
         elif step == 2:
-            kw, cost = min(sun_sold, left), hour[SELL_SUN]
+            kw, cost = min(sun_sold, left), hours[t, SELL_SUN]
         else:
-            kw, cost = left, hour[BUY]
+            kw, cost = left, hours[t, BUY]
         if kw > 0.0:
             earned -= cost * kw
             left -= kw
-            slope[n], length[n] = cost / eta_c, kw * eta_c
+            slope[t, n], length[t, n] = cost / eta_c, kw * eta_c
             n += 1
-    beside = min(max(min(hour[CE], hour[ROOM]) - sun_sold, 0.0), hour[DMAX])  # discharged beside the sun that is sold
-    sold_at = hour[SELL] if beside > 0.0 else hour[SELL] - hour[SELL_SUN]
-    if hour[KIND] == HEAVY and n > 0 and hour[DMAX] > 0.0 and sold_at * eta_d > slope[0] + 1e-15:
-        hour[KIND] = HEAVY_BURNS
+    beside = min(
+        max(min(hours[t, CE], hours[t, ROOM]) - sun_sold, 0.0), hours[t, DMAX]
+    )  # discharged beside the sun that is sold
+    sold_at = hours[t, SELL] if beside > 0.0 else hours[t, SELL] - hours[t, SELL_SUN]
+    if hours[t, KIND] == HEAVY and n > 0 and hours[t, DMAX] > 0.0 and sold_at * eta_d > slope[t, 0] + 1e-15:
+        hours[t, KIND] = HEAVY_BURNS
     if beside > 0.0:
-        slope[n], length[n] = hour[SELL] * eta_d, beside / eta_d
+        slope[t, n], length[t, n] = hours[t, SELL] * eta_d, beside / eta_d
         n += 1
-    if hour[DMAX] - beside > 0.0:
-        slope[n], length[n] = (hour[SELL] - hour[SELL_SUN]) * eta_d, (hour[DMAX] - beside) / eta_d
+    if hours[t, DMAX] - beside > 0.0:
+        slope[t, n], length[t, n] = (hours[t, SELL] - hours[t, SELL_SUN]) * eta_d, (hours[t, DMAX] - beside) / eta_d
         n += 1
     for i in range(1, n):
-        a, b, j = slope[i], length[i], i - 1
-        while j >= 0 and slope[j] < a:
-            slope[j + 1], length[j + 1] = slope[j], length[j]
+        a, b, j = slope[t, i], length[t, i], i - 1
+        while j >= 0 and slope[t, j] < a:
+            slope[t, j + 1], length[t, j + 1] = slope[t, j], length[t, j]
             j -= 1
-        slope[j + 1], length[j + 1] = a, b
-    return n, earned, hour[PC] - max(left, 0.0)
+        slope[t, j + 1], length[t, j + 1] = a, b
+    return n, earned, hours[t, PC] - max(left, 0.0)
+
+
+@compiled
+def apart(hours: Any, t: int, floor_s: float, floor_x: float, kappa: float, eta_d: float) -> bool:
+    """Whether reserve and the other uses of an hour share nothing but the inverter, so that it can be walked.
+
+    Then it earns L(u) + r(min(κ(s − floor_s), κ(x − floor_x), ready − discharge)): L of the uses without reserve, r of
+    reserve. Not so where the export limit may bind with sun that is sold, or sun is charged though grid energy costs
+    less. The walk also takes it that backing at the hour's end falls short no later than at its start while charging
+    (a floor that does not fall), and that a kWh backs at least what it delivers in an hour (a call of at most one).
+    """
+    if hours[t, KIND] == HEAVY_BURNS:
+        return True
+    if kappa < eta_d or floor_x - floor_s + hours[t, DRIVE] < -ROUNDING_KWH:
+        return False
+    if hours[t, SELL_SUN] <= 0.0 or hours[t, SUN] <= 0.0:
+        return True
+    reserve = min(hours[t, PD], hours[t, C1] + hours[t, C2])
+    most = min(min(hours[t, SUN], hours[t, CE]) + hours[t, PD], hours[t, CE] + reserve)
+    return hours[t, ROOM] >= most and (hours[t, BUY] < 0.0 or hours[t, SELL_SUN] <= hours[t, BUY])
 
 
 @inlined
@@ -212,26 +243,41 @@ def light_value(slope: Any, length: Any, n: int, earned: float, amount: float, s
 
 @compiled
 def act(
-    hour: Any, s: float, x: float, floor_s: float, floor_x: float, kappa: float, eta_c: float, eta_d: float, out: Any
+    hours: Any,
+    t: int,
+    s: float,
+    x: float,
+    floor_s: float,
+    floor_x: float,
+    kappa: float,
+    eta_c: float,
+    eta_d: float,
+    out: Any,
 ) -> float:
     """The powers that go with a step from ``s`` to ``x``, and what they earn ($).
 
     ``out``: grid charge, solar charge, discharge, solar sold, spin, nonspin (kW). Never charges and discharges at once.
     """
-    u = x - s + hour[DRIVE]
-    c, d = min(max(u / eta_c, 0.0), hour[PC]), min(max(-u * eta_d, 0.0), hour[DMAX])
-    grid = c if hour[BUY] < 0.0 else max(c - hour[SUN], 0.0)
+    u = x - s + hours[t, DRIVE]
+    c, d = min(max(u / eta_c, 0.0), hours[t, PC]), min(max(-u * eta_d, 0.0), hours[t, DMAX])
+    grid = c if hours[t, BUY] < 0.0 else max(c - hours[t, SUN], 0.0)
     solar = c - grid
-    y = max(min(kappa * (s - floor_s), kappa * (x - floor_x), hour[PD] - d), 0.0)
-    v = max(min(hour[SUN] - solar, hour[CE] - d), 0.0) if hour[SELL_SUN] > 0.0 else 0.0
-    left = hour[ROOM] - d
-    sold_first = min(v, left) if hour[SELL_SUN] >= hour[P1] or hour[C1] <= 0.0 else 0.0
-    first = max(min(hour[C1], y, left - sold_first), 0.0)
+    y = max(min(kappa * (s - floor_s), kappa * (x - floor_x), hours[t, PD] - d), 0.0)
+    v = max(min(hours[t, SUN] - solar, hours[t, CE] - d), 0.0) if hours[t, SELL_SUN] > 0.0 else 0.0
+    left = hours[t, ROOM] - d
+    sold_first = min(v, left) if hours[t, SELL_SUN] >= hours[t, P1] or hours[t, C1] <= 0.0 else 0.0
+    first = max(min(hours[t, C1], y, left - sold_first), 0.0)
     y, left = y - first, left - sold_first - first
-    sold_next = min(v - sold_first, left) if hour[SELL_SUN] >= hour[P2] or hour[C2] <= 0.0 else 0.0
-    second = max(min(hour[C2], y, left - sold_next), 0.0)
+    sold_next = min(v - sold_first, left) if hours[t, SELL_SUN] >= hours[t, P2] or hours[t, C2] <= 0.0 else 0.0
+    second = max(min(hours[t, C2], y, left - sold_next), 0.0)
     left -= sold_next + second
     v = max(sold_first + sold_next + min(v - sold_first - sold_next, left), 0.0)
-    out[0], out[1], out[2], out[3] = grid, solar, d, v
-    out[4], out[5] = (first, second) if hour[SPIN_FIRST] > 0.0 else (second, first)
-    return hour[SELL] * d + hour[SELL_SUN] * v - hour[BUY] * grid + hour[P1] * first + hour[P2] * second
+    out[t, 0], out[t, 1], out[t, 2], out[t, 3] = grid, solar, d, v
+    out[t, 4], out[t, 5] = (first, second) if hours[t, SPIN_FIRST] > 0.0 else (second, first)
+    return (
+        hours[t, SELL] * d
+        + hours[t, SELL_SUN] * v
+        - hours[t, BUY] * grid
+        + hours[t, P1] * first
+        + hours[t, P2] * second
+    )

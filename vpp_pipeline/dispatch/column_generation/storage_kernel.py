@@ -2,16 +2,33 @@
 
 The value of stored energy is concave and piecewise linear (the stage is a linear programme), so it is kept as its
 breakpoints: a handful per hour. An hour without reserve merges sorted slopes (a supremal convolution, Rockafellar 1970,
-theorem 16.4); an hour with reserve, whose backing ties both ends of the hour together, is traced by its tangents: two
-tangents of a concave function meet either on it, at a breakpoint, or above it, where another tangent is found.
+theorem 16.4). An hour with reserve, whose backing ties both ends together, is walked along its best ends; where it is
+not `apart`, it is traced by tangents: two meet either on the function or above it, where another one is found.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from vpp_pipeline.dispatch.column_generation.compiled import compiled
-from vpp_pipeline.dispatch.column_generation.hour_kernel import DMAX, DRIVE, NEAR_KWH, PC, heavy_piece
+from vpp_pipeline.dispatch.column_generation.hour_kernel import (
+    C1,
+    C2,
+    DMAX,
+    DRIVE,
+    HEAVY_BURNS,
+    KIND,
+    NEAR_KWH,
+    P1,
+    P2,
+    PC,
+    PD,
+    ROOM,
+    ROUNDING_KWH,
+    heavy_piece,
+)
 
 MOST_POINTS, MOST_STEPS = 192, 200
 #: relative error of a value at which two tangents are taken to meet on the function
@@ -54,63 +71,65 @@ def value_at(xs: Any, ys: Any, m: int, x: float) -> float:
 
 @compiled
 def light_backward(
-    xs: Any, ys: Any, m: int, slope: Any, length: Any, n: int, earned: float, start: float, out_x: Any, out_y: Any
+    xs: Any, ys: Any, t: int, m: int, slope: Any, length: Any, n: int, earned: float, start: float
 ) -> int:
     """Value at the start of an hour without reserve: both lists of slopes merged. Returns the number of breakpoints."""
-    out_x[0], out_y[0] = start, ys[0] + earned
+    xs[t, 0], ys[t, 0] = start, ys[t + 1, 0] + earned
     count, i, k, last = 1, 0, 0, 0.0
+    kept = (ys[t + 1, 1] - ys[t + 1, 0]) / (xs[t + 1, 1] - xs[t + 1, 0]) if m > 1 else 0.0
     while i < m - 1 or k < n:
-        kept = (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]) if i < m - 1 else 0.0
-        if k >= n or (i < m - 1 and kept >= slope[k]):
-            price, kwh = kept, xs[i + 1] - xs[i]
+        if k >= n or (i < m - 1 and kept >= slope[t, k]):
+            price, kwh = kept, xs[t + 1, i + 1] - xs[t + 1, i]
             i += 1
+            kept = (ys[t + 1, i + 1] - ys[t + 1, i]) / (xs[t + 1, i + 1] - xs[t + 1, i]) if i < m - 1 else 0.0
         else:
-            price, kwh = slope[k], length[k]
+            price, kwh = slope[t, k], length[t, k]
             k += 1
         if count > 1 and price >= last - 1e-15:
-            out_x[count - 1] += kwh
-            out_y[count - 1] += last * kwh
+            xs[t, count - 1] += kwh
+            ys[t, count - 1] += last * kwh
         else:
-            out_x[count], out_y[count] = out_x[count - 1] + kwh, out_y[count - 1] + price * kwh
+            xs[t, count], ys[t, count] = xs[t, count - 1] + kwh, ys[t, count - 1] + price * kwh
             count, last = count + 1, price
     return count
 
 
 @compiled
-def light_forward(xs: Any, ys: Any, m: int, slope: Any, length: Any, n: int, start: float, s: float) -> float:
+def light_forward(xs: Any, ys: Any, t: int, m: int, slope: Any, length: Any, n: int, start: float, s: float) -> float:
     """Stored energy at the end of an hour without reserve that begins with ``s``."""
-    left, x, i, k = s - start, xs[0], 0, 0
+    left, x, i, k = s - start, xs[t + 1, 0], 0, 0
+    kept = (ys[t + 1, 1] - ys[t + 1, 0]) / (xs[t + 1, 1] - xs[t + 1, 0]) if m > 1 else 0.0
     while left > 0.0 and (i < m - 1 or k < n):
-        kept = (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]) if i < m - 1 else 0.0
-        if k >= n or (i < m - 1 and kept >= slope[k]):
-            kwh = min(xs[i + 1] - xs[i], left)
+        if k >= n or (i < m - 1 and kept >= slope[t, k]):
+            kwh = min(xs[t + 1, i + 1] - xs[t + 1, i], left)
             x += kwh
             i += 1
+            kept = (ys[t + 1, i + 1] - ys[t + 1, i]) / (xs[t + 1, i + 1] - xs[t + 1, i]) if i < m - 1 else 0.0
         else:
-            kwh = min(length[k], left)
+            kwh = min(length[t, k], left)
             k += 1
         left -= kwh
     return x
 
 
 @compiled
-def clip(xs: Any, ys: Any, m: int, low: float, high: float) -> int:
+def clip(xs: Any, ys: Any, t: int, m: int, low: float, high: float) -> int:
     """Restrict a piecewise linear function to [low, high], in place; at least one point is left."""
     first = 0
-    while first < m - 1 and xs[first + 1] <= low + NEAR_KWH:
+    while first < m - 1 and xs[t, first + 1] <= low + NEAR_KWH:
         first += 1
-    if first < m - 1 and xs[first] < low:
-        ys[first] += (ys[first + 1] - ys[first]) * (low - xs[first]) / (xs[first + 1] - xs[first])
-        xs[first] = low
+    if first < m - 1 and xs[t, first] < low:
+        ys[t, first] += (ys[t, first + 1] - ys[t, first]) * (low - xs[t, first]) / (xs[t, first + 1] - xs[t, first])
+        xs[t, first] = low
     if first > 0:
         for j in range(first, m):
-            xs[j - first], ys[j - first] = xs[j], ys[j]
+            xs[t, j - first], ys[t, j - first] = xs[t, j], ys[t, j]
         m -= first
-    while m > 1 and xs[m - 2] >= high - NEAR_KWH:
+    while m > 1 and xs[t, m - 2] >= high - NEAR_KWH:
         m -= 1
-    if m > 1 and xs[m - 1] > high:
-        y = ys[m - 2] + (ys[m - 1] - ys[m - 2]) * (high - xs[m - 2]) / (xs[m - 1] - xs[m - 2])
-        xs[m - 1], ys[m - 1] = high, y
+    if m > 1 and xs[t, m - 1] > high:
+        y = ys[t, m - 2] + (ys[t, m - 1] - ys[t, m - 2]) * (high - xs[t, m - 2]) / (xs[t, m - 1] - xs[t, m - 2])
+        xs[t, m - 1], ys[t, m - 1] = high, y
     return m
 
 
@@ -258,8 +277,223 @@ def heavy_backward(
 
 
 @compiled
-def reach(xs: Any, m: int, hour: Any, low: float, high: float, eta_c: float, eta_d: float) -> tuple[float, float]:
+def walk_backward(
+    xs: Any,
+    ys: Any,
+    ends: Any,
+    t: int,
+    m: int,
+    hours: Any,
+    slope: Any,
+    length: Any,
+    n: int,
+    earned: float,
+    charged: float,
+    low: float,
+    high: float,
+    floor_s: float,
+    floor_x: float,
+    kappa: float,
+    eta_c: float,
+    eta_d: float,
+) -> int:
+    """Value at the start of an hour with reserve for stored energy in [low, high], where `apart` holds: walked.
+
+    As stored energy s rises, the best end x moves along an edge: x rises with s (a kWh is kept, ``ys`` says what for),
+    or stays (a kWh is used, as ``slope`` says), or falls. Each step takes the edge that earns most, which is exact as
+    the hour's value is concave, and ends at the next breakpoint. What backs a kW of reserve z passes four regions, in
+    this order as s rises, since uses fall in price:
+
+    1. charging more than the floors rise: z = κ (s − floor_s), whatever x is;
+    2. otherwise the end backs less than the start: z = κ (x − floor_x);
+    3. the inverter and the end bind at once, κ (x − floor_x) = ready − discharge: x falls to discharge more;
+    4. the inverter binds, z = ready − discharge.
+
+    ``ends`` (row t): the best x at each breakpoint. In between it is a mixture: the value is concave in (s, x).
+    """
+    burns = hours[t, KIND] == HEAVY_BURNS  # then energy is burnt beside reserve, and no discharge takes of the inverter
+    ready = hours[t, PD] if burns else min(hours[t, PD], hours[t, ROOM])
+    loss = 0.0 if burns else eta_d
+    k1, k2 = min(hours[t, C1], ready), min(hours[t, C1] + hours[t, C2], ready)
+    p1, p2 = hours[t, P1], hours[t, P2] if hours[t, C2] > 0.0 else 0.0
+    even = floor_x - floor_s + hours[t, DRIVE]
+    if not burns:
+        even = max(even, 0.0)
+    u, x, i, k = eta_c * charged, xs[t + 1, 0], 0, 0
+    s = x + hours[t, DRIVE] - u
+    left = length[t, 0] if n > 0 else 0.0
+    if u > even:
+        phase, z = 1, kappa * (s - floor_s)
+    else:
+        phase, z = 2, kappa * (x - floor_x)
+        if z > ready + ROUNDING_KWH:
+            phase, z = 4, ready
+        elif z >= ready - ROUNDING_KWH:
+            phase, z = 3, ready
+    # the price of reserve beyond z (below it from the third region on, where z falls): 0 is p1, 1 is p2, 2 is nothing
+    at = 0.0 if phase <= 2 else ROUNDING_KWH
+    q = 0 if z < k1 + at else (1 if z < k2 + at else 2)
+    value = ys[t + 1, 0] + earned + p1 * min(z, k1) + p2 * max(min(z, k2) - k1, 0.0)
+    keep = (ys[t + 1, 1] - ys[t + 1, 0]) / (xs[t + 1, 1] - xs[t + 1, 0]) if m > 1 else -np.inf
+    use = slope[t, 0] if n > 0 else -np.inf
+    draws = u <= 0.0 and not burns
+    beta = loss / (kappa - loss) if kappa > loss * (1.0 + 1e-9) else -1.0
+    count, last = 0, np.inf
+    while True:
+        # what a kWh more earns, kept or used or (beta) along the third region's edge, and how long
+        reserve = p1 if q == 0 else (p2 if q == 1 else 0.0)
+        up, down = keep, use
+        if phase == 1:
+            up, down = up + kappa * reserve, down + kappa * reserve
+        elif phase == 2:
+            up += kappa * reserve
+        elif draws:
+            down -= loss * reserve
+        edge = 0  # 0: x rises, 1: x stays, 2: x falls
+        price = up
+        if down > up:
+            edge, price = 1, down
+        if phase == 3 and draws and beta > 0.0 and k < n:
+            j = i if x > xs[t + 1, i] else i - 1
+            if j >= 0:
+                before = (ys[t + 1, j + 1] - ys[t + 1, j]) / (xs[t + 1, j + 1] - xs[t + 1, j])
+                falling = use + beta * (use - before - kappa * reserve)
+                if falling > price:
+                    edge, price = 2, falling
+        if price == -np.inf:
+            break
+        # the nearest breakpoint. event 0: end of what is kept, 1: of a use, 2: of a price of reserve, 3: a region
+        event = 0
+        if phase >= 3 and edge != 2 and not (edge == 1 and not draws and phase == 3):
+            phase = 4
+        if edge == 0:
+            step = xs[t + 1, i + 1] - x
+            if phase == 2 and ready + (loss * u if draws else 0.0) - z < kappa * step:
+                step, event = (ready + (loss * u if draws else 0.0) - z) / kappa, 3
+        elif edge == 1:
+            step, event = left, 1
+            if phase == 1:
+                if u - even < step:
+                    step, event = u - even, 3
+            elif not draws:
+                if not burns and u < step:
+                    step, event = u, 4
+            elif phase == 2 and ready + loss * u - z < loss * step:
+                step, event = (ready + loss * u - z) / loss, 3
+        else:
+            step, event = left / (1.0 + beta), 1
+            if (x - xs[t + 1, j]) < beta * step:
+                step, event = (x - xs[t + 1, j]) / beta, 0
+        if q < 2 and (phase == 1 or (phase == 2 and edge == 0)):
+            until = (k1 if q == 0 else k2) - z
+            if until < kappa * step:
+                step, event = until / kappa, 2
+        elif q > 0 and edge > 0 and phase >= 3 and draws:
+            until = z - (k2 if q == 2 else k1)
+            fall = loss if edge == 1 else kappa * beta
+            if until < fall * step:
+                step, event = until / fall, 2
+        step = max(step, 0.0)
+        # the step
+        begun, x_begun = s, x
+        s += step
+        if edge == 0:
+            x += step
+            if phase <= 2:
+                z += kappa * step
+        elif edge == 1:
+            u -= step
+            left -= step
+            if phase == 1:
+                z += kappa * step
+            elif draws and phase == 4:
+                z -= loss * step
+        else:
+            x -= beta * step
+            u -= (1.0 + beta) * step
+            left -= (1.0 + beta) * step
+            z -= kappa * beta * step
+        if step > 0.0 and s > low:
+            if count == 0:
+                share = max((low - begun) / step, 0.0)
+                xs[t, 0], ys[t, 0] = begun + share * step, value + price * share * step
+                ends[t, 0], count = x_begun + share * (x - x_begun), 1
+            if count > 1 and (price >= last - 1e-15 or xs[t, count - 1] - xs[t, count - 2] <= NEAR_KWH):
+                count -= 1
+            if count >= MOST_POINTS - 1:
+                return 0
+            value += price * step
+            xs[t, count], ys[t, count], ends[t, count] = s, value, x
+            count, last = count + 1, price
+            if s >= high:
+                share = min((high - xs[t, count - 2]) / (s - xs[t, count - 2]), 1.0)
+                if share <= 0.0:
+                    return count - 1
+                ys[t, count - 1] = ys[t, count - 2] + share * (value - ys[t, count - 2])
+                ends[t, count - 1] = ends[t, count - 2] + share * (x - ends[t, count - 2])
+                xs[t, count - 1] = high
+                break
+        else:
+            value += price * step
+        # what the breakpoint changes
+        if event == 0:
+            if edge == 0:
+                i += 1
+                x = xs[t + 1, i]
+                keep = (ys[t + 1, i + 1] - ys[t + 1, i]) / (xs[t + 1, i + 1] - x) if i < m - 1 else -np.inf
+            else:
+                i, x, keep = j, xs[t + 1, j], before
+        elif event == 1:
+            k += 1
+            left = length[t, k] if k < n else 0.0
+            use = slope[t, k] if k < n else -np.inf
+        elif event == 2:
+            if phase <= 2:
+                q, z = q + 1, (k1 if q == 0 else k2)
+            else:
+                q, z = q - 1, (k2 if q == 2 else k1)
+        elif event == 4:
+            u, draws = 0.0, True
+        elif phase == 1:
+            u = even
+            draws = u <= 0.0 and not burns
+            phase = 2
+            if z >= ready - ROUNDING_KWH:
+                phase = 4 if z > ready + ROUNDING_KWH else 3
+                z = ready
+                q = 0 if z <= k1 + ROUNDING_KWH else (1 if z <= k2 + ROUNDING_KWH else 2)
+        else:
+            phase = 3
+            z = ready + (loss * u if draws else 0.0)
+            q = 0 if z <= k1 + ROUNDING_KWH else (1 if z <= k2 + ROUNDING_KWH else 2)
+        if edge == 2 and event != 0:
+            i, keep = j, before
+    if count == 0:
+        xs[t, 0], ys[t, 0], ends[t, 0], count = s, value, x, 1
+    if count > 1 and xs[t, count - 1] - xs[t, count - 2] <= NEAR_KWH:  # too short to have a slope
+        count -= 1
+        if count > 1:
+            xs[t, count - 1], ys[t, count - 1], ends[t, count - 1] = xs[t, count], ys[t, count], ends[t, count]
+    return count
+
+
+@compiled
+def walk_forward(xs: Any, ends: Any, t: int, m: int, s: float) -> float:
+    """Stored energy at the end of a walked hour that begins with ``s``: a mixture of those of two breakpoints."""
+    if m == 1:
+        return ends[t, 0]
+    i = 0
+    while i < m - 2 and xs[t, i + 1] <= s:
+        i += 1
+    share = min(max((s - xs[t, i]) / (xs[t, i + 1] - xs[t, i]), 0.0), 1.0)
+    return ends[t, i] + share * (ends[t, i + 1] - ends[t, i])
+
+
+@compiled
+def reach(
+    xs: Any, t: int, m: int, hours: Any, low: float, high: float, eta_c: float, eta_d: float
+) -> tuple[float, float]:
     """Stored energy at the start of an hour from which its end can be reached, within [low, high]."""
-    lowest = xs[0] + hour[DRIVE] - hour[PC] * eta_c
-    highest = xs[m - 1] + hour[DRIVE] + hour[DMAX] / eta_d
+    lowest = xs[t + 1, 0] + hours[t, DRIVE] - hours[t, PC] * eta_c
+    highest = xs[t + 1, m - 1] + hours[t, DRIVE] + hours[t, DMAX] / eta_d
     return max(low, lowest), min(high, highest)
