@@ -94,15 +94,6 @@ def problem_of(prosumers: int) -> tuple[dict[str, Any], Any]:
     return prepare_problem(inputs_of(prosumers), settings_of(prosumers))
 
 
-@cache
-def bids_of(prosumers: int) -> dict[str, Any]:
-    """The day's tables with its bids."""
-    from vpp_pipeline.pipeline import bid_solution, solve
-
-    (day, problem), settings = problem_of(prosumers), settings_of(prosumers)
-    return bid_solution(day, problem, solve(problem, settings), settings, stamp())
-
-
 def stamp() -> Any:
     from vpp_pipeline.bidding.bids import Stamp
 
@@ -157,13 +148,6 @@ def price_sweep() -> Work:
     duals = Duals(problem.market_price, problem.market_price, reserve, reserve / 2.0)
     pricer.price(duals)
     return lambda: pricer.price(duals)
-
-
-def verify() -> Work:
-    from vpp_pipeline.verification.registry import verify
-
-    day, settings = bids_of(60), settings_of(60)
-    return lambda: verify(day, settings)
 
 
 def publish() -> Work:
@@ -236,13 +220,12 @@ class Measure(NamedTuple):
 
 
 MEASURES = {
-    IMPORT: Measure(import_definitions, repetitions=2),
+    IMPORT: Measure(import_definitions, repetitions=3),
     "fleet of 2,000 and its hourly limits": Measure(make_fleet, times=4),
     "opportunities and sizes, 30 prosumers": Measure(find_opportunities, times=3),
     "negotiation, 200 prosumers": Measure(negotiate, times=2),
     f"exact solve of {NODES} nodes, 60 prosumers": Measure(solve_exactly),
     "pricing sweep, 2,000 prosumers": Measure(price_sweep, times=6),
-    "verification, 60 prosumers": Measure(verify, times=3),
     "publication into DuckDB, 30 prosumers": Measure(publish),
     "whole day in memory, 30 prosumers": Measure(whole_day),
     "whole day by Dagster, 30 prosumers": Measure(dagster_day, repetitions=2),

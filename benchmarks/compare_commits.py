@@ -6,7 +6,7 @@
     python benchmarks/compare_commits.py --json              one document on the standard output
 
 Every figure is a ratio of CPU seconds: of the work (`commit_measures.py`), to a fixed piece of work that interrupts it
-every 0.05 s. It is the lower median of two or four, between which everything else is measured: such a ratio errs both
+every 0.05 s. It is the lower median of two to four, between which everything else is measured: such a ratio errs both
 ways, but by a half only upwards (threads that wait for each other on a busy machine). What moved by more than 15% is
 named. Machines differ in more than speed, so a baseline of another machine is a hint; two commits in one run see the
 same machine. The status is 0 whatever moved, and 1 where this checkout could not be measured.
@@ -35,7 +35,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = Path(__file__).with_name("baseline.json")
 PACKAGE = "vpp_pipeline"
-TOLD = 0.15  # a larger change is told; on a busy machine two runs of one commit differ by up to 13%
+TOLD = 0.15  # a larger change is told; runs of one commit on a busy machine differed by up to 11%
 #: threads that wait burn CPU seconds, and the order of a set depends on the seed
 STEADY = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "PYTHONHASHSEED": "0"}
 
