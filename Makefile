@@ -6,11 +6,13 @@
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
+#   make compare what became slower or faster, against the stored ratios or AGAINST=main~5
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (some ten minutes, on an idle machine)
 
 PYTHON ?= python3
 DATE ?= 2023-08-15
 PYTEST_ARGS ?=
+AGAINST ?=
 BENCH_ARGS ?=
 
 # Tools run as modules or from .venv/bin by relative path, so that the folder's own path may contain spaces.
@@ -20,7 +22,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench lint check format dev lock clean fuzz
+.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -97,6 +99,10 @@ bench: $(STAMP)
 	  $(COMPARISON)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/comparison.txt; } || \
 	  { rm -rf $(COMPARISON); echo "row 7 leaves other libraries out: they could not be installed" >&2; }
 	$(BIN)/python benchmarks/bench_optimiser.py --write docs/benchmarks.md $(BENCH_ARGS)
+
+# ratios of CPU seconds, which nothing asserts
+compare: $(STAMP)
+	$(BIN)/python benchmarks/compare_commits.py $(if $(AGAINST),--against $(AGAINST))
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff format --check .
