@@ -23,7 +23,7 @@ INTEGRAL = 1e-6
 CUT_ROUNDS, CUT_ROUNDS_OF_NODE = 20, 1
 CANDIDATES = 4  # bids looked at for a branching
 LEAST_FALL_USD = 1e-4  # of the bound, so that a product of two falls tells
-FILLED_ENOUGH = 0.5  # share of the minimum from which a rounded relaxation bids
+FILLED_ENOUGH = (0.5, 0.8)  # shares of the minimum from which a rounded relaxation bids
 DIVE_AT = 8  # nodes after which the best one is dived from, once
 LEAST_WORTH_USD = 1.0  # bidding that could add less is searched as if it could add this
 
@@ -229,12 +229,13 @@ def search(
             best_usd, best = objective_usd, decisions
 
     def try_rounding(quantity_mw: Array) -> None:
-        decisions = ((quantity_mw >= FILLED_ENOUGH * day.minimum_mw) & day.may_bid).astype(float)
-        if decisions.tobytes() not in tried:
-            tried.add(decisions.tobytes())
-            answer = rounded.solve(decisions, decisions)
-            if answer is not None:
-                take(answer.objective_usd, decisions)
+        for filled in FILLED_ENOUGH:
+            decisions = ((quantity_mw >= filled * day.minimum_mw) & day.may_bid).astype(float)
+            if decisions.tobytes() not in tried:
+                tried.add(decisions.tobytes())
+                answer = rounded.solve(decisions, decisions)
+                if answer is not None:
+                    take(answer.objective_usd, decisions)
 
     take(*_dive(relaxed, root, day.minimum_mw, day.product == ENERGY))
     try_rounding(root.quantity_mw)
