@@ -18,11 +18,11 @@ from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
+from vpp_pipeline.verification.schedule import the_schedule_is_proven_to_be_good
 from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline.warehouse.published import PublishedDay, published_day, unpublished_bids
 
 LOG = logging.getLogger(__name__)
-PROOF_CHECK = "the_schedule_is_proven_to_be_good"
 NOT_SETTLED = "could not be settled"  # in `dispatch.proof.method`, where bids were given up for it
 
 
@@ -57,7 +57,8 @@ def bids_document(data: Path, market_date: date, seconds: dict[str, float]) -> d
 def is_proven(data: Path, market_date: date) -> bool:
     """Whether the day's MIP gap is within `optimiser.gap_warning_fraction`, and its bids could be settled."""
     day = LakeDay(Lake(data / "lake"), market_date)
-    passed = day["bids.checks"].row(by_predicate=pl.col("check_name") == PROOF_CHECK, named=True)["passed"]
+    proof_check = pl.col("check_name") == the_schedule_is_proven_to_be_good.__name__
+    passed = day["bids.checks"].row(by_predicate=proof_check, named=True)["passed"]
     return bool(passed) and NOT_SETTLED not in day["dispatch.proof"]["method"][0]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.cli.console import NOT_SETTLED, PROOF_CHECK, bids_document, is_proven, settlement_document, show_bids
+from vpp_pipeline.cli.console import NOT_SETTLED, bids_document, is_proven, settlement_document, show_bids
 from vpp_pipeline.cli.main import NOT_PROVEN, main
 from vpp_pipeline.cli.options import print_json
 from vpp_pipeline.core.calendar import PACIFIC
@@ -218,10 +218,10 @@ def test_bids_made_with_other_settings_can_be_settled(desk: TradingDesk, capsys:
     assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
 
 
-def test_bids_far_from_the_best_end_with_a_status_of_their_own(desk: TradingDesk):
+def test_bids_far_from_the_best_are_told_from_proven_ones(desk: TradingDesk):
     mine = desk.copy()
     assert is_proven(mine.data, date.fromisoformat(DAY))
-    failed = pl.when(check_name=PROOF_CHECK).then(False).otherwise("passed").alias("passed")
+    failed = pl.when(check_name="the_schedule_is_proven_to_be_good").then(False).otherwise("passed").alias("passed")
     mine.lake.write("bids.checks", DAY, mine.lake.read("bids.checks", DAY).with_columns(failed))
     assert not is_proven(mine.data, date.fromisoformat(DAY))
     unsettled = desk.copy()
