@@ -485,7 +485,7 @@ class WeatherSettings(BaseModel):
     url: str = Field(
         "https://api.open-meteo.com/v1/forecast",
         pattern="^https?://",
-        description="Address of the weather service; the environment variable VPP_WEATHER_URL goes before it.",
+        description="Address of the weather service; the environment variable VPP_WEATHER_URL takes precedence.",
     )
     archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
     timeout_s: float = Field(20.0, gt=0, description="Limit of one whole answer, in seconds.")
