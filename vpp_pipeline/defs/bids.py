@@ -100,8 +100,8 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
 def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.MaterializeResult[None]:
     """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
 
-    The lake's tables are verified once more on the way, by the settings of the bids, in case one was changed by hand
-    in between. A run that settles adds its settlement to the published bids, which stay as they are.
+    Bids that an earlier run made are verified once more on the way, by their own settings, in case a table was changed
+    by hand since. A run that settles adds its settlement to the published bids, which stay as they are.
     """
     market_date = market_date_of(context)
     run = None if settles(context) else _verified_run(context, desk, storage.day(market_date), storage.lake)
@@ -130,9 +130,9 @@ def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay, l
     market_date = market_date_of(context)
     metadata = lake.metadata("bids.final_bids", market_date.isoformat())
     settings = Settings.model_validate_json(metadata[SETTINGS]) if SETTINGS in metadata else desk.settings()
-    verify(day, settings, is_scheduled=is_scheduled(context.run))
     hashes, made_by = json.loads(metadata.get(HASHES, "{}")), bids["run_id"][0]
     if made_by != context.run.run_id:
+        verify(day, settings, is_scheduled=is_scheduled(context.run))
         found = _hashes_of_inputs(day)
         others = sorted(table for table in found if hashes.get(table, found[table]) != found[table])
         if others:
