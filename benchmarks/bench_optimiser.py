@@ -311,7 +311,7 @@ def main() -> None:
     }
     results: Results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"versions": {}, "parts": {}}
     results["command"] = "python benchmarks/bench_optimiser.py --write docs/benchmarks.md"
-    results["machine"], results["limit_s"] = machine(), bench.limit_s
+    results["machine"] = machine()
     for number in rows if chosen.only is None else chosen.only:
         began = os.getloadavg()[0]
         for name, part in rows[number]():

@@ -151,7 +151,7 @@ def export(kind: str, prosumers: str, file: str) -> Row:
 
 
 def bids(prosumers: str, market_date: str, limit_seconds: str) -> Row:
-    """Bid or no bid, with the 80 % rule, on a negotiated day: the whole call of `solve_day`."""
+    """Bid or no bid, with the 80% rule, on a negotiated day: the whole call of `solve_day`."""
     from optimiser_days import negotiated_day
     from rebuild_schedule import rebuild
 
