@@ -14,6 +14,8 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from dagster import ExecuteInProcessResult
 
 from vpp_pipeline.core.lake import Lake
@@ -140,6 +142,21 @@ class TradingDesk:
 
 GRAPH = defs.resolve_asset_graph()
 CHECKS: frozenset[dg.AssetCheckKey] = frozenset(GRAPH.asset_check_keys)
+
+
+_read_migrations = ScriptDirectory.from_config
+_migrations: dict[str | None, ScriptDirectory] = {}
+
+
+def _read_once(config: Config) -> ScriptDirectory:
+    """Dagster reads all migrations of its storage for each new history: here once in a process, as they never change."""
+    folder = config.get_main_option("script_location")
+    if folder not in _migrations:
+        _migrations[folder] = _read_migrations(config)
+    return _migrations[folder]
+
+
+ScriptDirectory.from_config = _read_once  # type: ignore[method-assign]
 
 
 def new_desk(
