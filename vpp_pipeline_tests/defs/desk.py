@@ -149,7 +149,7 @@ _migrations: dict[str | None, ScriptDirectory] = {}
 
 
 def _read_once(config: Config) -> ScriptDirectory:
-    """Dagster reads all migrations of its storage for each new history: here once in a process, as they never change."""
+    """What Dagster reads for each new history, the migrations of its storage: here once in a process."""
     folder = config.get_main_option("script_location")
     if folder not in _migrations:
         _migrations[folder] = _read_migrations(config)
