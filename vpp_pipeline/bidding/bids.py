@@ -21,7 +21,8 @@ BID_MWH = pl.col("quantity_mw") * pl.col("duration_hours")
 AVERAGE_COST = (pl.col("payment_usd") + pl.col("charging_cost_usd")) / pl.max_horizontal(BID_MWH, "delivered_mwh")
 GRID_POINTS = 4_000
 POINTS_PER_MEMBER = 8  # a coalition of more than GRID_POINTS / 8 members gets a finer grid
-BLOCK = 250  # members convolved one by one; larger coalitions join blocks of them by Fourier transform
+BLOCK = 64  # members convolved one by one; larger coalitions join blocks of them by Fourier transform
+NO_CHANCE = 1e-15  # of a sum: less is rounding
 
 
 @dataclass(frozen=True)
@@ -258,30 +259,36 @@ def delivery_probability(member_kw: Array, availability_fraction: Array, thresho
         return 0.0
     step_kw = total_kw / max(GRID_POINTS, POINTS_PER_MEMBER * members)
     sizes = np.maximum(np.rint(member_kw / step_kw).astype(int), 0)
-    blocks = [slice(first, first + BLOCK) for first in range(0, members, BLOCK)]
-    chance = _sum_of([_distribution(sizes[block], availability_fraction[block]) for block in blocks])
+    first, chance = _distribution(sizes, availability_fraction)
     needed = int(np.ceil(threshold_kw / step_kw - 1e-9))
-    return float(min(chance[needed:].sum(), 1.0))
+    return float(min(chance[max(needed - first, 0) :].sum(), 1.0))
 
 
-def _distribution(sizes: Indices, availability_fraction: Array) -> Array:
-    """Chance of each sum, in grid steps from 0, of a few members of ``sizes`` (n,) steps."""
-    chance = np.zeros(int(sizes.sum()) + 1)
-    chance[0] = 1.0
-    for size, available in zip(sizes, availability_fraction, strict=True):
-        delivered = np.zeros_like(chance)
-        delivered[size:] = chance[: len(chance) - size]
-        chance = available * delivered + (1.0 - available) * chance
-    return chance
+def _distribution(sizes: Indices, availability_fraction: Array) -> tuple[int, Array]:
+    """What members of ``sizes`` (n,) grid steps deliver: the least sum with a chance to count, and the chances from it.
+
+    By halves, whose sums are independent. Many members hardly stray from their mean: chances below NO_CHANCE, far out
+    on both sides, are left out.
+    """
+    if len(sizes) > BLOCK:
+        half = len(sizes) // 2
+        low, one = _distribution(sizes[:half], availability_fraction[:half])
+        high, other = _distribution(sizes[half:], availability_fraction[half:])
+        first, chance = low + high, _convolved(one, other)
+    else:
+        first, chance = 0, np.zeros(int(sizes.sum()) + 1)
+        chance[0] = 1.0
+        for size, available in zip(sizes, availability_fraction, strict=True):
+            delivered = np.zeros_like(chance)
+            delivered[size:] = chance[: len(chance) - size]
+            chance = available * delivered + (1.0 - available) * chance
+    counts = np.flatnonzero(chance > NO_CHANCE)
+    return first + int(counts[0]), chance[counts[0] : counts[-1] + 1]
 
 
-def _sum_of(distributions: list[Array]) -> Array:
-    """Distribution of the sum of independent quantities: the product of their Fourier transforms."""
-    if len(distributions) == 1:
-        return distributions[0]
-    points = sum(len(chance) - 1 for chance in distributions) + 1
+def _convolved(one: Array, other: Array) -> Array:
+    """Distribution of the sum of two independent quantities: the product of their Fourier transforms."""
+    points = len(one) + len(other) - 1
     length = 1 << (points - 1).bit_length()  # powers of two transform fastest
-    transform = np.ones(length // 2 + 1, dtype=complex)
-    for chance in distributions:
-        transform *= np.fft.rfft(chance, length)
-    return np.maximum(np.fft.irfft(transform, length)[:points], 0.0)
+    transform = np.fft.rfft(one, length) * np.fft.rfft(other, length)
+    return np.asarray(np.fft.irfft(transform, length)[:points])

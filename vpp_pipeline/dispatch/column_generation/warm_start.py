@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch import branch_and_bound
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Search
@@ -15,13 +17,14 @@ from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer
 from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of, unlimited_mw
 
+LOG = logging.getLogger(__name__)
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
 SAMPLE_TIME = 0.25  # of the seconds that the search for better decisions may take
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
-MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 200, 50_000, 400  # prosumers: there a sweep costs more than the master
+MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 100, 50_000, 400  # prosumers: there a sweep costs more than the master
 EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
 
 
@@ -103,7 +106,7 @@ def _sampled(
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
     sample = prepare(part_of(day, chosen, share), gap_target, seconds, node_limit, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
-    first = _decisions_of(sample, gap_target, seconds, node_limit) if decides else None
+    first = decisions_of(sample, gap_target, seconds, node_limit) if decides else None
     answers = [sample.generation.converge(nothing, anything, gap_target)[0]]
     if first is not None:
         answers.append(sample.generation.converge(first, first, gap_target)[0])
@@ -118,16 +121,23 @@ def _sampled(
     return leads, first
 
 
-def _decisions_of(sample: Prepared, gap_target: float, seconds: float, node_limit: int) -> Array:
-    """Decisions (O,) of a sample; of a small one by the exact method, whose cuts find better ones in less time."""
+def decisions_of(sample: Prepared, gap_target: float, seconds: float, node_limit: int) -> Array:
+    """Decisions (O,) of a sample: of a small one by the exact method, whose cuts find better ones in less time.
+
+    A larger one takes the better of its own sample's and those of its rounded relaxation: the search is the fleet's.
+    """
     day = sample.generation.coordinator.day
     if len(day.fleet) > EXACT_SAMPLE:
-        return search(sample, gap_target, seconds, node_limit).decisions
+        return search(sample, gap_target, seconds, node_limit=0).decisions
     linear, nothing = formulate(day, binary=False), np.zeros(len(day.price))
     linear.set_bids(nothing, nothing)
     linear.set_quantities(nothing, unlimited_mw(day))
-    start = (linear.solve("HIGHS"), nothing)
-    return branch_and_bound.search(day, linear, start, gap_target, seconds, node_limit).decisions
+    try:
+        start = (linear.solve("HIGHS"), nothing)
+        return branch_and_bound.search(day, linear, start, gap_target, seconds, node_limit).decisions
+    except SolveError as error:
+        LOG.warning("dispatch: the sample is decided by columns, because the exact method failed: %s", error)
+        return search(sample, gap_target, seconds, node_limit).decisions
 
 
 def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:

@@ -8,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import CpuLimit
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.recovery import give_up_excess
+from vpp_pipeline.dispatch.column_generation.warm_start import decisions_of, prepare, search
+from vpp_pipeline.dispatch.formulation import Formulation
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.column_generation.test_days_at_their_limits import battery_day
@@ -37,6 +40,20 @@ def test_a_search_without_any_time_still_bids_close_to_the_best(prosumers: int, 
     assert answer.is_bid.sum() >= 20
     assert answer.gap_fraction < 0.05
     assert_within_the_rules(day, answer)
+
+
+def test_a_sample_that_the_exact_method_cannot_decide_is_decided_by_columns(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fails(linear: Formulation, solver: str) -> float:
+        raise SolveError(f"{solver} has no answer")
+
+    sample = prepare(random_day(3), 1e-3)
+    by_columns_alone = search(prepare(random_day(3), 1e-3), 1e-3, np.inf, 1000).decisions
+    monkeypatch.setattr(Formulation, "solve", fails)
+    assert by_columns_alone.any()
+    assert (decisions_of(sample, 1e-3, np.inf, 1000) == by_columns_alone).all()
+    assert "the exact method failed: HIGHS has no answer" in caplog.text
 
 
 def test_a_limit_counts_the_process_s_own_seconds_and_not_those_it_waits():
