@@ -24,7 +24,7 @@ SAMPLE_TIME = 0.25  # of the seconds that the search for better decisions may ta
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
-MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 100, 50_000, 400  # prosumers: there a sweep costs more than the master
+MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 100, 50_000, 200  # prosumers: there a sweep costs more than the master
 EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
 
 
