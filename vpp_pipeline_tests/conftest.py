@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import tempfile
 from collections import Counter
@@ -10,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import polars as pl
 import pytest
@@ -26,7 +29,7 @@ from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline_tests import cases
-from vpp_pipeline_tests.shared import SHARED
+from vpp_pipeline_tests.shared import SHARED, shared
 
 # the same cases in every run, so that a red test is a change's fault; `make fuzz` draws new ones
 property_settings.register_profile("steady", derandomize=True)
@@ -100,6 +103,18 @@ def request_table(*requests: tuple[object, ...]) -> pl.DataFrame:
 
 @cache
 def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, ...], ...]) -> SolvedDay:
+    """Solved by one process of the session, for all of them."""
+    chosen = repr((market_date, settings, requests)).encode()
+
+    def make(folder: Path) -> None:
+        (folder / "day.pickle").write_bytes(pickle.dumps(_solved(market_date, settings, requests)))
+
+    tables, *others = pickle.loads((shared(f"solved_{sha256(chosen).hexdigest()}", make) / "day.pickle").read_bytes())
+    return SolvedDay(MappingProxyType(tables), *others)
+
+
+def _solved(market_date: date, settings: Settings, requests: tuple[tuple[object, ...], ...]) -> tuple[Any, ...]:
+    """What a `SolvedDay` holds."""
     inputs = DayInputs(market_date, settings, None, None, None)
     day, problem = prepare_problem(inputs.tables(request_table(*requests)), settings)
     solution = solve(problem, settings)
@@ -107,7 +122,7 @@ def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, 
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)
     tables = bid_solution(day, problem, solution, settings, stamp)
     tables["market.prices"] = pl.concat(inputs.history.values())
-    return SolvedDay(MappingProxyType(tables), settings, problem.fleet, terms_of(day, settings), problem, solution)
+    return tables, settings, problem.fleet, terms_of(day, settings), problem, solution
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
+from filelock import BaseFileLock, FileLock
 
 from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.paths import project_folder
@@ -107,6 +108,27 @@ MOMENTS = {
 }
 
 
+def test_a_run_waits_while_another_holds_its_day_and_says_so_once(caplog: pytest.LogCaptureFixture):
+    desk, waits, is_over = new_desk(), f"another run of {DAY} is under way in ", threading.Event()
+    lock = desk.lake.root.resolve() / f"{DAY}.lock"
+    lock.parent.mkdir(parents=True)
+
+    def let_go_once_the_run_waits(held: BaseFileLock) -> None:
+        while waits not in caplog.text and not is_over.wait(0.01):
+            pass
+        held.release()
+
+    with FileLock(lock, is_singleton=False, thread_local=False) as held:
+        other = threading.Thread(target=let_go_once_the_run_waits, args=[held])
+        other.start()
+        result = desk.make("market.price_forecast")
+        is_over.set()
+        other.join()
+    assert result.success
+    assert caplog.text.count(waits) == 1
+
+
+@pytest.mark.slow  # of its claims: the test above, warehouse/test_publish_at_once.py and defs/test_run_config.py
 def test_where_one_of_two_runs_at_once_is_killed_the_waiting_one_publishes_as_if_nothing_had_happened(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

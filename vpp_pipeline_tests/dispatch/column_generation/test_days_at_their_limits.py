@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import date
 from functools import cache
+from typing import Any
 
+import numba as nb
 import pytest
 
+from vpp_pipeline.cli.main import main
+from vpp_pipeline.dispatch.column_generation import pricing, recovery
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline.inputs.day_inputs import DayInputs
+from vpp_pipeline.pipeline import prepare_problem
+from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline_tests.dispatch.brute_force import brute_force
 from vpp_pipeline_tests.dispatch.column_generation.two_methods import (
     TIGHT,
@@ -72,6 +81,31 @@ HAND_MADE = {
 }
 
 
+def test_a_day_asks_for_no_kernel_but_those_of_the_warm_up(monkeypatch: pytest.MonkeyPatch):
+    """By its name and by the types of what it is given: of numbers, and whether an array may be written to."""
+    asked: set[tuple[str, tuple[Any, ...]]] = set()
+
+    def noted(name: str, kernel: Any) -> Callable[..., None]:
+        def called(*given: Any) -> None:
+            asked.add((name, tuple(map(nb.typeof, given))))
+            kernel(*given)
+
+        return called
+
+    for module in (pricing, recovery):
+        for name, kernel in list(vars(module).items()):
+            if hasattr(kernel, "signatures"):
+                monkeypatch.setattr(module, name, noted(name, kernel))
+    assert main(["warm-up"]) == 0
+    warm, names = asked.copy(), {name for name, _ in asked}
+    settings = Settings(fleet=FleetSettings(prosumers=12))
+    day = prepare_problem(DayInputs(date(2023, 8, 16), settings, None, None, None).tables(), settings)[1]
+    solve_by_columns(day, settings.rules, settings.optimiser)
+    assert names == {"spread", "add_responses", "add_schedules", "fill_values", "fill_stored_values"}
+    assert asked == warm
+
+
+@pytest.mark.slow  # half a minute where the kernels are new; the test above needs no compiler for the same claim
 def test_after_the_warm_up_a_day_compiles_nothing():
     """In a process that has compiled nothing yet, which this one has (conftest.py)."""
     script = """

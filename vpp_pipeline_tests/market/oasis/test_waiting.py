@@ -230,18 +230,27 @@ def test_a_range_keeps_what_came_and_names_what_did_not(oasis: LocalOasis, desk:
     assert len(versions(desk, ["2024-03-09", "2024-03-11"])) == 2
 
 
-def test_bids_are_made_from_what_is_there_and_a_check_says_that_a_day_is_missing(oasis: LocalOasis, desk: TradingDesk):
+@pytest.mark.parametrize(
+    ("last", "table"),
+    [
+        ("market.opportunities", "market.opportunities"),
+        pytest.param("warehouse.published", "bids.final_bids", marks=pytest.mark.slow),  # and from these the bids
+    ],
+)
+def test_bids_are_made_from_what_is_there_and_a_check_says_that_a_day_is_missing(
+    last: str, table: str, oasis: LocalOasis, desk: TradingDesk
+):
     """OASIS is down at 08:00 and gave nothing of yesterday: six days of the week are in our copy."""
     week = [day.isoformat() for day in history_dates(DAY)]
     assert range_run(desk, week[0], week[-2]).success
     oasis.luck = lambda: "500"
-    result = desk.run("bid_day", DAY.isoformat())
+    result = desk.make(last, day=DAY.isoformat())
     assert result.success
     check = evaluations(result)["the_forecast_rests_on_the_whole_week"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert "6 of 7 days before" in str(check.description)
-    assert desk.day(DAY.isoformat())["bids.final_bids"].height == 72
+    assert desk.day(DAY.isoformat())[table].height == 72
 
 
 def test_prices_are_watched_for_freshness():
