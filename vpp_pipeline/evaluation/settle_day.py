@@ -144,20 +144,21 @@ def dispatched_anew(
 ) -> DaySchedule:
     """The day as it goes: whoever ``is_there`` (N,) is dispatched for what cleared, the others charge for themselves.
 
-    A fleet above MOST_AT_ONCE is dispatched in parts, each for its share of position and awards.
+    A fleet above MOST_AT_ONCE is dispatched in parts: each for what those who are there were to do, and for its share
+    of what is missing or no longer wanted.
     """
     done = redispatch(fleet, planned, np.zeros((3, *planned.stored_kwh.shape)), call_hours)
-    sold = [planned.sold_kw(product) for product in range(len(PRODUCTS))]
-    unsold_mw = net_export_mw(planned) - market.position_mw
+    everyone = planned.of(np.flatnonzero(is_there))
+    changed_mw = market.position_mw - net_export_mw(done.of(np.flatnonzero(~is_there))) - net_export_mw(everyone)
     for part in in_parts(len(fleet)):
         here = part[is_there[part]]
         if not len(here):
             continue
-        share = np.stack([_part_of(kw[part].sum(axis=0), kw.sum(axis=0)) for kw in sold])
-        away = net_export_mw(done.of(part[~is_there[part]]))
+        mine = planned.of(here)
+        share = np.stack([_share_of(mine, everyone, product) for product in range(len(PRODUCTS))])
         own = replace(
             market,
-            position_mw=net_export_mw(planned.of(part)) - share[0] * unsold_mw - away,
+            position_mw=net_export_mw(mine) + share[0] * changed_mw,
             reserve_mw=share[1:] * market.reserve_mw,
         )
         for name, kw in vars(dispatch_after_awards(fleet.part(here), deals.of(here), own, call_hours)).items():
@@ -165,8 +166,11 @@ def dispatched_anew(
     return done
 
 
-def _part_of(mine: Array, everyone: Array) -> Array:
-    return np.divide(mine, everyone, out=np.zeros_like(mine), where=everyone > 0.0)
+def _share_of(mine: DaySchedule, everyone: DaySchedule, product: int) -> Array:
+    """Part (T,) of all planned sales that is of ``mine``; where none is planned, its part of the prosumers."""
+    sold, of_all = (schedule.sold_kw(product).sum(axis=0) for schedule in (mine, everyone))
+    heads = np.full(sold.shape, len(mine.stored_kwh) / len(everyone.stored_kwh))
+    return np.asarray(np.divide(sold, of_all, out=heads, where=of_all > 0.0))
 
 
 def redispatch(fleet: Fleet, planned: DaySchedule, sells: Array, call_hours: float) -> DaySchedule:

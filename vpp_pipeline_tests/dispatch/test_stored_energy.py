@@ -15,7 +15,7 @@ from vpp_pipeline.dispatch.column_generation.recovery import stored_after
 from vpp_pipeline.dispatch.exact import exact_energy
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.schedule import DUST, DaySchedule, schedule_arrays, schedule_rows, without_dust_below_zero
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import schedule_table
 from vpp_pipeline.evaluation.settle_day import redispatch
 from vpp_pipeline.fleet.arrays import TOLERANCE_KWH
