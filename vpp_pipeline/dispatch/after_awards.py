@@ -1,4 +1,4 @@
-"""Dispatch after awards: the day planned again once awards, prices, and who is there are known.
+"""Dispatch after awards: the day planned again once awards, clearing prices, and the available prosumers are known.
 
     maximize    Σ_t price_t (up_t − down_t) − (factor − 1) |price_t| (up_t + down_t)  −  Σ_t penalty · short_t
                 −  Σ deal · sold  +  leftover Σ_i (E_T − target) / ηc

@@ -142,10 +142,10 @@ def deals_of(
 def dispatched_anew(
     fleet: Fleet, planned: DaySchedule, deals: Deals, market: Cleared, is_there: Flags, call_hours: float
 ) -> DaySchedule:
-    """The day as it goes: whoever ``is_there`` (N,) is dispatched for what cleared, the others charge for themselves.
+    """The day as it goes: prosumers that are available (``is_there`` (N,)) are dispatched anew, others only charge.
 
-    A fleet above MOST_AT_ONCE is dispatched in parts: each for what those who are there were to do, and for its share
-    of what is missing or no longer wanted.
+    A fleet above MOST_AT_ONCE is dispatched in parts: each for what its available prosumers were to do, and for its
+    share of what is missing or no longer wanted.
     """
     done = redispatch(fleet, planned, np.zeros((3, *planned.stored_kwh.shape)), call_hours)
     everyone = planned.of(np.flatnonzero(is_there))

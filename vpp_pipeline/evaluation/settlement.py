@@ -282,7 +282,7 @@ def money_of(
 
 
 def position_mw(planned: DaySchedule, awards: Awards) -> Array:
-    """What is sold day ahead in each hour (T,): the plan's net export less the energy that was bid and not won."""
+    """The day-ahead position of each hour (T,): the plan's net export less the energy that was bid and not won."""
     return np.asarray(net_export_mw(planned) - (awards.bid_mw - awards.won_mw))
 
 
