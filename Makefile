@@ -7,7 +7,7 @@
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
 #   make compare what became slower or faster, against the stored ratios or AGAINST=main~5
-#   make bench   the optimiser's benchmark, into docs/benchmarks.md (some ten minutes, on an idle machine)
+#   make bench   the optimiser's benchmark, into docs/benchmarks.md (BENCH_ARGS="--only 1 2": some rows)
 
 PYTHON ?= python3
 DATE ?= 2023-08-15
@@ -90,15 +90,19 @@ $(SCREEN_STAMP): requirements-screen.lock
 	$(SCREEN)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-screen.lock
 	@touch $(SCREEN_STAMP)
 
-# ECOS from the extra, and other libraries in an environment of their own: energy-py-linear asks for numpy 1, Python < 3.13
+# other programs in an environment of their own: energy-py-linear asks for numpy 1, Python < 3.13
 COMPARISON := .venv-comparison
 COMPARISON_BASE ?= $(PYTHON)
+COMPARISON_STAMP := $(COMPARISON)/.installed
 bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[bench]'
-	@test -x $(COMPARISON)/bin/pip || { $(COMPARISON_BASE) -m venv $(COMPARISON) && \
-	  $(COMPARISON)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/comparison.txt; } || \
-	  { rm -rf $(COMPARISON); echo "row 7 leaves other libraries out: they could not be installed" >&2; }
+	@$(MAKE) --no-print-directory $(COMPARISON_STAMP) || { rm -rf $(COMPARISON); \
+	  echo "other programs are left out: they could not be installed" >&2; }
 	$(BIN)/python benchmarks/bench_optimiser.py --write docs/benchmarks.md $(BENCH_ARGS)
+
+$(COMPARISON_STAMP): benchmarks/comparison.txt
+	@$(COMPARISON)/bin/python -m pip --version >/dev/null 2>&1 || $(COMPARISON_BASE) -m venv --clear $(COMPARISON)
+	$(COMPARISON)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/comparison.txt
+	@touch $(COMPARISON_STAMP)
 
 # ratios of CPU seconds, which nothing asserts
 compare: $(STAMP)

@@ -31,7 +31,7 @@ def reference_prices() -> Array:
 
 
 def reference_fleet(prosumers: int) -> dict[str, Array]:
-    """Stores as the prototype draws them: 30 % EVs, away from 08 to 17; stored energy is counted above the backup."""
+    """Stores as the prototype draws them: 30% EVs, away from 08 to 17; stored energy is counted above the backup."""
     n, rng = prosumers, np.random.default_rng(1)
     is_ev = rng.random(n) < 0.30
     battery = rng.choice(5, n, p=[0.15, 0.35, 0.25, 0.15, 0.10])
@@ -119,7 +119,7 @@ def _reference_stores(drawn: dict[str, Array]) -> Fleet:
 
 
 def negotiated_day(prosumers: int, market_date: date = DAY) -> DayProblem:
-    """A real day of the project's own generator and negotiation: SP15 prices, R = 10 % of what the fleet can offer."""
+    """A real day of the project's own generator and negotiation: SP15 prices, R = 10% of what the fleet can offer."""
     policy = OpportunityPolicy(sizing="fraction", fraction=OFFERED_FRACTION)
     settings = Settings(fleet=FleetSettings(prosumers=prosumers), opportunities=policy)
     _, problem = prepare_problem(prepare_day(market_date, real_prices(), settings), settings)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from bench_pipeline import Memory
+from export_day import compiled, numbers_of, relaxed
 
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
@@ -82,7 +83,7 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
     from vpp_pipeline.dispatch.column_generation.recovery import recover
     from vpp_pipeline.dispatch.column_generation.warm_start import prepare
 
-    small = day_of("reference", WARM_UP)  # compiles, or reads what was compiled
+    small = day_of(kind, WARM_UP)  # compiles, or reads what was compiled
     prepared = prepare(small, 1e-2, decides=False)
     nothing, anything = np.zeros(len(small.price)), small.may_bid.astype(float)
     recover(prepared.pricer, prepared.generation, prepared.generation.converge(nothing, anything, 1e-2)[0])
@@ -117,26 +118,44 @@ def _gap(objective_usd: float, bound_usd: float) -> float:
 
 def cvxpy(kind: str, prosumers: str, solver: str) -> Row:
     """The same LP by a solver through CVXPY: formulated, compiled and solved."""
-    from vpp_pipeline.dispatch.formulation import formulate
-    from vpp_pipeline.dispatch.problem import unlimited_mw
-
-    day, nothing = day_of(kind, int(prosumers)), np.zeros
-    formulate(day_of("reference", 3), binary=False)  # imports what CVXPY needs
+    day, linear = day_of(kind, int(prosumers)), relaxed(day_of("reference", 3))
+    linear.solve(solver)  # imports what CVXPY needs
     wall, cpu = time.perf_counter(), time.process_time()
-    linear = formulate(day, binary=False)
-    linear.set_bids(nothing(len(day.price)), day.may_bid.astype(float))
-    linear.set_quantities(nothing(len(day.price)), unlimited_mw(day))
+    linear = relaxed(day)
     objective_usd = linear.solve(solver)
     row = {"objective_usd": objective_usd, "all_s": time.perf_counter() - wall, "all_cpu_s": time.process_time() - cpu}
-    return row | {"solve_s": linear.problem.solver_stats.solve_time, "status": linear.problem.status}
+    return row | {"solver_s": linear.problem.solver_stats.solve_time, "status": linear.problem.status}
+
+
+def exact(kind: str, prosumers: str) -> Row:
+    """The same LP as the exact method solves it at each node: what cannot bind left out, then HiGHS."""
+    day = day_of(kind, int(prosumers))
+    relaxed(day_of("reference", 3)).go_on()  # imports what CVXPY needs
+    wall, cpu = time.perf_counter(), time.process_time()
+    linear = relaxed(day)
+    objective_usd = linear.go_on()
+    row = {"objective_usd": objective_usd, "all_s": time.perf_counter() - wall, "all_cpu_s": time.process_time() - cpu}
+    return row | {"solver_s": linear.problem.solver_stats.solve_time, "status": linear.problem.status}
+
+
+def export(kind: str, prosumers: str, file: str) -> Row:
+    """The day as arrays, into ``file`` (.npz); seconds of stating and compiling it by CVXPY."""
+    day = day_of(kind, int(prosumers))
+    relaxed(day_of("reference", 3)).solve("HIGHS")
+    wall, cpu = time.perf_counter(), time.process_time()
+    matrix = compiled(relaxed(day))
+    row = {"compile_s": time.perf_counter() - wall, "compile_cpu_s": time.process_time() - cpu}
+    row |= {"rows": len(matrix["lp_row_upper"])}
+    np.savez(file, **numbers_of(day), **matrix)
+    return row | {"columns": len(matrix["lp_cost"]), "agreements": len(day.agreement_prosumer)}
 
 
 def bids(prosumers: str, market_date: str, limit_seconds: str) -> Row:
-    """Bid or no bid, with the 80 % rule, on a negotiated day: the whole call of `solve_day`."""
+    """Bid or no bid, with the 80% rule, on a negotiated day: the whole call of `solve_day`."""
     from optimiser_days import negotiated_day
     from rebuild_schedule import rebuild
 
-    from vpp_pipeline.dispatch.solve import solve_day
+    from vpp_pipeline.dispatch.solvers import solve_day
 
     rules = MarketRules()
     settings = OptimiserSettings(method="column_generation", time_limit_seconds=float(limit_seconds))
@@ -155,7 +174,7 @@ def first_call() -> Row:
     wall = time.perf_counter()
     from optimiser_days import reference_day
 
-    from vpp_pipeline.dispatch.solve import solve_day
+    from vpp_pipeline.dispatch.solvers import solve_day
 
     row: Row = {"import_s": time.perf_counter() - wall}
     settings = OptimiserSettings(method="column_generation", gap_target_fraction=0.01)
@@ -167,7 +186,7 @@ def first_call() -> Row:
     return row
 
 
-MEASURES: dict[str, Callable[..., Row]] = {f.__name__: f for f in (relaxation, cvxpy, bids, first_call)}
+MEASURES: dict[str, Callable[..., Row]] = {f.__name__: f for f in (relaxation, cvxpy, exact, export, bids, first_call)}
 
 
 def main() -> None:
