@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vpp_pipeline.cli.console import show_bids
+from vpp_pipeline.cli.main import main
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.settings import FleetSettings
 from vpp_pipeline_tests.cli.command_line import (
@@ -166,9 +166,10 @@ def test_a_wrong_row_is_set_aside_and_the_others_bid(
     desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     fleet, mine = fleet_with("capacity_kwh", "-13.5", tmp_path / "fleet.csv"), desk.copy()
-    assert mine.run(day=NEXT, settings={"fleet": {"path": str(fleet)}}).success
-    show_bids(mine.data, date.fromisoformat(NEXT), {})
+    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--fleet", str(fleet)]) == 0
     shown = capsys.readouterr().out
+    for words in ("violations found: 0", "seconds: prices and forecasts ", ", publication ", ", in all "):
+        assert words in shown
     assert "warning: 1 row(s) of 12 in quarantine; first: file_row 6" in shown
     rows = mine.sql("select file_row, column_name, value, problem, remedy, row_json from fleet.quarantine")
     assert [row[:3] for row in rows] == [(6, "capacity_kwh", "-13.5")]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day
 from vpp_pipeline.llm.adviser import PURPOSE
 from vpp_pipeline.schemas import LLMCalls
 from vpp_pipeline.verification.negotiation import ADVICE, advice_comes_from_the_model_that_was_asked
+from vpp_pipeline.warehouse.day import LakeDay
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.verification.tampering import SUMMARY, Fault, assert_caught, edit
 
@@ -93,6 +96,15 @@ def test_another_model_than_on_the_last_day_is_told(honest: SolvedDay) -> None:
     result = CHECK(advised(honest, calls("ok"), other), honest.settings)
     assert not result.passed
     assert f"answers came from {MODEL}, on the last day from model-0" in result.description
+
+
+def test_the_last_day_is_the_last_on_which_a_model_was_asked(tmp_path: Path) -> None:
+    lake, asked = Lake(tmp_path), calls("ok", day=date(2023, 8, 13))
+    lake.write(CALLS, "2023-08-13", asked)
+    lake.write(CALLS, "2023-08-14", asked.clear())
+    lake.write(CALLS, "2023-08-15", calls("ok"))
+    assert LakeDay(lake, date(2023, 8, 15))[LLM_CALLS_BEFORE].equals(asked)
+    assert LLM_CALLS_BEFORE not in LakeDay(lake, date(2023, 8, 13))
 
 
 def test_only_the_run_that_asked_last_and_only_advice_counts(honest: SolvedDay) -> None:
