@@ -35,7 +35,7 @@ RULES = {
     "defs/negotiation.py:_record": "negotiated partitions: what is recorded of each",
     "defs/metadata.py:": "metadata of the pages",
     "defs/checks.py:": "asset checks",
-    "verification/registry.py:": "verification of the bids, again",
+    "verification/registry.py:": "verification of the bids",
     "reporting/page.py:write_report": "report",
     "warehouse/publish.py:": "publication into DuckDB",
     "core/lake.py:": "lake, read and written",
