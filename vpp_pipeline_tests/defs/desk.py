@@ -14,8 +14,6 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from dagster import ExecuteInProcessResult
 
 from vpp_pipeline.core.lake import Lake
@@ -142,21 +140,6 @@ class TradingDesk:
 
 GRAPH = defs.resolve_asset_graph()
 CHECKS: frozenset[dg.AssetCheckKey] = frozenset(GRAPH.asset_check_keys)
-
-
-_read_migrations = ScriptDirectory.from_config
-_migrations: dict[str | None, ScriptDirectory] = {}
-
-
-def _read_once(config: Config) -> ScriptDirectory:
-    """What Dagster reads for each new history, the migrations of its storage: here once in a process."""
-    folder = config.get_main_option("script_location")
-    if folder not in _migrations:
-        _migrations[folder] = _read_migrations(config)
-    return _migrations[folder]
-
-
-ScriptDirectory.from_config = _read_once  # type: ignore[method-assign]
 
 
 def new_desk(
