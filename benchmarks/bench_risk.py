@@ -28,7 +28,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import Outcome, outcome_of
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import wanted_quantities
 from vpp_pipeline.evaluation.settlement import settle
 from vpp_pipeline.forecasting.price_scenarios import PRICES, Scenarios, price_scenarios, scenario_dates

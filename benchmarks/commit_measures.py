@@ -129,7 +129,7 @@ def negotiate() -> Work:
 
 def solve_exactly() -> Work:
     """To the limit of nodes: no gap is small enough."""
-    from vpp_pipeline.dispatch.solve import solve_day
+    from vpp_pipeline.dispatch.solvers import solve_day
 
     _, problem = problem_of(60)
     settings = settings_of(60, gap_target_fraction=0.0)

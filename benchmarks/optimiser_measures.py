@@ -155,7 +155,7 @@ def bids(prosumers: str, market_date: str, limit_seconds: str) -> Row:
     from optimiser_days import negotiated_day
     from rebuild_schedule import rebuild
 
-    from vpp_pipeline.dispatch.solve import solve_day
+    from vpp_pipeline.dispatch.solvers import solve_day
 
     rules = MarketRules()
     settings = OptimiserSettings(method="column_generation", time_limit_seconds=float(limit_seconds))
@@ -174,7 +174,7 @@ def first_call() -> Row:
     wall = time.perf_counter()
     from optimiser_days import reference_day
 
-    from vpp_pipeline.dispatch.solve import solve_day
+    from vpp_pipeline.dispatch.solvers import solve_day
 
     row: Row = {"import_s": time.perf_counter() - wall}
     settings = OptimiserSettings(method="column_generation", gap_target_fraction=0.01)

@@ -12,13 +12,13 @@ from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.payments import DUST_KW, costs_usd
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import charging_usd
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
 def solve_valid_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
-    """What :func:`~vpp_pipeline.dispatch.solve.solve_day` finds, with no bid that the market would not take.
+    """What :func:`~vpp_pipeline.dispatch.solvers.solve_day` finds, with no bid that the market would not take.
 
     What a bid costs is known only when the whole day is: payments to the members it calls, and the charging that its
     sales cause. So the day is solved, bids that cannot be priced are ruled out with their reason, and the rest is

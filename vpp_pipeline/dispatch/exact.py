@@ -20,6 +20,7 @@ from vpp_pipeline.dispatch.formulation import Formulation, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.dispatch.schedule import DaySchedule, without_dust_below_zero
 from vpp_pipeline.dispatch.solvers import decides_bids, proven_bound_usd, solver_of_lps, time_limit
+from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 LOG = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def solve_exactly(day: DayProblem, rules: MarketRules, settings: OptimiserSettin
         objective_usd = solve_linear(nothing, nothing, nothing, nothing)
         duals = _duals(day, linear, best_z)
     return DaySolution(
-        schedule=exact_energy(day, linear.schedule()),
+        schedule=exact_energy(day.fleet, linear.schedule()),
         is_bid=best_z > 0.5,
         quantity_mw=quantity_mw,
         objective_usd=objective_usd,
@@ -208,9 +209,8 @@ def _mixed_integer(
     return first[1] if found_usd <= first[0] else np.round(np.asarray(binary.z.value)), max(bound_usd, first[0])
 
 
-def exact_energy(day: DayProblem, schedule: DaySchedule) -> DaySchedule:
+def exact_energy(fleet: Fleet, schedule: DaySchedule) -> DaySchedule:
     """The schedule with stored energy integrated from its powers, so that the balance holds to the last digits."""
-    fleet = day.fleet
     change_kwh = (
         fleet.charge_efficiency[:, None] * schedule.charge_kw
         - schedule.discharge_kw / fleet.discharge_efficiency[:, None]

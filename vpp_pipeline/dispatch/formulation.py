@@ -123,17 +123,8 @@ class Formulation:
         return tilted_prices(day, np.asarray(self.tail[0].dual_value))[1] + day.charging_adder
 
     def schedule(self) -> DaySchedule:
-        """The answer as clean arrays: no negative powers from solver tolerance."""
-        v = self.variables
-        return DaySchedule(
-            grid_charge_kw=np.maximum(v.grid_charge.value, 0.0),
-            solar_charge_kw=np.maximum(v.solar_charge.value, 0.0),
-            discharge_kw=np.maximum(v.discharge.value, 0.0),
-            solar_sold_kw=np.maximum(v.solar_sold.value, 0.0),
-            spin_kw=np.maximum(v.spin.value, 0.0),
-            nonspin_kw=np.maximum(v.nonspin.value, 0.0),
-            stored_kwh=np.asarray(v.stored.value[:, 1:]),
-        )
+        """The answer's schedule."""
+        return self.variables.schedule()
 
 
 @dataclass(frozen=True)
@@ -147,8 +138,8 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Variables:
-    """The variables of the problem: powers (N, T) in kW, stored energy (N, T + 1) in kWh, bids (O,), purchases (T,)."""
+class FleetVariables:
+    """What prosumers do: powers (N, T) in kW, stored energy (N, T + 1) in kWh."""
 
     grid_charge: cp.Variable
     solar_charge: cp.Variable
@@ -157,9 +148,6 @@ class Variables:
     spin: cp.Variable
     nonspin: cp.Variable
     stored: cp.Variable  # from the start of the day on; the first column is the initial stored energy
-    z: cp.Variable
-    q: cp.Variable
-    buy: cp.Variable
 
     @property
     def charge(self) -> cp.Expression:
@@ -176,6 +164,27 @@ class Variables:
         """Both reserves held."""
         return self.spin + self.nonspin
 
+    def schedule(self) -> DaySchedule:
+        """The answer as clean arrays: no negative powers from solver tolerance."""
+        return DaySchedule(
+            grid_charge_kw=np.maximum(self.grid_charge.value, 0.0),
+            solar_charge_kw=np.maximum(self.solar_charge.value, 0.0),
+            discharge_kw=np.maximum(self.discharge.value, 0.0),
+            solar_sold_kw=np.maximum(self.solar_sold.value, 0.0),
+            spin_kw=np.maximum(self.spin.value, 0.0),
+            nonspin_kw=np.maximum(self.nonspin.value, 0.0),
+            stored_kwh=np.asarray(self.stored.value[:, 1:]),
+        )
+
+
+@dataclass(frozen=True)
+class Variables(FleetVariables):
+    """The variables of the problem: the fleet's, bids (O,), and purchases (T,)."""
+
+    z: cp.Variable
+    q: cp.Variable
+    buy: cp.Variable
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -189,9 +198,11 @@ class Parameters:
     discharge_limit: cp.Parameter
 
 
-def declare(day: DayProblem, commitment: list[Array], *, binary: bool) -> tuple[Variables, Parameters]:
-    """Variables within their own bounds (floor ≤ E ≤ cap, E_T ≥ target, powers up to device and commitment)."""
-    fleet, shape, count = day.fleet, (len(day.fleet), len(day.market_price)), len(day.opportunity_id)
+def declare_fleet(fleet: Fleet, commitment: list[Array]) -> FleetVariables:
+    """The fleet's variables within their own bounds (floor ≤ E ≤ cap, E_T ≥ target, powers up to device and
+    commitment: (N, T) by product).
+    """
+    shape = fleet.max_charge_kw.shape
 
     def power(most: Array) -> cp.Variable:
         return cp.Variable(shape, bounds=[np.zeros(shape), np.maximum(most, 0.0)])
@@ -199,7 +210,7 @@ def declare(day: DayProblem, commitment: list[Array], *, binary: bool) -> tuple[
     initial = fleet.initial_stored_kwh[:, None]
     floor = np.column_stack([initial, fleet.min_stored_kwh])
     floor[:, -1] = np.maximum(floor[:, -1], fleet.terminal_stored_kwh)
-    variables = Variables(
+    return FleetVariables(
         grid_charge=power(fleet.max_charge_kw),
         solar_charge=power(np.minimum(fleet.max_charge_kw, fleet.surplus_kw)),
         discharge=power(np.minimum(fleet.max_discharge_kw, commitment[ENERGY])),
@@ -207,6 +218,14 @@ def declare(day: DayProblem, commitment: list[Array], *, binary: bool) -> tuple[
         spin=power(np.minimum(fleet.max_discharge_kw, commitment[SPIN])),
         nonspin=power(np.minimum(fleet.max_discharge_kw, commitment[NONSPIN])),
         stored=cp.Variable((shape[0], shape[1] + 1), bounds=[floor, np.column_stack([initial, fleet.max_stored_kwh])]),
+    )
+
+
+def declare(day: DayProblem, commitment: list[Array], *, binary: bool) -> tuple[Variables, Parameters]:
+    """All variables, and the parameters that are set between solves."""
+    shape, count = day.fleet.max_charge_kw.shape, len(day.opportunity_id)
+    variables = Variables(
+        **vars(declare_fleet(day.fleet, commitment)),
         z=cp.Variable(count, boolean=True) if binary else cp.Variable(count),
         q=cp.Variable(count, nonneg=True),
         buy=cp.Variable(shape[1], nonneg=True),
@@ -215,7 +234,7 @@ def declare(day: DayProblem, commitment: list[Array], *, binary: bool) -> tuple[
     return variables, Parameters(*of_bids, *of_stores)
 
 
-def stored_energy_balance(v: Variables, fleet: Fleet) -> cp.Constraint:
+def stored_energy_balance(v: FleetVariables, fleet: Fleet) -> cp.Constraint:
     """E_t = E_{t−1} + ηc (cg + cs) Δ − d Δ/ηd − drive_t."""
     eta_c, eta_d = fleet.charge_efficiency[:, None], fleet.discharge_efficiency[:, None]
     return v.stored[:, 1:] == (
@@ -231,28 +250,28 @@ def charge_and_discharge_limits(v: Variables, parameters: Parameters) -> list[cp
     return [v.charge <= parameters.charge_limit, v.discharge <= parameters.discharge_limit]
 
 
-def inverter_and_export_limits(v: Variables, fleet: Fleet) -> list[cp.Constraint]:
+def inverter_and_export_limits(v: FleetVariables, fleet: Fleet) -> list[cp.Constraint]:
     """d + s + n ≤ Pd,  d + v + s + n ≤ export limit + max(load − solar, 0)."""
     return [v.discharge + v.reserve <= fleet.max_discharge_kw, v.exported + v.reserve <= fleet.export_room_kw]
 
 
-def solar_surplus(v: Variables, fleet: Fleet) -> cp.Constraint:
+def solar_surplus(v: FleetVariables, fleet: Fleet) -> cp.Constraint:
     """cs + v ≤ max(solar − load, 0)."""
     return v.solar_charge + v.solar_sold <= fleet.surplus_kw
 
 
-def energy_commitments(v: Variables, commitment: list[Array]) -> cp.Constraint:
+def energy_commitments(v: FleetVariables, commitment: list[Array]) -> cp.Constraint:
     """d + v ≤ commitment; those of reserve are bounds of s and n."""
     return v.exported <= commitment[ENERGY]
 
 
-def daily_cycles(v: Variables, fleet: Fleet) -> cp.Constraint:
+def daily_cycles(v: FleetVariables, fleet: Fleet) -> cp.Constraint:
     """Σ_t d Δ/ηd ≤ cycles · capacity."""
     drawn = cp.multiply(STEP_H / fleet.discharge_efficiency[:, None], v.discharge)
     return cp.sum(drawn, axis=1) <= fleet.maximum_cycles_per_day * fleet.capacity_kwh
 
 
-def reserve_backing(v: Variables, fleet: Fleet, call_hours: float) -> list[cp.Constraint]:
+def reserve_backing(v: FleetVariables, fleet: Fleet, call_hours: float) -> list[cp.Constraint]:
     """(s + n) τ/ηd ≤ E_t − floor_t  and  ≤ E_{t−1} − floor_{t−1}: a call of τ hours never takes the store below it."""
     floor = np.column_stack([np.minimum(fleet.initial_stored_kwh, fleet.min_stored_kwh[:, 0]), fleet.min_stored_kwh])
     called = cp.multiply(call_hours / fleet.discharge_efficiency[:, None], v.reserve)

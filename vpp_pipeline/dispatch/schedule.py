@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.arrays import Array, Indices
 
 COLUMNS = (
     "grid_charge_kw",
@@ -45,6 +45,10 @@ class DaySchedule:
     spin_kw: Array
     nonspin_kw: Array
     stored_kwh: Array
+
+    def of(self, chosen: Indices) -> DaySchedule:
+        """That of ``chosen`` prosumers (n,)."""
+        return DaySchedule(**{name: values[chosen] for name, values in vars(self).items()})
 
     @property
     def charge_kw(self) -> Array:

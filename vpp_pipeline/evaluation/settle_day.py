@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.dispatch.after_awards import Cleared, Deals, dispatch_after_awards, in_parts
 from vpp_pipeline.dispatch.schedule import DaySchedule, schedule_arrays, schedule_rows
 from vpp_pipeline.evaluation.settlement import (
     Awards,
     Delivery,
     Money,
     awarded_bids,
+    cheapest_usd_per_mwh,
     draw_available,
     money_of,
+    net_export_mw,
+    position_mw,
     same_source,
     settle,
 )
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays
-from vpp_pipeline.negotiation.opportunities import hours_of
+from vpp_pipeline.negotiation.agreements import options
+from vpp_pipeline.negotiation.opportunities import covered_hours, hours_of
 from vpp_pipeline.schemas import Dispatched, SettledDays, validate
 from vpp_pipeline.settings import MarketRules, SettlementSettings
 
@@ -32,6 +38,7 @@ READS = (
     "market.opportunities",
     "fleet.prosumers",
     "fleet.availability",
+    "negotiation.agreements",
     "dispatch.starts",
     "dispatch.schedule",
     "dispatch.payments",
@@ -47,9 +54,9 @@ def settle_day(
 ) -> dict[str, pl.DataFrame]:
     """`evaluation.dispatched`, `evaluation.settlement` and `evaluation.settled_days` of one day, from :data:`READS`.
 
-    Awards by segment; available prosumers (drawn, as ``settings`` say) deliver their part of the awards as far as their
-    stores hold it, and no store charges more than that needs. Money is that of two settlements: the position at the
-    clearing price, the difference to it at that price made worse by `imbalance_factor`.
+    Awards by segment; available prosumers (drawn, as ``settings`` say) are dispatched anew for them, each within its
+    deals. Money is that of two settlements: the position at the clearing price, the difference to it at that price made
+    worse by `imbalance_factor`.
 
     Raises InputError where bids and prices are of different sources.
     """
@@ -64,17 +71,19 @@ def settle_day(
     def by_hour(column: str) -> Array:
         return _by_product_and_hour(bids, opportunities, prices["start_utc"], column)
 
-    asked = by_hour("share")[:, None, :] * is_there[None, :, None]
-    done = redispatch(fleet, planned, asked, rules.reserve_call_hours)
+    won = Awards(by_hour("bid_mw")[0], by_hour("awarded_mw")[0], by_hour("clearing_price"))
+    factor, held = settings.imbalance_factor, options(tables["negotiation.agreements"])
+    deals = deals_of(held, bids, opportunities, rows["prosumer_id"], prices["start_utc"])
+    energy_price = prices[PRICE_COLUMN["energy"]].to_numpy()
+    leftover = cheapest_usd_per_mwh(energy_price)
+    market = Cleared(position_mw(planned, won), by_hour("awarded_mw")[1:], energy_price, factor, leftover)
+    done = dispatched_anew(fleet, planned, deals, market, is_there, rules.reserve_call_hours)
     dispatched = validate(Dispatched, schedule_rows(done, tables["dispatch.schedule"]))
     members = rows.select("prosumer_id", "wear_usd_per_mwh", is_there=pl.Series(is_there))
-    factor = settings.imbalance_factor
-    settlement = settle(*day, Delivery(tables["dispatch.payments"], dispatched, members, factor))
+    settlement = settle(*day, Delivery(held, tables["dispatch.payments"], dispatched, members, factor))
 
-    cleared = np.stack([prices[PRICE_COLUMN[product]].to_numpy() for product in PRODUCTS])
-    won = Awards(by_hour("bid_mw")[0], by_hour("awarded_mw")[0], by_hour("clearing_price"))
     paid_usd, owed_kwh = float(settlement["payments_usd"].sum()), fleet.terminal_stored_kwh
-    money = money_of(fleet, planned, done, won, cleared[0], paid_usd, owed_kwh, factor)
+    money = money_of(fleet, planned, done, won, energy_price, paid_usd, owed_kwh, factor)
     account = {
         "market_date": prices["market_date"][0],
         "bids": bids.height,
@@ -110,6 +119,58 @@ def _by_product_and_hour(bids: pl.DataFrame, opportunities: pl.DataFrame, starts
     for name, product, block in zip(names, products, hours_of(opportunities, starts), strict=True):
         spread[PRODUCTS.index(product), block] = value.get(name, 0.0)
     return spread
+
+
+def deals_of(
+    held: pl.DataFrame, bids: pl.DataFrame, opportunities: pl.DataFrame, prosumer_id: pl.Series, starts: pl.Series
+) -> Deals:
+    """Who may be called for an award, and for what: the options ``held`` in opportunities with one."""
+    place = pl.DataFrame({"prosumer_id": prosumer_id}).with_row_index("i")
+    awarded = bids.filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
+    wanted = opportunities.with_row_index("o").join(awarded, on="opportunity_id", how="semi")
+    rows = held.join(wanted.select("o", "opportunity_id"), on="opportunity_id").join(place, on="prosumer_id")
+    product = np.array([PRODUCTS.index(name) for name in opportunities["product"]], dtype=np.int64)
+    o, i = (rows[name].cast(pl.Int64).to_numpy() for name in ("o", "i"))
+    k, t = np.nonzero(covered_hours(opportunities, starts)[o])
+    most_kw, price = np.zeros((2, len(PRODUCTS), len(prosumer_id), len(starts)))
+    pair = (product[o[k]], i[k], t)
+    most_kw[pair] = rows["committed_capacity_kw"].to_numpy()[k]
+    price[pair] = rows["agreed_price_usd_per_mwh"].to_numpy()[k]
+    return Deals(most_kw, price)
+
+
+def dispatched_anew(
+    fleet: Fleet, planned: DaySchedule, deals: Deals, market: Cleared, is_there: Flags, call_hours: float
+) -> DaySchedule:
+    """The day as it goes: prosumers that are available (``is_there`` (N,)) are dispatched anew, others only charge.
+
+    A fleet above MOST_AT_ONCE is dispatched in parts: each for what its available prosumers were to do, and for its
+    share of what is missing or no longer wanted.
+    """
+    done = redispatch(fleet, planned, np.zeros((3, *planned.stored_kwh.shape)), call_hours)
+    everyone = planned.of(np.flatnonzero(is_there))
+    changed_mw = market.position_mw - net_export_mw(done.of(np.flatnonzero(~is_there))) - net_export_mw(everyone)
+    for part in in_parts(len(fleet)):
+        here = part[is_there[part]]
+        if not len(here):
+            continue
+        mine = planned.of(here)
+        share = np.stack([_share_of(mine, everyone, product) for product in range(len(PRODUCTS))])
+        own = replace(
+            market,
+            position_mw=net_export_mw(mine) + share[0] * changed_mw,
+            reserve_mw=share[1:] * market.reserve_mw,
+        )
+        for name, kw in vars(dispatch_after_awards(fleet.part(here), deals.of(here), own, call_hours)).items():
+            getattr(done, name)[here] = kw
+    return done
+
+
+def _share_of(mine: DaySchedule, everyone: DaySchedule, product: int) -> Array:
+    """Part (T,) of all planned sales that is of ``mine``; where none is planned, its part of the prosumers."""
+    sold, of_all = (schedule.sold_kw(product).sum(axis=0) for schedule in (mine, everyone))
+    heads = np.full(sold.shape, len(mine.stored_kwh) / len(everyone.stored_kwh))
+    return np.asarray(np.divide(sold, of_all, out=heads, where=of_all > 0.0))
 
 
 def redispatch(fleet: Fleet, planned: DaySchedule, sells: Array, call_hours: float) -> DaySchedule:

@@ -29,7 +29,8 @@ CHEAPEST_HOURS = 4  # stored energy is worth what it costs to buy in so many hou
 class Delivery:
     """The prosumers that deliver a day's bids, and the cost of imbalance."""
 
-    payments: pl.DataFrame  # rows of `dispatch.payments`: what each would be paid for all of it
+    deals: pl.DataFrame  # rows of `negotiation.agreements` that hold an option: who may be called, and for what
+    payments: pl.DataFrame  # rows of `dispatch.payments`: who was planned to deliver how much
     done: pl.DataFrame  # rows of `evaluation.dispatched`
     members: pl.DataFrame  # prosumer_id, is_there, wear_usd_per_mwh
     imbalance_factor: float  # at least 1
@@ -156,45 +157,70 @@ def _with_clearing_prices(opportunities: pl.DataFrame, final_bids: pl.DataFrame,
 
 
 def _delivered(opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None) -> pl.DataFrame:
-    """Per opportunity: shortfall_mw, absent_members, empty_members, owed_usd, and wear_usd of the stores."""
+    """Per opportunity: shortfall_mw, absent_members, empty_members, owed_usd, and wear_usd of the stores.
+
+    What an hour with an award lacks is the award less what the fleet gives; energy, net of its own charging.
+    """
     if delivery is None:
         amounts = dict.fromkeys(("shortfall_mw", "owed_usd", "wear_usd"), pl.Float64)
         counts = dict.fromkeys(("absent_members", "empty_members"), pl.Int64)
         return pl.DataFrame(schema={"opportunity_id": pl.String, **amounts, **counts})
     is_energy, exported_kw = pl.col("product") == "energy", pl.col("discharge_kw") + pl.col("solar_sold_kw")
     reserve_kw = pl.when(pl.col("product") == "spin").then("spin_kw").otherwise("nonspin_kw")
+    given_kw = pl.when(is_energy).then(exported_kw).otherwise(reserve_kw)
+    netted_kw = pl.when(is_energy).then("grid_charge_kw").otherwise(0.0)
+    hourly = hours_covered(opportunities.join(bids, on="opportunity_id", how="semi")).join(
+        delivery.done, on="start_utc"
+    )
+    lacks_mw = (pl.col("awarded_mw") - pl.col("net_mw")).clip(lower_bound=0.0)
+    lacking = (
+        hourly.group_by("opportunity_id", "start_utc")
+        .agg(net_mw=(given_kw - netted_kw).sum() / 1000.0)
+        .join(bids.select("opportunity_id", "awarded_mw"), on="opportunity_id")
+        .group_by("opportunity_id")
+        .agg(shortfall_mw=pl.min_horizontal(lacks_mw, "awarded_mw").mean())
+    )
     given = (
-        hours_covered(opportunities)
-        .join(delivery.done, on="start_utc")
-        .group_by("opportunity_id", "prosumer_id")
+        hourly.group_by("opportunity_id", "prosumer_id")
         .agg(
-            given_kw=pl.when(is_energy).then(exported_kw).otherwise(reserve_kw).mean(),
+            given_kw=given_kw.mean(),
+            given_mwh=given_kw.sum() / 1000.0,
             discharged_mwh=pl.when(is_energy).then("discharge_kw").otherwise(0.0).sum() / 1000.0,
         )
-    )
-    is_there, ordered_kw = pl.col("is_there"), pl.col("share") * pl.col("dispatched_kw")
-    lacks_kw = (ordered_kw - pl.col("given_kw")).clip(lower_bound=0.0)
-    return (
-        delivery.payments.join(bids.select("opportunity_id", "share"), on="opportunity_id")
         .join(delivery.members, on="prosumer_id")
-        .join(given, on=["opportunity_id", "prosumer_id"])
+    )
+    prices = delivery.deals.select("opportunity_id", "prosumer_id", "agreed_price_usd_per_mwh")
+    owed = (
+        given.join(prices, on=["opportunity_id", "prosumer_id"])
         .sort("opportunity_id", "prosumer_id")
         .group_by("opportunity_id", maintain_order=True)
         .agg(
-            shortfall_mw=lacks_kw.sum() / 1000.0,
-            absent_members=(~is_there).sum().cast(pl.Int64),
-            empty_members=(is_there & (lacks_kw > A_WATT_KW)).sum().cast(pl.Int64),
-            owed_usd=(pl.col("payment_usd") * pl.col("given_kw") / pl.col("dispatched_kw")).sum(),
+            owed_usd=(pl.col("given_mwh") * pl.col("agreed_price_usd_per_mwh")).sum(),
             wear_usd=(pl.col("discharged_mwh") * pl.col("wear_usd_per_mwh")).sum(),
         )
     )
+    ordered_kw = pl.col("share") * pl.col("dispatched_kw")
+    members = (
+        delivery.payments.join(bids.select("opportunity_id", "share"), on="opportunity_id")
+        .join(given, on=["opportunity_id", "prosumer_id"])
+        .group_by("opportunity_id")
+        .agg(
+            absent_members=(~pl.col("is_there")).sum().cast(pl.Int64),
+            empty_members=(pl.col("is_there") & (ordered_kw - pl.col("given_kw") > A_WATT_KW)).sum().cast(pl.Int64),
+        )
+    )
+    return lacking.join(owed, on="opportunity_id", how="left").join(members, on="opportunity_id", how="left")
 
 
 def leftover_usd(fleet: Fleet, done: DaySchedule, energy_price: Array, owed_kwh: Array) -> float:
     """What the stored energy beyond ``owed_kwh`` (N,) would cost to buy in the cheapest hours; negative if it lacks."""
-    cheapest = max(0.0, float(np.sort(energy_price)[:CHEAPEST_HOURS].mean()))
     beyond = (done.stored_kwh[:, -1] - owed_kwh) / fleet.charge_efficiency
-    return cheapest * float(np.where(fleet.has_store, beyond, 0.0).sum()) / 1000.0
+    return cheapest_usd_per_mwh(energy_price) * float(np.where(fleet.has_store, beyond, 0.0).sum()) / 1000.0
+
+
+def cheapest_usd_per_mwh(energy_price: Array) -> float:
+    """Mean price of the cheapest hours, at which stored energy can be had; never below 0."""
+    return max(0.0, float(np.sort(energy_price)[:CHEAPEST_HOURS].mean()))
 
 
 @dataclass(frozen=True)
@@ -240,12 +266,11 @@ def money_of(
 ) -> Money:
     """What the day ``done`` came to, at the clearing prices ``energy_price`` (T,).
 
-    The position of an hour is the plan's net export less the energy that was bid and not won. ``owed_kwh`` (N,):
-    stored energy that owners are to find at the day's end.
+    ``owed_kwh`` (N,): stored energy that owners are to find at the day's end.
     """
-    position = _net_export_mw(planned) - (awards.bid_mw - awards.won_mw)
+    position = position_mw(planned, awards)
     held = np.stack([done.spin_kw.sum(axis=0), done.nonspin_kw.sum(axis=0)]) / 1000.0
-    surplus = _net_export_mw(done) - position
+    surplus = net_export_mw(done) - position
     return Money(
         energy_usd=float(awards.paid_price[0] @ awards.won_mw),
         reserve_usd=float((awards.paid_price[1:] * held).sum()),
@@ -256,5 +281,11 @@ def money_of(
     )
 
 
-def _net_export_mw(schedule: DaySchedule) -> Array:
+def position_mw(planned: DaySchedule, awards: Awards) -> Array:
+    """The day-ahead position of each hour (T,): the plan's net export less the energy that was bid and not won."""
+    return np.asarray(net_export_mw(planned) - (awards.bid_mw - awards.won_mw))
+
+
+def net_export_mw(schedule: DaySchedule) -> Array:
+    """What prosumers export beyond what they charge from the grid (T,), MW."""
     return np.asarray((schedule.exported_kw - schedule.grid_charge_kw).sum(axis=0) / 1000.0)

@@ -21,7 +21,7 @@ from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.infeasibility import InfeasibleDay
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import expected_of, objective_of
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import FORMULATION
 from vpp_pipeline.llm.adviser import Asks
 from vpp_pipeline.llm.interface import LLMError, LLMRequest, StrictModel, schema_of

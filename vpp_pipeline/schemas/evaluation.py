@@ -35,7 +35,7 @@ class SettledDays(dy.Schema):
     exported_mwh = amount("Energy that prosumers exported, before the fleet's own charging, which the award is net of.")
     reserve_awarded_mw_h = amount("Reserve awarded, MW times hours.")
     reserve_held_mw_h = amount("Reserve held, MW times hours.")
-    limits_broken = count("Prosumer-hours in which a limit of the owner is violated after re-dispatch.")
+    limits_broken = count("Prosumer-hours in which a limit of the owner is violated in the dispatch after awards.")
     expected_profit_usd = number("Expected profit of the bids, at forecast prices and with all prosumers available.")
     energy_usd = number("Awarded energy at the clearing price (the offered price of a request).")
     reserve_usd = number("Reserve held at the clearing price; reserve that was not held is not paid.")

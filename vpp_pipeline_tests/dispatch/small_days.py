@@ -13,7 +13,7 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, round_up
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.negotiation.agreements import satisfaction_worth
 from vpp_pipeline.settings import MarketRules, OptimiserSettings

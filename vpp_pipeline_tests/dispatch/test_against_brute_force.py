@@ -10,7 +10,7 @@ import pytest
 from vpp_pipeline.dispatch.branch_and_bound import search
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.brute_force import Best, brute_force

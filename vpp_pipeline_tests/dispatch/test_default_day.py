@@ -7,7 +7,7 @@ import pytest
 
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, unlimited_mw
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.dispatch.conftest import REQUEST
 from vpp_pipeline_tests.dispatch.small_days import RULES

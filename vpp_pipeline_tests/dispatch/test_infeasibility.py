@@ -13,7 +13,7 @@ from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.infeasibility import MOST_PROSUMERS, InfeasibleDay, infeasibilities, without_dust
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.small_days import RULES, STARTS, deal, fleet, random_day, small_day, with_fleet

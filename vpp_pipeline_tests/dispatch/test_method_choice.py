@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vpp_pipeline.dispatch.solve import _method, solve_day
+from vpp_pipeline.dispatch.solvers import _method, solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.dispatch.small_days import RULES, random_day
 

@@ -14,7 +14,7 @@ from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.payments import Owen, owen, profit_usd, top_ups
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, unlimited_mw
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.settings import OpportunityPolicy, OptimiserSettings, PaymentSettings, Settings
 from vpp_pipeline.verification.registry import verify

@@ -14,7 +14,7 @@ from vpp_pipeline.dispatch.branch_and_bound import search
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.dispatch.scenarios import outcome_of, tilted_prices
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import SAMPLE, wanted_quantities
 from vpp_pipeline.forecasting.price_scenarios import Scenarios, cvar
 from vpp_pipeline.settings import OptimiserSettings

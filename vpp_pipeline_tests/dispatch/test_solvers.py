@@ -10,8 +10,14 @@ from vpp_pipeline.core.errors import InputError, SolveError
 from vpp_pipeline.dispatch.exact import Log, solve_lp
 from vpp_pipeline.dispatch.formulation import Formulation, formulate
 from vpp_pipeline.dispatch.problem import unlimited_mw
-from vpp_pipeline.dispatch.solve import solve_day
-from vpp_pipeline.dispatch.solvers import FIRST_ORDER, decides_bids, require_solvers, solver_of_lps, time_limit
+from vpp_pipeline.dispatch.solvers import (
+    FIRST_ORDER,
+    decides_bids,
+    require_solvers,
+    solve_day,
+    solver_of_lps,
+    time_limit,
+)
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.brute_force import brute_force

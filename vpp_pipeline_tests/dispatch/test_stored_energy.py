@@ -15,7 +15,7 @@ from vpp_pipeline.dispatch.column_generation.recovery import stored_after
 from vpp_pipeline.dispatch.exact import exact_energy
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.schedule import DUST, DaySchedule, schedule_arrays, schedule_rows, without_dust_below_zero
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import schedule_table
 from vpp_pipeline.evaluation.settle_day import redispatch
 from vpp_pipeline.fleet.arrays import TOLERANCE_KWH
@@ -43,7 +43,7 @@ def discharging(kw: list[float]) -> DaySchedule:
 
 
 def by_exact_method(day: DayProblem, kw: list[float]) -> Array:
-    return exact_energy(day, discharging(kw)).stored_kwh
+    return exact_energy(day.fleet, discharging(kw)).stored_kwh
 
 
 def by_columns(day: DayProblem, kw: list[float]) -> Array:
@@ -72,7 +72,7 @@ def test_the_schedule_of_an_emptied_store_is_valid_and_that_of_an_overdrawn_one_
     answer = solve_day(day, RULES, OptimiserSettings())
 
     def table(kw: list[float]) -> None:
-        schedule_table(day, replace(answer, schedule=exact_energy(day, discharging(kw))))
+        schedule_table(day, replace(answer, schedule=exact_energy(day.fleet, discharging(kw))))
 
     table(TENTHS)
     with pytest.raises(ValidationError, match="stored_kwh"):
@@ -89,7 +89,7 @@ def test_what_was_done_is_clipped_by_the_same_rule() -> None:
     day = emptied()
     answer = solve_day(day, RULES, OptimiserSettings())
     like = schedule_table(day, answer)
-    planned = exact_energy(day, discharging(TENTHS))
+    planned = exact_energy(day.fleet, discharging(TENTHS))
     done = redispatch(day.fleet, planned, np.ones((3, 3, 3)), 1.0)
     assert (schedule_arrays(schedule_rows(done, like)).stored_kwh >= 0.0).all()
     overdrawn = DaySchedule(**{**vars(done), "stored_kwh": done.stored_kwh - 0.001})

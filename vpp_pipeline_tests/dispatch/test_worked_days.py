@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.dispatch.small_days import RULES, deal, fleet, small_day
 

@@ -124,7 +124,8 @@ def two_members(product: str, price: float, away: str, awarded: float = 1.0, fac
     comes = [0.0 if name in away else 1.0 for name in "ab"]
     share = awarded if price < 60.0 else 1.0
     kw = [share * there * planned for there, planned in zip(comes, (600.0, 400.0), strict=True)]
-    nothing = {name: [0.0, 0.0] for name in ("discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw")}
+    powers = ("grid_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw")
+    nothing = {name: [0.0, 0.0] for name in powers}
     sold = nothing | {"discharge_kw" if product == "energy" else f"{product}_kw": kw}
     done = pl.DataFrame({"prosumer_id": ["a", "b"], "start_utc": [START, START], **sold}).with_columns(
         pl.col("start_utc").cast(opportunities.schema["start_utc"])
@@ -132,7 +133,8 @@ def two_members(product: str, price: float, away: str, awarded: float = 1.0, fac
     members = pl.DataFrame(
         {"prosumer_id": ["a", "b"], "is_there": ["a" not in away, "b" not in away], "wear_usd_per_mwh": [10.0, 10.0]}
     )
-    rows = settle(opportunities, bids, segments, prices, Delivery(payments, done, members, factor))
+    deals = payments.select("opportunity_id", "prosumer_id", agreed_price_usd_per_mwh=pl.lit(30.0))
+    rows = settle(opportunities, bids, segments, prices, Delivery(deals, payments, done, members, factor))
     return rows.row(0, named=True)
 
 

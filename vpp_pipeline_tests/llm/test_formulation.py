@@ -19,7 +19,7 @@ from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import expected_of
-from vpp_pipeline.dispatch.solve import solve_day
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import proof_table
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.formulation import Formulated, FormulationSpec, compiled, formulate, formulation_question, judge

@@ -203,7 +203,7 @@ def settle_part(
         return solve_lp(linear, settings, log)
 
     quantity_mw, _, _, _ = settle(part, linear, solve_linear, decisions, rules, log)
-    mine = exact_energy(part, linear.schedule())
+    mine = exact_energy(part.fleet, linear.schedule())
     arrays = {}
     for name, values in vars(schedule).items():
         arrays[name] = values.copy()

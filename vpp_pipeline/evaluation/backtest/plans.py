@@ -135,7 +135,7 @@ def _relaxed(problem: DayProblem, most: Array, settings: OptimiserSettings) -> t
     linear.set_bids(np.zeros(len(most)), most)
     linear.set_quantities(np.zeros(len(most)), unlimited_mw(problem))
     solve_lp(linear, settings, Log())
-    return exact_energy(problem, linear.schedule()), np.maximum(np.asarray(linear.q.value), 0.0)
+    return exact_energy(problem.fleet, linear.schedule()), np.maximum(np.asarray(linear.q.value), 0.0)
 
 
 def _with_prices(inputs: Day, prices: pl.DataFrame) -> Tables:

@@ -1,0 +1,149 @@
+"""Dispatch after awards: worked by hand on two stores, and never worse than another dispatch that keeps the limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vpp_pipeline.dispatch import after_awards
+from vpp_pipeline.dispatch.after_awards import Cleared, Deals, dispatch_after_awards, in_parts
+from vpp_pipeline.dispatch.problem import DayProblem
+from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.dispatch.solvers import solve_day
+from vpp_pipeline.evaluation.settle_day import dispatched_anew, limits_broken, redispatch
+from vpp_pipeline.evaluation.settlement import cheapest_usd_per_mwh, imbalance_usd, net_export_mw
+from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline_tests.cases import seeds
+from vpp_pipeline_tests.dispatch.small_days import RULES, fleet, random_day
+
+FULL = {"initial_stored_kwh": 10.0, "capacity_kwh": 10.0, "max_discharge_kw": 10.0}
+HOURS = np.array([20.0, 80.0])  # $/MWh
+
+
+def deals(energy: list[float], spin: float = 0.0, prosumers: int = 2) -> Deals:
+    """10 kW of each in the second hour: energy at these $/MWh, and spin where it has a price."""
+    most, price = np.zeros((2, 3, prosumers, 2))
+    most[0, :, 1], price[0, :, 1] = 10.0, energy
+    if spin:
+        most[1, :, 1], price[1, :, 1] = 10.0, spin
+    return Deals(most, price)
+
+
+def cleared(energy_kw: float, spin_kw: float = 0.0, leftover: float = 20.0) -> Cleared:
+    """Awards in the second hour, deviations a quarter worse than the price."""
+    reserve = np.array([[0.0, spin_kw], [0.0, 0.0]]) / 1000.0
+    return Cleared(np.array([0.0, energy_kw]) / 1000.0, reserve, HOURS, 1.25, leftover)
+
+
+def test_the_cheaper_deal_is_called_whoever_was_planned():
+    done = dispatch_after_awards(fleet(2, 2, **FULL), deals([50.0, 45.0]), cleared(8.0), 1.0)
+    assert done.discharge_kw[:, 1].tolist() == pytest.approx([0.0, 8.0])
+
+
+def test_more_is_delivered_where_a_surplus_beats_the_deal():
+    """2 kW more than the award bring 80 · 0.75 = 60 $ and cost 30, and a leftover of 0.9 · 20 = 18."""
+    done = dispatch_after_awards(fleet(2, 2, **FULL), deals([50.0, 30.0]), cleared(8.0), 1.0)
+    assert done.discharge_kw[:, 1].tolist() == pytest.approx([0.0, 10.0])
+
+
+def test_what_is_dearer_than_the_imbalance_is_not_called():
+    """To buy 8 kW back costs 80 · 1.25 = 100 $/MWh, the deals 120."""
+    done = dispatch_after_awards(fleet(2, 2, **FULL), deals([120.0, 120.0]), cleared(8.0), 1.0)
+    assert done.discharge_kw.sum() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_awarded_reserve_is_held_whatever_energy_would_earn():
+    """10 kW of spin and 15 kW of energy for two stores of 10 kW: the reserve is whole, 5 kW are bought back."""
+    done = dispatch_after_awards(fleet(2, 2, **FULL), deals([30.0, 30.0], spin=1.0), cleared(15.0, 10.0), 1.0)
+    assert done.spin_kw[:, 1].sum() == pytest.approx(10.0)
+    assert done.discharge_kw[:, 1].sum() == pytest.approx(10.0)
+
+
+def test_nobody_is_called_without_a_deal_and_a_store_is_not_emptied_for_its_credit():
+    nothing = Deals(*np.zeros((2, 3, 2, 2)))
+    done = dispatch_after_awards(fleet(2, 2, **FULL, max_charge_kw=5.0), nothing, cleared(8.0, leftover=20.0), 1.0)
+    assert done.discharge_kw.sum() == pytest.approx(0.0, abs=1e-9)
+    assert done.grid_charge_kw.sum() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_parts_are_small_and_hold_everyone_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(after_awards, "MOST_AT_ONCE", 4)
+    parts = list(in_parts(11))
+    assert [len(part) for part in parts] == [4, 4, 3]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(11))
+
+
+def worth_usd(day: DayProblem, options: Deals, market: Cleared, done: DaySchedule) -> float:
+    """What the linear program maximizes, computed anew by the settlement's own function."""
+    surplus = net_export_mw(done) - market.position_mw
+    sold = np.stack([done.exported_kw, done.spin_kw, done.nonspin_kw])
+    short = market.reserve_mw - sold[1:].sum(axis=1) / 1000.0
+    kept = np.where(day.fleet.has_store, done.stored_kwh[:, -1] / day.fleet.charge_efficiency, 0.0).sum() / 1000.0
+    return float(
+        imbalance_usd(market.price, surplus, market.imbalance_factor).sum()
+        - after_awards.SHORT_USD_PER_MW * short.sum()
+        - (options.price * sold).sum() / 1000.0
+        + after_awards.LEFTOVER_FRACTION * market.leftover_usd_per_mwh * kept
+    )
+
+
+@pytest.mark.parametrize("seed", seeds(range(24)))
+def test_no_limit_is_broken_and_the_proportional_dispatch_is_never_better(seed: int):
+    """Random days, awards, prices, and absences; the proportional dispatch is one that keeps every limit."""
+    day, rng = random_day(seed), np.random.default_rng(1000 + seed)
+    planned = solve_day(day, RULES, OptimiserSettings()).schedule
+    share = rng.choice([0.0, 0.4, 1.0], (3, len(day.market_price)))
+    is_there = rng.random(len(day.fleet)) < 0.7
+    by_hour = (day.by_prosumer_and_hour(p, day.committed_kw) * (share[p] > 0.0) for p in range(3))
+    prices = (day.by_prosumer_and_hour(p, day.agreed_price) for p in range(3))
+    options = Deals(np.stack(list(by_hour)), np.stack(list(prices)))
+    sold = np.stack([planned.sold_kw(p).sum(axis=0) for p in range(3)]) / 1000.0
+    price = day.market_price * rng.uniform(0.3, 2.0, len(day.market_price))
+    position = net_export_mw(planned) - (1.0 - share[0]) * sold[0]
+    market = Cleared(position, share[1:] * sold[1:], price, 1.25, cheapest_usd_per_mwh(price))
+    ours = dispatched_anew(day.fleet, planned, options, market, is_there, RULES.reserve_call_hours)
+    simple = redispatch(day.fleet, planned, share[:, None, :] * is_there[None, :, None], RULES.reserve_call_hours)
+    broken = limits_broken(day.fleet, ours)
+    assert {kind: int(where.sum()) for kind, where in broken.items() if where.any()} == {}
+    assert (np.minimum(ours.charge_kw, ours.discharge_kw) < 1e-5).all()
+    for product in range(3):
+        assert (ours.sold_kw(product) <= options.most_kw[product] * is_there[:, None] + 1e-6).all()
+    if not any(where.any() for where in limits_broken(day.fleet, simple).values()):
+        assert worth_usd(day, options, market, ours) >= worth_usd(day, options, market, simple) - 1e-4
+
+
+def test_a_fleet_in_parts_earns_almost_what_it_earns_as_one(solved_day, monkeypatch: pytest.MonkeyPatch):
+    """Parts of 20; who stays away is a tenth of them, or nobody: reserve that one part lacks no other part makes up."""
+    day = solved_day()
+    problem, planned = day.problem, day.solution.schedule
+    options = Deals(
+        *(
+            np.stack([problem.by_prosumer_and_hour(p, values) for p in range(3)])
+            for values in (problem.committed_kw, problem.agreed_price)
+        )
+    )
+    reserve = np.stack([planned.spin_kw.sum(axis=0), planned.nonspin_kw.sum(axis=0)]) / 1000.0
+    market = Cleared(net_export_mw(planned), reserve, problem.market_price, 1.25, 20.0)
+    some = np.arange(len(problem.fleet)) % 10 != 3
+    everyone = np.ones_like(some)
+
+    def dispatched(is_there: np.ndarray) -> tuple[DaySchedule, float]:
+        done = dispatched_anew(problem.fleet, planned, options, market, is_there, problem.call_hours)
+        assert not any(where.any() for where in limits_broken(problem.fleet, done).values())
+        return done, worth_usd(problem, options, market, done)
+
+    (_, one), (_, one_of_some) = dispatched(everyone), dispatched(some)
+    monkeypatch.setattr(after_awards, "MOST_AT_ONCE", 20)
+    (done, many), (_, many_of_some) = dispatched(everyone), dispatched(some)
+    assert (done.spin_kw + done.nonspin_kw).sum() == pytest.approx(1000.0 * reserve.sum(), rel=1e-6)
+    assert one - 0.02 * abs(one) <= many <= one + 1e-4
+    assert many_of_some <= one_of_some + 1e-4
+
+
+def test_a_store_that_would_burn_energy_at_negative_prices_does_one_thing_at_a_time():
+    market = replace(cleared(8.0), price=np.array([-60.0, -60.0]))
+    lossy = fleet(2, 2, **FULL, max_charge_kw=10.0, charge_efficiency=0.8, discharge_efficiency=0.8)
+    done = dispatch_after_awards(lossy, deals([1.0, 1.0]), market, 1.0)
+    assert (np.minimum(done.charge_kw, done.discharge_kw) < 1e-6).all()
