@@ -4,11 +4,12 @@
                 −  Σ deal · sold  +  leftover Σ_i (E_T − target) / ηc
     position    Σ_i (d + v − cg)/1000 = position_t + up_t − down_t
     reserve     Σ_i s/1000 = award_t − short_t, and the same of n
+    requests    Σ_i (d + v − cg)/1000 ≥ owed_t − short_t
     and every limit of `formulation.py` on a prosumer itself.
 
 Awards and position are facts of the day-ahead market. What differs from the position is settled at the imbalance
-price, which is never better than the market's. Awarded reserve is an obligation: it is held wherever it can be,
-whatever energy would earn. Anyone with a deal may be called, whether the plan had called it or not. Energy that stays
+price, which is never better than the market's. Awarded reserve and awarded requests are obligations: they are held and
+delivered wherever they can be, whatever energy would earn. Anyone with a deal may be called, whether the plan had called it or not. Energy that stays
 in a store beyond what its owner is owed is worth LEFTOVER_FRACTION of what it is settled at, so that nothing is charged
 to be credited for it.
 """
@@ -38,7 +39,7 @@ from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 
 LEFTOVER_FRACTION = 0.9
-SHORT_USD_PER_MW = 10_000.0  # of reserve: more than any price of energy
+SHORT_USD_PER_MW = 10_000.0  # of an obligation: more than any price of energy
 BOTH_WAYS_KW = 1e-6
 MOST_PASSES = 5
 MOST_AT_ONCE = 500  # prosumers in one linear program
@@ -62,6 +63,7 @@ class Cleared:
 
     position_mw: Array  # (T,) net export sold; negative: bought
     reserve_mw: Array  # (2, T) spin and nonspin awarded
+    owed_mw: Array  # (T,) energy awarded to requests, part of the position, that may not be bought back
     price: Array  # (T,) of energy
     imbalance_factor: float  # at least 1
     leftover_usd_per_mwh: float  # what a MWh left in a store is settled at, before it was charged
@@ -88,11 +90,13 @@ def dispatch_after_awards(fleet: Fleet, deals: Deals, cleared: Cleared, call_hou
 
 def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, call_hours: float) -> DaySchedule:
     v = declare_fleet(fleet, list(deals.most_kw))
+    most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0
     hours = len(cleared.position_mw)
     up, down = cp.Variable(hours, nonneg=True), cp.Variable(hours, nonneg=True)
     price, worse = cleared.price, (cleared.imbalance_factor - 1.0) * np.abs(cleared.price)
     held_mw = [cp.sum(v.spin, axis=0) / 1000.0, cp.sum(v.nonspin, axis=0) / 1000.0]
-    short_mw = cp.Variable((2, hours), nonneg=True)
+    short_mw = cp.Variable((3, hours), nonneg=True)
+    net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0
     earned_usd = (price - worse) @ up - (price + worse) @ down - SHORT_USD_PER_MW * cp.sum(short_mw)
     problem = cp.Problem(
         cp.Maximize(earned_usd - _paid_usd(v, deals) + _leftover_usd(v, fleet, cleared)),
@@ -105,7 +109,8 @@ def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, ca
             energy_commitments(v, list(deals.most_kw)),
             daily_cycles(v, fleet),
             *reserve_backing(v, fleet, call_hours),
-            cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0 == cleared.position_mw + up - down,
+            net_mw == cleared.position_mw + up - down,
+            net_mw >= np.where(cleared.owed_mw > 0.0, cleared.owed_mw, -most_bought_mw) - short_mw[2],
             *(held_mw[r] == cleared.reserve_mw[r] - short_mw[r] for r in range(2)),
         ],
     )

@@ -76,7 +76,10 @@ def settle_day(
     deals = deals_of(held, bids, opportunities, rows["prosumer_id"], prices["start_utc"])
     energy_price = prices[PRICE_COLUMN["energy"]].to_numpy()
     leftover = cheapest_usd_per_mwh(energy_price)
-    market = Cleared(position_mw(planned, won), by_hour("awarded_mw")[1:], energy_price, factor, leftover)
+    is_request = pl.col("origin") == "request"
+    owed_mw = _by_product_and_hour(bids.filter(is_request), opportunities, prices["start_utc"], "awarded_mw")[0]
+    awarded_mw = by_hour("awarded_mw")
+    market = Cleared(position_mw(planned, won), awarded_mw[1:], owed_mw, energy_price, factor, leftover)
     done = dispatched_anew(fleet, planned, deals, market, is_there, rules.reserve_call_hours)
     dispatched = validate(Dispatched, schedule_rows(done, tables["dispatch.schedule"]))
     members = rows.select("prosumer_id", "wear_usd_per_mwh", is_there=pl.Series(is_there))
@@ -160,6 +163,7 @@ def dispatched_anew(
             market,
             position_mw=net_export_mw(mine) + share[0] * changed_mw,
             reserve_mw=share[1:] * market.reserve_mw,
+            owed_mw=share[0] * market.owed_mw,
         )
         for name, kw in vars(dispatch_after_awards(fleet.part(here), deals.of(here), own, call_hours)).items():
             getattr(done, name)[here] = kw
