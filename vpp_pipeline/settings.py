@@ -158,8 +158,24 @@ class NegotiationPolicy(_Group):
     engine: Literal["concession", "uniform_clearing", "llm"] = Field(
         "concession", description="Negotiation engine; `llm` is `concession` with a language model's advice."
     )
+    contract: Literal["indexed", "fixed"] = Field(
+        "indexed",
+        description="Contract of a deal: a floor and a cap, indexed to the price that clears, or a fixed price.",
+    )
     rounds: int = Field(3, ge=1, le=10, description="Largest number of rounds; the last one ends the negotiation.")
-    opening_markup_fraction: float = Field(0.25, ge=0, description="Opening ask above the reservation price.")
+    opening_premium_fraction: float = Field(
+        1.0, ge=0, description="Opening ask for the cap of an indexed deal, above its floor."
+    )
+    posted: Literal["cap", "half_share"] = Field(
+        "cap",
+        description="Indexed deals of `uniform_clearing`: a posted cap, or half of what exceeds a reference as well.",
+    )
+    posted_multiple: float = Field(
+        1.5, ge=1, description="Posted cap as a multiple of the median reservation price of the segment's other owners."
+    )
+    opening_markup_fraction: float = Field(
+        0.25, ge=0, description="Opening ask for a fixed price, above the reservation price."
+    )
     opening_offer_fraction: float = Field(0.5, ge=0, le=1, description="First offer as a share of the ceiling.")
     minimum_margin_fraction: float = Field(0.10, ge=0, lt=1, description="Smallest margin of the aggregator.")
     ranking: Literal["cost_effectiveness", "original"] = Field(
@@ -167,7 +183,9 @@ class NegotiationPolicy(_Group):
         description="Rule that ranks deals; `original` is that of the first project, which adds different units.",
     )
     auction_depth: float = Field(
-        5.0, ge=1, description="`uniform_clearing` buys up to this multiple of R; the next ask sets the price."
+        5.0,
+        ge=1,
+        description="`uniform_clearing` at fixed prices buys up to this multiple of R; the next ask sets the price.",
     )
     trust_region_fraction: float = Field(0.15, ge=0, le=1, description="Largest deviation of an adviser from the rule.")
     transcript_prosumers: int = Field(

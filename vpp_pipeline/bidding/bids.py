@@ -17,8 +17,9 @@ from vpp_pipeline.settings import MarketRules
 
 CENTS = 2
 BID_MWH = pl.col("quantity_mw") * pl.col("duration_hours")
-#: payments and charging per MWh; charging in the bid's own hours is delivered on top of what is bid
-AVERAGE_COST = (pl.col("payment_usd") + pl.col("charging_cost_usd")) / pl.max_horizontal(BID_MWH, "delivered_mwh")
+#: calls and charging per MWh; charging in the bid's own hours is delivered on top of what is bid
+AVERAGE_COST = (pl.col("called_usd") + pl.col("charging_cost_usd")) / pl.max_horizontal(BID_MWH, "delivered_mwh")
+CALLED_USD = pl.col("call_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0
 GRID_POINTS = 4_000
 POINTS_PER_MEMBER = 8  # a coalition of more than GRID_POINTS / 8 members gets a finer grid
 BLOCK = 64  # members convolved one by one; larger coalitions join blocks of them by Fourier transform
@@ -80,7 +81,7 @@ def refusals(bids: pl.DataFrame, rules: MarketRules) -> dict[str, str]:
 
     A bid may ask no more than the market's cap, so one whose delivery costs more would be awarded at a loss. A cost
     below the floor is no such fault: the floor is asked. ``bids``: opportunity_id, product, quantity_mw,
-    duration_hours, and of all its members payment_usd, charging_cost_usd, delivered_mwh.
+    duration_hours, and of all its members called_usd, charging_cost_usd, delivered_mwh.
     """
     found = {}
     for bid in bids.with_columns(average_cost=AVERAGE_COST).sort("opportunity_id").iter_rows(named=True):
@@ -115,7 +116,8 @@ def _money(
     """Opportunities with status, reason and money in cents, in the order of their id."""
     paid = payments.group_by("opportunity_id").agg(
         pl.col("payment_usd").sort_by("prosumer_id").sum(),
-        pl.col("charging_cost_usd").sort_by("prosumer_id").sum(),
+        called_usd=CALLED_USD.sort_by("prosumer_id").sum(),
+        charging_cost_usd=pl.col("charging_cost_usd").sort_by("prosumer_id").sum(),
         delivered_mwh=pl.col("dispatched_kwh").sort_by("prosumer_id").sum() / 1000.0,
         coalition_size=pl.len(),
     )
@@ -125,7 +127,7 @@ def _money(
         opportunities.join(summary.select("opportunity_id", "status", "reason"), on="opportunity_id", how="left")
         .join(positions.drop("market_date"), on="opportunity_id", how="left")
         .join(paid, on="opportunity_id", how="left")
-        .with_columns(pl.col("payment_usd", "charging_cost_usd").fill_null(0.0))
+        .with_columns(pl.col("payment_usd", "called_usd", "charging_cost_usd").fill_null(0.0))
     )
     revenue = (pl.col("forecast_price") * BID_MWH).round(CENTS)
     payment, charging = pl.col("payment_usd").round(CENTS), pl.col("charging_cost_usd").round(CENTS)
@@ -152,7 +154,7 @@ def _money(
             average_cost=AVERAGE_COST,
         )
         .sort("opportunity_id")
-        .drop("coalition_size", "delivered_mwh", "refusal")
+        .drop("coalition_size", "delivered_mwh", "called_usd", "refusal")
     )
 
 
@@ -199,7 +201,7 @@ def reconcile(
     owen_shares: pl.DataFrame,
     satisfaction_weight_usd_per_mwh: float,
 ) -> pl.DataFrame:
-    """`dispatch.reconciliation`: sum of bid profits + unallocated = objective - satisfaction term - no-sale value.
+    """`dispatch.reconciliation`: bid profits + unallocated = objective - satisfaction term - premium - no-sale value.
 
     Top-ups are paid from that sum; what they leave is `kept_profit_usd`.
 
@@ -215,15 +217,16 @@ def reconcile(
         on=["opportunity_id", "prosumer_id"],
     )
     worth = satisfaction_worth(
-        options["agreed_price_usd_per_mwh"].to_numpy(),
+        options["call_price_usd_per_mwh"].to_numpy(),
         options["reservation_price_usd_per_mwh"].to_numpy(),
         satisfaction_weight_usd_per_mwh,
     )
     satisfaction_usd = float(worth @ options["dispatched_kwh"].to_numpy()) / 1000.0
     no_sale_usd = -float(charging["no_sale_charging_usd"].sum())
     objective = round(float(proof["objective_usd"][0]), CENTS)
-    satisfaction, no_sale = round(satisfaction_usd, CENTS), round(no_sale_usd, CENTS)
-    unallocated_usd = round(objective - satisfaction - no_sale - sum_profit_usd, CENTS)
+    premium_usd = float(payments.select(pl.col("payment_usd").sum() - CALLED_USD.sum()).item())
+    satisfaction, premium, no_sale = (round(usd, CENTS) for usd in (satisfaction_usd, premium_usd, no_sale_usd))
+    unallocated_usd = round(objective - satisfaction - premium - no_sale - sum_profit_usd, CENTS)
     top_ups_usd = round(float(owen_shares["top_up_usd"].sum()), CENTS)
     return validate(
         Reconciliation,
@@ -234,6 +237,7 @@ def reconcile(
                 "unallocated_usd": [unallocated_usd],
                 "rounding_usd": [round(revenue_usd - costs_usd - sum_profit_usd, 4)],
                 "satisfaction_term_usd": [satisfaction],
+                "premium_usd": [premium],
                 "no_sale_value_usd": [no_sale],
                 "objective_usd": [objective],
                 "top_ups_usd": [top_ups_usd],

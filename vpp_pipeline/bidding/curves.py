@@ -1,6 +1,7 @@
 """Price curves of bids: what the market must pay before each MW would rather run.
 
-A bid asks what its delivery costs and would not cost without the award: payments, and charging. What the same energy
+A bid asks what its delivery costs and would not cost without the award: the price for which each member is called, and
+charging. What the same energy
 was worth in another hour when the day was planned is no such cost: that hour's quantity is bid as well, and cannot
 grow when this one is refused. (Asking for it too lost a fifth of the day's profit: ADR 0035.)
 """
@@ -29,17 +30,17 @@ def bid_segments(
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.BidSegments`.
 
-    ``bids``: bid_id, opportunity_id, market_date, product, quantity_mw, required_capacity_mw, average_cost (payments
+    ``bids``: bid_id, opportunity_id, market_date, product, quantity_mw, required_capacity_mw, average_cost (calls
     and charging per MWh). ``payments``: rows of `dispatch.payments`. ``wanted``: of `dispatch.scenario_quantities`,
     if the day was held against scenarios.
 
-    Energy: members in merit order of payment and charging per MWh; with scenarios, what the fleet would want to sell in
-    each of them (see :func:`_scenario_price`). The first segment spans at least 80% of R, at no less than the bid's
+    Energy: members in merit order of call price and charging per MWh; with scenarios, what the fleet would want to sell
+    in each of them (see :func:`_scenario_price`). The first segment spans at least 80% of R, at no less than the bid's
     average cost; rising prices, at most ten segments. Reserve: one pair of MW and average cost. Every price lies within
     the market's floor and cap.
     """
     delivered_mwh = pl.col("dispatched_kwh") / 1000.0
-    cost = payments.with_columns(cost=(pl.col("payment_usd") + pl.col("charging_cost_usd")) / delivered_mwh)
+    cost = payments.with_columns(cost=pl.col("call_price_usd_per_mwh") + pl.col("charging_cost_usd") / delivered_mwh)
     responses = {} if wanted is None else {str(name): rows for (name,), rows in wanted.group_by("opportunity_id")}
     rows = []
     for bid in bids.sort("opportunity_id").iter_rows(named=True):

@@ -10,7 +10,7 @@ import polars as pl
 from vpp_pipeline.bidding.bids import refusals
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRODUCTS
-from vpp_pipeline.dispatch.payments import DUST_KW, costs_usd
+from vpp_pipeline.dispatch.payments import DUST_KW, recovered_usd
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import charging_usd
@@ -53,8 +53,8 @@ def refusals_of(day: DayProblem, solution: DaySolution, rules: MarketRules) -> d
     count, sold_kwh = len(day.opportunity_id), _sold_kwh(day, solution)
     k = np.flatnonzero(sold_kwh > DUST_KW * day.hours[day.agreement_opportunity])
     opportunity, mwh = day.agreement_opportunity[k], sold_kwh[k] / 1000.0
-    payment_usd, charging_cost_usd = costs_usd(
-        day.agreement_prosumer[k], mwh, day.agreed_price[k], day.price[opportunity], to_recover_usd
+    charging_cost_usd = recovered_usd(
+        day.agreement_prosumer[k], mwh, day.call_price[k], day.price[opportunity], to_recover_usd
     )
     bids = pl.DataFrame(
         {
@@ -62,7 +62,7 @@ def refusals_of(day: DayProblem, solution: DaySolution, rules: MarketRules) -> d
             "product": np.array(PRODUCTS)[day.product],
             "quantity_mw": solution.quantity_mw,
             "duration_hours": day.hours,
-            "payment_usd": np.bincount(opportunity, weights=payment_usd, minlength=count),
+            "called_usd": np.bincount(opportunity, weights=day.call_price[k] * mwh, minlength=count),
             "charging_cost_usd": np.bincount(opportunity, weights=charging_cost_usd, minlength=count),
             "delivered_mwh": np.bincount(opportunity, weights=mwh, minlength=count),
         }
@@ -76,7 +76,7 @@ def _could_be_refused(day: DayProblem, solution: DaySolution, to_recover_usd: Ar
     What each member really delivers takes long to add up for a million of them, and hardly ever decides.
     """
     dearest = np.full(len(day.opportunity_id), -np.inf)
-    np.maximum.at(dearest, day.agreement_opportunity, day.agreed_price)
+    np.maximum.at(dearest, day.agreement_opportunity, day.call_price)
     bid = np.flatnonzero(solution.is_bid)
     most_usd = np.maximum(dearest[bid], 0.0) + np.maximum(to_recover_usd, 0.0).sum() / (
         solution.quantity_mw[bid] * day.hours[bid]

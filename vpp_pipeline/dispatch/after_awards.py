@@ -9,9 +9,9 @@
 
 Awards and position are facts of the day-ahead market. What differs from the position is settled at the imbalance
 price, which is never better than the market's. Awarded reserve and awarded requests are obligations: they are held and
-delivered wherever they can be, whatever energy would earn. Anyone with a deal may be called, whether the plan had called it or not. Energy that stays
-in a store beyond what its owner is owed is worth LEFTOVER_FRACTION of what it is settled at, so that nothing is charged
-to be credited for it.
+delivered wherever they can be, whatever energy would earn. Anyone with a deal may be called, whether the plan had
+called it or not. Energy that stays in a store beyond what its owner is owed is worth LEFTOVER_FRACTION of what it is
+settled at, so that nothing is charged to be credited for it.
 """
 
 from __future__ import annotations

@@ -436,7 +436,7 @@ def formulate(day: DayProblem, *, binary: bool, beside: Beside | None = None) ->
 
 def _usd_per_kwh(day: DayProblem, product: int) -> Array:
     """Agreed price less the worth of satisfaction (N, T), $ per kW and hour."""
-    return day.by_prosumer_and_hour(product, (day.agreed_price - day.satisfaction_worth) / 1000.0)
+    return day.by_prosumer_and_hour(product, (day.call_price - day.satisfaction_worth) / 1000.0)
 
 
 def risk_adjusted(

@@ -23,6 +23,7 @@ from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.schedule import sold_by_hour
 from vpp_pipeline.negotiation.agreements import options, satisfaction_score
+from vpp_pipeline.negotiation.contract import COLUMNS, prices_of
 from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.schemas import OwenShares, Payments, validate
 from vpp_pipeline.settings import Settings
@@ -36,6 +37,7 @@ AGREED = (
     "committed_capacity_kw",
     "reservation_price_usd_per_mwh",
     "agreed_price_usd_per_mwh",
+    *COLUMNS.values(),
 )
 
 
@@ -49,8 +51,9 @@ def payments_of(
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Payments`: one per prosumer dispatched in an opportunity that trades.
 
-    Payment = agreed price x energy delivered (reserve: capacity held). The charging that a prosumer's sales cause
-    (`to_recover_usd`, where positive) is split over its bids in proportion to revenue - payment.
+    Payment = agreed price x energy delivered (reserve: capacity held), which is what is paid if the forecast clears.
+    The charging that a prosumer's sales cause (`to_recover_usd`, where positive) is split over its bids in proportion
+    to revenue - call price x energy.
     """
     traded = opportunities.join(positions.filter("is_bid").select("opportunity_id"), on="opportunity_id", how="semi")
     owned = (
@@ -64,10 +67,11 @@ def payments_of(
         .join(options(agreements).select(AGREED), on=["opportunity_id", "prosumer_id"])
         .join(charging.select("prosumer_id").with_row_index("place"), on="prosumer_id")
     )
-    payment_usd, charging_cost_usd = costs_usd(
+    mwh, call_price = owned["dispatched_kwh"].to_numpy() / 1000.0, prices_of(owned).call_price
+    charging_cost_usd = recovered_usd(
         owned["place"].to_numpy(),
-        owned["dispatched_kwh"].to_numpy() / 1000.0,
-        owned["agreed_price_usd_per_mwh"].to_numpy(),
+        mwh,
+        call_price,
         owned["forecast_price"].to_numpy(),
         charging["to_recover_usd"].to_numpy(),
     )
@@ -77,31 +81,35 @@ def payments_of(
         (owned["dispatched_kw"] / owned["committed_capacity_kw"]).clip(0.0, 1.0).to_numpy(),
         owned["prosumer_id"].is_in(let_down(schedule, availability).implode()).to_numpy(),
     )
-    money = {"payment_usd": payment_usd, "charging_cost_usd": charging_cost_usd, "satisfaction_score": score}
+    money = {
+        "call_price_usd_per_mwh": call_price,
+        "payment_usd": mwh * owned["agreed_price_usd_per_mwh"].to_numpy(),
+        "charging_cost_usd": charging_cost_usd,
+        "satisfaction_score": score,
+    }
     return validate(Payments, owned.with_columns(**{name: pl.Series(values) for name, values in money.items()}))
 
 
-def costs_usd(
-    prosumer: Indices, mwh: Array, agreed_price: Array, forecast_price: Array, to_recover_usd: Array
-) -> tuple[Array, Array]:
-    """What each of D deliveries is paid, and the charging (D,) that it recovers of what its prosumer (N,) must, $.
+def recovered_usd(
+    prosumer: Indices, mwh: Array, call_price: Array, forecast_price: Array, to_recover_usd: Array
+) -> Array:
+    """The charging (D,) that each of D deliveries recovers of what its prosumer (N,) must, $.
 
     ``prosumer`` (D,): place in ``to_recover_usd``. One row per prosumer and opportunity that trades.
 
-    One prosumer sells 0.1 MWh at $80 and 0.1 MWh at $60, agreed at $50 each, and must recover $2 of charging: three
+    One prosumer sells 0.1 MWh at $80 and 0.1 MWh at $60, called at $50 each, and must recover $2 of charging: three
     quarters of it fall on the sale that leaves three quarters of the gain.
 
-    >>> payment_usd, charging_usd = costs_usd(
+    >>> charging_usd = recovered_usd(
     ...     np.array([0, 0]), np.array([0.1, 0.1]), np.array([50.0, 50.0]), np.array([80.0, 60.0]), np.array([2.0])
     ... )
-    >>> payment_usd.tolist(), charging_usd.round(2).tolist()
-    ([5.0, 5.0], [1.5, 0.5])
+    >>> charging_usd.round(2).tolist()
+    [1.5, 0.5]
     """
-    payment_usd = agreed_price * mwh
-    earned_usd = np.maximum(forecast_price * mwh - payment_usd, 0.0)
+    earned_usd = np.maximum((forecast_price - call_price) * mwh, 0.0)
     of_prosumer_usd = np.bincount(prosumer, weights=earned_usd, minlength=len(to_recover_usd))[prosumer]
     share = np.divide(earned_usd, of_prosumer_usd, out=np.zeros_like(earned_usd), where=of_prosumer_usd > 0.0)
-    return payment_usd, share * np.maximum(to_recover_usd, 0.0)[prosumer]
+    return np.asarray(share * np.maximum(to_recover_usd, 0.0)[prosumer])
 
 
 def let_down(schedule: pl.DataFrame, availability: pl.DataFrame) -> pl.Series:
@@ -143,8 +151,8 @@ def slot_rent_usd(day: DayProblem, solution: DaySolution) -> Array:
 class Owen:
     """How the day's value is imputed to N prosumers and the slots of O opportunities, $."""
 
-    value_usd: Array  # (N,) best day at internal prices, agreed payments deducted
-    share_usd: Array  # (N,) what that is above the day with no sales; beyond the agreed payments
+    value_usd: Array  # (N,) best day at internal prices, at call prices
+    share_usd: Array  # (N,) what that is above the day with no sales; beyond the agreed payments of the schedule
     slot_rent_usd: Array  # (O,) what the market pays above internal prices; negative where the least quantity binds
 
     @property
@@ -163,17 +171,24 @@ def owen(day: DayProblem, solution: DaySolution) -> Owen:
     reachable = without_dust(day)
     everyone = np.zeros(len(day.fleet), dtype=np.int64)
     value_usd = FleetPricer(stores_of(reachable), everyone, 1, day.call_hours).values(solution.duals)
-    return Owen(value_usd, value_usd + solution.no_sale_charging_usd, slot_rent_usd(day, solution))
+    share_usd = value_usd + solution.no_sale_charging_usd - _of_deals_usd(day, solution, day.premium)
+    return Owen(value_usd, share_usd, slot_rent_usd(day, solution))
 
 
 def profit_usd(day: DayProblem, solution: DaySolution) -> float:
     """What the day is expected to leave the aggregator beyond the day with no bids, agreed payments made, $."""
     objective_usd = outcome_of(day, solution).expected_usd if day.scenarios else solution.objective_usd
-    credit_usd = sum(
-        float(np.vdot(day.by_prosumer_and_hour(product, day.satisfaction_worth), solution.schedule.sold_kw(product)))
-        for product in range(len(PRODUCTS))
-    )
-    return objective_usd - credit_usd / 1000.0 + float(solution.no_sale_charging_usd.sum())
+    beyond_usd = float(_of_deals_usd(day, solution, day.satisfaction_worth + day.premium).sum())
+    return objective_usd - beyond_usd + float(solution.no_sale_charging_usd.sum())
+
+
+def _of_deals_usd(day: DayProblem, solution: DaySolution, price: Array) -> Array:
+    """What each prosumer's deliveries (N,) come to at ``price`` (K,) of their deals, $."""
+    usd = np.zeros(len(day.fleet))
+    for product in range(len(PRODUCTS)):
+        sold_kw = solution.schedule.sold_kw(product)
+        usd += np.einsum("nt,nt->n", day.by_prosumer_and_hour(product, price), sold_kw) / 1000.0
+    return usd
 
 
 def owen_shares_table(day: DayProblem, solution: DaySolution, settings: Settings) -> pl.DataFrame:
@@ -203,5 +218,5 @@ def owen_shares_table(day: DayProblem, solution: DaySolution, settings: Settings
 def _gained_usd(day: DayProblem, solution: DaySolution, product: int) -> Array:
     """What each prosumer's sales (N,) of a product are worth at internal prices, beyond what its owner is paid, $."""
     worth = (solution.duals.sell, solution.duals.spin, solution.duals.nonspin)[product]
-    gain = np.where(np.isfinite(worth), worth, 0.0) - day.by_prosumer_and_hour(product, day.agreed_price)
+    gain = np.where(np.isfinite(worth), worth, 0.0) - day.by_prosumer_and_hour(product, day.call_price + day.premium)
     return np.asarray(np.einsum("nt,nt->n", gain, solution.schedule.sold_kw(product)) / 1000.0)

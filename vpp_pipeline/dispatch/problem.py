@@ -14,6 +14,7 @@ from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.forecasting.price_scenarios import Scenarios
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth
+from vpp_pipeline.negotiation.contract import prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
@@ -36,7 +37,8 @@ class DayProblem:
     agreement_opportunity: Indices  # (K,)
     agreement_prosumer: Indices  # (K,)
     committed_kw: Array  # (K,)
-    agreed_price: Array  # (K,)
+    call_price: Array  # (K,) $/MWh for which each may be called, charging aside
+    premium: Array  # (K,) $/MWh paid beyond it at the forecast: how a day is split, which decides nothing here
     satisfaction_worth: Array  # (K,) $/MWh credited in the objective, on top of the money
     call_hours: float
     charging_adder: float
@@ -120,7 +122,7 @@ def day_problem(
         summary, on="opportunity_id", how="left", maintain_order="left"
     )
     held = options(agreements)
-    agreed = held["agreed_price_usd_per_mwh"].to_numpy()
+    call_price = prices_of(held).call_price
     return DayProblem(
         market_date=forecast["market_date"][0],
         fleet=fleet,
@@ -136,9 +138,10 @@ def day_problem(
         agreement_opportunity=_places(held["opportunity_id"], opportunities["opportunity_id"]),
         agreement_prosumer=_places(held["prosumer_id"], pl.Series(fleet.prosumer_id, dtype=pl.String)),
         committed_kw=held["committed_capacity_kw"].to_numpy(),
-        agreed_price=agreed,
+        call_price=call_price,
+        premium=held["agreed_price_usd_per_mwh"].to_numpy() - call_price,
         satisfaction_worth=satisfaction_worth(
-            agreed, held["reservation_price_usd_per_mwh"].to_numpy(), settings.satisfaction_weight_usd_per_mwh
+            call_price, held["reservation_price_usd_per_mwh"].to_numpy(), settings.satisfaction_weight_usd_per_mwh
         ),
         call_hours=rules.reserve_call_hours,
         charging_adder=settings.charging_adder_usd_per_mwh,
@@ -167,7 +170,8 @@ def part_of(day: DayProblem, chosen: Indices, share: float | Array) -> DayProble
         agreement_opportunity=day.agreement_opportunity[mine],
         agreement_prosumer=place[day.agreement_prosumer[mine]],
         committed_kw=day.committed_kw[mine],
-        agreed_price=day.agreed_price[mine],
+        call_price=day.call_price[mine],
+        premium=day.premium[mine],
         satisfaction_worth=day.satisfaction_worth[mine],
     )
 
@@ -187,7 +191,7 @@ def merit_order_bound(day: DayProblem) -> float:
     """
     if day.scenarios is not None:
         return np.inf
-    gain = day.price[day.agreement_opportunity] - day.agreed_price + day.satisfaction_worth  # $ per MWh or MW and hour
+    gain = day.price[day.agreement_opportunity] - day.call_price + day.satisfaction_worth  # $ per MWh or MW and hour
     order = np.lexsort((-gain, day.agreement_opportunity))
     opportunity, mw = day.agreement_opportunity[order], day.committed_kw[order] / 1000.0
     before = np.cumsum(mw) - mw

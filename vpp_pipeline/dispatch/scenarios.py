@@ -45,7 +45,7 @@ def with_scenarios(
         day.agreement_opportunity,
         day.agreement_prosumer,
         day.committed_kw,
-        day.agreed_price,
+        day.call_price,
         day.fleet.availability_fraction,
         (count, len(day.price)),
         risk.seed,
@@ -116,7 +116,7 @@ def _bought_mwh(day: DayProblem, solution: DaySolution) -> Array:
 
 def _owners_usd(day: DayProblem, solution: DaySolution) -> float:
     """Payments to owners if everyone delivers, less the credit for their satisfaction."""
-    price = (day.agreed_price - day.satisfaction_worth) / 1000.0
+    price = (day.call_price - day.satisfaction_worth) / 1000.0
     return sum(
         float(np.vdot(day.by_prosumer_and_hour(product, price), solution.schedule.sold_kw(product)))
         for product in range(len(PRODUCTS))

@@ -20,11 +20,13 @@ from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.fleet.archetypes import TIERS, typical_prices
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.fleet.envelope import highest_reachable_kwh
+from vpp_pipeline.negotiation.agreements import deal_prices
+from vpp_pipeline.negotiation.contract import Prices
 from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.negotiation.opportunities import covered_hours, find_opportunities, hours_of, to_size_mw
 from vpp_pipeline.negotiation.outcome import Outcome
-from vpp_pipeline.negotiation.terms import prepare_terms
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 _PER_STORE = ("initial_stored_kwh", "terminal_stored_kwh", "capacity_kwh")
 _PER_HOUR = ("max_charge_kw", "max_discharge_kw", "min_stored_kwh", "max_stored_kwh", "drive_kwh")
@@ -81,6 +83,8 @@ class _Rehearsal:
     stores: Fleet
     capacity_kw: Array  # (O, I)
     outcome: Outcome
+    prices: Prices  # (O, I) of the deals that closed
+    agreed: Array  # (O, I) what they would be paid at the forecast
 
 
 def _rehearse(
@@ -103,13 +107,20 @@ def _rehearse(
     capacity_kw = np.array([capacity_of[product][:, block].min(axis=1) for product, block in blocks])
 
     terms = prepare_terms(opportunities, forecast, stores, negotiation, rules)
-    engine = ENGINES[negotiation.engine]
-    rehearsal = _Rehearsal(opportunities, stores, capacity_kw, engine(terms, negotiation))
+    rehearsal = _ended(terms, opportunities, stores, capacity_kw, negotiation)
     if deals is None or deals.is_empty():
         return rehearsal
     level = _levels(rehearsal, deals)
     told = replace(terms, reservation=level * terms.reservation, opening_ask=level * terms.opening_ask)
-    return replace(rehearsal, outcome=engine(told, negotiation))
+    return _ended(told, opportunities, stores, capacity_kw, negotiation)
+
+
+def _ended(
+    terms: Terms, opportunities: pl.DataFrame, stores: Fleet, capacity_kw: Array, policy: NegotiationPolicy
+) -> _Rehearsal:
+    outcome = ENGINES[policy.engine](terms, policy)
+    prices = deal_prices(outcome, terms, policy)
+    return _Rehearsal(opportunities, stores, capacity_kw, outcome, prices, prices.expected(terms.index_price))
 
 
 def _levels(rehearsal: _Rehearsal, deals: pl.DataFrame) -> Array:
@@ -119,7 +130,7 @@ def _levels(rehearsal: _Rehearsal, deals: pl.DataFrame) -> Array:
     for segment, product, agreed, _ in deals.iter_rows():
         pairs = (products == product)[:, None] & (segments == segment)[None, :]
         closed = pairs & outcome.is_closed
-        paid = (outcome.end_price[closed] * rehearsal.capacity_kw[closed]).sum()
+        paid = (rehearsal.agreed[closed] * rehearsal.capacity_kw[closed]).sum()
         if paid > 0.0:
             level[pairs] = agreed * rehearsal.capacity_kw[closed].sum() / paid
     return level
@@ -144,7 +155,8 @@ def _typical_day(rehearsal: _Rehearsal, forecast: pl.DataFrame, settings: Settin
         agreement_opportunity=opportunity,
         agreement_prosumer=store,
         committed_kw=rehearsal.capacity_kw[opportunity, store],
-        agreed_price=outcome.end_price[opportunity, store],
+        call_price=rehearsal.prices.call_price[opportunity, store],
+        premium=np.zeros(len(store)),
         satisfaction_worth=np.zeros(len(store)),
         call_hours=settings.rules.reserve_call_hours,
         charging_adder=settings.optimiser.charging_adder_usd_per_mwh,

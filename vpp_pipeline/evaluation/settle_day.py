@@ -16,17 +16,18 @@ from vpp_pipeline.evaluation.settlement import (
     Awards,
     Delivery,
     Money,
+    account_of,
     awarded_bids,
-    cheapest_usd_per_mwh,
+    deliveries_of,
     draw_available,
     money_of,
     net_export_mw,
     position_mw,
     same_source,
-    settle,
 )
 from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays
 from vpp_pipeline.negotiation.agreements import options
+from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours, hours_of
 from vpp_pipeline.schemas import Dispatched, SettledDays, validate
 from vpp_pipeline.settings import MarketRules, SettlementSettings
@@ -52,11 +53,11 @@ TOLERANCE = 1e-3  # kW, kWh: a watt
 def settle_day(
     tables: Mapping[str, pl.DataFrame], rules: MarketRules, settings: SettlementSettings
 ) -> dict[str, pl.DataFrame]:
-    """`evaluation.dispatched`, `evaluation.settlement` and `evaluation.settled_days` of one day, from :data:`READS`.
+    """`evaluation.dispatched`, `.deliveries`, `.settlement` and `.settled_days` of one day, from :data:`READS`.
 
     Awards by segment; available prosumers (drawn, as ``settings`` say) are dispatched anew for them, each within its
-    deals. Money is that of two settlements: the position at the clearing price, the difference to it at that price made
-    worse by `imbalance_factor`.
+    deals, and paid by them. Money is that of two settlements: the position at the clearing price, the difference to it
+    at that price made worse by `imbalance_factor`.
 
     Raises InputError where bids and prices are of different sources.
     """
@@ -82,8 +83,13 @@ def settle_day(
     market = Cleared(position_mw(planned, won), awarded_mw[1:], owed_mw, energy_price, factor, leftover)
     done = dispatched_anew(fleet, planned, deals, market, is_there, rules.reserve_call_hours)
     dispatched = validate(Dispatched, schedule_rows(done, tables["dispatch.schedule"]))
-    members = rows.select("prosumer_id", "wear_usd_per_mwh", is_there=pl.Series(is_there))
-    settlement = settle(*day, Delivery(held, tables["dispatch.payments"], dispatched, members, factor))
+    broken = limits_broken(fleet, done)
+    is_let_down = np.any([where.reshape(len(fleet), -1).any(axis=1) for where in broken.values()], axis=0)
+    presence = {"is_there": pl.Series(is_there), "is_let_down": pl.Series(is_let_down)}
+    members = rows.select("prosumer_id", "wear_usd_per_mwh", **presence)
+    delivery = Delivery(held, tables["dispatch.payments"], dispatched, members, factor)
+    deliveries = deliveries_of(opportunities, bids, prices, delivery)
+    settlement = account_of(opportunities, bids, delivery, deliveries)
 
     paid_usd, owed_kwh = float(settlement["payments_usd"].sum()), fleet.terminal_stored_kwh
     money = money_of(fleet, planned, done, won, energy_price, paid_usd, owed_kwh, factor)
@@ -97,12 +103,13 @@ def settle_day(
         "exported_mwh": float(done.exported_kw.sum()) / 1000.0,
         "reserve_awarded_mw_h": float(by_hour("awarded_mw")[1:].sum()),
         "reserve_held_mw_h": float((done.spin_kw + done.nonspin_kw).sum()) / 1000.0,
-        "limits_broken": sum(int(where.sum()) for where in limits_broken(fleet, done).values()),
+        "limits_broken": sum(int(where.sum()) for where in broken.values()),
         "expected_profit_usd": float(bids["expected_profit_usd"].sum()),
         **_in_cents(money),
     }
     return {
         "evaluation.dispatched": dispatched,
+        "evaluation.deliveries": deliveries,
         "evaluation.settlement": settlement,
         "evaluation.settled_days": validate(SettledDays, pl.DataFrame([account])),
     }
@@ -127,7 +134,7 @@ def _by_product_and_hour(bids: pl.DataFrame, opportunities: pl.DataFrame, starts
 def deals_of(
     held: pl.DataFrame, bids: pl.DataFrame, opportunities: pl.DataFrame, prosumer_id: pl.Series, starts: pl.Series
 ) -> Deals:
-    """Who may be called for an award, and for what: the options ``held`` in opportunities with one."""
+    """Who may be called for an award, and for what: the options ``held`` in opportunities with one, at call prices."""
     place = pl.DataFrame({"prosumer_id": prosumer_id}).with_row_index("i")
     awarded = bids.filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
     wanted = opportunities.with_row_index("o").join(awarded, on="opportunity_id", how="semi")
@@ -138,7 +145,7 @@ def deals_of(
     most_kw, price = np.zeros((2, len(PRODUCTS), len(prosumer_id), len(starts)))
     pair = (product[o[k]], i[k], t)
     most_kw[pair] = rows["committed_capacity_kw"].to_numpy()[k]
-    price[pair] = rows["agreed_price_usd_per_mwh"].to_numpy()[k]
+    price[pair] = prices_of(rows).call_price[k]
     return Deals(most_kw, price)
 
 

@@ -14,15 +14,19 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN
+from vpp_pipeline.core.display import usd_text
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
+from vpp_pipeline.negotiation.agreements import satisfaction_score
+from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.opportunities import hours_covered
-from vpp_pipeline.schemas import Settlement, validate
+from vpp_pipeline.schemas import Deliveries, Settlement, validate
 from vpp_pipeline.settings import SettlementSettings
 
 A_WATT_KW = 1e-3
-CHEAPEST_HOURS = 4  # stored energy is worth what it costs to buy in so many hours, as the negotiation takes it
+DUST_KWH = 1e-6
+SAME_PRICE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Delivery:
     deals: pl.DataFrame  # rows of `negotiation.agreements` that hold an option: who may be called, and for what
     payments: pl.DataFrame  # rows of `dispatch.payments`: who was planned to deliver how much
     done: pl.DataFrame  # rows of `evaluation.dispatched`
-    members: pl.DataFrame  # prosumer_id, is_there, wear_usd_per_mwh
+    members: pl.DataFrame  # prosumer_id, is_there, is_let_down, wear_usd_per_mwh
     imbalance_factor: float  # at least 1
 
 
@@ -88,7 +92,15 @@ def settle(
     is of the whole day (`evaluation.settled_days`).
     """
     bids = awarded_bids(opportunities, final_bids, segments, prices)
-    rows = bids.join(_delivered(opportunities, bids, delivery), on="opportunity_id", how="left").with_columns(
+    paid = None if delivery is None else deliveries_of(opportunities, bids, prices, delivery)
+    return account_of(opportunities, bids, delivery, paid)
+
+
+def account_of(
+    opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None, paid: pl.DataFrame | None
+) -> pl.DataFrame:
+    """:func:`settle`, of :func:`awarded_bids` and, if they were delivered, what :func:`deliveries_of` says was paid."""
+    rows = bids.join(_delivered(opportunities, bids, delivery, paid), on="opportunity_id", how="left").with_columns(
         pl.col("shortfall_mw", "wear_usd").fill_null(0.0), pl.col("absent_members", "empty_members").fill_null(0)
     )
     is_energy, price, hours = pl.col("product") == "energy", pl.col("clearing_price"), pl.col("duration_hours")
@@ -156,49 +168,126 @@ def _with_clearing_prices(opportunities: pl.DataFrame, final_bids: pl.DataFrame,
     )
 
 
-def _delivered(opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None) -> pl.DataFrame:
+def _given(opportunities: pl.DataFrame, bids: pl.DataFrame, done: pl.DataFrame) -> pl.DataFrame:
+    """What prosumers gave in each hour of each bid: opportunity_id, prosumer_id, start_utc, given_kw, netted_kw,
+    discharged_kw.
+    """
+    is_energy, exported_kw = pl.col("product") == "energy", pl.col("discharge_kw") + pl.col("solar_sold_kw")
+    reserve_kw = pl.when(pl.col("product") == "spin").then("spin_kw").otherwise("nonspin_kw")
+    hours = hours_covered(opportunities.join(bids, on="opportunity_id", how="semi"))
+    return hours.join(done, on="start_utc").select(
+        "opportunity_id",
+        "prosumer_id",
+        "start_utc",
+        given_kw=pl.when(is_energy).then(exported_kw).otherwise(reserve_kw),
+        netted_kw=pl.when(is_energy).then("grid_charge_kw").otherwise(0.0),
+        discharged_kw=pl.when(is_energy).then("discharge_kw").otherwise(0.0),
+    )
+
+
+def deliveries_of(
+    opportunities: pl.DataFrame, bids: pl.DataFrame, prices: pl.DataFrame, delivery: Delivery
+) -> pl.DataFrame:
+    """Rows of :class:`~vpp_pipeline.schemas.Deliveries`: what each owner is paid for each delivery, by its deal.
+
+    ``bids``: of :func:`awarded_bids`. ``prices``: rows of `market.prices`.
+    """
+    given = (
+        _given(opportunities, bids, delivery.done)
+        .group_by("opportunity_id", "prosumer_id")
+        .agg(delivered_kwh=pl.col("given_kw").sum(), mean_kw=pl.col("given_kw").mean())
+        .filter(pl.col("delivered_kwh") > DUST_KWH)
+    )
+    rows = (
+        given.join(delivery.deals, on=["opportunity_id", "prosumer_id"])
+        .join(delivery.members.select("prosumer_id", "is_let_down"), on="prosumer_id")
+        .join(bids.select("opportunity_id", "clearing_price"), on="opportunity_id")
+        .sort("opportunity_id", "prosumer_id")
+    )
+    deals, clearing = prices_of(rows), rows["clearing_price"].to_numpy()
+    cheapest = cheapest_usd_per_mwh(prices[PRICE_COLUMN["energy"]].to_numpy())
+    index = deals.index_price(clearing, cheapest)
+    paid, is_forced = deals.paid(index), deals.is_forced(index)
+    score = satisfaction_score(
+        paid,
+        rows["reservation_price_usd_per_mwh"].to_numpy(),
+        (rows["mean_kw"] / rows["committed_capacity_kw"]).clip(0.0, 1.0).to_numpy(),
+        rows["is_let_down"].to_numpy(),
+    )
+    money = {
+        "clearing_price_usd_per_mwh": clearing,
+        "recharging_usd_per_mwh": deals.recharge_factor * cheapest,
+        "index_price_usd_per_mwh": index,
+        "floor_price_usd_per_mwh": deals.floor,
+        "cap_price_usd_per_mwh": deals.cap,
+        "paid_price_usd_per_mwh": paid,
+        "payment_usd": paid * rows["delivered_kwh"].to_numpy() / 1000.0,
+        "is_forced": is_forced,
+        "satisfaction_score": score,
+    }
+    rows = rows.with_columns(pl.Series(name, values) for name, values in money.items())
+    return validate(Deliveries, rows.with_columns(reason=_why()))
+
+
+def _why() -> pl.Expr:
+    """Why a delivery is paid its price, from the columns of :class:`~vpp_pipeline.schemas.Deliveries`."""
+    floor, cap, paid, index = (pl.col(f"{name}_price_usd_per_mwh") for name in ("floor", "cap", "paid", "index"))
+    tells = {name: usd_text(f"{name}_price_usd_per_mwh") for name in ("floor", "cap", "paid", "index", "clearing")}
+    of_market = pl.format(
+        "the market paid {}, {} of it for recharging", tells["clearing"], usd_text("recharging_usd_per_mwh")
+    )
+    return (
+        pl.when((cap - floor).abs() <= SAME_PRICE)
+        .then(pl.format("Paid {}, the price of its deal.", tells["paid"]))
+        .when("is_forced")
+        .then(
+            pl.format(
+                "Paid its cap of {}, because it was called below its floor of {}: {}.",
+                tells["cap"],
+                tells["floor"],
+                of_market,
+            )
+        )
+        .when(paid >= cap - SAME_PRICE)
+        .then(pl.format("Paid its cap of {}: {}.", tells["cap"], of_market))
+        .when((paid - index).abs() <= SAME_PRICE)
+        .then(pl.format("Paid all that is left, {}: {}.", tells["paid"], of_market))
+        .when(paid <= floor + SAME_PRICE)
+        .then(pl.format("Paid its floor of {}: {}.", tells["floor"], of_market))
+        .otherwise(pl.format("Paid {}, its share of what is left: {}.", tells["paid"], of_market))
+    )
+
+
+def _delivered(
+    opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None, paid: pl.DataFrame | None
+) -> pl.DataFrame:
     """Per opportunity: shortfall_mw, absent_members, empty_members, owed_usd, and wear_usd of the stores.
 
     What an hour with an award lacks is the award less what the fleet gives; energy, net of its own charging.
     """
-    if delivery is None:
+    if delivery is None or paid is None:
         amounts = dict.fromkeys(("shortfall_mw", "owed_usd", "wear_usd"), pl.Float64)
         counts = dict.fromkeys(("absent_members", "empty_members"), pl.Int64)
         return pl.DataFrame(schema={"opportunity_id": pl.String, **amounts, **counts})
-    is_energy, exported_kw = pl.col("product") == "energy", pl.col("discharge_kw") + pl.col("solar_sold_kw")
-    reserve_kw = pl.when(pl.col("product") == "spin").then("spin_kw").otherwise("nonspin_kw")
-    given_kw = pl.when(is_energy).then(exported_kw).otherwise(reserve_kw)
-    netted_kw = pl.when(is_energy).then("grid_charge_kw").otherwise(0.0)
-    hourly = hours_covered(opportunities.join(bids, on="opportunity_id", how="semi")).join(
-        delivery.done, on="start_utc"
-    )
+    hourly = _given(opportunities, bids, delivery.done)
     lacks_mw = (pl.col("awarded_mw") - pl.col("net_mw")).clip(lower_bound=0.0)
     lacking = (
         hourly.group_by("opportunity_id", "start_utc")
-        .agg(net_mw=(given_kw - netted_kw).sum() / 1000.0)
+        .agg(net_mw=(pl.col("given_kw") - pl.col("netted_kw")).sum() / 1000.0)
         .join(bids.select("opportunity_id", "awarded_mw"), on="opportunity_id")
         .group_by("opportunity_id")
         .agg(shortfall_mw=pl.min_horizontal(lacks_mw, "awarded_mw").mean())
     )
     given = (
         hourly.group_by("opportunity_id", "prosumer_id")
-        .agg(
-            given_kw=given_kw.mean(),
-            given_mwh=given_kw.sum() / 1000.0,
-            discharged_mwh=pl.when(is_energy).then("discharge_kw").otherwise(0.0).sum() / 1000.0,
-        )
+        .agg(pl.col("given_kw").mean(), discharged_mwh=pl.col("discharged_kw").sum() / 1000.0)
         .join(delivery.members, on="prosumer_id")
-    )
-    prices = delivery.deals.select("opportunity_id", "prosumer_id", "agreed_price_usd_per_mwh")
-    owed = (
-        given.join(prices, on=["opportunity_id", "prosumer_id"])
         .sort("opportunity_id", "prosumer_id")
-        .group_by("opportunity_id", maintain_order=True)
-        .agg(
-            owed_usd=(pl.col("given_mwh") * pl.col("agreed_price_usd_per_mwh")).sum(),
-            wear_usd=(pl.col("discharged_mwh") * pl.col("wear_usd_per_mwh")).sum(),
-        )
     )
+    worn = given.group_by("opportunity_id", maintain_order=True).agg(
+        wear_usd=(pl.col("discharged_mwh") * pl.col("wear_usd_per_mwh")).sum()
+    )
+    owed = paid.group_by("opportunity_id", maintain_order=True).agg(owed_usd=pl.col("payment_usd").sum())
     ordered_kw = pl.col("share") * pl.col("dispatched_kw")
     members = (
         delivery.payments.join(bids.select("opportunity_id", "share"), on="opportunity_id")
@@ -209,18 +298,15 @@ def _delivered(opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delive
             empty_members=(pl.col("is_there") & (ordered_kw - pl.col("given_kw") > A_WATT_KW)).sum().cast(pl.Int64),
         )
     )
-    return lacking.join(owed, on="opportunity_id", how="left").join(members, on="opportunity_id", how="left")
+    for others in (owed, worn, members):
+        lacking = lacking.join(others, on="opportunity_id", how="left")
+    return lacking.with_columns(pl.col("owed_usd").fill_null(0.0))
 
 
 def leftover_usd(fleet: Fleet, done: DaySchedule, energy_price: Array, owed_kwh: Array) -> float:
     """What the stored energy beyond ``owed_kwh`` (N,) would cost to buy in the cheapest hours; negative if it lacks."""
     beyond = (done.stored_kwh[:, -1] - owed_kwh) / fleet.charge_efficiency
     return cheapest_usd_per_mwh(energy_price) * float(np.where(fleet.has_store, beyond, 0.0).sum()) / 1000.0
-
-
-def cheapest_usd_per_mwh(energy_price: Array) -> float:
-    """Mean price of the cheapest hours, at which stored energy can be had; never below 0."""
-    return max(0.0, float(np.sort(energy_price)[:CHEAPEST_HOURS].mean()))
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def compiled(spec: FormulationSpec, day: DayProblem, least_price: np.ndarray) ->
         scenarios=scenarios,
         committed_kw=committed,
         call_hours=call_hours,
-        satisfaction_worth=satisfaction_worth(day.agreed_price, least_price, spec.satisfaction_usd_per_mwh),
+        satisfaction_worth=satisfaction_worth(day.call_price, least_price, spec.satisfaction_usd_per_mwh),
         charging_adder=max(day.charging_adder, spec.charging_adder_usd_per_mwh),
     )
 

@@ -8,10 +8,13 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.display import usd_text
 from vpp_pipeline.fleet.arrays import BOUNDS
+from vpp_pipeline.negotiation.contract import COLUMNS, Prices
 from vpp_pipeline.negotiation.outcome import End, Outcome
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.schemas import Agreements, Summary, validate
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
+
+HALF = 0.5  # what an owner gets of the index price beyond the posted reference
 
 
 def options(agreements: pl.DataFrame) -> pl.DataFrame:
@@ -19,15 +22,32 @@ def options(agreements: pl.DataFrame) -> pl.DataFrame:
     return agreements.filter("holds_option")
 
 
+def deal_prices(outcome: Outcome, terms: Terms, policy: NegotiationPolicy) -> Prices:
+    """The prices (O, N) of the deals that closed; what is agreed at a fixed price is floor and cap at once."""
+    none = np.full(terms.reservation.shape, np.nan)
+    is_indexed = policy.contract == "indexed"
+    return Prices(
+        floor=terms.reservation if is_indexed else outcome.end_price,
+        cap=outcome.end_price,
+        reference=none if outcome.reference is None else outcome.reference,
+        share=none if outcome.reference is None else np.full_like(none, HALF),
+        recharge_factor=terms.factors if is_indexed else np.zeros_like(none),
+    )
+
+
 def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kept: Flags) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Agreements`: every deal that closed, and everyone ``kept`` (N,) who is out.
+
+    The agreed price is what would be paid at the forecast; of an indexed deal, floor and cap say what will be.
 
     Deals are ranked by ``policy.ranking``; satisfaction (but not in `uniform_clearing`: an auction must not heed what
     was asked) and then the id break ties. Everyone whose deal closes holds an option; where ``maximum_coalition`` is
     set, the best-ranked that many.
     """
     o, i = np.nonzero(outcome.is_closed | kept[None, :])
-    agreed = np.where(outcome.is_closed, outcome.end_price, np.nan)[o, i]
+    is_deal = outcome.is_closed[o, i]
+    prices = deal_prices(outcome, terms, policy).of((o, i))
+    agreed = np.where(is_deal, prices.expected(terms.index_price[o, i]), np.nan)
     reservation, capacity_kw = terms.reservation[o, i], terms.capacity_kw[o, i]
     score = satisfaction_score(agreed, reservation, 1.0)
     is_auction = policy.engine == "uniform_clearing"
@@ -52,8 +72,9 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
             "last_offer": _last(outcome.offer)[o, i],
             "deals": outcome.is_closed.sum(axis=1)[o],
             "bound": pl.Series(BOUNDS).gather(terms.bound_by[o, i]),
+            **{column: np.where(holds_option, getattr(prices, name), np.nan) for name, column in COLUMNS.items()},
         }
-    ).with_columns(pl.col("agreed", "score").fill_nan(None))
+    ).with_columns(pl.col("agreed", "score", *COLUMNS.values()).fill_nan(None))
     is_in, has_deal = pl.col("holds_option"), pl.col("agreed").is_not_null()
     return validate(
         Agreements,
@@ -63,6 +84,7 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
             "holds_option",
             "committed_capacity_kw",
             "reservation_price_usd_per_mwh",
+            *COLUMNS.values(),
             market_date=pl.lit(terms.market_date),
             agreed_price_usd_per_mwh=pl.when(is_in).then("agreed"),
             expected_satisfaction_score=pl.when(is_in).then("score"),
@@ -116,6 +138,8 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
         usd_text("reservation_price_usd_per_mwh"),
         usd_text("ceiling"),
     )
+    if policy.contract == "indexed":
+        deal = _indexed_deal(price_words)
     return (
         pl.when("holds_option")
         .then(
@@ -128,7 +152,7 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
                 "deals",
             )
         )
-        .when(end == End.ACCEPTED)
+        .when(end.is_in([End.ACCEPTED, End.STAND_BY]))
         .then(
             pl.format(
                 f"Out: it {{}}, but rank {{}} of {{}} by {rule} exceeds the largest coalition: {most}.",
@@ -157,7 +181,8 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
         .when(end == End.PRICED_OUT)
         .then(
             pl.format(
-                "Out: the clearing price for it, {}, does not exceed its ask, {}.",
+                "Out: {}, {}, does not exceed its ask, {}.",
+                pl.lit("the posted cap" if policy.contract == "indexed" else "the clearing price for it"),
                 usd_text("last_offer"),
                 usd_text("last_ask"),
             )
@@ -171,6 +196,22 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
         )
         .otherwise(pl.format("Out: it has nothing to offer then, because of {}.", "bound"))
     )
+
+
+def _indexed_deal(price_words: str) -> pl.Expr:
+    """How an indexed deal came about: its floor and cap, or the floor alone."""
+    floor = usd_text("reservation_price_usd_per_mwh")
+    capped = pl.format(
+        f"closed in round {{}} at a floor of {{}} and a cap of {{}}, {price_words} (our ceiling {{}})",
+        "round",
+        floor,
+        usd_text(COLUMNS["cap"]),
+        usd_text("ceiling"),
+    )
+    stand_by = pl.format(
+        "is on stand-by at its floor of {}, which our ceiling of {} does not reach", floor, usd_text("ceiling")
+    )
+    return pl.when(pl.col("end") == End.STAND_BY).then(stand_by).otherwise(capped)
 
 
 def summarise(

@@ -2,11 +2,18 @@
 
 The engine `concession`: a Contract Net with time-dependent concessions on both sides.
 
-In every round the prosumer names its ask and the aggregator its offer. Where the offer meets the ask the deal closes at
-the mean of the two. Asks fall from the opening ask to the reservation price, offers rise to the ceiling, both by
-Faratin, Sierra & Jennings (1998), "Negotiation decision functions for autonomous agents", time-dependent tactics.
+In every round the prosumer names its ask and the aggregator its offer. Asks fall from the opening ask to the
+reservation price, offers rise to the ceiling, both by Faratin, Sierra & Jennings (1998), "Negotiation decision
+functions for autonomous agents", time-dependent tactics. With fixed prices the deal closes at the mean of the two where
+the offer meets the ask. With indexed deals (`contract.py`) the floor is the reservation price, asks and offers are
+about the cap, and the deal closes at the ask; where no offer reaches the floor it stands alone, and the owner is on
+stand-by at it: the forecast decides on caps, and on nobody's part in the day.
 
 The engine `uniform_clearing`: one sealed round, and a price that no winner can move.
+
+With indexed deals a cap is posted to each owner, ``posted_multiple`` times the median reservation price of the other
+owners of the segment, and whoever's floor is no higher holds an option; with `posted` = half_share also a reference,
+the lower quartile of the others, beyond which the owner gets half. With fixed prices, an auction:
 
 A (k+1)-price reverse auction after Vickrey (1961), "Counterspeculation, auctions, and competitive sealed tenders"; that
 the price setter does not trade is the idea of McAfee (1992), "A dominant strategy double auction". For one opportunity
@@ -36,6 +43,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Texts
 from vpp_pipeline.negotiation.agreements import agreements_of
+from vpp_pipeline.negotiation.contract import of_others
 from vpp_pipeline.negotiation.outcome import End, Floor, Outcome, is_kept, messages_of, segments_of
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
@@ -90,15 +98,19 @@ def concession(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None 
 
     Prosumers without capacity stay silent. Where the ceiling leaves nothing to offer, the aggregator rejects at once.
     A prosumer whose ask stands at its reservation price walks away when the offer stands at the ceiling below it, and
-    in the last round in any case.
+    in the last round in any case. With indexed deals nobody is rejected or walks away: its floor stands.
     """
     floor, last = Floor(terms.capacity_kw > 0.0), policy.rounds
+    is_indexed = policy.contract == "indexed"
     conceded = np.zeros(terms.capacity_kw.shape)
     for round_ in range(1, last + 1):
         ask = _ask(terms, round_, last)
         floor.ask(ask)
         if round_ == 1:
-            floor.close(terms.ceiling <= 0.0, End.REFUSED, np.minimum(terms.ceiling, 0.0))
+            if is_indexed:
+                floor.close(terms.ceiling <= 0.0, End.STAND_BY, terms.reservation)
+            else:
+                floor.close(terms.ceiling <= 0.0, End.REFUSED, np.minimum(terms.ceiling, 0.0))
         rule = _rule(terms, round_, policy)
         if adviser is not None and round_ > 1:
             conceded = _advised(
@@ -109,12 +121,15 @@ def concession(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None 
         share = policy.opening_offer_fraction + conceded * (1.0 - policy.opening_offer_fraction)
         offer = np.minimum(share, 1.0) * terms.ceiling
         floor.offer(offer)
-        floor.close(offer >= ask, End.ACCEPTED, (ask + offer) / 2.0)
+        floor.close(offer >= ask, End.ACCEPTED, ask if is_indexed else (ask + offer) / 2.0)
         nothing_moves = (ask <= terms.reservation) & (offer >= terms.ceiling)
-        floor.close(nothing_moves | (round_ == last), End.DEADLOCK, ask)
+        if is_indexed:
+            floor.close(nothing_moves | (round_ == last), End.STAND_BY, terms.reservation)
+        else:
+            floor.close(nothing_moves | (round_ == last), End.DEADLOCK, ask)
         if not floor.is_open.any():
             break
-    return floor.outcome("half-way between ask and offer", last)
+    return floor.outcome("the ask" if is_indexed else "half-way between ask and offer", last)
 
 
 def _progress(round_: int, rounds: int, patience: Array) -> Array:
@@ -163,8 +178,10 @@ def _advised(adviser: Adviser, seen: Seen, trust: float, before: Array) -> Array
 def uniform_clearing(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
     """One round: asks at the reservation price, the clearing price offered to all, winners accept.
 
-    There is nothing to concede, so an ``adviser`` is not asked.
+    There is nothing to concede, so an ``adviser`` is not asked. With indexed deals it is a cap that is offered.
     """
+    if policy.contract == "indexed":
+        return _posted(terms, policy)
     floor = Floor(terms.capacity_kw > 0.0)
     floor.ask(terms.reservation)
     floor.close(terms.ceiling <= 0.0, End.REFUSED, np.minimum(terms.ceiling, 0.0))
@@ -195,6 +212,29 @@ def uniform_clearing(terms: Terms, policy: NegotiationPolicy, adviser: Adviser |
     floor.close((place == setter) & (cost <= highest), End.SETS_THE_PRICE, offer)
     floor.close(competes, End.PRICED_OUT, terms.reservation)
     return floor.outcome("the clearing price", 1)
+
+
+def _posted(terms: Terms, policy: NegotiationPolicy) -> Outcome:
+    """A cap posted to each owner, from the reservation prices of others alone; taken where the floor is no higher."""
+    cap = policy.posted_multiple * _of_others(terms, 0.5)
+    floor = Floor(terms.capacity_kw > 0.0)
+    floor.ask(terms.reservation)
+    floor.offer(cap)
+    floor.close(terms.reservation <= cap, End.ACCEPTED, cap)
+    floor.close(terms.capacity_kw > 0.0, End.PRICED_OUT, terms.reservation)
+    reference = _of_others(terms, 0.25) if policy.posted == "half_share" else None
+    return floor.outcome("the posted cap", 1, reference)
+
+
+def _of_others(terms: Terms, quantile: float) -> Array:
+    """The quantile (O, N) of the segment's other owners' reservation prices, of each product once."""
+    found, known = np.empty_like(terms.reservation), dict[bytes, Array]()
+    for o, reservation in enumerate(terms.reservation):
+        of_product = reservation.tobytes()
+        if of_product not in known:
+            known[of_product] = of_others(reservation, terms.segment, quantile)
+        found[o] = known[of_product]
+    return found
 
 
 #: `llm` is `concession` with an adviser; where none is given (a rehearsal, a test) nobody advises, and it is the same

@@ -24,6 +24,7 @@ class End(IntEnum):
     REFUSED = 3  # the price leaves the aggregator nothing to offer
     PRICED_OUT = 4  # the clearing price is below the ask
     SETS_THE_PRICE = 5  # the first ask beyond the wanted capacity: it sets the price, so it may not earn it
+    STAND_BY = 6  # no cap is agreed, and the floor of the indexed deal stands: it may be called at that
 
 
 WORDS = {
@@ -31,6 +32,7 @@ WORDS = {
     End.REFUSED: "the price leaves nothing to offer",
     End.PRICED_OUT: "the clearing price does not exceed the ask",
     End.SETS_THE_PRICE: "the first ask beyond the wanted capacity sets the price",
+    End.STAND_BY: "no offer reaches the floor, which stands: on stand-by at it",
 }
 
 
@@ -126,6 +128,7 @@ KIND = {
     End.REFUSED: "reject",
     End.PRICED_OUT: "withdraw",
     End.SETS_THE_PRICE: "reject",
+    End.STAND_BY: "accept",
 }
 
 
@@ -137,14 +140,15 @@ class Outcome:
     offer: Array  # (K, O, N) what the aggregator offered; not a number where it said nothing
     end: Codes  # (O, N) values of End
     end_round: Codes  # (O, N) from 1; 0 where nobody spoke
-    end_price: Array  # (O, N) price of the last word; not a number where nobody spoke
+    end_price: Array  # (O, N) price of the last word, of an indexed deal its cap; not a number where nobody spoke
     price_words: str  # how this engine finds the price of a deal
     last_round: int  # most rounds there could have been; K where nobody ended early
+    reference: Array | None = None  # (O, N) from which on owners get a share; None: none of them does
 
     @property
     def is_closed(self) -> Flags:
-        """Whether the deal closed (O, N)."""
-        return np.asarray(self.end == End.ACCEPTED)
+        """Whether the deal closed (O, N), be it at the floor alone."""
+        return np.asarray((self.end == End.ACCEPTED) | (self.end == End.STAND_BY))
 
 
 class Floor:
@@ -176,7 +180,7 @@ class Floor:
         self.end_price = np.where(ending, price, self.end_price)
         self.is_open &= ~ending
 
-    def outcome(self, price_words: str, last_round: int) -> Outcome:
+    def outcome(self, price_words: str, last_round: int, reference: Array | None = None) -> Outcome:
         """What was said, once everyone has ended."""
         if self.is_open.any():
             raise AssertionError(f"{int(self.is_open.sum())} negotiations have not ended")
@@ -188,4 +192,5 @@ class Floor:
             self.end_price,
             price_words,
             last_round,
+            reference,
         )

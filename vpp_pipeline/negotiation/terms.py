@@ -12,10 +12,9 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Texts
 from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.fleet.arrays import BOUNDS, SHARE_OF_R, Fleet, reservation_price
+from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh
 from vpp_pipeline.negotiation.opportunities import hours_of
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
-
-CHEAPEST_HOURS = 4  # a store recharges in the day's cheapest hours
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,8 @@ class Terms:
 
     market_date: date
     opportunity_id: Texts  # (O,)
+    is_energy: Flags  # (O,)
+    expected_price: Array  # (O,) forecast, or offered
     prosumer_id: Texts  # (N,)
     segment: Texts  # (N,) kind of prosumer
     required_kw: Array  # (O,)
@@ -34,10 +35,23 @@ class Terms:
     ceiling: Array  # (O, N) private to the aggregator: paying it leaves the minimum margin
     patience: Array  # (N,)
     availability_fraction: Array  # (N,)
+    recharge_factor: Array  # (N,) MWh bought for each MWh of energy delivered
+    cheapest_usd_per_mwh: float  # mean of the cheapest forecast hours
+
+    @property
+    def factors(self) -> Array:
+        """MWh bought for each MWh of each opportunity (O, N); none for reserve."""
+        return self.is_energy[:, None] * self.recharge_factor[None, :]
+
+    @property
+    def index_price(self) -> Array:
+        """Expected price (O, N) less what recharging is expected to cost."""
+        return self.expected_price[:, None] - self.factors * self.cheapest_usd_per_mwh
 
     def only(self, wanted: Flags) -> Terms:
         """The same terms for some of the opportunities: ``wanted`` (O,)."""
-        rows = ("opportunity_id", "required_kw", "capacity_kw", "bound_by", "reservation", "opening_ask", "ceiling")
+        by_opportunity = ("opportunity_id", "is_energy", "expected_price", "required_kw")
+        rows = (*by_opportunity, "capacity_kw", "bound_by", "reservation", "opening_ask", "ceiling")
         return replace(self, **{name: getattr(self, name)[wanted] for name in rows})
 
     def fingerprints(self, context: str) -> list[str]:
@@ -46,6 +60,8 @@ class Terms:
         for values in (
             self.patience.tobytes(),
             self.availability_fraction.tobytes(),
+            self.recharge_factor.tobytes(),
+            repr(self.cheapest_usd_per_mwh).encode(),
             "\n".join(self.prosumer_id).encode(),
             "\n".join(self.segment).encode(),
         ):
@@ -53,7 +69,7 @@ class Terms:
         hashes = []
         for o, name in enumerate(self.opportunity_id):
             own = shared.copy()
-            own.update(f"{name} {self.required_kw[o]!r}".encode())
+            own.update(f"{name} {self.required_kw[o]!r} {self.expected_price[o]!r}".encode())
             for rows in (self.capacity_kw, self.bound_by, self.reservation, self.opening_ask, self.ceiling):
                 own.update(rows[o].tobytes())
             hashes.append(own.hexdigest())
@@ -68,11 +84,13 @@ def prepare_terms(
     Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R.
     Ceiling: reserve, price x (1 - margin); energy, (price - recharging) x (1 - margin), where recharging a store costs
     the mean of the four cheapest forecast hours (never below 0) over the round-trip efficiency.
-    Opening ask: reservation plus the larger of the markup and the value of the prosumer's best other use at forecast
-    prices, so that a kWh that is worth more elsewhere does not open cheaply here.
+    Opening ask for a fixed price: reservation plus the larger of the markup and the value of the prosumer's best other
+    use at forecast prices, so that a kWh that is worth more elsewhere does not open cheaply here. For the cap of an
+    indexed deal: the floor and the premium on it, for dispatch goes by floors and finds the best use by itself.
     """
     energy_price = forecast[PRICE_COLUMN["energy"]].to_numpy()
-    recharging = _recharging_usd_per_mwh(fleet, energy_price)
+    cheapest, factor = cheapest_usd_per_mwh(energy_price), recharge_factor(fleet)
+    recharging = factor * cheapest
     energy_margin = _energy_margin(fleet, energy_price, recharging, policy)  # (N, T)
     best_before, best_after = _best_before_and_after(energy_margin)
     capacity_of = {product: fleet.capacity_kw(product, rules.reserve_call_hours) for product in PRICE_COLUMN}
@@ -93,18 +111,23 @@ def prepare_terms(
         )
         capacity[o] = np.minimum(least_kw, largest_kw)
         bound_by[o] = np.where(least_kw > largest_kw, BOUNDS.index(SHARE_OF_R), bound_of[product][everyone, tightest])
-        if product == "energy":
-            other_use = np.maximum(best_before[:, block.start], best_after[:, block.stop])
-        else:
-            other_use = energy_margin[:, block].max(axis=1)
         reservation[o] = reservation_of[product]
-        markup = policy.opening_markup_fraction * reservation_of[product]
-        opening[o] = reservation_of[product] + np.maximum(markup, other_use)
+        if policy.contract == "indexed":
+            opening[o] = (1.0 + policy.opening_premium_fraction) * reservation_of[product]
+        else:
+            if product == "energy":
+                other_use = np.maximum(best_before[:, block.start], best_after[:, block.stop])
+            else:
+                other_use = energy_margin[:, block].max(axis=1)
+            markup = policy.opening_markup_fraction * reservation_of[product]
+            opening[o] = reservation_of[product] + np.maximum(markup, other_use)
         cost = recharging if product == "energy" else 0.0
         ceiling[o] = (prices[o] - cost) * (1.0 - policy.minimum_margin_fraction)
     return Terms(
         market_date=forecast["market_date"][0],
         opportunity_id=opportunities["opportunity_id"].to_numpy(),
+        is_energy=(opportunities["product"] == "energy").to_numpy(),
+        expected_price=opportunities["forecast_price"].to_numpy(),
         prosumer_id=fleet.prosumer_id,
         segment=fleet.segment,
         required_kw=required_kw,
@@ -115,13 +138,14 @@ def prepare_terms(
         ceiling=ceiling,
         patience=fleet.patience,
         availability_fraction=fleet.availability_fraction,
+        recharge_factor=factor,
+        cheapest_usd_per_mwh=cheapest,
     )
 
 
-def _recharging_usd_per_mwh(fleet: Fleet, energy_price: Array) -> Array:
-    """Cost (N,) of putting back one MWh that was delivered; nothing without a store."""
-    cheapest = max(0.0, float(np.sort(energy_price)[:CHEAPEST_HOURS].mean()))
-    return np.where(fleet.has_store, cheapest / (fleet.charge_efficiency * fleet.discharge_efficiency), 0.0)
+def recharge_factor(fleet: Fleet) -> Array:
+    """MWh to be bought (N,) to put back one MWh that was delivered; none without a store."""
+    return np.where(fleet.has_store, 1.0 / (fleet.charge_efficiency * fleet.discharge_efficiency), 0.0)
 
 
 def _energy_margin(fleet: Fleet, energy_price: Array, recharging: Array, policy: NegotiationPolicy) -> Array:

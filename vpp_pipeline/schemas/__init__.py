@@ -23,7 +23,7 @@ from vpp_pipeline.schemas.dispatch import (
     Schedule,
     Starts,
 )
-from vpp_pipeline.schemas.evaluation import Benchmark, Dispatched, SettledDays
+from vpp_pipeline.schemas.evaluation import Deliveries, Benchmark, Dispatched, SettledDays
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
 from vpp_pipeline.schemas.market import (
     ChargingForecast,
@@ -121,6 +121,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "bids.run_bids": RunBids,
     "evaluation.dispatched": Dispatched,
     "evaluation.settlement": Settlement,
+    "evaluation.deliveries": Deliveries,
     "evaluation.settled_days": SettledDays,
     "evaluation.benchmark": Benchmark,
 }

@@ -93,7 +93,8 @@ class Payments(dy.Schema):
     prosumer_id = text(PROSUMER, primary_key=True)
     dispatched_kw = amount("Mean power delivered or held over the block.")
     dispatched_kwh = amount("Mean power times hours.")
-    agreed_price_usd_per_mwh = price("Agreed price of the option.")
+    agreed_price_usd_per_mwh = price("Price that is paid at the forecast.")
+    call_price_usd_per_mwh = price("Price for which it is called, charging aside: the floor of its deal.")
     payment_usd = number("Agreed price times energy (or capacity held).")
     charging_cost_usd = number("Charging cost to be recovered from this bid.")
     satisfaction_score = number("Satisfaction with the outcome, 0-10.", min=0.0, max=10.0)
@@ -140,6 +141,7 @@ class Reconciliation(dy.Schema):
     )
     rounding_usd = number("Part of unallocated_usd that is the rounding of bids to cents.")
     satisfaction_term_usd = number("Weight on satisfaction in the objective; it is not paid.")
+    premium_usd = number("Payments at the forecast beyond call prices, which the objective does not count.")
     no_sale_value_usd = number(
         "Value of the day with no bids: minus the cost of charging that owners need without any sales."
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataframely as dy
 
 from vpp_pipeline.schemas.columns import (
+    OPPORTUNITY,
+    PROSUMER,
     amount,
     column,
     count,
     fraction,
     market_day,
     number,
+    price,
     text,
 )
 from vpp_pipeline.schemas.dispatch import FleetHours
@@ -20,6 +23,26 @@ UNIT = "in prosumer-hours"
 
 class Dispatched(FleetHours):
     """Dispatch of every prosumer in every hour after awards, by the prosumers that are available (drawn)."""
+
+
+class Deliveries(dy.Schema):
+    """What each prosumer delivered to each award, the price that it was paid for it, and why that price."""
+
+    market_date = market_day()
+    opportunity_id = text(OPPORTUNITY, primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    delivered_kwh = amount("Energy delivered, or reserve held times hours.")
+    clearing_price_usd_per_mwh = price("Clearing price, mean over the block; the offered price for a request.")
+    recharging_usd_per_mwh = number("Cost of recharging in the four cheapest hours that cleared; 0 without a store.")
+    index_price_usd_per_mwh = number("Clearing price less recharging.")
+    floor_price_usd_per_mwh = price("Least price of its deal.")
+    cap_price_usd_per_mwh = price("Highest price of its deal.")
+    paid_price_usd_per_mwh = price("Price that it was paid.")
+    is_forced = column(dy.Bool, "Whether it was called below the price of its deal, and so is paid the cap.")
+    payment_usd = number("Paid price times energy (or capacity held).")
+    reservation_price_usd_per_mwh = number("Reservation price of the owner.")
+    satisfaction_score = number("Satisfaction with the outcome, 0-10.", min=0.0, max=10.0)
+    reason = text("Why it is paid that price, in one sentence.")
 
 
 class SettledDays(dy.Schema):

@@ -11,6 +11,7 @@ from vpp_pipeline.schemas.columns import (
     choice,
     column,
     count,
+    fraction,
     market_day,
     moment,
     number,
@@ -76,7 +77,24 @@ class Agreements(dy.Schema):
     holds_option = column(dy.Bool, "Whether the deal closed, so that the prosumer may be called.")
     committed_capacity_kw = amount("Largest power that may be called; 0 without an option.")
     reservation_price_usd_per_mwh = number("Reservation price of the owner; $/MWh, for reserves $/MW per hour.")
-    agreed_price_usd_per_mwh = number("Price paid when dispatched; null without an option.", nullable=True)
+    agreed_price_usd_per_mwh = number(
+        "Price that would be paid at the forecast, or the fixed price; null without an option.", nullable=True
+    )
+    floor_price_usd_per_mwh = number(
+        "Least price of a delivery, at which bids and dispatch reckon; null without an option.", nullable=True
+    )
+    cap_price_usd_per_mwh = number("Highest price of a delivery; null without an option.", nullable=True)
+    reference_price_usd_per_mwh = number(
+        "Index price beyond which the owner gets a share; null without a share.", nullable=True
+    )
+    share_fraction = fraction("Owner's share of the index price beyond the reference; null without one.", nullable=True)
+    recharge_factor = column(
+        dy.Float64,
+        "Energy bought to recharge each MWh, by which the index price is below the clearing price; null without an "
+        "option.",
+        min=0.0,
+        nullable=True,
+    )
     expected_satisfaction_score = number(
         "Satisfaction if fully dispatched, 0-10; null without an option.", min=0.0, max=10.0, nullable=True
     )

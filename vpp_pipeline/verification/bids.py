@@ -72,7 +72,8 @@ def coalitions_have_enough_members(day: Day, settings: Settings) -> CheckResult:
 
 def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
     """Segments from 0 to the bid's MW without gaps, rising in MW and price, within price limits and number; the first
-    spans at least 80% of R at no less than the average cost of a MWh delivered; reserve has one segment."""
+    spans at least 80% of R at no less than the average cost of a MWh delivered, every other has the cost of its dearest
+    member; reserve has one segment. Cost is the call price and the charging to be recovered."""
     rules = settings.rules
     segments = day["bids.bid_segments"].sort("bid_id", "segment")
     bids = _trading(day).select(
@@ -83,11 +84,16 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
         "required_capacity_mw",
         "bid_price_usd_per_mwh",
         "duration_hours",
-        "payments_usd",
-        "charging_cost_usd",
     )
     delivered = (
-        day["dispatch.payments"].group_by("opportunity_id").agg(delivered_mwh=pl.col("dispatched_kwh").sum() / 1000.0)
+        day["dispatch.payments"]
+        .group_by("opportunity_id")
+        .agg(
+            delivered_mwh=pl.col("dispatched_kwh").sum() / 1000.0,
+            cost_usd=(
+                pl.col("call_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0 + pl.col("charging_cost_usd")
+            ).sum(),
+        )
     )
     bids = bids.join(delivered, on="opportunity_id", how="left")
     curve = segments.join(bids, on="bid_id", how="full", coalesce=True)
@@ -96,7 +102,7 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
     high = pl.when(energy).then(rules.energy_price_cap_usd_per_mwh).otherwise(rules.reserve_price_cap_usd_per_mw_h)
     before = pl.col("to_mw").shift(1).over("bid_id").fill_null(0.0)
     price = pl.col("price_usd_per_mwh")
-    average = (pl.col("payments_usd") + pl.col("charging_cost_usd") - 2 * HALF_CENT) / (
+    average = (pl.col("cost_usd") - 2 * HALF_CENT) / (
         pl.max_horizontal(pl.col("total_capacity_mw") * pl.col("duration_hours"), "delivered_mwh")
     )
     first = pl.col("segment") == 1
@@ -117,10 +123,46 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
     }
     broken = pl.concat(
         [curve.filter(fault).select("bid_id", "segment", fault=pl.lit(name)) for name, fault in faults.items()]
+        + [_dearest_faults(day, curve, low, high)]
     )
     highest = float(segments["price_usd_per_mwh"].to_numpy().max(initial=0.0))
     held = f"{bids.height} curves with {segments.height} segments are valid; the highest price is {usd(highest)}"
     return count_violations(broken, "faults in bid curves", held, highest)
+
+
+def _dearest_faults(day: Day, curve: pl.DataFrame, low: pl.Expr, high: pl.Expr) -> pl.DataFrame:
+    """Segments of energy after the first that ask another price than the cost of the member that delivers their last
+    MW, cheapest members first, or the first segment's price where that is higher: bid_id, segment, fault.
+
+    Curves that rest on scenarios are left out: they ask what the fleet is worth in each of them.
+    """
+    told = day["dispatch.scenario_quantities"].select("opportunity_id").unique()
+    rows = curve.filter(pl.col("product") == "energy").join(told, on="opportunity_id", how="anti")
+    members = day["dispatch.payments"].with_columns(
+        cost=pl.col("call_price_usd_per_mwh") + pl.col("charging_cost_usd") / (pl.col("dispatched_kwh") / 1000.0)
+    )
+    members = members.sort("opportunity_id", "cost").select(
+        "opportunity_id",
+        "cost",
+        part=(pl.col("dispatched_kw").cum_sum() / pl.col("dispatched_kw").sum()).over("opportunity_id"),
+    )
+    later = rows.filter(pl.col("segment") > 1).with_columns(
+        needed=pl.col("to_mw") / pl.col("total_capacity_mw") - MW_TOLERANCE,
+        first=pl.col("bid_price_usd_per_mwh"),
+        low=low,
+        high=high,
+    )
+    last = later.sort("opportunity_id", "needed").join_asof(
+        members.sort("opportunity_id", "part"),
+        left_on="needed",
+        right_on="part",
+        by="opportunity_id",
+        strategy="forward",
+        check_sortedness=False,
+    )
+    asked = pl.max_horizontal((pl.col("cost") * 100.0 - 1e-6).ceil() / 100.0, "first").clip("low", "high")
+    wrong = last.filter(~((pl.col("price_usd_per_mwh") - asked).abs() <= HALF_CENT).fill_null(False))
+    return wrong.select("bid_id", "segment", fault=pl.lit("price is not that of the dearest member"))
 
 
 def money_adds_up(day: Day, settings: Settings) -> CheckResult:
@@ -153,17 +195,24 @@ def money_adds_up(day: Day, settings: Settings) -> CheckResult:
             bid_id="opportunity_id", fault=pl.lit("a payment")
         )
     )
+    broken.append(_call_price_faults(day))
 
     broken += _charging_faults(day, settings)
 
     books = day["dispatch.reconciliation"].row(0, named=True)
     left = books["sum_bid_profit_usd"] + books["unallocated_usd"]
-    right = books["objective_usd"] - books["satisfaction_term_usd"] - books["no_sale_value_usd"]
+    right = books["objective_usd"] - books["satisfaction_term_usd"] - books["no_sale_value_usd"] - books["premium_usd"]
+    called_usd = (
+        float(payments.select((pl.col("call_price_usd_per_mwh") * pl.col("dispatched_kwh")).sum()).item()) / 1e3
+    )
     unrecovered = float(payments["charging_cost_usd"].sum()) - float(day["dispatch.charging"]["to_recover_usd"].sum())
     exact_profit = float(rows.select((revenue - pl.col("payment_usd") - pl.col("recovered")).sum()).item())
     no_sale_charging = float(day["dispatch.charging"]["no_sale_charging_usd"].sum())
     statements = {
-        "bid profits + unallocated = objective - satisfaction - no-sale value": abs(left - right) < 0.01 - 1e-6,
+        "bid profits + unallocated = objective - satisfaction - premium - no-sale value": abs(left - right)
+        < 0.01 - 1e-6,
+        "premium = payments - calls": abs(float(payments["payment_usd"].sum()) - called_usd - books["premium_usd"])
+        < cent,
         "sum of bid profits": abs(float(bids["expected_profit_usd"].sum()) - books["sum_bid_profit_usd"]) < HALF_CENT,
         "objective": abs(float(day["dispatch.proof"]["objective_usd"][0]) - books["objective_usd"]) < cent,
         "unallocated = charging not recovered + rounding": abs(
@@ -182,6 +231,24 @@ def money_adds_up(day: Day, settings: Settings) -> CheckResult:
         f"= {usd(right)}, to the cent"
     )
     return count_violations(pl.concat(broken), "sums that do not add up", held, books["sum_bid_profit_usd"])
+
+
+def _call_price_faults(day: Day) -> pl.DataFrame:
+    """Payments at another price than their deal's, or called for another: bid_id, fault.
+
+    A deal is called for its floor; one with a share beyond a reference below the floor, for the price whose share
+    reaches the floor.
+    """
+    prices = [f"{name}_price_usd_per_mwh" for name in ("floor", "reference", "agreed")]
+    deals = day["negotiation.agreements"].select("opportunity_id", "prosumer_id", "share_fraction", *prices)
+    rows = day["dispatch.payments"].join(deals, on=["opportunity_id", "prosumer_id"], how="left", suffix="_of_deal")
+    floor, reference = (pl.col(name) for name in prices[:2])
+    beyond = reference + (floor - reference) / pl.col("share_fraction")
+    call = pl.when(reference < floor).then(beyond).otherwise(floor)
+    same = ((pl.col("call_price_usd_per_mwh") - call).abs() <= 1e-6) & (
+        (pl.col("agreed_price_usd_per_mwh") - pl.col("agreed_price_usd_per_mwh_of_deal")).abs() <= 1e-6
+    )
+    return rows.filter(~same.fill_null(False)).select(bid_id="opportunity_id", fault=pl.lit("a price of no deal"))
 
 
 def _is_cautious(day: Day) -> bool:
@@ -203,7 +270,7 @@ def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
         .agg(bought_usd=(pl.col("grid_charge_kw") * price).sum() / 1000.0)
     )
     worth = day["market.opportunities"].select("opportunity_id", "forecast_price")
-    earned = pl.col("forecast_price") * pl.col("dispatched_kwh") / 1000.0 - pl.col("payment_usd")
+    earned = (pl.col("forecast_price") - pl.col("call_price_usd_per_mwh")) * pl.col("dispatched_kwh") / 1000.0
     shares = (
         day["dispatch.payments"]
         .join(worth, on="opportunity_id")

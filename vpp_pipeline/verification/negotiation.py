@@ -62,8 +62,9 @@ def _faults_of(
     heard, wanted = sample
     return (
         _speech_faults(talks.messages, settings.negotiation.rounds)
-        + _limit_faults(talks)
-        + _deal_faults(talks, heard)
+        + _limit_faults(talks, settings.negotiation)
+        + _contract_faults(talks.agreements, settings.negotiation)
+        + _deal_faults(talks, heard, settings.negotiation)
         + _coalition_faults(talks.agreements, settings.negotiation)
         + _silence_faults(talks, wanted)
     )
@@ -94,7 +95,7 @@ def _speech_faults(messages: pl.DataFrame, rounds: int) -> list[pl.DataFrame]:
     ]
 
 
-def _limit_faults(talks: Negotiations) -> list[pl.DataFrame]:
+def _limit_faults(talks: Negotiations, policy: NegotiationPolicy) -> list[pl.DataFrame]:
     """Messages and deals beyond the price limits of a side or the power limits of a device."""
     said, agreed = talks.messages, talks.agreements
     held = agreed.filter("holds_option")
@@ -103,14 +104,13 @@ def _limit_faults(talks: Negotiations) -> list[pl.DataFrame]:
     gain = pl.when(agreed_price > 0.0).then((agreed_price - pl.col("reservation")) / agreed_price).otherwise(0.0)
     score = 5.0 + 5.0 * gain
     same_score = (pl.col("expected_satisfaction_score") - score).abs() <= PRICE_TOLERANCE
+    ceiling = pl.lit(float("inf")) if is_posted(policy) else pl.col("ceiling")  # a posted cap heeds no forecast
     return [
         _fault(
             said.filter((kind == "ask") & (price < pl.col("reservation") - PRICE_TOLERANCE)),
             "ask below the reservation price",
         ),
-        _fault(
-            said.filter((kind == "offer") & (price > pl.col("ceiling") + PRICE_TOLERANCE)), "offer above the ceiling"
-        ),
+        _fault(said.filter((kind == "offer") & (price > ceiling + PRICE_TOLERANCE)), "offer above the ceiling"),
         _fault(said.filter(_above("capacity_kw", "most_kw")), "capacity beyond the envelope"),
         _fault(
             agreed.filter(~((stated - pl.col("reservation")).abs() <= PRICE_TOLERANCE).fill_null(False)),
@@ -121,7 +121,10 @@ def _limit_faults(talks: Negotiations) -> list[pl.DataFrame]:
             "price below the reservation price",
         ),
         _fault(
-            held.filter(agreed_price > pl.col("ceiling") + PRICE_TOLERANCE),
+            held.filter(
+                (agreed_price > ceiling + PRICE_TOLERANCE)
+                & ~(pl.lit(policy.contract == "indexed") & (agreed_price <= pl.col("reservation") + PRICE_TOLERANCE))
+            ),
             "price above the ceiling",
         ),
         _fault(held.filter(~same_score.fill_null(False)), "another satisfaction"),
@@ -130,12 +133,56 @@ def _limit_faults(talks: Negotiations) -> list[pl.DataFrame]:
     ]
 
 
+def is_posted(policy: NegotiationPolicy) -> bool:
+    """Whether deals are offered at posted caps."""
+    return policy.engine == "uniform_clearing" and policy.contract == "indexed"
+
+
+def _contract_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
+    """Deals whose floor, cap, share, or recharging are not the contract's, or not what is paid at the forecast."""
+    held = agreements.filter("holds_option")
+    floor, cap, agreed = (pl.col(f"{name}_price_usd_per_mwh") for name in ("floor", "cap", "agreed"))
+    reference, share, factor = (
+        pl.col("reference_price_usd_per_mwh"),
+        pl.col("share_fraction"),
+        pl.col("recharge_factor"),
+    )
+    index = pl.col("index")
+    indexed = pl.min_horizontal(index, reference + share * (index - reference))  # empty: no share
+    paid = pl.min_horizontal(pl.max_horizontal(indexed, floor), cap)
+    is_indexed, has_share = policy.contract == "indexed", is_posted(policy) and policy.posted == "half_share"
+
+    def apart(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+        return ~((one - other).abs() <= PRICE_TOLERANCE).fill_null(False)
+
+    no_share = reference.is_not_null() | share.is_not_null()
+    of_others = apart(reference, pl.col("reference")) | apart(share, pl.lit(0.5)) if has_share else no_share
+    faults = {
+        "floor below the reservation price": ~(floor >= pl.col("reservation") - PRICE_TOLERANCE).fill_null(False),
+        "cap below the floor": ~(cap >= floor - PRICE_TOLERANCE).fill_null(False),
+        "share of another reference": of_others,
+        "agreed price is not what the forecast pays": apart(agreed, paid),
+        "recharging of another device": apart(factor, pl.col("factor") if is_indexed else pl.lit(0.0)),
+    }
+    if is_indexed:
+        faults["floor is not the reservation price"] = apart(floor, pl.col("reservation"))
+    else:
+        faults["a fixed price with a cap"] = apart(floor, cap)
+    if is_posted(policy):
+        faults["posted cap rests on the owner's own word"] = apart(cap, pl.col("posted"))
+    left = agreements.filter(~pl.col("holds_option"))
+    told = pl.any_horizontal(each.is_not_null() for each in (floor, cap, reference, share, factor))
+    return [_fault(held.filter(fault), words) for words, fault in faults.items()] + [
+        _fault(left.filter(told), "out, but with a floor or a cap")
+    ]
+
+
 def _above(found: str, most: str) -> pl.Expr:
     """Whether a power exceeds its limit; also where there is no limit, because the pair does not exist."""
     return (pl.col(found) > pl.col(most) * (1 + TOLERANCE) + KW_TOLERANCE).fill_null(True)
 
 
-def _deal_faults(talks: Negotiations, heard: pl.DataFrame) -> list[pl.DataFrame]:
+def _deal_faults(talks: Negotiations, heard: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
     """Deals outside ask and offer, and agreements that differ from their deal.
 
     ``heard``: prosumers with any message; only their deals can be compared with messages.
@@ -143,16 +190,19 @@ def _deal_faults(talks: Negotiations, heard: pl.DataFrame) -> list[pl.DataFrame]
     messages, agreements = talks.messages, talks.agreements
     said = {
         kind: messages.filter(pl.col("kind") == kind).select(
-            *DEAL, "round", **{kind: "price_usd_per_mwh", f"{kind}_kw": "capacity_kw"}
+            *DEAL, "round", "reservation", **{kind: "price_usd_per_mwh", f"{kind}_kw": "capacity_kw"}
         )
         for kind in ("ask", "offer", "accept")
     }
     deals = said["accept"]
     for kind in ("ask", "offer"):
-        deals = deals.join(said[kind], on=[*DEAL, "round"], how="left")
+        deals = deals.join(said[kind].drop("reservation"), on=[*DEAL, "round"], how="left")
     inside = (pl.col("accept") >= pl.col("ask") - TOLERANCE) & (pl.col("accept") <= pl.col("offer") + TOLERANCE)
-    held = agreements.filter("holds_option").join(heard, on="prosumer_id", how="semi").join(deals, on=DEAL, how="left")
-    same_price = (pl.col("agreed_price_usd_per_mwh") - pl.col("accept")).abs() <= TOLERANCE
+    held = agreements.filter("holds_option").join(heard, on="prosumer_id", how="semi")
+    held = held.join(deals.drop("reservation"), on=DEAL, how="left")
+    if policy.contract == "indexed":  # a floor stands where no offer reaches it
+        inside |= (pl.col("accept") - pl.col("reservation")).abs() <= TOLERANCE
+    same_price = (pl.col("cap_price_usd_per_mwh") - pl.col("accept")).abs() <= TOLERANCE
     same_capacity = (pl.col("committed_capacity_kw") - pl.col("accept_kw")).abs() <= TOLERANCE
     same_round = pl.col("closed_round") == pl.col("round")
     out = agreements.filter(~pl.col("holds_option"))

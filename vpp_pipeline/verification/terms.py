@@ -84,7 +84,9 @@ def negotiations_of(day: Day, settings: Settings) -> Iterator[Negotiations]:
 
 
 def limits_of_deals(day: Day, settings: Settings) -> pl.DataFrame:
-    """One row per opportunity and prosumer: `reservation` and `ceiling` price, `most_kw` by envelope and share of R."""
+    """One row per opportunity and prosumer: `reservation` and `ceiling` price, `index` price at the forecast, `factor`
+    of its recharging, `posted` cap and `reference` of the engine that posts them, `most_kw` by envelope and share of R.
+    """
     return pl.concat(_limits_by_slice(day, settings))
 
 
@@ -92,25 +94,75 @@ def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
     """:func:`limits_of_deals`, some opportunities at a time; at least one table."""
     pairs = Pairs(day)
     cheapest = max(0.0, float(day["market.price_forecast"]["energy_usd_per_mwh"].sort()[:4].to_numpy().mean()))
-    recharging = pl.when((pl.col("product") == "energy") & (pl.col("store") != "none")).then(
-        cheapest / (pl.col("charge_efficiency") * pl.col("discharge_efficiency"))
+    factor = (
+        pl.when((pl.col("product") == "energy") & (pl.col("store") != "none"))
+        .then(1.0 / (pl.col("charge_efficiency") * pl.col("discharge_efficiency")))
+        .otherwise(0.0)
     )
-    left = pl.col("forecast_price") - recharging.otherwise(0.0)
+    left = pl.col("forecast_price") - factor * cheapest
+    posted = _posted(day, settings.negotiation)
     limits = {
         "deal": pairs.number(),
         "share_kw": 1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw"),
         "reservation": reservation_price(settings.negotiation),
         "ceiling": left * (1.0 - settings.negotiation.minimum_margin_fraction),
+        "index": left,
+        "factor": factor,
     }
     offerable = _offerable(day, settings, pairs)
     step = max(1, SLICE_PAIRS // max(1, pairs.devices.height))
     for first in range(0, max(1, pairs.calls.height), step):
         calls = pairs.calls.slice(first, step)
         rows = calls.join(pairs.devices, how="cross", maintain_order="left_right").select(
-            *DEAL, "call", "availability_fraction", **limits
+            *DEAL, "call", "product", "availability_fraction", **limits
         )
+        rows = rows.join(posted, on=["product", "prosumer_id"], how="left", maintain_order="left").drop("product")
         rows = rows.with_columns(allowed_kw=_allowed(calls, offerable, pairs.devices.height))
         yield rows.with_columns(most_kw=pl.min_horizontal("share_kw", "allowed_kw"))
+
+
+def _posted(day: Day, policy: NegotiationPolicy) -> pl.DataFrame:
+    """What `uniform_clearing` posts to each prosumer for each product: product, prosumer_id, posted, reference.
+
+    ``posted_multiple`` times the median, and the lower quartile, of the reservation prices of the other prosumers with
+    the same site and store; of all others where there is none.
+    """
+    prices = pl.DataFrame({"product": ["energy", "spin", "nonspin"]}).join(day["fleet.prosumers"], how="cross")
+    rows = prices.select(
+        "product", "prosumer_id", "site_type", "store", own=reservation_price(policy), everyone=pl.lit("all")
+    )
+    kin, others = ["product", "site_type", "store"], ["product", "everyone"]
+    found = rows.with_columns(
+        alike=pl.len().over(kin),
+        **{f"{name}_kin": _of_others(quantile, kin) for name, quantile in (("median", 0.5), ("quartile", 0.25))},
+        **{f"{name}_all": _of_others(quantile, others) for name, quantile in (("median", 0.5), ("quartile", 0.25))},
+    )
+
+    def chosen(name: str) -> pl.Expr:
+        return pl.when(pl.col("alike") > 1).then(f"{name}_kin").otherwise(f"{name}_all")
+
+    return found.select(
+        "product", "prosumer_id", posted=policy.posted_multiple * chosen("median"), reference=chosen("quartile")
+    )
+
+
+def _of_others(quantile: float, group: list[str]) -> pl.Expr:
+    """The quantile of ``own`` over the other rows of the group, empty where there are none.
+
+    Of n - 1 values, the k-th from 0 is the k-th of all n in order, or the next one for those who stand no later.
+    """
+    place = quantile * (pl.len() - 2)
+    rank = pl.col("own").rank("ordinal") - 1
+
+    def other(k: pl.Expr) -> pl.Expr:
+        in_order = pl.col("own").sort()
+        early, late = in_order.get(k + 1, null_on_oob=True), in_order.get(k, null_on_oob=True)
+        return pl.when(rank.cast(pl.Int64) <= k).then(early).otherwise(late)
+
+    below = place.floor().cast(pl.Int64).clip(lower_bound=0)
+    above = pl.min_horizontal(below + 1, pl.len().cast(pl.Int64) - 2).clip(lower_bound=0)
+    low, high = other(below), other(above)
+    return pl.when(pl.len() > 1).then(low + (place - below) * (high - low)).over(group)
 
 
 def _allowed(calls: pl.DataFrame, offerable: dict[datetime, pl.DataFrame], devices: int) -> pl.Series:

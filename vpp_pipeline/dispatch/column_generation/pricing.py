@@ -154,7 +154,7 @@ def stores_of(day: DayProblem) -> Stores:
     exact = np.result_type(fleet.max_charge_kw.dtype, np.float32)
     shape = (6, *fleet.max_charge_kw.shape)
     committed = np.zeros(shape, dtype=exact)
-    deals = (day.agreement_opportunity, day.agreement_prosumer, day.committed_kw, day.agreed_price)
+    deals = (day.agreement_opportunity, day.agreement_prosumer, day.committed_kw, day.call_price)
     spread(*(_as_read_only(each) for each in (*deals, day.satisfaction_worth, day.product, day.covers)), committed)
     lowest = fleet.min_stored_kwh.astype(np.float64)  # in full: it is what the owner finds at the day's end
     lowest[:, -1] = np.maximum(lowest[:, -1], fleet.terminal_stored_kwh)
