@@ -134,7 +134,7 @@ class OpportunityPolicy(_Group):
         description="Rule that sizes R; `planned`: sales of typical prosumers at forecast prices, hour by hour.",
     )
     fraction: float = Field(
-        0.10, gt=0, le=1, description="R as a share of what the fleet can offer then; the smallest R under `planned`."
+        0.10, gt=0, le=1, description="R as a share of what the fleet can offer then, where sizing is `fraction`."
     )
     fixed_mw: float = Field(0.5, gt=0, description="R where sizing is `fixed_mw`.")
     planned_fraction: float = Field(

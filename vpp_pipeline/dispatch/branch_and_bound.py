@@ -21,6 +21,8 @@ from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 
 INTEGRAL = 1e-6
 CUT_ROUNDS, CUT_ROUNDS_OF_NODE = 20, 1
+LEAST_CUT_FRACTION = 5e-5  # of the bound, by which a round of cuts must lower it for another to follow
+NEAR = 0.1  # of a decision: bids of energy so near to one are decided beside the one that a dive chooses
 CANDIDATES = 4  # bids looked at for a branching
 LEAST_FALL_USD = 1e-4  # of the bound, so that a product of two falls tells
 FILLED_ENOUGH = (0.5, 0.8)  # shares of the minimum from which a rounded relaxation bids
@@ -99,11 +101,12 @@ class _Relaxation:
 
         At most ``cut_rounds`` times the rows that it violates are added, and it is solved again.
         """
-        z, program = self._formulation.z, self._program
+        z, program, before_usd = self._formulation.z, self._program, np.inf
         program.set_bounds(z, low, high)
         while (answer := program.solve()) is not None:
             cost, self.values = answer
-            if cut_rounds:
+            if cut_rounds and before_usd + cost > LEAST_CUT_FRACTION * abs(cost):
+                before_usd = -cost
                 rows, most = self._cuts.violated(self.values)
                 if len(most):
                     program.add_rows(rows, most)
@@ -139,6 +142,9 @@ def _dive(relaxed: _Relaxation, root: _Relaxed, minimum_mw: Array, is_energy: Fl
         elif (undecided & is_energy).any():
             bid = int(np.where(undecided & is_energy, minimum_mw, -1.0).argmax())
             low[bid] = high[bid] = float(filled[bid] >= 0.5)
+            near = undecided & is_energy & (np.minimum(answer.z, 1.0 - answer.z) <= NEAR)
+            near[bid] = False
+            low[near] = high[near] = np.round(answer.z[near])
             found = relaxed.solve(low, high)
         else:
             few = max(1, int(undecided.sum()) // 4)

@@ -61,18 +61,16 @@ def planned_sizes_mw(
     """R (3, T) in MW for each of PRODUCTS and each hour, to the bid step.
 
     R is what the typical stores sell, at most ``planned_fraction`` of what the fleet can offer then. Where they sell
-    less than ``fraction`` of it, or nothing, R is that fraction: some owner may sell there all the same, and the
-    optimiser need not. Never below the market's minimum. In hours of a request the request's own R holds.
+    less than the market's minimum, R is that: some owner may sell there all the same, and the optimiser need not. In
+    hours of a request the request's own R holds.
 
     Reads devices and limits of ``fleet``, but no owner's price, willingness or patience.
     """
-    policy, rules = settings.opportunities, settings.rules
-    offerable_mw = np.array([fleet.capacity_kw(p, rules.reserve_call_hours).sum(axis=0) for p in PRODUCTS]) / 1000.0
+    rules = settings.rules
     rehearsal = _rehearse(market_date, forecast, fleet, settings, requests, deals)
     is_request = (rehearsal.opportunities["origin"] == "request").to_numpy()
     sold_mw = _sold_mw(_typical_day(rehearsal, forecast, settings), is_request)
-    wanted_mw = np.maximum(sold_mw, policy.fraction * offerable_mw)
-    return np.array([to_size_mw(mw, product, rules) for product, mw in zip(PRODUCTS, wanted_mw, strict=True)])
+    return np.array([to_size_mw(mw, product, rules) for product, mw in zip(PRODUCTS, sold_mw, strict=True)])
 
 
 @dataclass(frozen=True)
