@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.core.arrays import Array, Flags, Texts
+from vpp_pipeline.core.arrays import Array, Flags, Indices, Texts
 
 CHEAPEST_HOURS = 4  # a store recharges in the day's cheapest hours
 
@@ -78,7 +78,7 @@ class Prices:
         """Whether a call at ``index_price`` is one that the rule would not make."""
         return np.asarray(index_price < self.call_price - 1e-9)
 
-    def of(self, chosen: Flags | tuple[Array, ...]) -> Prices:
+    def of(self, chosen: Flags | tuple[Indices, ...]) -> Prices:
         """Those that ``chosen`` picks of each array."""
         return Prices(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 

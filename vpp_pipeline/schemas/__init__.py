@@ -23,7 +23,7 @@ from vpp_pipeline.schemas.dispatch import (
     Schedule,
     Starts,
 )
-from vpp_pipeline.schemas.evaluation import Deliveries, Benchmark, Dispatched, SettledDays
+from vpp_pipeline.schemas.evaluation import Benchmark, Deliveries, Dispatched, SettledDays
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
 from vpp_pipeline.schemas.market import (
     ChargingForecast,
@@ -48,6 +48,7 @@ __all__ = [
     "Charging",
     "ChargingForecast",
     "Checks",
+    "Deliveries",
     "Dispatched",
     "FinalBids",
     "Infeasibilities",

@@ -169,7 +169,7 @@ def _plan(
     shape = (len(problem.opportunity_id), len(fleet))
     committed, agreed = np.zeros(shape), np.full(shape, np.nan)
     pair = (problem.agreement_opportunity, problem.agreement_prosumer)
-    committed[pair], agreed[pair] = problem.committed_kw, problem.agreed_price
+    committed[pair], agreed[pair] = problem.committed_kw, problem.call_price
     product, hour = places(inputs)
     return Plan(fleet, schedule, product, hour, quantity_mw, segments, committed, agreed, seconds)
 
