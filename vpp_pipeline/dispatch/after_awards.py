@@ -88,6 +88,26 @@ def dispatch_after_awards(fleet: Fleet, deals: Deals, cleared: Cleared, call_hou
     raise SolveError(f"stores still charge and discharge at once after {MOST_PASSES} passes")
 
 
+def best_dispatch(
+    fleet: Fleet, deals: Deals, price: Array, leftover_usd_per_mwh: float, call_hours: float
+) -> DaySchedule:
+    """The dispatch (N, T) that earns most where everything is known and any quantity is bought at ``price`` (3, T).
+
+    No position, no bid, and no limit but those of prosumers: what no dispatch of the same day can exceed. What stays in
+    a store is worth all that it is settled at. Raises SolveError.
+    """
+    v = declare_fleet(fleet, list(deals.most_kw))
+    net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0
+    held_mw = (cp.sum(v.spin, axis=0) / 1000.0, cp.sum(v.nonspin, axis=0) / 1000.0)
+    earned_usd = price[0] @ net_mw + price[1] @ held_mw[0] + price[2] @ held_mw[1]
+    left_usd = _leftover_usd(v, fleet, leftover_usd_per_mwh)
+    problem = cp.Problem(
+        cp.Maximize(earned_usd - _paid_usd(v, deals) + left_usd),
+        [v.discharge <= fleet.max_discharge_kw, *_limits(v, fleet, deals, call_hours)],
+    )
+    return exact_energy(fleet, _answer(problem, v))
+
+
 def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, call_hours: float) -> DaySchedule:
     v = declare_fleet(fleet, list(deals.most_kw))
     most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0
@@ -98,22 +118,34 @@ def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, ca
     short_mw = cp.Variable((3, hours), nonneg=True)
     net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0
     earned_usd = (price - worse) @ up - (price + worse) @ down - SHORT_USD_PER_MW * cp.sum(short_mw)
+    left_usd = _leftover_usd(v, fleet, LEFTOVER_FRACTION * cleared.leftover_usd_per_mwh)
     problem = cp.Problem(
-        cp.Maximize(earned_usd - _paid_usd(v, deals) + _leftover_usd(v, fleet, cleared)),
+        cp.Maximize(earned_usd - _paid_usd(v, deals) + left_usd),
         [
-            stored_energy_balance(v, fleet),
-            v.charge <= fleet.max_charge_kw,
             v.discharge <= discharge_kw,
-            *inverter_and_export_limits(v, fleet),
-            solar_surplus(v, fleet),
-            energy_commitments(v, list(deals.most_kw)),
-            daily_cycles(v, fleet),
-            *reserve_backing(v, fleet, call_hours),
+            *_limits(v, fleet, deals, call_hours),
             net_mw == cleared.position_mw + up - down,
             net_mw >= np.where(cleared.owed_mw > 0.0, cleared.owed_mw, -most_bought_mw) - short_mw[2],
             *(held_mw[r] == cleared.reserve_mw[r] - short_mw[r] for r in range(2)),
         ],
     )
+    return _answer(problem, v)
+
+
+def _limits(v: FleetVariables, fleet: Fleet, deals: Deals, call_hours: float) -> list[cp.Constraint]:
+    """Every limit on a prosumer itself, but for its power of discharge."""
+    return [
+        stored_energy_balance(v, fleet),
+        v.charge <= fleet.max_charge_kw,
+        *inverter_and_export_limits(v, fleet),
+        solar_surplus(v, fleet),
+        energy_commitments(v, list(deals.most_kw)),
+        daily_cycles(v, fleet),
+        *reserve_backing(v, fleet, call_hours),
+    ]
+
+
+def _answer(problem: cp.Problem, v: FleetVariables) -> DaySchedule:
     try:
         problem.solve(solver="HIGHS")
     except cp.SolverError as error:
@@ -129,9 +161,8 @@ def _paid_usd(v: FleetVariables, deals: Deals) -> cp.Expression:
     return sum(cp.sum(cp.multiply(price / 1000.0, kw)) for price, kw in zip(deals.price, sold, strict=True))
 
 
-def _leftover_usd(v: FleetVariables, fleet: Fleet, cleared: Cleared) -> cp.Expression:
+def _leftover_usd(v: FleetVariables, fleet: Fleet, usd_per_mwh: float) -> cp.Expression:
     """Worth of the stored energy beyond what owners are owed, $, but for a constant."""
-    usd_per_mwh = LEFTOVER_FRACTION * cleared.leftover_usd_per_mwh
     per_kwh = np.where(fleet.has_store, usd_per_mwh / fleet.charge_efficiency, 0.0) / 1000.0
     return per_kwh @ v.stored[:, -1]
 
