@@ -21,6 +21,7 @@ BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
 CENT = 0.005
+PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
 
@@ -264,6 +265,78 @@ def settled_dispatch_stays_within_limits(day: Day, settings: Settings) -> CheckR
     return limits_kept(day, settings, "evaluation.dispatched")
 
 
+def owners_are_paid_by_their_deals(day: Day, settings: Settings) -> CheckResult:
+    """Every delivery is paid by its deal, at the price that cleared: never below the floor nor above the cap, more than
+    its index price only where it was called below its floor, and every kWh delivered to an award is paid once.
+    """
+    cleared = day["market.prices"]["energy_usd_per_mwh"].sort().to_numpy()
+    cheapest = max(0.0, float(cleared[:4].mean()))
+    deals = _deals(day)
+    market = day["evaluation.settlement"].select("opportunity_id", "clearing_price")
+    rows = day["evaluation.deliveries"].join(deals, on=DEAL, how="left", suffix="_of_deal")
+    rows = rows.join(market, on="opportunity_id", how="left")
+    floor, cap = pl.col("floor_price_usd_per_mwh_of_deal"), pl.col("cap_price_usd_per_mwh_of_deal")
+    reference, share = pl.col("reference_price_usd_per_mwh"), pl.col("share_fraction")
+    index = pl.col("clearing_price") - pl.col("recharge_factor") * cheapest
+    worth = pl.min_horizontal(index, reference + share * (index - reference))  # empty: no share
+    call = pl.when(reference < floor).then(reference + (floor - reference) / share).otherwise(floor)
+    is_forced = index < call - PRICE_TOLERANCE
+    due = pl.when(is_forced).then(cap).otherwise(pl.min_horizontal(pl.max_horizontal(worth, floor), cap))
+    paid, mwh = pl.col("paid_price_usd_per_mwh"), pl.col("delivered_kwh") / 1000.0
+    least = pl.col("reservation_price_usd_per_mwh_of_deal")
+    gain = pl.when(paid > 0.0).then(((paid - least) / paid).clip(0.0, 1.0)).otherwise(0.0)
+    full_kwh = pl.col("committed_capacity_kw") * pl.col("hours")
+    score = 5.0 + 5.0 * gain * (pl.col("delivered_kwh") / full_kwh).clip(0.0, 1.0)
+    hours = day["market.opportunities"].select("opportunity_id", hours="duration_hours")
+    rows = rows.join(hours, on="opportunity_id", how="left")
+
+    def apart(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+        return ~((one - other).abs() <= PRICE_TOLERANCE).fill_null(False)
+
+    faults = {
+        "no such deal": floor.is_null() | index.is_null(),
+        "paid below its floor": paid < pl.max_horizontal(floor, least) - PRICE_TOLERANCE,
+        "paid above its floor and its index price": ~is_forced
+        & (paid > pl.max_horizontal(floor, index) + PRICE_TOLERANCE),
+        "paid another price than its deal's": apart(paid, due),
+        "another index price": apart(pl.col("index_price_usd_per_mwh"), index),
+        "another floor or cap": apart(pl.col("floor_price_usd_per_mwh"), floor)
+        | apart(pl.col("cap_price_usd_per_mwh"), cap),
+        "forced, or not": (pl.col("is_forced") != is_forced).fill_null(True),
+        "another payment": apart(pl.col("payment_usd"), paid * mwh),
+        "another satisfaction": (pl.col("satisfaction_score") > 0.0) & apart(pl.col("satisfaction_score"), score),
+    }
+    broken = [rows.filter(fault).select(*DEAL, fault=pl.lit(words)) for words, fault in faults.items()]
+    broken.append(_paid_once(day))
+    forced, count = int(rows["is_forced"].sum()), rows.height
+    total_usd = float(rows["payment_usd"].sum())
+    held = f"{count} deliveries paid {usd(total_usd)} by their deals, {forced} of them called below their floor"
+    return count_violations(pl.concat(broken), "deliveries not paid by their deals", held, total_usd)
+
+
+def _deals(day: Day) -> pl.DataFrame:
+    """The deals' terms; one that older code made has one fixed price."""
+    held = day["negotiation.agreements"].filter("holds_option")
+    indexed = [f"{name}_price_usd_per_mwh" for name in ("floor", "cap", "reference")] + ["share_fraction"]
+    unknown = [name for name in (*indexed, "recharge_factor") if name not in held.columns]
+    held = held.with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
+    fixed = [pl.coalesce(name, "agreed_price_usd_per_mwh").alias(name) for name in indexed[:2]]
+    held = held.with_columns(*fixed, pl.col("recharge_factor").fill_null(0.0))
+    terms = ("committed_capacity_kw", "reservation_price_usd_per_mwh", "recharge_factor")
+    return held.select(*DEAL, *terms, *indexed)
+
+
+def _paid_once(day: Day) -> pl.DataFrame:
+    """Deliveries to awards in `evaluation.dispatched` that are paid for other kWh: the deal, and the fault."""
+    won = day["evaluation.settlement"].filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
+    hours = block_hours(day["market.opportunities"].join(won, on="opportunity_id", how="semi"))
+    given = hours.join(_sold_by_hour(day["evaluation.dispatched"]), on=["product", "start_utc"])
+    given = given.group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
+    both = given.join(day["evaluation.deliveries"].select(*DEAL, "delivered_kwh"), on=DEAL, how="full", coalesce=True)
+    missed = (pl.col("given_kwh").fill_null(0.0) - pl.col("delivered_kwh").fill_null(0.0)).abs() > TOLERANCE
+    return both.filter(missed).select(*DEAL, fault=pl.lit("delivered and paid kWh differ"))
+
+
 def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
     """The net is the sum of its lines, the lines are sums over bids, and no bid without delivery is paid."""
     account, bids = day["evaluation.settled_days"].row(0, named=True), day["evaluation.settlement"]
@@ -292,5 +365,6 @@ def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
 #: check -> table of the settlement that it guards
 SETTLED = {
     settled_dispatch_stays_within_limits: "evaluation.dispatched",
+    owners_are_paid_by_their_deals: "evaluation.deliveries",
     the_settled_account_adds_up: "evaluation.settled_days",
 }

@@ -21,7 +21,7 @@ from vpp_pipeline.warehouse.published import published_rows
 SCHEDULE = "dispatch.schedule"
 LLM_CALLS = "negotiation.llm_calls"
 #: what a settlement makes, from what was published
-SETTLED = ("evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days")
+SETTLED = ("evaluation.dispatched", "evaluation.deliveries", "evaluation.settlement", "evaluation.settled_days")
 #: table of a negotiation -> the lake table with a file per opportunity; messages are written last
 NEGOTIATED = {
     "negotiation.agreements": "negotiation.deals",
