@@ -80,6 +80,8 @@ def _negotiation(bid: dict[str, Any], members: pl.DataFrame) -> NegotiationResul
                 prosumer_id=row["prosumer_id"],
                 committed_capacity_kw=row["committed_capacity_kw"],
                 agreed_price_per_mwh=row["agreed_price_usd_per_mwh"],
+                floor_price_per_mwh=row.get("floor_price_usd_per_mwh"),
+                cap_price_per_mwh=row.get("cap_price_usd_per_mwh"),
                 satisfaction_score=row["expected_satisfaction_score"],
             )
             for row in members.iter_rows(named=True)
