@@ -38,6 +38,7 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
     underpaid = is_paid & (np.nan_to_num(paid) < least - 1e-9)
     surplus_usd = float(np.where(is_paid, paid_usd - least * sold / 1000.0, 0.0).sum())
     net_usd = money.market_usd - money.payments_usd - no_sale_usd
+    is_home = np.strings.startswith(own.segment.astype(str), "home")
     used = np.clip(sold / np.maximum(plan.committed_kw, DUST_KW), 0.0, 1.0)
     let_down = np.broadcast_to(_let_down(own, done), sold.shape) | underpaid
     score = satisfaction_score(np.nan_to_num(paid), least, used, let_down)
@@ -50,6 +51,8 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
         "imbalance_usd": money.imbalance_usd,
         "leftover_usd": money.leftover_usd,
         "payments_usd": money.payments_usd,
+        "home_payments_usd": float(paid_usd[:, is_home].sum()),
+        "homes": int(is_home.sum()),
         "no_sale_usd": no_sale_usd,
         "surplus_usd": surplus_usd,
         "wear_usd": float((own.wear_usd_per_mwh @ done.discharge_kw).sum()) / 1000.0,
@@ -69,6 +72,7 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
         "reserve_mw_h": float(awarded[plan.product != ENERGY].sum()),
         **_success(day, plan),
         "gap_fraction": plan.gap_fraction,
+        "gap_usd": plan.gap_usd,
         "seconds": plan.seconds,
     }
 
@@ -163,7 +167,7 @@ def realise(day: PastDay, plan: Plan, awarded_mw: Array) -> DaySchedule:
         position_mw=position_mw(plan.schedule, Awards(bid[ENERGY], won[ENERGY], price)),
         reserve_mw=won[1:],
         owed_mw=np.zeros(price.shape[1]),
-        price=price[ENERGY],
+        price=price,
         imbalance_factor=day.settings.settlement.imbalance_factor,
         leftover_usd_per_mwh=cheapest_usd_per_mwh(price[ENERGY]),
     )

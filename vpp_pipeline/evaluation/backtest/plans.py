@@ -95,7 +95,8 @@ def bid_plan(inputs: Day, settings: Settings, engine: Engine, *, market_minimum_
     seconds = time.perf_counter() - begun
     quantity_mw = np.where(solution.is_bid, solution.quantity_mw, 0.0)
     plan = _plan(day, problem, solution.schedule, quantity_mw, segments, seconds)
-    return replace(plan, gap_fraction=solution.gap_fraction)
+    gap_usd = max(0.0, solution.bound_usd - solution.objective_usd)
+    return replace(plan, gap_fraction=solution.gap_fraction, gap_usd=gap_usd)
 
 
 def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: Settings) -> pl.DataFrame:
@@ -211,6 +212,7 @@ class Plan:
     deals: Prices  # (O, N) what a delivery is paid; not a number without a deal
     seconds: float  # to make it
     gap_fraction: float | None = None  # of its objective at forecast prices, where the search proves one
+    gap_usd: float | None = None
     goes_as_planned: bool = False  # with everything known: awards and dispatch are the plan's
     is_dispatched_anew: bool = False  # after awards, by the linear program of a settled day
 
