@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.calendar import PACIFIC, market_hours
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.market.oasis.report import DAY, PRICE, START, Incomplete
@@ -78,8 +78,7 @@ def _whole(rows: pl.DataFrame, wanted: list[str], market_date: date) -> pl.DataF
 
     Rows that say the same twice are one row; rows that contradict each other are refused.
     """
-    start = pl.col(START).str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
-    found = rows.select("series", start_utc=start, price=pl.col(PRICE).cast(pl.Float64, strict=False)).unique()
+    found = _numbered(rows)
     twice = found.filter(pl.struct("series", "start_utc").is_duplicated()).sort("series", "start_utc", "price")
     if twice.height:
         values = twice["price"].head(2).to_list()
@@ -91,6 +90,22 @@ def _whole(rows: pl.DataFrame, wanted: list[str], market_date: date) -> pl.DataF
     if gaps.height:
         raise Incomplete(f"{gaps.height} of {whole.height} prices are missing, first {_which(gaps, market_date)}")
     return whole
+
+
+def _summed(rows: pl.DataFrame, count: int, name: str) -> pl.DataFrame:
+    """``start_utc`` and the sum of ``count`` series' prices; of the hours that have one number of each."""
+    found = _numbered(rows.filter(pl.col("MARKET_RUN_ID") == "DAM"), DAY)
+    local = pl.col("start_utc").dt.convert_time_zone(str(PACIFIC)).dt.date().cast(pl.String)
+    hours = found.filter(local == pl.col(DAY)).group_by("start_utc")
+    sums = hours.agg(pl.col("price").sum(), rows=pl.len(), series=pl.col("series").n_unique())
+    is_whole = (pl.col("rows") == count) & (pl.col("series") == count) & pl.col("price").is_finite()
+    return sums.filter(is_whole.fill_null(False)).select("start_utc", pl.col("price").alias(name))
+
+
+def _numbered(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """``series``, ``start_utc`` and ``price`` as moments and numbers, each once."""
+    start = pl.col(START).str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    return rows.select(*columns, "series", start_utc=start, price=pl.col(PRICE).cast(pl.Float64, strict=False)).unique()
 
 
 def _which(rows: pl.DataFrame, market_date: date) -> str:
@@ -117,6 +132,28 @@ class Copy:
     def reserves(self, market_date: date) -> pl.DataFrame | None:
         """All regions' rows of the day, if they are here. Raises ``InputError`` for a damaged file."""
         return self._read(RESERVES, market_date.isoformat())
+
+    def has(self, market_date: date, node: str) -> bool:
+        """Whether there is a file of the node's energy prices of the day, and one of its reserve prices."""
+        lake, day = Lake(self.root), market_date.isoformat()
+        return lake.exists(LMP, f"{node}|{day}") and lake.exists(RESERVES, day)
+
+    def prices(self, days: Sequence[date], node: str, region: str) -> pl.DataFrame:
+        """``start_utc`` and the three prices of the hours of ``days`` that :func:`energy_of_day` and
+        :func:`reserves_of_day` would accept, in one pass. Raises ``InputError`` for a file that cannot be read.
+        """
+        lake, common = Lake(self.root), [START, DAY, "MARKET_RUN_ID", PRICE]
+        lmp = lake.read_many(LMP, [f"{node}|{day}" for day in days], [*common, "NODE", "LMP_TYPE"])
+        reserves = lake.read_many(RESERVES, [f"{day}" for day in days], [*common, "ANC_TYPE", "ANC_REGION"])
+        parts = REGIONS[region]
+        energy = lmp.filter((pl.col("NODE") == node) & (pl.col("LMP_TYPE") == "LMP")).with_columns(
+            series=pl.col("NODE")
+        )
+        priced = [_summed(energy, 1, "energy_usd_per_mwh")]
+        for kind, name in ((SPIN, "spin_usd_per_mw_h"), (NONSPIN, "nonspin_usd_per_mw_h")):
+            mine = reserves.filter((pl.col("ANC_TYPE") == kind) & pl.col("ANC_REGION").is_in(parts))
+            priced.append(_summed(mine.with_columns(series=pl.col("ANC_REGION")), len(parts), name))
+        return priced[0].join(priced[1], on="start_utc").join(priced[2], on="start_utc")
 
     def keep_lmp(self, market_date: date, node: str, rows: pl.DataFrame) -> None:
         """Keep the rows of energy prices of a node's day."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from vpp_pipeline.core.calendar import prices_published_utc
-from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.market.oasis.archive import Copy, energy_of_day, of_day, region_of, reserves_of_day
 from vpp_pipeline.market.oasis.report import Incomplete, OasisDownError, OasisError
-from vpp_pipeline.market.price_source import complete_day
+from vpp_pipeline.market.price_source import complete_day, day_by_day, whole_days
 from vpp_pipeline.market.synthetic_prices import NODE
 from vpp_pipeline.schemas import Prices, validate
 from vpp_pipeline.settings import OasisSettings
@@ -54,6 +55,22 @@ class OasisPrices:
         """
         held = self._held(market_date)
         return self._fetched(market_date) if held is None else held
+
+    def days(self, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Rows of ``market.prices`` of those of the days that there are: from the copy at once, else as :meth:`day`."""
+        held = self.held_days(wanted)
+        rest = day_by_day(self, [day for day in wanted if day not in held])
+        return {day: (held | rest)[day] for day in wanted if day in held or day in rest}
+
+    def held_days(self, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Those of the days that the copy has, without a request. Raises ``InputError`` for a damaged one."""
+        copied = [day for day in wanted if self._copy.has(day, self.node)]
+        whole: dict[date, pl.DataFrame] = {}
+        if copied:
+            with suppress(InputError):  # a damaged file, which the reading of its day names
+                prices = self._copy.prices(copied, self.node, self._region)
+                whole = whole_days(prices, copied, self.node, self.name)
+        return {day: whole[day] if day in whole else self.day(day) for day in copied}
 
     def again(self, market_date: date) -> pl.DataFrame:
         """The day asked for anew, for corrections that CAISO publishes within days; replaces the copy."""
