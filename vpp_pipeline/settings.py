@@ -301,6 +301,9 @@ class OasisSettings(_Group):
     gate: Path | None = Field(
         None, description="Folder of the lock that paces requests; empty: one per user. Users may name one for all."
     )
+    outlook: bool = Field(
+        False, description="Ask for the system's load, solar, and wind forecasts too: inputs of `lear` and `average`."
+    )
 
     @model_validator(mode="after")
     def _keeps_the_use_policy(self) -> OasisSettings:

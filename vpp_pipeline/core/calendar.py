@@ -42,6 +42,11 @@ def prices_published_utc(market_date: date) -> datetime:
     return pacific_moment_utc(market_date - timedelta(days=1), 13)
 
 
+def outlook_published_utc(market_date: date) -> datetime:
+    """OASIS' forecast of solar and wind, the last of the system's to come, is out at 7:00 Pacific of the day before."""
+    return pacific_moment_utc(market_date - timedelta(days=1), 7)
+
+
 def market_hours(market_date: date) -> pl.DataFrame:
     """The 23, 24 or 25 hours of a market day, in order of time.
 
