@@ -317,9 +317,10 @@ class ForecastSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    price: Literal["auto", "model", "seven_day_mean", "yesterday"] = Field(
+    price: Literal["auto", "average", "model", "lear", "seven_day_mean", "yesterday"] = Field(
         "auto",
-        description="`model` is fitted to the year before; `auto` is the model, but the mean for generated prices.",
+        description="`model`: trees of a year; `lear`: lines of two; `average`: of both; `auto` is the model, but the "
+        "mean for generated prices.",
     )
     solar: Literal["auto", "profile", "clear_sky", "metered", "weather"] = Field(
         "auto", description="`auto` is `metered` where meters measure solar, else the embedded `profile`."

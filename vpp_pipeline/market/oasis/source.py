@@ -137,8 +137,8 @@ class OasisPrices:
 
         ``market_date``, ``hour_ending``, ``load_mw``, ``solar_mw`` and ``wind_mw`` of all hours, from the copy, or with
         ``may_ask`` from OASIS: the load two days ahead (seven, where OASIS lacks that), solar and wind day ahead.
-        Nothing where a part is missing. Raises ``OasisError`` where OASIS
-        refuses, and ``InputError`` for a damaged copy.
+        Nothing where a part is missing; OASIS is asked without patience, since bids can be made without. Raises
+        ``OasisError`` where it refuses, and ``InputError`` for a damaged copy.
         """
         load = None
         for run in LOAD_RUNS:
@@ -165,8 +165,9 @@ class OasisPrices:
         if rows is None:
             if not may_ask or outlook_published_utc(day) > self._now():
                 return None
+            question = outlook_question(day, day, run)
             try:
-                rows = self._client().ask(outlook_question(day, day, run), lambda found: _if_whole(found, read))
+                rows = self._client().hurried().ask(question, lambda found: _if_whole(found, read))
             except NoDataError:
                 return None
             self._copy.keep(table, partition, rows)
