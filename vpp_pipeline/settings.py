@@ -319,7 +319,7 @@ class ForecastSettings(BaseModel):
 
     price: Literal["auto", "average", "model", "lear", "seven_day_mean", "yesterday"] = Field(
         "auto",
-        description="`model`: trees of a year; `lear`: lines of two; `average`: of both; `auto` is the model, but the "
+        description="`model`: trees of a year; `lear`: lines of two; `average`: both; `auto`: that, but the seven-day "
         "mean for generated prices.",
     )
     solar: Literal["auto", "profile", "clear_sky", "metered", "weather"] = Field(

@@ -26,6 +26,7 @@ from vpp_pipeline.forecasting.price_lear import LearPrices, learn_lear
 from vpp_pipeline.forecasting.price_scenarios import Expect
 from vpp_pipeline.settings import ForecastSettings
 
+AVERAGE = f"mean of {BOOSTED} and {price_lear.METHOD}"
 Days = Mapping[date, pl.DataFrame]  # market day -> its rows of market.prices
 
 
@@ -78,7 +79,7 @@ class AveragePrices:
 
     boosted: BoostedPrices
     lear: LearPrices
-    method: str = f"mean of {BOOSTED} and {price_lear.METHOD}"
+    method: str = AVERAGE
     reads_days: int = LAG_DAYS
     learns_days: int = price_lear.LEARNS_DAYS
 
@@ -133,7 +134,7 @@ LEARNERS = {
     "lear": Learner(price_lear.METHOD, learn_lear, price_lear.LEARNS_DAYS, _LEAST),
     "average": Learner("the average", learn_average, price_lear.LEARNS_DAYS, _LEAST),
 }
-AUTO = "model"
+AUTO = "average"
 
 
 def choose(
@@ -146,7 +147,7 @@ def choose(
 ) -> PriceForecaster:
     """The forecaster that the settings ask for; where it cannot be used, another, whose method says why.
 
-    ``auto`` is the model, but the seven-day mean for generated prices (``source`` begins with ``synthetic``): what it
+    ``auto`` is the average, but the seven-day mean for generated prices (``source`` begins with ``synthetic``): what it
     would learn is the generator. With too few days for LEAR, trees stand in for it; with too few for those, the
     seven-day mean. ``past(k)`` gives those of the k days before that there are, and ``outlook(k)`` what the system was
     forecast to be on them and on the day. ``error_days``: of them are needed to see how wrong its forecasts are
