@@ -9,7 +9,7 @@
     and every limit of `formulation.py` on a prosumer itself.
 
 Awards and position are facts of the day-ahead market. What differs from the position is settled at the imbalance
-price, which is never better than the market's; reserve that is missing is not paid, and counts as much worse here. (Held
+price, which is never better than the market's; missing reserve is not paid, and counts as so much worse here. (Held
 at any price of energy it cost a hundredth of the day's value: ADR 0057.) Awarded requests are obligations: they are
 delivered wherever they can be, whatever energy would earn. Anyone with a deal may be called, whether the plan had
 called it or not. Energy that stays in a store beyond what its owner is owed is worth LEFTOVER_FRACTION of what it is
