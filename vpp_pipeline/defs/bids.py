@@ -18,7 +18,7 @@ from vpp_pipeline.defs.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.defs.evaluation import SETTLED, settles
 from vpp_pipeline.defs.metadata import figures_of, figures_of_file, tables_of_file
 from vpp_pipeline.defs.resources import HASHES, SETTINGS, Desk, Storage
-from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go
+from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go, results_so_far
 from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.pipeline import form, verify
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
@@ -66,7 +66,10 @@ def _hashes_of_inputs(day: LakeDay) -> dict[str, str]:
     outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
 )
 def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
-    """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
+    """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids.
+
+    What a check of this run has found in the very same files is taken as it is.
+    """
     settings, day = desk.settings(), storage.day(market_date_of(context))
     hashes = _hashes_of_inputs(day)
     stamp = Stamp(
@@ -78,7 +81,8 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
         created_utc=datetime.now(UTC),
     )
     tables = form(day, settings, stamp)
-    tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
+    known = results_so_far(day, settings, tables)
+    tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run), known=known)
     glance = day_at_a_glance(day.holding(tables))
     final = tables["bids.final_bids"]
     metadata = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}

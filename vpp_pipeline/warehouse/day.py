@@ -32,6 +32,7 @@ NEGOTIATED = {
 BY_SLOT = {table: file for table, file in NEGOTIATED.items() if table != "negotiation.agreements"}
 #: tables with a file per run that published: the day's runs are kept beside each other
 BY_RUN = ("bids.runs", "bids.run_bids")
+Files = tuple[tuple[str, int, int, int], ...]  # path, inode, time of writing, bytes
 
 
 def warehouse_of(lake: Lake) -> Path:
@@ -45,8 +46,12 @@ class LakeDay(Mapping[str, pl.DataFrame]):
     def __init__(self, lake: Lake, market_date: date) -> None:
         self._lake, self._day = lake, market_date.isoformat()
         self._read: dict[str, pl.DataFrame] = {}
+        #: table that was asked for -> its files then; None for what is not made of files of this day
+        self.rests_on: dict[str, Files | None] = {}
 
     def __getitem__(self, table: str) -> pl.DataFrame:
+        if table not in self._read:
+            self.rests_on.setdefault(table, self.files(table))
         if table == SCHEDULE_BEFORE:
             return self._schedule_before()
         if table == LLM_CALLS_BEFORE:
@@ -62,6 +67,24 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         day = LakeDay(self._lake, date.fromisoformat(self._day))
         day._read = self._read | dict(made)
         return day
+
+    def files(self, table: str) -> Files | None:
+        """What tells the files of ``table`` from any others, as they are now; None for what is of other days or runs.
+
+        A file is only ever replaced, never written to.
+        """
+        if table not in TABLES or table in BY_RUN:
+            return None
+        source, keys = (
+            (BY_SLOT[table], self._lake.partitions(BY_SLOT[table], self._day))
+            if table in BY_SLOT
+            else (
+                table,
+                [self._day],
+            )
+        )
+        paths = [self._lake.path(source, key) for key in keys if self._lake.exists(source, key)]
+        return tuple((str(path), (now := path.stat()).st_ino, now.st_mtime_ns, now.st_size) for path in paths)
 
     def _rows(self, table: str) -> pl.DataFrame:
         if table in BY_SLOT:
