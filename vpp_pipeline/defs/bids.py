@@ -56,10 +56,9 @@ def launch_of(instance: dg.DagsterInstance, run_id: str) -> Launch:
 
 def _hashes_of_inputs(day: LakeDay) -> dict[str, str]:
     """Hashes of what bids are made from, by table."""
-    return hashes_of(
-        {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"}
-        | {"formulation": day["dispatch.proof"].select("formulation")}
-    )
+    inputs = [table for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"]
+    formulation = hashes_of({"formulation": day["dispatch.proof"].select("formulation")})
+    return {table: day.hash(table) for table in inputs} | formulation
 
 
 @dg.multi_asset(
@@ -70,7 +69,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
 
     What a check of this run has found in the very same files is taken as it is.
     """
-    settings, day = desk.settings(), storage.day(market_date_of(context))
+    settings, day = desk.settings(), storage.figures(market_date_of(context))
     hashes = _hashes_of_inputs(day)
     stamp = Stamp(
         # without how a model is reached; what it said is in the tables
@@ -82,7 +81,8 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
     )
     tables = form(day, settings, stamp)
     known = results_so_far(day, settings, tables)
-    tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run), known=known)
+    whole = storage.day(market_date_of(context)).holding(tables)
+    tables |= verify(whole, settings, is_scheduled=is_scheduled(context.run), known=known)
     glance = day_at_a_glance(day.holding(tables))
     final = tables["bids.final_bids"]
     metadata = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}

@@ -69,7 +69,7 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
     """
     from vpp_pipeline.dispatch.infeasibility import InfeasibleDay, infeasibilities
 
-    settings, day = desk.settings(), storage.day(market_date_of(context))
+    settings, day = desk.settings(), storage.figures(market_date_of(context))
     problem, starts = state_problem(day, settings)
     breaches = infeasibilities(problem)
     yield dg.Output(breaches, "infeasibilities")
@@ -92,4 +92,4 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
 )
 def payments(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
     """What each prosumer delivers and earns in each bid, how content it is, and the charging its sales recover."""
-    return pay(storage.day(market_date_of(context)))["dispatch.payments"]
+    return pay(storage.figures(market_date_of(context)))["dispatch.payments"]
