@@ -19,6 +19,7 @@ import polars as pl
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.provenance import columns_hash
 
+GROUP_ROWS = 131_072  # rows of a Parquet file that are compressed together
 TEMPORARY_LIVES_S = 3_600.0  # no write takes an hour: an older temporary belongs to a process that died
 
 _TABLE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -65,7 +66,8 @@ class Lake:
         _sweep(target)
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
-            frame.rechunk().write_parquet(temporary, metadata=dict(sorted((metadata or {}).items())))
+            told = dict(sorted((metadata or {}).items()))
+            frame.write_parquet(temporary, metadata=told, row_group_size=GROUP_ROWS)  # whatever chunks it lies in
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

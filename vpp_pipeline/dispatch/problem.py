@@ -17,6 +17,16 @@ from vpp_pipeline.negotiation.agreements import options, satisfaction_worth
 from vpp_pipeline.negotiation.opportunities import covered_hours
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
+#: columns of an agreement that the problem is made of
+AGREED = (
+    "opportunity_id",
+    "prosumer_id",
+    "holds_option",
+    "committed_capacity_kw",
+    "reservation_price_usd_per_mwh",
+    "agreed_price_usd_per_mwh",
+)
+
 
 @dataclass(frozen=True)
 class DayProblem:
@@ -119,7 +129,7 @@ def day_problem(
     statuses = opportunities.select("opportunity_id").join(
         summary, on="opportunity_id", how="left", maintain_order="left"
     )
-    held = options(agreements)
+    held = options(agreements.select(AGREED))
     agreed = held["agreed_price_usd_per_mwh"].to_numpy()
     return DayProblem(
         market_date=forecast["market_date"][0],

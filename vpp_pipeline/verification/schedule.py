@@ -155,15 +155,9 @@ def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
 
 def _sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
     """Sales of each prosumer by product and hour, without zeros: prosumer_id, start_utc, product, sold_kw."""
-    sold = schedule.select(
-        "prosumer_id",
-        "start_utc",
-        energy=pl.sum_horizontal("discharge_kw", "solar_sold_kw"),
-        spin="spin_kw",
-        nonspin="nonspin_kw",
-    )
-    by_product = sold.unpivot(index=["prosumer_id", "start_utc"], variable_name="product", value_name="sold_kw")
-    return by_product.filter(pl.col("sold_kw") != 0.0)
+    energy = schedule.select(*ROW, product=pl.lit("energy"), sold_kw=pl.sum_horizontal("discharge_kw", "solar_sold_kw"))
+    reserve = [schedule.select(*ROW, product=pl.lit(name), sold_kw=f"{name}_kw") for name in ("spin", "nonspin")]
+    return pl.concat(rows.filter(pl.col("sold_kw") != 0.0) for rows in (energy, *reserve))
 
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
