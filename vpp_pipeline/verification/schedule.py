@@ -13,7 +13,7 @@ import polars as pl
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.verification.check_result import CheckResult, count_violations
+from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
 from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
@@ -24,10 +24,14 @@ CENT = 0.005
 EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
 
-def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
-    """Dispatch with the envelope and the state of charge integrated from the powers: `rebuilt_kwh`, `before_kwh`."""
-    schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False)
-    limits = day["fleet.availability"].drop("market_date", "limited_by")
+def rebuilt(day: Day, done: str = "dispatch.schedule", part: pl.Expr | None = None) -> pl.DataFrame:
+    """Dispatch with the envelope and the state of charge integrated from the powers: `rebuilt_kwh`, `before_kwh`.
+
+    ``part``: of these prosumers alone.
+    """
+    part = pl.lit(True) if part is None else part
+    schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False).filter(part)
+    limits = day["fleet.availability"].drop("market_date", "limited_by").filter(part)
     starts = day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh")
     devices = (
         day["fleet.prosumers"]
@@ -97,7 +101,14 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Check
 
 def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
     """Whether the table ``done`` (rows as of `dispatch.schedule`) keeps every limit of every prosumer in every hour."""
-    rows = rebuilt(day, done)
+    parts = [_beyond_limits(rebuilt(day, done, part), settings) for part in parts_of(day["fleet.prosumers"])]
+    broken = pl.concat(rows for rows, _ in parts).sort("by", descending=True)
+    held = f"0 of {sum(checked for _, checked in parts)} limits violated, tolerance {TOLERANCE} kW or kWh"
+    return count_violations(broken, "limits violated", held, float(broken["by"].to_numpy().max(initial=0.0)))
+
+
+def _beyond_limits(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, int]:
+    """Limits that :func:`rebuilt` ``rows`` exceed, by how much, and how many limits were checked."""
     power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
     reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
     own_kw = pl.col("solar_kw") - pl.col("load_kw")  # what the site's sun leaves after its load, or lacks
@@ -147,10 +158,7 @@ def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
             for name, value in (("terminal state of charge", "owed"), ("cycles", "cycled"))
         ]
     )
-    checked = rows.height * len(excess) + 2 * days.height
-    broken = pl.concat([hourly, daily]).sort("by", descending=True)
-    held = f"0 of {checked} limits violated, tolerance {TOLERANCE} kW or kWh"
-    return count_violations(broken, "limits violated", held, float(broken["by"].to_numpy().max(initial=0.0)))
+    return pl.concat([hourly, daily]), rows.height * len(excess) + 2 * days.height
 
 
 def _sales(schedule: pl.DataFrame, product: str) -> pl.DataFrame:
