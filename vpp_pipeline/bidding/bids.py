@@ -163,16 +163,14 @@ def _quality(
     trading: pl.DataFrame, payments: pl.DataFrame, agreements: pl.DataFrame, fleet: pl.DataFrame, rules: MarketRules
 ) -> pl.DataFrame:
     """Members, their mean satisfaction (weighted by commitment) and the probability that 80% is delivered, per bid."""
-    members = (
-        payments.join(fleet.select("prosumer_id", "availability_fraction"), on="prosumer_id")
-        .join(
-            agreements.select("opportunity_id", "prosumer_id", "committed_capacity_kw"),
-            on=["opportunity_id", "prosumer_id"],
-        )
-        .sort("opportunity_id", "prosumer_id")
-    )
     rows, quantity_mw = [], dict(trading.select("opportunity_id", "quantity_mw").iter_rows())
-    for (name,), group in members.group_by("opportunity_id", maintain_order=True):
+    available = fleet.select("prosumer_id", "availability_fraction").lazy()
+    committed = agreements.lazy().select("opportunity_id", "prosumer_id", "committed_capacity_kw")
+    for name in payments["opportunity_id"].unique().sort():
+        of_opportunity = pl.col("opportunity_id") == name  # one at a time: millions of members have no room together
+        deals = committed.filter(of_opportunity).drop("opportunity_id")
+        paid = payments.lazy().filter(of_opportunity).join(available, on="prosumer_id").join(deals, on="prosumer_id")
+        group = paid.sort("prosumer_id").collect()
         delivered = group["dispatched_kw"].to_numpy()
         # the fleet's own charging in the hour must be delivered first, so it comes on top of 80 % of the bid
         netted_kw = delivered.sum() - 1000.0 * quantity_mw[name]
