@@ -71,6 +71,7 @@ class Search:
         self._may_bid = may_bid.astype(float)
         self._nothing = np.zeros(len(may_bid))
         self._tried: set[bytes] = set()
+        self._asked: set[int] = set()  # identities of a sample's prices, of which several leaves may share one
         self.best, self.best_usd = self._nothing, -np.inf
 
     def run(self, first: Array | None, seconds: float, node_limit: int, leaves: tuple[Leaf, ...] = ()) -> Found:
@@ -110,7 +111,8 @@ class Search:
                     heapq.heappush(heap, (-child.bound_usd, number := number + 1, child))
                 else:
                     closed.append(child)
-        closed += [node for _, _, node in heap]
+        for _, _, node in heap:  # prices that were asked for since then may bound it better
+            closed.append(replace(node, bound_usd=min(node.bound_usd, self._bound(node.low, node.high))))
         closed.sort(key=lambda node: -node.bound_usd)
         tree = tuple(
             Leaf(node.low, node.high, node.lead or self.generation.bound(node.low, node.high)[1]) for node in closed
@@ -127,22 +129,27 @@ class Search:
         return is_decided
 
     def _successors(self, node: _Node, limit: CpuLimit) -> Iterator[_Node]:
-        """What takes the place of ``node``: itself once it is solved, then its children."""
-        if node.answer is None:
-            yield self._solved(node.low, node.high, limit, node.lead)
-            return
-        branch = int(self.day.undecided_worth(node.answer.z).argmax())
-        for decision in (0.0, 1.0):
-            low, high = node.low.copy(), node.high.copy()
-            low[branch] = high[branch] = decision
-            yield self._solved(low, high, limit)
+        """What takes the place of ``node``: itself once its sample's prices are asked for, or it is solved; children.
 
-    def _solved(self, low: Array, high: Array, limit: CpuLimit, lead: DualBound | None = None) -> _Node:
-        """The node with z (O,) within bounds; unsolved where the prices so far, or those of ``lead``, are enough."""
+        A sweep at the sample's prices is a part of what a solution costs, so all leaves are asked before one is solved.
+        """
+        if node.lead is not None:
+            if id(node.lead) not in self._asked:
+                self._asked.add(id(node.lead))
+                self.generation.put(node.lead.duals, node.lead.tilt)
+            yield _Node(node.low, node.high, self._bound(node.low, node.high), None)
+        elif node.answer is None:
+            yield self._solved(node.low, node.high, limit)
+        else:
+            branch = int(self.day.undecided_worth(node.answer.z).argmax())
+            for decision in (0.0, 1.0):
+                low, high = node.low.copy(), node.high.copy()
+                low[branch] = high[branch] = decision
+                yield self._solved(low, high, limit)
+
+    def _solved(self, low: Array, high: Array, limit: CpuLimit) -> _Node:
+        """The node with z (O,) within bounds; unsolved where the prices so far are enough."""
         bound_usd = self._bound(low, high)
-        if bound_usd > self._enough() and lead is not None:
-            self.generation.put(lead.duals, lead.tilt)
-            bound_usd = self._bound(low, high)
         if bound_usd <= self._enough():
             return _Node(low, high, bound_usd, None)
         answer, bound_usd = self._converge(low, high, limit)
