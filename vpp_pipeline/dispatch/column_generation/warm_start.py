@@ -25,7 +25,7 @@ WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
 MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 100, 50_000, 200  # prosumers: there a sweep costs more than the master
-SEARCHED = 20_000  # prosumers: of a larger fleet, the largest sample of no more searches for the fleet's decisions
+SEARCHED = 20_000  # prosumers: the largest sample of no more searches for the decisions of a larger fleet
 EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
 
 
