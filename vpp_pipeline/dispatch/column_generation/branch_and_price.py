@@ -1,7 +1,7 @@
 """Bid or no bid at any size: column generation at a node, branch and price over the nodes.
 
 A node fixes some bids. Its bound is the least dual bound of all prices so far under those decisions, so that most
-children need no pricing problem; columns are shared by all nodes. The search of a fleet goes on where that of its
+children need no pricing problem; columns are shared by all nodes. The search of a fleet continues where that of its
 sample ended: a leaf of that tree costs one sweep, at the prices that the sample found there.
 
 The first answers (no bid, decisions that somebody suggests, the rounded relaxation) are found before any limit counts.
@@ -78,7 +78,7 @@ class Search:
         """Decisions within ``gap_target`` of the best, or the best of the first answers and of a limited search.
 
         ``first``: decisions (O,) to begin with, if someone knows good ones. ``leaves``: of the tree of a sample, where
-        this search goes on; their prices are asked for before they are searched. ``seconds`` of CPU time and
+        this search continues; their prices are asked for before they are searched. ``seconds`` of CPU time and
         ``node_limit`` branchings count from the moment the first answers are there.
         """
         no_sale, _ = self.generation.converge(self._nothing, self._nothing, self.gap_target / 8.0)
