@@ -223,7 +223,7 @@ class OptimiserSettings(_Group):
     )
     node_limit: int = Field(5_000, ge=0, description="Most branchings; unlike seconds, the same everywhere.")
     time_limit_seconds_per_thousand: float = Field(
-        1.0, ge=0, description="Addition to the time limit for each thousand prosumers, in column generation."
+        0.1, ge=0, description="Addition to the time limit for each thousand prosumers, in column generation."
     )
     gap_target_fraction: float = Field(
         0.001,

@@ -13,7 +13,7 @@ import polars as pl
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.verification.check_result import CheckResult, count_violations
+from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
 from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
@@ -25,10 +25,14 @@ PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
 
-def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
-    """Dispatch with the envelope and the state of charge integrated from the powers: `rebuilt_kwh`, `before_kwh`."""
-    schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False)
-    limits = day["fleet.availability"].drop("market_date", "limited_by")
+def rebuilt(day: Day, done: str = "dispatch.schedule", part: pl.Expr | None = None) -> pl.DataFrame:
+    """Dispatch with the envelope and the state of charge integrated from the powers: `rebuilt_kwh`, `before_kwh`.
+
+    ``part``: of these prosumers alone.
+    """
+    part = pl.lit(True) if part is None else part
+    schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False).filter(part)
+    limits = day["fleet.availability"].drop("market_date", "limited_by").filter(part)
     starts = day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh")
     devices = (
         day["fleet.prosumers"]
@@ -98,7 +102,14 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Check
 
 def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
     """Whether the table ``done`` (rows as of `dispatch.schedule`) keeps every limit of every prosumer in every hour."""
-    rows = rebuilt(day, done)
+    parts = [_beyond_limits(rebuilt(day, done, part), settings) for part in parts_of(day["fleet.prosumers"])]
+    broken = pl.concat(rows for rows, _ in parts).sort("by", descending=True)
+    held = f"0 of {sum(checked for _, checked in parts)} limits violated, tolerance {TOLERANCE} kW or kWh"
+    return count_violations(broken, "limits violated", held, float(broken["by"].to_numpy().max(initial=0.0)))
+
+
+def _beyond_limits(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, int]:
+    """Limits that :func:`rebuilt` ``rows`` exceed, by how much, and how many limits were checked."""
     power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
     reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
     own_kw = pl.col("solar_kw") - pl.col("load_kw")  # what the site's sun leaves after its load, or lacks
@@ -148,23 +159,13 @@ def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
             for name, value in (("terminal state of charge", "owed"), ("cycles", "cycled"))
         ]
     )
-    checked = rows.height * len(excess) + 2 * days.height
-    broken = pl.concat([hourly, daily]).sort("by", descending=True)
-    held = f"0 of {checked} limits violated, tolerance {TOLERANCE} kW or kWh"
-    return count_violations(broken, "limits violated", held, float(broken["by"].to_numpy().max(initial=0.0)))
+    return pl.concat([hourly, daily]), rows.height * len(excess) + 2 * days.height
 
 
-def _sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
-    """Sales of each prosumer by product and hour, without zeros: prosumer_id, start_utc, product, sold_kw."""
-    sold = schedule.select(
-        "prosumer_id",
-        "start_utc",
-        energy=pl.sum_horizontal("discharge_kw", "solar_sold_kw"),
-        spin="spin_kw",
-        nonspin="nonspin_kw",
-    )
-    by_product = sold.unpivot(index=["prosumer_id", "start_utc"], variable_name="product", value_name="sold_kw")
-    return by_product.filter(pl.col("sold_kw") != 0.0)
+def _sales(schedule: pl.DataFrame, product: str) -> pl.DataFrame:
+    """Sales of ``product`` of each prosumer by hour, without zeros: prosumer_id, start_utc, sold_kw."""
+    kw = pl.sum_horizontal("discharge_kw", "solar_sold_kw") if product == "energy" else pl.col(f"{product}_kw")
+    return schedule.lazy().select(*ROW, sold_kw=kw).filter(pl.col("sold_kw") != 0.0).collect()
 
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
@@ -172,35 +173,43 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
     bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
     hours = block_hours(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
-    hourly = _sold_by_hour(day["dispatch.schedule"])
-    sold = hourly.filter(pl.col("sold_kw") > TOLERANCE)
-    pairs, held_options = Pairs(day), day["negotiation.agreements"].filter("holds_option")
-    options = pairs.numbered(held_options.select(*DEAL, "committed_capacity_kw")).drop(*DEAL, "call")
-    placed = pairs.numbered(sold.join(hours, on=["product", "start_utc"], how="left")).join(
-        options, on="deal", how="left"
+    faults = [overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc"))]
+    paid, sold_kwh, deliveries = day["dispatch.payments"], 0.0, 0
+    for product in ("energy", "spin", "nonspin"):  # each by itself: a third of the memory
+        sales, covered = _sales(day["dispatch.schedule"], product), hours.filter(pl.col("product") == product)
+        sold = sales.filter(pl.col("sold_kw") > TOLERANCE)
+        sold_kwh, deliveries = sold_kwh + float(sold["sold_kw"].sum()), deliveries + sold.height
+        faults += [
+            *_faults_of_sales(day, bids, sold.join(covered.drop("product"), on="start_utc", how="left"), product),
+            _unequal(day, covered.filter("is_bid"), sales, product),
+        ]
+    strange = paid.join(bids, on="opportunity_id", how="anti")
+    faults.append(strange.select(product="opportunity_id", fault=pl.format("{} is paid for nothing", "prosumer_id")))
+    held = (
+        f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold in {deliveries} deliveries, "
+        "each paid once and within its commitment"
     )
-    allowed = (
-        pl.when(pl.col("is_bid").fill_null(False)).then(pl.col("committed_capacity_kw").fill_null(0.0)).otherwise(0.0)
-    )
-    beyond = placed.filter(pl.col("sold_kw") > allowed + TOLERANCE)
+    return count_violations(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
 
-    netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
-    totals = hourly.group_by("product", "start_utc").agg(total_kw=pl.col("sold_kw").sum())
-    delivered = (
-        hours.filter("is_bid")
-        .join(totals, on=["product", "start_utc"], how="left")
-        .join(netted, on="start_utc", how="left")
-    )
-    net_mw = (
-        pl.col("total_kw") - pl.when(pl.col("product") == "energy").then(pl.col("grid_kw")).otherwise(0.0)
-    ) / 1000.0
-    unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
-    sold_kwh, paid = float(sold["sold_kw"].sum()), day["dispatch.payments"]
+
+def _faults_of_sales(day: Day, bids: pl.DataFrame, sold: pl.DataFrame, product: str) -> list[pl.DataFrame]:
+    """Sales beyond their commitment, and those that are not what is paid: product, fault.
+
+    ``sold``: sales of ``product`` by prosumer and hour, with the bid of the hour, if any.
+    """
+    mine = bids.filter(pl.col("product") == product).select("opportunity_id", "duration_hours")
+    held = day["negotiation.agreements"].lazy().filter("holds_option").select(*DEAL, "committed_capacity_kw")
+    pairs = Pairs(day)
+    options = pairs.numbered(held.join(mine.lazy(), on="opportunity_id", how="semi").collect())
+    placed = pairs.numbered(sold).join(options.drop(*DEAL, "call"), on="deal", how="left")
+    committed_kw = pl.col("committed_capacity_kw").fill_null(0.0)
+    allowed_kw = pl.when(pl.col("is_bid").fill_null(False)).then(committed_kw).otherwise(0.0)
+    beyond = placed.filter(pl.col("sold_kw") > allowed_kw + TOLERANCE)
+
     owed = placed.group_by(DEAL).agg(owed_kwh=pl.col("sold_kw").sum())
+    paid = day["dispatch.payments"].join(mine, on="opportunity_id", how="semi")
     paid = paid.group_by(DEAL).agg(pl.col("dispatched_kwh", "dispatched_kw").sum())
-    both = owed.join(paid, on=DEAL, how="full", coalesce=True).join(
-        bids.select("opportunity_id", "duration_hours"), on="opportunity_id", how="left"
-    )
+    both = owed.join(paid, on=DEAL, how="full", coalesce=True).join(mine, on="opportunity_id", how="left")
     mean_kw = pl.col("dispatched_kwh") / pl.col("duration_hours")
     as_sold = (pl.col("owed_kwh") - pl.col("dispatched_kwh")).abs() <= TOLERANCE * pl.col("duration_hours")
     tiny = pl.max_horizontal("owed_kwh", "dispatched_kwh").fill_null(0.0) <= TOLERANCE * pl.col("duration_hours")
@@ -214,20 +223,18 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
             pl.col("dispatched_kwh").fill_null(0.0),
         ),
     )
-    faults = [
-        overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc")),
-        beyond.select(
-            "product",
-            fault=pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc"),
-        ),
-        unequal.select("product", fault=pl.format("{}: members deliver a different quantity", "opportunity_id")),
-        unpaid,
-    ]
-    held = (
-        f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold in {sold.height} deliveries, "
-        "each paid once and within its commitment"
-    )
-    return count_violations(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
+    words = pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc")
+    return [beyond.select(product=pl.lit(product), fault=words), unpaid]
+
+
+def _unequal(day: Day, hours: pl.DataFrame, sales: pl.DataFrame, product: str) -> pl.DataFrame:
+    """Bids of ``product`` whose members deliver another quantity in one of their ``hours``: product, fault."""
+    totals = sales.group_by("start_utc").agg(total_kw=pl.col("sold_kw").sum())
+    netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
+    delivered = hours.join(totals, on="start_utc", how="left").join(netted, on="start_utc", how="left")
+    net_mw = (pl.col("total_kw") - (pl.col("grid_kw") if product == "energy" else 0.0)) / 1000.0
+    unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
+    return unequal.select("product", fault=pl.format("{}: members deliver a different quantity", "opportunity_id"))
 
 
 def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResult:
