@@ -8,9 +8,9 @@ settled by the arms of the back-test, at the prices and absences that came.
 
 One owner lies: it states its reservation price times a factor, all others are truthful. It is called where the index
 price reaches what it stated (fixed prices: where the deal still closes), for the kWh that it delivered when it told
-the truth, and its gain is what it is paid beyond its true reservation price, less that of the truth. Calls that only a
-lower price would bring are left out: each of them is paid less than the true reservation price. Ends with 1 where a lie gains
-anything under a posted cap or a half share.
+the truth, and its gain is what it is paid beyond its true reservation price, less that of the truth. Calls that only
+a lower price would bring are left out: each of them is paid less than the true reservation price. Ends with 1 where a
+lie gains anything under a posted cap or a half share.
 
 Everybody lies: the whole day is planned again with every reservation price times the factor, and worth what it is at
 the true ones.

@@ -337,8 +337,9 @@ def _paid_once(day: Day) -> pl.DataFrame:
     """Deliveries to awards in `evaluation.dispatched` that are paid for other kWh: the deal, and the fault."""
     won = day["evaluation.settlement"].filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
     hours = block_hours(day["market.opportunities"].join(won, on="opportunity_id", how="semi"))
-    given = hours.join(_sold_by_hour(day["evaluation.dispatched"]), on=["product", "start_utc"])
-    given = given.group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
+    sold = {product: _sales(day["evaluation.dispatched"], product) for product in ("energy", "spin", "nonspin")}
+    every = pl.concat([sales.with_columns(product=pl.lit(product)) for product, sales in sold.items()])
+    given = hours.join(every, on=["product", "start_utc"]).group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
     both = given.join(day["evaluation.deliveries"].select(*DEAL, "delivered_kwh"), on=DEAL, how="full", coalesce=True)
     missed = (pl.col("given_kwh").fill_null(0.0) - pl.col("delivered_kwh").fill_null(0.0)).abs() > TOLERANCE
     return both.filter(missed).select(*DEAL, fault=pl.lit("delivered and paid kWh differ"))
