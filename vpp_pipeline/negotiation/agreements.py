@@ -62,6 +62,7 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
             "committed_capacity_kw": np.where(holds_option, capacity_kw, 0.0),
             "reservation_price_usd_per_mwh": reservation,
             "agreed": agreed,
+            "cap": outcome.end_price[o, i],
             "score": score,
             "rank": rank,
             "round": outcome.end_round[o, i],
@@ -207,7 +208,7 @@ def _indexed_deal(price_words: str) -> pl.Expr:
         f"closed in round {{}} at a floor of {{}} and a cap of {{}}, {price_words} (our ceiling {{}})",
         "round",
         floor,
-        usd_text(COLUMNS["cap"]),
+        usd_text("cap"),
         usd_text("ceiling"),
     )
     stand_by = pl.format(
