@@ -101,6 +101,14 @@ def test_who_stands_by_counts_for_the_coalition_and_is_the_last_to_be_called() -
     assert [out[column] for column in COLUMNS.values()] == [None] * 5
 
 
+def test_the_reason_beyond_the_largest_coalition_tells_floor_and_cap() -> None:
+    terms = terms_of([[10] * 4], [[30, 31, 32, 33]], [[40] * 4], [[90] * 4], availability=[0.5, 1.0, 1.0, 1.0])
+    assert deals(terms, maximum_coalition=3)["reason"][0] == (
+        "Out: it closed in round 1 at a floor of $30.00 and a cap of $40.00, the ask (our ceiling $90.00), "
+        "but rank 4 of 4 by price over reliability exceeds the largest coalition: 3."
+    )
+
+
 def test_a_negotiated_cap_grows_with_the_floor_that_is_told() -> None:
     """What `uniform_clearing` is for: here an owner that overstates its reservation price is capped higher."""
     honest = terms_of([[50]], [[30]], [[60]], [[80]], required_kw=[50.0 / 1.5])
