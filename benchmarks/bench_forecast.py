@@ -1,12 +1,14 @@
 """How good each price forecast is on real prices, and what it is worth. Writes docs/forecasts.md.
 
-    python benchmarks/bench_forecast.py
+    python benchmarks/bench_forecast.py [FOLDER]
 
-Reads CAISO day-ahead prices (January 2023 to December 2024) from ``../shared/data`` beside the checkout. The model's
-features and parameters were chosen on the first half of 2024 (and the second of 2023); the second half of 2024 is what
-counts. It learns anew every two weeks, from the year before and nothing later; in the pipeline it does so every day.
-A band is the forecast plus the 10 % and 90 % quantiles of the errors of the 35 days before, hour by hour; for the model
-also by trees of its own. About two minutes on a machine with two cores.
+Reads CAISO day-ahead prices (from January 2023) from ``../shared/data`` beside the checkout, or from FOLDER in the same
+layout. Features and parameters of the models were chosen on the first half of 2024 (and the second of 2023); the second
+half of 2024 is what counts, and what there is of 2025. They learn anew every two weeks, from the days before and
+nothing later; in the pipeline they do so every day. A band is the forecast plus the 10 % and 90 % quantiles of the
+errors of the 35 days before, hour by hour; for the trees also by trees of its own. rMAE is the MAE over that of the
+same hour a week before (Lago et al. 2021). Some five minutes of CPU time. It ends with
+the CPU seconds of a day's forecast.
 """
 
 from __future__ import annotations
@@ -20,27 +22,34 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from days import real_prices
+from days import NODE, real_prices
 from forecast_measures import HIGH, LOW, Floats, coverage, earned, pinball
 
 from vpp_pipeline.core.calendar import HISTORY_DAYS, history_dates
-from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_boosted import (
     HOURS,
     LAG_DAYS,
-    LEARNS_DAYS,
-    BoostedPrices,
     day_table,
     decayed_mean,
     learn_prices,
 )
-from vpp_pipeline.forecasting.price_models import SEVEN_DAY_MEAN, YESTERDAY, Days, PriceForecaster
+from vpp_pipeline.forecasting.price_models import (
+    LEARNERS,
+    SEVEN_DAY_MEAN,
+    YESTERDAY,
+    Days,
+    PriceForecaster,
+)
+from vpp_pipeline.market.open_source import open_source
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs/forecasts.md"
-FIRST_DATA, LAST_DATA = date(2023, 1, 12), date(2024, 12, 31)
+FIRST_DATA, LAST_DAY = date(2023, 1, 12), date(2025, 12, 31)
 TUNING, REPORTED = (date(2024, 1, 1), date(2024, 6, 30)), (date(2024, 7, 1), date(2024, 12, 31))
+LATER = (date(2025, 1, 1), LAST_DAY)
 ERROR_DAYS, LEARN_EVERY, DRAWS = 35, 14, 2000
 PRODUCTS = ("energy", "spin", "nonspin")
+WEEK_BEFORE = "the week before"
 VALUES = ("value", "value with reserves")  # share of what perfect foresight earns
 CENT = 0.005
 
@@ -60,11 +69,12 @@ def dates(first: date, last: date) -> list[date]:
 
 
 def read_days() -> Days:
-    source, found = real_prices(), {}
-    for day in dates(FIRST_DATA, LAST_DATA):
-        try:
-            found[day] = source.day(day)
-        except NoDataError:
+    source = open_source(Path(sys.argv[1]), NODE) if len(sys.argv) > 1 else real_prices()
+    found: dict[date, pl.DataFrame] = {}
+    for day in dates(FIRST_DATA, LAST_DAY):
+        try:  # the last day of a file in UTC lacks its last hours
+            found |= source.days([day])
+        except InputError:
             continue
     return found
 
@@ -92,32 +102,35 @@ def with_band(name: str, expected: Floats, actual: Floats) -> Forecasts:
     return Forecasts(name, expected, expected + band[0], expected + band[1])
 
 
-def by_model(days: Days, first: date, every: int, quantile: float = 0.5) -> pl.DataFrame:
+def by_model(
+    days: Days, first: date, name: str, quantile: float | None = None, every: int = LEARN_EVERY
+) -> pl.DataFrame:
     """Forecasts from ``first`` on by a model that learns anew after ``every`` days."""
-    made, model, learnt = [], None, first
-    for market_date in dates(first, LAST_DATA):
+    made, model, learnt, learner = [], None, first, LEARNERS[name]
+    for market_date in (day for day in dates(first, max(days)) if day in days):
         if model is None or market_date >= learnt + timedelta(days=every):
-            model, learnt = learn_prices(market_date, window(days, market_date, LEARNS_DAYS), quantile), market_date
+            known, learnt = window(days, market_date, learner.learns_days), market_date
+            model = learn_prices(market_date, known, quantile) if quantile else learner.learn(market_date, known, None)
         made.append(model.forecast(market_date, window(days, market_date, LAG_DAYS)))
     return pl.concat(made)
 
 
-def once_only(days: Days) -> pl.DataFrame:
-    """Forecasts by a model that has learnt from 2023 and from nothing since."""
-    model: BoostedPrices = learn_prices(TUNING[0], window(days, TUNING[0], LEARNS_DAYS))
-    later = dates(TUNING[0], LAST_DATA)
-    return pl.concat(model.forecast(day, window(days, day, LAG_DAYS)) for day in later)
+def week_before(actual: Floats) -> Floats:
+    """The prices (N, 24, 3) of the same weekday a week before; of two weeks before where that day is missing."""
+    nothing = np.full_like(actual[:7], np.nan)
+    week = np.concatenate([nothing, actual[:-7]])
+    return np.where(np.isnan(week), np.concatenate([nothing, nothing, actual[:-14]]), week)
 
 
 def all_forecasts(days: Days) -> tuple[list[date], Floats, list[Forecasts]]:
     """The days, what cleared, and every forecaster's word; what each took is printed."""
-    calendar, actual = day_table(pl.concat(days.values()), LAST_DATA)
-    since = dates(FIRST_DATA + timedelta(days=HISTORY_DAYS), LAST_DATA)
+    calendar, actual = day_table(pl.concat(days.values()), max(days))
+    since = [day for day in days if day >= FIRST_DATA + timedelta(days=HISTORY_DAYS)]
 
     def timed(name: str, make: Callable[[], Floats]) -> Forecasts:
-        begun = time.perf_counter()
+        begun = time.process_time()
         expected = make()
-        print(f"{name}: {time.perf_counter() - begun:.1f} s", flush=True)
+        print(f"{name}: {time.process_time() - begun:.1f} CPU s", flush=True)
         return with_band(name, expected, actual)
 
     def baseline(forecaster: PriceForecaster) -> Callable[[], Floats]:
@@ -126,16 +139,30 @@ def all_forecasts(days: Days) -> tuple[list[date], Floats, list[Forecasts]]:
 
     first = TUNING[0] - timedelta(days=ERROR_DAYS)
     found = [
+        timed(WEEK_BEFORE, lambda: week_before(actual)),
         timed("yesterday", baseline(YESTERDAY)),
         timed("seven_day_mean", baseline(SEVEN_DAY_MEAN)),
         timed("decayed mean alone", lambda: decayed_mean(actual)),
-        timed("model, learnt from 2023 once", lambda: tabled(calendar, once_only(days))),
-        timed("model", lambda: tabled(calendar, by_model(days, first, LEARN_EVERY))),
+        timed("model, learnt from 2023 once", lambda: tabled(calendar, by_model(days, TUNING[0], "model", every=9999))),
+        *(timed(name, lambda name=name: tabled(calendar, by_model(days, first, name))) for name in LEARNERS),
     ]
-    model = found[-1]
-    low, high = (tabled(calendar, by_model(days, REPORTED[0], 28, quantile)) for quantile in (LOW, HIGH))
+    model = next(forecast for forecast in found if forecast.name == "model")
+    low, high = (tabled(calendar, by_model(days, REPORTED[0], "model", quantile, 28)) for quantile in (LOW, HIGH))
     found.append(Forecasts("model, band by its own trees", model.expected, low, high))
     return calendar, actual, found
+
+
+def seconds(days: Days) -> str:
+    """CPU seconds of learning and forecasting one day, the median of three, by forecaster; imports are done before."""
+    took = {}
+    for name, learner in LEARNERS.items():
+        spent = []
+        for day in (date(2024, 12, 1), date(2024, 12, 2), date(2024, 12, 3)):
+            begun = time.process_time()
+            learner.learn(day, window(days, day, learner.learns_days), None).forecast(day, window(days, day, LAG_DAYS))
+            spent.append(time.process_time() - begun)
+        took[name] = f"`{name}` {np.median(spent):.2f}"
+    return f"CPU seconds to learn and to forecast a day, from prices that are read: {', '.join(took.values())}."
 
 
 def earnings(days: list[date], forecast: Floats, actual: Floats, reserves: bool) -> Floats:
@@ -151,10 +178,13 @@ def interval(ours: Floats, other: Floats, best: Floats) -> tuple[float, float]:
 
 
 def period_table(calendar: list[date], actual: Floats, found: list[Forecasts], period: tuple[date, date]) -> list[str]:
-    chosen = [d for d, day in enumerate(calendar) if period[0] <= day <= period[1]]
+    known = np.isfinite(actual).all(axis=(1, 2))
+    chosen = [d for d, day in enumerate(calendar) if period[0] <= day <= period[1] and known[d]]
     days, real = [calendar[d] for d in chosen], actual[chosen]
     best = {kind: earnings(days, real, real, kind) for kind in (False, True)}
-    columns = ("forecast", *(f"MAE {name}" for name in PRODUCTS), "pinball energy", "80 % band holds", *VALUES)
+    measures = (f"{kind} {name}" for kind in ("MAE", "rMAE") for name in PRODUCTS)
+    columns = ("forecast", *measures, "pinball energy", "80% band holds", *VALUES)
+    missed = {forecast.name: np.nanmean(np.abs(forecast.expected[chosen] - real), axis=(0, 1)) for forecast in found}
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     mine: dict[str, dict[bool, Floats]] = {}
     for forecast in found:
@@ -162,35 +192,44 @@ def period_table(calendar: list[date], actual: Floats, found: list[Forecasts], p
         has_band = bool(np.isfinite(low[:, :, 0]).all())
         if not has_band and "trees" in forecast.name:
             continue
-        errors = [f"{np.nanmean(np.abs(expected - real)[:, :, k]):.2f}" for k in range(len(PRODUCTS))]
+        error = missed[forecast.name]
+        errors = [f"{value:.2f}" for value in (*error, *(error / missed[WEEK_BEFORE]))]
         energy, bands = real[:, :, 0], ((low, LOW), (expected, 0.5), (high, HIGH))
         loss = np.mean([pinball(energy, band[:, :, 0], quantile) for band, quantile in bands])
         held = 100.0 * coverage(energy, low[:, :, 0], high[:, :, 0])
         mine[forecast.name] = {kind: earnings(days, expected, real, kind) for kind in (False, True)}
-        values = [f"{100.0 * mine[forecast.name][kind].sum() / best[kind].sum():.2f} %" for kind in (False, True)]
-        band_words = [f"{loss:.2f}", f"{held:.0f} %"] if has_band else ["–", "–"]
+        values = [f"{100.0 * mine[forecast.name][kind].sum() / best[kind].sum():.2f}%" for kind in (False, True)]
+        band_words = [f"{loss:.2f}", f"{held:.0f}%"] if has_band else ["–", "–"]
         lines.append(f"| {' | '.join([forecast.name, *errors, *band_words, *values])} |")
-    lines += ["", f"{len(days)} days. Model against seven-day mean:", ""]
-    for kind, name in zip((False, True), VALUES, strict=True):
-        ours, other = mine["model"][kind], mine["seven_day_mean"][kind]
-        low_share, high_share = interval(ours, other, best[kind])
-        lines.append(
-            f"- {name}: {(ours - other).sum():+,.0f} $ of {best[kind].sum():,.0f} $ with perfect foresight; better on "
-            f"{100 * (ours > other + CENT).mean():.0f} % of days, worse on {100 * (ours < other - CENT).mean():.0f} %; "
-            f"95 % interval of the difference, by drawing days: {low_share:+.2f} to {high_share:+.2f} points."
-        )
+    lines += ["", f"{len(days)} days."]
+    for ours_name, other_name in (("average", "model"), ("average", "seven_day_mean"), ("model", "seven_day_mean")):
+        lines += ["", f"`{ours_name}` against `{other_name}`:", ""]
+        for kind, name in zip((False, True), VALUES, strict=True):
+            ours, other = mine[ours_name][kind], mine[other_name][kind]
+            low_share, high_share = interval(ours, other, best[kind])
+            gain = (ours - other).sum()
+            lines.append(
+                f"- {name}: {'-' if gain < 0 else '+'}${abs(gain):,.0f} of ${best[kind].sum():,.0f} with perfect "
+                f"foresight; better on {100 * (ours > other + CENT).mean():.0f}% of days, worse on "
+                f"{100 * (ours < other - CENT).mean():.0f}%; 95% interval of the difference, by drawing days: "
+                f"{low_share:+.2f} to {high_share:+.2f} points."
+            )
     return [*lines, ""]
 
 
 def main() -> None:
     begun = time.perf_counter()
-    calendar, actual, found = all_forecasts(read_days())
+    days = read_days()
+    calendar, actual, found = all_forecasts(days)
     assert actual.shape[1] == HOURS
+    periods = {"Second half of 2024": REPORTED, "2025": LATER, "First half of 2024, where they were tuned": TUNING}
     tables = {
         name: period_table(calendar, actual, found, period)
-        for name, period in (("Second half of 2024", REPORTED), ("First half of 2024, where it was tuned", TUNING))
+        for name, period in periods.items()
+        if period[0] <= max(days)
     }
     text = "\n".join(line for name, lines in tables.items() for line in (f"### {name}", "", *lines))
+    text += f"\n{seconds(days)}\n"
     print(text)
     head, _, rest = OUTPUT.read_text(encoding="utf-8").partition("<!-- prices -->\n")
     _, _, tail = rest.partition("<!-- end of prices -->")

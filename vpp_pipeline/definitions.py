@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, history_dates
-from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, forecasts, market, negotiation
+from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
 from vpp_pipeline.defs.owner import Owner, resources_of
@@ -20,7 +20,7 @@ PACIFIC_TIME = str(PACIFIC)
 
 # each page links to the code that makes its table
 all_assets = dg.with_source_code_references(
-    dg.load_assets_from_modules([market, forecasts, fleet, negotiation, dispatch, bids, evaluation])
+    dg.load_assets_from_modules([market, fleet, negotiation, dispatch, bids, evaluation])
 )
 _ingest = dg.AssetSelection.assets(key_of("market.prices"))
 _published = dg.AssetSelection.assets(dg.AssetKey(["warehouse", "published"]))

@@ -12,6 +12,8 @@ assets, the command line, the back-test, `run_cycle`, benchmarks, and tests call
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
@@ -28,6 +30,7 @@ from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMem
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.schemas import LLMCalls
 from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.registry import checks_table
 
 SITE_FORECASTS = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
@@ -178,12 +181,15 @@ def form(day: Day, settings: Settings, stamp: Stamp) -> Tables:
     return {"bids.final_bids": bids, "bids.bid_segments": segments, "dispatch.reconciliation": books}
 
 
-def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> Tables:
+def verify(
+    day: Day, settings: Settings, *, is_scheduled: bool = False, known: Mapping[str, CheckResult] | None = None
+) -> Tables:
     """`bids.checks`: every rule held against the day's tables by code that shares nothing with the stages above.
 
-    ``is_scheduled``: the bids must be ready before the market closes. Raises ViolationError where a rule is broken.
+    ``is_scheduled``: the bids must be ready before the market closes. ``known``: results of checks of the very same
+    tables. Raises ViolationError where a rule is broken.
     """
-    return {"bids.checks": checks_table(day, settings, is_scheduled=is_scheduled)}
+    return {"bids.checks": checks_table(day, settings, is_scheduled=is_scheduled, known=known)}
 
 
 def bid_solution(day: Day, problem: DayProblem, solution: DaySolution, settings: Settings, stamp: Stamp) -> Tables:

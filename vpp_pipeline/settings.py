@@ -223,7 +223,7 @@ class OptimiserSettings(_Group):
     )
     node_limit: int = Field(5_000, ge=0, description="Most branchings; unlike seconds, the same everywhere.")
     time_limit_seconds_per_thousand: float = Field(
-        1.0, ge=0, description="Addition to the time limit for each thousand prosumers, in column generation."
+        0.1, ge=0, description="Addition to the time limit for each thousand prosumers, in column generation."
     )
     gap_target_fraction: float = Field(
         0.001,
@@ -319,6 +319,9 @@ class OasisSettings(_Group):
     gate: Path | None = Field(
         None, description="Folder of the lock that paces requests; empty: one per user. Users may name one for all."
     )
+    outlook: bool = Field(
+        False, description="Ask for the system's load, solar, and wind forecasts too: inputs of `lear` and `average`."
+    )
 
     @model_validator(mode="after")
     def _keeps_the_use_policy(self) -> OasisSettings:
@@ -332,9 +335,10 @@ class ForecastSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    price: Literal["auto", "model", "seven_day_mean", "yesterday"] = Field(
+    price: Literal["auto", "average", "model", "lear", "seven_day_mean", "yesterday"] = Field(
         "auto",
-        description="`model` is fitted to the year before; `auto` is the model, but the mean for generated prices.",
+        description="`model`: trees of a year; `lear`: lines of two; `average`: both; `auto`: that, but the seven-day "
+        "mean for generated prices.",
     )
     solar: Literal["auto", "profile", "clear_sky", "metered", "weather"] = Field(
         "auto", description="`auto` is `metered` where meters measure solar, else the embedded `profile`."

@@ -24,6 +24,9 @@ GRID_POINTS = 4_000
 POINTS_PER_MEMBER = 8  # a coalition of more than GRID_POINTS / 8 members gets a finer grid
 BLOCK = 64  # members convolved one by one; larger coalitions join blocks of them by Fourier transform
 NO_CHANCE = 1e-15  # of a sum: less is rounding
+LARGE_COALITION = 3_000  # members: for more, one transform of all is quicker than halves
+NO_LOG = 45.0  # a chance or a frequency below exp(-45) = 3e-20 counts nothing
+MOST_FACTORS = 200_000_000  # members x frequencies that a Fourier transform of the whole coalition may take
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,14 @@ def _quality(
     trading: pl.DataFrame, payments: pl.DataFrame, agreements: pl.DataFrame, fleet: pl.DataFrame, rules: MarketRules
 ) -> pl.DataFrame:
     """Members, their mean satisfaction (weighted by commitment) and the probability that 80% is delivered, per bid."""
-    members = (
-        payments.join(fleet.select("prosumer_id", "availability_fraction"), on="prosumer_id")
-        .join(
-            agreements.select("opportunity_id", "prosumer_id", "committed_capacity_kw"),
-            on=["opportunity_id", "prosumer_id"],
-        )
-        .sort("opportunity_id", "prosumer_id")
-    )
     rows, quantity_mw = [], dict(trading.select("opportunity_id", "quantity_mw").iter_rows())
-    for (name,), group in members.group_by("opportunity_id", maintain_order=True):
+    available = fleet.select("prosumer_id", "availability_fraction").lazy()
+    committed = agreements.lazy().select("opportunity_id", "prosumer_id", "committed_capacity_kw")
+    for name in payments["opportunity_id"].unique().sort():
+        of_opportunity = pl.col("opportunity_id") == name  # one at a time: millions of members have no room together
+        deals = committed.filter(of_opportunity).drop("opportunity_id")
+        paid = payments.lazy().filter(of_opportunity).join(available, on="prosumer_id").join(deals, on="prosumer_id")
+        group = paid.sort("prosumer_id").collect()
         delivered = group["dispatched_kw"].to_numpy()
         # the fleet's own charging in the hour must be delivered first, so it comes on top of 80 % of the bid
         netted_kw = delivered.sum() - 1000.0 * quantity_mw[name]
@@ -263,8 +264,9 @@ def delivery_probability(member_kw: Array, availability_fraction: Array, thresho
         return 0.0
     step_kw = total_kw / max(GRID_POINTS, POINTS_PER_MEMBER * members)
     sizes = np.maximum(np.rint(member_kw / step_kw).astype(int), 0)
-    first, chance = _distribution(sizes, availability_fraction)
     needed = int(np.ceil(threshold_kw / step_kw - 1e-9))
+    found = _distribution_at_once(sizes, availability_fraction) if members > LARGE_COALITION else None
+    first, chance = _distribution(sizes, availability_fraction) if found is None else found
     return float(min(chance[max(needed - first, 0) :].sum(), 1.0))
 
 
@@ -288,6 +290,33 @@ def _distribution(sizes: Indices, availability_fraction: Array) -> tuple[int, Ar
             chance = available * delivered + (1.0 - available) * chance
     counts = np.flatnonzero(chance > NO_CHANCE)
     return first + int(counts[0]), chance[counts[0] : counts[-1] + 1]
+
+
+def _distribution_at_once(sizes: Indices, availability_fraction: Array) -> tuple[int, Array] | None:
+    """The same for many members, from the Fourier transform of their sum; None where that would take longer.
+
+    The transform is the product over members, φ(ω) = Π (1 − p + p e^{−iωs}). Two bounds keep it short: the sum strays
+    from its mean by more than t with a chance of at most 2 exp(−t² / 2(σ² + s t / 3)), s the largest size (Bernstein),
+    so a window of 2 t is enough; and |φ(ω)| ≤ exp(−Σ p (1 − p) (1 − cos ωs)), which one transform of p (1 − p) by size
+    gives for all frequencies, so that of a large coalition some 30 remain.
+    """
+    spread = availability_fraction * (1.0 - availability_fraction)
+    mean, drift = float(sizes @ availability_fraction), NO_LOG * float(sizes.max()) / 3.0
+    most = drift + float(np.sqrt(drift**2 + 2.0 * NO_LOG * (spread @ sizes**2)))
+    first, points = max(int(mean - most), 0), min(int(2.0 * most) + 3, int(sizes.sum()) + 1)
+    length = 1 << (points - 1).bit_length()
+    by_size = np.fft.rfft(np.bincount(sizes % length, weights=spread, minlength=length)).real
+    frequencies = np.flatnonzero(by_size[0] - by_size <= NO_LOG)
+    if len(frequencies) * len(sizes) > MOST_FACTORS:
+        return None
+    kinds, kind = np.unique(sizes, return_inverse=True)
+    turn = np.exp(-2j * np.pi / length * np.arange(length))
+    transform = np.zeros(len(by_size), dtype=complex)
+    for k in frequencies.tolist():
+        turned = turn[k * kinds % length][kind]
+        transform[k] = np.prod(1.0 + availability_fraction * (turned - 1.0))
+    chance = np.roll(np.fft.irfft(transform, length), -(first % length))
+    return first, np.maximum(chance, 0.0)
 
 
 def _convolved(one: Array, other: Array) -> Array:

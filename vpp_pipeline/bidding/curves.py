@@ -112,11 +112,12 @@ def _energy_curve(
     """(end of segment in MW, price before rounding); the ends lie on the bid step."""
     step = rules.quantity_step_mw
     first_price = max(bid["average_cost"], price_at(first_mw))
-    curve = [(round(first_mw, 6), first_price)]
+    curve, cents = [(round(first_mw, 6), first_price)], _up_to_cent(first_price)
     for k in range(1, round((bid["quantity_mw"] - first_mw) / step) + 1):
         end_mw = round(first_mw + k * step, 6)
         dearest = max(first_price, price_at(end_mw))
-        if k > 1 and _up_to_cent(dearest) == _up_to_cent(curve[-1][1]):
+        before, cents = cents, cents if dearest == curve[-1][1] else _up_to_cent(dearest)
+        if k > 1 and cents == before:
             curve[-1] = (end_mw, dearest)
         else:
             curve.append((end_mw, dearest))

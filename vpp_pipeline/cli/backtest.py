@@ -37,7 +37,13 @@ MEASURES = {
     "surplus_usd_per_kw_year": (usd, "paid to owners above their reservation prices, likewise"),
     "net_capture": (percent, "net, of what perfect foresight nets"),
     "value_capture": (percent, "net and owners' surplus together, of the same"),
+    "median_day_usd": (usd, "net of the median day"),
+    "gross_usd": (lambda value: usd(value, 0), "net and payments to owners"),
+    "owners_fraction": (percent, "paid to owners, of the gross"),
+    "reserve_fraction": (percent, "of reserve, in what the market paid for awards"),
     "payments_usd": (lambda value: usd(value, 0), "paid to owners"),
+    "usd_per_home_year": (usd, "paid to a home in a year"),
+    "usd_per_business_year": (usd, "paid to a business site in a year"),
     "imbalance_usd": (lambda value: usd(value, 0), "cost of imbalance; negative: unneeded charging was sold back"),
     "satisfaction": (
         "{:.2f}".format,
@@ -60,6 +66,7 @@ MEASURES = {
     "violations_underpaid": ("{}".format, "deliveries below the reservation price"),
     "violations_undeliverable": ("{}".format, "orders beyond the state of charge"),
     "gap_fraction": (lambda value: percent(value, 2), "MIP gap of the plan at forecast prices, median day"),
+    "gap_usd": (usd, "the same in money, sum"),
     "seconds": ("{:.2f}".format, "to make the plan, mean of a day"),
 }
 #: measure -> heading and form of its difference between two arms
@@ -80,13 +87,23 @@ COMPARED = {
     *DESK,
     JSON,
 )
-@click.option("--arms", metavar="NAMES", help="Strategies, with commas. [default: the eight of docs/backtest.md]")
+@click.option("--arms", metavar="NAMES", help="Strategies, with commas. [default: those of docs/backtest.md]")
+@click.option("--every", type=click.IntRange(min=1), default=1, metavar="N", help="Every Nth day only. [default: 1]")
 @click.option("--workers", type=int, metavar="N", help="Processes. [default: as many as processors]")
-def backtest(options: Options, first: date, last: date, arms: str | None, workers: int | None, as_json: bool) -> None:
+def backtest(
+    options: Options,
+    first: date,
+    last: date,
+    arms: str | None,
+    every: int,
+    workers: int | None,
+    as_json: bool,
+) -> None:
     """Replay past days by several strategies on one settlement.
 
     \b
-    vpp-pipeline backtest --from 2023-08-14 --to 2023-08-18 --arms concession,greedy,foresight
+    vpp-pipeline backtest --from 2023-08-14 --to 2023-08-18 --arms indexed,greedy,perfect_foresight
+    vpp-pipeline backtest --from 2024-07-01 --to 2024-12-30 --every 3
 
     Days and arms that were replayed before, with the same code, prices and settings, are not computed again.
     """
@@ -102,7 +119,7 @@ def backtest(options: Options, first: date, last: date, arms: str | None, worker
         close = did_you_mean(unknown[0], ARMS)
         raise InputError(f"no such arm: {', '.join(unknown)}{close}", remedy=f"Choose from {', '.join(ARMS)}")
     settings = options.settings()
-    days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
+    days = [first + timedelta(days=k) for k in range(0, (last - first).days + 1, every)]
     read = PastDays(options.inputs(first, settings))
     processes = min(workers or os.cpu_count() or 1, len(days))
     lake = Lake(options.data / "lake")

@@ -36,7 +36,7 @@ from vpp_pipeline.cli.options import (
     verbose,
     with_options,
 )
-from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, screen, sql, transcript
+from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, screen, sql, statement, transcript
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError
 from vpp_pipeline.core.provenance import __version__
 
@@ -272,7 +272,7 @@ commands = CommandGroups(
     {
         "Bids and settings": (bids, runs, settings_command, warm_up),
         "Market data and examples": (ingest, make_data, make_fleet, make_meters),
-        "Results and reports": (settle, report, export, documents, transcript),
+        "Results and reports": (settle, report, export, documents, transcript, statement),
         "Back-test and comparison": (backtest, compare_engines, frontier),
         "Warehouse (SQL)": (sql, screen, dictionary),
         "Language model": (llm_check, brief, compare_notes),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,6 +193,50 @@ def transcript(options: Options, market_date: date, opportunity: str, prosumer: 
         )
     for message in transcript_of(wanted):
         click.echo(message.model_dump_json())
+
+
+@click.command()
+@with_options(DATE, DATA)
+@click.option("--prosumer", metavar="ID", help="One owner only, e.g. prosumer_020. [default: all who were paid]")
+@click.option("--days", type=click.IntRange(min=1), default=1, metavar="N", help="Days up to the date. [default: 1]")
+@click.option("--out", type=FILE, help="Folder for a file per owner. [default: printed]")
+def statement(options: Options, market_date: date, prosumer: str | None, days: int, out: Path | None) -> None:
+    """Write what owners were paid on settled days, and why.
+
+    \b
+    vpp-pipeline statement --date 2023-08-15 --prosumer prosumer_020
+    vpp-pipeline statement --date 2023-08-31 --days 31 --out statements
+    """
+    import polars as pl
+
+    from vpp_pipeline.reporting.documents import statement_of
+    from vpp_pipeline.warehouse.tables import open_warehouse
+
+    first = market_date - timedelta(days=days - 1)
+    with open_warehouse(options.warehouse) as connection:
+        wanted = "select * from explain.statement where market_date between $first and $last"
+        rows = pl.DataFrame(_rows(connection.execute(wanted, {"first": first, "last": market_date})))
+    if rows.is_empty():
+        rows = pl.DataFrame(schema={"prosumer_id": pl.String})
+    owners = rows["prosumer_id"].unique().sort().to_list()
+    if prosumer is not None and prosumer in owners:
+        owners = [prosumer]
+    elif prosumer is not None or not owners:
+        raise InputError(
+            "nothing was paid",
+            value=f"{prosumer or 'any prosumer'}, {first} to {market_date}",
+            remedy=f"Settle the day first: vpp-pipeline settle --date {market_date}",
+        )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    for owner in owners:
+        text = statement_of(rows, owner)
+        if out is None:
+            click.echo(text)
+        else:
+            (out / f"{owner}.md").write_text(text, encoding="utf-8")
+    if out is not None:
+        click.echo(f"{len(owners)} statements in {out}")
 
 
 @click.command()

@@ -42,6 +42,11 @@ def prices_published_utc(market_date: date) -> datetime:
     return pacific_moment_utc(market_date - timedelta(days=1), 13)
 
 
+def outlook_published_utc(market_date: date) -> datetime:
+    """OASIS' forecast of solar and wind, the last of the system's to come, is out at 7:00 Pacific of the day before."""
+    return pacific_moment_utc(market_date - timedelta(days=1), 7)
+
+
 def market_hours(market_date: date) -> pl.DataFrame:
     """The 23, 24 or 25 hours of a market day, in order of time.
 
@@ -70,6 +75,26 @@ def market_hours(market_date: date) -> pl.DataFrame:
             "local_hour": pl.Int32,
         },
     )
+
+
+def hours_of_days(days: Sequence[date]) -> pl.DataFrame:
+    """The hours of all of ``days`` in order of time, as :func:`market_hours` has those of each; in one pass.
+
+    >>> days = [date(2024, 11, 3), date(2024, 3, 10)]
+    >>> hours_of_days(days).equals(pl.concat(market_hours(day) for day in sorted(days)))
+    True
+    """
+    first, last = min(days), max(days)
+    end = local_midnight_utc(last + timedelta(days=1))
+    start = pl.datetime_range(local_midnight_utc(first), end, "1h", closed="left", time_unit="us", time_zone="UTC")
+    local = pl.col("start_utc").dt.convert_time_zone(str(PACIFIC))
+    hours = pl.select(start_utc=start).select(
+        local.dt.date().alias("market_date"), "start_utc", local_hour=local.dt.hour().cast(pl.Int32)
+    )
+    is_repeated = ~pl.struct("market_date", "local_hour").is_first_distinct()
+    label = pl.when(is_repeated).then(HOURS_ENDING[-1]).otherwise(pl.col("local_hour") + 1).cast(pl.Int32)
+    wanted = hours.filter(pl.col("market_date").is_in(list(days)))
+    return wanted.select("market_date", "start_utc", label.alias("hour_ending"), "local_hour")
 
 
 def opportunity_id(product: str, start_utc: datetime) -> str:

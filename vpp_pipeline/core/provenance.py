@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +30,13 @@ def code_version() -> str:
 
 def frame_hash(frame: pl.DataFrame) -> str:
     """Hash of a table's columns and values, the same in every process, however the rows lie in memory."""
-    digest = hashlib.sha256("\n".join(f"{name} {kind}" for name, kind in frame.schema.items()).encode())
-    for column in frame.iter_columns():
+    return columns_hash(frame.schema, frame.iter_columns())
+
+
+def columns_hash(schema: Mapping[str, pl.DataType], columns: Iterable[pl.Series]) -> str:
+    """The same from columns that come one by one, so that no more than one need be in memory."""
+    digest = hashlib.sha256("\n".join(f"{name} {kind}" for name, kind in schema.items()).encode())
+    for column in columns:
         for values in _bytes_of(column):
             digest.update(values)
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from vpp_pipeline.core.calendar import PACIFIC, SLOTS
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.defs.metadata import columns_of, declared
 from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.day import SETTLED
 
 #: group -> the team that answers for its tables
 OWNERS = {
@@ -51,9 +52,7 @@ BY_TEN = _fresh("0 10 * * *", 20.0)
 FRESHNESS = {
     "market.prices": _fresh("30 14 * * *", 2.5),  # published at 13:00; by 14:30 those that came since noon are in
     # settled at 14:00, or when late prices are in
-    **dict.fromkeys(
-        ("evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days"), _fresh("0 15 * * *", 3.0)
-    ),
+    **dict.fromkeys(SETTLED, _fresh("0 15 * * *", 3.0)),
 }
 
 

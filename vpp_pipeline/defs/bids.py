@@ -18,7 +18,7 @@ from vpp_pipeline.defs.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.defs.evaluation import SETTLED, settles
 from vpp_pipeline.defs.metadata import figures_of, figures_of_file, tables_of_file
 from vpp_pipeline.defs.resources import HASHES, SETTINGS, Desk, Storage
-from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go
+from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go, results_so_far
 from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.pipeline import form, verify
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
@@ -56,18 +56,20 @@ def launch_of(instance: dg.DagsterInstance, run_id: str) -> Launch:
 
 def _hashes_of_inputs(day: LakeDay) -> dict[str, str]:
     """Hashes of what bids are made from, by table."""
-    return hashes_of(
-        {table: day[table] for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"}
-        | {"formulation": day["dispatch.proof"].select("formulation")}
-    )
+    inputs = [table for table in [*SOLVE_INPUTS, "dispatch.starts"] if table != "negotiation.summary"]
+    formulation = hashes_of({"formulation": day["dispatch.proof"].select("formulation")})
+    return {table: day.hash(table) for table in inputs} | formulation
 
 
 @dg.multi_asset(
     outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
 )
 def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
-    """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids."""
-    settings, day = desk.settings(), storage.day(market_date_of(context))
+    """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids.
+
+    What a check of this run has found in the very same files is taken as it is.
+    """
+    settings, day = desk.settings(), storage.figures(market_date_of(context))
     hashes = _hashes_of_inputs(day)
     stamp = Stamp(
         # without how a model is reached; what it said is in the tables
@@ -78,7 +80,9 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
         created_utc=datetime.now(UTC),
     )
     tables = form(day, settings, stamp)
-    tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run))
+    known = results_so_far(day, settings, tables)
+    whole = storage.day(market_date_of(context)).holding(tables)
+    tables |= verify(whole, settings, is_scheduled=is_scheduled(context.run), known=known)
     glance = day_at_a_glance(day.holding(tables))
     final = tables["bids.final_bids"]
     metadata = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}

@@ -7,22 +7,25 @@ from typing import Any
 import dagster as dg
 
 from vpp_pipeline.core.errors import NoDataError
-from vpp_pipeline.core.tables import Day
 from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of
 from vpp_pipeline.defs.bids import is_scheduled
 from vpp_pipeline.defs.resources import Desk, Storage
+from vpp_pipeline.defs.run_inputs import keep_result
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
+from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol
 from vpp_pipeline.verification.registry import GUARDS, METRICS, WARNINGS
 from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline.warehouse.day import LakeDay
 
 #: tags of a run: its partition, or the first and last of a range
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 Check = Callable[..., CheckResult]
+READERS: tuple[Check, ...] = (negotiations_follow_the_protocol,)  # of the sentences of large tables
 
 
 def _asset_check(check: Check, table: str) -> dg.AssetChecksDefinition:
@@ -30,7 +33,7 @@ def _asset_check(check: Check, table: str) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=key_of(table), name=check.__name__, description=check.__doc__, blocking=check not in WARNINGS)
     def run_check(context: dg.AssetCheckExecutionContext, desk: Desk, storage: Storage) -> dg.AssetCheckResult:
-        tables_of = storage.settled_day if check in SETTLED else storage.day
+        tables_of = storage.settled_day if check in SETTLED else storage.day if check in READERS else storage.figures
         results = [_run(context, check, table, tables_of(day), desk.settings()) for day in _days_of(context, table)]
         result = next((one for one in results if not one.passed), results[-1])
         return dg.AssetCheckResult(
@@ -62,13 +65,18 @@ def _day_of(context: dg.AssetCheckExecutionContext, table: str) -> date:
     return date.fromisoformat(partition)
 
 
-def _run(context: dg.AssetCheckExecutionContext, check: Check, table: str, day: Day, settings: Settings) -> CheckResult:
+def _run(
+    context: dg.AssetCheckExecutionContext, check: Check, table: str, day: LakeDay, settings: Settings
+) -> CheckResult:
     extra: dict[str, Any] = {}
     if check is bids_were_ready_before_the_deadline:
         extra["is_scheduled"] = is_scheduled(context.run)
     if check is prices_are_complete_and_ordered:
         extra["table"] = table
-    return check(day, settings, **extra)
+    result = check(day, settings, **extra)
+    if GUARDS.get(check) == table:
+        keep_result(check.__name__, day, settings, result)
+    return result
 
 
 all_checks = [_asset_check(check, table) for check, table in [*GUARDS.items(), *SETTLED.items()]]

@@ -69,15 +69,15 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
     """
     from vpp_pipeline.dispatch.infeasibility import InfeasibleDay, infeasibilities
 
-    settings, day = desk.settings(), storage.day(market_date_of(context))
-    problem, starts = state_problem(day, settings)
+    settings, market_date = desk.settings(), market_date_of(context)
+    problem, starts = state_problem(storage.figures(market_date), settings)
     breaches = infeasibilities(problem)
     yield dg.Output(breaches, "infeasibilities")
     if not breaches.is_empty():
         publish(storage.lake, storage.warehouse, problem.market_date, [INFEASIBLE])
         raise InfeasibleDay(breaches)
-    folder, agreements = Path(storage.data_folder), day["negotiation.agreements"]
-    solved = solve_formulated(problem, agreements, settings, folder, run_id=context.run.run_id)
+    folder, run_id = Path(storage.data_folder), context.run.run_id
+    solved = solve_formulated(problem, storage.figures(market_date), settings, folder, run_id=run_id)
     tables = tabulate(problem, solved.solution, settings) | starts
     tables[PROOF] = solved.told_in(tables[PROOF])
     for table, rows in tables.items():
@@ -92,4 +92,4 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
 )
 def payments(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
     """What each prosumer delivers and earns in each bid, how content it is, and the charging its sales recover."""
-    return pay(storage.day(market_date_of(context)))["dispatch.payments"]
+    return pay(storage.figures(market_date_of(context)))["dispatch.payments"]

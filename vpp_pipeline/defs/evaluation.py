@@ -13,7 +13,7 @@ from vpp_pipeline.evaluation.settle_day import READS, settle_day
 from vpp_pipeline.warehouse.publish import publish
 
 BENCHMARK = "evaluation.benchmark"
-SETTLED = {name: f"evaluation.{name}" for name in ("dispatched", "settlement", "settled_days")}
+SETTLED = {name: f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
 
 
 def settles(context: dg.AssetExecutionContext) -> bool:
@@ -31,7 +31,7 @@ def settles(context: dg.AssetExecutionContext) -> bool:
 def settlement_of_day(
     context: dg.AssetExecutionContext, desk: Desk, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
-    """What each bid earned at clearing prices, what the fleet did for it, and the day's whole account.
+    """What each bid earned at clearing prices, what the fleet did for it, what owners are paid, and the day's account.
 
     Of the published bids, as the warehouse holds them, not of what later runs have left in the lake.
     """
@@ -45,11 +45,12 @@ def settlement_of_day(
 def benchmark(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> dg.MaterializeResult[None]:
-    """What eight ways to run a past day would have earned, on the same fleet, prices, absences and settlement.
+    """What several ways to run a past day would have earned, on the same fleet, prices, absences and settlement.
 
-    Ours, our auction, central dispatch with and without owner preferences, a greedy merit order, a posted price,
-    perfect foresight, and the original's algorithm; docs/backtest.md explains them. The rows are those that
-    `vpp-pipeline backtest` writes, and are published by themselves: the day's own bids are neither needed nor changed.
+    Indexed deals by both engines, fixed prices by both, central dispatch with and without owner preferences, a greedy
+    merit order, a posted price, perfect foresight, and the original's algorithm; docs/backtest.md explains them. The
+    rows are those that `vpp-pipeline backtest` writes, and are published by themselves: the day's own bids are neither
+    needed nor changed.
     """
     from vpp_pipeline.evaluation.backtest.run import PastDays, replay_days
     from vpp_pipeline.evaluation.backtest.strategies import DEFAULT_ARMS

@@ -54,7 +54,7 @@ def price_forecast(
 ) -> dg.Output[pl.DataFrame]:
     """Prices expected for the day, from prices published before its bids close.
 
-    By a model that learns from the year before (setting `forecast.price`), else the mean by hour of the seven days
+    By models that learn from up to two years before (setting `forecast.price`), else the mean by hour of the seven days
     before; the column `method` says which. Days before that week are read from the source of prices itself.
 
     Days of that week that the lake does not hold yet, or holds from another source, are ingested on the way and

@@ -50,6 +50,10 @@ class Storage(dg.ConfigurableResource[Any]):
         """The day's tables in the lake, as a run that makes them needs them."""
         return LakeDay(self.lake, market_date)
 
+    def figures(self, market_date: date) -> LakeDay:
+        """The same without the sentences of large tables, for what computes with their figures."""
+        return LakeDay(self.lake, market_date, figures_only=True)
+
     def settled_day(self, market_date: date) -> LakeDay:
         """The day as its settlement knows it: bids and what they rest on as published, prices and what the settlement
         itself makes from the lake.

@@ -1,12 +1,14 @@
-"""The inputs of a run, all of which are read before anything is written."""
+"""The inputs of a run, all of which are read before anything is written, and what its checks have found so far."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.errors import InputError
@@ -16,8 +18,12 @@ from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.dispatch.solvers import require_solvers
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.session import require_model
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.verification.check_result import CheckResult
+from vpp_pipeline.warehouse.day import Files, LakeDay
 
 BIDS_JOB = "bid_day"
+_checked: dict[str, tuple[Settings, dict[str, Files | None], CheckResult]] = {}  # by name of the check, the last one
 PATIENCE_S = 900.0  # a run that waits longer for another of its day gives up
 
 
@@ -82,3 +88,22 @@ def day_inputs(context: dg.AssetExecutionContext, desk: Desk, prices_source: Pri
         _hold_day(context.run.run_id, storage.lake.root, inputs.market_date)
         inputs.read_all()
     return inputs
+
+
+def keep_result(check: str, day: LakeDay, settings: Settings, result: CheckResult) -> None:
+    """Keep the result of ``check``, with the files of the tables that it has read."""
+    _checked[check] = (settings, dict(day.rests_on), result)
+
+
+def results_so_far(day: LakeDay, settings: Settings, made: Mapping[str, pl.DataFrame]) -> dict[str, CheckResult]:
+    """Results that this process has kept, of the files that ``day`` has now, by check; none that rest on ``made``.
+
+    A check of a million prosumers takes a minute: what has just been checked is not checked again beside the bids.
+    """
+    return {
+        check: result
+        for check, (of_settings, files, result) in _checked.items()
+        if of_settings == settings
+        and files
+        and all(found is not None and table not in made and found == day.files(table) for table, found in files.items())
+    }

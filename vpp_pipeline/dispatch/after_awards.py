@@ -1,14 +1,16 @@
 """Dispatch after awards: the day planned again once awards, clearing prices, and the available prosumers are known.
 
-    maximize    Σ_t price_t (up_t − down_t) − (factor − 1) |price_t| (up_t + down_t)  −  Σ_t penalty · short_t
+    maximize    Σ_t price_t (up_t − down_t) − (factor − 1) |price_t| (up_t + down_t)
+                −  Σ_t factor · reserve price_t · short_t  −  Σ_t penalty · late_t
                 −  Σ deal · sold  +  leftover Σ_i (E_T − target) / ηc
     position    Σ_i (d + v − cg)/1000 = position_t + up_t − down_t
     reserve     Σ_i s/1000 = award_t − short_t, and the same of n
-    requests    Σ_i (d + v − cg)/1000 ≥ owed_t − short_t
+    requests    Σ_i (d + v − cg)/1000 ≥ owed_t − late_t
     and every limit of `formulation.py` on a prosumer itself.
 
 Awards and position are facts of the day-ahead market. What differs from the position is settled at the imbalance
-price, which is never better than the market's. Awarded reserve and awarded requests are obligations: they are held and
+price, which is never better than the market's; missing reserve is not paid, and counts as so much worse here. (Held
+at any price of energy it cost a hundredth of the day's value: ADR 0057.) Awarded requests are obligations: they are
 delivered wherever they can be, whatever energy would earn. Anyone with a deal may be called, whether the plan had
 called it or not. Energy that stays in a store beyond what its owner is owed is worth LEFTOVER_FRACTION of what it is
 settled at, so that nothing is charged to be credited for it.
@@ -39,7 +41,7 @@ from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 
 LEFTOVER_FRACTION = 0.9
-SHORT_USD_PER_MW = 10_000.0  # of an obligation: more than any price of energy
+LATE_USD_PER_MW = 10_000.0  # of a request: more than any price of energy
 BOTH_WAYS_KW = 1e-6
 MOST_PASSES = 5
 MOST_AT_ONCE = 500  # prosumers in one linear program
@@ -64,7 +66,7 @@ class Cleared:
     position_mw: Array  # (T,) net export sold; negative: bought
     reserve_mw: Array  # (2, T) spin and nonspin awarded
     owed_mw: Array  # (T,) energy awarded to requests, part of the position, that may not be bought back
-    price: Array  # (T,) of energy
+    price: Array  # (3, T) of each product
     imbalance_factor: float  # at least 1
     leftover_usd_per_mwh: float  # what a MWh left in a store is settled at, before it was charged
 
@@ -88,32 +90,65 @@ def dispatch_after_awards(fleet: Fleet, deals: Deals, cleared: Cleared, call_hou
     raise SolveError(f"stores still charge and discharge at once after {MOST_PASSES} passes")
 
 
+def best_dispatch(
+    fleet: Fleet, deals: Deals, price: Array, leftover_usd_per_mwh: float, call_hours: float
+) -> DaySchedule:
+    """The dispatch (N, T) that earns most where everything is known and any quantity is bought at ``price`` (3, T).
+
+    No position, no bid, and no limit but those of prosumers: what no dispatch of the same day can exceed. What stays in
+    a store is worth all that it is settled at. Raises SolveError.
+    """
+    v = declare_fleet(fleet, list(deals.most_kw))
+    net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0
+    held_mw = (cp.sum(v.spin, axis=0) / 1000.0, cp.sum(v.nonspin, axis=0) / 1000.0)
+    earned_usd = price[0] @ net_mw + price[1] @ held_mw[0] + price[2] @ held_mw[1]
+    left_usd = _leftover_usd(v, fleet, leftover_usd_per_mwh)
+    problem = cp.Problem(
+        cp.Maximize(earned_usd - _paid_usd(v, deals) + left_usd),
+        [v.discharge <= fleet.max_discharge_kw, *_limits(v, fleet, deals, call_hours)],
+    )
+    return exact_energy(fleet, _answer(problem, v))
+
+
 def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, call_hours: float) -> DaySchedule:
     v = declare_fleet(fleet, list(deals.most_kw))
     most_bought_mw = fleet.max_charge_kw.sum(axis=0) / 1000.0
     hours = len(cleared.position_mw)
     up, down = cp.Variable(hours, nonneg=True), cp.Variable(hours, nonneg=True)
-    price, worse = cleared.price, (cleared.imbalance_factor - 1.0) * np.abs(cleared.price)
+    price, factor = cleared.price[0], cleared.imbalance_factor
+    worse, unpaid = (factor - 1.0) * np.abs(price), factor * np.maximum(cleared.price[1:], 0.0)
     held_mw = [cp.sum(v.spin, axis=0) / 1000.0, cp.sum(v.nonspin, axis=0) / 1000.0]
-    short_mw = cp.Variable((3, hours), nonneg=True)
+    short_mw, late_mw = cp.Variable((2, hours), nonneg=True), cp.Variable(hours, nonneg=True)
     net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0
-    earned_usd = (price - worse) @ up - (price + worse) @ down - SHORT_USD_PER_MW * cp.sum(short_mw)
+    earned_usd = (price - worse) @ up - (price + worse) @ down - cp.sum(cp.multiply(unpaid, short_mw))
+    left_usd = _leftover_usd(v, fleet, LEFTOVER_FRACTION * cleared.leftover_usd_per_mwh)
     problem = cp.Problem(
-        cp.Maximize(earned_usd - _paid_usd(v, deals) + _leftover_usd(v, fleet, cleared)),
+        cp.Maximize(earned_usd - LATE_USD_PER_MW * cp.sum(late_mw) - _paid_usd(v, deals) + left_usd),
         [
-            stored_energy_balance(v, fleet),
-            v.charge <= fleet.max_charge_kw,
             v.discharge <= discharge_kw,
-            *inverter_and_export_limits(v, fleet),
-            solar_surplus(v, fleet),
-            energy_commitments(v, list(deals.most_kw)),
-            daily_cycles(v, fleet),
-            *reserve_backing(v, fleet, call_hours),
+            *_limits(v, fleet, deals, call_hours),
             net_mw == cleared.position_mw + up - down,
-            net_mw >= np.where(cleared.owed_mw > 0.0, cleared.owed_mw, -most_bought_mw) - short_mw[2],
+            net_mw >= np.where(cleared.owed_mw > 0.0, cleared.owed_mw, -most_bought_mw) - late_mw,
             *(held_mw[r] == cleared.reserve_mw[r] - short_mw[r] for r in range(2)),
         ],
     )
+    return _answer(problem, v)
+
+
+def _limits(v: FleetVariables, fleet: Fleet, deals: Deals, call_hours: float) -> list[cp.Constraint]:
+    """Every limit on a prosumer itself, but for its power of discharge."""
+    return [
+        stored_energy_balance(v, fleet),
+        v.charge <= fleet.max_charge_kw,
+        *inverter_and_export_limits(v, fleet),
+        solar_surplus(v, fleet),
+        energy_commitments(v, list(deals.most_kw)),
+        daily_cycles(v, fleet),
+        *reserve_backing(v, fleet, call_hours),
+    ]
+
+
+def _answer(problem: cp.Problem, v: FleetVariables) -> DaySchedule:
     try:
         problem.solve(solver="HIGHS")
     except cp.SolverError as error:
@@ -129,9 +164,8 @@ def _paid_usd(v: FleetVariables, deals: Deals) -> cp.Expression:
     return sum(cp.sum(cp.multiply(price / 1000.0, kw)) for price, kw in zip(deals.price, sold, strict=True))
 
 
-def _leftover_usd(v: FleetVariables, fleet: Fleet, cleared: Cleared) -> cp.Expression:
+def _leftover_usd(v: FleetVariables, fleet: Fleet, usd_per_mwh: float) -> cp.Expression:
     """Worth of the stored energy beyond what owners are owed, $, but for a constant."""
-    usd_per_mwh = LEFTOVER_FRACTION * cleared.leftover_usd_per_mwh
     per_kwh = np.where(fleet.has_store, usd_per_mwh / fleet.charge_efficiency, 0.0) / 1000.0
     return per_kwh @ v.stored[:, -1]
 

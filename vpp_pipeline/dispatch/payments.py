@@ -21,7 +21,7 @@ from vpp_pipeline.core.tables import side_by_side
 from vpp_pipeline.dispatch.infeasibility import without_dust
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import outcome_of
-from vpp_pipeline.dispatch.schedule import sold_by_hour
+from vpp_pipeline.dispatch.schedule import SOLD
 from vpp_pipeline.negotiation.agreements import options, satisfaction_score
 from vpp_pipeline.negotiation.contract import COLUMNS, prices_of
 from vpp_pipeline.negotiation.opportunities import hours_covered
@@ -40,6 +40,19 @@ AGREED = (
     *COLUMNS.values(),
 )
 
+_DELIVERED = {
+    "market_date": pl.Date,
+    "opportunity_id": pl.String,
+    "prosumer_id": pl.String,
+    "dispatched_kwh": pl.Float64,
+    "dispatched_kw": pl.Float64,
+    "forecast_price": pl.Float64,
+    "committed_capacity_kw": pl.Float64,
+    "reservation_price_usd_per_mwh": pl.Float64,
+    "agreed_price_usd_per_mwh": pl.Float64,
+    **dict.fromkeys(COLUMNS.values(), pl.Float64),
+}
+
 
 def payments_of(
     opportunities: pl.DataFrame,
@@ -56,16 +69,8 @@ def payments_of(
     to revenue - call price x energy.
     """
     traded = opportunities.join(positions.filter("is_bid").select("opportunity_id"), on="opportunity_id", how="semi")
-    owned = (
-        hours_covered(traded)
-        .join(sold_by_hour(schedule), on=["product", "start_utc"])
-        .group_by("opportunity_id", "prosumer_id", "duration_hours", "forecast_price")
-        .agg(dispatched_kwh=pl.col("sold_kw").sum())
-        .with_columns(dispatched_kw=pl.col("dispatched_kwh") / pl.col("duration_hours"))
-        .filter(pl.col("dispatched_kw") > DUST_KW)
-        .sort("opportunity_id", "prosumer_id")
-        .join(options(agreements).select(AGREED), on=["opportunity_id", "prosumer_id"])
-        .join(charging.select("prosumer_id").with_row_index("place"), on="prosumer_id")
+    owned = _deliveries(traded, schedule, agreements).join(
+        charging.select("prosumer_id").with_row_index("place"), on="prosumer_id"
     )
     mwh, call_price = owned["dispatched_kwh"].to_numpy() / 1000.0, prices_of(owned).call_price
     charging_cost_usd = recovered_usd(
@@ -88,6 +93,30 @@ def payments_of(
         "satisfaction_score": score,
     }
     return validate(Payments, owned.with_columns(**{name: pl.Series(values) for name, values in money.items()}))
+
+
+def _deliveries(traded: pl.DataFrame, schedule: pl.DataFrame, agreements: pl.DataFrame) -> pl.DataFrame:
+    """What each prosumer delivers of each of ``traded`` opportunities, with its deal, in the order of both.
+
+    One opportunity at a time: a day of a million prosumers has twenty million deliveries.
+    """
+    held, hours = options(agreements.select("holds_option", *AGREED)).drop("holds_option"), hours_covered(traded)
+    found = [pl.DataFrame(schema=_DELIVERED)]
+    for (name, product), block in hours.group_by("opportunity_id", "product", maintain_order=True):
+        sold = schedule.lazy().filter(pl.col("start_utc").is_in(block["start_utc"].implode()), SOLD[product] != 0.0)
+        of_prosumer = sold.group_by("prosumer_id", maintain_order=True).agg(dispatched_kwh=SOLD[product].sum())
+        duration, price = block.select("duration_hours", "forecast_price").row(0)
+        delivered = (
+            of_prosumer.with_columns(
+                dispatched_kw=pl.col("dispatched_kwh") / duration, forecast_price=pl.lit(price, pl.Float64)
+            )
+            .filter(pl.col("dispatched_kw") > DUST_KW)
+            .join(held.lazy().filter(pl.col("opportunity_id") == name), on="prosumer_id")
+            .sort("prosumer_id")
+            .select(*_DELIVERED)
+        )
+        found.append(delivered.collect())
+    return pl.concat(found).sort("opportunity_id", maintain_order=True)
 
 
 def recovered_usd(

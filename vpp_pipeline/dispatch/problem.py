@@ -14,9 +14,20 @@ from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.forecasting.price_scenarios import Scenarios
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth
-from vpp_pipeline.negotiation.contract import prices_of
+from vpp_pipeline.negotiation.contract import COLUMNS, prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
+
+#: columns of an agreement that the problem is made of
+AGREED = (
+    "opportunity_id",
+    "prosumer_id",
+    "holds_option",
+    "committed_capacity_kw",
+    "reservation_price_usd_per_mwh",
+    "agreed_price_usd_per_mwh",
+    *COLUMNS.values(),
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,7 @@ def day_problem(
     statuses = opportunities.select("opportunity_id").join(
         summary, on="opportunity_id", how="left", maintain_order="left"
     )
-    held = options(agreements)
+    held = options(agreements.select(AGREED))
     call_price = prices_of(held).call_price
     return DayProblem(
         market_date=forecast["market_date"][0],

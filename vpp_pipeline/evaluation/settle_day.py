@@ -75,12 +75,13 @@ def settle_day(
     won = Awards(by_hour("bid_mw")[0], by_hour("awarded_mw")[0], by_hour("clearing_price"))
     factor, held = settings.imbalance_factor, options(tables["negotiation.agreements"])
     deals = deals_of(held, bids, opportunities, rows["prosumer_id"], prices["start_utc"])
-    energy_price = prices[PRICE_COLUMN["energy"]].to_numpy()
+    prices_of_hours = np.stack([prices[column].to_numpy() for column in PRICE_COLUMN.values()])
+    energy_price = prices_of_hours[0]
     leftover = cheapest_usd_per_mwh(energy_price)
     is_request = pl.col("origin") == "request"
     owed_mw = _by_product_and_hour(bids.filter(is_request), opportunities, prices["start_utc"], "awarded_mw")[0]
     awarded_mw = by_hour("awarded_mw")
-    market = Cleared(position_mw(planned, won), awarded_mw[1:], owed_mw, energy_price, factor, leftover)
+    market = Cleared(position_mw(planned, won), awarded_mw[1:], owed_mw, prices_of_hours, factor, leftover)
     done = dispatched_anew(fleet, planned, deals, market, is_there, rules.reserve_call_hours)
     dispatched = validate(Dispatched, schedule_rows(done, tables["dispatch.schedule"]))
     broken = limits_broken(fleet, done)

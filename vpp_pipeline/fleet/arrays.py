@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
 from vpp_pipeline.fleet.envelope import LIMITED_BY, highest_reachable_kwh
-from vpp_pipeline.schemas import Starts, validate
+from vpp_pipeline.schemas import Starts, is_in_order, validate
 from vpp_pipeline.settings import NegotiationPolicy
 
 SHARE_OF_R = "the largest share of R that one prosumer may commit"
@@ -121,10 +121,10 @@ class Fleet:
 
 def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
     """``fleet.prosumers`` and ``fleet.availability`` of one day as arrays, prosumers in the order of their id."""
-    rows = prosumers.sort("prosumer_id")
-    hourly = availability.sort("prosumer_id", "start_utc")
+    rows, key = prosumers.sort("prosumer_id"), ["prosumer_id", "start_utc"]
+    hourly = availability if is_in_order(availability, key) else availability.sort(key)
     shape = (rows.height, hourly.height // rows.height)
-    if hourly["prosumer_id"].unique(maintain_order=True).to_list() != rows["prosumer_id"].to_list():
+    if not hourly["prosumer_id"].unique(maintain_order=True).equals(rows["prosumer_id"]):
         raise ValueError(
             "fleet.availability and fleet.prosumers do not hold the same prosumers: materialise both for this day"
         )

@@ -43,30 +43,25 @@ class BoostedPrices:
     trees: HistGradientBoostingRegressor
     method: str = METHOD
     reads_days: int = LAG_DAYS
+    learns_days: int = LEARNS_DAYS
 
     def forecast(self, market_date: date, history: pl.DataFrame) -> pl.DataFrame:
         """Rows of ``market.price_forecast``; ``history``: rows of ``market.prices`` of D-28 to D-1.
 
         Energy: the median of the trees, about the decayed mean of the hour. Spin and nonspin: the decayed mean, since
         trees made their prices no better for bidding (docs/forecasts.md). Errors as those
-        of :func:`~vpp_pipeline.forecasting.price_baseline.forecast_prices`; and for
+        of :func:`~vpp_pipeline.forecasting.price_baseline.forecast_prices`; and for a day before ``before``.
         """
-        if market_date < self.before:
-            raise InputError(
-                f"a forecast of {market_date} by what was learnt from prices up to the day before {self.before}",
-                remedy=f"Learn again from prices before {market_date}.",
-            )
-        check_history(market_date, history, LAG_DAYS)
-        days, prices = day_table(history, market_date)
+        days, prices = known_days(market_date, history, self.before)
         features, centre = energy_features(days, prices)
-        with _one_thread():
+        with one_thread():
             energy = centre[-1] + self.trees.predict(features[-1])
-        expected = np.column_stack([energy, decayed_mean(prices)[-1, :, 1:]]).round(DIGITS)
-        known = np.isfinite(expected).all(axis=1)
-        table = pl.DataFrame(expected, schema=list(PRICE_COLUMN.values())).with_columns(
-            hour_ending=pl.int_range(1, HOURS + 1, dtype=pl.Int32), history_days=pl.lit(self.days)
-        )
-        return forecast_of(market_date, history, table.filter(known), self.method)
+        expected = np.column_stack([energy, decayed_mean(prices)[-1, :, 1:]])
+        return forecast_of(market_date, history, by_hour(expected, self.days), self.method)
+
+    def relearnt(self, market_date: date, history: pl.DataFrame) -> BoostedPrices:
+        """What the days before ``market_date`` alone teach."""
+        return learn_prices(market_date, history)
 
 
 def learn_prices(market_date: date, history: pl.DataFrame, quantile: float = 0.5) -> BoostedPrices:
@@ -99,19 +94,43 @@ def learn_prices(market_date: date, history: pl.DataFrame, quantile: float = 0.5
         early_stopping=False,
         random_state=SEED,
     )
-    with _one_thread():
+    with one_thread():
         trees.fit(rows, target)
     return BoostedPrices(market_date, len(target) // HOURS, trees)
 
 
-def _one_thread() -> AbstractContextManager[object]:
-    """The trees on one thread: OpenMP's threads spin while they wait, which takes ten times as long on a busy machine.
+def known_days(market_date: date, history: pl.DataFrame, before: date) -> tuple[list[date], Array]:
+    """:func:`day_table` of D-28 to D, for what was learnt from prices before ``before``; the last day has no prices.
+
+    Raises ``InputError`` for a day before ``before``, and as :func:`check_history`.
+    """
+    if market_date < before:
+        raise InputError(
+            f"a forecast of {market_date} by what was learnt from prices up to the day before {before}",
+            remedy=f"Learn again from prices before {market_date}.",
+        )
+    check_history(market_date, history, LAG_DAYS)
+    return day_table(history, market_date)
+
+
+def by_hour(expected: Array, days: int) -> pl.DataFrame:
+    """What :func:`forecast_of` reads, from prices (24, 3) by OASIS label; hours that are not known are left out."""
+    rounded = expected.round(DIGITS)
+    table = pl.DataFrame(rounded, schema=list(PRICE_COLUMN.values())).with_columns(
+        hour_ending=pl.int_range(1, HOURS + 1, dtype=pl.Int32), history_days=pl.lit(days)
+    )
+    known = np.asarray(np.isfinite(rounded).all(axis=1))
+    return table.filter(known)
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Trees and matrices on one thread: threads spin while they wait, ten times as long on a busy machine.
 
     Sums come out the same on every machine, too.
     """
     from threadpoolctl import threadpool_limits
 
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="openmp")
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1)
     return limits
 
 
@@ -140,7 +159,7 @@ def day_table(history: pl.DataFrame, last: date) -> tuple[list[date], Array]:
 
 def decayed_mean(prices: Array) -> Array:
     """For each day (N, 24, …) the mean of the days before it, the younger the heavier; its own prices do not count."""
-    return _mean(_lags(prices, DECAY_DAYS), DECAY ** np.arange(DECAY_DAYS, dtype=np.float64))
+    return known_mean(lagged(prices, DECAY_DAYS), DECAY ** np.arange(DECAY_DAYS, dtype=np.float64))
 
 
 def energy_features(days: Sequence[date], prices: Array) -> tuple[Array, Array]:
@@ -149,8 +168,8 @@ def energy_features(days: Sequence[date], prices: Array) -> tuple[Array, Array]:
     Row d reads nothing of day d or later: every price in it is a lag of at least one day.
     """
     energy, spin = prices[:, :, 0], prices[:, :, 1]
-    lags, centre = _lags(energy, LAG_DAYS), decayed_mean(energy)
-    week, month, spin_lags = _mean(lags[:7]), _mean(lags), _lags(spin, 7)
+    lags, centre = lagged(energy, LAG_DAYS), decayed_mean(energy)
+    week, month, spin_lags = known_mean(lags[:7]), known_mean(lags), lagged(spin, 7)
     yesterday = lags[0] - centre
     is_rest = rest_days([days[0] - timedelta(days=1), *days]).astype(float)
     angle = 2.0 * np.pi * np.array([day.timetuple().tm_yday for day in days]) / 365.25
@@ -185,12 +204,12 @@ def energy_features(days: Sequence[date], prices: Array) -> tuple[Array, Array]:
         of_day(yesterday[:, NOON].mean(axis=1)),
         of_day(yesterday[:, EVENING].mean(axis=1)),
         spin_lags[0],
-        _mean(spin_lags),
+        known_mean(spin_lags),
     ]
     return np.stack(columns, axis=-1), centre
 
 
-def _lags(values: Array, count: int) -> Array:
+def lagged(values: Array, count: int) -> Array:
     """(count, N, …): entry k holds the values of k + 1 days before; NaN before the first day."""
     lags = np.full((count, *values.shape), np.nan)
     for k in range(min(count, len(values) - 1)):
@@ -198,7 +217,7 @@ def _lags(values: Array, count: int) -> Array:
     return lags
 
 
-def _mean(lags: Array, weight: Array | None = None) -> Array:
+def known_mean(lags: Array, weight: Array | None = None) -> Array:
     """Mean over the first axis of what is known; NaN where nothing is."""
     weights = np.ones(len(lags)) if weight is None else weight
     weights = weights.reshape(-1, *[1] * (lags.ndim - 1))
@@ -210,4 +229,4 @@ def _mean(lags: Array, weight: Array | None = None) -> Array:
 
 
 def _deviation(lags: Array, mean: Array) -> Array:
-    return np.asarray(np.sqrt(_mean((lags - mean) ** 2)))
+    return np.asarray(np.sqrt(known_mean((lags - mean) ** 2)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRODUCTS, history_dates, market_hours
+from vpp_pipeline.core.calendar import LEAST_DAYS, PRODUCTS, history_dates, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
@@ -19,7 +19,6 @@ from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Tables
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
 from vpp_pipeline.forecasting.meter_checks import Metered
 from vpp_pipeline.forecasting.meters import meters_of_day
-from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_forecasts
 from vpp_pipeline.forecasting.price_scenarios import price_scenarios
 from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
@@ -37,6 +36,7 @@ from vpp_pipeline.settings import Settings, WeatherSettings
 from vpp_pipeline.warehouse.day import LakeDay, warehouse_of
 from vpp_pipeline.warehouse.published import published_rows
 
+LOG = logging.getLogger(__name__)
 RECENT_DEALS = "market.recent_deals"  # a table of the lake only
 FORECAST, AGREEMENTS = "market.price_forecast", "negotiation.agreements"
 _COLUMNS: dict[str, list[str] | None] = {
@@ -96,11 +96,7 @@ class DayInputs:
 
     def _prices_of(self, days: list[date]) -> dict[date, pl.DataFrame]:
         """Prices of those of the days that the source holds and that are of the market day's regime."""
-        found = {}
-        for day in comparable(days, self.market_date, self._source.name):
-            with suppress(NoDataError):
-                found[day] = self._source.day(day)
-        return found
+        return self._source.days(comparable(days, self.market_date, self._source.name))
 
     @cached_property
     def forecast(self) -> pl.DataFrame:
@@ -111,7 +107,25 @@ class DayInputs:
     @cached_property
     def forecaster(self) -> PriceForecaster:
         """Who expects the day's prices, by the settings and by what history there is."""
-        return choose(self.market_date, self.settings.forecast, self._source.name, self._past, self._error_days)
+        return choose(
+            self.market_date, self.settings.forecast, self._source.name, self._past, self._error_days, self._outlook
+        )
+
+    def _outlook(self, days: int) -> pl.DataFrame | None:
+        """What the system was forecast to be on the day and on the ``days`` before, where `oasis.outlook` asks for it.
+
+        OASIS is asked for the day itself alone; where it refuses, a warning says so, and the forecast does without.
+        """
+        source = self._source
+        if not isinstance(source, OasisPrices) or not source.settings.outlook:
+            return None
+        before = comparable(history_dates(self.market_date, days), self.market_date, source.name)
+        try:
+            today = source.outlook(self.market_date, may_ask=True)
+            return None if today is None else pl.concat([source.outlooks(before), today])
+        except InputError as error:
+            LOG.warning("the forecast does without the system's outlook of %s: %s", self.market_date, error)
+            return None
 
     @property
     def _error_days(self) -> int:
@@ -127,7 +141,8 @@ class DayInputs:
         new = [day for day in wanted if day not in self._read_before]
         if isinstance(source, OasisPrices):
             asked = set(history_dates(self.market_date, self._error_days))
-            new = [day for day in new if day in asked or source.holds(day)]
+            self._read_before.update(source.held_days(comparable(new, self.market_date, source.name)))
+            new = [day for day in new if day in asked and day not in self._read_before]
         self._read_before.update(self._prices_of(new))
         return {day: self._read_before[day] for day in wanted if day in self._read_before}
 
@@ -142,7 +157,8 @@ class DayInputs:
         if risk.scenarios == 1:
             return PriceScenarios.create_empty()
         days = self._past(risk.history_days)
-        known = self._past(max(risk.history_days, LEARNS_DAYS)) if self.forecaster.reads_days > HISTORY_DAYS else days
+        learns_days = self.forecaster.learns_days
+        known = self._past(max(risk.history_days, learns_days)) if learns_days else days
         expect = past_forecasts(self.market_date, self.forecaster, known, risk.history_days)
         return price_scenarios(self.forecast, pl.concat(days.values()), risk, expect)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.fleet.notes.apply import Reader, by_rules
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.notes import ModelReader
@@ -77,16 +78,17 @@ def open_reader(settings: Settings, data_folder: Path, *, run_id: str, market_da
         yield ModelReader(gateway, settings.llm)
 
 
-def solve_formulated(
-    day: DayProblem, agreements: pl.DataFrame, settings: Settings, data_folder: Path, *, run_id: str
-) -> Formulated:
-    """The day solved with valid bids, and as a language model would weigh it where `model_use.formulation` says so."""
+def solve_formulated(day: DayProblem, tables: Day, settings: Settings, data_folder: Path, *, run_id: str) -> Formulated:
+    """The day solved with valid bids, and as a language model would weigh it where `model_use.formulation` says so.
+
+    Only that reads ``tables``: nothing but the problem itself should be in memory while a large fleet is solved.
+    """
     from vpp_pipeline.bidding.valid_bids import solve_valid_day
     from vpp_pipeline.llm.formulation import Formulated, formulate
 
     if not settings.model_use.formulation:
         return Formulated(solve_valid_day(day, settings.rules, settings.optimiser), False, "")
-    least_price = options(agreements)["reservation_price_usd_per_mwh"].to_numpy()
+    least_price = options(tables["negotiation.agreements"])["reservation_price_usd_per_mwh"].to_numpy()
     with open_gateway(settings.llm, data_folder, run_id=run_id, market_date=day.market_date) as gateway:
         return formulate(day, least_price, settings, gateway)
 

@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC, local_midnight_utc
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.market.price_source import PRICE_COLUMNS, complete_day
+from vpp_pipeline.market.price_source import PRICE_COLUMNS, complete_day, day_by_day, whole_days
 from vpp_pipeline.market.synthetic_prices import NODE
 from vpp_pipeline.schemas import Prices, validate
 
@@ -54,11 +55,24 @@ class FilePrices:
             self._days[market_date] = self._day(market_date)
         return self._days[market_date]
 
+    def days(self, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Rows of ``market.prices`` of those of the days that there are; see ``PriceSource.days``."""
+        there = [day for day in wanted if day in self._market_dates]
+        new = [day for day in there if day not in self._days]
+        self._days.update(whole_days(self._rows, new, self.node, self.name))
+        return day_by_day(self, there)
+
+    @cached_property
+    def _market_dates(self) -> list[date]:
+        """The market days that the file has rows of, in order."""
+        local = self._rows["start_utc"].dt.convert_time_zone(str(PACIFIC)).dt.date()
+        return local.unique().sort().to_list()
+
     def _day(self, market_date: date) -> pl.DataFrame:
         start, end = local_midnight_utc(market_date), local_midnight_utc(market_date + timedelta(days=1))
         rows = self._rows.filter(pl.col("start_utc").is_between(start, end, closed="left"))
         if rows.is_empty():
-            local = self._rows["start_utc"].dt.convert_time_zone(str(PACIFIC)).dt.date().sort()
+            local = self._market_dates
             raise NoDataError(
                 f"no prices of {self.node} for market day {market_date}",
                 file=self.path,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from typing import Protocol
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import PRICE_COLUMN, market_hours, prices_published_utc
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.calendar import PRICE_COLUMN, hours_of_days, market_hours, prices_published_utc
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.schemas import Prices, validate
 from vpp_pipeline.schemas.columns import PRICE_LIMIT_USD_PER_MWH
 
 PRICE_COLUMNS = tuple(PRICE_COLUMN.values())
@@ -31,6 +33,43 @@ class PriceSource(Protocol):
 
         Raises ``NoDataError`` if the source has nothing for the day and ``InputError`` if what it has is wrong.
         """
+
+    def days(self, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Those of the days that the source has, as :meth:`day` gives each; errors as there, without ``NoDataError``.
+
+        A source may read all of them in one pass: a forecast learns from two years of days.
+        """
+
+
+def day_by_day(source: PriceSource, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+    """:meth:`PriceSource.days` by asking for each."""
+    found = {}
+    for day in wanted:
+        with suppress(NoDataError):
+            found[day] = source.day(day)
+    return found
+
+
+def whole_days(frame: pl.DataFrame, wanted: Sequence[date], node: str, source: str) -> dict[date, pl.DataFrame]:
+    """Rows of ``market.prices`` of those of the days that are whole in ``frame``, in one pass.
+
+    ``frame``: as for :func:`complete_day`, of one node. A day is whole where that function accepts it, with the same
+    rows; of another it says what is wrong.
+    """
+    if not wanted:
+        return {}
+    numbers = [_numbers(frame[column]).alias(column) for column in PRICE_COLUMNS]
+    rows = frame.select("start_utc", *numbers).with_columns(hour=pl.col("start_utc").dt.truncate("1h"))
+    calendar = hours_of_days(wanted)
+    joined = calendar.join(rows, left_on="start_utc", right_on="hour", how="left", maintain_order="left")
+    is_one = pl.col("start_utc").eq_missing(pl.col("start_utc_right")) & pl.col("start_utc").is_unique()
+    is_whole = (is_one & pl.all_horizontal(_is_price(pl.col(column)) for column in PRICE_COLUMNS)).all()
+    kept = joined.filter(is_whole.over("market_date"))
+    published = pl.col("market_date").replace_strict(
+        {day: prices_published_utc(day) for day in wanted}, return_dtype=pl.Datetime("us", "UTC")
+    )
+    named = kept.with_columns(node=pl.lit(node), source=pl.lit(source), published_utc=published)
+    return {day: rows for (day,), rows in validate(Prices, named).group_by("market_date", maintain_order=True)}
 
 
 def complete_day(
@@ -127,9 +166,8 @@ def _check_hours(rows: pl.DataFrame, calendar: pl.DataFrame, market_date: date, 
 
 def _as_numbers(rows: pl.DataFrame, column: str, name: str) -> pl.Series:
     """The prices of one column as finite numbers within the sanity bound."""
-    given = rows[column]
-    values = (given if given.dtype.is_numeric() else given.cast(pl.String)).cast(pl.Float64, strict=False)
-    wrong = ~(values.is_finite().fill_null(False) & (values.abs() <= PRICE_LIMIT_USD_PER_MWH).fill_null(False))
+    values = _numbers(rows[column])
+    wrong = ~pl.select(_is_price(values)).to_series()
     if wrong.any():
         first = rows.filter(wrong)
         value, number = first[column][0], values.filter(wrong)[0]
@@ -145,6 +183,17 @@ def _as_numbers(rows: pl.DataFrame, column: str, name: str) -> pl.Series:
             problem, **_place(first, name, value), remedy="Correct the number in the file, or leave the whole day out."
         )
     return values.alias(column)
+
+
+def _numbers(given: pl.Series) -> pl.Series:
+    """Numbers, or the text of a file as numbers; null where it is none."""
+    return (given if given.dtype.is_numeric() else given.cast(pl.String)).cast(pl.Float64, strict=False)
+
+
+def _is_price(values: pl.Series | pl.Expr) -> pl.Expr:
+    """Whether each is a finite number within the sanity bound."""
+    numbers = pl.lit(values) if isinstance(values, pl.Series) else values
+    return (numbers.is_finite() & (numbers.abs() <= PRICE_LIMIT_USD_PER_MWH)).fill_null(False)
 
 
 def _place(rows: pl.DataFrame, column: str, value: object) -> dict[str, object]:

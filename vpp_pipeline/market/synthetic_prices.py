@@ -22,6 +22,7 @@ Pacific hour 0-23.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -224,6 +225,10 @@ class Synthetic:
                 published_utc=pl.lit(prices_published_utc(market_date)),
             ),
         )
+
+    def days(self, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Rows of ``market.prices`` of each of the days."""
+        return {day: self.day(day) for day in wanted}
 
 
 def write_example(path: Path) -> None:

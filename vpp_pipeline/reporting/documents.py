@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.schemas.documents import (
     AggregatorOffer,
@@ -78,6 +80,8 @@ def _negotiation(bid: dict[str, Any], members: pl.DataFrame) -> NegotiationResul
                 prosumer_id=row["prosumer_id"],
                 committed_capacity_kw=row["committed_capacity_kw"],
                 agreed_price_per_mwh=row["agreed_price_usd_per_mwh"],
+                floor_price_per_mwh=row.get("floor_price_usd_per_mwh"),
+                cap_price_per_mwh=row.get("cap_price_usd_per_mwh"),
                 satisfaction_score=row["expected_satisfaction_score"],
             )
             for row in members.iter_rows(named=True)
@@ -116,6 +120,27 @@ def _final_bid(bid: dict[str, Any]) -> FinalBid:
             "coalition_size": bid["coalition_size"],
         }
     )
+
+
+def statement_of(rows: pl.DataFrame, prosumer_id: str) -> str:
+    """One owner's statement as Markdown, from ``rows`` of the view `explain.statement`: what it was paid, and why."""
+    mine = rows.filter(pl.col("prosumer_id") == prosumer_id).sort("market_date", "start_utc", "product")
+    days = mine["market_date"].unique().sort()
+    span = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    total_usd, above_usd = float(mine["payment_usd"].sum()), float(mine["above_least_usd"].sum())
+    lines = [
+        f"# Statement of {prosumer_id}, {span}",
+        "",
+        f"Paid {usd(total_usd)} for {mine.height} deliveries, {usd(above_usd)} above your reservation prices.",
+        "",
+        "| hour (Pacific) | product | kWh | paid per MWh | payment | why |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for row in mine.iter_rows(named=True):
+        hour = row["start_utc"].astimezone(PACIFIC)
+        cells = f"{row['delivered_kwh']:.2f} | {usd(row['paid_price_usd_per_mwh'])} | {usd(row['payment_usd'], 4)}"
+        lines.append(f"| {hour:%Y-%m-%d %H:%M} | {row['product']} | {cells} | {row['why']} |")
+    return "\n".join(lines) + "\n"
 
 
 def write_documents(day: Mapping[str, pl.DataFrame], folder: Path) -> int:

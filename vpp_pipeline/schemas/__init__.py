@@ -80,10 +80,12 @@ __all__ = [
     "SolarForecast",
     "Starts",
     "Summary",
+    "is_in_order",
     "sentence",
     "validate",
 ]
 
+SLICE = 200_000  # rows of a larger table that are validated at once
 #: table name in the warehouse -> schema; the order is that of the pipeline
 TABLES: dict[str, type[dy.Schema]] = {
     "market.prices": Prices,
@@ -134,6 +136,28 @@ def sentence(schema: type[dy.Schema]) -> str:
 
 
 def validate(schema: type[dy.Schema], frame: pl.DataFrame) -> pl.DataFrame:
-    """``frame`` with its columns in declared order and rows in key order. Raises where a value breaks the schema."""
+    """``frame`` with its columns in declared order and rows in key order. Raises where a value breaks the schema.
+
+    A large table is validated in slices, and its key by neighboring rows once it is in order: half the time, and no
+    copy of its columns.
+    """
     key = schema.primary_key()
-    return schema.validate(frame.select(schema.column_names()), cast=True).sort(key)
+    if frame.height <= SLICE or not key:
+        return schema.validate(frame.select(schema.column_names()), cast=True).sort(key)
+    rows: pl.DataFrame = schema.cast(frame)
+    if not is_in_order(rows, key):
+        rows = rows.sort(key)
+    if not is_in_order(rows, key):  # a key that comes twice: told with all that is wrong
+        return schema.validate(rows)
+    for part in rows.iter_slices(SLICE):
+        schema.validate(part)
+    return rows
+
+
+def is_in_order(rows: pl.DataFrame, key: list[str]) -> bool:
+    """Whether every row comes after the one before it by ``key``, so that none comes twice."""
+    after = pl.lit(False)
+    for name in reversed(key):
+        before = pl.col(name).shift(1)
+        after = (pl.col(name) > before) | ((pl.col(name) == before) & after)
+    return bool(rows.select(after.slice(1).fill_null(False).all()).item())

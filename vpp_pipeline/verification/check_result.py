@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
+
+PART = 50_000  # prosumers whose hours are held in memory with all that is computed of them: about 500 MB
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,14 @@ def count_violations(
         return CheckResult(0, success, value)
     first = ", ".join(f"{name} {value}" for name, value in violations.row(0, named=True).items())
     return CheckResult(violations.height, f"{violations.height} {failure}; first: {first}", value, is_warning)
+
+
+def parts_of(prosumers: pl.DataFrame) -> Iterator[pl.Expr]:
+    """Which rows of any table belong to one part of the prosumers after the other, by ranges of ``prosumer_id``.
+
+    Every row belongs to exactly one part, those of unknown prosumers too.
+    """
+    first = prosumers["prosumer_id"].sort().gather_every(PART)[1:].to_list()
+    for low, high in zip([None, *first], [*first, None], strict=True):
+        is_from = pl.lit(True) if low is None else pl.col("prosumer_id") >= low
+        yield is_from.fill_null(True) if high is None else is_from & (pl.col("prosumer_id") < high)

@@ -9,7 +9,7 @@ from vpp_pipeline.core.tables import Day, optional_table
 from vpp_pipeline.fleet.device_rules import device_faults
 from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.verification.check_result import CheckResult, count_violations
+from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
 
 TOLERANCE_KWH = 1e-6
 USED = (
@@ -147,8 +147,14 @@ def meters_are_whole_and_up_to_date(day: Day, settings: Settings) -> CheckResult
 
 def violated_preferences(day: Day) -> pl.DataFrame:
     """Rows ``prosumer_id, fault`` where `fleet.availability` violates a limit that `fleet.prosumers` sets."""
-    fleet = day["fleet.prosumers"].drop("market_date").with_row_index("device")
-    envelope = day["fleet.availability"].drop("market_date", "limited_by")
+    fleet, envelope = day["fleet.prosumers"], day["fleet.availability"].drop("market_date", "limited_by")
+    parts = parts_of(fleet)
+    return pl.concat(_violated_by(day, fleet.filter(part), envelope.filter(part)) for part in parts)
+
+
+def _violated_by(day: Day, prosumers: pl.DataFrame, envelope: pl.DataFrame) -> pl.DataFrame:
+    """The same of some ``prosumers``, whose hourly limits are ``envelope``."""
+    fleet = prosumers.drop("market_date").with_row_index("device")
     hourly = envelope.join(fleet.select("prosumer_id", "device", *USED), on="prosumer_id", suffix="_of_device")
     clock = pl.col("start_utc").dt.convert_time_zone(PACIFIC_TIME).dt.hour().cast(pl.Int32)
     hourly = hourly.sort("device", "start_utc").with_columns(clock=clock)

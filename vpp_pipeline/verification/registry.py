@@ -5,7 +5,7 @@ Checks read the published tables alone, by code that shares nothing with the sol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
@@ -42,6 +42,7 @@ from vpp_pipeline.verification.schedule import (
     initial_state_of_charge_is_as_stated_or_carried_over,
     no_kilowatt_hour_is_sold_twice,
     no_prosumer_is_pushed_past_its_limits,
+    owners_are_paid_by_their_deals,
     settled_dispatch_stays_within_limits,
     the_schedule_is_proven_to_be_good,
     the_settled_account_adds_up,
@@ -112,20 +113,32 @@ METRICS: dict[Check, str] = {
     top_ups_are_a_fair_part_of_the_profit: "top_ups_usd",
     bids_were_ready_before_the_deadline: "input_lead_hours",
     settled_dispatch_stays_within_limits: "largest_excess_kw_or_kwh",
+    owners_are_paid_by_their_deals: "payments_usd",
     the_settled_account_adds_up: "largest_difference_usd",
 }
 
 
-def verify(day: Day, settings: Settings, *, is_scheduled: bool = False) -> dict[str, CheckResult]:
-    """The results of all checks, by name; a scheduled run's bids must also be earlier than the deadline."""
-    results = {check.__name__: check(day, settings) for check in GUARDS}
+def verify(
+    day: Day, settings: Settings, *, is_scheduled: bool = False, known: Mapping[str, CheckResult] | None = None
+) -> dict[str, CheckResult]:
+    """The results of all checks, by name; a scheduled run's bids must also be earlier than the deadline.
+
+    ``known``: results of checks of the very same tables and settings, by name, which are not checked again.
+    """
+    known = known or {}
+    results = {check.__name__: known.get(check.__name__) or check(day, settings) for check in GUARDS}
     ready = bids_were_ready_before_the_deadline
     return results | {ready.__name__: ready(day, settings, is_scheduled=is_scheduled)}
 
 
-def checks_table(day: Day, settings: Settings, *, is_scheduled: bool = False) -> pl.DataFrame:
-    """`bids.checks`: the result of every check. Raises ViolationError where blocking checks failed, and names them."""
-    results = verify(day, settings, is_scheduled=is_scheduled)
+def checks_table(
+    day: Day, settings: Settings, *, is_scheduled: bool = False, known: Mapping[str, CheckResult] | None = None
+) -> pl.DataFrame:
+    """`bids.checks`: the result of every check. Raises ViolationError where blocking checks failed, and names them.
+
+    ``known``: as for :func:`verify`.
+    """
+    results = verify(day, settings, is_scheduled=is_scheduled, known=known)
     failures = [
         f"{name}: {result.description}" for name, result in results.items() if not (result.passed or result.is_warning)
     ]

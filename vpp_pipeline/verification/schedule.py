@@ -13,7 +13,7 @@ import polars as pl
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.verification.check_result import CheckResult, count_violations
+from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
 from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
@@ -21,13 +21,18 @@ BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
 CENT = 0.005
+PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
 
-def rebuilt(day: Day, done: str = "dispatch.schedule") -> pl.DataFrame:
-    """Dispatch with the envelope and the state of charge integrated from the powers: `rebuilt_kwh`, `before_kwh`."""
-    schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False)
-    limits = day["fleet.availability"].drop("market_date", "limited_by")
+def rebuilt(day: Day, done: str = "dispatch.schedule", part: pl.Expr | None = None) -> pl.DataFrame:
+    """Dispatch with the envelope and the state of charge integrated from the powers: `rebuilt_kwh`, `before_kwh`.
+
+    ``part``: of these prosumers alone.
+    """
+    part = pl.lit(True) if part is None else part
+    schedule = day[done].drop("market_date", "stored_value_usd_per_mwh", strict=False).filter(part)
+    limits = day["fleet.availability"].drop("market_date", "limited_by").filter(part)
     starts = day["dispatch.starts"].select("prosumer_id", "initial_stored_kwh")
     devices = (
         day["fleet.prosumers"]
@@ -97,7 +102,14 @@ def no_prosumer_is_pushed_past_its_limits(day: Day, settings: Settings) -> Check
 
 def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
     """Whether the table ``done`` (rows as of `dispatch.schedule`) keeps every limit of every prosumer in every hour."""
-    rows = rebuilt(day, done)
+    parts = [_beyond_limits(rebuilt(day, done, part), settings) for part in parts_of(day["fleet.prosumers"])]
+    broken = pl.concat(rows for rows, _ in parts).sort("by", descending=True)
+    held = f"0 of {sum(checked for _, checked in parts)} limits violated, tolerance {TOLERANCE} kW or kWh"
+    return count_violations(broken, "limits violated", held, float(broken["by"].to_numpy().max(initial=0.0)))
+
+
+def _beyond_limits(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, int]:
+    """Limits that :func:`rebuilt` ``rows`` exceed, by how much, and how many limits were checked."""
     power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
     reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
     own_kw = pl.col("solar_kw") - pl.col("load_kw")  # what the site's sun leaves after its load, or lacks
@@ -147,23 +159,13 @@ def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
             for name, value in (("terminal state of charge", "owed"), ("cycles", "cycled"))
         ]
     )
-    checked = rows.height * len(excess) + 2 * days.height
-    broken = pl.concat([hourly, daily]).sort("by", descending=True)
-    held = f"0 of {checked} limits violated, tolerance {TOLERANCE} kW or kWh"
-    return count_violations(broken, "limits violated", held, float(broken["by"].to_numpy().max(initial=0.0)))
+    return pl.concat([hourly, daily]), rows.height * len(excess) + 2 * days.height
 
 
-def _sold_by_hour(schedule: pl.DataFrame) -> pl.DataFrame:
-    """Sales of each prosumer by product and hour, without zeros: prosumer_id, start_utc, product, sold_kw."""
-    sold = schedule.select(
-        "prosumer_id",
-        "start_utc",
-        energy=pl.sum_horizontal("discharge_kw", "solar_sold_kw"),
-        spin="spin_kw",
-        nonspin="nonspin_kw",
-    )
-    by_product = sold.unpivot(index=["prosumer_id", "start_utc"], variable_name="product", value_name="sold_kw")
-    return by_product.filter(pl.col("sold_kw") != 0.0)
+def _sales(schedule: pl.DataFrame, product: str) -> pl.DataFrame:
+    """Sales of ``product`` of each prosumer by hour, without zeros: prosumer_id, start_utc, sold_kw."""
+    kw = pl.sum_horizontal("discharge_kw", "solar_sold_kw") if product == "energy" else pl.col(f"{product}_kw")
+    return schedule.lazy().select(*ROW, sold_kw=kw).filter(pl.col("sold_kw") != 0.0).collect()
 
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
@@ -171,35 +173,43 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
     bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
     hours = block_hours(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
-    hourly = _sold_by_hour(day["dispatch.schedule"])
-    sold = hourly.filter(pl.col("sold_kw") > TOLERANCE)
-    pairs, held_options = Pairs(day), day["negotiation.agreements"].filter("holds_option")
-    options = pairs.numbered(held_options.select(*DEAL, "committed_capacity_kw")).drop(*DEAL, "call")
-    placed = pairs.numbered(sold.join(hours, on=["product", "start_utc"], how="left")).join(
-        options, on="deal", how="left"
+    faults = [overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc"))]
+    paid, sold_kwh, deliveries = day["dispatch.payments"], 0.0, 0
+    for product in ("energy", "spin", "nonspin"):  # each by itself: a third of the memory
+        sales, covered = _sales(day["dispatch.schedule"], product), hours.filter(pl.col("product") == product)
+        sold = sales.filter(pl.col("sold_kw") > TOLERANCE)
+        sold_kwh, deliveries = sold_kwh + float(sold["sold_kw"].sum()), deliveries + sold.height
+        faults += [
+            *_faults_of_sales(day, bids, sold.join(covered.drop("product"), on="start_utc", how="left"), product),
+            _unequal(day, covered.filter("is_bid"), sales, product),
+        ]
+    strange = paid.join(bids, on="opportunity_id", how="anti")
+    faults.append(strange.select(product="opportunity_id", fault=pl.format("{} is paid for nothing", "prosumer_id")))
+    held = (
+        f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold in {deliveries} deliveries, "
+        "each paid once and within its commitment"
     )
-    allowed = (
-        pl.when(pl.col("is_bid").fill_null(False)).then(pl.col("committed_capacity_kw").fill_null(0.0)).otherwise(0.0)
-    )
-    beyond = placed.filter(pl.col("sold_kw") > allowed + TOLERANCE)
+    return count_violations(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
 
-    netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
-    totals = hourly.group_by("product", "start_utc").agg(total_kw=pl.col("sold_kw").sum())
-    delivered = (
-        hours.filter("is_bid")
-        .join(totals, on=["product", "start_utc"], how="left")
-        .join(netted, on="start_utc", how="left")
-    )
-    net_mw = (
-        pl.col("total_kw") - pl.when(pl.col("product") == "energy").then(pl.col("grid_kw")).otherwise(0.0)
-    ) / 1000.0
-    unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
-    sold_kwh, paid = float(sold["sold_kw"].sum()), day["dispatch.payments"]
+
+def _faults_of_sales(day: Day, bids: pl.DataFrame, sold: pl.DataFrame, product: str) -> list[pl.DataFrame]:
+    """Sales beyond their commitment, and those that are not what is paid: product, fault.
+
+    ``sold``: sales of ``product`` by prosumer and hour, with the bid of the hour, if any.
+    """
+    mine = bids.filter(pl.col("product") == product).select("opportunity_id", "duration_hours")
+    held = day["negotiation.agreements"].lazy().filter("holds_option").select(*DEAL, "committed_capacity_kw")
+    pairs = Pairs(day)
+    options = pairs.numbered(held.join(mine.lazy(), on="opportunity_id", how="semi").collect())
+    placed = pairs.numbered(sold).join(options.drop(*DEAL, "call"), on="deal", how="left")
+    committed_kw = pl.col("committed_capacity_kw").fill_null(0.0)
+    allowed_kw = pl.when(pl.col("is_bid").fill_null(False)).then(committed_kw).otherwise(0.0)
+    beyond = placed.filter(pl.col("sold_kw") > allowed_kw + TOLERANCE)
+
     owed = placed.group_by(DEAL).agg(owed_kwh=pl.col("sold_kw").sum())
+    paid = day["dispatch.payments"].join(mine, on="opportunity_id", how="semi")
     paid = paid.group_by(DEAL).agg(pl.col("dispatched_kwh", "dispatched_kw").sum())
-    both = owed.join(paid, on=DEAL, how="full", coalesce=True).join(
-        bids.select("opportunity_id", "duration_hours"), on="opportunity_id", how="left"
-    )
+    both = owed.join(paid, on=DEAL, how="full", coalesce=True).join(mine, on="opportunity_id", how="left")
     mean_kw = pl.col("dispatched_kwh") / pl.col("duration_hours")
     as_sold = (pl.col("owed_kwh") - pl.col("dispatched_kwh")).abs() <= TOLERANCE * pl.col("duration_hours")
     tiny = pl.max_horizontal("owed_kwh", "dispatched_kwh").fill_null(0.0) <= TOLERANCE * pl.col("duration_hours")
@@ -213,20 +223,18 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
             pl.col("dispatched_kwh").fill_null(0.0),
         ),
     )
-    faults = [
-        overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc")),
-        beyond.select(
-            "product",
-            fault=pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc"),
-        ),
-        unequal.select("product", fault=pl.format("{}: members deliver a different quantity", "opportunity_id")),
-        unpaid,
-    ]
-    held = (
-        f"{sold_kwh:.1f} kWh (and kW·h of reserve) sold in {sold.height} deliveries, "
-        "each paid once and within its commitment"
-    )
-    return count_violations(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
+    words = pl.format("{} sells {} kW beyond its commitment at {}", "prosumer_id", "sold_kw", "start_utc")
+    return [beyond.select(product=pl.lit(product), fault=words), unpaid]
+
+
+def _unequal(day: Day, hours: pl.DataFrame, sales: pl.DataFrame, product: str) -> pl.DataFrame:
+    """Bids of ``product`` whose members deliver another quantity in one of their ``hours``: product, fault."""
+    totals = sales.group_by("start_utc").agg(total_kw=pl.col("sold_kw").sum())
+    netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
+    delivered = hours.join(totals, on="start_utc", how="left").join(netted, on="start_utc", how="left")
+    net_mw = (pl.col("total_kw") - (pl.col("grid_kw") if product == "energy" else 0.0)) / 1000.0
+    unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
+    return unequal.select("product", fault=pl.format("{}: members deliver a different quantity", "opportunity_id"))
 
 
 def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResult:
@@ -264,6 +272,79 @@ def settled_dispatch_stays_within_limits(day: Day, settings: Settings) -> CheckR
     return limits_kept(day, settings, "evaluation.dispatched")
 
 
+def owners_are_paid_by_their_deals(day: Day, settings: Settings) -> CheckResult:
+    """Every delivery is paid by its deal, at the price that cleared: never below the floor nor above the cap, more than
+    its index price only where it was called below its floor, and every kWh delivered to an award is paid once.
+    """
+    cleared = day["market.prices"]["energy_usd_per_mwh"].sort().to_numpy()
+    cheapest = max(0.0, float(cleared[:4].mean()))
+    deals = _deals(day)
+    market = day["evaluation.settlement"].select("opportunity_id", "clearing_price")
+    rows = day["evaluation.deliveries"].join(deals, on=DEAL, how="left", suffix="_of_deal")
+    rows = rows.join(market, on="opportunity_id", how="left")
+    floor, cap = pl.col("floor_price_usd_per_mwh_of_deal"), pl.col("cap_price_usd_per_mwh_of_deal")
+    reference, share = pl.col("reference_price_usd_per_mwh"), pl.col("share_fraction")
+    index = pl.col("clearing_price") - pl.col("recharge_factor") * cheapest
+    worth = pl.min_horizontal(index, reference + share * (index - reference))  # empty: no share
+    call = pl.when(reference < floor).then(reference + (floor - reference) / share).otherwise(floor)
+    is_forced = index < call - PRICE_TOLERANCE
+    due = pl.when(is_forced).then(cap).otherwise(pl.min_horizontal(pl.max_horizontal(worth, floor), cap))
+    paid, mwh = pl.col("paid_price_usd_per_mwh"), pl.col("delivered_kwh") / 1000.0
+    least = pl.col("reservation_price_usd_per_mwh_of_deal")
+    gain = pl.when(paid > 0.0).then(((paid - least) / paid).clip(0.0, 1.0)).otherwise(0.0)
+    full_kwh = pl.col("committed_capacity_kw") * pl.col("hours")
+    score = 5.0 + 5.0 * gain * (pl.col("delivered_kwh") / full_kwh).clip(0.0, 1.0)
+    hours = day["market.opportunities"].select("opportunity_id", hours="duration_hours")
+    rows = rows.join(hours, on="opportunity_id", how="left")
+
+    def apart(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+        return ~((one - other).abs() <= PRICE_TOLERANCE).fill_null(False)
+
+    faults = {
+        "no such deal": floor.is_null() | index.is_null(),
+        "paid below its floor": paid < pl.max_horizontal(floor, least) - PRICE_TOLERANCE,
+        "paid above its floor and its index price": ~is_forced
+        & (paid > pl.max_horizontal(floor, index) + PRICE_TOLERANCE),
+        "paid another price than its deal's": apart(paid, due),
+        "another index price": apart(pl.col("index_price_usd_per_mwh"), index),
+        "another floor or cap": apart(pl.col("floor_price_usd_per_mwh"), floor)
+        | apart(pl.col("cap_price_usd_per_mwh"), cap),
+        "forced, or not": (pl.col("is_forced") != is_forced).fill_null(True),
+        "another payment": apart(pl.col("payment_usd"), paid * mwh),
+        "another satisfaction": (pl.col("satisfaction_score") > 0.0) & apart(pl.col("satisfaction_score"), score),
+    }
+    broken = [rows.filter(fault).select(*DEAL, fault=pl.lit(words)) for words, fault in faults.items()]
+    broken.append(_paid_once(day))
+    forced, count = int(rows["is_forced"].sum()), rows.height
+    total_usd = float(rows["payment_usd"].sum())
+    held = f"{count} deliveries paid {usd(total_usd)} by their deals, {forced} of them called below their floor"
+    return count_violations(pl.concat(broken), "deliveries not paid by their deals", held, total_usd)
+
+
+def _deals(day: Day) -> pl.DataFrame:
+    """The deals' terms; one that older code made has one fixed price."""
+    held = day["negotiation.agreements"].filter("holds_option")
+    indexed = [f"{name}_price_usd_per_mwh" for name in ("floor", "cap", "reference")] + ["share_fraction"]
+    unknown = [name for name in (*indexed, "recharge_factor") if name not in held.columns]
+    held = held.with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
+    fixed = [pl.coalesce(name, "agreed_price_usd_per_mwh").alias(name) for name in indexed[:2]]
+    held = held.with_columns(*fixed, pl.col("recharge_factor").fill_null(0.0))
+    terms = ("committed_capacity_kw", "reservation_price_usd_per_mwh", "recharge_factor")
+    return held.select(*DEAL, *terms, *indexed)
+
+
+def _paid_once(day: Day) -> pl.DataFrame:
+    """Deliveries to awards in `evaluation.dispatched` that are paid for other kWh: the deal, and the fault."""
+    won = day["evaluation.settlement"].filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
+    hours = block_hours(day["market.opportunities"].join(won, on="opportunity_id", how="semi"))
+    sold = {product: _sales(day["evaluation.dispatched"], product) for product in ("energy", "spin", "nonspin")}
+    every = pl.concat([sales.with_columns(product=pl.lit(product)) for product, sales in sold.items()])
+    given = hours.join(every, on=["product", "start_utc"]).group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
+    both = given.join(day["evaluation.deliveries"].select(*DEAL, "delivered_kwh"), on=DEAL, how="full", coalesce=True)
+    missed = (pl.col("given_kwh").fill_null(0.0) - pl.col("delivered_kwh").fill_null(0.0)).abs() > TOLERANCE
+    return both.filter(missed).select(*DEAL, fault=pl.lit("delivered and paid kWh differ"))
+
+
 def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
     """The net is the sum of its lines, the lines are sums over bids, and no bid without delivery is paid."""
     account, bids = day["evaluation.settled_days"].row(0, named=True), day["evaluation.settlement"]
@@ -292,5 +373,6 @@ def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
 #: check -> table of the settlement that it guards
 SETTLED = {
     settled_dispatch_stays_within_limits: "evaluation.dispatched",
+    owners_are_paid_by_their_deals: "evaluation.deliveries",
     the_settled_account_adds_up: "evaluation.settled_days",
 }

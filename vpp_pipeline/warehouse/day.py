@@ -21,7 +21,7 @@ from vpp_pipeline.warehouse.published import published_rows
 SCHEDULE = "dispatch.schedule"
 LLM_CALLS = "negotiation.llm_calls"
 #: what a settlement makes, from what was published
-SETTLED = ("evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days")
+SETTLED = ("evaluation.dispatched", "evaluation.deliveries", "evaluation.settlement", "evaluation.settled_days")
 #: table of a negotiation -> the lake table with a file per opportunity; messages are written last
 NEGOTIATED = {
     "negotiation.agreements": "negotiation.deals",
@@ -30,8 +30,11 @@ NEGOTIATED = {
 }
 #: warehouse table -> the lake table whose files of the day it joins; agreements are a file of the day as well
 BY_SLOT = {table: file for table, file in NEGOTIATED.items() if table != "negotiation.agreements"}
+#: large table -> its column of sentences, three quarters of what it takes in memory
+WORDS = {"negotiation.agreements": "reason"}
 #: tables with a file per run that published: the day's runs are kept beside each other
 BY_RUN = ("bids.runs", "bids.run_bids")
+Files = tuple[tuple[str, int, int, int], ...]  # path, inode, time of writing, bytes
 
 
 def warehouse_of(lake: Lake) -> Path:
@@ -40,13 +43,20 @@ def warehouse_of(lake: Lake) -> Path:
 
 
 class LakeDay(Mapping[str, pl.DataFrame]):
-    """Warehouse table name -> that table's rows of one day. Raises NoDataError for a table not made yet."""
+    """Warehouse table name -> that table's rows of one day. Raises NoDataError for a table not made yet.
 
-    def __init__(self, lake: Lake, market_date: date) -> None:
-        self._lake, self._day = lake, market_date.isoformat()
+    ``figures_only``: without the columns of WORDS.
+    """
+
+    def __init__(self, lake: Lake, market_date: date, *, figures_only: bool = False) -> None:
+        self._lake, self._day, self._figures_only = lake, market_date.isoformat(), figures_only
         self._read: dict[str, pl.DataFrame] = {}
+        #: table that was asked for -> its files then; None for what is not made of files of this day
+        self.rests_on: dict[str, Files | None] = {}
 
     def __getitem__(self, table: str) -> pl.DataFrame:
+        if table not in self._read:
+            self.rests_on.setdefault(table, self.files(table))
         if table == SCHEDULE_BEFORE:
             return self._schedule_before()
         if table == LLM_CALLS_BEFORE:
@@ -59,9 +69,27 @@ class LakeDay(Mapping[str, pl.DataFrame]):
 
     def holding(self, made: Mapping[str, pl.DataFrame]) -> LakeDay:
         """The same day with tables that were ``made`` and are not written yet."""
-        day = LakeDay(self._lake, date.fromisoformat(self._day))
+        day = LakeDay(self._lake, date.fromisoformat(self._day), figures_only=self._figures_only)
         day._read = self._read | dict(made)
         return day
+
+    def files(self, table: str) -> Files | None:
+        """What tells the files of ``table`` from any others, as they are now; None for what is of other days or runs.
+
+        A file is only ever replaced, never written to.
+        """
+        if table not in TABLES or table in BY_RUN:
+            return None
+        source, keys = (
+            (BY_SLOT[table], self._lake.partitions(BY_SLOT[table], self._day))
+            if table in BY_SLOT
+            else (
+                table,
+                [self._day],
+            )
+        )
+        paths = [self._lake.path(source, key) for key in keys if self._lake.exists(source, key)]
+        return tuple((str(path), (now := path.stat()).st_ino, now.st_mtime_ns, now.st_size) for path in paths)
 
     def _rows(self, table: str) -> pl.DataFrame:
         if table in BY_SLOT:
@@ -69,7 +97,14 @@ class LakeDay(Mapping[str, pl.DataFrame]):
             return LakeNegotiations(self._lake, date.fromisoformat(self._day)).read(table, slots)
         if table in BY_RUN:
             return self._lake.read_many(table, self._lake.partitions(table, self._day))
+        if self._figures_only and table in WORDS:
+            figures = [name for name in self._lake.schema(table, self._day) if name != WORDS[table]]
+            return self._lake.read(table, self._day, figures)
         return self._lake.read(table, self._day)
+
+    def hash(self, table: str) -> str:
+        """The `frame_hash` of the table's file, read column by column."""
+        return self._lake.hash(table, self._day)
 
     def _schedule_before(self) -> pl.DataFrame:
         """That of the bids published for the day before. Raises KeyError where there are none."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpp_pipeline.bidding import bids
 from vpp_pipeline.bidding.bids import GRID_POINTS, delivery_probability
 from vpp_pipeline_tests.cases import tries
 
@@ -80,3 +81,23 @@ def test_blocks_of_members_add_up_to_the_binomial_law() -> None:
     members = np.full(600, 2.0)
     found = delivery_probability(members, np.full(600, 0.5), 600.0)  # at least 300 of 600
     assert found == pytest.approx(0.5 + comb(600, 300) / 2**601, abs=1e-9)
+
+
+@pytest.mark.parametrize("largest", [1, 2, 400])
+def test_a_large_coalition_at_once_is_as_by_halves(largest: int) -> None:
+    rng = np.random.default_rng(largest)
+    member_kw = np.where(rng.random(6_000) < 0.1, largest, 1) * 5.0  # of one size: a lattice with many a frequency
+    chances = rng.uniform(0.5, 1.0, 6_000)
+    mean_kw, deviation_kw = member_kw @ chances, np.sqrt((chances * (1.0 - chances)) @ member_kw**2)
+    for steps in (-9.0, -2.0, 0.0, 1.0, 9.0):
+        threshold_kw = mean_kw + steps * deviation_kw
+        found = delivery_probability(member_kw, chances, threshold_kw)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bids, "LARGE_COALITION", 10_000)
+            by_halves = delivery_probability(member_kw, chances, threshold_kw)
+        assert found == pytest.approx(by_halves, abs=1e-9)
+
+
+def test_large_coalitions_of_certain_and_of_idle_members() -> None:
+    for chance in (0.0, 1.0):
+        assert delivery_probability(np.full(5_000, 2.0), np.full(5_000, chance), 8_000.0) == pytest.approx(chance)

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.forecasting.price_baseline import METHOD
-from vpp_pipeline.forecasting.price_boosted import LEARNS_DAYS
 from vpp_pipeline.forecasting.price_boosted import METHOD as MODEL
-from vpp_pipeline.forecasting.price_models import choose
+from vpp_pipeline.forecasting.price_lear import LEARNS_DAYS
+from vpp_pipeline.forecasting.price_models import AVERAGE, choose
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.settings import ForecastSettings, RiskSettings, Settings
 from vpp_pipeline.verification.inputs import prices_are_forecast_as_asked
@@ -21,9 +21,9 @@ from vpp_pipeline_tests.forecasting.price_history import before, patterned
 
 DAY = date(2024, 7, 14)
 ERROR_DAYS = 14  # whose errors make scenarios
-DAYS = patterned(DAY - timedelta(days=121), DAY + timedelta(days=5))
+DAYS = patterned(DAY - timedelta(days=230), DAY + timedelta(days=5))
 COLUMNS = ("start_utc", "node", "energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")
-ALL = ("auto", "seven_day_mean", "yesterday")  # of a file that is not generated, auto is the model
+ALL = ("auto", "seven_day_mean", "yesterday")  # of a file that is not generated, auto is the average
 
 
 def past(count: int) -> dict[date, pl.DataFrame]:
@@ -50,7 +50,7 @@ def written(folder: Path, days: dict[date, pl.DataFrame]) -> Path:
 @pytest.mark.parametrize(
     ("price", "source", "method"),
     [
-        ("auto", "caiso file", MODEL),
+        ("auto", "caiso file", AVERAGE),
         ("auto", "synthetic", METHOD),
         ("auto", "synthetic (file)", METHOD),
         ("model", "synthetic", MODEL),
@@ -107,7 +107,7 @@ def test_a_forecast_as_asked_passes(honest: Callable[[str], DayInputs]):
     made = honest("auto").forecast
     result = prices_are_forecast_as_asked({"market.price_forecast": made}, Settings())
     assert result.passed
-    assert result.description == f"prices are forecast by {MODEL}, from {made['history_days'][0]} days"
+    assert result.description == f"prices are forecast by {AVERAGE}, from {made['history_days'][0]} days"
 
 
 @pytest.mark.parametrize("price", ALL)
@@ -149,6 +149,6 @@ def test_scenarios_of_a_better_forecast_are_closer_together(honest: Callable[[st
 
 def test_a_model_that_cannot_be_judged_on_unseen_days_is_not_used(tmp_path: Path):
     short = past(110)  # enough to learn from, too few to learn from 14 days earlier as well
-    assert choose(DAY, ForecastSettings(), "caiso file", lambda count: short).method == MODEL
-    made = inputs(written(tmp_path, short), settings(scenarios=5)).forecast
+    assert choose(DAY, ForecastSettings(price="model"), "caiso file", lambda count: short).method == MODEL
+    made = inputs(written(tmp_path, short), settings("model", scenarios=5)).forecast
     assert "it needs 118 days of prices, and there are 110" in made["method"][0]

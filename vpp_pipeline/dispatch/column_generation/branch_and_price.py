@@ -1,7 +1,8 @@
 """Bid or no bid at any size: column generation at a node, branch and price over the nodes.
 
 A node fixes some bids. Its bound is the least dual bound of all prices so far under those decisions, so that most
-children need no pricing problem; columns are shared by all nodes.
+children need no pricing problem; columns are shared by all nodes. The search of a fleet continues where that of its
+sample ended: a leaf of that tree costs one sweep, at the prices that the sample found there.
 
 The first answers (no bid, decisions that somebody suggests, the rounded relaxation) are found before any limit counts.
 """
@@ -9,6 +10,7 @@ The first answers (no bid, decisions that somebody suggests, the rounded relaxat
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,6 +30,15 @@ UNTRUE, UNTRUE_USD = 1e-6, 1e-3  # a bound that lies lower than an answer by mor
 
 
 @dataclass(frozen=True)
+class Leaf:
+    """Bounds of z (O,) at a leaf of a search tree, and the prices of its least dual bound."""
+
+    low: Array
+    high: Array
+    dual_bound: DualBound
+
+
+@dataclass(frozen=True)
 class Found:
     """Best decisions z (O,), what they earn, and a bound on what any decisions could earn."""
 
@@ -37,6 +48,18 @@ class Found:
     no_bid_usd: float
     nodes: int
     ran_out: str  # of what, where the gap was not reached: time or nodes; empty otherwise
+    leaves: tuple[Leaf, ...] = ()  # of the tree, which together hold all decisions; the highest bound first
+
+
+@dataclass(frozen=True)
+class _Node:
+    """Bounds of z (O,), a bound on what decisions within them earn, and the answer of the relaxation, once solved."""
+
+    low: Array
+    high: Array
+    bound_usd: float
+    answer: MasterAnswer | None
+    lead: DualBound | None = None  # prices of a sample, not asked for yet
 
 
 class Search:
@@ -48,52 +71,92 @@ class Search:
         self._may_bid = may_bid.astype(float)
         self._nothing = np.zeros(len(may_bid))
         self._tried: set[bytes] = set()
+        self._asked: set[int] = set()  # identities of a sample's prices, of which several leaves may share one
         self.best, self.best_usd = self._nothing, -np.inf
 
-    def run(self, first: Array | None, seconds: float, node_limit: int) -> Found:
+    def run(self, first: Array | None, seconds: float, node_limit: int, leaves: tuple[Leaf, ...] = ()) -> Found:
         """Decisions within ``gap_target`` of the best, or the best of the first answers and of a limited search.
 
-        ``first``: decisions (O,) to begin with, if someone knows good ones. ``seconds`` of CPU time and ``node_limit``
-        branchings count from the moment the first answers are there.
+        ``first``: decisions (O,) to begin with, if someone knows good ones. ``leaves``: of the tree of a sample, where
+        this search continues; their prices are asked for before they are searched. ``seconds`` of CPU time and
+        ``node_limit`` branchings count from the moment the first answers are there.
         """
         no_sale, _ = self.generation.converge(self._nothing, self._nothing, self.gap_target / 8.0)
         self.best_usd = self.generation.no_bid_usd = no_sale.objective_usd
         if first is not None:
             self._try(first * self._may_bid)
-        root, bound_usd = self._converge(self._nothing, self._may_bid)
-        self._round(root)
-        if first is None:
-            self._dive(root)
+        nodes = [_Node(leaf.low, leaf.high, self._bound(leaf.low, leaf.high), None, leaf.dual_bound) for leaf in leaves]
+        if len(nodes) < 2:
+            root, bound_usd = self._converge(self._nothing, self._may_bid)
+            self._round(root)
+            if first is None:
+                self._dive(root)
+            nodes = [_Node(self._nothing, self._may_bid, bound_usd, root)]
         limit = CpuLimit.from_now(seconds)
-        heap = [(-bound_usd, 0, self._nothing, self._may_bid, root)]
-        settled_usd, nodes, ran_out = -np.inf, 0, ""
+        heap = [(-node.bound_usd, number, node) for number, node in enumerate(nodes)]
+        heapq.heapify(heap)
+        closed: list[_Node] = []
+        number, branched, ran_out = len(heap), 0, ""
         while heap and -heap[0][0] > self._enough():
-            ran_out = "nodes" if nodes >= node_limit else "time" if limit.is_reached() else ""
+            ran_out = "nodes" if branched >= node_limit else "time" if limit.is_reached() else ""
             if ran_out:
                 break
-            _, _, low, high, answer = heapq.heappop(heap)
-            self._round(answer, limit)
-            fractional = np.minimum(answer.z, 1.0 - answer.z)
-            branch = int(self.day.undecided_worth(answer.z).argmax())
-            if fractional.max() <= INTEGRAL:
-                self._keep(answer, np.round(answer.z))
-                settled_usd = max(settled_usd, self.generation.bound(low, high)[0])
+            node = heapq.heappop(heap)[2]
+            if node.answer is not None and self._is_decided(node.answer, limit):
+                closed.append(replace(node, bound_usd=self._bound(node.low, node.high)))
                 continue
+            for child in self._successors(node, limit):
+                branched += node.answer is not None
+                if child.bound_usd > self._enough():
+                    heapq.heappush(heap, (-child.bound_usd, number := number + 1, child))
+                else:
+                    closed.append(child)
+        for _, _, node in heap:  # prices that were asked for since then may bound it better
+            closed.append(replace(node, bound_usd=min(node.bound_usd, self._bound(node.low, node.high))))
+        closed.sort(key=lambda node: -node.bound_usd)
+        tree = tuple(
+            Leaf(node.low, node.high, node.lead or self.generation.bound(node.low, node.high)[1]) for node in closed
+        )
+        bound_usd = max(self.best_usd, closed[0].bound_usd)
+        return Found(self.best, self.best_usd, bound_usd, no_sale.objective_usd, branched, ran_out, tree)
+
+    def _is_decided(self, answer: MasterAnswer, limit: CpuLimit) -> bool:
+        """Whether ``answer`` leaves no bid undecided; it is kept then. Its rounded decisions are tried in any case."""
+        self._round(answer, limit)
+        is_decided = bool(np.minimum(answer.z, 1.0 - answer.z).max() <= INTEGRAL)
+        if is_decided:
+            self._keep(answer, np.round(answer.z))
+        return is_decided
+
+    def _successors(self, node: _Node, limit: CpuLimit) -> Iterator[_Node]:
+        """What takes the place of ``node``: itself once its sample's prices are asked for, or it is solved; children.
+
+        A sweep at the sample's prices is a part of what a solution costs, so all leaves are asked before one is solved.
+        """
+        if node.lead is not None:
+            if id(node.lead) not in self._asked:
+                self._asked.add(id(node.lead))
+                self.generation.put(node.lead.duals, node.lead.tilt)
+            yield _Node(node.low, node.high, self._bound(node.low, node.high), None)
+        elif node.answer is None:
+            yield self._solved(node.low, node.high, limit)
+        else:
+            branch = int(self.day.undecided_worth(node.answer.z).argmax())
             for decision in (0.0, 1.0):
-                nodes += 1
-                child_low, child_high = low.copy(), high.copy()
-                child_low[branch] = child_high[branch] = decision
-                if self.generation.bound(child_low, child_high)[0] <= self._enough():
-                    settled_usd = max(settled_usd, self.generation.bound(child_low, child_high)[0])
-                    continue
-                child, child_bound_usd = self._converge(child_low, child_high, limit)
-                if child_bound_usd <= self._enough():
-                    settled_usd = max(settled_usd, child_bound_usd)
-                    continue
-                heapq.heappush(heap, (-child_bound_usd, nodes, child_low, child_high, child))
-        open_usd = -heap[0][0] if heap else -np.inf
-        bound_usd = max(self.best_usd, open_usd, settled_usd)
-        return Found(self.best, self.best_usd, bound_usd, no_sale.objective_usd, nodes, ran_out)
+                low, high = node.low.copy(), node.high.copy()
+                low[branch] = high[branch] = decision
+                yield self._solved(low, high, limit)
+
+    def _solved(self, low: Array, high: Array, limit: CpuLimit) -> _Node:
+        """The node with z (O,) within bounds; unsolved where the prices so far are enough."""
+        bound_usd = self._bound(low, high)
+        if bound_usd <= self._enough():
+            return _Node(low, high, bound_usd, None)
+        answer, bound_usd = self._converge(low, high, limit)
+        return _Node(low, high, bound_usd, answer)
+
+    def _bound(self, low: Array, high: Array) -> float:
+        return self.generation.bound(low, high)[0]
 
     def _enough(self) -> float:
         """A bound that is no better than what we have."""

@@ -11,7 +11,7 @@ from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch import branch_and_bound
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
-from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Search
+from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Leaf, Search
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
 from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN, formulate
@@ -20,11 +20,12 @@ from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of, unlimited_
 LOG = logging.getLogger(__name__)
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
-SAMPLE_TIME = 0.25  # of the seconds that the search for better decisions may take
+SAMPLE_TIME = 0.5  # of the seconds that the search for better decisions may take
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
 MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 100, 50_000, 200  # prosumers: there a sweep costs more than the master
+SEARCHED = 20_000  # prosumers: the largest sample of no more searches for the decisions of a larger fleet
 EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
 
 
@@ -36,6 +37,7 @@ class Prepared:
     generation: Generation
     no_sale: Duals
     first: Array | None  # (O,) decisions that a sample of the fleet would take
+    leaves: tuple[Leaf, ...] = ()  # of the sample's search tree, where there is one
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,12 @@ def prepare(
     if len(day.fleet) < SMALLEST_SAMPLED:
         generation.put(_market_prices(coordinator))
         return Prepared(pricer, generation, no_sale, None)
-    leads, first = _sampled(day, order, pricer, gap_target, SAMPLE_TIME * seconds, node_limit, decides)
+    leads, found = _sampled(day, order, pricer, gap_target, SAMPLE_TIME * seconds, node_limit, decides)
     for lead in leads:
         generation.put(lead.dual_bound.duals, lead.dual_bound.tilt, lead.asked)
-    return Prepared(pricer, generation, no_sale, first)
+    if found is None:
+        return Prepared(pricer, generation, no_sale, None)
+    return Prepared(pricer, generation, no_sale, found.decisions, found.leaves)
 
 
 def _market_prices(coordinator: Coordinator) -> Duals:
@@ -95,7 +99,7 @@ def _sampled(
     seconds: float,
     node_limit: int,
     decides: bool,
-) -> tuple[list[_Lead], Array | None]:
+) -> tuple[list[_Lead], Found | None]:
     """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size.
 
     The sample has prosumers of every kind: every tenth in ``order`` (N,) of similarity.
@@ -106,10 +110,11 @@ def _sampled(
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
     sample = prepare(part_of(day, chosen, share), gap_target, seconds, node_limit, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
-    first = decisions_of(sample, gap_target, seconds, node_limit) if decides else None
+    searches = len(chosen) <= SEARCHED < len(day.fleet)
+    found = decisions_of(sample, gap_target, seconds, node_limit, searches=searches) if decides else None
     answers = [sample.generation.converge(nothing, anything, gap_target)[0]]
-    if first is not None:
-        answers.append(sample.generation.converge(first, first, gap_target)[0])
+    if found is not None:
+        answers.append(sample.generation.converge(found.decisions, found.decisions, gap_target)[0])
     mixed = np.logical_or.reduce([_mixed(sample, answer) for answer in answers])
     asked = np.zeros((len(mixed), pricer.groups), dtype=bool)
     np.logical_or.at(asked.T, pricer.group[chosen], mixed.T[sample.pricer.group])
@@ -118,26 +123,27 @@ def _sampled(
     for dual_bound, groups in zip(sample.generation.dual_bounds, asked, strict=True):
         if dual_bound is not best and groups.any():
             leads.append(_Lead(dual_bound, groups))
-    return leads, first
+    return leads, found
 
 
-def decisions_of(sample: Prepared, gap_target: float, seconds: float, node_limit: int) -> Array:
+def decisions_of(sample: Prepared, gap_target: float, seconds: float, node_limit: int, *, searches: bool) -> Found:
     """Decisions (O,) of a sample: of a small one by the exact method, whose cuts find better ones in less time.
 
-    A larger one takes the better of its own sample's and those of its rounded relaxation: the search is the fleet's.
+    A larger one takes the better of its own sample's and those of its rounded relaxation, unless it ``searches``.
     """
     day = sample.generation.coordinator.day
     if len(day.fleet) > EXACT_SAMPLE:
-        return search(sample, gap_target, seconds, node_limit=0).decisions
+        return search(sample, gap_target, seconds, node_limit if searches else 0)
     linear, nothing = formulate(day, binary=False), np.zeros(len(day.price))
     linear.set_bids(nothing, nothing)
     linear.set_quantities(nothing, unlimited_mw(day))
     try:
         start = (linear.solve("HIGHS"), nothing)
-        return branch_and_bound.search(day, linear, start, gap_target, seconds, node_limit).decisions
+        found = branch_and_bound.search(day, linear, start, gap_target, seconds, node_limit)
+        return Found(found.decisions, found.objective_usd, found.bound_usd, start[0], found.nodes, found.ran_out)
     except SolveError as error:
         LOG.warning("dispatch: the sample is decided by columns, because the exact method failed: %s", error)
-        return search(sample, gap_target, seconds, node_limit).decisions
+        return search(sample, gap_target, seconds, node_limit)
 
 
 def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
@@ -152,7 +158,7 @@ def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
 def search(prepared: Prepared, gap_target: float, seconds: float, node_limit: int) -> Found:
     """Decide the bids, beginning with the sample's decisions."""
     may_bid = prepared.generation.coordinator.day.may_bid
-    return Search(prepared.generation, may_bid, gap_target).run(prepared.first, seconds, node_limit)
+    return Search(prepared.generation, may_bid, gap_target).run(prepared.first, seconds, node_limit, prepared.leaves)
 
 
 def groups_of(order: Indices, most: int) -> tuple[Indices, int]:

@@ -41,10 +41,13 @@ def block_bootstrap(values: Array, block_days: int = BLOCK_DAYS, draws: int = DR
 def by_arm(rows: pl.DataFrame, best: str) -> pl.DataFrame:
     """One row per arm of `evaluation.benchmark`'s days: yearly money per kW of the fleet, shares, sums and means.
 
-    Captures are shares of what arm ``best`` nets. Satisfaction is the mean over days with a dispatch, Gini likewise.
+    Gross is net and payments to owners. Captures are shares of what arm ``best`` nets. Satisfaction is the mean over
+    days with a dispatch, Gini likewise.
     """
     days = rows["market_date"].n_unique()
-    yearly = DAYS_PER_YEAR / days / pl.col("fleet_kw").mean()
+    per_year = DAYS_PER_YEAR / days
+    yearly = per_year / pl.col("fleet_kw").mean()
+    gross_usd = (pl.col("net_usd") + pl.col("payments_usd")).sum()
     most = float(rows.filter(arm=best)["net_usd"].sum()) if best in rows["arm"] else float("nan")
     kinds = [name for name in rows.columns if name.startswith("violations")]
     return rows.group_by("arm", maintain_order=True).agg(
@@ -53,6 +56,14 @@ def by_arm(rows: pl.DataFrame, best: str) -> pl.DataFrame:
         surplus_usd_per_kw_year=pl.col("surplus_usd").sum() * yearly,
         net_capture=pl.col("net_usd").sum() / most,
         value_capture=pl.col("value_usd").sum() / most,
+        median_day_usd=pl.col("net_usd").median(),
+        gross_usd=gross_usd,
+        owners_fraction=pl.col("payments_usd").sum() / gross_usd,
+        reserve_fraction=pl.col("reserve_usd").sum() / (pl.col("reserve_usd") + pl.col("energy_usd")).sum(),
+        usd_per_home_year=pl.col("home_payments_usd").sum() * per_year / pl.col("homes").mean(),
+        usd_per_business_year=(pl.col("payments_usd") - pl.col("home_payments_usd")).sum()
+        * per_year
+        / (pl.col("prosumers") - pl.col("homes")).mean(),
         payments_usd=pl.col("payments_usd").sum(),
         imbalance_usd=pl.col("imbalance_usd").sum(),
         satisfaction=pl.col("satisfaction").mean(),
@@ -64,6 +75,7 @@ def by_arm(rows: pl.DataFrame, best: str) -> pl.DataFrame:
         fill_fraction=pl.col("fill_fraction").mean(),
         awarded_mwh=pl.col("awarded_mwh").sum(),
         gap_fraction=pl.col("gap_fraction").median(),
+        gap_usd=pl.when(pl.col("gap_usd").count() > 0).then(pl.col("gap_usd").sum()),
         seconds=pl.col("seconds").mean(),
         **{name: pl.col(name).sum() for name in kinds},
     )

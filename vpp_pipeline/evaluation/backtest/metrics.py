@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.dispatch.after_awards import Cleared, Deals
 from vpp_pipeline.dispatch.schedule import DaySchedule
-from vpp_pipeline.evaluation import settlement
-from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan
+from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan, prices_by_hour
 from vpp_pipeline.evaluation.backtest.strategies import PastDay
-from vpp_pipeline.evaluation.settle_day import limits_broken, past, redispatch
-from vpp_pipeline.evaluation.settlement import Awards, Money
+from vpp_pipeline.evaluation.settle_day import dispatched_anew, limits_broken, past, redispatch
+from vpp_pipeline.evaluation.settlement import Awards, Money, money_of, position_mw
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.agreements import satisfaction_score, weighted_satisfaction
+from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh
 from vpp_pipeline.pipeline import terms_of
 
 DUST_KW = 1e-6
@@ -22,21 +23,25 @@ DUST_KW = 1e-6
 def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | int | None]:
     """The measures of a plan on its day; ``no_sale_usd``: :func:`market_of` a plan that sells nothing."""
     settings, own = day.settings, day.no_sale.fleet
-    awarded = plan.awarded_mw(_clearing(day, plan))
+    price = prices_by_hour(day.prices)
+    clearing = price[plan.product, plan.hour]
+    awarded = plan.awarded_mw(clearing)
     share = np.divide(awarded, plan.quantity_mw, out=np.zeros_like(awarded), where=plan.quantity_mw > 0.0)
-    done = realise(plan, share, day.is_there, settings.rules.reserve_call_hours)
-    money = _money(day, plan, done, awarded)
+    done = realise(day, plan, awarded)
     sold = plan.sold_kw(done)
+    paid = plan.deals.paid(plan.deals.index_price(clearing[:, None], cheapest_usd_per_mwh(price[ENERGY])))
+    money = _money(day, plan, done, awarded, float((np.nan_to_num(paid) * sold).sum()) / 1000.0)
     least = np.stack([reservation_price(own, product, settings.negotiation) for product in PRODUCTS])[plan.product]
     is_paid = sold > DUST_KW
-    paid_usd = np.nan_to_num(plan.agreed_price) * sold / 1000.0
+    paid_usd = np.nan_to_num(paid) * sold / 1000.0
     broken = violations(own, plan, done, share, day.is_there)
-    underpaid = is_paid & (np.nan_to_num(plan.agreed_price) < least - 1e-9)
+    underpaid = is_paid & (np.nan_to_num(paid) < least - 1e-9)
     surplus_usd = float(np.where(is_paid, paid_usd - least * sold / 1000.0, 0.0).sum())
     net_usd = money.market_usd - money.payments_usd - no_sale_usd
+    is_home = np.strings.startswith(own.segment.astype(str), "home")
     used = np.clip(sold / np.maximum(plan.committed_kw, DUST_KW), 0.0, 1.0)
     let_down = np.broadcast_to(_let_down(own, done), sold.shape) | underpaid
-    score = satisfaction_score(np.nan_to_num(plan.agreed_price), least, used, let_down)
+    score = satisfaction_score(np.nan_to_num(paid), least, used, let_down)
     return {
         "net_usd": net_usd,
         "value_usd": net_usd + surplus_usd,
@@ -46,6 +51,8 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
         "imbalance_usd": money.imbalance_usd,
         "leftover_usd": money.leftover_usd,
         "payments_usd": money.payments_usd,
+        "home_payments_usd": float(paid_usd[:, is_home].sum()),
+        "homes": int(is_home.sum()),
         "no_sale_usd": no_sale_usd,
         "surplus_usd": surplus_usd,
         "wear_usd": float((own.wear_usd_per_mwh @ done.discharge_kw).sum()) / 1000.0,
@@ -65,35 +72,36 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
         "reserve_mw_h": float(awarded[plan.product != ENERGY].sum()),
         **_success(day, plan),
         "gap_fraction": plan.gap_fraction,
+        "gap_usd": plan.gap_usd,
         "seconds": plan.seconds,
     }
 
 
 def market_of(day: PastDay, plan: Plan) -> float:
     """What market and stores bring if ``plan`` goes as planned, $: for a plan that sells nothing."""
-    return _money(day, plan, plan.schedule, plan.quantity_mw).market_usd
+    return _money(day, plan, plan.schedule, plan.quantity_mw, 0.0).market_usd
 
 
-def _money(day: PastDay, plan: Plan, done: DaySchedule, awarded: Array) -> Money:
-    price = np.stack([day.prices.sort("start_utc")[column].to_numpy() for column in PRICE_COLUMN.values()])
-    factor = day.settings.settlement.imbalance_factor
-    return money_of(plan, done, awarded, price, day.no_sale.fleet.terminal_stored_kwh, factor)
-
-
-def _clearing(day: PastDay, plan: Plan) -> Array:
-    price = np.stack([day.prices.sort("start_utc")[column].to_numpy() for column in PRICE_COLUMN.values()])
-    return np.asarray(price[plan.product, plan.hour])
+def _money(day: PastDay, plan: Plan, done: DaySchedule, awarded: Array, paid_usd: float) -> Money:
+    """The money of ``done``, with ``awarded`` (O,) MW won and ``paid_usd`` paid to owners."""
+    price, factor = prices_by_hour(day.prices), day.settings.settlement.imbalance_factor
+    owed_kwh = day.no_sale.fleet.terminal_stored_kwh
+    bid_mw, won_mw = (plan.by_product_and_hour(mw)[ENERGY] for mw in (plan.quantity_mw, awarded))
+    won = Awards(bid_mw, won_mw, price)
+    return money_of(plan.fleet, plan.schedule, done, won, price[ENERGY], paid_usd, owed_kwh, factor)
 
 
 def violations(own: Fleet, plan: Plan, done: DaySchedule, share: Array, is_there: Flags) -> dict[str, int]:
     """Breaches of owners' limits in ``done``, by kind, and orders that could not be carried out.
 
-    Prosumer-hours; cycles and the energy owed at the day's end are counted per prosumer.
+    Prosumer-hours; cycles and the energy owed at the day's end are counted per prosumer. Where the day is dispatched
+    anew, orders are what can be carried out; what the awards lack is settled as imbalance.
     """
-    sells = orders(plan, share, is_there)
-    ordered = np.asarray(sum(plan.schedule.sold_kw(p) * sells[p] for p in range(len(PRODUCTS))))
-    given = np.asarray(sum(done.sold_kw(p) for p in range(len(PRODUCTS))))
-    broken = limits_broken(own, done) | {"undeliverable": past(ordered, given)}
+    broken = limits_broken(own, done) | {"undeliverable": np.zeros(done.stored_kwh.shape, dtype=bool)}
+    if not (plan.is_dispatched_anew or plan.goes_as_planned):
+        sells = orders(plan, share, is_there)
+        ordered = np.asarray(sum(plan.schedule.sold_kw(p) * sells[p] for p in range(len(PRODUCTS))))
+        broken["undeliverable"] = past(ordered, np.asarray(sum(done.sold_kw(p) for p in range(len(PRODUCTS)))))
     return {f"violations_{kind}": int(where.sum()) for kind, where in broken.items()}
 
 
@@ -141,18 +149,26 @@ def orders(plan: Plan, share: Array, is_there: Flags) -> Array:
     return np.asarray(plan.by_product_and_hour(share)[:, None, :] * is_there[None, :, None])
 
 
-def realise(plan: Plan, share: Array, is_there: Flags, call_hours: float) -> DaySchedule:
-    """The day as it goes, with ``share`` (O,) of each bid awarded and ``is_there`` (N,)."""
-    return redispatch(plan.fleet, plan.schedule, orders(plan, share, is_there), call_hours)
-
-
-def money_of(
-    plan: Plan, done: DaySchedule, awarded_mw: Array, price: Array, owed_kwh: Array, imbalance_factor: float
-) -> Money:
-    """The money of ``done`` at ``price`` (3, T), with ``awarded_mw`` (O,) won."""
-    bid, won = (plan.by_product_and_hour(mw)[ENERGY] for mw in (plan.quantity_mw, awarded_mw))
-    paid_usd = float((np.nan_to_num(plan.agreed_price) * plan.sold_kw(done)).sum()) / 1000.0
-    awards = Awards(bid, won, price)
-    return settlement.money_of(
-        plan.fleet, plan.schedule, done, awards, price[ENERGY], paid_usd, owed_kwh, imbalance_factor
+def realise(day: PastDay, plan: Plan, awarded_mw: Array) -> DaySchedule:
+    """The day as it goes, with ``awarded_mw`` (O,) won, by those who are there."""
+    call_hours = day.settings.rules.reserve_call_hours
+    if plan.goes_as_planned:
+        return plan.schedule
+    if not plan.is_dispatched_anew:
+        share = np.divide(awarded_mw, plan.quantity_mw, out=np.zeros_like(awarded_mw), where=plan.quantity_mw > 0.0)
+        return redispatch(plan.fleet, plan.schedule, orders(plan, share, day.is_there), call_hours)
+    price = prices_by_hour(day.prices)
+    bid, won = (plan.by_product_and_hour(mw) for mw in (plan.quantity_mw, awarded_mw))
+    called = np.where(awarded_mw[:, None] > 0.0, plan.committed_kw, 0.0)
+    most_kw, call_price = (
+        plan.by_product_and_hour(np.nan_to_num(values)).transpose(0, 2, 1) for values in (called, plan.deals.call_price)
     )
+    market = Cleared(
+        position_mw=position_mw(plan.schedule, Awards(bid[ENERGY], won[ENERGY], price)),
+        reserve_mw=won[1:],
+        owed_mw=np.zeros(price.shape[1]),
+        price=price,
+        imbalance_factor=day.settings.settlement.imbalance_factor,
+        leftover_usd_per_mwh=cheapest_usd_per_mwh(price[ENERGY]),
+    )
+    return dispatched_anew(plan.fleet, plan.schedule, Deals(most_kw, call_price), market, day.is_there, call_hours)

@@ -18,11 +18,14 @@ from vpp_pipeline.bidding.bids import curves_of
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.core.tables import Day, Tables
+from vpp_pipeline.dispatch import after_awards
 from vpp_pipeline.dispatch.exact import Log, exact_energy, solve_lp
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, unlimited_mw
 from vpp_pipeline.dispatch.schedule import DaySchedule
-from vpp_pipeline.evaluation.settlement import awards
-from vpp_pipeline.fleet.arrays import Fleet
+from vpp_pipeline.evaluation.settlement import awards, net_export_mw
+from vpp_pipeline.fleet.arrays import Fleet, reservation_price
+from vpp_pipeline.negotiation.agreements import options
+from vpp_pipeline.negotiation.contract import Prices, cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
 from vpp_pipeline.negotiation.outcome import End, Floor, Outcome
 from vpp_pipeline.negotiation.terms import Terms
@@ -91,8 +94,9 @@ def bid_plan(inputs: Day, settings: Settings, engine: Engine, *, market_minimum_
     segments = _curves(day, problem, solution, settings)
     seconds = time.perf_counter() - begun
     quantity_mw = np.where(solution.is_bid, solution.quantity_mw, 0.0)
-    plan = _plan(inputs, problem, solution.schedule, quantity_mw, segments, seconds)
-    return replace(plan, gap_fraction=solution.gap_fraction)
+    plan = _plan(day, problem, solution.schedule, quantity_mw, segments, seconds)
+    gap_usd = max(0.0, solution.bound_usd - solution.objective_usd)
+    return replace(plan, gap_fraction=solution.gap_fraction, gap_usd=gap_usd)
 
 
 def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: Settings) -> pl.DataFrame:
@@ -106,26 +110,35 @@ def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: S
     return segments.join(place, on="bid_id").with_columns(bid_id=pl.col("place").cast(pl.String))
 
 
-def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, engine: Engine) -> Plan:
-    """The most that any arm could earn: the day's own prices, any quantity, no bid needed.
+def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, is_there: Flags) -> Plan:
+    """The most that any arm could earn: the day's own prices, any quantity, no bid needed, nothing bought back.
 
-    The relaxation of the day's problem, without minima and steps. ``prices``: rows of `market.prices`.
+    ``prices``: rows of `market.prices`. ``is_there`` (N,): who can be called; the others charge as is cheapest.
     """
-    begun = time.perf_counter()
-    known = _with_prices(inputs, prices)
-    _, problem = _struck(known, settings, engine)
-    count = len(problem.opportunity_id)
-    problem = replace(problem, minimum_mw=np.zeros(count), may_bid=np.ones(count, dtype=bool))
-    linear_schedule, quantity_mw = _relaxed(problem, np.ones(count), settings.optimiser)
-    return _plan(inputs, problem, linear_schedule, quantity_mw, None, time.perf_counter() - begun)
+    begun, rules = time.perf_counter(), settings.rules
+    fleet, price = fleet_of(inputs), prices_by_hour(prices)
+    capacity = np.stack([fleet.capacity_kw(name, rules.reserve_call_hours) for name in PRODUCTS])
+    least = np.stack([reservation_price(fleet, name, settings.negotiation) for name in PRODUCTS])
+    most_kw = np.where(is_there[None, :, None], capacity, 0.0)
+    deals = after_awards.Deals(most_kw, np.broadcast_to(least[:, :, None], most_kw.shape))
+    leftover = cheapest_usd_per_mwh(price[ENERGY])
+    schedule = after_awards.best_dispatch(fleet, deals, price, leftover, rules.reserve_call_hours)
+    product, hour = places(inputs)
+    committed = most_kw[product, :, hour]
+    floor = np.where(committed > 0.0, least[product], np.nan)
+    held_mw = [schedule.sold_kw(p).sum(axis=0) / 1000.0 for p in range(1, len(PRODUCTS))]
+    quantity_mw = np.maximum(np.stack([net_export_mw(schedule), *held_mw])[product, hour], 0.0)
+    seconds = time.perf_counter() - begun
+    plan = Plan(fleet, schedule, product, hour, quantity_mw, None, committed, at_fixed(floor), seconds)
+    return replace(plan, goes_as_planned=True)
 
 
 def no_sale_plan(inputs: Day, settings: Settings) -> Plan:
     """The charging that owners need anyway, in the hours that are expected to be cheapest, and no sale."""
     begun = time.perf_counter()
-    _, problem = _struck(inputs, settings, posted_price(0.0))
+    day, problem = _struck(inputs, at_fixed_prices(settings), posted_price(0.0))
     schedule, quantity_mw = _relaxed(problem, np.zeros(len(problem.opportunity_id)), settings.optimiser)
-    return _plan(inputs, problem, schedule, 0.0 * quantity_mw, None, time.perf_counter() - begun)
+    return _plan(day, problem, schedule, 0.0 * quantity_mw, None, time.perf_counter() - begun)
 
 
 def _relaxed(problem: DayProblem, most: Array, settings: OptimiserSettings) -> tuple[DaySchedule, Array]:
@@ -138,16 +151,10 @@ def _relaxed(problem: DayProblem, most: Array, settings: OptimiserSettings) -> t
     return exact_energy(problem.fleet, linear.schedule()), np.maximum(np.asarray(linear.q.value), 0.0)
 
 
-def _with_prices(inputs: Day, prices: pl.DataFrame) -> Tables:
-    """The inputs with the day's own ``prices`` in place of the forecast's."""
-    columns = list(PRICE_COLUMN.values())
-    hours = inputs["market.price_forecast"].drop(columns)
-    forecast = hours.join(prices.select("start_utc", *columns), on="start_utc").sort("start_utc")
-    product, hour = places(inputs)
-    level = np.stack([forecast[column].to_numpy() for column in columns])[product, hour]
-    known = dict.fromkeys(("forecast_price", "market_price"), pl.Series(level))
-    opportunities = inputs["market.opportunities"].with_columns(**known)
-    return {**inputs, "market.price_forecast": forecast, "market.opportunities": opportunities}
+def prices_by_hour(prices: pl.DataFrame) -> Array:
+    """Prices (3, T) of each product: ``prices`` are rows of `market.prices`."""
+    rows = prices.sort("start_utc")
+    return np.stack([rows[column].to_numpy() for column in PRICE_COLUMN.values()])
 
 
 def _struck(inputs: Day, settings: Settings, engine: Engine) -> tuple[Tables, DayProblem]:
@@ -158,7 +165,7 @@ def _struck(inputs: Day, settings: Settings, engine: Engine) -> tuple[Tables, Da
 
 
 def _plan(
-    inputs: Day,
+    day: Day,
     problem: DayProblem,
     schedule: DaySchedule,
     quantity_mw: Array,
@@ -167,11 +174,25 @@ def _plan(
 ) -> Plan:
     fleet: Fleet = problem.fleet
     shape = (len(problem.opportunity_id), len(fleet))
-    committed, agreed = np.zeros(shape), np.full(shape, np.nan)
     pair = (problem.agreement_opportunity, problem.agreement_prosumer)
-    committed[pair], agreed[pair] = problem.committed_kw, problem.call_price
-    product, hour = places(inputs)
-    return Plan(fleet, schedule, product, hour, quantity_mw, segments, committed, agreed, seconds)
+    committed = np.zeros(shape)
+    committed[pair] = problem.committed_kw
+    held = prices_of(options(day["negotiation.agreements"]))
+
+    def spread(values: Array) -> Array:
+        every = np.full(shape, np.nan)
+        every[pair] = values
+        return every
+
+    deals = Prices(**{name: spread(values) for name, values in vars(held).items()})
+    product, hour = places(day)
+    return Plan(fleet, schedule, product, hour, quantity_mw, segments, committed, deals, seconds)
+
+
+def at_fixed(price: Array) -> Prices:
+    """Deals at a fixed ``price`` (O, N); not a number without a deal."""
+    none = np.full_like(price, np.nan)
+    return Prices(price, price, none, none, np.where(np.isnan(price), np.nan, 0.0))
 
 
 @dataclass(frozen=True)
@@ -188,9 +209,12 @@ class Plan:
     quantity_mw: Array  # (O,) what is bid; 0 where nothing is
     segments: pl.DataFrame | None
     committed_kw: Array  # (O, N) most that each may be asked for; 0 without a deal
-    agreed_price: Array  # (O, N) what a delivery is paid; not a number without a deal
+    deals: Prices  # (O, N) what a delivery is paid; not a number without a deal
     seconds: float  # to make it
     gap_fraction: float | None = None  # of its objective at forecast prices, where the search proves one
+    gap_usd: float | None = None
+    goes_as_planned: bool = False  # with everything known: awards and dispatch are the plan's
+    is_dispatched_anew: bool = False  # after awards, by the linear program of a settled day
 
     def by_product_and_hour(self, values: Array) -> Array:
         """Spread ``values`` (O, …) over (3, T, …); zero where there is no opportunity."""
@@ -219,28 +243,37 @@ def centralised(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None
     return _one_round(terms, terms.capacity_kw > 0.0, terms.reservation)
 
 
-def only(is_there: Flags) -> Engine:
-    """:func:`centralised`, of those who will be there (N,) alone: what only foresight knows."""
+def at_fixed_prices(settings: Settings) -> Settings:
+    """The same with deals at fixed prices."""
+    policy = settings.negotiation.model_copy(update={"contract": "fixed"})
+    return settings.model_copy(update={"negotiation": policy})
+
+
+def greedy(fleet: Fleet) -> Engine:
+    """Merit order: the dearest hour first, in each the cheapest owners who have energy left, until R is reached.
+
+    An owner's energy is what its cycles allow and its sun of the day; a sale takes its capacity of it. Who is cheapest
+    is the order of ``reservation − index price``: among those asking the same, a store that loses less comes first.
+    Reservation prices are paid, and nobody is asked whom the forecast does not pay.
+    """
 
     def engine(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
-        return _one_round(terms, (terms.capacity_kw > 0.0) & is_there, terms.reservation)
+        cost = terms.reservation - terms.index_price
+        cycled_kwh = fleet.maximum_cycles_per_day * fleet.capacity_kwh * fleet.discharge_efficiency
+        left_kwh = np.where(fleet.has_store, cycled_kwh, 0.0) + fleet.surplus_kw.sum(axis=1)
+        chosen = np.zeros(cost.shape, dtype=bool)
+        for o in np.argsort(-terms.expected_price, kind="stable"):
+            may = (terms.capacity_kw[o] > 0.0) & (cost[o] <= 0.0)
+            if terms.is_energy[o]:
+                may &= left_kwh > 0.0
+            order = np.argsort(np.where(may, cost[o], np.inf), kind="stable")
+            capacity = np.where(may, terms.capacity_kw[o], 0.0)[order]
+            chosen[o, order] = may[order] & (capacity.cumsum() - capacity < terms.required_kw[o])
+            if terms.is_energy[o]:
+                left_kwh -= np.where(chosen[o], terms.capacity_kw[o], 0.0)
+        return _one_round(terms, chosen, terms.reservation)
 
     return engine
-
-
-def greedy(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
-    """Each opportunity by itself: the cheapest first, recharging included, until R is reached; the rest is turned away.
-
-    Who is cheapest is the order of ``reservation − ceiling``: among those asking the same, a store that loses less
-    comes first. Reservation prices are paid.
-    """
-    may = (terms.capacity_kw > 0.0) & (terms.reservation <= terms.ceiling)
-    order = np.argsort(np.where(may, terms.reservation - terms.ceiling, np.inf), axis=1, kind="stable")
-    capacity = np.take_along_axis(np.where(may, terms.capacity_kw, 0.0), order, axis=1)
-    is_needed = capacity.cumsum(axis=1) - capacity < terms.required_kw[:, None]
-    chosen = np.zeros_like(may)
-    np.put_along_axis(chosen, order, is_needed, axis=1)
-    return _one_round(terms, chosen & may, terms.reservation)
 
 
 def posted_price(fraction: float) -> Engine:

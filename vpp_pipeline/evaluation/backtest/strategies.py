@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -30,11 +31,12 @@ from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.evaluation.backtest.plans import (
     ENERGY,
     Plan,
+    at_fixed,
+    at_fixed_prices,
     bid_plan,
     centralised,
     foresight_plan,
     greedy,
-    only,
     places,
     posted_price,
     sized_freely,
@@ -42,6 +44,7 @@ from vpp_pipeline.evaluation.backtest.plans import (
 )
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.negotiate import concession, uniform_clearing
+from vpp_pipeline.pipeline import fleet_of
 from vpp_pipeline.settings import Settings
 
 POSTED_FRACTION = 0.8  # of the ceiling: the best of benchmarks/tune_posted_price.py, on June 2024
@@ -58,38 +61,66 @@ class PastDay:
     is_there: Flags  # (N,)
     no_sale: Plan
 
+    @cached_property
+    def central(self) -> Plan:
+        """Central dispatch at known reservation prices, which several arms begin with."""
+        inputs = sized_freely(self.inputs, self.settings)
+        return bid_plan(inputs, self.settings, centralised, market_minimum_only=True)
+
 
 Arm = Callable[[PastDay], Plan]
 
 
-def _ours(day: PastDay) -> Plan:
-    return bid_plan(day.inputs, day.settings, concession)
+def _with(settings: Settings, **negotiation: str) -> Settings:
+    policy = settings.negotiation.model_copy(update=negotiation)
+    return settings.model_copy(update={"negotiation": policy})
+
+
+def _indexed(day: PastDay) -> Plan:
+    settings = _with(day.settings, engine="concession", contract="indexed")
+    return replace(bid_plan(day.inputs, settings, concession), is_dispatched_anew=True)
+
+
+def _indexed_posted(posted: str) -> Arm:
+    def arm(day: PastDay) -> Plan:
+        settings = _with(day.settings, engine="uniform_clearing", contract="indexed", posted=posted)
+        return replace(bid_plan(day.inputs, settings, uniform_clearing), is_dispatched_anew=True)
+
+    return arm
+
+
+def _fixed(day: PastDay) -> Plan:
+    return bid_plan(day.inputs, at_fixed_prices(day.settings), concession)
 
 
 def _at_any_price(day: PastDay) -> Plan:
-    return replace(_ours(day), segments=None)
+    return replace(_indexed(day), segments=None)
 
 
 def _uniform(day: PastDay) -> Plan:
-    policy = day.settings.negotiation.model_copy(update={"engine": "uniform_clearing"})
-    settings = day.settings.model_copy(update={"negotiation": policy})
+    settings = _with(day.settings, engine="uniform_clearing", contract="fixed")
     return bid_plan(day.inputs, settings, uniform_clearing)
 
 
 def _posted(day: PastDay) -> Plan:
-    return bid_plan(day.inputs, day.settings, posted_price(POSTED_FRACTION))
+    return bid_plan(day.inputs, at_fixed_prices(day.settings), posted_price(POSTED_FRACTION))
 
 
 def _greedy(day: PastDay) -> Plan:
-    return bid_plan(day.inputs, day.settings, greedy)
+    plan = bid_plan(day.inputs, day.settings, greedy(fleet_of(day.inputs)))
+    return replace(plan, is_dispatched_anew=True)
 
 
 def _centralised(day: PastDay) -> Plan:
-    return bid_plan(sized_freely(day.inputs, day.settings), day.settings, centralised, market_minimum_only=True)
+    return day.central
+
+
+def _centralised_anew(day: PastDay) -> Plan:
+    return replace(day.central, is_dispatched_anew=True)
 
 
 def _centralised_at_any_price(day: PastDay) -> Plan:
-    return replace(_centralised(day), segments=None)
+    return replace(day.central, segments=None)
 
 
 def _without_preferences(day: PastDay) -> Plan:
@@ -98,8 +129,7 @@ def _without_preferences(day: PastDay) -> Plan:
 
 
 def _foresight(day: PastDay) -> Plan:
-    inputs = sized_freely(without_preferences(day.inputs), day.settings)
-    return foresight_plan(inputs, day.prices, day.settings, only(day.is_there))
+    return foresight_plan(without_preferences(day.inputs), day.prices, day.settings, day.is_there)
 
 
 def _original(day: PastDay) -> Plan:
@@ -121,7 +151,8 @@ def original_plan(inputs: Day, settings: Settings, no_sale: Plan) -> Plan:
     given *= (1000.0 * bid_mw / np.maximum(given.sum(axis=1), 1e-9))[:, None]
     agreed = np.where(committed > 0.0, agreed, np.nan)
     average = np.nansum(agreed * given, axis=1) / np.maximum(given.sum(axis=1), 1e-9)
-    plan = Plan(fleet, no_sale.schedule, product, hour, bid_mw, _segments(bid_mw, average), committed, agreed, 0.0)
+    deals = at_fixed(agreed)
+    plan = Plan(fleet, no_sale.schedule, product, hour, bid_mw, _segments(bid_mw, average), committed, deals, 0.0)
     ordered = plan.by_product_and_hour(given).transpose(0, 2, 1)  # (3, N, T)
     own = no_sale.schedule
     schedule = DaySchedule(
@@ -174,31 +205,39 @@ def _segments(bid_mw: Array, price: Array) -> pl.DataFrame:
 
 #: name -> arm; the first is the one that others are held against
 ARMS: dict[str, Arm] = {
-    "concession": _ours,
+    "indexed": _indexed,
+    "indexed_posted": _indexed_posted("cap"),
+    "indexed_half_share": _indexed_posted("half_share"),
+    "concession": _fixed,
     "uniform_clearing": _uniform,
     "centralised": _centralised,
+    "centralised_recourse": _centralised_anew,
     "centralised_no_wishes": _without_preferences,
     "perfect_foresight": _foresight,
     "greedy": _greedy,
     "posted_price": _posted,
     "original": _original,
-    "concession_at_any_price": _at_any_price,
+    "indexed_at_any_price": _at_any_price,
     "centralised_at_any_price": _centralised_at_any_price,
 }
 #: arms that answer a question of their own, and are run where they are named
-BY_NAME_ONLY = ("concession_at_any_price", "centralised_at_any_price")
+BY_NAME_ONLY = ("indexed_half_share", "indexed_at_any_price", "centralised_at_any_price")
 DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in BY_NAME_ONLY)
-OURS, BEST = "concession", "perfect_foresight"
+OURS, BEST = "indexed", "perfect_foresight"
 #: what each arm is, for readers
 DESCRIPTIONS = {
-    "concession": "ours: bargaining over three rounds",
-    "uniform_clearing": "ours: an auction",
+    "indexed": "ours: indexed deals, caps by bargaining over three rounds; dispatch after awards",
+    "indexed_posted": "ours: indexed deals at posted caps; dispatch after awards",
+    "indexed_half_share": "the same, and half of what exceeds a posted reference",
+    "concession": "fixed prices by bargaining; planned sales shrunk by rule",
+    "uniform_clearing": "fixed prices by an auction; planned sales shrunk by rule",
     "centralised": "central dispatch at reservation prices, which are known; owner preferences as hard limits",
-    "centralised_no_wishes": "the same within the limits of devices and driving only",
-    "perfect_foresight": "the same with known prices and availability, any quantity: the upper bound",
-    "greedy": "merit order up to R, each opportunity alone, at reservation prices; our schedule",
+    "centralised_recourse": "the same with dispatch after awards",
+    "centralised_no_wishes": "central dispatch within the limits of devices and driving only",
+    "perfect_foresight": "the same with known prices and availability, any quantity, no bids: the upper bound",
+    "greedy": "merit order up to R, the dearest hour first, at reservation prices; our schedule, dispatch after awards",
     "posted_price": f"take it or leave it at {POSTED_FRACTION:.0%} of the ceiling; our schedule",
     "original": "re-implemented by us from the original's README",
-    "concession_at_any_price": "ours, the same schedule bid without price curves: what the curves cost or save",
+    "indexed_at_any_price": "ours, the same schedule bid without price curves: what the curves cost or save",
     "centralised_at_any_price": "the same of central dispatch",
 }

@@ -31,6 +31,8 @@ from vpp_pipeline.market.oasis.report import (
     AS_COLUMNS,
     LARGEST_BYTES,
     LMP_COLUMNS,
+    LOAD_COLUMNS,
+    RENEWABLE_COLUMNS,
     Incomplete,
     OasisDownError,
     OasisError,
@@ -60,21 +62,23 @@ class Question:
     last: date
     particulars: tuple[tuple[str, str], ...]
     columns: tuple[str, ...]
+    version: str = "12"
+    market_run_id: str = "DAM"
 
     def parameters(self) -> dict[str, str]:
-        """The query: version 12, CSV (resultformat 6), from local midnight to local midnight, written in UTC."""
+        """The query: CSV (resultformat 6), from local midnight to local midnight, written in UTC."""
         return {
             "queryname": self.report,
-            "version": "12",
+            "version": self.version,
             "resultformat": "6",
-            "market_run_id": "DAM",
+            "market_run_id": self.market_run_id,
             "startdatetime": _moment(local_midnight_utc(self.first)),
             "enddatetime": _moment(local_midnight_utc(self.last + timedelta(days=1))),
             **dict(self.particulars),
         }
 
     def __str__(self) -> str:
-        about = ", ".join(value for _, value in self.particulars)
+        about = ", ".join(value for _, value in self.particulars) or self.market_run_id
         return f"{self.report} ({about}) of {self.first}" + (f" to {self.last}" if self.last != self.first else "")
 
 
@@ -94,6 +98,14 @@ def lmp_question(first: date, last: date, *nodes: str) -> Question:
 def reserves_question(market_date: date) -> Question:
     """Day-ahead prices of all ancillary services in all regions; OASIS gives one day at a time."""
     return Question("PRC_AS", market_date, market_date, (("anc_type", "ALL"), ("anc_region", "ALL")), AS_COLUMNS)
+
+
+def outlook_question(first: date, last: date, run: str) -> Question:
+    """The system as CAISO forecast it: its load by ``run`` 2DA or 7DA, two and seven days ahead; by DAM, its solar and
+    wind output, day ahead."""
+    if run == "DAM":
+        return Question("SLD_REN_FCST", first, last, (), RENEWABLE_COLUMNS, version="1")
+    return Question("SLD_FCST", first, last, (), LOAD_COLUMNS, version="1", market_run_id=run)
 
 
 def hours_between(first: date, last: date) -> int:

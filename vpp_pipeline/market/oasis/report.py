@@ -14,6 +14,8 @@ from vpp_pipeline.core.errors import Again, InputError, NoDataError
 START, DAY, PRICE = "INTERVALSTARTTIME_GMT", "OPR_DT", "MW"  # OASIS names the column of prices MW
 LMP_COLUMNS = (START, DAY, "OPR_HR", "NODE", "MARKET_RUN_ID", "LMP_TYPE", PRICE)
 AS_COLUMNS = (START, DAY, "OPR_HR", "ANC_TYPE", "ANC_REGION", "MARKET_RUN_ID", PRICE)
+LOAD_COLUMNS = (START, DAY, "OPR_HR", "MARKET_RUN_ID", "TAC_AREA_NAME", PRICE)  # here MW is megawatts
+RENEWABLE_COLUMNS = (START, DAY, "OPR_HR", "MARKET_RUN_ID", "TRADING_HUB", "RENEWABLE_TYPE", PRICE)
 LARGEST_BYTES = 200_000_000  # 31 days of 10 nodes are 12 MB
 TOO_SOON = b"Acceptable Use Policy"
 

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import prices_published_utc
-from vpp_pipeline.core.errors import NoDataError
+from vpp_pipeline.core.calendar import hours_of_days, market_hours, outlook_published_utc, prices_published_utc
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.market.oasis.archive import Copy, energy_of_day, of_day, region_of, reserves_of_day
-from vpp_pipeline.market.oasis.report import Incomplete, OasisDownError, OasisError
-from vpp_pipeline.market.price_source import complete_day
+from vpp_pipeline.market.oasis.archive import (
+    LOAD_RUNS,
+    OUTLOOK_COLUMNS,
+    RENEWABLE_RUN,
+    Copy,
+    energy_of_day,
+    of_day,
+    outlook_place,
+    region_of,
+    reserves_of_day,
+)
+from vpp_pipeline.market.oasis.report import DAY, Incomplete, OasisDownError, OasisError
+from vpp_pipeline.market.price_source import complete_day, day_by_day, whole_days
 from vpp_pipeline.market.synthetic_prices import NODE
 from vpp_pipeline.schemas import Prices, validate
 from vpp_pipeline.settings import OasisSettings
@@ -54,6 +65,22 @@ class OasisPrices:
         """
         held = self._held(market_date)
         return self._fetched(market_date) if held is None else held
+
+    def days(self, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Rows of ``market.prices`` of those of the days that there are: from the copy at once, else as :meth:`day`."""
+        held = self.held_days(wanted)
+        rest = day_by_day(self, [day for day in wanted if day not in held])
+        return {day: (held | rest)[day] for day in wanted if day in held or day in rest}
+
+    def held_days(self, wanted: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Those of the days that the copy has, without a request. Raises ``InputError`` for a damaged one."""
+        copied = [day for day in wanted if self._copy.has(day, self.node)]
+        whole: dict[date, pl.DataFrame] = {}
+        if copied:
+            with suppress(InputError):  # a damaged file, which the reading of its day names
+                prices = self._copy.prices(copied, self.node, self._region)
+                whole = whole_days(prices, copied, self.node, self.name)
+        return {day: whole[day] if day in whole else self.day(day) for day in copied}
 
     def again(self, market_date: date) -> pl.DataFrame:
         """The day asked for anew, for corrections that CAISO publishes within days; replaces the copy."""
@@ -101,7 +128,72 @@ class OasisPrices:
                 continue
             for day in (day for day in wanted if first <= day <= last):
                 kept += self._keep_if_whole(day, rows)
+        if self.settings.outlook:
+            self._prefetch_outlook([day for day in days if self.is_due(day)])
         return kept
+
+    def outlook(self, market_date: date, may_ask: bool = False) -> pl.DataFrame | None:
+        """What the system was forecast to be on the day before its bids closed: load, solar and wind, MW.
+
+        ``market_date``, ``hour_ending``, ``load_mw``, ``solar_mw`` and ``wind_mw`` of all hours, from the copy, or with
+        ``may_ask`` from OASIS: the load two days ahead (seven, where OASIS lacks that), solar and wind day ahead.
+        Nothing where a part is missing; OASIS is asked without patience, since bids can be made without. Raises
+        ``OasisError`` where it refuses, and ``InputError`` for a damaged copy.
+        """
+        load = None
+        for run in LOAD_RUNS:
+            if load is None:
+                load = self._forecast_of_system(market_date, run, may_ask)
+        renewables = None if load is None else self._forecast_of_system(market_date, RENEWABLE_RUN, may_ask)
+        if load is None or renewables is None:
+            return None
+        hours = market_hours(market_date).join(load, on="start_utc").join(renewables, on="start_utc")
+        return hours.select("market_date", "hour_ending", *OUTLOOK_COLUMNS)
+
+    def outlooks(self, days: Sequence[date]) -> pl.DataFrame:
+        """:meth:`outlook` of those of ``days`` that the copy has, in one pass and without a request."""
+        hours = hours_of_days(days).join(self._copy.outlook(days), on="start_utc", how="left", maintain_order="left")
+        is_whole = pl.all_horizontal(pl.col(OUTLOOK_COLUMNS).is_not_null()).all().over("market_date")
+        return hours.filter(is_whole).select("market_date", "hour_ending", *OUTLOOK_COLUMNS)
+
+    def _forecast_of_system(self, day: date, run: str, may_ask: bool) -> pl.DataFrame | None:
+        """One report of the outlook, read; what the copy lacks is kept as soon as it is whole."""
+        from vpp_pipeline.market.oasis.client import outlook_question
+
+        table, partition, read = outlook_place(day, run)
+        rows = self._copy.kept(table, partition)
+        if rows is None:
+            if not may_ask or outlook_published_utc(day) > self._now():
+                return None
+            question = outlook_question(day, day, run)
+            try:
+                rows = self._client().hurried().ask(question, lambda found: _if_whole(found, read))
+            except NoDataError:
+                return None
+            self._copy.keep(table, partition, rows)
+        try:
+            return read(rows)
+        except Incomplete as gap:
+            raise self._damaged(day, gap) from None
+
+    def _prefetch_outlook(self, days: Sequence[date]) -> None:
+        """Keep the outlook of those of ``days`` that OASIS has whole, up to 31 days a question."""
+        from vpp_pipeline.market.oasis.client import outlook_question, windows
+
+        for run in (LOAD_RUNS[0], RENEWABLE_RUN):
+            wanted = [day for day in days if self._copy.kept(*outlook_place(day, run)[:2]) is None]
+            for first, last in windows(wanted):
+                try:
+                    rows = self._client().ask(outlook_question(first, last, run), lambda answer: answer)
+                except OasisDownError:
+                    raise
+                except NoDataError:
+                    continue
+                for day in (day for day in wanted if first <= day <= last):
+                    table, partition, read = outlook_place(day, run)
+                    of_one = rows.filter(pl.col(DAY) == day.isoformat())
+                    with suppress(Incomplete):
+                        self._copy.keep(table, partition, _if_whole(of_one, read))
 
     def _keep_if_whole(self, day: date, rows: pl.DataFrame) -> bool:
         try:
@@ -162,10 +254,19 @@ class OasisPrices:
         try:
             energy, reserve = energy_of_day(lmp, day, self.node), reserves_of_day(reserves, day, self._region)
         except Incomplete as gap:
-            raise OasisError(
-                f"our copy of {day} is not whole: {gap}",
-                file=self._copy.root,
-                remedy="Ingest the day with --again, while OASIS still has it",
-            ) from None
+            raise self._damaged(day, gap) from None
         frame = complete_day(energy.join(reserve, on="start_utc"), day, f"OASIS, {day}")
         return validate(Prices, frame.with_columns(node=pl.lit(self.node), source=pl.lit(self.name)))
+
+    def _damaged(self, day: date, gap: Incomplete) -> OasisError:
+        return OasisError(
+            f"our copy of {day} is not whole: {gap}",
+            file=self._copy.root,
+            remedy="Ingest the day with --again, while OASIS still has it",
+        )
+
+
+def _if_whole(rows: pl.DataFrame, read: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    """The rows as they are. Raises ``Incomplete`` where they are not a whole day."""
+    read(rows)
+    return rows

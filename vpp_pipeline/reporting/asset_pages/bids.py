@@ -64,7 +64,7 @@ PAGES = {
     ),
 }
 EXPORTED = pl.col("discharge_kw") + pl.col("solar_sold_kw")
-OURS, BEST = pl.col("arm") == "concession", pl.col("arm") == "perfect_foresight"
+OURS, BEST = pl.col("arm") == "indexed", pl.col("arm") == "perfect_foresight"
 PAGE = Page(
     text="{rows:,} rows in {tables} tables published: {bids} bids of {bid_mw:.2f} MW, expected profit "
     "{expected_profit_usd:usd}, gap {gap_fraction:percent.3}, {violations} violations. File size {file_mb:.1f} MB.",
@@ -100,6 +100,28 @@ EVALUATION_PAGES = {
             "charge kW": "charge_kw",
         },
         first="discharge_kw",
+    ),
+    "evaluation.deliveries": Page(
+        text="{deliveries:,} deliveries of {prosumers} prosumers paid {payment_usd:usd}; {forced} of them called below "
+        "their floor, {capped} paid their cap.",
+        empty="0 deliveries.",
+        figures={
+            "deliveries": pl.len(),
+            "prosumers": pl.col("prosumer_id").n_unique(),
+            "forced": where(pl.col("is_forced")),
+            "capped": where(pl.col("paid_price_usd_per_mwh") >= pl.col("cap_price_usd_per_mwh")),
+            "payment_usd": total("payment_usd"),
+            "delivered_kwh": total("delivered_kwh"),
+        },
+        line=Line("payment by prosumer, highest first", total("payment_usd"), "$", by="prosumer_id"),
+        columns={
+            "prosumer": "prosumer_id",
+            "opportunity": "opportunity_id",
+            "kWh": "delivered_kwh",
+            "paid $/MWh": "paid_price_usd_per_mwh",
+            "why": "reason",
+        },
+        first="payment_usd",
     ),
     "evaluation.settlement": Page(
         text="Awards for {awards} of {bids} bids, {awarded_mw:.2f} MW, {delivered_mw:.2f} MW delivered; profit "
@@ -143,7 +165,7 @@ EVALUATION_PAGES = {
         is_daily=True,
     ),
     "evaluation.benchmark": Page(
-        text="Net {ours_net_usd:usd} and owner surplus {ours_surplus_usd:usd} with the concession engine; net "
+        text="Net {ours_net_usd:usd} and owner surplus {ours_surplus_usd:usd} with indexed deals; net "
         "{best_net_usd:usd} with perfect foresight. {arms} arms in all.",
         figures={
             "arms": pl.len(),

@@ -129,7 +129,7 @@ PAGES = {
     ),
     "negotiation.agreements": Page(
         text="{deals} deals with {prosumers} prosumers for {committed_mw:.2f} MW; expected satisfaction "
-        "{mean_satisfaction_score:.2f} of 10, agreed prices {mean_above_least_usd_per_mwh:usd} per MWh above "
+        "{mean_satisfaction_score:.2f} of 10, prices at the forecast {mean_above_least_usd_per_mwh:usd} per MWh above "
         "reservation prices.",
         empty="0 deals: no prosumer was contacted.",
         figures={

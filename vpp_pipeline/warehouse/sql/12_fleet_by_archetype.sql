@@ -21,5 +21,5 @@ comment on column fleet.by_archetype.evs is 'Number of EVs among the stores.';
 comment on column fleet.by_archetype.with_solar is 'Number of prosumers with solar behind their meter.';
 comment on column fleet.by_archetype.delivering is 'Number of prosumers that deliver on the day.';
 comment on column fleet.by_archetype.dispatched_kwh is 'Energy sold, and reserve times the hours it is held.';
-comment on column fleet.by_archetype.payment_usd is 'Payments to them at agreed prices.';
+comment on column fleet.by_archetype.payment_usd is 'Payments to them at agreed prices, if the forecast clears.';
 comment on column fleet.by_archetype.usd_per_site is 'Payments per home or business.';

@@ -11,6 +11,8 @@ with talk as (
 held as (
     select a.market_date, a.opportunity_id, a.prosumer_id, o.product, o.start_utc, o.duration_hours, o.forecast_price,
            a.committed_capacity_kw, a.reservation_price_usd_per_mwh, a.agreed_price_usd_per_mwh, a.closed_round,
+           coalesce(a.floor_price_usd_per_mwh, a.agreed_price_usd_per_mwh) as floor_price_usd_per_mwh,
+           coalesce(a.cap_price_usd_per_mwh, a.agreed_price_usd_per_mwh) as cap_price_usd_per_mwh,
            coalesce(p.dispatched_kw, 0) as dispatched_kw, coalesce(p.payment_usd, 0) as payment_usd,
            o.forecast_price - a.agreed_price_usd_per_mwh as margin_usd_per_mwh
     from negotiation.agreements a
@@ -53,7 +55,7 @@ other as (
 )
 select h.market_date, h.opportunity_id, h.prosumer_id, h.product, h.start_utc, h.committed_capacity_kw, h.dispatched_kw, h.payment_usd,
        t.first_ask as first_ask_usd_per_mwh, t.first_offer as first_offer_usd_per_mwh, h.reservation_price_usd_per_mwh,
-       h.agreed_price_usd_per_mwh, t.first_ask - h.agreed_price_usd_per_mwh as owner_conceded_usd_per_mwh,
+       h.floor_price_usd_per_mwh, h.cap_price_usd_per_mwh, h.agreed_price_usd_per_mwh, t.first_ask - h.agreed_price_usd_per_mwh as owner_conceded_usd_per_mwh,
        h.agreed_price_usd_per_mwh - t.first_offer as desk_conceded_usd_per_mwh, h.closed_round, h.forecast_price, h.margin_usd_per_mwh,
        k.kept_usd_per_mwh, o.instead_opportunity_id, o.instead_usd_per_mwh,
        case when h.dispatched_kw >= h.committed_capacity_kw - 1e-3 then 'its commitment'
@@ -72,7 +74,9 @@ left join stopped s using (market_date, opportunity_id, prosumer_id)
 left join other o using (market_date, opportunity_id, prosumer_id);
 comment on view explain.member is 'Why each prosumer with an option delivers what it does in an opportunity: concessions of both sides, binding limits, and where its energy goes instead. Ask for one market_date, and for one opportunity or prosumer at a time where the fleet is large.';
 comment on column explain.member.dispatched_kw is 'Mean power delivered or held over the block; 0 if not called.';
-comment on column explain.member.payment_usd is 'Payment at the agreed price.';
+comment on column explain.member.payment_usd is 'Payment at the agreed price: what is paid if the forecast clears.';
+comment on column explain.member.floor_price_usd_per_mwh is 'Floor of the deal, for which it is called; the agreed price of a fixed deal.';
+comment on column explain.member.cap_price_usd_per_mwh is 'Cap of the deal, the most that it is paid; the agreed price of a fixed deal.';
 comment on column explain.member.first_ask_usd_per_mwh is 'First ask of the prosumer; null where messages were not published.';
 comment on column explain.member.first_offer_usd_per_mwh is 'First offer of the aggregator; null where messages were not published.';
 comment on column explain.member.owner_conceded_usd_per_mwh is 'First ask less the agreed price.';

@@ -3,6 +3,8 @@ create or replace view explain.bid as
 with members as (
     select market_date, opportunity_id, count(*) filter (dispatched_kw > 0) as delivering, count(*) as options,
            sum(agreed_price_usd_per_mwh * dispatched_kw) / nullif(sum(dispatched_kw), 0) as mean_agreed,
+           sum(floor_price_usd_per_mwh * dispatched_kw) / nullif(sum(dispatched_kw), 0) as mean_floor,
+           sum(cap_price_usd_per_mwh * dispatched_kw) / nullif(sum(dispatched_kw), 0) as mean_cap,
            sum(first_ask_usd_per_mwh * dispatched_kw) / nullif(sum(dispatched_kw) filter (first_ask_usd_per_mwh is not null), 0) as mean_ask,
            sum(first_offer_usd_per_mwh * dispatched_kw)
                / nullif(sum(dispatched_kw) filter (first_offer_usd_per_mwh is not null), 0) as mean_offer,
@@ -50,7 +52,8 @@ facts as (
                 when p.shadow_price_usd_per_mwh < -1e-6 then 'smallest quantity: below it there would be no bid'
                 else 'price: members deliver no more at it' end as binding,
            coalesce(m.delivering, 0) as delivering, coalesce(m.options, 0) as options, l.limits, m.mean_ask as first_ask_usd_per_mwh,
-           m.mean_offer as first_offer_usd_per_mwh, m.mean_agreed as agreed_usd_per_mwh, m.owners_conceded_more, m.kept as kept_usd_per_mwh,
+           m.mean_offer as first_offer_usd_per_mwh, m.mean_agreed as agreed_usd_per_mwh,
+           m.mean_floor as floor_usd_per_mwh, m.mean_cap as cap_usd_per_mwh, m.owners_conceded_more, m.kept as kept_usd_per_mwh,
            m.unused_mw, i.instead_opportunity_id, i.instead_usd_per_mwh, i.here_usd_per_mwh, i.instead_mw, b.reason
     from bids.final_bids b
     left join dispatch.positions p using (market_date, opportunity_id)
@@ -61,7 +64,9 @@ facts as (
 )
 select * exclude (unit), rtrim(case when status = 'bid' then
         format('{:.2f} of {:.2f} MW: {}. ', total_capacity_mw, required_capacity_mw, binding)
-        || replace(format('{} of {} prosumers with an option deliver, at ${:.2f}{} on average against an expected ${:.2f}{}. ', delivering, options,
+        || replace(format('{} of {} prosumers with an option deliver, {}, at ${:.2f}{} on average against an expected ${:.2f}{}. ', delivering, options,
+                          if(cap_usd_per_mwh > floor_usd_per_mwh + 1e-9,
+                             format('from a mean floor of ${:.2f} to a mean cap of ${:.2f}', floor_usd_per_mwh, cap_usd_per_mwh), 'each at one price'),
                           agreed_usd_per_mwh, unit, forecast_price, unit), '$-', '-$')
         || coalesce(replace(format('Their first asks were ${:.2f} and our first offers ${:.2f} on average; {} of them conceded more than we did. ',
                                    first_ask_usd_per_mwh, first_offer_usd_per_mwh, owners_conceded_more), '$-', '-$'), '')
@@ -81,7 +86,9 @@ comment on column explain.bid.options is 'Number of prosumers that hold an optio
 comment on column explain.bid.limits is 'Limits that most often keep delivering prosumers from delivering more; at most three.';
 comment on column explain.bid.first_ask_usd_per_mwh is 'Mean first ask of delivering prosumers, weighted by delivery; null where messages were not published.';
 comment on column explain.bid.first_offer_usd_per_mwh is 'Mean first offer to these prosumers.';
-comment on column explain.bid.agreed_usd_per_mwh is 'Mean agreed price of delivering prosumers.';
+comment on column explain.bid.agreed_usd_per_mwh is 'Mean price that delivering prosumers are paid if the forecast clears.';
+comment on column explain.bid.floor_usd_per_mwh is 'Mean floor of their deals, on which the price curve rests.';
+comment on column explain.bid.cap_usd_per_mwh is 'Mean cap of their deals.';
 comment on column explain.bid.owners_conceded_more is 'Number of delivering prosumers that conceded more than the aggregator did.';
 comment on column explain.bid.kept_usd_per_mwh is 'Value to the day of keeping the stored energy behind one more MWh, mean over options (a dual); energy only.';
 comment on column explain.bid.unused_mw is 'Capacity under option that is not called.';

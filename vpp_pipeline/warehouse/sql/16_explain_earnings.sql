@@ -39,7 +39,7 @@ comment on column explain.earnings.options is 'Number of opportunities in which 
 comment on column explain.earnings.deliveries is 'Number of opportunities in which it delivers.';
 comment on column explain.earnings.energy_kwh is 'Energy that the prosumer sold.';
 comment on column explain.earnings.reserve_kw_h is 'Reserve held, kW times hours.';
-comment on column explain.earnings.payment_usd is 'Payments at agreed prices.';
+comment on column explain.earnings.payment_usd is 'Payments at agreed prices: what is paid if the forecast clears.';
 comment on column explain.earnings.top_up_usd is 'Top-up under payments.rule = owen.';
 comment on column explain.earnings.earned_usd is 'Payments and top-up together.';
 comment on column explain.earnings.above_least_usd is 'Payments above the reservation prices.';

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
+from vpp_pipeline.core.arrays import Flags
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import CpuLimit
+from vpp_pipeline.dispatch.column_generation.branch_and_price import Leaf
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.recovery import give_up_excess
 from vpp_pipeline.dispatch.column_generation.warm_start import decisions_of, prepare, search
@@ -52,7 +55,7 @@ def test_a_sample_that_the_exact_method_cannot_decide_is_decided_by_columns(
     by_columns_alone = search(prepare(random_day(3), 1e-3), 1e-3, np.inf, 1000).decisions
     monkeypatch.setattr(Formulation, "solve", fails)
     assert by_columns_alone.any()
-    assert (decisions_of(sample, 1e-3, np.inf, 1000) == by_columns_alone).all()
+    assert (decisions_of(sample, 1e-3, np.inf, 1000, searches=False).decisions == by_columns_alone).all()
     assert "the exact method failed: HIGHS has no answer" in caplog.text
 
 
@@ -94,3 +97,31 @@ def test_full_stores_charge_no_more_and_the_bid_that_nobody_can_lower_fails():
     energy = answer.is_bid & (day.product == 0)
     assert energy.any()
     assert fails[energy].all()
+
+
+@pytest.mark.parametrize("seed", [3, 8, 21])
+def test_a_search_that_begins_at_the_leaves_of_another_ends_where_a_search_from_the_root_does(seed: int):
+    day, gap = random_day(seed), 1e-6
+    whole = search(prepare(day, gap), gap, np.inf, 1000)
+    for branchings in (1, 2, 4):
+        leaves = search(prepare(day, gap), gap, np.inf, branchings).leaves
+        assert_hold_every_decision_once(leaves, day.may_bid)
+        begun = replace(prepare(day, gap), first=np.zeros(len(day.price)), leaves=leaves)
+        found = search(begun, gap, np.inf, 1000)
+        assert_hold_every_decision_once(found.leaves, day.may_bid)
+        assert found.objective_usd == pytest.approx(whole.objective_usd, rel=1e-5, abs=1e-3)
+        assert found.bound_usd >= whole.objective_usd - 1e-6
+
+
+def assert_hold_every_decision_once(leaves: tuple[Leaf, ...], may_bid: Flags) -> None:
+    for z in product((0.0, 1.0), repeat=len(may_bid)):
+        if not (np.array(z) > may_bid).any():
+            assert sum(bool(((leaf.low <= z) & (z <= leaf.high)).all()) for leaf in leaves) == 1
+
+
+def test_a_search_without_branchings_passes_the_leaves_on():
+    day, gap = random_day(3), 1e-6
+    leaves = search(prepare(day, gap), gap, np.inf, 2).leaves
+    passed = search(replace(prepare(day, gap), leaves=leaves), gap, np.inf, 0).leaves
+    assert len(leaves) > 1
+    assert sorted((*leaf.low, *leaf.high) for leaf in passed) == sorted((*leaf.low, *leaf.high) for leaf in leaves)

@@ -27,10 +27,19 @@ AS_HEADER = (
     "INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,OPR_DT,OPR_HR,OPR_INTERVAL,OPR_TYPE,ANC_TYPE,ANC_REGION,MARKET_RUN_ID,"
     "XML_DATA_ITEM,MW,GROUP"
 )
+LOAD_HEADER = (  # as public readers of OASIS name the columns; no recorded file is at hand
+    "INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,LOAD_TYPE,OPR_DT,OPR_HR,OPR_INTERVAL,MARKET_RUN_ID,TAC_AREA_NAME,LABEL,"
+    "XML_DATA_ITEM,POS,MW,EXECUTION_TYPE,GROUP"
+)
+RENEWABLE_HEADER = (
+    "OPR_DT,OPR_HR,OPR_INTERVAL,INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,TRADING_HUB,RENEWABLE_TYPE,LABEL,XML_DATA_ITEM,"
+    "MW,MARKET_RUN_ID,GROUP"
+)
 AS_REGIONS = ("AS_CAISO", "AS_CAISO_EXP", "AS_NP26", "AS_NP26_EXP", "AS_SP26", "AS_SP26_EXP")
 AS_ITEMS = {"SR": "SP_CLR_PRC", "NR": "NS_CLR_PRC", "RU": "RU_CLR_PRC", "RD": "RD_CLR_PRC"}
 
 Rows = list[list[str]]
+Outlook = Callable[[date, str], Rows | None]  # a day's rows of SLD_FCST by 2DA or 7DA, or of SLD_REN_FCST by DAM
 Published = Callable[[date], tuple[Rows, Rows] | None]  # the day's rows of PRC_LMP and PRC_AS, or nothing yet
 
 
@@ -73,6 +82,27 @@ def from_sources(sources: dict[str, PriceSource], split: float = 0.0) -> Publish
         return lmp, reserves
 
     return published
+
+
+def outlook(market_date: date, run: str) -> Rows:
+    """A made-up system: 20,000 MW of load and 1,000 times the OASIS label (7DA: 500 more), sun by day, wind."""
+    rows = []
+    for start, label in market_hours(market_date).select("start_utc", "hour_ending").iter_rows():
+        begin, end, *rest = _hour(start, market_date, label)
+        if run == "DAM":
+            solar = {"NP15": 100.0 * label, "SP15": 300.0 * label, "ZP26": 50.0} if 8 <= label < 18 else {}
+            for hub in ("NP15", "SP15", "ZP26"):
+                head = [*rest, begin, end, hub]
+                tail = ["Renewable Forecast Day Ahead", "RENEW_FCST_DA_MW"]
+                rows.append([*head, "Solar", *tail, repr(solar.get(hub, -1.5)), "DAM", "1"])
+                if hub != "ZP26":
+                    rows.append([*head, "Wind", *tail, repr(400.0), "DAM", "1"])
+        else:
+            load = 20_000.0 + 1_000.0 * label + (500.0 if run == "7DA" else 0.0)
+            for area, share in (("CA ISO-TAC", 1.0), ("SCE-TAC", 0.4)):
+                label_words = [f"Demand Forecast {run[0]}-Day Ahead", f"SYS_FCST_{run}_MW"]
+                rows.append([begin, end, "0", *rest, run, area, *label_words, "1.8", repr(load * share), run, "1"])
+    return rows
 
 
 def generated(split: float = 0.0) -> Published:

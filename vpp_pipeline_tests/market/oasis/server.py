@@ -16,7 +16,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline_tests.market.local_http import LocalHandler, serving_with
-from vpp_pipeline_tests.market.oasis.published import AS_HEADER, LMP_HEADER, Published, Rows
+from vpp_pipeline_tests.market.oasis.published import (
+    AS_HEADER,
+    LMP_HEADER,
+    LOAD_HEADER,
+    RENEWABLE_HEADER,
+    Outlook,
+    Published,
+    Rows,
+)
 
 ERRORS = {
     "1000": "No data returned for the specified selection",
@@ -28,6 +36,8 @@ TOO_SOON = (
     b"<html><body><p>CAISO Acceptable Use Policy Violation. "
     b"Please retry your request after 5 seconds.</p></body></html>"
 )
+OUTLOOK_REPORTS = {"SLD_FCST": (LOAD_HEADER, ("2DA", "7DA")), "SLD_REN_FCST": (RENEWABLE_HEADER, ("DAM",))}
+OUTLOOK_FIXED = {"version": "1", "resultformat": "6"}
 XML = """<?xml version="1.0" encoding="UTF-8"?>
 <m:OASISReport xmlns:m="http://www.caiso.com/soa/OASISReport_v1.xsd">
 <m:MessageHeader><m:Source>OASIS</m:Source><m:Version>v20131201</m:Version></m:MessageHeader>
@@ -75,6 +85,7 @@ class LocalOasis:
     least_pause_s: float = 0.0  # answers a request that comes sooner after the last one with 429
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
+    outlook: Outlook = lambda day, run: None
     retry_after: str = ""  # the header of answers 429 and 5xx
 
     def __post_init__(self) -> None:
@@ -100,6 +111,8 @@ class LocalOasis:
         if fault in ERRORS:
             return _error(fault)
         begin, end = (_moment(parameters[name]) for name in ("startdatetime", "enddatetime"))
+        if parameters["queryname"] in OUTLOOK_REPORTS:
+            return self._outlook(parameters, begin, end, fault)
         is_lmp = parameters["queryname"] == "PRC_LMP"
         fixed = {"version": "12", "resultformat": "6", "market_run_id": "DAM"}
         if any(parameters.get(name) != value for name, value in fixed.items()) or len(_nodes(parameters)) > 10:
@@ -113,6 +126,23 @@ class LocalOasis:
         name = f"{first:%Y%m%d}_{last:%Y%m%d}_{parameters['queryname']}_DAM_v12.csv"
         changed = self._changed(rows, fault, is_lmp, first)
         return _zip(name, _csv(LMP_HEADER if is_lmp else AS_HEADER, changed))
+
+    def _outlook(self, parameters: dict[str, str], begin: datetime, end: datetime, fault: str | None) -> bytes:
+        header, runs = OUTLOOK_REPORTS[parameters["queryname"]]
+        run = parameters.get("market_run_id", "")
+        if run not in runs or any(parameters.get(name) != value for name, value in OUTLOOK_FIXED.items()):
+            return _error("1001")
+        if (end - begin) > timedelta(days=31):
+            return _error("1004")
+        day, last, rows = begin.astimezone(PACIFIC).date(), end.astimezone(PACIFIC).date(), []
+        while day < last:
+            rows += self.outlook(day, run) or []
+            day += timedelta(days=1)
+        if not rows:
+            return _error("1000")
+        start = header.split(",").index("INTERVALSTARTTIME_GMT")
+        kept = [row for row in rows if fault != "missing hour" or row[start] != rows[0][start]]
+        return _zip(f"{parameters['queryname']}_{run}_v1.csv", _csv(header, kept))
 
     def _rows(self, begin: datetime, end: datetime, is_lmp: bool, nodes: list[str]) -> Rows:
         rows: Rows = []
