@@ -134,14 +134,19 @@ def terms_of(
     patience: list[float] | None = None,
     availability: list[float] | None = None,
     segment: list[str] | None = None,
+    expected_price: list[float] | None = None,
+    recharge_factor: list[float] | None = None,
+    cheapest: float = 0.0,
 ) -> Terms:
-    """Terms of opportunities o0, o1, … and prosumers a, b, …; who has no capacity is away."""
+    """Terms of opportunities of energy o0, o1, … and prosumers a, b, …; who has no capacity is away."""
     count, members = np.shape(capacity_kw)
     kw = np.array(capacity_kw, float)
     is_away, is_bound = BOUNDS.index("its EV being away"), BOUNDS.index("the power of its devices")
     return Terms(
         market_date=DAY,
         opportunity_id=np.array([f"o{k}" for k in range(count)]),
+        is_energy=np.ones(count, dtype=bool),
+        expected_price=np.array(expected_price or [50.0] * count),
         prosumer_id=np.array(list("abcdefghij")[:members]),
         segment=np.array(segment or ["home battery"] * members),
         required_kw=np.array(required_kw or [100.0] * count),
@@ -152,6 +157,8 @@ def terms_of(
         ceiling=np.array(ceiling, float),
         patience=np.array(patience or [1.0] * members),
         availability_fraction=np.array(availability or [1.0] * members),
+        recharge_factor=np.array(recharge_factor or [0.0] * members),
+        cheapest_usd_per_mwh=cheapest,
     )
 
 
@@ -162,6 +169,6 @@ def calls_of(terms: Terms, required_mw: list[float] | None = None) -> pl.DataFra
             "opportunity_id": terms.opportunity_id.astype(str),
             "market_date": [DAY] * len(terms.opportunity_id),
             "required_capacity_mw": required_mw or (terms.required_kw / 1000.0).tolist(),
-            "forecast_price": [50.0] * len(terms.opportunity_id),
+            "forecast_price": terms.expected_price.tolist(),
         }
     )

@@ -62,6 +62,7 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
             "committed_capacity_kw": np.where(holds_option, capacity_kw, 0.0),
             "reservation_price_usd_per_mwh": reservation,
             "agreed": agreed,
+            "cap": outcome.end_price[o, i],
             "score": score,
             "rank": rank,
             "round": outcome.end_round[o, i],
@@ -74,7 +75,7 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
             "bound": pl.Series(BOUNDS).gather(terms.bound_by[o, i]),
             **{column: np.where(holds_option, getattr(prices, name), np.nan) for name, column in COLUMNS.items()},
         }
-    ).with_columns(pl.col("agreed", "score", *COLUMNS.values()).fill_nan(None))
+    ).with_columns(pl.col("agreed", "score", "last_offer", *COLUMNS.values()).fill_nan(None))
     is_in, has_deal = pl.col("holds_option"), pl.col("agreed").is_not_null()
     return validate(
         Agreements,
@@ -178,6 +179,8 @@ def _reason(price_words: str, policy: NegotiationPolicy) -> pl.Expr:
                 usd_text("last_ask"),
             )
         )
+        .when((end == End.PRICED_OUT) & pl.col("last_offer").is_null())
+        .then(pl.lit("Out: there is no other owner whose reservation price a cap could rest on."))
         .when(end == End.PRICED_OUT)
         .then(
             pl.format(
@@ -205,7 +208,7 @@ def _indexed_deal(price_words: str) -> pl.Expr:
         f"closed in round {{}} at a floor of {{}} and a cap of {{}}, {price_words} (our ceiling {{}})",
         "round",
         floor,
-        usd_text(COLUMNS["cap"]),
+        usd_text("cap"),
         usd_text("ceiling"),
     )
     stand_by = pl.format(

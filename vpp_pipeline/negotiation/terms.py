@@ -69,7 +69,7 @@ class Terms:
         hashes = []
         for o, name in enumerate(self.opportunity_id):
             own = shared.copy()
-            own.update(f"{name} {self.required_kw[o]!r} {self.expected_price[o]!r}".encode())
+            own.update(f"{name} {self.is_energy[o]} {self.required_kw[o]!r} {self.expected_price[o]!r}".encode())
             for rows in (self.capacity_kw, self.bound_by, self.reservation, self.opening_ask, self.ceiling):
                 own.update(rows[o].tobytes())
             hashes.append(own.hexdigest())

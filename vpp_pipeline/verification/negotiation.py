@@ -105,12 +105,17 @@ def _limit_faults(talks: Negotiations, policy: NegotiationPolicy) -> list[pl.Dat
     score = 5.0 + 5.0 * gain
     same_score = (pl.col("expected_satisfaction_score") - score).abs() <= PRICE_TOLERANCE
     ceiling = pl.lit(float("inf")) if is_posted(policy) else pl.col("ceiling")  # a posted cap heeds no forecast
+    is_indexed, posted = pl.lit(policy.contract == "indexed"), pl.lit(is_posted(policy))
+    reaches = ~posted | (pl.col("posted") >= pl.col("reservation") + PRICE_TOLERANCE).fill_null(False)
+    same_cap = ((price - pl.col("posted")).abs() <= PRICE_TOLERANCE).fill_null(False)
     return [
         _fault(
             said.filter((kind == "ask") & (price < pl.col("reservation") - PRICE_TOLERANCE)),
             "ask below the reservation price",
         ),
         _fault(said.filter((kind == "offer") & (price > ceiling + PRICE_TOLERANCE)), "offer above the ceiling"),
+        _fault(said.filter(posted & (kind == "offer") & ~same_cap), "offer is not the posted cap"),
+        _fault(said.filter(is_indexed & kind.is_in(["withdraw", "reject"]) & reaches), "left, though its floor stands"),
         _fault(said.filter(_above("capacity_kw", "most_kw")), "capacity beyond the envelope"),
         _fault(
             agreed.filter(~((stated - pl.col("reservation")).abs() <= PRICE_TOLERANCE).fill_null(False)),
@@ -123,7 +128,7 @@ def _limit_faults(talks: Negotiations, policy: NegotiationPolicy) -> list[pl.Dat
         _fault(
             held.filter(
                 (agreed_price > ceiling + PRICE_TOLERANCE)
-                & ~(pl.lit(policy.contract == "indexed") & (agreed_price <= pl.col("reservation") + PRICE_TOLERANCE))
+                & ~(is_indexed & (agreed_price <= pl.col("reservation") + PRICE_TOLERANCE))
             ),
             "price above the ceiling",
         ),

@@ -11,7 +11,7 @@ import pytest
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.core.calendar import pacific_moment_utc
-from vpp_pipeline.settings import FleetSettings, MarketRules, OptimiserSettings, Settings
+from vpp_pipeline.settings import FleetSettings, MarketRules, NegotiationPolicy, OptimiserSettings, Settings
 from vpp_pipeline.verification.bids import bid_curves_are_valid_for_caiso
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import SolvedDay
@@ -22,8 +22,13 @@ STAMP = Stamp("f1", "0.1.0", 7, "run", datetime(2023, 8, 14, 15, tzinfo=UTC))
 MONEY = ["expected_revenue_usd", "payments_usd", "charging_cost_usd", "expected_profit_usd"]
 
 
-def by_hand(is_bid: bool = True, status: str = "agreed", stamp: Stamp = STAMP) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """0.12 MW at 80 $/MWh: three members deliver 40 kW each at 50 $/MWh and recover 0.40 $ of charging each."""
+def by_hand(
+    is_bid: bool = True, status: str = "agreed", stamp: Stamp = STAMP, called: float = 50.0
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """0.12 MW at 80 $/MWh: three members deliver 40 kW each at 50 $/MWh and recover 0.40 $ of charging each.
+
+    They are ``called`` for that price too, or for a lower floor.
+    """
     key = pl.DataFrame({"opportunity_id": ["energy_20230815_1200"], "market_date": [DAY]})
     who = pl.DataFrame({"prosumer_id": ["a", "b", "c"]})
     opportunity = key.with_columns(
@@ -38,6 +43,7 @@ def by_hand(is_bid: bool = True, status: str = "agreed", stamp: Stamp = STAMP) -
         dispatched_kw=40.0,
         dispatched_kwh=40.0,
         agreed_price_usd_per_mwh=50.0,
+        call_price_usd_per_mwh=pl.lit(called),
         payment_usd=2.0,
         charging_cost_usd=0.4,
         satisfaction_score=pl.Series([6.0, 6.0, 8.0]),
@@ -58,6 +64,14 @@ def test_a_bid_by_hand() -> None:
     assert bid["satisfaction_score"] == pytest.approx(7.0)  # (40 x 6 + 40 x 6 + 80 x 8) / 160
     assert bid["reason"] == "because; 0.12 MW delivered by 3 of them"
     assert (bid["seed"], bid["code_version"], bid["run_id"], bid["fingerprint"]) == (7, "0.1.0", "run", "f1")
+
+
+def test_a_bid_asks_what_its_members_are_called_for_and_expects_to_pay_what_the_forecast_pays() -> None:
+    bids, segments = by_hand(called=20.0)
+    bid = bids.row(0, named=True)
+    assert [bid[column] for column in MONEY] == [9.60, 6.00, 1.20, 2.40]
+    assert bid["bid_price_usd_per_mwh"] == 30.0  # (3 x 20 x 0.04 + 3 x 0.40) / 0.12
+    assert segments["price_usd_per_mwh"].unique().to_list() == [30.0]
 
 
 @pytest.mark.parametrize(("status", "reason"), [("no_bid", "because"), ("agreed", "the day earns more without it")])
@@ -99,6 +113,7 @@ def test_the_books_by_hand() -> None:
             "payment_usd": [6.0, 8.0],
             "charging_cost_usd": [0.0, 0.0],
             "agreed_price_usd_per_mwh": [50.0, 8.0],
+            "call_price_usd_per_mwh": [45.0, 8.0],
             "dispatched_kwh": [120.0, 1000.0],
         }
     )
@@ -109,17 +124,25 @@ def test_the_books_by_hand() -> None:
     books = reconcile(bids, payments, least, charging, proof, top_ups, 10.0).row(0, named=True)
     assert books["sum_bid_profit_usd"] == 5.60
     assert books["rounding_usd"] == pytest.approx(0.004)  # 10.004 was shown as 10.00
-    assert books["satisfaction_term_usd"] == 0.24  # 10 $/MWh x (50 - 40) / 50 x 0.12 MWh
+    assert books["satisfaction_term_usd"] == 0.13  # 10 $/MWh x (45 - 40) / 45 x 0.12 MWh
+    assert books["premium_usd"] == 0.60  # (50 - 45) $/MWh x 0.12 MWh
     assert books["no_sale_value_usd"] == -3.0
-    assert books["unallocated_usd"] == pytest.approx(2.90 - 0.24 + 3.00 - 5.60)  # 0.06
-    assert (books["top_ups_usd"], books["kept_profit_usd"]) == (1.00, pytest.approx(5.66 - 1.00))
+    assert books["unallocated_usd"] == pytest.approx(2.90 - 0.13 - 0.60 + 3.00 - 5.60)  # -0.43
+    assert (books["top_ups_usd"], books["kept_profit_usd"]) == (1.00, pytest.approx(5.17 - 1.00))
 
 
 # --- whole days ----------------------------------------------------------------------------------------------------
 
 DAYS: list[tuple[date, int, Settings]] = [
     (DAY, 200, Settings()),
-    (DAY, 30, Settings(optimiser=OptimiserSettings(satisfaction_weight_usd_per_mwh=8.0))),
+    (
+        DAY,
+        30,
+        Settings(
+            optimiser=OptimiserSettings(satisfaction_weight_usd_per_mwh=8.0),
+            negotiation=NegotiationPolicy(contract="fixed"),
+        ),
+    ),
     (DAY, 30, Settings(optimiser=OptimiserSettings(charging_adder_usd_per_mwh=4.0))),
     (DAY, 30, Settings(fleet=FleetSettings(initial_stored_fraction=0.4))),  # EVs must charge to be ready
     (
@@ -128,8 +151,9 @@ DAYS: list[tuple[date, int, Settings]] = [
         Settings(optimiser=OptimiserSettings(node_limit=50)),
     ),  # many bids are nearly alike: the search is long
     (AUTUMN, 30, Settings()),
+    (DAY, 30, Settings(negotiation=NegotiationPolicy(engine="uniform_clearing", posted="half_share"))),
 ]
-NAMES = ["default", "satisfaction", "charging adder", "EVs need charging", "23 hours", "25 hours"]
+NAMES = ["default", "fixed, satisfaction", "charging adder", "EVs need charging", "23 hours", "25 hours", "half share"]
 whole_days = pytest.mark.parametrize("arguments", DAYS, ids=NAMES)
 
 
@@ -157,7 +181,8 @@ def test_the_days_sums_close_to_the_cent(solved_day: Callable[..., SolvedDay], a
     books = {k: v for k, v in day.tables["dispatch.reconciliation"].row(0, named=True).items() if k != "market_date"}
     exact = {name: Decimal(repr(value)) for name, value in books.items()}
     left = exact["sum_bid_profit_usd"] + exact["unallocated_usd"]
-    assert left == exact["objective_usd"] - exact["satisfaction_term_usd"] - exact["no_sale_value_usd"]
+    right = exact["objective_usd"] - exact["satisfaction_term_usd"] - exact["premium_usd"] - exact["no_sale_value_usd"]
+    assert left == right
     assert cents(day.solution.objective_usd) == exact["objective_usd"]
     profits = day.tables["bids.final_bids"]["expected_profit_usd"]
     assert sum((Decimal(repr(profit)) for profit in profits), Decimal(0)) == exact["sum_bid_profit_usd"]
@@ -179,6 +204,8 @@ def test_satisfaction_and_charging_really_occur_in_these_days(solved_day: Callab
     assert books[1]["satisfaction_term_usd"] > 0.1
     assert books[3]["no_sale_value_usd"] < -1.0
     assert any(abs(row["unallocated_usd"]) > 0.05 for row in books)  # charging that no bid carries
+    assert books[0]["premium_usd"] > 1.0
+    assert books[1]["premium_usd"] == 0.0
 
 
 @whole_days

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,10 +21,10 @@ RULES = MarketRules()
 
 @dataclass(frozen=True)
 class Offer:
-    """One bid of an hour: its members' power and what a MWh of each is paid, and the money it must recover."""
+    """One bid of an hour: its members' power and the price for which each is called, and the money it must recover."""
 
     kw: list[float]
-    agreed: list[float]
+    called: list[float]
     required_mw: float
     quantity_mw: float
     average_cost: float = 0.0
@@ -31,7 +33,7 @@ class Offer:
     @property
     def cost(self) -> list[float]:
         """$ per MWh delivered of each member."""
-        return [price + self.charging for price in self.agreed]
+        return [price + self.charging for price in self.called]
 
     def curve(self, product: str = "energy") -> list[tuple[float, float, float]]:
         """from, to (MW) and price of each segment."""
@@ -39,7 +41,7 @@ class Offer:
         key = {"opportunity_id": ["o"], "market_date": [DAY], "product": [product]}
         size = {"quantity_mw": [self.quantity_mw], "required_capacity_mw": [self.required_mw]}
         delivered = {"opportunity_id": "o", "prosumer_id": ids, "dispatched_kw": kw, "dispatched_kwh": kw}
-        money = {"payment_usd": kw * self.agreed / 1000.0, "charging_cost_usd": kw * self.charging / 1000.0}
+        money = {"call_price_usd_per_mwh": self.called, "charging_cost_usd": kw * self.charging / 1000.0}
         segments = bid_segments(
             pl.DataFrame({"bid_id": ["b"]} | key | size | {"average_cost": [self.average_cost]}),
             pl.DataFrame(delivered | money),
@@ -62,7 +64,7 @@ def test_the_first_price_is_at_least_the_average_cost() -> None:
     assert Offer([50, 50], [30, 30], 0.1, 0.1, average_cost=80.0).curve() == [(0.0, 0.08, 80.0), (0.08, 0.1, 80.0)]
 
 
-def test_charging_is_asked_for_with_the_payment() -> None:
+def test_charging_is_asked_for_with_the_call_price() -> None:
     assert Offer([50, 50], [30, 40], 0.1, 0.1, charging=20.0).curve()[-1] == (0.08, 0.1, 60.0)
 
 
@@ -94,11 +96,11 @@ def test_joining_keeps_the_dearer_price() -> None:
 @st.composite
 def offers(draw: st.DrawFn) -> Offer:
     kw = draw(st.lists(st.floats(1, 400), min_size=3, max_size=30))
-    agreed = draw(st.lists(st.floats(0, 300), min_size=len(kw), max_size=len(kw)))
+    called = draw(st.lists(st.floats(0, 300), min_size=len(kw), max_size=len(kw)))
     required = draw(st.integers(10, 300))
     quantity = draw(st.integers(-(-required * 8 // 10), required))
     average = draw(st.floats(0, 300))
-    return Offer(kw, agreed, required / 100, quantity / 100, average, draw(st.sampled_from([0.0, 17.3])))
+    return Offer(kw, called, required / 100, quantity / 100, average, draw(st.sampled_from([0.0, 17.3])))
 
 
 random_offers = tries(100)
@@ -136,6 +138,22 @@ def test_no_mw_is_sold_below_the_cost_of_its_member(offer: Offer) -> None:
 
 @given(offers())
 @random_offers
+def test_each_later_segment_asks_what_the_member_of_its_last_mw_is_called_for(offer: Offer) -> None:
+    """To the cent, or the first segment's price where that is higher; whatever a member is paid enters nowhere."""
+    members = sorted(zip(offer.cost, offer.kw, strict=True))
+    (_, _, first), *later = offer.curve()
+    scale = offer.quantity_mw / sum(offer.kw)
+    for _, end, price in later:
+        reached_mw, dearest = 0.0, 0.0
+        for cost, kw in members:
+            dearest, reached_mw = cost, reached_mw + kw * scale
+            if reached_mw >= end - 1e-9:
+                break
+        assert price == pytest.approx(max(first, math.ceil(dearest * 100 - 1e-6) / 100), abs=1e-6)
+
+
+@given(offers())
+@random_offers
 def test_the_first_segment_pays_its_members_on_average(offer: Offer) -> None:
     order = np.argsort(offer.cost, kind="stable")
     cost, kw = np.array(offer.cost)[order], np.array(offer.kw)[order]
@@ -150,6 +168,6 @@ def test_a_market_that_takes_one_segment_gets_one_at_the_dearest_price() -> None
     size = {"quantity_mw": [0.1], "required_capacity_mw": [0.1], "average_cost": [38.0]}
     kw = np.array([60.0, 20.0, 10.0, 10.0])
     members = {"opportunity_id": "o", "prosumer_id": list("abcd"), "dispatched_kw": kw, "dispatched_kwh": kw}
-    money = {"payment_usd": kw * [30, 40, 50, 70] / 1000.0, "charging_cost_usd": np.zeros(4)}
+    money = {"call_price_usd_per_mwh": [30.0, 40.0, 50.0, 70.0], "charging_cost_usd": np.zeros(4)}
     one = bid_segments(pl.DataFrame(bid | size), pl.DataFrame(members | money), MarketRules(maximum_segments=1))
     assert one.select("from_mw", "to_mw", "price_usd_per_mwh").rows() == [(0.0, 0.1, 70.0)]

@@ -111,7 +111,7 @@ class _Lp:
             for t in np.flatnonzero(day.covers[o]):
                 for kind in (("d", "v"), ("s",), ("n",))[day.product[o]]:
                     cost[self.at(kind, int(day.agreement_prosumer[k]), int(t))] = (
-                        day.agreed_price[k] - day.satisfaction_worth[k]
+                        day.call_price[k] - day.satisfaction_worth[k]
                     ) / 1000.0
         return cost
 

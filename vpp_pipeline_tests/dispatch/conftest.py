@@ -20,7 +20,14 @@ from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.opportunities import find_opportunities
 from vpp_pipeline.pipeline import prepare_problem
-from vpp_pipeline.settings import FleetSettings, MarketRules, OpportunityPolicy, OptimiserSettings, Settings
+from vpp_pipeline.settings import (
+    FleetSettings,
+    MarketRules,
+    NegotiationPolicy,
+    OpportunityPolicy,
+    OptimiserSettings,
+    Settings,
+)
 from vpp_pipeline_tests.dispatch.small_days import random_day
 
 MARKET_DATE = date(2023, 8, 15)
@@ -41,11 +48,15 @@ def make_day(
     fleet_seed: int = 20230815,
     requests: pl.DataFrame = REQUEST,
     prosumers: int = 200,
+    negotiation: NegotiationPolicy | None = None,
 ) -> DayProblem:
     """The default fleet's day; with ``lowest_usd_per_mwh``, that is the price from 09:00 to 15:00."""
     a_tenth = OpportunityPolicy(sizing="fraction", fraction=0.1)  # sizes at which the search closes its gap
     settings = Settings(
-        fleet=FleetSettings(seed=fleet_seed, prosumers=prosumers), opportunities=a_tenth, optimiser=optimiser
+        fleet=FleetSettings(seed=fleet_seed, prosumers=prosumers),
+        opportunities=a_tenth,
+        optimiser=optimiser,
+        negotiation=negotiation or NegotiationPolicy(),
     )
     history = pl.concat([open_source().day(day) for day in history_dates(MARKET_DATE)])
     if lowest_usd_per_mwh is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vpp_pipeline.dispatch import branch_and_bound
 from vpp_pipeline.dispatch.branch_and_bound import CUT_ROUNDS, _Relaxation, search
 from vpp_pipeline.dispatch.formulation import CUT_TOLERANCE_KW, Cuts, Formulation, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
@@ -34,11 +35,14 @@ def test_cuts_tighten_the_root(default_day: DayProblem, linear: Formulation):
     assert cut.objective_usd < plain.objective_usd - 1.0
 
 
-def test_no_minimum_is_met_by_what_is_bought_in_the_same_hour(default_day: DayProblem, linear: Formulation):
-    """Without cuts the relaxation buys and sells at once; with them it buys no more than the fleet charges."""
+def test_no_minimum_is_met_by_what_is_bought_in_the_same_hour(
+    default_day: DayProblem, linear: Formulation, monkeypatch: pytest.MonkeyPatch
+):
+    """Without cuts the relaxation buys and sells at once; with all of them it buys no more than the fleet charges."""
+    monkeypatch.setattr(branch_and_bound, "LEAST_CUT_FRACTION", -1.0)
     closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
     bought_for_nothing_mw = []
-    for rounds in (0, CUT_ROUNDS):
+    for rounds in (0, 5 * CUT_ROUNDS):
         linear.program.take_parameters()
         relaxed = relaxation(linear, default_day)
         assert relaxed.solve(closed, open_, rounds) is not None
@@ -49,6 +53,21 @@ def test_no_minimum_is_met_by_what_is_bought_in_the_same_hour(default_day: DayPr
         bought_for_nothing_mw.append(np.maximum(buy_mw - charged_mw, 0.0).sum())
     assert bought_for_nothing_mw[0] > 0.01
     assert bought_for_nothing_mw[1] < CUT_TOLERANCE_KW
+
+
+def test_rounds_of_cuts_that_hardly_lower_the_bound_are_left_out(
+    default_day: DayProblem, linear: Formulation, monkeypatch: pytest.MonkeyPatch
+):
+    closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
+    plain = relaxation(linear, default_day).solve(closed, open_)
+    few = relaxation(linear, default_day).solve(closed, open_, CUT_ROUNDS)
+    monkeypatch.setattr(branch_and_bound, "LEAST_CUT_FRACTION", -1.0)
+    all_ = relaxation(linear, default_day).solve(closed, open_, CUT_ROUNDS)
+    assert plain is not None
+    assert few is not None
+    assert all_ is not None
+    lowered_usd = plain.objective_usd - all_.objective_usd
+    assert -1e-6 <= few.objective_usd - all_.objective_usd < 0.1 * lowered_usd
 
 
 def test_every_cut_holds_wherever_the_bids_are_decided(default_day: DayProblem, linear: Formulation):

@@ -8,7 +8,7 @@ import pytest
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, unlimited_mw
 from vpp_pipeline.dispatch.solvers import solve_day
-from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline.settings import NegotiationPolicy, OptimiserSettings
 from vpp_pipeline_tests.dispatch.conftest import REQUEST
 from vpp_pipeline_tests.dispatch.small_days import RULES
 
@@ -51,9 +51,12 @@ def test_nobody_charges_and_discharges_at_once(answer: DaySolution):
 
 
 def test_the_satisfaction_weight_at_its_maximum_burns_no_energy_at_the_lowest_price(pipeline_day):
-    """-150 $/MWh from 09:00 to 15:00 on every day of the history, and a credit of 10 $/MWh of satisfaction."""
+    """-150 $/MWh from 09:00 to 15:00 on every day of the history, and a credit of 10 $/MWh of satisfaction.
+
+    Fixed prices exceed what owners ask at least; a call at the floor of an indexed deal has no surplus to be credited.
+    """
     settings = OptimiserSettings(satisfaction_weight_usd_per_mwh=10.0)
-    day = pipeline_day(settings, lowest_usd_per_mwh=-150.0)
+    day = pipeline_day(settings, lowest_usd_per_mwh=-150.0, negotiation=NegotiationPolicy(contract="fixed"))
     assert day.market_price.min() == pytest.approx(-150.0)
     assert (day.satisfaction_worth > 0).any()
     stressed = solve_day(day, RULES, settings)

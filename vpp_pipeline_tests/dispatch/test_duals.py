@@ -116,7 +116,8 @@ def with_one_more(day: DayProblem, member: Fleet, opportunity: int | None = None
         agreement_opportunity=np.append(day.agreement_opportunity, opportunity),
         agreement_prosumer=np.append(day.agreement_prosumer, len(day.fleet)),
         committed_kw=np.append(day.committed_kw, GIFT_KW),
-        agreed_price=np.append(day.agreed_price, 0.0),
+        call_price=np.append(day.call_price, 0.0),
+        premium=np.append(day.premium, 0.0),
         satisfaction_worth=np.append(day.satisfaction_worth, 0.0),
     )
 

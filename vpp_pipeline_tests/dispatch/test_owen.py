@@ -51,7 +51,8 @@ def coalition(day: DayProblem, members: Indices) -> DayProblem:
         agreement_opportunity=day.agreement_opportunity[kept],
         agreement_prosumer=np.searchsorted(members, day.agreement_prosumer[kept]),
         committed_kw=day.committed_kw[kept],
-        agreed_price=day.agreed_price[kept],
+        call_price=day.call_price[kept],
+        premium=day.premium[kept],
         satisfaction_worth=day.satisfaction_worth[kept],
     )
 

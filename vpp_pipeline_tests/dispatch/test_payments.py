@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 from vpp_pipeline.core.calendar import pacific_moment_utc
 from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.dispatch.schedule import sold_by_hour
+from vpp_pipeline.negotiation.contract import COLUMNS
 from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline_tests.examples import DAY
 
@@ -28,7 +30,11 @@ def opportunity(name: str, product: str, price: float, hour: int = 0, duration: 
     }
 
 
-def option(name: str, prosumer: str, agreed: float, kw: float = 10.0, least: float = 20.0) -> dict[str, object]:
+def option(
+    name: str, prosumer: str, agreed: float, kw: float = 10.0, least: float = 20.0, **prices: float
+) -> dict[str, object]:
+    """A deal at a fixed price; with other ``prices`` an indexed one, agreed at what the forecast pays."""
+    fixed = {"floor": agreed, "cap": agreed, "reference": math.nan, "share": math.nan, "recharge_factor": 0.0}
     return {
         "market_date": DAY,
         "opportunity_id": name,
@@ -37,6 +43,7 @@ def option(name: str, prosumer: str, agreed: float, kw: float = 10.0, least: flo
         "committed_capacity_kw": kw,
         "agreed_price_usd_per_mwh": agreed,
         "reservation_price_usd_per_mwh": least,
+        **{COLUMNS[name]: value for name, value in (fixed | prices).items()},
     }
 
 
@@ -110,6 +117,26 @@ def test_charging_is_split_by_what_each_bid_leaves_after_payment() -> None:
     rows = paid(calls, options, [delivery("a", 0, discharge_kw=10), delivery("a", 1, discharge_kw=10)], {"a": 0.40})
     assert rows["x", "a"]["charging_cost_usd"] == pytest.approx(0.30)
     assert rows["y", "a"]["charging_cost_usd"] == pytest.approx(0.10)
+
+
+def test_an_indexed_deal_is_paid_what_the_forecast_pays_and_called_for_its_floor() -> None:
+    """Of 80 $ the owner gets 60; and a share of half beyond 10 reaches a floor of 30 at 50."""
+    calls = [opportunity("o", "energy", 80), opportunity("s", "spin", 80)]
+    shared = option("s", "a", 45.0, floor=30.0, cap=60.0, reference=10.0, share=0.5)
+    rows = paid(
+        calls, [option("o", "a", 60.0, floor=20.0, cap=60.0), shared], [delivery("a", discharge_kw=10, spin_kw=4)]
+    )
+    names = ("agreed_price_usd_per_mwh", "call_price_usd_per_mwh", "payment_usd", "satisfaction_score")
+    assert [rows["o", "a"][name] for name in names] == pytest.approx([60.0, 20.0, 0.60, 5 + 5 * 40 / 60])
+    assert [rows["s", "a"][name] for name in names] == pytest.approx([45.0, 50.0, 0.18, 5 + 5 * 0.4 * 25 / 45])
+
+
+def test_charging_is_split_by_what_each_bid_leaves_after_its_call_price() -> None:
+    # called for 40, whatever is paid: (100 - 40) and (60 - 40) $/MWh split 0.40 $ of charging 3 : 1
+    calls = [opportunity("x", "energy", 100), opportunity("y", "energy", 60, 1)]
+    options = [option("x", "a", 80.0, floor=40.0, cap=80.0), option("y", "a", 60.0, floor=40.0, cap=80.0)]
+    rows = paid(calls, options, [delivery("a", 0, discharge_kw=10), delivery("a", 1, discharge_kw=10)], {"a": 0.40})
+    assert [rows[name, "a"]["charging_cost_usd"] for name in "xy"] == pytest.approx([0.30, 0.10])
 
 
 def test_a_bid_that_leaves_nothing_carries_no_charging() -> None:

@@ -126,7 +126,7 @@ def test_the_objective_is_what_the_schedule_earns_counted_scenario_by_scenario(s
 def earned(day: DayProblem, quantity_mw: Array) -> float:
     """Risk-adjusted profit of bare sun (no stores, one agreed price): straight from the definition."""
     assert day.scenarios is not None
-    s, agreed = day.scenarios, day.agreed_price[0]
+    s, agreed = day.scenarios, day.call_price[0]
     profit = (s.worth - agreed) @ quantity_mw
     expected = float((day.price - agreed) @ quantity_mw)
     return (1.0 - s.aversion) * expected + s.aversion * cvar(profit, s.probability, s.tail_fraction)

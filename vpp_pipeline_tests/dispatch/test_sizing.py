@@ -60,10 +60,10 @@ def offerable_mw(fleet: Fleet) -> Array:
 
 def test_the_best_hour_takes_three_quarters_of_the_fleet_and_the_next_what_is_left_in_store():
     energy = sizes(fleet_of(SHORT), forecast_of(EVENING, spin=0.0, nonspin=0.0))[ENERGY]
-    # 4 MWh when full: 0.75 x 4 MW in the dearer hour, the last MWh in the other; elsewhere a tenth of 4 MW
+    # 4 MWh when full: 0.75 x 4 MW in the dearer hour, the last MWh in the other; elsewhere the market's minimum
     assert energy[18] == pytest.approx(3.0)
     assert energy[19] == pytest.approx(1.0)
-    assert energy[1:18] == pytest.approx(0.4)
+    assert energy[1:18] == pytest.approx(0.1)
 
 
 def test_a_store_that_is_large_enough_sells_in_both_hours():
@@ -77,9 +77,9 @@ def test_reserve_is_held_in_every_hour_where_the_stored_energy_backs_it():
     assert nonspin == pytest.approx(0.5)  # worth nothing: the market's minimum
 
 
-def test_an_hour_too_cheap_for_anyone_is_listed_at_the_fraction():
+def test_an_hour_too_cheap_for_anyone_is_listed_at_the_markets_minimum():
     energy = sizes(fleet_of(LONG), forecast_of(20.0, spin=0.0, nonspin=0.0))[ENERGY]
-    assert energy == pytest.approx(0.4)
+    assert energy == pytest.approx(0.1)
 
 
 def test_a_request_takes_its_power_from_the_reserve_of_its_hour():
@@ -110,7 +110,7 @@ def test_dear_deals_of_recent_days_leave_less_to_sell_and_cheap_ones_more():
         deals = pl.DataFrame([("home battery", "energy", agreed, 1000.0)], schema=DEAL_SCHEMA, orient="row")
         return float(sizes(fleet, forecast, deals=deals)[ENERGY][18])
 
-    assert planned(300.0) == pytest.approx(0.4)  # nobody would close at 72 $, all that 100 leaves
+    assert planned(300.0) == pytest.approx(0.1)  # nobody would close at 72 $, all that 100 leaves
     assert planned(90.0) < planned(50.0) == pytest.approx(3.0)
 
 

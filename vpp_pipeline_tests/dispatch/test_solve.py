@@ -89,7 +89,7 @@ def test_settled_bids_are_whole_steps_within_the_rules_and_are_delivered_within_
 def test_nobody_charges_and_discharges_at_once_where_the_agreed_price_exceeds_what_burning_earns(seed: int):
     """Sending 1 kWh round a store burns 1 / (ηc ηd) - 1, which earns at most that times the lowest negative price."""
     day = random_day(seed)
-    worth = day.agreed_price - day.satisfaction_worth
+    worth = day.call_price - day.satisfaction_worth
     i = day.agreement_prosumer
     burnt = 1.0 / (day.fleet.charge_efficiency * day.fleet.discharge_efficiency) - 1.0
     pays = worth <= burnt[i] * max(0.0, -day.market_price.min())

@@ -15,6 +15,7 @@ from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.payments import payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.tables import charging_table, positions_table, schedule_table
+from vpp_pipeline.schemas import ScenarioQuantities
 from vpp_pipeline.settings import MarketRules, OptimiserSettings, Settings
 from vpp_pipeline.verification.bids import bid_curves_are_valid_for_caiso, bids_meet_80_percent_of_required_capacity
 from vpp_pipeline_tests.cases import tries
@@ -42,10 +43,18 @@ def tables_of(day: DayProblem, solution: DaySolution, rules: MarketRules) -> dic
             "opportunity_id": names[day.agreement_opportunity],
             "prosumer_id": day.fleet.prosumer_id[day.agreement_prosumer].astype(str),
             "committed_capacity_kw": day.committed_kw,
-            "reservation_price_usd_per_mwh": day.agreed_price / 2.0,
-            "agreed_price_usd_per_mwh": day.agreed_price,
+            "reservation_price_usd_per_mwh": day.call_price / 2.0,
+            "agreed_price_usd_per_mwh": day.call_price,
+            "floor_price_usd_per_mwh": day.call_price,
+            "cap_price_usd_per_mwh": day.call_price,
         }
-    ).with_columns(market_date=pl.lit(day.market_date), holds_option=pl.lit(True))
+    ).with_columns(
+        market_date=pl.lit(day.market_date),
+        holds_option=pl.lit(True),
+        reference_price_usd_per_mwh=pl.lit(None, pl.Float64),
+        share_fraction=pl.lit(None, pl.Float64),
+        recharge_factor=pl.lit(0.0),
+    )
     schedule, positions = schedule_table(day, solution), positions_table(day, solution)
     limits = {"max_discharge_kw": 1e6, "max_charge_kw": 1e6, "min_stored_kwh": 0.0}
     envelope = schedule.select("prosumer_id", "start_utc", **{name: pl.lit(value) for name, value in limits.items()})
@@ -57,6 +66,7 @@ def tables_of(day: DayProblem, solution: DaySolution, rules: MarketRules) -> dic
         "market.opportunities": opportunities,
         "dispatch.positions": positions,
         "dispatch.payments": payments,
+        "dispatch.scenario_quantities": ScenarioQuantities.create_empty(),
         "bids.final_bids": bids,
         "bids.bid_segments": segments,
     }
@@ -106,9 +116,9 @@ def test_a_cost_below_the_markets_floor_asks_the_floor():
 
 
 def test_charging_counts_as_a_cost():
-    """40 $ of payments and 40 $ of charging for 0.4 MWh: 200 $ a MWh."""
+    """40 $ of calls and 40 $ of charging for 0.4 MWh: 200 $ a MWh."""
     bid = {"opportunity_id": ["o"], "product": ["energy"], "quantity_mw": [0.4], "duration_hours": [1]}
-    cost = {"payment_usd": [40.0], "charging_cost_usd": [40.0], "delivered_mwh": [0.4]}
+    cost = {"called_usd": [40.0], "charging_cost_usd": [40.0], "delivered_mwh": [0.4]}
     assert refusals(pl.DataFrame(bid | cost), MarketRules(energy_price_cap_usd_per_mwh=200.0)) == {}
     words = "its cost of $200.00/MWh is above the market's cap of $199.00/MWh"
     assert refusals(pl.DataFrame(bid | cost), MarketRules(energy_price_cap_usd_per_mwh=199.0)) == {"o": words}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.evaluation.settlement import Delivery, draw_available, imbalance_usd, same_source, settle
+from vpp_pipeline.negotiation.contract import COLUMNS
 from vpp_pipeline.settings import SettlementSettings
 
 NOON = "energy_20230815_1200"
@@ -72,8 +73,13 @@ def test_bids_are_not_settled_at_the_prices_of_another_source(solved_day, change
 START, DAY = datetime(2023, 8, 15, 19, tzinfo=UTC), date(2023, 8, 15)
 
 
-def two_members(product: str, price: float, away: str, awarded: float = 1.0, factor: float = 1.25) -> dict[str, float]:
-    """A bid of 1 MW for one hour: 0.6 MW of `a` and 0.4 MW of `b`, paid 30 $/MWh, wear 10; curve at 40 and 60 $."""
+def two_members(
+    product: str, price: float, away: str, awarded: float = 1.0, factor: float = 1.25, **indexed: float
+) -> dict[str, float]:
+    """A bid of 1 MW for one hour: 0.6 MW of `a` and 0.4 MW of `b`, paid 30 $/MWh, wear 10; curve at 40 and 60 $.
+
+    Their deals are at that fixed price, or ``indexed`` (:data:`~vpp_pipeline.negotiation.contract.COLUMNS`).
+    """
     opportunities = pl.DataFrame(
         {
             "opportunity_id": ["o"],
@@ -131,9 +137,22 @@ def two_members(product: str, price: float, away: str, awarded: float = 1.0, fac
         pl.col("start_utc").cast(opportunities.schema["start_utc"])
     )
     members = pl.DataFrame(
-        {"prosumer_id": ["a", "b"], "is_there": ["a" not in away, "b" not in away], "wear_usd_per_mwh": [10.0, 10.0]}
+        {
+            "prosumer_id": ["a", "b"],
+            "is_there": ["a" not in away, "b" not in away],
+            "is_let_down": [False, False],
+            "wear_usd_per_mwh": [10.0, 10.0],
+        }
     )
-    deals = payments.select("opportunity_id", "prosumer_id", agreed_price_usd_per_mwh=pl.lit(30.0))
+    deals = payments.select(
+        "opportunity_id",
+        "prosumer_id",
+        market_date=pl.lit(DAY),
+        agreed_price_usd_per_mwh=pl.lit(30.0),
+        reservation_price_usd_per_mwh=pl.lit(20.0),
+        committed_capacity_kw=pl.lit(600.0),
+        **{COLUMNS[name]: pl.lit(value) for name, value in indexed.items()},
+    )
     rows = settle(opportunities, bids, segments, prices, Delivery(deals, payments, done, members, factor))
     return rows.row(0, named=True)
 
@@ -169,6 +188,21 @@ def test_a_partial_award_takes_its_part_of_everything():
 
 def test_a_request_that_nobody_meets_costs_its_whole_energy():
     assert money(two_members("energy", 100.0, away="ab")) == [100.0, 0.0, 125.0, 0.0, 5.0, -30.0]
+
+
+@pytest.mark.parametrize(
+    ("price", "floor", "paid_usd"),
+    [
+        (48.0, 30.0, 36.0),  # 48 less a quarter of it for recharging, between floor and cap
+        (200.0, 30.0, 45.0),  # the cap
+        (40.0, 30.0, 30.0),  # the floor, just
+        (40.0, 31.0, 45.0),  # called below its floor: forced, and paid the cap
+    ],
+)
+def test_an_indexed_delivery_is_paid_by_what_clears(price: float, floor: float, paid_usd: float):
+    """1 MWh, for which 0.25 MWh are bought at the price of the only hour."""
+    row = two_members("energy", price, away="", floor=floor, cap=45.0, recharge_factor=0.25)
+    assert row["payments_usd"] == pytest.approx(paid_usd)
 
 
 @given(st.floats(-100.0, 500.0), st.floats(-10.0, 10.0), st.floats(1.0, 3.0))

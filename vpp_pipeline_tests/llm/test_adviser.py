@@ -145,4 +145,4 @@ def test_no_answer_breaks_a_rule(arm: str, case: tuple[Terms, NegotiationPolicy]
     terms, policy = case
     policy = policy.model_copy(update={"trust_region_fraction": trust})
     adviser = ModelAdviser(Spoken(ARMS[arm]), policy, LLMSettings(workers=2))
-    assert broken_words(concession(terms, policy, adviser), terms, policy.rounds) == []
+    assert broken_words(concession(terms, policy, adviser), terms, policy) == []

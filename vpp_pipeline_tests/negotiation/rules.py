@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from vpp_pipeline.negotiation.outcome import End, Outcome
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
@@ -18,33 +21,42 @@ from vpp_pipeline_tests.negotiation.talks import every_pair
 NEAR = 1e-9  # rounding of prices in one formula
 TWICE = 1e-6  # of a price or a power computed in two ways
 
+FACTOR = "recharge_factor"
+
 Deal = tuple[str, str]
 Row = dict[str, Any]
 
 
-def broken_words(outcome: Outcome, terms: Terms, rounds: int) -> list[str]:
+def broken_words(outcome: Outcome, terms: Terms, policy: NegotiationPolicy) -> list[str]:
     """Every rule that the words of ``outcome`` break."""
     return [
         f"{terms.opportunity_id[o]} {terms.prosumer_id[i]}: {rule}"
         for o, i in every_pair(terms)
-        for rule in _broken_in_one_talk(outcome, terms, o, i, rounds)
+        for rule in _broken_in_one_talk(outcome, terms, o, i, policy)
     ]
 
 
-def _broken_in_one_talk(outcome: Outcome, terms: Terms, o: int, i: int, rounds: int) -> Iterator[str]:
+def is_posted(policy: NegotiationPolicy) -> bool:
+    """Whether owners are posted a cap, which heeds no forecast."""
+    return policy.contract == "indexed" and policy.engine == "uniform_clearing"
+
+
+def _broken_in_one_talk(outcome: Outcome, terms: Terms, o: int, i: int, policy: NegotiationPolicy) -> Iterator[str]:
     asks = [float(price) for price in outcome.ask[:, o, i] if math.isfinite(price)]
     offers = [float(price) for price in outcome.offer[:, o, i] if math.isfinite(price)]
     end, last, price = End(outcome.end[o, i]), int(outcome.end_round[o, i]), float(outcome.end_price[o, i])
     least, ceiling = terms.reservation[o, i], terms.ceiling[o, i]
+    is_refused = ceiling <= 0 and not is_posted(policy)
+    is_alone = is_posted(policy) and len(terms.prosumer_id) == 1  # there is no other owner whose price sets a cap
     if terms.capacity_kw[o, i] <= 0:
         if asks or offers or end != End.SILENT or last != 0:
             yield "it has nothing to offer, and did not stay silent"
         return
-    if not 1 <= last <= min(rounds, len(outcome.ask)):
+    if not 1 <= last <= min(policy.rounds, len(outcome.ask)):
         yield "it did not end within its rounds"
     if len(asks) != last or not math.isfinite(price):
         yield "it did not ask in every round until the end"
-    if len(offers) != (0 if end == End.REFUSED else last):
+    if len(offers) != (0 if is_refused or is_alone else last):
         yield "it was not answered in every round until the end"
     if any(b > a for a, b in pairwise(asks)):
         yield "an ask rose"
@@ -52,12 +64,32 @@ def _broken_in_one_talk(outcome: Outcome, terms: Terms, o: int, i: int, rounds: 
         yield "an offer fell"
     if min(asks) < least - NEAR:
         yield "it asked less than its least price"
-    if max(offers, default=ceiling) > ceiling + NEAR:
+    if max(offers, default=ceiling) > ceiling + NEAR and not is_posted(policy):
         yield "it was offered more than the ceiling"
-    if (end == End.REFUSED) != (ceiling <= 0):
+    if policy.contract == "indexed":
+        yield from _broken_in_one_indexed_talk(asks, offers, end, price, least, policy)
+        return
+    if (end == End.REFUSED) != is_refused:
         yield "refused, though there is something to offer, or the other way round"
     if end == End.ACCEPTED and not least - NEAR <= asks[-1] - NEAR <= price <= offers[-1] + NEAR <= ceiling + 2 * NEAR:
         yield "the deal lies outside both sides' limits"
+
+
+def _broken_in_one_indexed_talk(
+    asks: list[float], offers: list[float], end: End, cap: float, least: float, policy: NegotiationPolicy
+) -> Iterator[str]:
+    """Asks and offers are about the cap: a posted one is taken or left; an ask that an offer meets, or the floor."""
+    if is_posted(policy):
+        if asks != [least]:
+            yield "it asked more than its floor for a posted cap"
+        takes = bool(offers) and least <= offers[0]
+        if end != (End.ACCEPTED if takes else End.PRICED_OUT) or cap != (offers[0] if takes else least):
+            yield "it took a cap below its floor, left one above it, or took another"
+    elif end == End.ACCEPTED:
+        if not least <= asks[-1] == cap <= offers[-1]:
+            yield "the cap is not the ask that the offer meets"
+    elif end != End.STAND_BY or cap != least or (offers and offers[-1] >= asks[-1]):
+        yield "it is out of the day, or on stand-by at another price than its floor, or though an offer met its ask"
 
 
 @dataclass(frozen=True)
@@ -76,6 +108,7 @@ def broken_rules(day: NegotiatedDay) -> list[str]:
     return [
         *_broken_by_words(day, limits),
         *_broken_by_deals(day, limits),
+        *_broken_contracts(day, limits),
         *_broken_coalitions(day),
         *_untold(day, limits),
     ]
@@ -135,24 +168,80 @@ def _broken_by_words(day: NegotiatedDay, limits: dict[Deal, Limits]) -> Iterator
             yield f"{deal}: an ask rose or an offer fell"
         if min(asks) < limits[deal].least - TWICE:
             yield f"{deal}: it asked less than its least price"
-        if max(offers, default=-math.inf) > limits[deal].ceiling + TWICE:
+        if max(offers, default=-math.inf) > limits[deal].ceiling + TWICE and not is_posted(day.settings.negotiation):
             yield f"{deal}: it was offered more than the ceiling"
         if max(row["capacity_kw"] for row in rows) > limits[deal].envelope_kw + TWICE:
             yield f"{deal}: it spoke of more than the envelope allows"
 
 
 def _broken_by_deals(day: NegotiatedDay, limits: dict[Deal, Limits]) -> Iterator[str]:
+    is_indexed = day.settings.negotiation.contract == "indexed"
     for row in day.struck.agreements.filter("holds_option").iter_rows(named=True):
         deal = (row["opportunity_id"], row["prosumer_id"])
         agreed, kw = row["agreed_price_usd_per_mwh"], row["committed_capacity_kw"]
         if not agreed >= limits[deal].least - TWICE:
             yield f"{deal}: it is not individually rational"
-        if not agreed <= limits[deal].ceiling + TWICE:
+        most = max(limits[deal].least, limits[deal].ceiling) if is_indexed else limits[deal].ceiling
+        if not is_posted(day.settings.negotiation) and not agreed <= most + TWICE:
             yield f"{deal}: the budget is not balanced"
         if not 0 < kw <= limits[deal].envelope_kw + TWICE:
             yield f"{deal}: it commits more than the envelope allows, or nothing"
         if not kw <= 390 * limits[deal].required_mw + TWICE:
             yield f"{deal}: it commits more than 39 % of R"
+
+
+PRICES = ("floor_price_usd_per_mwh", "cap_price_usd_per_mwh", "reference_price_usd_per_mwh")
+NO_SHARE = (None, None)
+
+
+def _broken_contracts(day: NegotiatedDay, limits: dict[Deal, Limits]) -> Iterator[str]:
+    """Deals of another floor, cap, share or recharging, or agreed at what the forecast does not pay."""
+    policy, opportunities = day.settings.negotiation, _by(day.opportunities, "opportunity_id")
+    prosumers = _by(day.prosumers, "prosumer_id")
+    cheapest = max(0.0, sum(sorted(day.forecast["energy_usd_per_mwh"])[:4]) / 4)
+    for row in day.struck.agreements.iter_rows(named=True):
+        deal = (row["opportunity_id"], row["prosumer_id"])
+        (floor, cap, reference), share, factor = (row[name] for name in PRICES), row["share_fraction"], row[FACTOR]
+        if not row["holds_option"]:
+            if (floor, cap, reference, share, factor) != (None,) * 5:
+                yield f"{deal}: it is out and has prices"
+            continue
+        opportunity, prosumer, agreed = opportunities[deal[0]], prosumers[deal[1]], row["agreed_price_usd_per_mwh"]
+        if policy.contract == "fixed":
+            if not (floor == cap == agreed and (reference, share, factor) == (*NO_SHARE, 0.0)):
+                yield f"{deal}: a fixed price has a floor, a cap, a share or recharging of its own"
+            continue
+        recharges = opportunity["product"] == "energy" and prosumer["store"] != "none"
+        losses = prosumer["charge_efficiency"] * prosumer["discharge_efficiency"]
+        if not math.isclose(factor, 1 / losses if recharges else 0.0):
+            yield f"{deal}: its recharging is another device's"
+        if not math.isclose(floor, limits[deal].least, abs_tol=TWICE) or cap < floor:
+            yield f"{deal}: its floor is not its least price, or above its cap"
+        worth = index = opportunity["forecast_price"] - factor * cheapest
+        if (share, reference) != NO_SHARE:
+            worth = min(index, reference + share * (index - reference))
+        if not math.isclose(agreed, min(max(worth, floor), cap), abs_tol=TWICE):
+            yield f"{deal}: {agreed} is not what the forecast pays"
+        has_share = is_posted(policy) and policy.posted == "half_share"
+        if (share, reference is not None) != ((0.5, True) if has_share else (None, False)):
+            yield f"{deal}: it has a share, or none, against the policy"
+        if is_posted(policy):
+            others = least_prices_of_others(day, opportunity, prosumer)
+            if not math.isclose(cap, policy.posted_multiple * np.quantile(others, 0.5), abs_tol=TWICE):
+                yield f"{deal}: its posted cap is not that of the others' least prices"
+            if has_share and not math.isclose(reference, np.quantile(others, 0.25), abs_tol=TWICE):
+                yield f"{deal}: its reference is not that of the others' least prices"
+
+
+def least_prices_of_others(day: NegotiatedDay, opportunity: Row, prosumer: Row) -> list[float]:
+    """Least prices of the other owners of the same kind of site and store; of all others where there are none."""
+    others = [row for row in day.prosumers.iter_rows(named=True) if row["prosumer_id"] != prosumer["prosumer_id"]]
+    kin = [row for row in others if (row["site_type"], row["store"]) == (prosumer["site_type"], prosumer["store"])]
+    return [least_price(day.settings.negotiation, opportunity, row) for row in kin or others]
+
+
+def _by(frame: pl.DataFrame, name: str) -> dict[str, Row]:
+    return {row[name]: row for row in frame.iter_rows(named=True)}
 
 
 def _broken_coalitions(day: NegotiatedDay) -> Iterator[str]:

@@ -56,9 +56,12 @@ def small_day(**policy: Any) -> tuple[dict[str, pl.DataFrame], Settings]:
 
 
 #: every word is kept, and the fourth and later deals are beyond the largest coalition
-HEARD = {"maximum_coalition": 3}
+HEARD = {"maximum_coalition": 3, "contract": "fixed"}
 #: of seven prosumers only the words of the first are kept, the one who asks too much
-SAMPLED = {"transcript_prosumers": 1}
+SAMPLED = {"transcript_prosumers": 1, "contract": "fixed"}
+INDEXED, INDEXED_SAMPLED = ({**policy, "contract": "indexed"} for policy in (HEARD, SAMPLED))
+POSTED = {"engine": "uniform_clearing", "contract": "indexed"}
+HALF_SHARE = {**POSTED, "posted": "half_share"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Seeded:
     name: str
     table: str
     tamper: Tamper
-    policy: dict[str, int] = field(default_factory=lambda: HEARD)
+    policy: dict[str, Any] = field(default_factory=lambda: HEARD)
 
     def __str__(self) -> str:
         return f"{self.fault}: {self.name}"
@@ -78,6 +81,13 @@ class Seeded:
 def unheard(fault: str, name: str, tamper: Tamper) -> Seeded:
     """A deal of one whose words are not kept is tampered with."""
     return Seeded(fault, name, DEALS, tamper, SAMPLED)
+
+
+def indexed(
+    fault: str, name: str, policy: dict[str, Any] = INDEXED, where: pl.Expr | None = None, **changes: Any
+) -> Seeded:
+    """The prices of an indexed deal are tampered with, by default of the best-ranked."""
+    return Seeded(fault, name, DEALS, edit(DEALS, ranked(1) if where is None else where, **changes), policy)
 
 
 def said(kind: str, prosumer: str = TOO_DEAR, **where: object) -> pl.Expr:
@@ -133,7 +143,55 @@ def last_rank(day: Day) -> int:
     return int(day[DEALS].filter(opportunity_id=EVENING)["rank"].max())
 
 
+FLOOR, CAP, REFERENCE = (f"{name}_price_usd_per_mwh" for name in ("floor", "cap", "reference"))
+OF_CONTRACTS = [
+    indexed("floor below the reservation price", "by a cent", **{FLOOR: sees(FLOOR, -0.01)}),
+    indexed("floor below the reservation price", "none", **{FLOOR: None}),
+    indexed("floor is not the reservation price", "a cent above it", **{FLOOR: sees(FLOOR, 0.01)}),
+    indexed("cap below the floor", "by a cent", **{CAP: sees(FLOOR, -0.01)}),
+    indexed("cap below the floor", "none, and no word is kept", INDEXED_SAMPLED, **{CAP: None}),
+    indexed("share of another reference", "where there is to be none", share_fraction=0.5, **{REFERENCE: 20.0}),
+    indexed("share of another reference", "by a cent", HALF_SHARE, **{REFERENCE: sees(REFERENCE, 0.01)}),
+    indexed("share of another reference", "not half", HALF_SHARE, share_fraction=0.4),
+    indexed("share of another reference", "none", HALF_SHARE, share_fraction=None),
+    indexed(
+        "agreed price is not what the forecast pays",
+        "a cent less",
+        agreed_price_usd_per_mwh=sees("agreed_price_usd_per_mwh", -0.01),
+    ),
+    indexed("agreed price is not what the forecast pays", "half the share", HALF_SHARE, agreed_price_usd_per_mwh=40.0),
+    indexed("recharging of another device", "without losses", recharge_factor=1.0),
+    indexed("recharging of another device", "none", INDEXED_SAMPLED, recharge_factor=0.0),
+    indexed("recharging of another device", "of a fixed price", HEARD, recharge_factor=1.0),
+    indexed("a fixed price with a cap", "a cent above it", SAMPLED, **{CAP: sees(CAP, 0.01)}),
+    indexed("posted cap rests on the owner's own word", "a cent more", POSTED, **{CAP: sees(CAP, 0.01)}),
+    indexed(
+        "posted cap rests on the owner's own word",
+        "half as much again as its own",
+        POSTED,
+        **{CAP: 1.5 * pl.col(FLOOR)},
+    ),
+    indexed("out, but with a floor or a cap", "its floor", where=in_the_evening(), **{FLOOR: 215.0}),
+    indexed("out, but with a floor or a cap", "a recharging", where=in_the_evening(), recharge_factor=0.0),
+    Seeded("offer is not the posted cap", "to one who takes it", MESSAGES, word("offer", 0.01), POSTED),
+    Seeded(
+        "left, though its floor stands",
+        "withdraws instead of standing by",
+        MESSAGES,
+        edit(MESSAGES, said("accept"), kind="withdraw"),
+        INDEXED,
+    ),
+    Seeded(
+        "left, though its floor stands",
+        "leaves a posted cap above its floor",
+        MESSAGES,
+        edit(MESSAGES, said("accept", CHEAPEST), kind="withdraw"),
+        POSTED,
+    ),
+]
+
 SEEDED = [
+    *OF_CONTRACTS,
     Seeded(
         "message by the wrong side",
         "an offer of the prosumer's",
@@ -235,7 +293,7 @@ SEEDED = [
         "agreement without the deal",
         "at another price",
         DEALS,
-        edit(DEALS, ranked(3), agreed_price_usd_per_mwh=sees("agreed_price_usd_per_mwh", 0.01)),
+        edit(DEALS, ranked(3), cap_price_usd_per_mwh=sees("cap_price_usd_per_mwh", 0.01)),
     ),
     Seeded("agreement without the deal", "of another round", DEALS, edit(DEALS, ranked(3), closed_round=3)),
     Seeded(

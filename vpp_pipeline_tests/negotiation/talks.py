@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,14 +22,19 @@ ENDS = ["accept", "withdraw", "reject"]
 TWO = terms_of([[50, 25]], [[30, 90]], [[70, 130]], [[80, 80]], required_kw=[50.0], patience=[1.0, 0.5])
 
 
+def fixed(**policy: Any) -> NegotiationPolicy:
+    """A policy of fixed prices."""
+    return NegotiationPolicy(contract="fixed", **policy)
+
+
 def talk(terms: Terms, adviser: Adviser | None = None, **policy: object) -> pl.DataFrame:
-    """Every word."""
-    return negotiate(terms, NegotiationPolicy(**policy), adviser).messages
+    """Every word about a fixed price."""
+    return negotiate(terms, fixed(**policy), adviser).messages
 
 
 def agreements(terms: Terms, adviser: Adviser | None = None, **policy: object) -> pl.DataFrame:
-    """Who is in and who is out."""
-    return negotiate(terms, NegotiationPolicy(**policy), adviser).agreements
+    """Who is in at a fixed price and who is out."""
+    return negotiate(terms, fixed(**policy), adviser).agreements
 
 
 def lines(messages: pl.DataFrame, prosumer: str) -> list[tuple[int, str, float]]:

@@ -136,4 +136,4 @@ def test_a_hostile_adviser_breaks_no_rule(
 ) -> None:
     terms, policy = case
     policy = policy.model_copy(update={"trust_region_fraction": trust})
-    assert broken_words(concession(terms, policy, adviser), terms, policy.rounds) == []
+    assert broken_words(concession(terms, policy, adviser), terms, policy) == []

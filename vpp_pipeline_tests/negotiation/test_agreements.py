@@ -9,10 +9,9 @@ import pytest
 from vpp_pipeline.negotiation.agreements import agreements_of, options
 from vpp_pipeline.negotiation.negotiate import concession, negotiate
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.negotiation.rules import is_a_sentence
-from vpp_pipeline_tests.negotiation.talks import TWO, agreements
+from vpp_pipeline_tests.negotiation.talks import TWO, agreements, fixed
 
 
 def told(terms: Terms, prosumer: str, **policy: object) -> str:
@@ -177,13 +176,13 @@ def test_price_over_reliability_does_not_depend_on_the_units(factor: float) -> N
 
 def test_every_deal_is_told_and_of_the_others_those_whose_words_are_kept() -> None:
     terms = terms_of([[5, 5, 5, 5]], [[30, 90, 90, 30]], [[40, 90, 90, 40]], [[80] * 4])
-    policy, kept = NegotiationPolicy(), np.array([False, False, True, False])
+    policy, kept = fixed(), np.array([False, False, True, False])
     rows = agreements_of(concession(terms, policy), terms, policy, kept)
     assert rows.select("prosumer_id", "holds_option").rows() == [("a", True), ("c", False), ("d", True)]
 
 
 def test_a_fleet_of_which_no_word_is_kept_still_has_its_deals() -> None:
-    struck = negotiate(TWO, NegotiationPolicy(transcript_prosumers=0))
+    struck = negotiate(TWO, fixed(transcript_prosumers=0))
     assert struck.messages.is_empty()
     assert struck.agreements["prosumer_id"].to_list() == ["a"]
-    assert struck.agreements.equals(negotiate(TWO, NegotiationPolicy()).agreements.filter("holds_option"))
+    assert struck.agreements.equals(negotiate(TWO, fixed()).agreements.filter("holds_option"))

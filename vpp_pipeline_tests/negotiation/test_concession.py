@@ -7,9 +7,8 @@ import pytest
 
 from vpp_pipeline.negotiation.negotiate import concession
 from vpp_pipeline.negotiation.outcome import End
-from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.examples import terms_of
-from vpp_pipeline_tests.negotiation.talks import DEAL, ENDS, TWO, agreements, asking, lines, prices, talk
+from vpp_pipeline_tests.negotiation.talks import DEAL, ENDS, TWO, agreements, asking, fixed, lines, prices, talk
 
 
 def test_two_prosumers_over_three_rounds() -> None:
@@ -135,7 +134,7 @@ def test_nobody_speaks_after_the_end(rounds: int) -> None:
 
 def test_the_ends_of_a_negotiation_are_told_apart() -> None:
     terms = terms_of([[5, 5, 5, 0]], [[30, 90, 30, 30]], [[40, 90, 40, 40]], [[80, 80, 0, 80]])
-    outcome = concession(terms, NegotiationPolicy())
+    outcome = concession(terms, fixed())
     assert [End(end) for end in outcome.end[0]] == [End.ACCEPTED, End.DEADLOCK, End.REFUSED, End.SILENT]
     assert outcome.is_closed.tolist() == [[True, False, False, False]]
     assert outcome.end_round.tolist() == [[1, 3, 1, 0]]

@@ -11,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.negotiation.negotiate import ENGINES, in_blocks, negotiate
+from vpp_pipeline.negotiation.outcome import End
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
-from vpp_pipeline_tests.negotiation.random_terms import cases
+from vpp_pipeline_tests.negotiation.random_terms import FIXED, cases
 from vpp_pipeline_tests.negotiation.rules import broken_words
 from vpp_pipeline_tests.negotiation.talks import DEAL, ENDS, TWO, every_pair
 
 Case = tuple[Terms, NegotiationPolicy]
-CONCESSION = cases(st.just("concession"))
+CONCESSION = cases(st.just("concession"), FIXED)
 TABLES = ("messages", "agreements", "segments")
 
 of_arrays = tries(500)
@@ -31,7 +32,7 @@ of_tables = tries(40)
 @of_arrays
 def test_every_engine_keeps_to_the_rules(case: Case) -> None:
     terms, policy = case
-    assert broken_words(ENGINES[policy.engine](terms, policy), terms, policy.rounds) == []
+    assert broken_words(ENGINES[policy.engine](terms, policy), terms, policy) == []
 
 
 @given(CONCESSION)
@@ -40,6 +41,17 @@ def test_a_deal_closes_exactly_where_the_ceiling_reaches_the_reservation(case: C
     terms, policy = case
     possible = (terms.capacity_kw > 0) & (terms.ceiling > 0) & (terms.ceiling >= terms.reservation)
     np.testing.assert_array_equal(ENGINES["concession"](terms, policy).is_closed, possible)
+
+
+@given(CONCESSION)
+@of_arrays
+def test_with_indexed_deals_whoever_has_capacity_holds_an_option(case: Case) -> None:
+    terms, policy = case
+    policy = policy.model_copy(update={"contract": "indexed"})
+    outcome = ENGINES["concession"](terms, policy)
+    np.testing.assert_array_equal(outcome.is_closed, terms.capacity_kw > 0)
+    reached = (terms.ceiling > 0) & (terms.ceiling >= terms.reservation)
+    np.testing.assert_array_equal(outcome.end == End.ACCEPTED, reached & (terms.capacity_kw > 0))
 
 
 @given(CONCESSION)
@@ -145,7 +157,9 @@ def test_options_are_the_closed_deals_at_their_price(case: Case) -> None:
     struck = negotiate(terms, policy)
     agreed, accepted = struck.agreements.filter("holds_option"), struck.messages.filter(kind="accept").sort(DEAL)
     assert agreed.select(DEAL).rows() == accepted.select(DEAL).rows()
-    assert agreed["agreed_price_usd_per_mwh"].to_list() == accepted["price_usd_per_mwh"].to_list()
+    assert agreed["cap_price_usd_per_mwh"].to_list() == accepted["price_usd_per_mwh"].to_list()
+    if policy.contract == "fixed":
+        assert agreed["agreed_price_usd_per_mwh"].to_list() == accepted["price_usd_per_mwh"].to_list()
     assert agreed["committed_capacity_kw"].to_list() == accepted["capacity_kw"].to_list()
     for _, group in agreed.group_by("opportunity_id"):
         assert sorted(group["rank"]) == list(range(1, group.height + 1))

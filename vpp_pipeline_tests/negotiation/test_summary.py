@@ -12,12 +12,16 @@ from vpp_pipeline_tests.examples import calls_of, terms_of
 
 
 def summary_of(
-    committed_kw: list[float], required_mw: float = 1.0, ceiling: float = 80.0, **policy: object
+    committed_kw: list[float],
+    required_mw: float = 1.0,
+    ceiling: float = 80.0,
+    contract: str = "fixed",
+    **policy: object,
 ) -> dict[str, object]:
     """The summary of one opportunity whose prosumers commit these capacities for certain."""
     count = len(committed_kw)
     terms = terms_of([committed_kw], [[30.0] * count], [[30.0] * count], [[ceiling] * count])
-    struck = negotiate(terms, NegotiationPolicy(**policy))
+    struck = negotiate(terms, NegotiationPolicy(contract=contract, **policy))
     made = pl.DataFrame({"opportunity_id": ["o0"], "engine": ["concession"], "fingerprint": ["x"], "seconds": [0.5]})
     calls = calls_of(terms, [required_mw])
     return summarise(struck.segments, struck.agreements, calls, count, MarketRules(), made).row(0, named=True)
@@ -35,8 +39,11 @@ def summary_of(
         ([0.0, 0.0, 0.0], "no_bid", "no prosumer has capacity then"),
     ],
 )
-def test_the_status_follows_from_capacity_and_members(committed_kw: list[float], status: str, reason: str) -> None:
-    row = summary_of(committed_kw)
+@pytest.mark.parametrize("contract", ["indexed", "fixed"])
+def test_the_status_follows_from_capacity_and_members(
+    contract: str, committed_kw: list[float], status: str, reason: str
+) -> None:
+    row = summary_of(committed_kw, contract=contract)
     assert (row["status"], reason in row["reason"]) == (status, True), row["reason"]
     assert row["committed_capacity_mw"] == pytest.approx(sum(committed_kw) / 1000.0)
     assert row["asked"] == len(committed_kw)
@@ -47,6 +54,12 @@ def test_no_overlap_of_ask_and_offer_is_no_bid_with_its_price() -> None:
     row = summary_of([400.0, 300.0, 300.0], ceiling=29.0)
     assert (row["status"], row["members"], row["bids"], row["rounds"]) == ("no_bid", 0, 3, 3)
     assert row["reason"] == "no deal: at $50.00 no offer reaches an owner's reservation price"
+
+
+def test_with_indexed_deals_who_stands_by_at_its_floor_is_a_member() -> None:
+    row = summary_of([400.0, 300.0, 300.0], ceiling=29.0, contract="indexed")
+    assert (row["status"], row["members"], row["bids"], row["rounds"]) == ("agreed", 3, 3, 3)
+    assert row["reason"] == "3 deals hold 1.0 MW for 1.0 MW"
 
 
 @pytest.mark.parametrize("required_mw", [0.1, 0.3, 0.55, 0.7, 1.1, 1.7, 2.3, 4.4])

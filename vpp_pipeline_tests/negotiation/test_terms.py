@@ -23,6 +23,7 @@ from vpp_pipeline_tests.examples import BATTERY, DAY, EV, fleet_of, forecast_of
 from vpp_pipeline_tests.negotiation.random_days import random_days
 
 RULES, POLICY = MarketRules(energy_minimum_mw=0.0), NegotiationPolicy()  # small requests suit two small homes
+FIXED = NegotiationPolicy(contract="fixed")
 SOLAR_HOME = {
     **BATTERY,
     "store": "none",
@@ -116,18 +117,36 @@ def test_a_block_is_bound_by_the_hour_in_which_it_is_away() -> None:
     assert (terms.capacity_kw[0, 0], BOUNDS[terms.bound_by[0, 0]]) == (0.0, "its EV being away")
 
 
-def test_an_opening_ask_carries_the_best_other_use() -> None:
+def test_an_opening_ask_for_a_cap_is_the_premium_above_the_floor() -> None:
+    # whatever another hour would pay: dispatch goes by floors, and finds the best use by itself
+    assert one("energy_20230815_12", "opening_ask")[0] == pytest.approx(35.0 * 2.0)
+    assert one("spin_20230815_20", "opening_ask")[0] == pytest.approx(0.85 * 2.0)
+    some = NegotiationPolicy(opening_premium_fraction=0.2, opening_markup_fraction=9.0)
+    assert one("energy_20230815_20", "opening_ask", policy=some)[0] == pytest.approx(35.0 * 1.2)
+
+
+def test_the_index_price_is_what_is_left_after_recharging() -> None:
+    # recharging takes 18 / (0.9 x 0.8) of a store's energy, nothing of sun, nothing of reserve
+    ids, terms = terms_of()
+    for name, index in (("energy_20230815_20", [75.0, 100.0]), ("spin_20230815_20", [2.0, 2.0])):
+        assert terms.index_price[ids.index(f"{name}00")].tolist() == pytest.approx(index)
+    assert (terms.recharge_factor.tolist(), terms.cheapest_usd_per_mwh) == (pytest.approx([1 / 0.72, 0.0]), 18.0)
+
+
+def test_an_opening_ask_for_a_fixed_price_carries_the_best_other_use() -> None:
     # in an hour of 18 the same MWh could bring 67.5 - 35 = 32.5 above the reservation at 20:00
-    assert one("energy_20230815_12", "opening_ask")[0] == pytest.approx(35.0 + 32.5)
+    assert one("energy_20230815_12", "opening_ask", policy=FIXED)[0] == pytest.approx(35.0 + 32.5)
     # at 20:00 no other hour pays: the markup of 25 % stands
-    assert one("energy_20230815_20", "opening_ask")[0] == pytest.approx(35.0 * 1.25)
+    assert one("energy_20230815_20", "opening_ask", policy=FIXED)[0] == pytest.approx(35.0 * 1.25)
     # holding reserve at 20:00 competes with selling energy at 20:00: 0.85 + 32.5; at 12:00 nothing does
-    assert one("spin_20230815_20", "opening_ask")[0] == pytest.approx(0.85 + 32.5)
-    assert one("spin_20230815_12", "opening_ask")[0] == pytest.approx(0.85 * 1.25)
+    assert one("spin_20230815_20", "opening_ask", policy=FIXED)[0] == pytest.approx(0.85 + 32.5)
+    assert one("spin_20230815_12", "opening_ask", policy=FIXED)[0] == pytest.approx(0.85 * 1.25)
 
 
-def test_an_opening_ask_is_never_below_the_reservation() -> None:
-    _, terms = terms_of(policy=NegotiationPolicy(opening_markup_fraction=0.0))
+@pytest.mark.parametrize("contract", ["indexed", "fixed"])
+def test_an_opening_ask_is_never_below_the_reservation(contract: str) -> None:
+    least = NegotiationPolicy(contract=contract, opening_markup_fraction=0.0, opening_premium_fraction=0.0)
+    _, terms = terms_of(policy=least)
     assert (terms.opening_ask >= terms.reservation).all()
     assert (terms.opening_ask == terms.reservation).any()
 
@@ -158,16 +177,32 @@ def nudged(values: np.ndarray, at: tuple[int, ...]) -> np.ndarray:
     """A copy with one entry changed by the least possible amount."""
     changed = values.copy()
     kind = changed.dtype.kind
-    changed[at] = "x" if kind in "OU" else changed[at] + 1 if kind == "i" else np.nextafter(changed[at], np.inf)
+    changed[at] = (
+        "x"
+        if kind in "OU"
+        else changed[at] + 1
+        if kind == "i"
+        else not changed[at]
+        if kind == "b"
+        else np.nextafter(changed[at], np.inf)
+    )
     return changed
 
 
+def test_the_fingerprint_changes_with_what_recharging_costs() -> None:
+    _, terms = terms_of(only="_20230815_12")
+    dearer = replace(terms, cheapest_usd_per_mwh=float(np.nextafter(terms.cheapest_usd_per_mwh, np.inf)))
+    assert not set(terms.fingerprints("v1")) & set(dearer.fingerprints("v1"))
+
+
 # the day is part of every opportunity's name
-@pytest.mark.parametrize("array", [field.name for field in fields(Terms) if field.name != "market_date"])
+@pytest.mark.parametrize(
+    "array", [field.name for field in fields(Terms) if field.name not in ("market_date", "cheapest_usd_per_mwh")]
+)
 def test_the_fingerprint_changes_with_each_input_and_only_where_it_is_used(array: str) -> None:
     _, terms = terms_of(only="_20230815_12")  # three opportunities
     values = getattr(terms, array)
-    is_shared = array in ("prosumer_id", "segment", "patience", "availability_fraction")
+    is_shared = array in ("prosumer_id", "segment", "patience", "availability_fraction", "recharge_factor")
     changed = replace(terms, **{array: nudged(values, (1,) if values.ndim == 1 else (1, 0))})
     differs = [a != b for a, b in zip(terms.fingerprints("v1"), changed.fingerprints("v1"), strict=True)]
     assert differs == ([True] * 3 if is_shared else [False, True, False])

@@ -19,6 +19,7 @@ from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
 from vpp_pipeline_tests.negotiation.random_terms import cases
+from vpp_pipeline_tests.negotiation.talks import fixed
 
 COLUMNS = ["segment", "round", "prosumers", "capacity_kw", "mean_ask_usd_per_mwh", "mean_offer_usd_per_mwh"]
 
@@ -54,8 +55,8 @@ def test_as_many_as_wanted_are_kept_from_first_to_last_and_evenly(prosumers: int
 
 def test_a_sample_holds_the_same_words_as_the_whole() -> None:
     terms = terms_of([[5] * 5] * 2, [[10, 60, 79, 90, 30]] * 2, [[12, 100, 200, 95, 40]] * 2, [[80] * 4 + [-1]] * 2)
-    whole = negotiate(terms, NegotiationPolicy())
-    sample = negotiate(terms, NegotiationPolicy(transcript_prosumers=3))
+    whole = negotiate(terms, fixed())
+    sample = negotiate(terms, fixed(transcript_prosumers=3))
     assert sample.messages.equals(whole.messages.filter(pl.col("prosumer_id").is_in(["a", "c", "e"])))
     assert sample.segments.equals(whole.segments)
 
@@ -75,7 +76,7 @@ def test_two_kinds_of_prosumers_at_a_glance() -> None:
         patience=[1.0, 0.5, 1.0],
         segment=["home battery", "home ev", "home battery"],
     )
-    table = negotiate(terms, NegotiationPolicy()).segments
+    table = negotiate(terms, fixed()).segments
     assert table.select(COLUMNS).rows() == [
         ("home battery", 1, 2, 200.0, (70 + 3 * 60) / 4, 40.0),
         ("home battery", 2, 2, 200.0, (50 + 3 * 35) / 4, 60.0),
@@ -94,16 +95,16 @@ def test_two_kinds_of_prosumers_at_a_glance() -> None:
 
 def test_who_is_refused_leaves_without_an_offer() -> None:
     terms = terms_of([[10, 30]], [[30, 30]], [[40, 40]], [[-1, 80]])
-    row = negotiate(terms, NegotiationPolicy()).segments.row(0, named=True)
+    row = negotiate(terms, fixed()).segments.row(0, named=True)
     assert (row["prosumers"], row["capacity_kw"], row["left"], row["accepted"]) == (2, 40.0, 1, 1)
     assert (row["mean_ask_usd_per_mwh"], row["mean_offer_usd_per_mwh"]) == (40.0, 40.0)  # the offer to b alone
-    alone = negotiate(terms_of([[10]], [[30]], [[40]], [[-1]]), NegotiationPolicy()).segments
+    alone = negotiate(terms_of([[10]], [[30]], [[40]], [[-1]]), fixed()).segments
     assert alone["mean_offer_usd_per_mwh"].to_list() == [None]
 
 
 def test_the_silent_are_in_no_segment() -> None:
     terms = terms_of([[0, 5]], [[30, 30]], [[40, 40]], [[80, 80]], segment=["home ev", "home battery"])
-    assert negotiate(terms, NegotiationPolicy()).segments["segment"].to_list() == ["home battery"]
+    assert negotiate(terms, fixed()).segments["segment"].to_list() == ["home battery"]
 
 
 def by_hand(terms: Terms, messages: pl.DataFrame) -> dict[tuple[str, str, int], dict[str, float | None]]:

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from vpp_pipeline.negotiation.negotiate import uniform_clearing
 from vpp_pipeline.negotiation.outcome import End, Outcome
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of
-from vpp_pipeline_tests.negotiation.talks import agreements, lines, talk
+from vpp_pipeline_tests.negotiation.talks import agreements, fixed, lines, talk
 
 ENGINE = {"engine": "uniform_clearing", "auction_depth": 1.0}
 
@@ -26,7 +25,7 @@ def auction(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """What winners are paid, and how it ended for the others."""
     terms = terms_of([kw], [least], [least], [ceiling], required_kw=[required_kw])
-    outcome = uniform_clearing(terms, NegotiationPolicy(auction_depth=depth))
+    outcome = uniform_clearing(terms, fixed(auction_depth=depth))
     ends = {name: End(end) for name, end in zip("abcdefgh", outcome.end[0], strict=False)}
     paid = {name: outcome.end_price[0, i] for i, (name, end) in enumerate(ends.items()) if end == End.ACCEPTED}
     return paid, {name: end.name.lower() for name, end in ends.items() if end != End.ACCEPTED}
@@ -130,7 +129,7 @@ class Auction:
         return terms_of([self.kw], [self.least], [self.least], [self.ceiling], required_kw=[self.required_kw])
 
     def run(self) -> Outcome:
-        return uniform_clearing(self.terms, NegotiationPolicy(auction_depth=self.depth))
+        return uniform_clearing(self.terms, fixed(auction_depth=self.depth))
 
     def by_the_docstring(self) -> tuple[dict[int, float], int | None]:
         """What each winner is paid, and who sets the price, in loops over the module's own words."""
@@ -195,7 +194,7 @@ def profits(case: Auction, i: int, reports: list[float]) -> list[float]:
     }
     ids, required = np.array([f"o{k}" for k in range(len(reports))]), np.repeat(one.required_kw, len(reports))
     terms = replace(one, opportunity_id=ids, required_kw=required, reservation=told, opening_ask=told, **rows)
-    outcome = uniform_clearing(terms, NegotiationPolicy(auction_depth=case.depth))
+    outcome = uniform_clearing(terms, fixed(auction_depth=case.depth))
     gained = (outcome.end_price[:, i] - case.least[i]) * case.kw[i] / 1000.0
     return np.where(outcome.is_closed[:, i], gained, 0.0).tolist()
 

@@ -68,10 +68,11 @@ def curve_edit(**changes: Any) -> Tamper:
 
 
 def short_first_segment(day: Day) -> pl.DataFrame:
-    """The first segment ends at 0.1 MW, the second begins there."""
+    """The first segment ends at half of it, the second begins there."""
     several = pl.col("bid_id") == day[SEGMENTS].filter(SECOND)["bid_id"][0]
-    ended = edited(day[SEGMENTS], several & (pl.col("segment") == 1), to_mw=0.1)
-    return edited(ended, several & (pl.col("segment") == 2), from_mw=0.1)
+    half_mw = day[SEGMENTS].filter(several & FIRST)["to_mw"][0] / 2.0
+    ended = edited(day[SEGMENTS], several & FIRST, to_mw=half_mw)
+    return edited(ended, several & (pl.col("segment") == 2), from_mw=half_mw)
 
 
 def two_segments_of_reserve(day: Day) -> pl.DataFrame:
@@ -178,14 +179,38 @@ FAULTS = [
         "segment 2, fault a gap in MW",
     ),
     Fault(CURVES, "does not begin at 0", SEGMENTS, edit(SEGMENTS, FIRST, from_mw=0.05), "segment 1, fault a gap in MW"),
-    Fault(CURVES, "an empty segment", SEGMENTS, curve_edit(to_mw=pl.col("from_mw")), "fault MW do not rise", 2),
-    Fault(CURVES, "a price falls", SEGMENTS, curve_edit(price_usd_per_mwh=1.0), "fault price falls"),
+    Fault(CURVES, "an empty segment", SEGMENTS, curve_edit(to_mw=pl.col("from_mw")), "fault MW do not rise", 3),
+    Fault(CURVES, "a price falls", SEGMENTS, curve_edit(price_usd_per_mwh=1.0), "fault price falls", 2),
+    Fault(
+        CURVES,
+        "a price a cent above that of the dearest member",
+        SEGMENTS,
+        curve_edit(price_usd_per_mwh=sees("price_usd_per_mwh", 0.01)),
+        "fault price is not that of the dearest member",
+    ),
+    Fault(
+        CURVES,
+        "members are called for more than is asked",
+        PAID,
+        lambda day: day[PAID].with_columns(pl.col("call_price_usd_per_mwh") + 300.0),
+        "fault first price below average cost",
+        None,
+    ),
+    Fault(
+        CURVES,
+        "a bid of energy without members",
+        PAID,
+        lambda day: day[PAID].filter(~pl.col("opportunity_id").str.contains("energy")),
+        "fault price is not that of the dearest member",
+        None,
+    ),
     Fault(
         CURVES,
         "energy above its cap",
         SEGMENTS,
         curve_edit(price_usd_per_mwh=1000.01),
         "fault price outside the limits",
+        2,  # and above that of the dearest member
     ),
     Fault(
         CURVES,
@@ -239,9 +264,10 @@ FAULTS = [
     Fault(
         CURVES,
         "a first price below average cost",
-        BIDS,
-        edit(BIDS, BID, payments_usd=sees("payments_usd", 1000)),
+        PAID,
+        edit(PAID, charging_cost_usd=sees("charging_cost_usd", 1000)),
         "segment 1, fault first price below average cost",
+        None,
     ),
     Fault(
         CURVES,

@@ -13,6 +13,7 @@ from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.verification.tampering import (
     BIDS,
     BOOKS,
+    DEALS,
     PAID,
     Fault,
     Tamper,
@@ -33,6 +34,13 @@ def keep_members(day: Day, count: int) -> pl.DataFrame:
     first = day[PAID]["opportunity_id"][0]
     mine = day[PAID].filter(opportunity_id=first)
     return pl.concat([mine.head(count), day[PAID].filter(pl.col("opportunity_id") != first)])
+
+
+def called_deal_with(day: Day, **changes: pl.Expr | float) -> pl.DataFrame:
+    """The deals, one that was called changed."""
+    first = day[PAID].row(0, named=True)
+    where = [pl.col(name) == first[name] for name in ("opportunity_id", "prosumer_id")]
+    return edited(day[DEALS], pl.all_horizontal(where), **changes)
 
 
 def cent(table: str, column: str, where: pl.Expr | bool = True) -> Tamper:
@@ -71,13 +79,85 @@ FAULTS = [
     Fault(MONEY, "forecast price of a bid", BIDS, edit(BIDS, NOON, forecast_price=86.0), "fault revenue", 2),
     Fault(MONEY, "a bid is missing", BIDS, dropped(BIDS, BID), "bid_id day, fault sum of bid profits", None),
     Fault(MONEY, "a bid without payments", PAID, lambda day: keep_members(day, 0), "fault payments", None),
-    Fault(MONEY, "a payment by a cent", PAID, cent(PAID, "payment_usd"), "fault payments", 3),
+    Fault(MONEY, "a payment by a cent", PAID, cent(PAID, "payment_usd"), "fault payments", 4),
     Fault(
         MONEY,
         "an agreed price by a cent",
         PAID,
         cent(PAID, "agreed_price_usd_per_mwh", pl.col("dispatched_kwh") > 1),
         "fault a payment",
+        None,  # and no deal's
+    ),
+    Fault(
+        MONEY,
+        "an agreed price of no deal, paid",
+        PAID,
+        edit(
+            PAID,
+            pl.col("dispatched_kwh") > 1,
+            agreed_price_usd_per_mwh=sees("agreed_price_usd_per_mwh", 0.01),
+            payment_usd=pl.col("payment_usd") + 0.01 * pl.col("dispatched_kwh") / 1000.0,
+        ),
+        "fault a price of no deal",
+        None,
+    ),
+    Fault(
+        MONEY,
+        "a call price by a cent",
+        PAID,
+        cent(PAID, "call_price_usd_per_mwh", pl.col("dispatched_kwh") > 1),
+        "fault a price of no deal",
+        None,
+    ),
+    Fault(
+        MONEY,
+        "a call at the price that is paid",
+        PAID,
+        edit(
+            PAID,
+            pl.col("agreed_price_usd_per_mwh") > pl.col("call_price_usd_per_mwh") + 0.01,
+            call_price_usd_per_mwh=pl.col("agreed_price_usd_per_mwh"),
+        ),
+        "fault a price of no deal",
+        None,
+    ),
+    Fault(
+        MONEY,
+        "a floor of the deal by a cent",
+        DEALS,
+        lambda day: called_deal_with(day, floor_price_usd_per_mwh=sees("floor_price_usd_per_mwh", 0.01)),
+        "fault a price of no deal",
+    ),
+    Fault(
+        MONEY,
+        "a share beyond a reference below the floor",
+        DEALS,
+        lambda day: called_deal_with(
+            day, reference_price_usd_per_mwh=sees("floor_price_usd_per_mwh", -1.0), share_fraction=0.5
+        ),
+        "fault a price of no deal",
+    ),
+    Fault(
+        MONEY,
+        "a payment without a deal",
+        DEALS,
+        lambda day: day[DEALS].join(day[PAID].head(1), on=["opportunity_id", "prosumer_id"], how="anti"),
+        "fault a price of no deal",
+    ),
+    Fault(
+        MONEY,
+        "premium by a cent",
+        BOOKS,
+        cent(BOOKS, "premium_usd"),
+        "fault bid profits . unallocated = objective",
+        2,
+    ),
+    Fault(
+        MONEY,
+        "a premium hides in the satisfaction term",
+        BOOKS,
+        edit(BOOKS, premium_usd=sees("premium_usd", -5), satisfaction_term_usd=sees("satisfaction_term_usd", 5)),
+        "fault premium = payments . calls",
     ),
     Fault(MONEY, "recovered charging by a cent", PAID, cent(PAID, "charging_cost_usd"), "fault charging", 3),
     Fault(
@@ -184,7 +264,8 @@ def test_the_wider_fault_is_caught(honest: SolvedDay, fault: Fault) -> None:
 
 def test_a_day_that_loses_against_no_bid_is_refused(honest: SolvedDay) -> None:
     books = honest.tables[BOOKS].row(0, named=True)
-    lost = books["sum_bid_profit_usd"] + books["unallocated_usd"] + 1.0  # sum + unallocated becomes -1
+    beyond = ("sum_bid_profit_usd", "unallocated_usd", "premium_usd", "satisfaction_term_usd")
+    lost = sum(books[name] for name in beyond) + 1.0  # objective - no-sale value becomes -1
     charging = "dispatch.charging"
     tables = {
         **honest.tables,

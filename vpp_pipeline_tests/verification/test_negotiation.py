@@ -21,7 +21,18 @@ from vpp_pipeline.verification.negotiation import (
 )
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.negotiation.negotiated_days import NegotiatedDay
-from vpp_pipeline_tests.negotiation.seeded_faults import HEARD, SAMPLED, SEEDED, TOO_DEAR, Seeded, small_day
+from vpp_pipeline_tests.negotiation.seeded_faults import (
+    HALF_SHARE,
+    HEARD,
+    INDEXED,
+    INDEXED_SAMPLED,
+    POSTED,
+    SAMPLED,
+    SEEDED,
+    TOO_DEAR,
+    Seeded,
+    small_day,
+)
 from vpp_pipeline_tests.verification.tampering import (
     CALLS,
     DEAL,
@@ -55,8 +66,11 @@ def test_this_fault_is_found_and_at_most_two_that_follow_from_it(case: Seeded) -
 
 def test_there_is_a_seeded_fault_for_every_rule() -> None:
     calls = [node for node in ast.walk(ast.parse(inspect.getsource(negotiation))) if isinstance(node, ast.Call)]
-    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_fault"]
-    words = [ast.literal_eval(call.args[-1]) for call in named]
+    named = [call.args[-1] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_fault"]
+    contract = list(ast.walk(ast.parse(inspect.getsource(negotiation._contract_faults))))  # rules by name
+    named += [key for node in contract if isinstance(node, ast.Dict) for key in node.keys if key is not None]
+    named += [node.slice for node in contract if isinstance(node, ast.Subscript)]
+    words = [word.value for word in named if isinstance(word, ast.Constant)]
     assert len(words) == len(set(words)) > 20
     assert set(words) == {case.fault for case in SEEDED}
 
@@ -99,7 +113,10 @@ def renegotiated(honest: SolvedDay, **choices: object) -> tuple[Day, Settings]:
 # --- no false alarms -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", [{}, HEARD, SAMPLED, {"engine": "uniform_clearing"}], ids=str)
+AUCTION = {"engine": "uniform_clearing", "contract": "fixed"}
+
+
+@pytest.mark.parametrize("policy", [{}, HEARD, SAMPLED, AUCTION, INDEXED, INDEXED_SAMPLED, POSTED, HALF_SHARE], ids=str)
 def test_an_honest_small_day_breaks_no_rule(policy: dict[str, object]) -> None:
     tables, settings = small_day(**policy)
     assert check_negotiation(tables, settings).is_empty()
@@ -111,7 +128,7 @@ def test_an_owner_who_asks_for_nothing_and_gets_nothing_is_content(honest: Solve
         minimum_compensation_usd_per_kwh=pl.lit(0.0),
         participation_willingness_fraction=pl.lit(1.0),
     )
-    policy = NegotiationPolicy(opening_markup_fraction=0.0, opening_offer_fraction=0.0)
+    policy = NegotiationPolicy(contract="fixed", opening_markup_fraction=0.0, opening_offer_fraction=0.0)
     settings = honest.settings.model_copy(update={"negotiation": policy})
     flat = honest.tables[FORECAST].with_columns(energy_usd_per_mwh=pl.lit(30.0))  # no better use to wait for
     only = honest.tables[CALLS].filter(product="energy").head(1).with_columns(forecast_price=pl.lit(100.0))
@@ -131,7 +148,11 @@ CHOICES: list[dict[str, object]] = [
     {"transcript_prosumers": 0},
     {"transcript_prosumers": 20, "maximum_coalition": 5},
     {"ranking": "original", "maximum_coalition": 3},
-    {"auction_depth": 1.0, "opening_markup_fraction": 3.0},
+    {"contract": "fixed", "auction_depth": 1.0, "opening_markup_fraction": 3.0},
+    {"contract": "fixed", "transcript_prosumers": 20, "maximum_coalition": 5},
+    {"contract": "fixed"},
+    {"posted": "half_share", "posted_multiple": 1.0, "opening_premium_fraction": 3.0},
+    {"posted": "half_share"},
 ]
 
 
@@ -151,14 +172,15 @@ def test_no_engine_breaks_a_rule_on_the_default_day(honest: SolvedDay, engine: s
 
 
 def test_a_deal_above_the_ceiling_is_caught_though_no_word_of_it_is_kept(honest: SolvedDay) -> None:
-    tables, settings = renegotiated(honest, transcript_prosumers=20)
+    tables, settings = renegotiated(honest, transcript_prosumers=20, contract="fixed")
     deals, heard = tables[DEALS], tables[MESSAGES]["prosumer_id"].unique()
     assert 0 < len(heard) <= 20 < len(honest.fleet)
     dearest = pl.col("rank") == pl.col("rank").max().over("opportunity_id")
     unheard = dearest & IS_IN & ~pl.col("prosumer_id").is_in(heard.implode())
     above = edited(deals, unheard, agreed_price_usd_per_mwh=pl.col("agreed_price_usd_per_mwh") + 1000.0)
     faults = check_negotiation({**tables, DEALS: above}, settings)
-    assert set(faults["fault"]) == {"price above the ceiling", "another satisfaction"}
+    fixed = "agreed price is not what the forecast pays"
+    assert set(faults["fault"]) == {"price above the ceiling", "another satisfaction", fixed}
 
 
 # --- the least price -----------------------------------------------------------------------------------------------

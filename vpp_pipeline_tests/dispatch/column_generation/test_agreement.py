@@ -30,7 +30,7 @@ def test_a_difference_of_a_hundred_thousandth_stops_the_day(monkeypatch: pytest.
 def test_prices_below_zero_that_are_only_feared_may_burn_energy_too():
     """By the forecast nothing costs less than zero; in the scenarios that the CVaR weighs, charging is paid."""
     day = without_negative_prices(random_scenarios(random_day(7), 7, 1.0))
-    day = replace(day, agreed_price=0.0 * day.agreed_price, satisfaction_worth=0.0 * day.satisfaction_worth)
+    day = replace(day, call_price=0.0 * day.call_price, satisfaction_worth=0.0 * day.satisfaction_worth)
     assert day.scenarios is not None
     feared = replace(day, scenarios=replace(day.scenarios, market_price=day.scenarios.market_price - 120.0))
     assert agreement(feared, 7).startswith("both methods agree to ")

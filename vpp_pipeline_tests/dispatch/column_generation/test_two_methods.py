@@ -103,7 +103,7 @@ def many(day: DayProblem, times: int, seed: int) -> DayProblem:
         for field in fields(day.fleet)
         if isinstance(value := getattr(day.fleet, field.name), np.ndarray)
     }
-    agreed = np.tile(day.agreed_price, times) * rng.uniform(0.9, 1.1, times * len(day.agreed_price))
+    agreed = np.tile(day.call_price, times) * rng.uniform(0.9, 1.1, times * len(day.call_price))
     return replace(
         day,
         fleet=replace(day.fleet, **arrays | {"prosumer_id": np.array([f"p{i}" for i in range(n * times)])}),
@@ -112,7 +112,8 @@ def many(day: DayProblem, times: int, seed: int) -> DayProblem:
         agreement_opportunity=np.tile(day.agreement_opportunity, times),
         agreement_prosumer=np.concatenate([day.agreement_prosumer + k * n for k in range(times)]),
         committed_kw=np.tile(day.committed_kw, times),
-        agreed_price=agreed,
+        call_price=agreed,
+        premium=np.tile(day.premium, times),
         satisfaction_worth=np.minimum(np.tile(day.satisfaction_worth, times), agreed),
     )
 

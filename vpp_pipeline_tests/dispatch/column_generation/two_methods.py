@@ -45,7 +45,7 @@ def by_the_book(seed: int) -> DaySolution:
 def burns(day: DayProblem) -> bool:
     """Sending 1 kWh round a store burns 1 / (ηc ηd) - 1: it earns at most that times the lowest price below zero."""
     burnt = 1.0 / (day.fleet.charge_efficiency * day.fleet.discharge_efficiency) - 1.0
-    owed = day.agreed_price - day.satisfaction_worth
+    owed = day.call_price - day.satisfaction_worth
     pays = owed <= burnt[day.agreement_prosumer] * max(0.0, -day.market_price.min())
     return bool((pays & (day.product[day.agreement_opportunity] == 0)).any())
 
@@ -92,7 +92,7 @@ def money_of(day: DayProblem, answer: DaySolution) -> float:
     usd = 0.0
     for k, o in enumerate(day.agreement_opportunity):
         sold_kw = answer.schedule.sold_kw(int(day.product[o]))[day.agreement_prosumer[k], day.covers[o]].sum()
-        usd -= (day.agreed_price[k] - day.satisfaction_worth[k]) * sold_kw / 1000.0
+        usd -= (day.call_price[k] - day.satisfaction_worth[k]) * sold_kw / 1000.0
     for o, quantity_mw in enumerate(answer.quantity_mw):
         usd += day.price[o] * quantity_mw * day.covers[o].sum()
     for t, price in enumerate(day.market_price):
