@@ -105,7 +105,8 @@ def past_day(market_date: date, source: PriceSource) -> PastDay:
 def replayed(day: PastDay, arm: str) -> Replayed:
     plan, policy = ARMS[arm](day), POLICIES[arm]
     price = prices_by_hour(day.prices)
-    done = realise(day, plan, plan.awarded_mw(price[plan.product, plan.hour]))
+    awarded_mw = plan.awarded_mw(price[plan.product, plan.hour])
+    done = realise(plan, awarded_mw, day.is_there, price, day.settings)
     terms = terms_of(day.inputs, settings_with(policy))
     clearing = price[plan.product, plan.hour][:, None]
     index = clearing - terms.factors * cheapest_usd_per_mwh(price[ENERGY])

@@ -8,14 +8,16 @@ from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.after_awards import Cleared, Deals
 from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.evaluation import settlement
 from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan, prices_by_hour
 from vpp_pipeline.evaluation.backtest.strategies import PastDay
 from vpp_pipeline.evaluation.settle_day import dispatched_anew, limits_broken, past, redispatch
-from vpp_pipeline.evaluation.settlement import Awards, Money, money_of, position_mw
+from vpp_pipeline.evaluation.settlement import Awards, Money, position_mw
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.agreements import satisfaction_score, weighted_satisfaction
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh
 from vpp_pipeline.pipeline import terms_of
+from vpp_pipeline.settings import Settings
 
 DUST_KW = 1e-6
 
@@ -27,21 +29,20 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
     clearing = price[plan.product, plan.hour]
     awarded = plan.awarded_mw(clearing)
     share = np.divide(awarded, plan.quantity_mw, out=np.zeros_like(awarded), where=plan.quantity_mw > 0.0)
-    done = realise(day, plan, awarded)
-    sold = plan.sold_kw(done)
-    paid = plan.deals.paid(plan.deals.index_price(clearing[:, None], cheapest_usd_per_mwh(price[ENERGY])))
-    money = _money(day, plan, done, awarded, float((np.nan_to_num(paid) * sold).sum()) / 1000.0)
+    done = realise(plan, awarded, day.is_there, price, settings)
+    sold, paid = plan.sold_kw(done), paid_price(plan, price)
+    money = money_of(plan, done, awarded, price, own.terminal_stored_kwh, settings.settlement.imbalance_factor)
     least = np.stack([reservation_price(own, product, settings.negotiation) for product in PRODUCTS])[plan.product]
     is_paid = sold > DUST_KW
-    paid_usd = np.nan_to_num(paid) * sold / 1000.0
+    paid_usd = paid * sold / 1000.0
     broken = violations(own, plan, done, share, day.is_there)
-    underpaid = is_paid & (np.nan_to_num(paid) < least - 1e-9)
+    underpaid = is_paid & (paid < least - 1e-9)
     surplus_usd = float(np.where(is_paid, paid_usd - least * sold / 1000.0, 0.0).sum())
     net_usd = money.market_usd - money.payments_usd - no_sale_usd
     is_home = np.strings.startswith(own.segment.astype(str), "home")
     used = np.clip(sold / np.maximum(plan.committed_kw, DUST_KW), 0.0, 1.0)
     let_down = np.broadcast_to(_let_down(own, done), sold.shape) | underpaid
-    score = satisfaction_score(np.nan_to_num(paid), least, used, let_down)
+    score = satisfaction_score(paid, least, used, let_down)
     return {
         "net_usd": net_usd,
         "value_usd": net_usd + surplus_usd,
@@ -79,16 +80,9 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
 
 def market_of(day: PastDay, plan: Plan) -> float:
     """What market and stores bring if ``plan`` goes as planned, $: for a plan that sells nothing."""
-    return _money(day, plan, plan.schedule, plan.quantity_mw, 0.0).market_usd
-
-
-def _money(day: PastDay, plan: Plan, done: DaySchedule, awarded: Array, paid_usd: float) -> Money:
-    """The money of ``done``, with ``awarded`` (O,) MW won and ``paid_usd`` paid to owners."""
-    price, factor = prices_by_hour(day.prices), day.settings.settlement.imbalance_factor
-    owed_kwh = day.no_sale.fleet.terminal_stored_kwh
-    bid_mw, won_mw = (plan.by_product_and_hour(mw)[ENERGY] for mw in (plan.quantity_mw, awarded))
-    won = Awards(bid_mw, won_mw, price)
-    return money_of(plan.fleet, plan.schedule, done, won, price[ENERGY], paid_usd, owed_kwh, factor)
+    owed_kwh, factor = day.no_sale.fleet.terminal_stored_kwh, day.settings.settlement.imbalance_factor
+    price = prices_by_hour(day.prices)
+    return money_of(plan, plan.schedule, plan.quantity_mw, price, owed_kwh, factor).market_usd
 
 
 def violations(own: Fleet, plan: Plan, done: DaySchedule, share: Array, is_there: Flags) -> dict[str, int]:
@@ -149,15 +143,14 @@ def orders(plan: Plan, share: Array, is_there: Flags) -> Array:
     return np.asarray(plan.by_product_and_hour(share)[:, None, :] * is_there[None, :, None])
 
 
-def realise(day: PastDay, plan: Plan, awarded_mw: Array) -> DaySchedule:
-    """The day as it goes, with ``awarded_mw`` (O,) won, by those who are there."""
-    call_hours = day.settings.rules.reserve_call_hours
+def realise(plan: Plan, awarded_mw: Array, is_there: Flags, price: Array, settings: Settings) -> DaySchedule:
+    """The day as it goes at ``price`` (3, T), with ``awarded_mw`` (O,) won, by those who are there (N,)."""
+    call_hours = settings.rules.reserve_call_hours
     if plan.goes_as_planned:
         return plan.schedule
     if not plan.is_dispatched_anew:
         share = np.divide(awarded_mw, plan.quantity_mw, out=np.zeros_like(awarded_mw), where=plan.quantity_mw > 0.0)
-        return redispatch(plan.fleet, plan.schedule, orders(plan, share, day.is_there), call_hours)
-    price = prices_by_hour(day.prices)
+        return redispatch(plan.fleet, plan.schedule, orders(plan, share, is_there), call_hours)
     bid, won = (plan.by_product_and_hour(mw) for mw in (plan.quantity_mw, awarded_mw))
     called = np.where(awarded_mw[:, None] > 0.0, plan.committed_kw, 0.0)
     most_kw, call_price = (
@@ -168,7 +161,26 @@ def realise(day: PastDay, plan: Plan, awarded_mw: Array) -> DaySchedule:
         reserve_mw=won[1:],
         owed_mw=np.zeros(price.shape[1]),
         price=price,
-        imbalance_factor=day.settings.settlement.imbalance_factor,
+        imbalance_factor=settings.settlement.imbalance_factor,
         leftover_usd_per_mwh=cheapest_usd_per_mwh(price[ENERGY]),
     )
-    return dispatched_anew(plan.fleet, plan.schedule, Deals(most_kw, call_price), market, day.is_there, call_hours)
+    return dispatched_anew(plan.fleet, plan.schedule, Deals(most_kw, call_price), market, is_there, call_hours)
+
+
+def paid_price(plan: Plan, price: Array) -> Array:
+    """What a delivery is paid (O, N) by its deal at ``price`` (3, T); 0 without a deal."""
+    clearing = price[plan.product, plan.hour][:, None]
+    index = plan.deals.index_price(clearing, cheapest_usd_per_mwh(price[ENERGY]))
+    return np.nan_to_num(plan.deals.paid(index))
+
+
+def money_of(
+    plan: Plan, done: DaySchedule, awarded_mw: Array, price: Array, owed_kwh: Array, imbalance_factor: float
+) -> Money:
+    """The money of ``done`` at ``price`` (3, T), with ``awarded_mw`` (O,) won."""
+    bid, won = (plan.by_product_and_hour(mw)[ENERGY] for mw in (plan.quantity_mw, awarded_mw))
+    paid_usd = float((paid_price(plan, price) * plan.sold_kw(done)).sum()) / 1000.0
+    awards = Awards(bid, won, price)
+    return settlement.money_of(
+        plan.fleet, plan.schedule, done, awards, price[ENERGY], paid_usd, owed_kwh, imbalance_factor
+    )

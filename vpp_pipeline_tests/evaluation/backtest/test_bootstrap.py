@@ -62,6 +62,14 @@ def rows(net: dict[str, list[float]]) -> pl.DataFrame:
         measures
         | counts
         | {"met_100": 1, "fill_fraction": 0.9, "awarded_mwh": 1.0, "seconds": 2.0, "gap_fraction": 0.01}
+        | {
+            "energy_usd": 3.0,
+            "reserve_usd": 1.0,
+            "home_payments_usd": 0.5,
+            "homes": 10,
+            "prosumers": 13,
+            "gap_usd": 0.1,
+        }
     )
     return pl.DataFrame(found).with_columns(pl.lit(value).alias(name) for name, value in rest.items())
 
@@ -72,6 +80,11 @@ def test_arms_are_added_up_by_kilowatt_and_year():
     assert found["net_usd_per_kw_year"] == pytest.approx(25.0)
     assert found["net_capture"] == pytest.approx(0.5)
     assert found["value_capture"] == pytest.approx(12.0 / 20.0)
+    assert found["gross_usd"] == pytest.approx(14.0)  # 10 $ and twice 2 $ for owners
+    assert found["owners_fraction"] == pytest.approx(4.0 / 14.0)
+    assert found["reserve_fraction"] == pytest.approx(0.25)
+    assert found["usd_per_home_year"] == pytest.approx(0.5 * 365 / 10)
+    assert found["usd_per_business_year"] == pytest.approx(1.5 * 365 / 3)
     assert (found["success_80"], found["success_100"], found["violations"]) == (0.75, 0.5, 2)
 
 

@@ -16,12 +16,12 @@ SMALL = ["--prosumers", "12", "--set", "fleet.business_sites=2", "--set", "optim
 def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    arguments = [*RANGE, *SMALL, "--arms", "concession,greedy", "--data", str(tmp_path)]
+    arguments = [*RANGE, *SMALL, "--arms", "indexed,greedy", "--data", str(tmp_path)]
     assert main(arguments) == 0
     first = capsys.readouterr().out
     assert "2 days, 2023-08-15 to 2023-08-16 (2 made now)" in first
     assert "net_usd_per_kw_year" in first
-    assert "concession less each arm" in first
+    assert "indexed less each arm" in first
     assert (tmp_path / "vpp.duckdb").is_file()
     assert main(arguments) == 0
     again = capsys.readouterr().out
@@ -29,7 +29,7 @@ def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
     assert "(0 made now)" in again
     assert main([*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert {arm["arm"] for arm in printed["arms"]} == {"concession", "greedy"}
+    assert {arm["arm"] for arm in printed["arms"]} == {"indexed", "greedy"}
     assert {(row["arm"], row["measure"]) for row in printed["differences"]} >= {("greedy", "net_usd")}
     assert len(printed["benchmark"]) == 4
 

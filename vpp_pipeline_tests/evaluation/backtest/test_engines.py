@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from vpp_pipeline.evaluation.backtest.metrics import gini
-from vpp_pipeline.evaluation.backtest.plans import centralised, greedy, only, posted_price
+from vpp_pipeline.evaluation.backtest.plans import centralised, greedy, posted_price
 from vpp_pipeline.evaluation.backtest.strategies import _coalition
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.settings import NegotiationPolicy
+from vpp_pipeline_tests.dispatch.small_days import fleet
 from vpp_pipeline_tests.examples import terms_of
 
-POLICY = NegotiationPolicy()
+POLICY = NegotiationPolicy(contract="fixed")
 
 
 def four() -> Terms:
     """40 kW each of 100 kW wanted, for at least 30, 20, 50 and 10 $/MWh; 45 could be paid."""
     least = [[30.0, 20.0, 50.0, 10.0]]
-    return terms_of([[40.0] * 4], least, [[60.0] * 4], [[45.0] * 4])
+    return terms_of([[40.0] * 4], least, [[60.0] * 4], [[45.0] * 4], expected_price=[45.0])
 
 
 def test_central_dispatch_has_everyone_at_the_least_price():
@@ -26,13 +27,23 @@ def test_central_dispatch_has_everyone_at_the_least_price():
     np.testing.assert_array_equal(outcome.end_price, four().reservation)
 
 
-def test_foresight_has_only_those_who_come():
-    assert only(np.array([True, False, True, False]))(four(), POLICY).is_closed.tolist() == [[True, False, True, False]]
-
-
 def test_greedy_takes_the_cheapest_until_it_has_enough():
-    """10 and 20 $ make 80 kW, 30 $ makes 120 ≥ 100; the one at 50 $ could not be paid anyway."""
-    assert greedy(four(), POLICY).is_closed.tolist() == [[True, True, False, True]]
+    """10 and 20 $ make 80 kW, 30 $ makes 120 ≥ 100; the one at 50 $ is worth $45."""
+    many = fleet(4, 3, has_store=True, capacity_kwh=100.0)
+    assert greedy(many)(four(), POLICY).is_closed.tolist() == [[True, True, False, True]]
+
+
+def test_greedy_asks_nobody_whose_energy_is_sold_in_a_dearer_hour():
+    """Stores of 40 kWh: the $60 hour takes the three cheapest, and leaves the $45 hour nobody it pays."""
+    two = terms_of(
+        [[40.0] * 4] * 2,
+        [[30.0, 20.0, 50.0, 10.0]] * 2,
+        [[60.0] * 4] * 2,
+        [[45.0] * 4] * 2,
+        expected_price=[45.0, 60.0],
+    )
+    small = fleet(4, 3, has_store=True, capacity_kwh=40.0, maximum_cycles_per_day=1.0, discharge_efficiency=1.0)
+    assert greedy(small)(two, POLICY).is_closed.tolist() == [[False] * 4, [True, True, False, True]]
 
 
 def test_a_posted_price_is_taken_by_who_asks_no_more():

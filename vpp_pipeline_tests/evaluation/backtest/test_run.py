@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -54,6 +55,23 @@ def test_nobody_is_worth_more_than_perfect_foresight():
     rows = all_arms()
     assert rows.filter(arm=BEST)["net_usd"][0] >= rows["net_usd"].max() - 1e-6
     assert rows.filter(arm=BEST)["net_usd"][0] >= rows["value_usd"].max() - 1e-6
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_arm_exceeds_the_bound_at_prices_that_nobody_expected(seed: int):
+    """Prices drawn anew: spikes, hours below zero, dear reserve; the plans are those of the forecast."""
+    inputs, prices = read(FIRST)
+    rng = np.random.default_rng(seed)
+    hours = prices.height
+    energy = rng.normal(40.0, 40.0, hours) + rng.choice([0.0, 800.0], hours, p=[0.9, 0.1])
+    spin, nonspin = rng.exponential(20.0, hours), rng.exponential(10.0, hours)
+    drawn = prices.with_columns(
+        energy_usd_per_mwh=pl.Series(energy), spin_usd_per_mw_h=pl.Series(spin), nonspin_usd_per_mw_h=pl.Series(nonspin)
+    )
+    rows = replay(inputs, drawn, SETTINGS, ["indexed", "indexed_posted", "greedy", "centralised_recourse", BEST])
+    best = rows.filter(arm=BEST)["net_usd"][0]
+    assert rows["value_usd"].max() <= best + 1e-6
+    assert rows.filter(pl.col("arm") != BEST)["violations"].sum() == 0
 
 
 def test_the_money_of_each_row_adds_up():
