@@ -273,7 +273,7 @@ def settled_dispatch_stays_within_limits(day: Day, settings: Settings) -> CheckR
 
 
 def owners_are_paid_by_their_deals(day: Day, settings: Settings) -> CheckResult:
-    """Every delivery is paid by its deal, at the price that cleared: never below the floor nor above the cap, more than
+    """Every delivery is paid by its deal, at the clearing price: never below the floor nor above the cap, more than
     its index price only where it was called below its floor, and every kWh delivered to an award is paid once.
     """
     cleared = day["market.prices"]["energy_usd_per_mwh"].sort().to_numpy()
