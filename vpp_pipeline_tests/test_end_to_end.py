@@ -276,16 +276,27 @@ def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(command: st
 
 
 def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared():
-    """One bid of each kind by hand: the segments at or below the clearing price are awarded and paid that price."""
+    """One bid of each kind by hand: the segments at or below the clearing price are awarded and paid that price.
+
+    Owners are paid for what they deliver, by their deals; what an hour lacks is the award less what the fleet gives.
+    """
     desk = settled_example()
     settlement, day = desk.day()["evaluation.settlement"], desk.day()
     bids_made = day["bids.final_bids"].filter(pl.col("status") == "bid")
     assert sorted(settlement["bid_id"]) == sorted(bids_made["bid_id"])
     prices = {row["start_utc"]: row for row in day["market.prices"].iter_rows(named=True)}
-    paid, fleet = day["dispatch.payments"], day["fleet.prosumers"].sort("prosumer_id")
+    cheapest = max(0.0, sum(sorted(row["energy_usd_per_mwh"] for row in prices.values())[:4]) / 4)
+    fleet = day["fleet.prosumers"].sort("prosumer_id")
     there = draw_available(fleet["availability_fraction"].to_numpy(), date.fromisoformat(DAY), SettlementSettings())
     came = set(fleet["prosumer_id"].filter(pl.Series(there)))
     column = {"energy": "energy_usd_per_mwh", "spin": "spin_usd_per_mw_h", "nonspin": "nonspin_usd_per_mw_h"}
+    exported_kw = pl.col("discharge_kw") + pl.col("solar_sold_kw") - pl.col("grid_charge_kw")
+    given_mw = {"energy": exported_kw.sum(), "spin": pl.col("spin_kw").sum(), "nonspin": pl.col("nonspin_kw").sum()}
+    deals = {
+        (row["opportunity_id"], row["prosumer_id"]): row
+        for row in day["negotiation.agreements"].filter("holds_option").iter_rows(named=True)
+    }
+    paid_at = set()
     for bid in bids_made.iter_rows(named=True):
         cleared = 85.0 if bid["opportunity_id"] == EXAMPLE else prices[bid["start_utc"]][column[bid["product"]]]
         awarded = 0.0
@@ -295,14 +306,24 @@ def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared():
         row = settlement.row(by_predicate=pl.col("bid_id") == bid["bid_id"], named=True)
         share = awarded / bid["total_capacity_mw"]
         assert row["clearing_price"] == pytest.approx(cleared)
-        mine = paid.filter(pl.col("opportunity_id") == bid["opportunity_id"])
-        absent = ~mine["prosumer_id"].is_in(sorted(came))
-        missing_mw = share * mine.filter(absent)["dispatched_kw"].sum() / 1000.0
-        assert (row["awarded_mw"], row["shortfall_mw"]) == pytest.approx((awarded, missing_mw))
-        assert row["delivered_mw"] == pytest.approx(max(awarded - missing_mw, 0.0))
+        hour = day["evaluation.dispatched"].filter(pl.col("start_utc") == bid["start_utc"])
+        given = hour.select(given_mw[bid["product"]]).item() / 1000.0
+        missing_mw = min(max(awarded - given, 0.0), awarded)
+        assert (row["awarded_mw"], row["shortfall_mw"]) == pytest.approx((awarded, missing_mw), abs=1e-9)
+        assert row["delivered_mw"] == pytest.approx(awarded - missing_mw, abs=1e-9)
         assert row["revenue_usd"] == pytest.approx(cleared * awarded, abs=0.0051)  # one hour each
-        owed_usd = mine.filter(~absent)["payment_usd"].sum()
-        assert row["payments_usd"] == pytest.approx(share * owed_usd, abs=0.0051)
+        owed_usd = 0.0
+        paid = day["evaluation.deliveries"].filter(pl.col("opportunity_id") == bid["opportunity_id"])
+        for one in paid.iter_rows(named=True):
+            deal = deals[one["opportunity_id"], one["prosumer_id"]]
+            floor, cap = deal["floor_price_usd_per_mwh"], deal["cap_price_usd_per_mwh"]
+            worth = cleared - deal["recharge_factor"] * cheapest
+            price = min(max(worth, floor), cap) if worth >= floor - 1e-9 else cap
+            assert (one["paid_price_usd_per_mwh"], one["is_forced"]) == (pytest.approx(price), worth < floor - 1e-9)
+            assert one["prosumer_id"] in came
+            owed_usd += price * one["delivered_kwh"] / 1000.0
+            paid_at.add("cap" if price == cap > floor else "floor" if price == floor else "between")
+        assert row["payments_usd"] == pytest.approx(owed_usd, abs=0.0051)
         assert row["charging_cost_usd"] == pytest.approx(share * bid["charging_cost_usd"], abs=0.0051)
         is_energy = bid["product"] == "energy"
         bought_back = (cleared + 0.25 * abs(cleared)) * missing_mw if is_energy else 0.0
@@ -310,6 +331,7 @@ def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared():
         assert row["no_pay_usd"] == pytest.approx(0.0 if is_energy else cleared * missing_mw, abs=0.0051)
         costs = ("payments_usd", "charging_cost_usd", "imbalance_usd", "no_pay_usd")
         assert row["profit_usd"] == pytest.approx(row["revenue_usd"] - sum(row[name] for name in costs), abs=1e-6)
+    assert "cap" in paid_at
     example = settlement.filter(pl.col("opportunity_id") == EXAMPLE)
     mw = example["bid_mw"][0]
     assert example.select("awarded_mw", "revenue_usd").row(0) == pytest.approx((mw, round(85.0 * mw, 2)))

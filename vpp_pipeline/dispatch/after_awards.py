@@ -74,13 +74,14 @@ class Cleared:
 def dispatch_after_awards(fleet: Fleet, deals: Deals, cleared: Cleared, call_hours: float) -> DaySchedule:
     """The dispatch (N, T) of ``fleet``, all of which is there, that earns most of what is cleared.
 
-    Raises SolveError where HiGHS has no answer. No store charges and discharges at once: where the linear program would
-    (a lost MWh earns at a price below zero), the smaller of the two is ruled out and the day solved again.
+    Raises SolveError where HiGHS has no answer. No store charges and discharges at once: where the linear program does
+    so with energy of the grid (a lost MWh earns at a price below zero), the smaller of the two is ruled out and the day
+    solved again.
     """
     charge_kw, discharge_kw = fleet.max_charge_kw.copy(), fleet.max_discharge_kw.copy()
     for _ in range(MOST_PASSES):
         one_way = replace(fleet, max_charge_kw=charge_kw)
-        schedule = exact_energy(fleet, _solve(one_way, discharge_kw, deals, cleared, call_hours))
+        schedule = exact_energy(fleet, _sun_first(fleet, _solve(one_way, discharge_kw, deals, cleared, call_hours)))
         both = np.minimum(schedule.charge_kw, schedule.discharge_kw) > BOTH_WAYS_KW
         if not both.any():
             return schedule
@@ -108,6 +109,23 @@ def best_dispatch(
         [v.discharge <= fleet.max_discharge_kw, *_limits(v, fleet, deals, call_hours)],
     )
     return exact_energy(fleet, _answer(problem, v))
+
+
+def _sun_first(fleet: Fleet, schedule: DaySchedule) -> DaySchedule:
+    """The same exports and stored energy, but sun that a store takes while it discharges is sold beside it instead.
+
+    Where sun is to spare the linear program is indifferent. Selling d directly saves d/(ηc ηd) ≥ d of the sun's way
+    through the store, so every limit that held still holds.
+    """
+    kept = (fleet.charge_efficiency * fleet.discharge_efficiency)[:, None] * np.ones_like(schedule.discharge_kw)
+    direct_kw = np.minimum(schedule.discharge_kw, schedule.solar_charge_kw * kept)
+    spared_kw = np.divide(direct_kw, kept, out=np.zeros_like(kept), where=direct_kw > 0.0)
+    return replace(
+        schedule,
+        solar_charge_kw=np.maximum(schedule.solar_charge_kw - spared_kw, 0.0),
+        discharge_kw=schedule.discharge_kw - direct_kw,
+        solar_sold_kw=schedule.solar_sold_kw + direct_kw,
+    )
 
 
 def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, call_hours: float) -> DaySchedule:

@@ -7,7 +7,7 @@ reservation price, offers rise to the ceiling, both by Faratin, Sierra & Jenning
 functions for autonomous agents", time-dependent tactics. With fixed prices the deal closes at the mean of the two where
 the offer meets the ask. With indexed deals (`contract.py`) the floor is the reservation price, asks and offers are
 about the cap, and the deal closes at the ask; where no offer reaches the floor it stands alone, and the owner is on
-stand-by at it: the forecast decides on caps, and on nobody's part in the day.
+stand-by at it: the forecast decides on caps, and on no owner's part in the day.
 
 The engine `uniform_clearing`: one sealed round, and a price that no winner can move.
 
@@ -98,7 +98,7 @@ def concession(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None 
 
     Prosumers without capacity stay silent. Where the ceiling leaves nothing to offer, the aggregator rejects at once.
     A prosumer whose ask stands at its reservation price walks away when the offer stands at the ceiling below it, and
-    in the last round in any case. With indexed deals nobody is rejected or walks away: its floor stands.
+    in the last round in any case. With indexed deals no prosumer is rejected or walks away: its floor stands.
     """
     floor, last = Floor(terms.capacity_kw > 0.0), policy.rounds
     is_indexed = policy.contract == "indexed"

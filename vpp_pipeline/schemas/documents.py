@@ -67,7 +67,7 @@ class CoalitionMember(_Message):
     prosumer_id: str
     committed_capacity_kw: float = Field(gt=0)
     agreed_price_per_mwh: float = Field(description="Price that is paid if the forecast clears.")
-    floor_price_per_mwh: float | None = Field(None, description="Least price of a delivery.")
+    floor_price_per_mwh: float | None = Field(None, description="Lowest price of a delivery.")
     cap_price_per_mwh: float | None = Field(None, description="Highest price of a delivery.")
     satisfaction_score: float = Field(ge=0, le=10)
 

@@ -35,7 +35,7 @@ class Deliveries(dy.Schema):
     clearing_price_usd_per_mwh = price("Clearing price, mean over the block; the offered price for a request.")
     recharging_usd_per_mwh = number("Cost of recharging in the four cheapest hours that cleared; 0 without a store.")
     index_price_usd_per_mwh = number("Clearing price less recharging.")
-    floor_price_usd_per_mwh = price("Least price of its deal.")
+    floor_price_usd_per_mwh = price("Lowest price of its deal.")
     cap_price_usd_per_mwh = price("Highest price of its deal.")
     paid_price_usd_per_mwh = price("Price that it was paid.")
     is_forced = column(dy.Bool, "Whether it was called below the price of its deal, and so is paid the cap.")

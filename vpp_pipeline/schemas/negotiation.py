@@ -81,7 +81,7 @@ class Agreements(dy.Schema):
         "Price that would be paid at the forecast, or the fixed price; null without an option.", nullable=True
     )
     floor_price_usd_per_mwh = number(
-        "Least price of a delivery, at which bids and dispatch reckon; null without an option.", nullable=True
+        "Lowest price of a delivery, at which bids and dispatch reckon; null without an option.", nullable=True
     )
     cap_price_usd_per_mwh = number("Highest price of a delivery; null without an option.", nullable=True)
     reference_price_usd_per_mwh = number(

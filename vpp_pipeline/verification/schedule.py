@@ -273,7 +273,7 @@ def settled_dispatch_stays_within_limits(day: Day, settings: Settings) -> CheckR
 
 
 def owners_are_paid_by_their_deals(day: Day, settings: Settings) -> CheckResult:
-    """Every delivery is paid by its deal, at the price that cleared: never below the floor nor above the cap, more than
+    """Every delivery is paid by its deal, at the clearing price: never below the floor nor above the cap, more than
     its index price only where it was called below its floor, and every kWh delivered to an award is paid once.
     """
     cleared = day["market.prices"]["energy_usd_per_mwh"].sort().to_numpy()
@@ -346,7 +346,7 @@ def _paid_once(day: Day) -> pl.DataFrame:
 
 
 def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
-    """The net is the sum of its lines, the lines are sums over bids, and no bid without delivery is paid."""
+    """The net is the sum of its lines, the lines are sums over bids, and each bid's payments over its deliveries."""
     account, bids = day["evaluation.settled_days"].row(0, named=True), day["evaluation.settlement"]
     lines = account["energy_usd"] + account["reserve_usd"] + account["leftover_usd"]
     lines -= account["charging_usd"] + account["imbalance_usd"] + account["payments_usd"]
@@ -359,14 +359,20 @@ def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
     }
     allowed = CENT * (1 + 2 * bids.height)  # each bid is rounded to a cent
     broken = {name: value for name, value in apart.items() if abs(value) > allowed}
-    unearned = bids.filter((pl.col("delivered_mw") <= 0.0) & (pl.col("payments_usd") > CENT)).height
+    owed = day["evaluation.deliveries"].group_by("opportunity_id").agg(owed_usd=pl.col("payment_usd").sum())
+    due = bids.join(owed, on="opportunity_id", how="left").with_columns(pl.col("owed_usd").fill_null(0.0))
+    given_mw = (pl.col("awarded_mw") - pl.col("shortfall_mw")).clip(lower_bound=0.0)
+    other = ((pl.col("payments_usd") - pl.col("owed_usd")).abs() > CENT) | (
+        (pl.col("delivered_mw") - given_mw).abs() > TOLERANCE / 1000.0
+    )
+    unearned = due.filter(other.fill_null(True)).height
     worst = max(abs(value) for value in apart.values())
     return CheckResult(
         violations=len(broken) + unearned,
         value=worst,
         description=f"net {usd(account['net_usd'])} of {bids.height} bids; lines and bids differ by at most "
         f"{usd(worst, 3)} (rounding allows {usd(allowed)}){' in ' + ', '.join(broken) if broken else ''}; "
-        f"{unearned} bids paid without delivery",
+        f"{unearned} bids paid or delivered otherwise than their members",
     )
 
 

@@ -28,7 +28,7 @@ def curve(
     """from, to and price; ``wanted``: price and MW of each scenario, the forecast first. Three equal members."""
     ids, kw = ["a", "b", "c"], 1000.0 * quantity_mw / 3.0
     key = {"opportunity_id": ["o"], "market_date": [DAY], "product": ["energy"]}
-    paid = {"dispatched_kw": kw, "dispatched_kwh": kw, "payment_usd": kw * agreed / 1000.0, "charging_cost_usd": 0.0}
+    paid = {"dispatched_kw": kw, "dispatched_kwh": kw, "call_price_usd_per_mwh": agreed, "charging_cost_usd": 0.0}
     return (
         bid_segments(
             pl.DataFrame(

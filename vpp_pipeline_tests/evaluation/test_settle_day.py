@@ -10,7 +10,11 @@ import pytest
 
 from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.settings import Settings, SettlementSettings
-from vpp_pipeline.verification.schedule import settled_dispatch_stays_within_limits, the_settled_account_adds_up
+from vpp_pipeline.verification.schedule import (
+    owners_are_paid_by_their_deals,
+    settled_dispatch_stays_within_limits,
+    the_settled_account_adds_up,
+)
 
 EVERYONE = SettlementSettings(availability="fixed", availability_fraction=1.0, imbalance_factor=1.25)
 SETTINGS = Settings()
@@ -70,7 +74,7 @@ def test_whoever_comes_no_limit_is_broken_and_the_account_adds_up(solved_day, fr
     some = SettlementSettings(availability="fixed", availability_fraction=fraction)
     tables = settled(solved_day(), some, energy_usd_per_mwh=pl.col("energy_usd_per_mwh") * 1.2)
     assert account(tables)["limits_broken"] == 0
-    for check in (settled_dispatch_stays_within_limits, the_settled_account_adds_up):
+    for check in (settled_dispatch_stays_within_limits, the_settled_account_adds_up, owners_are_paid_by_their_deals):
         result = check(tables, SETTINGS)
         assert result.passed, result.description
     if fraction == 0.0:
@@ -97,6 +101,26 @@ def test_absent_members_are_missed_and_not_paid(solved_day):
         ("settled_days", "reserve_usd", pl.col("reserve_usd") + 1.5, the_settled_account_adds_up),
         ("settlement", "payments_usd", pl.col("payments_usd") + 0.5, the_settled_account_adds_up),
         ("settlement", "delivered_mw", pl.lit(0.0), the_settled_account_adds_up),
+        (
+            "deliveries",
+            "paid_price_usd_per_mwh",
+            pl.col("paid_price_usd_per_mwh") + 0.01,
+            owners_are_paid_by_their_deals,
+        ),
+        ("deliveries", "paid_price_usd_per_mwh", pl.lit(0.0), owners_are_paid_by_their_deals),
+        (
+            "deliveries",
+            "index_price_usd_per_mwh",
+            pl.col("index_price_usd_per_mwh") + 0.01,
+            owners_are_paid_by_their_deals,
+        ),
+        ("deliveries", "cap_price_usd_per_mwh", pl.col("cap_price_usd_per_mwh") + 0.01, owners_are_paid_by_their_deals),
+        ("deliveries", "floor_price_usd_per_mwh", pl.lit(0.0), owners_are_paid_by_their_deals),
+        ("deliveries", "is_forced", ~pl.col("is_forced"), owners_are_paid_by_their_deals),
+        ("deliveries", "payment_usd", pl.col("payment_usd") * 1.1, owners_are_paid_by_their_deals),
+        ("deliveries", "delivered_kwh", pl.col("delivered_kwh") * 1.1, owners_are_paid_by_their_deals),
+        ("deliveries", "satisfaction_score", pl.lit(4.0), owners_are_paid_by_their_deals),
+        ("deliveries", "prosumer_id", pl.lit("prosumer_000"), owners_are_paid_by_their_deals),
     ],
 )
 def test_a_fault_in_a_settled_day_is_seen(solved_day, table: str, column: str, change: pl.Expr, check):
@@ -104,3 +128,25 @@ def test_a_fault_in_a_settled_day_is_seen(solved_day, table: str, column: str, c
     faulty = tables[f"evaluation.{table}"].with_columns(**{column: change})
     assert check(tables, SETTINGS).passed
     assert not check(ChainMap({f"evaluation.{table}": faulty}, tables), SETTINGS).passed
+
+
+def test_a_delivery_that_is_not_paid_is_seen(solved_day):
+    tables = settled(solved_day())
+    paid = tables["evaluation.deliveries"]
+    assert paid.height > 10
+    fewer = ChainMap({"evaluation.deliveries": paid.slice(1)}, tables)
+    assert "delivered and paid kWh differ" in owners_are_paid_by_their_deals(fewer, SETTINGS).description
+
+
+def test_what_owners_are_paid_follows_the_price_that_clears_and_not_the_forecast(solved_day):
+    """At half the prices nobody is paid more for a MWh than before, and somebody less; each is told why."""
+    day = solved_day()
+    half = {name: pl.col(name) / 2.0 for name in ("energy_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")}
+    names = ["opportunity_id", "prosumer_id", "paid_price_usd_per_mwh", "is_forced", "reason"]
+    whole, halved = (settled(day, **prices)["evaluation.deliveries"].select(names) for prices in ({}, half))
+    called = pl.all_horizontal(~pl.col("is_forced"), ~pl.col("is_forced_right"))
+    both = whole.join(halved, on=names[:2], suffix="_right").filter(called)
+    fell = both["paid_price_usd_per_mwh"] - both["paid_price_usd_per_mwh_right"]
+    assert fell.min() >= -1e-9
+    assert whole["reason"].str.starts_with("Paid ").all()
+    assert whole["reason"].str.ends_with(".").all()

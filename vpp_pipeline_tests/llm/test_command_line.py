@@ -40,10 +40,10 @@ def test_the_example_answers_are_all_that_the_day_s_negotiations_need_without_a_
     result = desk.materialise("negotiation.summary", "negotiation.agreements", "negotiation.llm_calls")
     assert result.success, failures(result)
     told = metadata_of(result, "negotiation.llm_calls")
-    assert (told["questions"], told["requests"]) == (71, 0)
+    assert (told["questions"], told["requests"]) == (62, 0)
     assert metadata_of(result, "negotiation.summary")["fallback_fraction"] == 0.0
     assert (
-        desk.day()["negotiation.llm_calls"].select("outcome", "model_version").rows() == [("ok", "fake-gemini-1")] * 71
+        desk.day()["negotiation.llm_calls"].select("outcome", "model_version").rows() == [("ok", "fake-gemini-1")] * 62
     )
     assert example_answers(desk.data) is not None  # the desk's store now holds an audit, but still no answer of its own
 

@@ -33,8 +33,14 @@ from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.llm.example_answers import EXAMPLE_DAY
 from vpp_pipeline_tests.llm.spoken import Say, Spoken
 
+#: at fixed prices, above what owners ask at least: a call at an indexed deal's floor has no surplus to be weighed
 SETTINGS = Settings.model_validate(
-    {"fleet": {"prosumers": 50}, "optimiser": {"node_limit": 40}, "model_use": {"formulation": True}}
+    {
+        "fleet": {"prosumers": 50},
+        "negotiation": {"contract": "fixed"},
+        "optimiser": {"node_limit": 40},
+        "model_use": {"formulation": True},
+    }
 )
 PLAIN: dict[str, Any] = {
     "risk_aversion": 0.0,
