@@ -254,7 +254,7 @@ def greedy(fleet: Fleet) -> Engine:
 
     An owner's energy is what its cycles allow and its sun of the day; a sale takes its capacity of it. Who is cheapest
     is the order of ``reservation − index price``: among those asking the same, a store that loses less comes first.
-    Reservation prices are paid, and nobody is asked whom the forecast does not pay.
+    Reservation prices are paid, and only owners whom the forecast pays are asked.
     """
 
     def engine(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:
