@@ -148,6 +148,11 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "evaluation.dispatched",
         changed("stored_kwh", pl.col("stored_kwh") + 1_000.0),
     ),
+    "owners_are_paid_by_their_deals": (
+        "evaluation.deliveries",
+        "evaluation.deliveries",
+        changed("paid_price_usd_per_mwh", pl.col("paid_price_usd_per_mwh") + 1.0),
+    ),
     "the_settled_account_adds_up": (
         "evaluation.settled_days",
         "evaluation.settled_days",

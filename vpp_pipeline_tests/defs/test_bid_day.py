@@ -34,7 +34,7 @@ from vpp_pipeline_tests.defs.desk import (
 )
 
 #: what is made once the day's prices are known
-LATER = {f"evaluation.{name}" for name in ("dispatched", "settlement", "settled_days", "benchmark")}
+LATER = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days", "benchmark")}
 ROUNDS_KEY = key_of("negotiation.rounds")
 PRICES_FILE = project_folder() / "data" / "example_prices_2023-08.csv"
 REQUESTS = """product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh

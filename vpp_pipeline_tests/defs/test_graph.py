@@ -35,7 +35,7 @@ SOLUTION = {
     )
 }
 FLEET = {"fleet.prosumers", "fleet.notes", "fleet.quarantine"}
-SETTLED = {"evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days"}
+SETTLED = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
 METERS = {"market.metered_hours", "market.meter_quarantine"}
 EXPECTED = {"market.solar_forecast", "market.load_forecast", "market.charging_forecast"}
 BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}

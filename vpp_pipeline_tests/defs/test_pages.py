@@ -28,7 +28,7 @@ from vpp_pipeline_tests.defs.desk import (
 )
 
 ASSETS = sorted(".".join(key.path) for key in GRAPH.get_all_asset_keys())
-SETTLED = {"evaluation.dispatched", "evaluation.settlement", "evaluation.settled_days"}
+SETTLED = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
 BEHIND = re.compile(r"\d \$|\d %")  # a sign of dollars or percent after a space
 AFTER = SETTLED | {"evaluation.benchmark"}
 MADE_BY_BID_DAY = [name for name in ASSETS if name not in {"market.prices", *AFTER}]
@@ -184,7 +184,7 @@ def test_a_past_day_is_replayed_by_every_arm_and_published_by_itself(small: Trad
     assert {"ours_net_usd", "best_net_usd", "ours_violations"} <= set(event.materialization.metadata)
     with open_warehouse(small.warehouse) as connection:
         arms = connection.execute(f"select count(*) from evaluation.benchmark where market_date = '{DAY}'").fetchall()
-    assert arms == [(8,)]
+    assert arms == [(11,)]
 
 
 def test_every_check_answers_with_numbers(settled: dg.ExecuteInProcessResult):
