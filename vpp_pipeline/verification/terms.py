@@ -68,19 +68,23 @@ class Pairs:
 
 
 def negotiations_of(day: Day, settings: Settings) -> Iterator[Negotiations]:
-    """All messages and agreements of the day, some opportunities at a time; last, those of unknown opportunities."""
+    """All messages and agreements of the day, some opportunities at a time; last, those of unknown opportunities.
+
+    Rows are numbered once they are chosen: those of a million prosumers would not fit into memory together.
+    """
     pairs = Pairs(day)
-    tables = [pairs.numbered(day[name]) for name in ("negotiation.messages", "negotiation.agreements")]
+    tables = [day[name] for name in ("negotiation.messages", "negotiation.agreements")]
+    known = pl.col("opportunity_id").is_in(pairs.calls["opportunity_id"].implode())
 
     def beside(limits: pl.DataFrame, wanted: pl.Expr) -> Negotiations:
         numbers, first = limits.drop(*DEAL, "call", "deal"), limits["deal"].min()
-        chosen = [rows.filter(wanted) for rows in tables]
+        chosen = [pairs.numbered(rows.filter(wanted)) for rows in tables]
         places = [(rows["deal"] - (first or 0)).cast(pl.UInt32) for rows in chosen]
         return Negotiations(limits, *(rows.hstack(numbers[place]) for rows, place in zip(chosen, places, strict=True)))
 
     for limits in _limits_by_slice(day, settings):
-        yield beside(limits, pl.col("call").is_between(limits["call"].min(), limits["call"].max()))
-    yield beside(limits.clear(), pl.col("call").is_null())
+        yield beside(limits, pl.col("opportunity_id").is_in(limits["opportunity_id"].unique().implode()))
+    yield beside(limits.clear(), ~known)
 
 
 def limits_of_deals(day: Day, settings: Settings) -> pl.DataFrame:
