@@ -71,7 +71,7 @@ DAYS = {
         ("--engine", "uniform_clearing", *_SMALL, *_EVERY_TABLE),
         EMBEDDED,
         (
-            *("--arms", "concession,centralised,perfect_foresight,posted_price,original", "--prosumers", "30"),
+            *("--arms", "indexed,concession,centralised,perfect_foresight,posted_price,original", "--prosumers", "30"),
             *("--set", "optimiser.time_limit_seconds=1000"),  # its gaps are a column: none may end by the clock
         ),
     ),

@@ -153,7 +153,8 @@ def test_a_bid_is_explained_in_words(made: Made):
     assert answer[:3] == ("R: required capacity is reached", 2, 3)
     assert answer[3] == (
         "0.50 of 0.50 MW: R: required capacity is reached. "
-        "2 of 3 prosumers with an option deliver, each at one price, at $35.56/MWh on average against an expected $80.00/MWh. "
+        "2 of 3 prosumers with an option deliver, each at one price, at $35.56/MWh on average against an expected "
+        "$80.00/MWh. "
         "Their first asks were $50.00 and our first offers $20.00 on average; 1 of them conceded more than we did. "
         "Most frequent limits: inverter power, selling (1 of them), its commitment (1 of them). "
         "One more MW would earn $6.94 per hour. "
