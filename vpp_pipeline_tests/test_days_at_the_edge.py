@@ -63,10 +63,11 @@ def test_a_reserve_price_above_the_cap_costs_its_own_bid_alone(
 
 
 def test_a_request_above_the_cap_costs_its_own_bid_alone(tmp_path: Path) -> None:
-    """One allowed row at 4,500 $/MWh: what it would pay owners is more than a bid may ask."""
+    """One allowed row at 4,500 $/MWh: at fixed prices, what it would pay owners is more than a bid may ask."""
     requests = tmp_path / "requests.csv"
     requests.write_text(REQUESTS, encoding="utf-8")
-    desk = replace(small_desk(), settings={**SMALL, "opportunities": {"requests": str(requests)}})
+    fixed = {"opportunities": {"requests": str(requests)}, "negotiation": {"contract": "fixed"}}
+    desk = replace(small_desk(), settings=SMALL | fixed)
     assert desk.run().success
     bids = desk.day()["bids.final_bids"]
     row = bids.row(by_predicate=pl.col("opportunity_id") == REQUEST, named=True)
