@@ -55,7 +55,7 @@ def numbers_of(day: DayProblem) -> dict[str, Array]:
         "home_charge_efficiency": fleet.charge_efficiency,
         "home_discharge_efficiency": fleet.discharge_efficiency,
         "committed_kw": committed_kw,
-        "paid_usd_per_kwh": by_home((day.agreed_price - day.satisfaction_worth) / 1000.0),
+        "paid_usd_per_kwh": by_home((day.call_price - day.satisfaction_worth) / 1000.0),
         "market_price": day.market_price + day.charging_adder,
         "bid_price": by_hour(day.price),
         "required_mw": by_hour(day.required_mw),

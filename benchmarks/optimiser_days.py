@@ -80,7 +80,8 @@ def reference_day(prosumers: int) -> DayProblem:
         agreement_opportunity=np.concatenate([where + HOURS * product for product in range(3)], dtype=np.int32),
         agreement_prosumer=np.tile(who, 3),
         committed_kw=np.tile(committed, 3),
-        agreed_price=np.concatenate([paid, np.zeros(2 * len(paid), np.float32)]),
+        call_price=np.concatenate([paid, np.zeros(2 * len(paid), np.float32)]),
+        premium=np.broadcast_to(nothing, 3 * len(paid)),
         satisfaction_worth=np.broadcast_to(nothing, 3 * len(paid)),
         call_hours=CALL_HOURS,
         charging_adder=0.0,
@@ -154,7 +155,8 @@ def repeated_day(base: DayProblem, times: int, seed: int = 4) -> DayProblem:
         agreement_opportunity=_copies(base.agreement_opportunity.astype(np.int32), times),
         agreement_prosumer=who,
         committed_kw=_copies(base.committed_kw.astype(np.float32), times) * size[who],
-        agreed_price=_copies(base.agreed_price.astype(np.float32), times) * dear[who],
+        call_price=_copies(base.call_price.astype(np.float32), times) * dear[who],
+        premium=np.broadcast_to(np.zeros(1, np.float32), len(who)),
         satisfaction_worth=np.broadcast_to(np.zeros(1, np.float32), len(who)),
     )
 

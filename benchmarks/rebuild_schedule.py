@@ -97,5 +97,5 @@ def _deals(day: DayProblem, first: int, last: int) -> tuple[Array, Array]:
     paid = np.zeros_like(committed)
     at = day.product[hour], place, day.covers.argmax(axis=1)[hour]
     committed[at] = day.committed_kw[mine]
-    paid[at] = (day.agreed_price[mine] - day.satisfaction_worth[mine]) / 1000.0
+    paid[at] = (day.call_price[mine] - day.satisfaction_worth[mine]) / 1000.0
     return committed, paid

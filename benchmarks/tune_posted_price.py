@@ -16,7 +16,7 @@ import numpy as np
 from days import prepare_day, real_prices
 
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
-from vpp_pipeline.evaluation.backtest.plans import bid_plan, no_sale_plan, posted_price
+from vpp_pipeline.evaluation.backtest.plans import at_fixed_prices, bid_plan, no_sale_plan, posted_price
 from vpp_pipeline.evaluation.backtest.strategies import PastDay
 from vpp_pipeline.evaluation.settlement import draw_available
 from vpp_pipeline.settings import OptimiserSettings, Settings
@@ -26,7 +26,7 @@ DAYS = [date(2024, 6, day) for day in range(3, 31, 3)]
 
 def main() -> None:
     shares = [float(text) for text in sys.argv[1:]] or [0.65, 0.8, 0.9]
-    settings, source = Settings(optimiser=OptimiserSettings(time_limit_seconds=0.5)), real_prices()
+    settings, source = at_fixed_prices(Settings(optimiser=OptimiserSettings(time_limit_seconds=0.5))), real_prices()
     net: dict[float, list[float]] = {share: [] for share in shares}
     for market_date in DAYS:
         inputs = prepare_day(market_date, source, settings)
