@@ -1,6 +1,6 @@
 """What an owner gains by lying about its price, what is lost if all lie, and net against satisfaction.
 
-    python benchmarks/bench_strategy.py [days, default 8] [--picture docs/img/frontier.svg]
+    python benchmarks/bench_strategy.py [days, default 8] [--picture docs/img/net_and_satisfaction.svg]
 
 Real SP15 prices (``../shared/data`` beside the checkout), days spread evenly over August 2023 to June 2024, on which
 parameters may be chosen; the default 200 prosumers, all hourly opportunities, no requests. Each day is planned and

@@ -237,7 +237,10 @@ class OptimiserSettings(_Group):
         0.5, ge=0, description="A day with a wider MIP gap fails and publishes nothing; 1 lets every day pass."
     )
     satisfaction_weight_usd_per_mwh: float = Field(
-        0.0, ge=0, le=10, description="Weight of one unit of satisfaction (sigma) per MWh."
+        0.0,
+        ge=0,
+        le=10,
+        description="Weight of one unit of satisfaction (sigma) per MWh; fixed prices only, since floors leave none.",
     )
     charging_adder_usd_per_mwh: float = Field(0.0, ge=0, description="Addition to the market price for charging [cfg].")
 
