@@ -32,11 +32,11 @@ from vpp_pipeline_tests.test_end_to_end import bids, kill_when
 
 #: what the run is asked for otherwise, and the table after which it is killed
 KILLED = {
-    "other bids": (["--set", "negotiation.minimum_margin_fraction=0.6"], "bids.final_bids"),
+    "other bids": (["--set", "negotiation.inconvenience_usd_per_mwh=80"], "bids.final_bids"),
     "the schedule of a smaller fleet": (["--prosumers", "24"], "dispatch.schedule"),
     "another fleet": (["--seed", "9"], "fleet.prosumers"),
 }
-OTHER: dict[str, Any] = {**SMALL, "negotiation": {"minimum_margin_fraction": 0.6}}
+OTHER: dict[str, Any] = {**SMALL, "negotiation": {"inconvenience_usd_per_mwh": 80.0}}
 COMMANDS = {
     "settle": [],
     "report": [],

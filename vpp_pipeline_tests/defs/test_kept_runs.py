@@ -24,7 +24,7 @@ def test_two_runs_of_a_day_are_kept_and_a_blocked_one_is_not(capsys: pytest.Capt
     assert not desk.run(tags=schedule, only=[*map(key_of, BIDS.values()), key_of("warehouse.published")]).success
     assert [row[0] for row in desk.sql(KEPT)] == [first]
 
-    second = desk.run(settings={"negotiation": {"rounds": 5}})
+    second = desk.run(settings={"negotiation": {"inconvenience_usd_per_mwh": 80.0}})
     assert second.success
     assert negotiated(second) == (72, 0)  # another policy negotiates everything again
     assert desk.materialise("warehouse.published").success
@@ -33,11 +33,11 @@ def test_two_runs_of_a_day_are_kept_and_a_blocked_one_is_not(capsys: pytest.Capt
         (run_id, "Dagster", True, True) for run_id in (first, second.run_id)
     ]
     small = {f"{group}.{name}": value for group, values in SMALL.items() for name, value in values.items()}
-    assert [json.loads(row[2]) for row in found] == [small, small | {"negotiation.rounds": 5}]
+    assert [json.loads(row[2]) for row in found] == [small, small | {"negotiation.inconvenience_usd_per_mwh": 80.0}]
     assert desk.sql("select distinct run_id from bids.final_bids") == [(second.run_id,)]
     assert desk.sql("select count(*), count(distinct run_id) from bids.run_bids") == [(144, 2)]
     ((why, changed),) = desk.sql("select why, bids_changed from bids.runs_compared")
-    assert why == "settings: negotiation.rounds (default) -> 5"
+    assert why == "settings: negotiation.inconvenience_usd_per_mwh (default) -> 80.0"
     assert desk.sql("select count(*) from bids.changes_of_last_run") == [(changed,)]
     assert changed > 0
 
