@@ -43,7 +43,7 @@ from vpp_pipeline.fleet.arrays import Fleet
 LEFTOVER_FRACTION = 0.9
 LATE_USD_PER_MW = 10_000.0  # of a request: more than any price of energy
 BOTH_WAYS_KW = 1e-6
-MOST_PASSES = 5
+MOST_PASSES = 20
 MOST_AT_ONCE = 500  # prosumers in one linear program
 
 

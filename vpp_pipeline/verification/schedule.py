@@ -362,7 +362,7 @@ def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
     owed = day["evaluation.deliveries"].group_by("opportunity_id").agg(owed_usd=pl.col("payment_usd").sum())
     due = bids.join(owed, on="opportunity_id", how="left").with_columns(pl.col("owed_usd").fill_null(0.0))
     given_mw = (pl.col("awarded_mw") - pl.col("shortfall_mw")).clip(lower_bound=0.0)
-    other = ((pl.col("payments_usd") - pl.col("owed_usd")).abs() > CENT) | (
+    other = ((pl.col("payments_usd") - pl.col("owed_usd")).abs() > CENT + 1e-9) | (
         (pl.col("delivered_mw") - given_mw).abs() > TOLERANCE / 1000.0
     )
     unearned = due.filter(other.fill_null(True)).height
