@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
-from vpp_pipeline.dispatch.after_awards import Cleared, Deals, dispatch_after_awards, in_parts
 from vpp_pipeline.dispatch.schedule import DaySchedule, schedule_arrays, schedule_rows
 from vpp_pipeline.evaluation.settlement import (
     Awards,
@@ -31,6 +31,9 @@ from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours, hours_of
 from vpp_pipeline.schemas import Dispatched, SettledDays, validate
 from vpp_pipeline.settings import MarketRules, SettlementSettings
+
+if TYPE_CHECKING:
+    from vpp_pipeline.dispatch.after_awards import Cleared, Deals
 
 #: tables that a settlement reads
 READS = (
@@ -61,6 +64,8 @@ def settle_day(
 
     Raises InputError where bids and prices are of different sources.
     """
+    from vpp_pipeline.dispatch.after_awards import Cleared  # with CVXPY, which takes two seconds to import
+
     prices, opportunities = tables["market.prices"].sort("start_utc"), tables["market.opportunities"]
     same_source(tables["market.price_forecast"], prices)
     rows, planned = tables["fleet.prosumers"].sort("prosumer_id"), schedule_arrays(tables["dispatch.schedule"])
@@ -136,6 +141,8 @@ def deals_of(
     held: pl.DataFrame, bids: pl.DataFrame, opportunities: pl.DataFrame, prosumer_id: pl.Series, starts: pl.Series
 ) -> Deals:
     """Who may be called for an award, and for what: the options ``held`` in opportunities with one, at call prices."""
+    from vpp_pipeline.dispatch.after_awards import Deals
+
     place = pl.DataFrame({"prosumer_id": prosumer_id}).with_row_index("i")
     awarded = bids.filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
     wanted = opportunities.with_row_index("o").join(awarded, on="opportunity_id", how="semi")
@@ -158,6 +165,8 @@ def dispatched_anew(
     A fleet above MOST_AT_ONCE is dispatched in parts: each for what its available prosumers were to do, and for its
     share of what is missing or no longer wanted.
     """
+    from vpp_pipeline.dispatch.after_awards import dispatch_after_awards, in_parts
+
     done = redispatch(fleet, planned, np.zeros((3, *planned.stored_kwh.shape)), call_hours)
     everyone = planned.of(np.flatnonzero(is_there))
     changed_mw = market.position_mw - net_export_mw(done.of(np.flatnonzero(~is_there))) - net_export_mw(everyone)
