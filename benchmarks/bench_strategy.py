@@ -1,6 +1,7 @@
 """What an owner gains by lying about its price, what is lost if all lie, and net against satisfaction.
 
     python benchmarks/bench_strategy.py [days, default 8] [--picture docs/img/net_and_satisfaction.svg]
+    python benchmarks/bench_strategy.py depth [days, default 12]      fixed prices: who earns how much, by auction depth
 
 Real SP15 prices (``../shared/data`` beside the checkout), days spread evenly over August 2023 to June 2024, on which
 parameters may be chosen; the default 200 prosumers, all hourly opportunities, no requests. Each day is planned and
@@ -23,14 +24,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from days import real_prices
+from days import prepare_day, random_days, real_prices
 
+from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure, realise
 from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan, no_sale_plan, prices_by_hour
@@ -43,7 +45,7 @@ from vpp_pipeline.negotiation.contract import Prices, cheapest_usd_per_mwh
 from vpp_pipeline.negotiation.negotiate import ENGINES
 from vpp_pipeline.negotiation.outcome import Outcome
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.pipeline import fleet_of, limit_fleet, terms_of
+from vpp_pipeline.pipeline import bid_solution, fleet_of, limit_fleet, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 Floats = npt.NDArray[np.float64]
@@ -51,6 +53,8 @@ Floats = npt.NDArray[np.float64]
 FIRST, LAST = date(2023, 8, 10), date(2024, 6, 30)
 FACTORS = (0.5, 0.8, 1.2, 2.0)
 PREMIUMS, MULTIPLES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0), (1.0, 1.25, 1.5, 2.0)
+DEPTHS = (1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
+STAMP = Stamp("benchmark", "benchmark", None, "benchmark", datetime(2000, 1, 1, tzinfo=UTC))
 NO_GAIN_USD = 1e-9
 #: arm of the back-test -> how it negotiates
 POLICIES = {
@@ -297,8 +301,48 @@ def picture(points: list[tuple[str, float, float, float]], days: int) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def money(inputs: Tables, settings: Settings) -> list[float]:
+    """The figures of one day under one engine, in the order of :func:`compare_depths`."""
+    day, problem = prepare_problem(inputs, settings)
+    solution = solve(problem, settings)
+    tables = bid_solution(day, problem, solution, settings, STAMP)
+    sums = tables["dispatch.reconciliation"].row(0, named=True)
+    paid = tables["dispatch.payments"].join(tables["negotiation.agreements"], on=["opportunity_id", "prosumer_id"])
+    least_usd = (paid["reservation_price_usd_per_mwh"] * paid["dispatched_kwh"]).to_numpy() / 1000.0
+    return [
+        sums["objective_usd"],
+        sums["objective_usd"] - sums["no_sale_value_usd"],
+        paid["payment_usd"].to_numpy().sum(),
+        (paid["payment_usd"].to_numpy() - least_usd).sum(),
+        int(solution.is_bid.sum()),
+        tables["negotiation.summary"].filter(pl.col("status") == "no_bid").height,
+        100.0 * solution.gap_fraction,
+    ]
+
+
+def compare_depths(inputs: list[Tables]) -> None:
+    """One line per engine and depth, at fixed prices: means over the days, and the widest gap."""
+    auctions = {
+        f"`uniform_clearing`, depth {depth:g}": POLICIES["uniform_clearing"].model_copy(update={"auction_depth": depth})
+        for depth in DEPTHS
+    }
+    print("| Engine | Objective, $ | From bidding, $ | Payments, $ | Owners' surplus, $ | Bids | No-bid | Gap (max) |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for words, policy in ({"`concession`": POLICIES["concession"]} | auctions).items():
+        rows = np.array([money(day, settings_with(policy)) for day in inputs])
+        usd = " | ".join(f"{mean:.2f}" for mean in rows[:, :4].mean(axis=0))
+        counts = " | ".join(f"{mean:.1f}" for mean in rows[:, 4:6].mean(axis=0))
+        print(f"| {words} | {usd} | {counts} | {rows[:, 6].mean():.2f}% ({rows[:, 6].max():.2f}%) |", flush=True)
+
+
 def main() -> None:
     arguments = sys.argv[1:]
+    if arguments[:1] == ["depth"]:
+        drawn, prices = random_days(int(arguments[1]) if arguments[1:] else 12), real_prices()
+        compare_depths(
+            [prepare_day(market_date, prices, settings_with(POLICIES["concession"])) for market_date in drawn]
+        )
+        return
     target = Path(arguments[arguments.index("--picture") + 1]) if "--picture" in arguments else None
     count = int(arguments[0]) if arguments and not arguments[0].startswith("--") else 8
     source, span = real_prices(), (LAST - FIRST).days

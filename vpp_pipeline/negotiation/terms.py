@@ -91,8 +91,9 @@ def prepare_terms(
     energy_price = forecast[PRICE_COLUMN["energy"]].to_numpy()
     cheapest, factor = cheapest_usd_per_mwh(energy_price), recharge_factor(fleet)
     recharging = factor * cheapest
-    energy_margin = _energy_margin(fleet, energy_price, recharging, policy)  # (N, T)
-    best_before, best_after = _best_before_and_after(energy_margin)
+    if policy.contract == "fixed":
+        energy_margin = _energy_margin(fleet, energy_price, recharging, policy)  # (N, T)
+        best_before, best_after = _best_before_and_after(energy_margin)
     capacity_of = {product: fleet.capacity_kw(product, rules.reserve_call_hours) for product in PRICE_COLUMN}
     bound_of = {product: fleet.bounds_of(product, kw) for product, kw in capacity_of.items()}
     reservation_of = {product: reservation_price(fleet, product, policy) for product in PRICE_COLUMN}

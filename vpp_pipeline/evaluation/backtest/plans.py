@@ -159,9 +159,7 @@ def prices_by_hour(prices: pl.DataFrame) -> Array:
 
 def _struck(inputs: Day, settings: Settings, engine: Engine) -> tuple[Tables, DayProblem]:
     """The day with the deals of ``engine``, without its messages, and its problem."""
-    silent = settings.negotiation.model_copy(update={"transcript_prosumers": 0})
-    settings = settings.model_copy(update={"negotiation": silent})
-    return prepare_problem(inputs, settings, engine=engine)
+    return prepare_problem(inputs, negotiating(settings, transcript_prosumers=0), engine=engine)
 
 
 def _plan(
@@ -243,10 +241,14 @@ def centralised(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None
     return _one_round(terms, terms.capacity_kw > 0.0, terms.reservation)
 
 
+def negotiating(settings: Settings, **policy: object) -> Settings:
+    """The same but for these settings of the negotiation."""
+    return settings.model_copy(update={"negotiation": settings.negotiation.model_copy(update=policy)})
+
+
 def at_fixed_prices(settings: Settings) -> Settings:
     """The same with deals at fixed prices."""
-    policy = settings.negotiation.model_copy(update={"contract": "fixed"})
-    return settings.model_copy(update={"negotiation": policy})
+    return negotiating(settings, contract="fixed")
 
 
 def greedy(fleet: Fleet) -> Engine:

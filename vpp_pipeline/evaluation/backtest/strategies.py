@@ -37,6 +37,7 @@ from vpp_pipeline.evaluation.backtest.plans import (
     centralised,
     foresight_plan,
     greedy,
+    negotiating,
     places,
     posted_price,
     sized_freely,
@@ -71,19 +72,14 @@ class PastDay:
 Arm = Callable[[PastDay], Plan]
 
 
-def _with(settings: Settings, **negotiation: str) -> Settings:
-    policy = settings.negotiation.model_copy(update=negotiation)
-    return settings.model_copy(update={"negotiation": policy})
-
-
 def _indexed(day: PastDay) -> Plan:
-    settings = _with(day.settings, engine="concession", contract="indexed")
+    settings = negotiating(day.settings, engine="concession", contract="indexed")
     return replace(bid_plan(day.inputs, settings, concession), is_dispatched_anew=True)
 
 
 def _indexed_posted(posted: str) -> Arm:
     def arm(day: PastDay) -> Plan:
-        settings = _with(day.settings, engine="uniform_clearing", contract="indexed", posted=posted)
+        settings = negotiating(day.settings, engine="uniform_clearing", contract="indexed", posted=posted)
         return replace(bid_plan(day.inputs, settings, uniform_clearing), is_dispatched_anew=True)
 
     return arm
@@ -98,7 +94,7 @@ def _at_any_price(day: PastDay) -> Plan:
 
 
 def _uniform(day: PastDay) -> Plan:
-    settings = _with(day.settings, engine="uniform_clearing", contract="fixed")
+    settings = negotiating(day.settings, engine="uniform_clearing", contract="fixed")
     return bid_plan(day.inputs, settings, uniform_clearing)
 
 
