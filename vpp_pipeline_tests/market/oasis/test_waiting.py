@@ -169,7 +169,7 @@ def test_a_run_takes_the_day_in_and_its_checks_say_so(oasis: LocalOasis, desk: T
     # by the real clock: of the newest day due, which is not in; in the half hour after 13:00 Pacific it is awaited
     found = evaluations(result)["prices_are_in_when_they_should_be"].metadata["market_date"].value
     assert found in {newest_due(moment).isoformat() for moment in (begun, datetime.now(UTC))}
-    assert desk.lake.read("market.prices", DAY.isoformat()).height == 24
+    assert desk.lake.day(DAY.isoformat()).read("market.prices").height == 24
     assert oasis.reports == ["PRC_LMP", "PRC_AS"]
 
 
@@ -185,7 +185,7 @@ def test_a_run_waits_where_oasis_is_down_and_succeeds_when_it_is_back(
     oasis.luck = lambda: "500"
     failed = desk.run("ingest_market", "2024-07-12")
     assert "OASIS gave no answer" in failures(failed)["market__prices"]
-    assert not desk.lake.exists("market.prices", "2024-07-12")
+    assert not desk.lake.day("2024-07-12").exists("market.prices")
 
 
 def test_a_run_of_the_command_line_says_at_once_that_oasis_is_down(oasis: LocalOasis, desk: TradingDesk):
@@ -226,7 +226,7 @@ def test_a_range_keeps_what_came_and_names_what_did_not(oasis: LocalOasis, desk:
     oasis.published = lambda day: None if day == date(2024, 3, 10) else everything(day)
     result = range_run(desk, "2024-03-09", "2024-03-11")
     assert "OASIS has no data for PRC_LMP (TH_SP15_GEN-APND) of 2024-03-10" in failures(result)["market__prices"]
-    assert desk.lake.partitions("market.prices") == ["2024-03-09", "2024-03-11"]
+    assert desk.lake.days_of("market.prices") == ["2024-03-09", "2024-03-11"]
     assert len(versions(desk, ["2024-03-09", "2024-03-11"])) == 2
 
 
