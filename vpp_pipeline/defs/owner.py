@@ -92,8 +92,8 @@ class Owner:
 def writes_as(run: dg.DagsterRun | None) -> str:
     """In whose name a run's tables lie until they are published.
 
-    A run of a whole job has its own, and so have runs that repeat it from where it failed. What single assets make, by hand, is
-    kept together until it is published.
+    A run of a whole job has its own, and so have runs that repeat it from where it failed. What single assets make,
+    by hand, is kept together until it is published.
     """
     if run is None:
         return BY_HAND
