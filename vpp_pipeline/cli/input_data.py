@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, SOURCE, Options, progress_bar, with_options
+from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, NO_HISTORY, SOURCE, Options, progress_bar, with_options
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
 
@@ -28,7 +28,15 @@ MONTH = 31
 @click.option("--from", "first", type=MARKET_DATE, help="First day of a range.")
 @click.option("--to", "last", type=MARKET_DATE, help="Its last day. [default: the newest that is published]")
 @click.option("--again", is_flag=True, help="Also ask for those days of a range that are there already.")
-def ingest(options: Options, market_date: date | None, first: date | None, last: date | None, again: bool) -> None:
+@NO_HISTORY
+def ingest(
+    options: Options,
+    market_date: date | None,
+    first: date | None,
+    last: date | None,
+    again: bool,
+    keeps_history: bool,
+) -> None:
     """Take in published prices, for one day or a range.
 
     \b
@@ -40,11 +48,12 @@ def ingest(options: Options, market_date: date | None, first: date | None, last:
     if (market_date is None) == (first is None):
         raise InputError("one day or a range?", remedy="Give --date, or --from and --to")
     if first is not None:
-        click.echo(ingest_range(first, last, options.data, options.price_config(), anew=again))
+        prices = options.price_config()
+        click.echo(ingest_range(first, last, options.data, prices, anew=again, keeps_history=keeps_history))
     elif market_date is not None:
         from vpp_pipeline.cli.run_job import run_job
 
-        run_job("ingest_market", market_date, options.data, options.price_config(), {})
+        run_job("ingest_market", market_date, options.data, options.price_config(), {}, keeps_history=keeps_history)
         click.echo(f"prices of {market_date} are in {options.data / 'lake'}")
 
 
@@ -113,7 +122,9 @@ def _must_be_in_order(first: date, last: date) -> None:
         raise InputError("a range that ends before it begins", value=f"{first} to {last}", remedy="Exchange the two")
 
 
-def ingest_range(first: date, last: date | None, data: Path, prices: dict[str, Any], anew: bool = False) -> str:
+def ingest_range(
+    first: date, last: date | None, data: Path, prices: dict[str, Any], anew: bool = False, keeps_history: bool = True
+) -> str:
     """Take in ``first`` to ``last`` (default: the newest that should be out), oldest first; a sentence on the result.
 
     Each day is written and recorded when it is whole; days that the lake holds from this source and node are skipped,
@@ -134,7 +145,7 @@ def ingest_range(first: date, last: date | None, data: Path, prices: dict[str, A
     days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
     wanted = days if anew else [day for day in days if not is_in(lake, day, source)]
     tried, missing = wanted, dict[date, NoDataError]()
-    with project_instance() as instance, progress_bar() as bar:
+    with project_instance(keeps_history=keeps_history) as instance, progress_bar() as bar:
         task = bar.add_task(f"{source.name} {source.node}", total=len(days), completed=len(days) - len(wanted))
         for _ in range(2):
             missing = {}

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import click
 
-from vpp_pipeline.cli.options import DATA, MARKET_DATE, Options, with_options
+from vpp_pipeline.cli.options import DATA, MARKET_DATE, NO_HISTORY, Options, with_options
 from vpp_pipeline.core.errors import InputError
 
 
@@ -53,8 +53,8 @@ def rebuild(options: Options, is_lake: bool, market_date: date | None) -> None:
 
 
 @click.command()
-@with_options(DATA)
-def sweep(options: Options) -> None:
+@with_options(DATA, NO_HISTORY)
+def sweep(options: Options, keeps_history: bool) -> None:
     """Remove what is past its time.
 
     Detail of old days, tables of runs that never published, and Dagster's run history; how long each is kept is said
@@ -70,5 +70,5 @@ def sweep(options: Options) -> None:
 
     kept = Prices(**prices_beside(options.data)).retention()
     click.echo(str(sweep_data(Lake(options.data / "lake"), options.warehouse, kept, datetime.now(PACIFIC).date())))
-    with project_instance() as instance:
+    with project_instance(keeps_history=keeps_history) as instance:
         click.echo(f"{forget_runs(instance, kept.history_days)} runs removed from Dagster's history")

@@ -103,7 +103,10 @@ def of_the_disk(error: BaseException) -> InputError | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    """The error and those behind it, each once: where one is raised again, they may lead back to themselves."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

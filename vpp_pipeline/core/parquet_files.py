@@ -5,10 +5,12 @@ Checking rows against `schemas.py` is the caller's part.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ import polars as pl
 from vpp_pipeline.core.errors import InputError, NoDataError
 
 GROUP_ROWS = 131_072  # rows of a Parquet file that are compressed together
+LEAST_FREE_BYTES = 1_000_000  # with less, a write that failed has failed for that
 TEMPORARY_LIVES_S = 3_600.0  # no write takes an hour: an older temporary belongs to a process that died
 SCHEMA_ENTRY = "ARROW:schema"  # of a footer, written by polars itself
 
@@ -31,11 +34,16 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 def write_parquet(file: Path, frame: pl.DataFrame | pl.LazyFrame, metadata: Mapping[str, str]) -> None:
     """Write ``frame`` to ``file``; equal frames and metadata give equal bytes. ``metadata`` is kept in the footer."""
     told = dict(sorted(metadata.items()))
-    # groups of so many rows, whatever chunks the frame lies in; LZ4, which takes half of Zstandard's time
-    if isinstance(frame, pl.LazyFrame):  # some rows at a time
-        frame.sink_parquet(file, compression="lz4", metadata=told, row_group_size=GROUP_ROWS)
-    else:
-        frame.write_parquet(file, compression="lz4", metadata=told, row_group_size=GROUP_ROWS)
+    try:
+        # groups of so many rows, whatever chunks the frame lies in; LZ4, which takes half of Zstandard's time
+        if isinstance(frame, pl.LazyFrame):  # some rows at a time
+            frame.sink_parquet(file, compression="lz4", metadata=told, row_group_size=GROUP_ROWS)
+        else:
+            frame.write_parquet(file, compression="lz4", metadata=told, row_group_size=GROUP_ROWS)
+    except pl.exceptions.PolarsError as error:  # which may say "transport error" of a disk that is full
+        if shutil.disk_usage(file.parent).free < LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+        raise
 
 
 def read_parquet(file: Path, columns: list[str] | None = None) -> pl.DataFrame:

@@ -35,7 +35,7 @@ def test_a_day_of_two_runs_and_bids_that_were_swapped_are_found(tmp_path: Path):
     lake = Lake(folder / "data" / "lake")
     day = lake.day(DAY)
     # as a lake with one slot a table would be left: the schedule of another run beside the bids
-    lake.write("dispatch.schedule", DAY, day.read("dispatch.schedule").with_columns(pl.col("charge_kw") * 0.5))
+    lake.write("dispatch.schedule", DAY, day.read("dispatch.schedule").with_columns(pl.col("discharge_kw") * 0.5))
     (mixed,) = faults_of(folder, known, "seeded")
     assert "mixed" in mixed or "crashed" in mixed
     lake.commit(DAY, "seeded", lambda _: {}, run_id="another")
