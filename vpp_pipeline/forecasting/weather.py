@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
-from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherDownError, WeatherError
+from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherDownError, WeatherError, without_secrets
 from vpp_pipeline.core.http import Refused, ask, get
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
@@ -70,7 +70,7 @@ class Weather:
             )
         frame = self._ask(market_date)
         when = f"{asked:%Y-%m-%dT%H:%M:%SZ}"
-        lake.write(KEPT, place, frame, {"fetched_utc": when, "url": self.settings.url})
+        lake.write(KEPT, place, frame, {"fetched_utc": when, "url": without_secrets(self.settings.url)})
         return frame, when
 
     def _ask(self, market_date: date) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC, market_hours
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, without_secrets
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.market.oasis.report import DAY, LOAD_COLUMNS, PRICE, RENEWABLE_COLUMNS, START, Incomplete
 
@@ -164,7 +164,7 @@ def _numbered(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
 
 def _which(rows: pl.DataFrame, market_date: date) -> str:
     """The first row in words: series and OASIS's label of its hour."""
-    labels = market_hours(market_date).filter(pl.col("start_utc") == rows["start_utc"][0])["hour_ending"]
+    labels = market_hours(market_date).filter(pl.col("start_utc").eq_missing(rows["start_utc"][0]))["hour_ending"]
     hour = f"hour ending {labels[0]}" if labels.len() else f"the row starting {rows['start_utc'][0]}"
     return f"{rows['series'][0]}, {hour} of {market_date}"
 
@@ -262,4 +262,4 @@ class Copy:
 
     def _write(self, table: str, partition: str, rows: pl.DataFrame) -> None:
         when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        Lake(self.root).write(table, partition, rows, {"fetched_utc": when, "url": self.url})
+        Lake(self.root).write(table, partition, rows, {"fetched_utc": when, "url": without_secrets(self.url)})
