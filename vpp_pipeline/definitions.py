@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, history_dates
+from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
@@ -17,6 +18,7 @@ from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.published import has_bids
 
 PACIFIC_TIME = str(PACIFIC)
+keep_files_private()  # whoever loads the definitions runs them
 
 # each page links to the code that makes its table
 all_assets = dg.with_source_code_references(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vpp_pipeline.core.display import printable
+
 _USER = re.compile(r"(?<=://)(?:\S*@|[^\s/@]*:[^@\n]*@)")  # the second: a password with spaces
-_SECRET_FIELD = re.compile(r"(?i)([?&][\w.-]*(?:key|token|secret|passw|pwd|auth|sig)[\w.-]*=)[^&#\s]+")
+_SECRET_FIELD = re.compile(r"(?i)([?&][\w.-]*(?:key|token|secret|passw|pwd|auth|sig)[\w.-]*=)[^&#\s)'\"]+")
 
 
 def without_secrets(text: str) -> str:
@@ -41,7 +43,7 @@ class InputError(ValueError):
         # a value of a file may hold line breaks; the message stays one paragraph
         where = ", ".join(f"{name} {' '.join(str(item).splitlines())}" for name, item in named if item is not None)
         end = "" if problem.endswith("?") and not where else "."
-        super().__init__(without_secrets(f"{problem}{f' ({where})' if where else ''}{end} {remedy}"))
+        super().__init__(printable(without_secrets(f"{problem}{f' ({where})' if where else ''}{end} {remedy}")))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -98,5 +100,5 @@ class Again(Exception):
     """An answer that a repetition may heal. ``after_s``: seconds that the service asks us to wait."""
 
     def __init__(self, problem: str, after_s: float = 0.0) -> None:
-        super().__init__(without_secrets(problem))
+        super().__init__(printable(without_secrets(problem)))
         self.after_s = after_s

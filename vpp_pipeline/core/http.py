@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import Again, without_secrets
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Refused(Exception):
     """An answer that no repetition heals: another status, too many bytes, an address that is none."""
 
     def __init__(self, problem: str) -> None:
-        super().__init__(without_secrets(problem))
+        super().__init__(printable(without_secrets(problem)))
 
 
 def repeat(
