@@ -11,9 +11,11 @@ from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotia
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
 from vpp_pipeline.defs.owner import Owner, resources_of
+from vpp_pipeline.defs.price_intake import is_in
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB
 from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
+from vpp_pipeline.market.oasis.source import CORRECTED_DAYS, OasisPrices
 from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.published import has_bids
 
@@ -91,6 +93,26 @@ def wait_for_prices(context: dg.SensorEvaluationContext, prices_source: Prices, 
 
 
 @dg.schedule(
+    job=ingest_market,
+    cron_schedule="0 15 * * *",
+    execution_timezone=PACIFIC_TIME,
+    description="15:00 Pacific: asks OASIS anew for the five days before, whose prices CAISO may have corrected. A "
+    "warning of the run names each price that is another now.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def correct_at_three(
+    context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage
+) -> list[dg.RunRequest] | dg.SkipReason:
+    today, source = context.scheduled_execution_time.astimezone(PACIFIC).date(), prices_source.open()
+    if not isinstance(source, OasisPrices):
+        return dg.SkipReason(f"prices come from {source.name}, which corrects none")
+    days = [today - timedelta(days=back) for back in range(1, CORRECTED_DAYS + 1)]
+    wanted = [day.isoformat() for day in days if is_in(storage.lake, day, source)]
+    requests = [dg.RunRequest(partition_key=day, run_key=f"{day} as of {today}") for day in wanted]
+    return requests or dg.SkipReason(f"the lake has none of the {CORRECTED_DAYS} days before {today}")
+
+
+@dg.schedule(
     job=bid_day,
     cron_schedule="0 8 * * *",
     execution_timezone=PACIFIC_TIME,
@@ -127,7 +149,7 @@ def definitions_of(owner: Owner) -> dg.Definitions:
         assets=all_assets,
         asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
         jobs=[ingest_market, bid_day, settle_day, backtest_day],
-        schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two],
+        schedules=[ingest_at_half_past_one, correct_at_three, bid_at_eight, settle_at_two],
         sensors=[lost_runs, wait_for_prices],
         executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
         resources=resources_of(owner),

@@ -39,6 +39,7 @@ def ingest(options: Options, market_date: date | None, first: date | None, last:
     """
     if (market_date is None) == (first is None):
         raise InputError("one day or a range?", remedy="Give --date, or --from and --to")
+    _say_what_is_asked(options)
     if first is not None:
         click.echo(ingest_range(first, last, options.data, options.price_config(), anew=again))
     elif market_date is not None:
@@ -46,6 +47,21 @@ def ingest(options: Options, market_date: date | None, first: date | None, last:
 
         run_job("ingest_market", market_date, options.data, options.price_config(), {})
         click.echo(f"prices of {market_date} are in {options.data / 'lake'}")
+
+
+def _say_what_is_asked(options: Options) -> None:
+    """Where prices come from, at once, and of OASIS each question and each wait as it comes: it may take minutes."""
+    from vpp_pipeline.core.errors import without_secrets
+    from vpp_pipeline.defs.resources import Prices, prices_beside
+    from vpp_pipeline.settings import OasisSettings
+
+    asked, _ = Prices(**{**prices_beside(options.data), **options.price_config()}).chosen()
+    if isinstance(asked, OasisSettings):
+        limits = f"up to {asked.attempts} attempts of a question, each of at most {asked.timeout_s:g} s"
+        click.echo(f"prices of OASIS, {without_secrets(asked.url)}: {limits}", err=True)
+        questions = logging.getLogger("vpp_pipeline.market.oasis.client")
+        questions.setLevel(min(questions.getEffectiveLevel(), logging.INFO))
+        click.get_current_context().call_on_close(lambda: questions.setLevel(logging.NOTSET))
 
 
 @click.command("make-data")

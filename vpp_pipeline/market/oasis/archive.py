@@ -192,6 +192,15 @@ class Copy:
         lake, day = Lake(self.root), market_date.isoformat()
         return lake.exists(LMP, f"{node}|{day}") and lake.exists(RESERVES, day)
 
+    def fetched_utc(self, market_date: date, node: str) -> datetime | None:
+        """When the older of the day's two files was fetched; None where one is missing. Raises ``InputError`` for a
+        damaged one."""
+        if not self.has(market_date, node):
+            return None
+        lake, day = Lake(self.root), market_date.isoformat()
+        told = [lake.metadata(table, key) for table, key in ((LMP, f"{node}|{day}"), (RESERVES, day))]
+        return min(datetime.fromisoformat(footer["fetched_utc"]) for footer in told)
+
     def prices(self, days: Sequence[date], node: str, region: str) -> pl.DataFrame:
         """``start_utc`` and the three prices of the hours of ``days`` that :func:`energy_of_day` and
         :func:`reserves_of_day` would accept, in one pass. Raises ``InputError`` for a file that cannot be read.
