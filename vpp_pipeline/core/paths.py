@@ -65,17 +65,23 @@ def private_folder(purpose: str, remedy: str) -> Path:
     folder = Path(tempfile.gettempdir()) / f"vpp_pipeline_{purpose}{f'_{os.getuid()}' if has_users else ''}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
+    require_own_folder(folder, remedy)
+    return folder
+
+
+def require_own_folder(folder: Path, remedy: str, others: int = 0o077) -> None:
+    """Raises InputError, which ends with ``remedy``, where the folder is a link, belongs to another user than this one
+    (or, of those that others may read, root), or is open to others in one of the modes ``others``."""
+    found, has_users = folder.lstat(), hasattr(os, "getuid")  # on Windows each user has folders of its own
     problem = None
     if not stat.S_ISDIR(found.st_mode):
         problem = "is a link or a file"
-    elif has_users and found.st_uid != os.getuid():
+    elif has_users and found.st_uid not in ({os.getuid()} if others & 0o044 else {os.getuid(), 0}):
         problem = "belongs to another user"
-    elif has_users and found.st_mode & 0o077:
+    elif has_users and found.st_mode & others:
         problem = f"is open to other users (mode {stat.S_IMODE(found.st_mode):o})"
     if problem:
         raise InputError(f"what should be a folder of ours alone {problem}", file=folder, remedy=remedy)
-    return folder
 
 
 def safe_file_name(text: str) -> str:

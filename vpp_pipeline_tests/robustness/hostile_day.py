@@ -372,3 +372,6 @@ def modes(day: HostileDay) -> Attack:
             mode = stat.S_IMODE(path.stat().st_mode)
             attack.expect(not mode & 0o077, f"{path.relative_to(day.folder)}: {mode:o}")
     return attack
+
+
+ATTACKS = (terminal, spreadsheets, file_names, html, statements, secrets, modes)

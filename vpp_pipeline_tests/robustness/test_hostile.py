@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from vpp_pipeline_tests.robustness import hostile_day, hostile_feeds
+from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline_tests.robustness import hostile_day, hostile_feeds, hostile_pages
 from vpp_pipeline_tests.robustness.attack import Attack
 from vpp_pipeline_tests.robustness.hostile_day import HostileDay
 
@@ -51,3 +53,24 @@ def test_files_are_for_their_user_alone(day: HostileDay) -> None:
 
 def test_only_a_question_is_answered_in_sql(day: HostileDay) -> None:
     repelled(hostile_day.statements(day))
+
+
+def test_what_others_have_put_into_a_shared_folder_is_refused(tmp_path: Path) -> None:
+    repelled(hostile_pages.links(tmp_path))
+
+
+def test_everything_that_make_installs_is_hashed() -> None:
+    """But for the other programs of the benchmark, whose newest versions are compared."""
+    makefile = (project_folder() / "Makefile").read_text(encoding="utf-8")
+    for command in re.findall(r"pip install [^\n]* -r [^\n]*\.lock", makefile):
+        assert "--require-hashes" in command
+    for lock in sorted(project_folder().glob("requirements*.lock")):
+        lines = [line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+        pinned = [place for place, line in enumerate(lines) if "==" in line]
+        assert pinned
+        assert all(lines[place + 1].lstrip().startswith("--hash=sha256:") for place in pinned), lock.name
+
+
+def test_dagster_listens_to_this_machine_alone() -> None:
+    makefile = (project_folder() / "Makefile").read_text(encoding="utf-8")
+    assert "-m dagster dev --host 127.0.0.1\n" in makefile
