@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print what each attack came to; 1 where anything got through."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few zips, and no `dagster dev`")
-    parser.add_argument("--zips", type=int, help=f"damaged zips [{ZIPS}, quick {FEW_ZIPS}]")
+    parser.add_argument("--zips", type=int, help=f"damaged answers of each feed [{ZIPS}, quick {FEW_ZIPS}]")
     parser.add_argument("--seed", type=int, default=1, help="of the damage [1]")
     chosen = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="vpp_hostile_"))
@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _all(folder: Path, zips: int, seed: int, with_dagster: bool) -> list[Attack]:
     attacks = [
         _timed(lambda: hostile_feeds.zips(zips, seed)),
+        _timed(lambda: hostile_feeds.weather(zips, seed)),
         _timed(lambda: hostile_feeds.drips(folder)),
         _timed(lambda: hostile_pages.links(_new(folder / "shared"))),
     ]

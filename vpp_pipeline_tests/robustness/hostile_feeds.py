@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import struct
 import time
@@ -11,12 +12,15 @@ from collections.abc import Iterator
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from vpp_pipeline.core.errors import Again
+from vpp_pipeline.core.errors import Again, WeatherError
+from vpp_pipeline.forecasting.weather import irradiance_of, question
 from vpp_pipeline.market.oasis.archive import energy_of_day
 from vpp_pipeline.market.oasis.client import OasisClient, lmp_question
 from vpp_pipeline.market.oasis.report import LMP_COLUMNS, OasisDownError, OasisError, Refusal, rows_of
 from vpp_pipeline.settings import OasisSettings
+from vpp_pipeline_tests.forecasting.weather_server import LocalWeather
 from vpp_pipeline_tests.market.local_http import Dripping, dripping
 from vpp_pipeline_tests.market.oasis.published import SP15, generated
 from vpp_pipeline_tests.market.oasis.server import LocalOasis
@@ -26,6 +30,10 @@ DAY = date(2024, 7, 11)
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 #: signature of a part of a zip -> where its fields begin
 FIELDS = {b"PK\x03\x04": (4, 6, 8, 14, 18, 22, 26, 28), b"PK\x01\x02": (6, 8, 10, 16, 20, 24, 28, 30, 42)}
+_VALUES = (
+    *(b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-1", b"1" * 5_000, b'"x"', b'"\\ud800"', b"[]", b"{}"),
+    *(b'{"time": 1}', b'["2024-07-11T07:00", 3]', b"[" * 50_000, b"[" * 50_000 + b"]" * 50_000, b'""', b"0", b"{,}"),
+)
 LIMIT_S, GRACE_S = 0.5, 2.0
 
 
@@ -113,6 +121,37 @@ def _many_files(answer: bytes, dice: random.Random) -> bytes:
         for k in range(dice.choice((1, 3, 200))):
             more.writestr(f"../{k}{dice.choice(('.csv', '.xml', '.exe'))}", dice.randbytes(dice.randrange(60)))
     return out.getvalue()
+
+
+def weather(cases: int, seed: int = 1) -> Attack:
+    """Answers of the weather service with damaged bytes or another value in a value's place: as for zips."""
+    attack, dice, here = Attack("damaged weather"), random.Random(seed), (33.9, -117.5)
+    asked = question(*here, DAY)
+    whole = LocalWeather().answer(asked, None)
+    for _ in range(cases):
+        answer = dice.choice((_bytes_changed, _cut, _value_changed))(whole, dice)
+        try:
+            rows = irradiance_of(answer, *here, DAY)
+        except (Again, WeatherError) as error:
+            attack.repelled(type(error).__name__)
+        except BaseException as error:
+            attack.got_through(f"{type(error).__name__}: {error}")
+        else:
+            sums = rows.drop("start_utc").sum_horizontal()
+            attack.expect(rows.height == 24 and sums.is_finite().all(), f"{rows.height} rows, {sums}")
+    return attack
+
+
+def _value_changed(answer: bytes, dice: random.Random) -> bytes:
+    """Another value in the place of one, also deep in the answer."""
+    told = json.loads(answer)
+    inside: Any = told
+    key: Any = dice.choice(list(told))
+    while isinstance(inside[key], dict | list) and inside[key] and dice.random() < 0.7:
+        inside = inside[key]
+        key = dice.choice(list(inside)) if isinstance(inside, dict) else dice.randrange(len(inside))
+    inside[key] = "PLACE"
+    return json.dumps(told).encode().replace(b'"PLACE"', dice.choice(_VALUES))
 
 
 def drips(folder: Path) -> Attack:

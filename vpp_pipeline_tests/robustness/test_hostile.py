@@ -23,6 +23,10 @@ def test_damaged_zips_are_asked_for_again_or_refused() -> None:
     repelled(hostile_feeds.zips(200))
 
 
+def test_damaged_weather_is_asked_for_again_or_refused() -> None:
+    repelled(hostile_feeds.weather(300))
+
+
 def test_a_server_that_drips_holds_neither_us_nor_the_gate(tmp_path: Path) -> None:
     repelled(hostile_feeds.drips(tmp_path))
 
