@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, SOURCE, Options, progress_bar, with_options
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
 
@@ -41,7 +42,7 @@ def ingest(options: Options, market_date: date | None, first: date | None, last:
         raise InputError("one day or a range?", remedy="Give --date, or --from and --to")
     _say_what_is_asked(options)
     if first is not None:
-        click.echo(ingest_range(first, last, options.data, options.price_config(), anew=again))
+        click.echo(printable(ingest_range(first, last, options.data, options.price_config(), anew=again)))
     elif market_date is not None:
         from vpp_pipeline.cli.run_job import run_job
 
@@ -151,7 +152,8 @@ def ingest_range(first: date, last: date | None, data: Path, prices: dict[str, A
     wanted = days if anew else [day for day in days if not is_in(lake, day, source)]
     tried, missing = wanted, dict[date, NoDataError]()
     with project_instance() as instance, progress_bar() as bar:
-        task = bar.add_task(f"{source.name} {source.node}", total=len(days), completed=len(days) - len(wanted))
+        name = printable(f"{source.name} {source.node}")
+        task = bar.add_task(name, total=len(days), completed=len(days) - len(wanted))
         for _ in range(2):
             missing = {}
             for day, found in _given(source, tried, anew):

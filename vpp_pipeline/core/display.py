@@ -81,7 +81,7 @@ def terminal() -> Console:
 
 
 def _hook() -> Any:
-    """rich's own hook, by which all text goes on its way to the terminal, whoever printed it."""
+    """rich's own hook, by which all text passes to the terminal, whoever printed it."""
     from collections.abc import Iterator
 
     from rich.console import ConsoleOptions, ConsoleRenderable, RenderHook

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 import time
 import urllib.error
@@ -22,7 +23,7 @@ from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.dispatch.column_generation import compiled
 from vpp_pipeline.market.oasis.client import OasisClient
 from vpp_pipeline.settings import OasisSettings
-from vpp_pipeline_tests.browser.project import dagster_dev, project_copy
+from vpp_pipeline_tests.browser.project import EXAMPLES, dagster_dev, project_copy
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini
 from vpp_pipeline_tests.robustness.attack import Attack
 from vpp_pipeline_tests.robustness.hostile_day import texts_of
@@ -145,6 +146,7 @@ def pages() -> Attack:
                 {file.name for file in outside.iterdir()} == {secret.name, victim.name},
                 f"written outside: {sorted(outside.iterdir())}",
             )
+            _check_modes(attack, folder / "data")
             for place, text in texts_of(folder):
                 found = [value for value in (*SECRETS.values(), FILE_SECRET) if value in text]
                 attack.expect(not found, f"{place}: {found}")
@@ -185,6 +187,16 @@ def _try_all(attack: Attack, page: Page, listener: FakeGemini, folder: Path, out
         attack.expect(is_tagged or run["status"] == "FAILURE", f"read a file outside: {run}")
         said = page.send(LOGS, {"id": run["runId"]})
         attack.expect("data" in said and not _leaks(said), f"the log of {run['runId']}")
+
+
+def _check_modes(attack: Attack, data: Path) -> None:
+    """What runs have made is for their user alone; the history is made by Dagster's own processes (`make dev`)."""
+    made = [path for path in data.rglob("*") if "dagster" not in path.relative_to(data).parts[:1]]
+    made = [path for path in made if path.name not in EXAMPLES]
+    attack.expect(any(path.suffix == ".duckdb" for path in made), "the run with the tag published nothing")
+    for path in made:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        attack.expect(not mode & 0o077, f"{path.relative_to(data)}: {mode:o}")
 
 
 def _leaks(told: object) -> bool:
