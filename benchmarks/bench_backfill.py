@@ -60,7 +60,7 @@ def main(days: int) -> None:
         first.wait()
         killed_s, asked = time.monotonic() - began, len(oasis.asked)
         lake = Lake(folder / "data" / "lake")
-        held = len(lake.partitions("market.prices"))
+        held = len(lake.days_of("market.prices"))
         print(
             f"killed after {killed_s / 60:.1f} minutes and {asked} requests, with {held} days in the lake", flush=True
         )
@@ -69,8 +69,8 @@ def main(days: int) -> None:
         source = open_source(PRICES, SP15)
         wanted = [FIRST + timedelta(days=k) for k in range(days)]
         same = sum(
-            lake.exists("market.prices", str(day))
-            and lake.read("market.prices", str(day)).drop("source").equals(source.day(day).drop("source"))
+            lake.day(str(day)).exists("market.prices")
+            and lake.day(str(day)).read("market.prices").drop("source").equals(source.day(day).drop("source"))
             for day in wanted
         )
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(oasis.reports).items()))

@@ -61,7 +61,7 @@ def measure(prosumers: int, engine: str) -> Found:
 
     def written(root: str) -> int:
         terms = terms_of(inputs, settings)
-        store = LakeNegotiations(Lake(Path(root)), DAY)
+        store = LakeNegotiations(Lake(Path(root)).day(DAY, "bench"))
         return negotiate_missing(store, inputs["market.opportunities"], terms, policy, rules).height
 
     runs = RUNS if prosumers < LARGE else RUNS_OF_LARGE

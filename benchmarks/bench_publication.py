@@ -74,15 +74,11 @@ def _earlier(name: str, kind: str, back: int) -> str:
     return f"({name} - {back})::date as {name}" if kind == "DATE" else name
 
 
-def add_files(lake: Path, first: int, last: int) -> None:
-    """Files of every opportunity for the same days, as many as runs leave (linked: only their names cost)."""
-    for folder in BY_OPPORTUNITY:
-        made = lake / "negotiation" / folder / DAY.isoformat()
-        for back in range(first, last + 1):
-            earlier = made.with_name((DAY - timedelta(days=back)).isoformat())
-            earlier.mkdir(exist_ok=True)
-            for file in made.iterdir():
-                os.link(file, earlier / file.name)
+def add_files(lake: Lake, first: int, last: int) -> None:
+    """Manifests of the same days, as many as publications leave."""
+    made = lake.manifest(DAY)
+    for back in range(first, last + 1):
+        lake.commit(DAY - timedelta(days=back), "bids", lambda _: dict(made.files))
 
 
 def measure(lake: Lake, history: Path, repeat: int) -> tuple[list[Seconds], list[Seconds]]:
@@ -128,7 +124,7 @@ def main() -> None:
         done, medians = 0, []
         for days in sorted(options.days):
             add_history(data, history, done + 1, days)
-            add_files(data / "lake", done + 1, days)
+            add_files(Lake(data / "lake"), done + 1, days)
             published, copied = measure(Lake(data / "lake"), history, options.repeat)
             done = days
             medians.append(sorted(wall for wall, _ in published)[len(published) // 2])

@@ -15,9 +15,10 @@ from vpp_pipeline.defs.price_intake import is_in
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB
 from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
+from vpp_pipeline.defs.upkeep import sweep_at_three, sweep_storage
 from vpp_pipeline.market.oasis.source import CORRECTED_DAYS, OasisPrices
 from vpp_pipeline.market.regimes import comparable
-from vpp_pipeline.warehouse.published import has_bids
+from vpp_pipeline.warehouse.day import published
 
 PACIFIC_TIME = str(PACIFIC)
 keep_files_private()  # whoever loads the definitions runs them
@@ -100,7 +101,7 @@ def wait_for_prices(context: dg.SensorEvaluationContext, prices_source: Prices, 
     "warning of the run names each price that is another now.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def correct_at_three(
+def correct_prices_daily(
     context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage
 ) -> list[dg.RunRequest] | dg.SkipReason:
     today, source = context.scheduled_execution_time.astimezone(PACIFIC).date(), prices_source.open()
@@ -138,7 +139,7 @@ def settle_at_two(
     context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage
 ) -> dg.RunRequest | dg.SkipReason:
     day, source = trade_date(context), prices_source.open()
-    if not has_bids(storage.warehouse, day):
+    if published(storage.lake, day) is None:
         return dg.SkipReason(f"no bids for {day} are published")
     return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
@@ -148,8 +149,8 @@ def definitions_of(owner: Owner) -> dg.Definitions:
     return dg.Definitions(
         assets=all_assets,
         asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
-        jobs=[ingest_market, bid_day, settle_day, backtest_day],
-        schedules=[ingest_at_half_past_one, correct_at_three, bid_at_eight, settle_at_two],
+        jobs=[ingest_market, bid_day, settle_day, backtest_day, sweep_storage],
+        schedules=[ingest_at_half_past_one, correct_prices_daily, bid_at_eight, settle_at_two, sweep_at_three],
         sensors=[lost_runs, wait_for_prices],
         executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
         resources=resources_of(owner),

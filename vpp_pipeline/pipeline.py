@@ -93,7 +93,7 @@ def negotiate_again(day: Day, settings: Settings, store: Store, adviser: Adviser
     """Negotiate the day's opportunities into ``store``, also those it holds: rows of `negotiate_missing`."""
     terms, opportunities = terms_of(day, settings), day["market.opportunities"]
     policy, rules = settings.negotiation, settings.rules
-    return negotiate_missing(store, opportunities, terms, policy, rules, adviser, reuse=False)
+    return negotiate_missing(store, opportunities, terms, policy, rules, adviser, reuse=False, keep_others=True)
 
 
 def negotiate_in_memory(

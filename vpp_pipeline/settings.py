@@ -520,6 +520,22 @@ class WeatherSettings(BaseModel):
     )
 
 
+class RetentionSettings(BaseModel):
+    """How long things are kept: the table [retention] in `data/prices.toml`. Not part of a bid's fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    detail_days: int = Field(
+        400,
+        ge=8,
+        description="Days before today whose tables are all kept; of older days bids, prices, and settlements alone.",
+    )
+    history_days: int = Field(90, ge=1, description="Days for which Dagster's runs and their logs are kept.")
+    unpublished_hours: float = Field(
+        72.0, ge=1, description="Hours for which the tables of a run that never published are kept."
+    )
+
+
 def llm_of_environment() -> dict[str, str]:
     """The owner's settings that environment variables name."""
     return {name: os.environ[variable] for name, variable in OWNERS_VARIABLES.items() if os.environ.get(variable)}

@@ -11,7 +11,6 @@ from vpp_pipeline.bidding.run_history import Launch, run_tables
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.verification.registry import checks_table
-from vpp_pipeline.warehouse.day import BY_SLOT
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.conftest import SolvedDay
 
@@ -19,28 +18,23 @@ from vpp_pipeline_tests.conftest import SolvedDay
 def published(day: SolvedDay, data: Path, runs: int = 1) -> Path:
     """Write, settle at the forecast and publish the day below ``data``, which is returned; earlier runs bid half."""
     market_date = day.tables["market.opportunities"]["market_date"][0]
-    lake, key = Lake(data / "lake"), market_date.isoformat()
-    for table, frame in day.tables.items():
-        if table not in (*BY_SLOT, "market.prices"):
-            lake.write(table, key, frame)
-    lake.write("bids.final_bids", key, day.tables["bids.final_bids"], {"settings": day.settings.model_dump_json()})
-    lake.write("bids.checks", key, checks_table(day.tables, day.settings))
+    lake, told = Lake(data / "lake"), {"bids.final_bids": {"settings": day.settings.model_dump_json()}}
+    everything = {**day.tables, "bids.checks": checks_table(day.tables, day.settings)}
+    made = {
+        table: lake.put(table, market_date, frame, told.get(table))
+        for table, frame in everything.items()
+        if table != "market.prices"
+    }
     cleared = day.tables["market.price_forecast"].with_columns(
         published_utc=pl.lit(datetime(2023, 8, 14, 20, tzinfo=UTC))
     )
     settled = settle_day(day.tables | {"market.prices": cleared}, day.settings.rules, day.settings.settlement)
-    for table, frame in settled.items():
-        lake.write(table, key, frame)
-    slots = dict(day.tables["market.opportunities"].select("opportunity_id", "slot").iter_rows())
-    for table, source in BY_SLOT.items():
-        for (name,), rows in day.tables[table].group_by("opportunity_id"):
-            lake.write(source, f"{key}|{slots[name]}", rows)
-    everything = {**day.tables, "bids.checks": checks_table(day.tables, day.settings)}
+    made |= {table: lake.put(table, market_date, frame) for table, frame in settled.items()}
     for k in range(runs):  # as runs with other settings would have left them
         run_id = day.tables["bids.final_bids"]["run_id"][0] if k == runs - 1 else f"earlier_{k}"
-        told = run_tables(everything, day.settings, {}, Launch(datetime(2023, 8, 14, 15 + k, tzinfo=UTC)))
-        told = {table: rows.with_columns(run_id=pl.lit(run_id)) for table, rows in told.items()}
+        run = run_tables(everything, day.settings, {}, Launch(datetime(2023, 8, 14, 15 + k, tzinfo=UTC)))
+        run = {table: rows.with_columns(run_id=pl.lit(run_id)) for table, rows in run.items()}
         if k < runs - 1:
-            told["bids.run_bids"] = told["bids.run_bids"].with_columns(pl.col("total_capacity_mw") * 0.5)
-        publish(lake, data / "vpp.duckdb", market_date, run=told)
+            run["bids.run_bids"] = run["bids.run_bids"].with_columns(pl.col("total_capacity_mw") * 0.5)
+        publish(lake, data / "vpp.duckdb", market_date, made, run)
     return data

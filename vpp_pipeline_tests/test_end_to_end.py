@@ -19,10 +19,11 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
-from filelock import BaseFileLock, FileLock
 
 from vpp_pipeline.cli.main import main
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.defs.resources import Storage
 from vpp_pipeline.defs.sensors import lost_runs
 from vpp_pipeline.evaluation.settlement import draw_available
 from vpp_pipeline.settings import SettlementSettings
@@ -94,6 +95,10 @@ def halt_when(process: subprocess.Popen[str], moment: Callable[[], bool], by: si
     process.send_signal(by)
 
 
+def storage_of(desk: TradingDesk) -> Storage:
+    return Storage(data_folder=str(desk.data))
+
+
 def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
     """SIGKILL as soon as ``moment`` has come."""
     halt_when(process, moment, signal.SIGKILL)
@@ -102,33 +107,13 @@ def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> Non
 
 
 MOMENTS = {
-    "the first negotiation is stored": "lake/negotiation/rounds/{day}/*.parquet",
-    "the schedule is stored": "lake/dispatch/schedule/{day}.parquet",
+    "the negotiation is stored": "lake/working/*/{day}/negotiation.messages.json",
+    "the schedule is stored": "lake/working/*/{day}/dispatch.schedule.json",
     "the draft of the warehouse is there": "vpp.duckdb.draft",
 }
 
 
-def test_a_run_waits_while_another_holds_its_day_and_says_so_once(caplog: pytest.LogCaptureFixture):
-    desk, waits, is_over = new_desk(), f"another run of {DAY} is under way in ", threading.Event()
-    lock = desk.lake.root.resolve() / f"{DAY}.lock"
-    lock.parent.mkdir(parents=True)
-
-    def let_go_once_the_run_waits(held: BaseFileLock) -> None:
-        while waits not in caplog.text and not is_over.wait(0.01):
-            pass
-        held.release()
-
-    with FileLock(lock, is_singleton=False, thread_local=False) as held:
-        other = threading.Thread(target=let_go_once_the_run_waits, args=[held])
-        other.start()
-        result = desk.make("market.price_forecast")
-        is_over.set()
-        other.join()
-    assert result.success
-    assert caplog.text.count(waits) == 1
-
-
-@pytest.mark.slow  # of its claims: the test above, warehouse/test_publish_at_once.py and defs/test_run_config.py
+@pytest.mark.slow  # of its claims: warehouse/test_publish_at_once.py and defs/test_run_config.py
 def test_where_one_of_two_runs_at_once_is_killed_the_waiting_one_publishes_as_if_nothing_had_happened(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -142,7 +127,7 @@ def test_where_one_of_two_runs_at_once_is_killed_the_waiting_one_publishes_as_if
     halt_when(process, desk.warehouse.with_name("vpp.duckdb.draft").exists)
     assert desk.sql(counts) == published
 
-    waits = f"another run of {DAY} is under way in "
+    waits = "another publication holds "
 
     def kill_once_the_other_waits() -> None:
         while process.poll() is None:
@@ -172,7 +157,7 @@ def test_where_one_of_two_runs_at_once_is_killed_the_waiting_one_publishes_as_if
         lost, last = sorted(history.get_runs(), key=lambda run: run.status == dg.DagsterRunStatus.SUCCESS)
         assert last.status == dg.DagsterRunStatus.SUCCESS
         assert lost.status == dg.DagsterRunStatus.STARTED  # a queue would wait for it
-        with dg.build_sensor_context(instance=history) as context:
+        with dg.build_sensor_context(instance=history, resources={"storage": storage_of(desk)}) as context:
             lost_runs(context)
         assert {run.status for run in history.get_runs()} == {
             dg.DagsterRunStatus.FAILURE,
@@ -187,8 +172,7 @@ def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
 ):
     first = new_desk(tmp_path / "data")
     shutil.copytree(undisturbed.data, first.data)
-    for path in [*first.data.rglob(f"{NEXT}*.parquet"), first.data / "lake/negotiation/rounds" / NEXT]:
-        path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(first.lake.root / "manifests" / NEXT)
     with duckdb.connect(str(first.warehouse)) as connection:
         connection.execute(f"delete from bids.final_bids where market_date = '{NEXT}'")
 
@@ -201,7 +185,7 @@ def test_a_killed_run_is_repeated_as_if_nothing_had_happened(
         (lost,) = history.get_runs()
         assert lost.status == dg.DagsterRunStatus.STARTED  # a queue would wait for it
         monkeypatch.setenv("DAGSTER_HOME", str(home))  # as where the sensor runs
-        with dg.build_sensor_context(instance=history) as context:
+        with dg.build_sensor_context(instance=history, resources={"storage": storage_of(first)}) as context:
             lost_runs(context)
             assert history.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
 
@@ -221,13 +205,10 @@ def test_runs_at_once_of_one_day_and_of_another_all_succeed(
     data = tmp_path / "data"
     data.mkdir()
     together = [bids(data, home, day) for day in days]
-    waited = 0
     for process in together:
         output, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, errors
         assert "violations found: 0" in output
-        waited += f"another run of {DAY} is under way in " in errors
-    assert waited == 1
     desk = new_desk(data)
     expected = undisturbed if NEXT in days else small_desk()  # the next day's run takes in this day's prices
     for day in set(days):
@@ -241,7 +222,7 @@ def test_runs_at_once_of_one_day_and_of_another_all_succeed(
 
 @pytest.mark.slow
 def test_two_runs_of_a_day_with_other_settings_show_each_its_own_bids(home: Path, tmp_path: Path):
-    """They share the day's files in the lake: without turns one would publish the other's."""
+    """Neither sees what the other writes, and each prints what it has published itself, whoever was last."""
     data = tmp_path / "data"
     data.mkdir()
     engines = ("concession", "uniform_clearing")
@@ -268,7 +249,7 @@ def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(command: st
     published = {"reports", "vpp.duckdb", "vpp.duckdb.lock"} if command == "bids" else set()
     assert {path.name for path in data.iterdir()} == {"dagster", "lake", "opportunities.csv", *published}
     assert {path.name for path in tmp_path.iterdir()} == {"my project"}
-    assert (data / "lake" / "market" / "prices" / f"{DAY if command == 'ingest' else '2023-08-14'}.parquet").is_file()
+    assert Lake(data / "lake").day(DAY if command == "ingest" else "2023-08-14").exists("market.prices")
     if command == "bids":
         assert f"warehouse: {data / 'vpp.duckdb'}" in output
         with open_warehouse(data / "vpp.duckdb") as connection:

@@ -107,10 +107,10 @@ def backtest(
 
     Days and arms that were replayed before, with the same code, prices and settings, are not computed again.
     """
-    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.core.lake import Lake, read_days
     from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay_days
     from vpp_pipeline.evaluation.backtest.strategies import ARMS, DEFAULT_ARMS
-    from vpp_pipeline.warehouse.publish import publish_days
+    from vpp_pipeline.warehouse.publish import publish_tables
 
     if last < first:
         raise InputError("a range that ends before it begins", value=f"{first} to {last}", remedy="Exchange the two")
@@ -133,8 +133,8 @@ def backtest(
 
         new = replay_days(days, read, settings, chosen, lake, read.name, advance, processes)
     if new:
-        publish_days(lake, options.warehouse, sorted(new), [TABLE])
-    rows = in_order(lake.read_many(TABLE, [day.isoformat() for day in days]))
+        publish_tables(lake, options.warehouse, sorted(new), [TABLE])
+    rows = in_order(read_days(lake, TABLE, map(str, days)))
     if as_json:
         print_json(document(rows))
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,30 +18,30 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
 from vpp_pipeline.verification.schedule import the_schedule_is_proven_to_be_good
-from vpp_pipeline.warehouse.day import LakeDay
-from vpp_pipeline.warehouse.published import PublishedDay, published_day, unpublished_bids
+from vpp_pipeline.warehouse.day import LakeDay, published_day, unpublished_bids
+from vpp_pipeline.warehouse.publish import complete
 
 LOG = logging.getLogger(__name__)
 NOT_SETTLED = "could not be settled"  # in `dispatch.proof.method`, where bids were given up for it
 
 
-@contextmanager
-def shown_day(data: Path, market_date: date) -> Iterator[PublishedDay]:
-    """The published day, for a command that shows it; a warning says where the lake holds bids of another run.
+def shown_day(data: Path, market_date: date) -> LakeDay:
+    """The published day, for a command that shows it; a warning says where another run has made bids of it since.
 
     Raises NoDataError where no bids of the day are published.
     """
-    with published_day(data / "vpp.duckdb", market_date) as day:
-        if words := unpublished_bids(Lake(data / "lake"), day):
-            LOG.warning("%s", words)
-        yield day
+    lake = Lake(data / "lake")
+    complete(lake, data / "vpp.duckdb")
+    day = published_day(lake, market_date)
+    if words := unpublished_bids(day):
+        LOG.warning("%s", words)
+    return day
 
 
-def bids_document(data: Path, market_date: date, seconds: dict[str, float]) -> dict[str, Any]:
+def bids_document(data: Path, day: LakeDay, seconds: dict[str, float]) -> dict[str, Any]:
     """The day's bids for programs: rows of the tables that :func:`show_bids` prints, by table."""
-    day = LakeDay(Lake(data / "lake"), market_date)
     return {
-        "market_date": market_date,
+        "market_date": day.market_date,
         **day["market.price_forecast"].select("node", "source").row(0, named=True),
         "final_bids": day["bids.final_bids"].sort("product", "start_utc"),
         "checks": day["bids.checks"],
@@ -50,21 +49,20 @@ def bids_document(data: Path, market_date: date, seconds: dict[str, float]) -> d
         "reconciliation": day["dispatch.reconciliation"].row(0, named=True),
         "seconds": seconds,
         "warehouse": data / "vpp.duckdb",
-        "report": report_file(data, market_date),
+        "report": report_file(data, day.market_date),
     }
 
 
-def is_proven(data: Path, market_date: date) -> bool:
+def is_proven(day: LakeDay) -> bool:
     """Whether the day's MIP gap is within `optimiser.gap_warning_fraction`, and its bids could be settled."""
-    day = LakeDay(Lake(data / "lake"), market_date)
     proof_check = pl.col("check_name") == the_schedule_is_proven_to_be_good.__name__
     passed = day["bids.checks"].row(by_predicate=proof_check, named=True)["passed"]
     return bool(passed) and NOT_SETTLED not in day["dispatch.proof"]["method"][0]
 
 
-def show_bids(data: Path, market_date: date, seconds: dict[str, float]) -> None:
+def show_bids(data: Path, day: LakeDay, seconds: dict[str, float]) -> None:
     """The table of bids, a summary, seconds per stage, and where the warehouse lies."""
-    day, console = LakeDay(Lake(data / "lake"), market_date), terminal()
+    market_date, console = day.market_date, terminal()
     bids, source = day["bids.final_bids"], day["market.price_forecast"].row(0, named=True)
     table = Table(
         title=f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}",
@@ -161,9 +159,9 @@ def _proof_in_words(proof: dict[str, Any]) -> str:
 
 def settlement_document(data: Path, market_date: date) -> dict[str, Any]:
     """The day's settlement for programs: rows of `evaluation.settlement`, and the day's account."""
-    with shown_day(data, market_date) as day:
-        account = day["evaluation.settled_days"].row(0, named=True)
-        return {"market_date": market_date, "settlement": day["evaluation.settlement"], "settled_days": account}
+    day = shown_day(data, market_date)
+    account = day["evaluation.settled_days"].row(0, named=True)
+    return {"market_date": market_date, "settlement": day["evaluation.settlement"], "settled_days": account}
 
 
 def show_settlement(data: Path, market_date: date) -> None:
@@ -171,8 +169,8 @@ def show_settlement(data: Path, market_date: date) -> None:
     table = Table(title=f"Settlement of {market_date}, at the clearing prices", title_justify="left", box=SIMPLE)
     for name in ("product", "bids", "MW bid", "MW awarded", "revenue", "payments", "profit"):
         table.add_column(name, justify="left" if name == "product" else "right")
-    with shown_day(data, market_date) as day:
-        rows, account = day["evaluation.settlement"], day["evaluation.settled_days"].row(0, named=True)
+    day = shown_day(data, market_date)
+    rows, account = day["evaluation.settlement"], day["evaluation.settled_days"].row(0, named=True)
     powers, amounts = ("bid_mw", "awarded_mw"), ("revenue_usd", "payments_usd", "profit_usd")
     totals = rows.group_by("product").agg(pl.len().alias("bids"), pl.col(*powers, *amounts).sum()).sort("product")
     for total in totals.iter_rows(named=True):

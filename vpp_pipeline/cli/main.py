@@ -27,6 +27,7 @@ from vpp_pipeline.cli.options import (
     JSON,
     LLM_MODES,
     MARKET_DATE,
+    NO_HISTORY,
     SOURCE,
     Options,
     llm_mode,
@@ -38,8 +39,9 @@ from vpp_pipeline.cli.options import (
 )
 from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, statement, transcript
 from vpp_pipeline.cli.sql import screen, sql
+from vpp_pipeline.cli.upkeep import rebuild, sweep
 from vpp_pipeline.core.display import printable
-from vpp_pipeline.core.errors import InputError, SolveError, ViolationError
+from vpp_pipeline.core.errors import InputError, SolveError, ViolationError, of_the_disk
 from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.core.provenance import __version__
 
@@ -91,6 +93,11 @@ class CommandGroups(click.Group):
         except (ViolationError, SolveError) as error:
             click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(1)
+        except Exception as error:
+            if (said := of_the_disk(error)) is None:
+                raise
+            click.echo(f"error: {said}", err=True)
+            ctx.exit(2)
 
 
 @click.command()
@@ -101,9 +108,10 @@ class CommandGroups(click.Group):
     *DESK,
     ENGINE,
     llm_mode("off", *LLM_MODES, words="Whether engine llm asks a model:"),
+    NO_HISTORY,
     JSON,
 )
-def bids(options: Options, market_date: date | None, as_json: bool) -> None:
+def bids(options: Options, market_date: date | None, keeps_history: bool, as_json: bool) -> None:
     """Make, check and publish the bids of one day.
 
     \b
@@ -116,15 +124,19 @@ def bids(options: Options, market_date: date | None, as_json: bool) -> None:
     from vpp_pipeline.cli.console import bids_document, is_proven, show_bids
     from vpp_pipeline.cli.run_job import run_job
     from vpp_pipeline.core.calendar import PACIFIC
+    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.warehouse.day import published_day
 
     day = market_date or datetime.now(PACIFIC).date() + timedelta(days=1)
-    seconds = run_job("bid_day", day, options.data, options.price_config(), options.settings_config())
+    prices, settings = options.price_config(), options.settings_config()
+    run_id, seconds = run_job("bid_day", day, options.data, prices, settings, keeps_history=keeps_history)
     seconds["in all"] = time.perf_counter() - begun
+    made = published_day(Lake(options.data / "lake"), day, run_id)
     if as_json:
-        print_json(bids_document(options.data, day, seconds))
+        print_json(bids_document(options.data, made, seconds))
     else:
-        show_bids(options.data, day, seconds)
-    if not is_proven(options.data, day):
+        show_bids(options.data, made, seconds)
+    if not is_proven(made):
         click.get_current_context().exit(NOT_PROVEN)
 
 
@@ -146,8 +158,8 @@ def warm_up() -> None:
 
 
 @click.command()
-@with_options(DATE, DATA, *SOURCE, JSON)
-def settle(options: Options, market_date: date, as_json: bool) -> None:
+@with_options(DATE, DATA, *SOURCE, NO_HISTORY, JSON)
+def settle(options: Options, market_date: date, keeps_history: bool, as_json: bool) -> None:
     """Settle the day's bids at the clearing prices.
 
     \b
@@ -156,7 +168,7 @@ def settle(options: Options, market_date: date, as_json: bool) -> None:
     from vpp_pipeline.cli.console import settlement_document, show_settlement
     from vpp_pipeline.cli.run_job import run_job
 
-    run_job("settle_day", market_date, options.data, options.price_config(), {})
+    run_job("settle_day", market_date, options.data, options.price_config(), {}, keeps_history=keeps_history)
     if as_json:
         print_json(settlement_document(options.data, market_date))
     else:
@@ -222,8 +234,7 @@ def brief(options: Options, market_date: date, out: Path | None) -> None:
     from vpp_pipeline.llm.brief import write_brief
 
     llm = options.settings().llm
-    with shown_day(options.data, market_date) as day:
-        click.echo(write_brief(llm, options.data, day, out))
+    click.echo(write_brief(llm, options.data, shown_day(options.data, market_date), out))
 
 
 @click.command("compare-notes")
@@ -279,6 +290,7 @@ commands = CommandGroups(
         "Results and reports": (settle, report, export, documents, transcript, statement),
         "Back-test and comparison": (backtest, compare_engines, frontier),
         "Warehouse (SQL)": (sql, screen, dictionary),
+        "Upkeep": (rebuild, sweep),
         "Language model": (llm_check, brief, compare_notes),
     },
     name="vpp-pipeline",

@@ -86,8 +86,12 @@ class Options:
 
     @property
     def warehouse(self) -> Path:
-        """The DuckDB file."""
-        return self.data / "vpp.duckdb"
+        """The DuckDB file, with every publication in it."""
+        from vpp_pipeline.core.lake import Lake
+        from vpp_pipeline.warehouse.publish import complete
+
+        complete(Lake(self.data / "lake"), file := self.data / "vpp.duckdb")
+        return file
 
     def price_config(self) -> dict[str, Any]:
         """Fields of the resource `prices_source` that differ from the defaults."""
@@ -140,10 +144,11 @@ class Options:
         """What the day's bids would be made from, read without a run."""
         from vpp_pipeline.defs.resources import Prices, Storage, prices_beside
         from vpp_pipeline.inputs.day_inputs import DayInputs
+        from vpp_pipeline.warehouse.day import BY_HAND
 
         source = Prices(**prices_beside(self.data), **self.price_config())
         file, node = source.chosen()
-        storage = Storage(data_folder=str(self.data))
+        storage = Storage(data_folder=str(self.data), owner=BY_HAND)
         return DayInputs(
             market_date,
             settings,
@@ -212,6 +217,14 @@ DATA = click.option(
 )
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document: public column names, numbers unrounded."
+)
+NO_HISTORY = click.option(
+    "--no-history",
+    "keeps_history",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave Dagster's run history alone, as where it is damaged; the run is not in its UI then.",
 )
 SOURCE = (
     click.option(
@@ -307,12 +320,13 @@ def _plain(value: Any) -> Any:
 
 def _groups() -> Iterator[tuple[str, type[BaseModel], str]]:
     """Name and model of each group of settings, and where its settings are given."""
-    from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings
+    from vpp_pipeline.settings import OasisSettings, RetentionSettings, Settings, WeatherSettings
 
     for group, field in Settings.model_fields.items():
         yield group, type(field.default), "--set"
     yield "oasis", OasisSettings, "data/prices.toml"
     yield "weather", WeatherSettings, "data/prices.toml"
+    yield "retention", RetentionSettings, "data/prices.toml"
 
 
 def _fields() -> Iterator[tuple[str, FieldInfo, str]]:

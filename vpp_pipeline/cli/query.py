@@ -72,8 +72,8 @@ def report(options: Options, market_date: date, out: Path | None) -> None:
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.reporting.page import write_report
 
-    with shown_day(options.data, market_date):
-        click.echo(f"report: {write_report(options.data, market_date, out)}")
+    shown_day(options.data, market_date)
+    click.echo(f"report: {write_report(options.data, market_date, out)}")
 
 
 @click.command()
@@ -125,8 +125,7 @@ def _write_documents(options: Options, market_date: date, folder: Path) -> None:
     from vpp_pipeline.reporting.documents import write_documents
 
     try:
-        with shown_day(options.data, market_date) as day:
-            count = write_documents(day, folder)
+        count = write_documents(shown_day(options.data, market_date), folder)
     except OSError as error:
         raise InputError(
             f"the documents cannot be written: {error.strerror}", file=folder, remedy="Name another with --out"
@@ -149,8 +148,7 @@ def transcript(options: Options, market_date: date, opportunity: str, prosumer: 
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.reporting.documents import transcript_of
 
-    with shown_day(options.data, market_date) as day:
-        messages = day["negotiation.messages"]
+    messages = shown_day(options.data, market_date)["negotiation.messages"]
     wanted = messages.filter(pl.col("opportunity_id") == opportunity)
     if prosumer is not None:
         wanted = wanted.filter(pl.col("prosumer_id") == prosumer)
@@ -289,7 +287,7 @@ def export_table(warehouse: Path, market_date: date, table: str, kind: str, file
     """
     import duckdb
 
-    from vpp_pipeline.warehouse.published import no_bids
+    from vpp_pipeline.warehouse.day import no_bids
     from vpp_pipeline.warehouse.tables import open_warehouse, quoted
 
     with open_warehouse(warehouse) as connection:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import dagster as dg
@@ -20,6 +21,7 @@ import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.execute_in_process import core_execute_in_process, merge_run_tags
 from filelock import FileLock
+from sqlalchemy.exc import DBAPIError
 
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder, project_home
@@ -45,10 +47,37 @@ STAGES = {
 }
 
 
+class Ran(NamedTuple):
+    """A run that succeeded, and the seconds of its stages."""
+
+    run_id: str
+    seconds: dict[str, float]
+
+
 @contextmanager
-def project_instance() -> Iterator[dg.DagsterInstance]:
-    """The instance that `dagster dev` uses in the project folder (DAGSTER_HOME's, where that is set)."""
-    home = project_home()
+def project_instance(*, keeps_history: bool = True) -> Iterator[dg.DagsterInstance]:
+    """The instance that `dagster dev` uses in the project folder (DAGSTER_HOME's, where that is set).
+
+    Without ``keeps_history`` one that is gone when the process ends. Raises InputError where the history is damaged.
+    """
+    if not keeps_history:
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+        return
+    try:
+        with _kept_instance(project_home()) as instance:
+            yield instance
+    except (DBAPIError, sqlite3.Error) as error:
+        raise InputError(
+            f"Dagster's run history cannot be used: {' '.join(str(getattr(error, 'orig', error)).split())}",
+            file=project_home(),
+            remedy="Bids need no history: add --no-history to the command. Then free the disk, or move the folder "
+            "aside; Dagster makes a new one",
+        ) from error
+
+
+@contextmanager
+def _kept_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     home.mkdir(parents=True, exist_ok=True)
     # dagster.yaml's own paths are relative to the folder that Dagster is started in; here they must not depend on it
     overrides: dict[str, Any] = {
@@ -86,10 +115,22 @@ def _living_run() -> Iterator[tuple[str, dict[str, str]]]:
     file.unlink(missing_ok=True)
 
 
+@contextmanager
+def _unrecorded_run() -> Iterator[tuple[str, dict[str, str]]]:
+    """Id and tags of a run that only this process knows."""
+    yield str(uuid4()), {LOCK_TAG: "none"}
+
+
 def run_job(
-    job: str, market_date: date, data: Path, prices: dict[str, Any], settings: dict[str, Any]
-) -> dict[str, float]:
-    """Run ``job`` for one market day; seconds per stage. Raises the failed asset's own error."""
+    job: str,
+    market_date: date,
+    data: Path,
+    prices: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    keeps_history: bool = True,
+) -> Ran:
+    """Run ``job`` for one market day. Raises the failed asset's own error."""
     partition = market_date.isoformat()
     if not DAYS.has_partition_key(partition):
         raise InputError(
@@ -107,7 +148,8 @@ def run_job(
         "resources": {name: {"config": chosen} for name, chosen in resources.items()},
         "loggers": {"console": {"config": {"log_level": "DEBUG" if LOG.isEnabledFor(logging.DEBUG) else "CRITICAL"}}},
     }
-    with project_instance() as instance, _living_run() as (run_id, tags):
+    living = _living_run() if keeps_history else _unrecorded_run()
+    with project_instance(keeps_history=keeps_history) as instance, living as (run_id, tags):
         close_lost_runs(instance)
         LOG.info("job %s for %s, run %s", job, partition, run_id)
         try:
@@ -124,7 +166,7 @@ def run_job(
             stage = _stage(event.step_key)
             seconds[stage] = seconds.get(stage, 0.0) + event.step_success_data.duration_ms / 1000.0
             LOG.info("%s: %.2f s", event.step_key, event.step_success_data.duration_ms / 1000.0)
-    return seconds
+    return Ran(run_id, seconds)
 
 
 def execute(

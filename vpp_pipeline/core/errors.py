@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from vpp_pipeline.core.display import printable
 
@@ -78,6 +79,51 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 class NoDataError(InputError):
     """The source holds nothing for the day that was asked for; another day, or later, may succeed."""
+
+
+#: error number -> what is wrong with the disk, and what to do
+DISK = {
+    errno.ENOSPC: ("the disk is full", "Free some space"),
+    errno.EDQUOT: ("your share of the disk is used up", "Free some space"),
+    errno.EFBIG: ("a file would be larger than it may be here", "Raise the limit, or take another folder by --data"),
+    errno.EROFS: ("the disk is read-only", "Take another folder by --data"),
+    errno.EACCES: ("the folder may not be written to", "Change its permissions, or take another folder by --data"),
+    errno.EPERM: ("the folder may not be written to", "Change its permissions, or take another folder by --data"),
+    errno.EIO: ("the disk gave an error", "Look at the disk, or take another folder by --data"),
+}
+#: how libraries that do not hand on the number say it
+_DISK_WORDS = {
+    "no space left": errno.ENOSPC,
+    "disk is full": errno.ENOSPC,
+    "file too large": errno.EFBIG,
+    "read-only file system": errno.EROFS,
+    "readonly database": errno.EACCES,
+    "permission denied": errno.EACCES,
+}
+
+
+def of_the_disk(error: BaseException) -> InputError | None:
+    """What to say of an error, or one behind it, with which the disk refused a file; None for any other."""
+    for one in _chain(error):
+        number = one.errno if isinstance(one, OSError) and one.errno in DISK else None
+        for words, known in _DISK_WORDS.items():
+            if number is None and words in str(one).lower():
+                number = known
+        if number is not None:
+            problem, remedy = DISK[number]
+            file = getattr(one, "filename", None)
+            return InputError(
+                f"{problem}: {' '.join(str(one).split())}",
+                file=file,
+                remedy=f"{remedy}, and give the command again. What is published stays as it was",
+            )
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class SolveError(RuntimeError):

@@ -138,9 +138,12 @@ class _Exchange:
         """Break the connection: the thread ends, and nothing more is sent."""
         with self._lock:
             self._has_ended = True
-            if self._socket is not None:
-                with suppress(OSError):  # closed already
-                    self._socket.shutdown(socket.SHUT_RDWR)
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # closed already
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _exchange(self) -> None:
         import httpx  # loaded by who asks, not by every run
@@ -177,6 +180,7 @@ class _Exchange:
             if event.endswith(("connect_tcp.complete", "start_tls.complete")):
                 self._socket = about["return_value"].get_extra_info("socket")
             if self._has_ended and not event.endswith((".failed", "close.started", "close.complete")):
+                self._shut_down()  # of a connection that was made too late
                 raise Again("given up")
 
 

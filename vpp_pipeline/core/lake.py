@@ -1,156 +1,425 @@
-"""The lake: one Parquet file per table and partition, replaced whole or not at all. It is the truth of the pipeline.
+"""The lake: every table of every market day, in files that never change, and manifests that say which of them count.
 
-What DuckDB serves is published from here (`publish.py`); checking rows against `schemas.py` is the caller's part.
+    market/prices/2023-08-15/20230814T150301-1f3a5b7c.parquet   a version of a day's table; never written again
+    manifests/2023-08-15/000002.json                            table -> version, after the second commit of the day
+    working/RUN/2023-08-15/market.prices.json                   the version that a run under way has written
+
+A day is committed by creating its next manifest, which succeeds for one of those who try, or not at all: a reader
+sees all of a commit or nothing of it. What a run writes is seen by that run alone until it commits. The lake is the
+truth of the pipeline; what DuckDB serves is made from it (`warehouse/publish.py`).
 """
 
 from __future__ import annotations
 
-import glob
-import os
+import json
+import logging
 import re
 import secrets
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.object_store import LocalFolder
+from vpp_pipeline.core.parquet_files import (
+    UNREADABLE,
+    read_footer,
+    read_parquet,
+    read_together,
+    table_folder,
+    write_parquet,
+)
 from vpp_pipeline.core.provenance import columns_hash
 
-GROUP_ROWS = 131_072  # rows of a Parquet file that are compressed together
-TEMPORARY_LIVES_S = 3_600.0  # no write takes an hour: an older temporary belongs to a process that died
+LOG = logging.getLogger(__name__)
+FORMAT = 1  # of manifests
+MANIFESTS, WORKING = "manifests", "working"
+_OWNER = re.compile(r"[A-Za-z0-9_-]+")
 
-_TABLE = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
-_PARTITION = re.compile(r"[A-Za-z0-9_-]+(\|[A-Za-z0-9_-]+)*")  # `|` joins the dimensions of a multi-partition key
-_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
+@dataclass(frozen=True)
+class File:
+    """One version of one day's table."""
+
+    table: str
+    day: str
+    version: str
+    bytes: int
+
+    @property
+    def key(self) -> str:
+        """Its key in the object store."""
+        return f"{table_folder(self.table).as_posix()}/{self.day}/{self.version}.parquet"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a day consists of after its ``number``-th commit: the version of each table."""
+
+    day: str
+    number: int = 0
+    committed_utc: str = ""
+    reason: str = ""  # what was committed: bids, a settlement, one table
+    run_id: str = ""  # of the run whose bids the day has; empty before there are any
+    files: Mapping[str, File] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Its key in the object store."""
+        return f"{MANIFESTS}/{self.day}/{self.number:06}.json"
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Tables as files under ``root``: ``market.prices`` of ``2023-08-15`` is ``market/prices/2023-08-15.parquet``.
-
-    A key of two dimensions becomes a folder per day: ``2023-08-15|energy_he13`` is ``2023-08-15/energy_he13.parquet``.
-    """
+    """The tables of all market days below ``root``; those of a day are reached by :meth:`day`."""
 
     root: Path
 
-    def path(self, table: str, partition: str) -> Path:
-        """Where the partition's file is, or will be."""
-        if not _PARTITION.fullmatch(partition):
-            raise InputError(
-                "not a partition key",
-                value=repr(partition),
-                remedy="Use a key such as 2023-08-15 or 2023-08-15|energy_he13.",
-            )
-        return self._folder(table).joinpath(*partition.split("|")).with_suffix(".parquet")
+    @cached_property
+    def store(self) -> LocalFolder:
+        """Where the files lie."""
+        return LocalFolder(self.root)
 
-    def exists(self, table: str, partition: str) -> bool:
-        """Whether the partition has been written."""
-        return self.path(table, partition).is_file()
+    def day(self, day: date | str, owner: str | None = None) -> LakeFiles:
+        """The day as committed; with an ``owner``, what that one has written since lies over it."""
+        return LakeFiles(self, str(day), owner)
 
-    def partitions(self, table: str, day: str | None = None) -> list[str]:
-        """Keys of all partitions written, in order; of keys of two dimensions, those of one day where it is named."""
-        folder = self._folder(table)
-        files = (folder.joinpath(day).glob if day else folder.rglob)("*.parquet")
-        return sorted("|".join(file.relative_to(folder).with_suffix("").parts) for file in files)
-
-    def write(self, table: str, partition: str, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> Path:
-        """Write or replace the partition; a reader sees the old file or the new one, never a part.
-
-        Equal frames and metadata give equal bytes. ``metadata`` is kept in the Parquet footer.
-        """
-        target = self.path(table, partition)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        try:
-            told = dict(sorted((metadata or {}).items()))
-            # groups of so many rows, whatever chunks the frame lies in; LZ4, which takes half of Zstandard's time
-            frame.write_parquet(temporary, compression="lz4", metadata=told, row_group_size=GROUP_ROWS)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return target
-
-    def read(self, table: str, partition: str, columns: list[str] | None = None) -> pl.DataFrame:
-        """The partition's rows, as written; all columns, or those named."""
-        file = self._present(table, partition)
-        try:
-            return pl.read_parquet(file, columns=columns, glob=False, hive_partitioning=False)
-        except _UNREADABLE as error:
-            raise self._unreadable(table, partition, error) from error
-
-    def read_many(self, table: str, partitions: Iterable[str], columns: list[str] | None = None) -> pl.DataFrame:
-        """The rows of several partitions, in the order asked for; each of them must exist.
-
-        A column that only some of the files have is null for the others.
-        """
-        wanted = list(partitions)
-        if not wanted:
-            raise NoDataError(f"no partition of {table} was asked for", remedy="Name at least one.")
-        files = [self._present(table, partition) for partition in wanted]
-        scans = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
-        try:
-            rows = pl.concat(scans, how="diagonal")
-            return (rows.select(columns) if columns else rows).collect()
-        except _UNREADABLE:  # which of them it is, its own reading says
-            return pl.concat([self.read(table, partition, columns) for partition in wanted], how="diagonal")
-
-    def schema(self, table: str, partition: str) -> Mapping[str, pl.DataType]:
-        """The columns as written; reads only the file's footer."""
-        file = self._present(table, partition)
-        try:
-            return pl.read_parquet_schema(file)
-        except _UNREADABLE as error:
-            raise self._unreadable(table, partition, error) from error
-
-    def hash(self, table: str, partition: str) -> str:
-        """The `frame_hash` of the rows, with one column in memory at a time."""
-        schema = self.schema(table, partition)
-        return columns_hash(schema, (self.read(table, partition, [name]).to_series() for name in schema))
-
-    def metadata(self, table: str, partition: str) -> dict[str, str]:
-        """What was written beside the rows; reads only the file's footer."""
-        file = self._present(table, partition)
-        try:
-            entries = pl.read_parquet_metadata(file)
-        except _UNREADABLE as error:
-            raise self._unreadable(table, partition, error) from error
-        return {key: value for key, value in entries.items() if key != "ARROW:schema"}
-
-    def _folder(self, table: str) -> Path:
-        if not _TABLE.fullmatch(table):
-            raise InputError("not a table name", value=repr(table), remedy="Use schema.table, such as market.prices.")
-        return self.root.joinpath(*table.split("."))
-
-    def _present(self, table: str, partition: str) -> Path:
-        file = self.path(table, partition)
-        if not file.is_file():
-            raise NoDataError(f"{table} has no partition {partition}", file=file, remedy=_remedy(table, partition))
+    def write(
+        self, table: str, day: date | str, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None
+    ) -> File:
+        """Commit one table by itself, as prices and back-tests are."""
+        file = self.put(table, day, frame, metadata)
+        self.commit(day, table, lambda _: {table: file})
         return file
 
-    def _unreadable(self, table: str, partition: str, error: BaseException) -> InputError:
-        return InputError(
-            f"{table} of {partition} is not readable Parquet: {error}",
-            file=self.path(table, partition),
-            remedy=f"The file is damaged. {_remedy(table, partition)}",
-        )
+    def put(
+        self,
+        table: str,
+        day: date | str,
+        frame: pl.DataFrame | pl.LazyFrame,
+        metadata: Mapping[str, str] | None = None,
+    ) -> File:
+        """Write a version that no manifest names yet. ``metadata`` is kept in the Parquet footer."""
+        name = _day(day)
+        file = File(table, name, f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", 0)
+        size = self.store.create(file.key, lambda draft: write_parquet(draft, frame, metadata or {}))
+        return File(table, name, file.version, size)
 
+    def commit(
+        self,
+        day: date | str,
+        reason: str,
+        change: Callable[[Manifest], Mapping[str, File | None]],
+        *,
+        run_id: str | None = None,
+        passes_damaged: bool = False,
+    ) -> Manifest:
+        """Make the day's next manifest: the last one with what ``change`` gives for it (None takes a table out).
 
-def _remedy(table: str, partition: str) -> str:
-    """What to run so that the partition is there."""
-    asset = table.replace(".", "/")
-    by_hand = f"materialise {asset} for it (dagster asset materialize --select {asset} --partition '{partition}')"
-    return f"Make the day's bids again (vpp-pipeline bids --date {partition.split('|')[0]}), or {by_hand}."
+        ``change`` sees the manifest that it replaces, and may raise to refuse. Files are on the disk before the
+        manifest names them, and the manifest before this returns. ``run_id``: of the bids, if these are committed;
+        ``passes_damaged``: for a commit that states all of
+        the day that counts, a last manifest that cannot be read does not matter; a warning tells it.
+        """
+        while True:
+            last = self.last_readable(day) if passes_damaged else self.manifest(day)
+            changed = change(last)
+            files = {table: file for table, file in {**last.files, **changed}.items() if file is not None}
+            self.store.make_durable(sorted({file.key for file in changed.values() if file is not None}))
+            of_run = last.run_id if run_id is None else run_id
+            when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            manifest = Manifest(_day(day), last.number + 1, when, reason, of_run, files)
+            content = _as_json(manifest)
 
+            def fill(draft: Path, content: bytes = content) -> None:
+                draft.write_bytes(content)
 
-def _sweep(target: Path) -> None:
-    """Remove what killed processes left of earlier writes of ``target``."""
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+            try:
+                self.store.create(manifest.key, fill)
+            except FileExistsError:  # another commit of the day came first
+                continue
+            self.store.make_durable([manifest.key])
+            return manifest
+
+    def manifest(self, day: date | str) -> Manifest:
+        """The day's last one; an empty one of number 0 before the first commit. Raises InputError for a damaged one."""
+        keys = list(self.store.keys(f"{MANIFESTS}/{_day(day)}"))
+        return self._manifest(keys[-1]) if keys else Manifest(_day(day))
+
+    def manifests(self, day: date | str) -> list[Manifest]:
+        """All of the day, in order; a damaged one that others follow is left out with a warning."""
+        keys = list(self.store.keys(f"{MANIFESTS}/{_day(day)}"))
+        found = []
+        for key in keys:
+            try:
+                found.append(self._manifest(key))
+            except InputError as error:
+                if key == keys[-1]:
+                    raise
+                LOG.warning("%s", error)
+        return found
+
+    def last_readable(self, day: date | str) -> Manifest:
+        """The last manifest that can be read, under the number of the last one there is."""
+        keys = list(self.store.keys(f"{MANIFESTS}/{_day(day)}"))
+        number = int(Path(keys[-1]).stem) if keys else 0
+        for key in reversed(keys):
+            try:
+                return replace(self._manifest(key), number=number)
+            except InputError as error:
+                LOG.warning("%s", error)
+        return Manifest(_day(day), number)
+
+    def days(self) -> list[str]:
+        """Days of which anything was committed, in order."""
+        return sorted({key.split("/")[1] for key in self.store.keys(MANIFESTS)})
+
+    def days_of(self, table: str) -> list[str]:
+        """Days that have the table, in order. A day whose manifest is damaged is left out with a warning."""
+        found = []
+        for day in self.days():
+            try:
+                found += [day] if table in self.manifest(day).files else []
+            except InputError as error:
+                LOG.warning("%s", error)
+        return found
+
+    def every(self, table: str, day: date | str) -> list[File]:
+        """The versions of the table in all commits of the day, each once, in order."""
+        found = [manifest.files[table] for manifest in self.manifests(day) if table in manifest.files]
+        return list(dict.fromkeys(found))
+
+    def path(self, file: File) -> Path:
+        """What polars and DuckDB read the version by."""
+        return self.store.path(file.key)
+
+    def _manifest(self, key: str) -> Manifest:
+        day = key.split("/")[1]
         try:
-            if time.time() - leftover.stat().st_mtime > TEMPORARY_LIVES_S:
-                leftover.unlink()
-        except FileNotFoundError:  # another writer swept it first
-            continue
+            told = json.loads(self.store.get(key) or b"")
+            files = {
+                name: File(entry["table"], day, entry["version"], entry["bytes"])
+                for name, entry in told["files"].items()
+            }
+            return Manifest(day, told["number"], told["committed_utc"], told["reason"], told["run_id"], files)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"the manifest of {day} is damaged: {error}",
+                file=self.store.path(key),
+                remedy=f"Take the day from the warehouse again: vpp-pipeline rebuild --lake --date {day}",
+            ) from error
+
+    def owners(self, day: date | str) -> dict[str, dict[str, File]]:
+        """Who has written tables of the day and not committed them -> what they have written, oldest first."""
+        found: dict[str, dict[str, File]] = {}
+        for key in self.store.keys(WORKING):
+            _, owner, of_day, name = key.split("/")
+            if of_day == _day(day):
+                written = _working(self.store, key, name.removesuffix(".json"), of_day)
+                if written is not None:
+                    found.setdefault(owner, {})[written.table] = written
+        age = {owner: max(file.version for file in files.values()) for owner, files in found.items()}
+        return dict(sorted(found.items(), key=lambda item: age[item[0]]))
+
+
+class LakeFiles:
+    """The tables of one day: as committed last when this was made, and over them what ``owner`` has written since.
+
+    Rows come as they were written. Raises NoDataError for a table that is not there, and InputError for a damaged one.
+    """
+
+    def __init__(self, lake: Lake, day: str, owner: str | None = None) -> None:
+        self.lake, self.name, self.owner = lake, _day(day), owner
+        if owner is not None and not _OWNER.fullmatch(owner):
+            raise InputError("not a name of a run", value=repr(owner), remedy="Use letters, digits, - and _.")
+
+    @cached_property
+    def committed(self) -> Manifest:
+        """The day's manifest when this was first asked."""
+        return self.lake.manifest(self.name)
+
+    def file(self, table: str) -> File | None:
+        """The version that counts here; None where there is none."""
+        return self._own(table) or self.committed.files.get(table)
+
+    def own(self) -> dict[str, File]:
+        """What the owner has written and not committed."""
+        if self.owner is None:
+            return {}
+        found = {}
+        for key in self.lake.store.keys(self._folder):
+            table = key.rsplit("/", 1)[1].removesuffix(".json")
+            if file := _working(self.lake.store, key, table, self.name):
+                found[table] = file
+        return found
+
+    def write(self, table: str, frame: pl.DataFrame | pl.LazyFrame, metadata: Mapping[str, str] | None = None) -> File:
+        """Write a version for the owner; without one it is committed by itself."""
+        file = self.lake.put(table, self.name, frame, metadata)
+        self.point(table, file)
+        return file
+
+    def point(self, table: str, file: File) -> None:
+        """Let ``table`` be the version that ``file`` is, also one of another table."""
+        if self.owner is None:
+            self.committed = self.lake.commit(self.name, table, lambda _: {table: file})
+        else:
+            self.lake.store.put(f"{self._folder}/{table}.json", json.dumps(_entry(file)).encode())
+
+    def forget(self) -> None:
+        """Let go of what the owner has written; files that no manifest names go with the next sweep."""
+        if self.owner is not None:
+            self.lake.store.remove(self._folder)
+
+    def exists(self, table: str) -> bool:
+        """Whether the day has the table."""
+        return self.file(table) is not None
+
+    def read(self, table: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """The table's rows; all columns, or those named."""
+        return read_file(self.lake, self.present(table), columns)
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """The same, read when it is collected."""
+        return pl.scan_parquet(self.lake.path(self.present(table)), glob=False, hive_partitioning=False)
+
+    def schema(self, table: str) -> Mapping[str, pl.DataType]:
+        """The columns as written; reads only the file's footer."""
+        file = self.present(table)
+        try:
+            return pl.read_parquet_schema(self.lake.path(file))
+        except UNREADABLE as error:
+            raise unreadable(self.lake, file, error) from error
+
+    def metadata(self, table: str) -> dict[str, str]:
+        """What was written beside the rows; reads only the file's footer."""
+        return footer(self.lake, self.present(table))
+
+    def hash(self, table: str) -> str:
+        """The `frame_hash` of the rows, with one column in memory at a time."""
+        schema = self.schema(table)
+        return columns_hash(schema, (self.read(table, [name]).to_series() for name in schema))
+
+    def present(self, table: str) -> File:
+        """The version that counts here, which is whole."""
+        table_folder(table)
+        file = self.file(table)
+        if file is None:
+            raise NoDataError(f"{table} has no {self.name}", file=self.lake.root, remedy=_remedy(table, self.name))
+        whole(self.lake, file)
+        return file
+
+    def _own(self, table: str) -> File | None:
+        if self.owner is None:
+            return None
+        return _working(self.lake.store, f"{self._folder}/{table}.json", table, self.name)
+
+    @property
+    def _folder(self) -> str:
+        return f"{WORKING}/{self.owner}/{self.name}"
+
+
+def read_days(lake: Lake, table: str, days: Iterable[str], columns: list[str] | None = None) -> pl.DataFrame:
+    """The table's committed rows of several days, in the order asked for; each must have it, and one must be named."""
+    wanted = [lake.day(day) for day in days]
+    if not wanted:
+        raise NoDataError(f"no day of {table} was asked for", remedy="Name at least one.")
+    files = [lake.path(day.present(table)) for day in wanted]
+    try:
+        return read_together(files, columns)
+    except UNREADABLE:  # which of them it is, its own reading says
+        return pl.concat([day.read(table, columns) for day in wanted], how="diagonal")
+
+
+def read_file(lake: Lake, file: File, columns: list[str] | None = None) -> pl.DataFrame:
+    """The rows of the version; all columns, or those named. Raises InputError for a damaged one."""
+    whole(lake, file)
+    try:
+        return read_parquet(lake.path(file), columns)
+    except UNREADABLE as error:
+        raise unreadable(lake, file, error) from error
+
+
+def footer(lake: Lake, file: File) -> dict[str, str]:
+    """What was written beside the rows of the version."""
+    whole(lake, file)
+    try:
+        return read_footer(lake.path(file))
+    except UNREADABLE as error:
+        raise unreadable(lake, file, error) from error
+
+
+def whole(lake: Lake, file: File) -> None:
+    """Raise InputError where the version is gone, or has other bytes than were written."""
+    size = lake.store.size(file.key)
+    if size is None:
+        raise unreadable(lake, file, "it is gone")
+    if size != file.bytes:
+        raise unreadable(lake, file, f"it has {size:,} of {file.bytes:,} bytes")
+
+
+def unreadable(lake: Lake, file: File, error: object) -> InputError:
+    """What to say of a version that cannot be read."""
+    return InputError(
+        f"{file.table} of {file.day} cannot be read: {error}",
+        file=lake.path(file),
+        remedy=_remedy(file.table, file.day, is_damaged=True),
+    )
+
+
+#: table that is committed by itself -> what makes it again
+ALONE = {
+    "market.prices": "Take the day in again: vpp-pipeline ingest --from {day} --to {day}",
+    "evaluation.benchmark": "Replay the day again: vpp-pipeline backtest --from {day} --to {day}",
+}
+
+
+def _remedy(table: str, day: str, *, is_damaged: bool = False) -> str:
+    """What to run so that the table is there."""
+    if table in ALONE:
+        return ALONE[table].format(day=day)
+    again = f"ake the day's bids again: vpp-pipeline bids --date {day}"
+    if is_damaged:
+        return f"Take the day from the warehouse: vpp-pipeline rebuild --lake --date {day}; or m{again}"
+    if table.startswith("evaluation."):
+        return f"Settle the day: vpp-pipeline settle --date {day}"
+    return f"M{again}"
+
+
+def _working(store: LocalFolder, key: str, table: str, day: str) -> File | None:
+    """The version that a working pointer names; None where there is none, or power was lost while it was written."""
+    try:
+        told = json.loads(store.get(key) or b"null")
+        return None if told is None else File(told.get("table", table), day, told["version"], told["bytes"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _entry(file: File) -> dict[str, Any]:
+    return {name: value for name, value in asdict(file).items() if name != "day"}
+
+
+def _as_json(manifest: Manifest) -> bytes:
+    told = {
+        "format": FORMAT,
+        "day": manifest.day,
+        "number": manifest.number,
+        "committed_utc": manifest.committed_utc,
+        "reason": manifest.reason,
+        "run_id": manifest.run_id,
+        "files": {table: _entry(file) for table, file in sorted(manifest.files.items())},
+    }
+    return json.dumps(told, indent=1).encode()
+
+
+def _day(day: date | str) -> str:
+    """``2023-08-15``. Raises InputError for what is no market day."""
+    try:
+        return date.fromisoformat(str(day)).isoformat()
+    except ValueError:
+        raise InputError("not a market day", value=repr(day), remedy="Use a day such as 2023-08-15.") from None

@@ -11,22 +11,20 @@ import polars as pl
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
 from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.defs.evaluation import SETTLED, settles
 from vpp_pipeline.defs.metadata import figures_of, figures_of_file, tables_of_file
 from vpp_pipeline.defs.resources import HASHES, SETTINGS, Desk, Storage
-from vpp_pipeline.defs.run_inputs import BIDS_JOB, let_go, results_so_far
+from vpp_pipeline.defs.run_inputs import BIDS_JOB, results_so_far
 from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.pipeline import form, verify
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
 from vpp_pipeline.reporting.page import write_report
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.day import LakeDay, published_day
 from vpp_pipeline.warehouse.publish import publish, publish_settlement
-from vpp_pipeline.warehouse.published import published_day
 
 BIDS = {
     "final_bids": "bids.final_bids",
@@ -102,22 +100,21 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
     deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, *SETTLED.values()]],
 )
 def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.MaterializeResult[None]:
-    """The DuckDB file that people query: the day's tables copied from the lake into a draft, then swapped in whole.
+    """The DuckDB file that people query: the day is committed to the lake, and a draft that has it is swapped in whole.
 
     Bids that an earlier run made are verified once more on the way, by their own settings, in case a table was changed
     by hand since. A run that settles adds its settlement to the published bids, which stay as they are.
     """
     market_date = market_date_of(context)
-    run = None if settles(context) else _verified_run(context, desk, storage.day(market_date), storage.lake)
-    begun = perf_counter()
+    run = None if settles(context) else _verified_run(context, desk, storage.day(market_date))
+    begun, made = perf_counter(), storage.made(market_date)
     if run is None:
-        rows = publish_settlement(storage.lake, storage.warehouse, market_date)
+        rows = publish_settlement(storage.lake, storage.warehouse, market_date, made)
     else:
-        rows = publish(storage.lake, storage.warehouse, market_date, run=run)
-    let_go(context.run.run_id)
+        rows = publish(storage.lake, storage.warehouse, market_date, made, run)
+    storage.forget(market_date)
     report = write_report(storage.warehouse.parent, market_date)
-    with published_day(storage.warehouse, market_date) as day:
-        glance = day_at_a_glance(day)
+    glance = day_at_a_glance(published_day(storage.lake, market_date))
     return dg.MaterializeResult(
         metadata={
             **figures_of_file(storage.warehouse, rows, glance, perf_counter() - begun),
@@ -127,12 +124,12 @@ def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -
     )
 
 
-def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay, lake: Lake) -> dict[str, pl.DataFrame]:
-    """The history of the run that made the lake's bids. Raises where a rule is broken, or they rest on other inputs
-    than the lake holds now, as where a later run was stopped half-way."""
+def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay) -> dict[str, pl.DataFrame]:
+    """The history of the run that made the bids. Raises where a rule is broken, or they rest on other inputs than there
+    are now, as where something else was made by hand since."""
     bids = day["bids.final_bids"]
     market_date = market_date_of(context)
-    metadata = lake.metadata("bids.final_bids", market_date.isoformat())
+    metadata = day.kept.metadata("bids.final_bids")
     settings = Settings.model_validate_json(metadata[SETTINGS]) if SETTINGS in metadata else desk.settings()
     hashes, made_by = json.loads(metadata.get(HASHES, "{}")), bids["run_id"][0]
     if made_by != context.run.run_id:
@@ -141,7 +138,7 @@ def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay, l
         others = sorted(table for table in found if hashes.get(table, found[table]) != found[table])
         if others:
             raise InputError(
-                f"the bids of {market_date} in the lake, of run {made_by}, rest on other tables than it holds now: "
+                f"the bids of {market_date}, of run {made_by}, rest on other tables than there are now: "
                 f"{', '.join(others)}",
                 remedy=f"Make them again: vpp-pipeline bids --date {market_date}",
             )

@@ -74,7 +74,8 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
     breaches = infeasibilities(problem)
     yield dg.Output(breaches, "infeasibilities")
     if not breaches.is_empty():
-        publish(storage.lake, storage.warehouse, problem.market_date, [INFEASIBLE])
+        made = storage.made(market_date)
+        publish(storage.lake, storage.warehouse, market_date, {INFEASIBLE: made[INFEASIBLE]})
         raise InfeasibleDay(breaches)
     folder, run_id = Path(storage.data_folder), context.run.run_id
     solved = solve_formulated(problem, storage.figures(market_date), settings, folder, run_id=run_id)

@@ -10,7 +10,7 @@ from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.evaluation.settle_day import READS, settle_day
-from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline.warehouse.publish import SETTLES, publish_tables
 
 BENCHMARK = "evaluation.benchmark"
 SETTLED = {name: f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
@@ -33,12 +33,13 @@ def settlement_of_day(
 ) -> Iterator[dg.Output[pl.DataFrame]]:
     """What each bid earned at clearing prices, what the fleet did for it, what owners are paid, and the day's account.
 
-    Of the published bids, as the warehouse holds them, not of what later runs have left in the lake.
+    Of the published bids, not of what later runs have made and not published.
     """
-    settings = desk.settings()
-    settled = settle_day(storage.settled_day(market_date_of(context)), settings.rules, settings.settlement)
+    settings, day = desk.settings(), storage.settled_day(market_date_of(context))
+    settled = settle_day(day, settings.rules, settings.settlement)
+    of_bids = dg.MetadataValue.json(day.kept.present("bids.final_bids").version)
     for output, table in SETTLED.items():
-        yield dg.Output(settled[table], output)
+        yield dg.Output(settled[table], output, metadata={SETTLES: of_bids})
 
 
 @table_asset(BENCHMARK, {"cvxpy", "duckdb"}, deps=[key_of("market.prices")], pool="warehouse")
@@ -58,5 +59,5 @@ def benchmark(
     day = market_date_of(context)
     read = PastDays(day_inputs(context, desk, prices_source, storage))
     replay_days([day], read, desk.settings(), DEFAULT_ARMS, storage.lake, read.name, lambda _: None)
-    publish(storage.lake, storage.warehouse, day, [BENCHMARK])
-    return dg.MaterializeResult(metadata=figures_of(BENCHMARK, storage.lake.read(BENCHMARK, day.isoformat())))
+    publish_tables(storage.lake, storage.warehouse, [day], [BENCHMARK])
+    return dg.MaterializeResult(metadata=figures_of(BENCHMARK, storage.lake.day(day).read(BENCHMARK)))

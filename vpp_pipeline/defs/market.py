@@ -101,5 +101,5 @@ def opportunities(
     inputs = day_inputs(context, desk, prices_source, storage)
     day = storage.day(inputs.market_date)
     table = find_opportunities(day, inputs.settings, inputs.requests, inputs.recent_deals)["market.opportunities"]
-    inputs.keep_recent_deals()
+    inputs.keep_recent_deals(storage.lake.day(inputs.market_date, storage.owner))
     return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -15,7 +16,8 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.display import printable
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.lake import Lake, read_days
 from vpp_pipeline.reporting.asset_pages import PAGES, Line, Page
 from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
 from vpp_pipeline.reporting.asset_pages.layout import SHARE, amount
@@ -23,6 +25,7 @@ from vpp_pipeline.reporting.charts import sparkline
 from vpp_pipeline.schemas import TABLES, Messages, sentence
 from vpp_pipeline.schemas.columns import unit_of
 
+LOG = logging.getLogger(__name__)
 HISTORY_DAYS = 30
 LONGEST = 40  # letters of a text in the five rows
 INLINE = 1000  # characters: longer Markdown is shown behind a button
@@ -47,12 +50,16 @@ def _metadata(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, l
     }
 
 
-def history_of(lake: Lake, table: str, partition: str) -> pl.DataFrame | None:
-    """The days up to ``partition`` of a table that has one row a day; None for others."""
+def history_of(lake: Lake, table: str, partition: str, frame: pl.DataFrame) -> pl.DataFrame | None:
+    """The published days before ``partition`` of a table that has one row a day, and its ``frame``; None for others."""
     if not PAGES[table].is_daily:
         return None
-    days = [day for day in lake.partitions(table) if day <= partition]
-    return lake.read_many(table, days[-HISTORY_DAYS:])
+    days = [day for day in lake.days_of(table) if day < partition][1 - HISTORY_DAYS :]
+    try:
+        return pl.concat([read_days(lake, table, days), frame], how="diagonal") if days else frame
+    except InputError as error:  # of another day: its curve is shorter, and this day goes on
+        LOG.warning("%s", error)
+        return frame
 
 
 def line_of(line: Line, frame: pl.DataFrame) -> str:

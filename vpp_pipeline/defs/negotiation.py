@@ -19,7 +19,7 @@ from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES
 from vpp_pipeline.pipeline import negotiate, negotiate_again
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.day import LakeNegotiations
+from vpp_pipeline.warehouse.day import WORDS, LakeNegotiations
 
 INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
 ROUNDS_TABLE = "negotiation.rounds"
@@ -49,7 +49,7 @@ def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> N
         slots_by_day.setdefault(date.fromisoformat(name), []).append(slot)
     settings = desk.settings()
     for market_date, slots in slots_by_day.items():
-        day, store = storage.day(market_date), LakeNegotiations(storage.lake, market_date)
+        day, store = storage.day(market_date), storage.negotiations(market_date)
         wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
         day = day.holding({"market.opportunities": wanted})
         with _adviser(context, storage, settings, market_date) as adviser:
@@ -70,7 +70,7 @@ def summary(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> 
     policy or other code, and records it there; the others are reused.
     """
     market_date, settings = market_date_of(context), desk.settings()
-    store = LakeNegotiations(storage.lake, market_date)
+    store = storage.negotiations(market_date)
     with _adviser(context, storage, settings, market_date) as adviser:
         tables, provenance = negotiate(storage.day(market_date), settings, store, adviser)
     _record(context, store, provenance)
@@ -131,15 +131,17 @@ def _figures_by_slot(store: LakeNegotiations, negotiations: pl.DataFrame) -> Ite
     {"polars"},
     deps=[dg.AssetDep(ROUNDS_KEY, partition_mapping=SAME_DAY), key_of("negotiation.summary")],
 )
-def agreements(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
+def agreements(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult[None]:
     """Who may be asked to deliver, how much, at what price, how content it is, and why; and why the others are out.
 
     Fleets larger than `negotiation.transcript_prosumers` keep every deal, but of those who are out only the sample
     whose messages are kept.
     """
-    day = market_date_of(context)
-    slots = storage.day(day)["market.opportunities"]["slot"].to_list()
-    return LakeNegotiations(storage.lake, day).read(AGREEMENTS, slots)
+    kept = storage.negotiations(market_date_of(context)).take_up()
+    figures = [name for name in kept.schema(AGREEMENTS) if name != WORDS[AGREEMENTS]]
+    table = kept.read(AGREEMENTS, figures)
+    told = figures_of(AGREEMENTS, table.with_columns(pl.lit("").alias(WORDS[AGREEMENTS])))
+    return dg.MaterializeResult(metadata=told)
 
 
 @table_asset(

@@ -20,7 +20,9 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import data_folder
 from vpp_pipeline.defs.resources import Desk, LakeIOManager, Prices, Storage, prices_beside
 from vpp_pipeline.settings import OWNERS_VARIABLES, Settings, llm_of_environment
+from vpp_pipeline.warehouse.day import BY_HAND
 
+OWN_JOBS = ("bid_day", "settle_day")  # jobs that make a day's tables and publish them
 OF_RUN = ("kind", "path", "node", "meters")  # of `Prices`; its other fields name folders and hosts
 FILES = ("path", "meters")
 
@@ -51,7 +53,7 @@ class Owner:
                 remedy="Leave it out, start Dagster with that folder as VPP_DATA_FOLDER, or use --data on the command "
                 "line",
             )
-        return Storage(data_folder=str(self.folder))
+        return Storage(data_folder=str(self.folder), owner=writes_as(context.run))
 
     def prices_source(self, context: dg.InitResourceContext) -> Prices:
         """What the run names, and the owner's file of defaults. Raises InputError for a file that it may not read."""
@@ -85,6 +87,20 @@ class Owner:
                 + (" or in prices.toml" if name.startswith("prices") else ""),
             )
         return path
+
+
+def writes_as(run: dg.DagsterRun | None) -> str:
+    """In whose name a run's tables lie until they are published.
+
+    A run of a whole job has its own, and so have runs that repeat it from where it failed. What single assets make,
+    by hand, is kept together until it is published.
+    """
+    if run is None:
+        return BY_HAND
+    if run.root_run_id:
+        return run.root_run_id
+    is_whole = run.job_name in OWN_JOBS and not run.asset_selection and not run.resolved_op_selection
+    return run.run_id if is_whole else BY_HAND
 
 
 def run_part(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

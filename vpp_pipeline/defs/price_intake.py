@@ -71,22 +71,23 @@ def take_in(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
 
     Raises InputError where the bids of the day rest on another source or node.
     """
-    if lake.exists(FORECAST, day.isoformat()):
-        same_source(lake.read(FORECAST, day.isoformat()), frame)
+    kept = lake.day(day)
+    if kept.exists(FORECAST):
+        same_source(kept.read(FORECAST), frame)
     return replace_prices(lake, day, frame)
 
 
 def replace_prices(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
     """Write the day's prices unless the lake holds just these; whether it did. A damaged file is replaced."""
     with suppress(InputError):
-        held = lake.read(PRICES, day.isoformat())
+        held = lake.day(day).read(PRICES)
         if held.equals(frame):
             return False
         if changes := changes_of(held, frame):
             shown = "; ".join(changes[:MOST_CHANGES]) + (" …" if len(changes) > MOST_CHANGES else "")
             words = "%d prices of %s were corrected: %s. What was settled by them: vpp-pipeline settle --date %s"
             LOG.warning(words, len(changes), day, shown, day)
-    lake.write(PRICES, day.isoformat(), frame)
+    lake.write(PRICES, day, frame)
     return True
 
 
@@ -106,7 +107,7 @@ def changes_of(held: pl.DataFrame, frame: pl.DataFrame) -> list[str]:
 def is_in(lake: Lake, day: date, source: PriceSource) -> bool:
     """Whether the lake holds the day's prices from this source and node. A damaged file counts as missing."""
     with suppress(InputError):
-        held = lake.read(PRICES, day.isoformat(), ["source", "node"])
+        held = lake.day(day).read(PRICES, ["source", "node"])
         return held.height > 0 and held.row(0) == (source.name, source.node)
     return False
 

@@ -9,18 +9,17 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.metadata import figures_of, history_of
-from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source, read_price_file
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.settings import Settings, WeatherSettings, read_settings
-from vpp_pipeline.warehouse.day import LakeDay
-from vpp_pipeline.warehouse.published import published_day
+from vpp_pipeline.settings import RetentionSettings, Settings, WeatherSettings, read_settings
+from vpp_pipeline.warehouse.day import BY_HAND, SETTLED, LakeDay, LakeNegotiations, published_day
+from vpp_pipeline.warehouse.publish import SETTLES, Made
 
-SETTINGS, HASHES = "settings", "input_hashes"  # metadata of these names stays with the table, in its file
+SETTINGS, HASHES = "settings", "input_hashes"
+KEPT = (SETTINGS, HASHES, SETTLES)  # metadata of these names stays with the table, in its file
 
 
 class Storage(dg.ConfigurableResource[Any]):
@@ -28,6 +27,9 @@ class Storage(dg.ConfigurableResource[Any]):
 
     data_folder: str = Field(
         str(project_folder() / "data"), description="Folder of the lake, the warehouse and requests."
+    )
+    owner: str = Field(
+        default=BY_HAND, description="Whose tables these are before they are published: a run's, or BY_HAND."
     )
 
     @property
@@ -47,29 +49,33 @@ class Storage(dg.ConfigurableResource[Any]):
         )
 
     def day(self, market_date: date) -> LakeDay:
-        """The day's tables in the lake, as a run that makes them needs them."""
-        return LakeDay(self.lake, market_date)
+        """The day's tables as the run has made them so far; those it has not made, as they are published."""
+        return LakeDay(self.lake, market_date, self.owner)
 
     def figures(self, market_date: date) -> LakeDay:
         """The same without the sentences of large tables, for what computes with their figures."""
-        return LakeDay(self.lake, market_date, figures_only=True)
+        return LakeDay(self.lake, market_date, self.owner, figures_only=True)
+
+    def negotiations(self, market_date: date) -> LakeNegotiations:
+        """The day's negotiations, as the run has them."""
+        return LakeNegotiations(self.lake.day(market_date, self.owner))
+
+    def made(self, market_date: date) -> Made:
+        """What the run has made of the day and not published."""
+        return self.lake.day(market_date, self.owner).own()
+
+    def forget(self, market_date: date) -> None:
+        """Let go of what the run has made, once it is published."""
+        self.lake.day(market_date, self.owner).forget()
 
     def settled_day(self, market_date: date) -> LakeDay:
-        """The day as its settlement knows it: bids and what they rest on as published, prices and what the settlement
-        itself makes from the lake.
+        """The day as its settlement knows it: all as published but what the settlement itself has made.
 
         Raises NoDataError where no bids of the day are published.
         """
-        with published_day(self.warehouse, market_date) as published:
-            tables = {table: published[table] for table in READS if table != "market.prices"}
-        missing = [table for table in ("dispatch.starts", "dispatch.schedule") if tables[table].is_empty()]
-        if missing:
-            raise NoDataError(
-                f"the warehouse has no {missing[0]} of {market_date}, whose bids an older version has published",
-                file=self.warehouse,
-                remedy=f"Make them again: vpp-pipeline bids --date {market_date}",
-            )
-        return self.day(market_date).holding(tables)
+        day, made = published_day(self.lake, market_date), self.day(market_date)
+        own = [table for table in self.made(market_date) if table in SETTLED]
+        return day.holding({table: made[table] for table in own})
 
 
 class Prices(dg.ConfigurableResource[Any]):
@@ -97,6 +103,10 @@ class Prices(dg.ConfigurableResource[Any]):
     def meters_path(self) -> Path | None:
         """File or folder of metered hours: the run's own, else what the file of defaults names, if anything."""
         return Path(self.meters) if self.meters else read_price_file(Path(self.defaults)).meters.path
+
+    def retention(self) -> RetentionSettings:
+        """How long things are kept. Raises InputError for an unusable setting."""
+        return read_price_file(Path(self.defaults)).retention
 
     def weather(self) -> WeatherSettings:
         """How the weather service is asked. Raises InputError for an unusable setting."""
@@ -128,20 +138,19 @@ class LakeIOManager(dg.IOManager):
         self.storage = storage
 
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
-        told = {name: context.output_metadata.get(name) for name in (SETTINGS, HASHES)}
         kept = {
             name: json.dumps(words.value, sort_keys=True)
-            for name, words in told.items()
-            if isinstance(words, dg.JsonMetadataValue)
+            for name in KEPT
+            if isinstance(words := context.output_metadata.get(name), dg.JsonMetadataValue)
         }
         table, lake = ".".join(context.asset_key.path), self.storage.lake
-        path = lake.write(table, context.partition_key, obj, kept)
-        figures = figures_of(table, obj, history_of(lake, table, context.partition_key))
+        file = lake.day(context.partition_key, self.storage.owner).write(table, obj, kept)
+        figures = figures_of(table, obj, history_of(lake, table, context.partition_key, obj))
         said = context.output_metadata  # what the asset says itself goes before
         context.add_output_metadata({name: value for name, value in figures.items() if name not in said})
-        context.add_output_metadata({"file": str(path)})
+        context.add_output_metadata({"file": str(lake.path(file))})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
         table = ".".join(context.asset_key.path)
         keys = context.asset_partition_keys if context.has_asset_partitions else []
-        return self.storage.lake.read_many(table, keys) if len(keys) != 1 else self.storage.lake.read(table, keys[0])
+        return pl.concat([self.storage.lake.day(key, self.storage.owner).read(table) for key in keys], how="diagonal")

@@ -25,7 +25,8 @@ from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.warehouse.published import has_bids
+from vpp_pipeline.warehouse.day import published
+from vpp_pipeline.warehouse.publish import complete
 
 LATE_MINUTES = 30.0
 CHECK = "prices_are_in_when_they_should_be"
@@ -112,7 +113,7 @@ def wait(prices: Prices, storage: Storage, now: datetime, cursor: str | None) ->
         return dg.SensorResult(skip_reason=f"prices come from {source.name}: nothing to wait for")
     latest = watch(source, storage.lake, now, ask=True)
     is_settled_late = now.astimezone(PACIFIC).hour >= 14 and latest.day > now.astimezone(PACIFIC).date()
-    settles = is_settled_late and has_bids(storage.warehouse, latest.day)
+    settles = is_settled_late and published(storage.lake, latest.day) is not None
     requests = requests_for(latest, now, settles)
     here = f"{latest.day} {latest.state}"
     return dg.SensorResult(
@@ -203,8 +204,10 @@ def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Marks runs of the command line as failed whose process was killed, so that nothing waits for them.",
+    description="Marks runs of the command line as failed whose process was killed, so that nothing waits for them, "
+    "and completes a publication that was stopped between its commit and the warehouse.",
 )
-def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+def lost_runs(context: dg.SensorEvaluationContext, storage: Storage) -> dg.SkipReason:
     closed = close_lost_runs(context.instance)
+    complete(storage.lake, storage.warehouse)
     return dg.SkipReason(f"closed {', '.join(closed)}" if closed else "every run has its process")

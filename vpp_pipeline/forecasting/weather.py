@@ -15,7 +15,7 @@ import polars as pl
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherDownError, WeatherError, without_secrets
 from vpp_pipeline.core.http import Refused, ask, get
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.settings import WeatherSettings
 
@@ -58,9 +58,9 @@ class Weather:
 
         Raises ``NoDataError`` where there is none, and ``WeatherError`` where the service refuses.
         """
-        lake, place = Lake(self._archive), self._partition(market_date)
-        if lake.exists(KEPT, place):
-            return self._held(lake, place)
+        copies, place = ParquetFolder(self._archive), self._partition(market_date)
+        if copies.exists(KEPT, place):
+            return self._held(copies, place)
         asked = self.now()
         if asked > bid_deadline_utc(market_date):
             raise NoDataError(
@@ -70,7 +70,7 @@ class Weather:
             )
         frame = self._ask(market_date)
         when = f"{asked:%Y-%m-%dT%H:%M:%SZ}"
-        lake.write(KEPT, place, frame, {"fetched_utc": when, "url": without_secrets(self.settings.url)})
+        copies.write(KEPT, place, frame, {"fetched_utc": when, "url": without_secrets(self.settings.url)})
         return frame, when
 
     def _ask(self, market_date: date) -> pl.DataFrame:
@@ -96,13 +96,13 @@ class Weather:
                 remedy="Try again later, or choose forecast.solar=clear_sky or metered meanwhile",
             ) from last
 
-    def _held(self, lake: Lake, place: str) -> tuple[pl.DataFrame, str]:
+    def _held(self, copies: ParquetFolder, place: str) -> tuple[pl.DataFrame, str]:
         try:
-            return lake.read(KEPT, place), lake.metadata(KEPT, place)["fetched_utc"]
+            return copies.read(KEPT, place), copies.metadata(KEPT, place)["fetched_utc"]
         except (InputError, KeyError) as error:
             raise InputError(
                 f"our copy of the weather cannot be read: {error}",
-                file=lake.path(KEPT, place),
+                file=copies.path(KEPT, place),
                 remedy="Remove the file; while the day's bids are open it is asked for again",
             ) from error
 
@@ -111,7 +111,7 @@ class Weather:
         return self.settings.archive or project_folder() / "data" / "archive"
 
     def _partition(self, market_date: date) -> str:
-        """Ten thousandths of a degree, about eleven metres: a key of the lake has no point."""
+        """Ten thousandths of a degree, about eleven metres: a key has no point."""
         return f"{self.latitude_deg * 1e4:.0f}_{self.longitude_deg * 1e4:.0f}|{market_date}"
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import LEAST_DAYS, PRODUCTS, history_dates, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Tables
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
@@ -33,8 +33,7 @@ from vpp_pipeline.negotiation.opportunities import requested_blocks
 from vpp_pipeline.pipeline import SITE_FORECASTS, find_opportunities, limit_fleet
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings, WeatherSettings
-from vpp_pipeline.warehouse.day import LakeDay, warehouse_of
-from vpp_pipeline.warehouse.published import published_rows
+from vpp_pipeline.warehouse.day import LakeDay, published
 
 LOG = logging.getLogger(__name__)
 RECENT_DEALS = "market.recent_deals"  # a table of the lake only
@@ -218,11 +217,10 @@ class DayInputs:
         """Raises InputError for the first input that cannot be used."""
         _ = self.forecast, self.price_scenarios, self.expected.tables, self.fleet, self.requests, self.recent_deals
 
-    def keep_recent_deals(self) -> None:
+    def keep_recent_deals(self, kept: LakeFiles) -> None:
         """Keep what the day is sized by, so that the same day comes out of another run later."""
-        if self.recent_deals is not None and self.lake is not None:
-            days, prices = self.settings.opportunities.deal_days, prices_behind(self.forecast)
-            keep_deals(Lake(self.lake), self.market_date, days, prices, self.recent_deals)
+        if self.recent_deals is not None:
+            keep_deals(kept, self.settings.opportunities.deal_days, prices_behind(self.forecast), self.recent_deals)
 
     def tables(self, requests: pl.DataFrame | None = None) -> Tables:
         """The day's tables before any negotiation, opportunities included, for the stages of `pipeline.py`.
@@ -253,20 +251,22 @@ def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, 
     day comes out of another run later. ``prices``: source and node of the day's forecast; days at
     other prices, or of another market regime, do not count.
     """
-    day = market_date.isoformat()
-    if lake.exists(RECENT_DEALS, day) and lake.metadata(RECENT_DEALS, day) == _basis(days, prices):
-        return lake.read(RECENT_DEALS, day)
+    kept = lake.day(market_date)
+    try:
+        if kept.exists(RECENT_DEALS) and kept.metadata(RECENT_DEALS) == _basis(days, prices):
+            return kept.read(RECENT_DEALS)
+    except InputError as error:
+        LOG.warning("%s; the deals of the days before are joined anew", error)
     alike = comparable(history_dates(market_date)[-days:], market_date, prices["source"])
-    published = [published_rows(warehouse_of(lake), before, _COLUMNS) for before in alike]
-    found = [
-        _deals_of(tables) for tables in published if tables is not None and prices_behind(tables[FORECAST]) == prices
-    ]
+    before = [day for earlier in alike if (day := published(lake, earlier)) is not None]
+    tables = [{table: day.rows(table, columns) for table, columns in _COLUMNS.items()} for day in before]
+    found = [_deals_of(day) for day in tables if prices_behind(day[FORECAST]) == prices]
     return combine_deals(pl.concat(found)) if found else pl.DataFrame(schema=DEAL_SCHEMA)
 
 
-def keep_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str], deals: pl.DataFrame) -> None:
-    """Keep what the day was sized by."""
-    lake.write(RECENT_DEALS, market_date.isoformat(), deals, _basis(days, prices))
+def keep_deals(kept: LakeFiles, days: int, prices: Mapping[str, str], deals: pl.DataFrame) -> None:
+    """Keep what the day was sized by; it is committed with the day's bids."""
+    kept.write(RECENT_DEALS, deals, _basis(days, prices))
 
 
 def prices_behind(forecast: pl.DataFrame) -> dict[str, str]:

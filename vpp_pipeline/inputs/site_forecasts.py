@@ -174,10 +174,10 @@ class Expected:
         return found if found.height else None
 
     def _rows(self, table: str, day: date, site: str | None) -> pl.DataFrame | None:
-        lake = Lake(self.lake) if self.lake is not None else None
-        if lake is None or not lake.exists(table, day.isoformat()):
+        kept = Lake(self.lake).day(day) if self.lake is not None else None
+        if kept is None or not kept.exists(table):
             return None
-        rows = lake.read(table, day.isoformat())
+        rows = kept.read(table)
         return rows if site is None else rows.filter(pl.col("site_type") == site)
 
 

@@ -15,7 +15,7 @@ from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_files import CaisoFile, PriceTable, columns_of, files_of
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.market.synthetic_prices import NODE, Synthetic
-from vpp_pipeline.settings import OasisSettings, WeatherSettings
+from vpp_pipeline.settings import OasisSettings, RetentionSettings, WeatherSettings
 
 PriceChoice = Path | OasisSettings | None
 
@@ -51,9 +51,15 @@ class PriceFile(BaseModel):
     oasis: OasisSettings = OasisSettings()
     meters: MeterSettings = MeterSettings()
     weather: WeatherSettings = WeatherSettings()
+    retention: RetentionSettings = RetentionSettings()
 
 
-TABLES: Mapping[str, type[BaseModel]] = {"oasis": OasisSettings, "meters": MeterSettings, "weather": WeatherSettings}
+TABLES: Mapping[str, type[BaseModel]] = {
+    "oasis": OasisSettings,
+    "meters": MeterSettings,
+    "weather": WeatherSettings,
+    "retention": RetentionSettings,
+}
 _WRITE = 'Write kind = "oasis", or path = "…", and node = "…"'
 
 
@@ -109,7 +115,7 @@ def _tables_of(file: Path) -> dict[str, Any]:
         raise InputError(f"not TOML: {error}", file=file, remedy=_WRITE) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"not a readable text file: {error}", file=file, remedy=_WRITE) from None
-    has_other_feed = {"meters", "weather"} & set(found) and "node" not in found
+    has_other_feed = {"meters", "weather", "retention"} & set(found) and "node" not in found
     if set(found) <= {*PriceFile.model_fields} and not ({"kind", "path"} & set(found) or has_other_feed):
         raise InputError("no source of prices", file=file, value=", ".join(sorted(found)) or "nothing", remedy=_WRITE)
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -17,17 +18,22 @@ from vpp_pipeline.schemas import TABLES, validate
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 MESSAGES, AGREEMENTS, SEGMENTS = "negotiation.messages", "negotiation.agreements", "negotiation.segments"
+NEGOTIATED = (MESSAGES, AGREEMENTS, SEGMENTS)
+
+
+Block = Callable[[Mapping[str, pl.DataFrame], Mapping[str, Mapping[str, str]]], None]  # tables, and basis by slot
 
 
 class Store(Protocol):
     """Where the negotiations of a market day lie, by the slot of their opportunity."""
 
-    def basis(self, slot: str) -> Mapping[str, str]:
-        """What was written beside the slot's tables; empty where a table is missing, damaged, or of another basis."""
+    def bases(self) -> Mapping[str, Mapping[str, str]]:
+        """Slot -> what was written beside its rows; empty where a table is missing, damaged, or of another basis."""
         ...
 
-    def write(self, slot: str, tables: Mapping[str, pl.DataFrame], basis: Mapping[str, str]) -> None:
-        """Keep the slot's messages, agreements, and segments; ``basis`` tells what they rest on."""
+    def writing(self, keep: Collection[str]) -> AbstractContextManager[Block]:
+        """Take messages, agreements, and segments of new negotiations, block by block, each with the basis of its
+        slots, which names the opportunity_id; on leaving, the store holds those and what it held of ``keep``."""
         ...
 
     def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
@@ -39,22 +45,35 @@ class InMemory:
     """A store for one computation."""
 
     def __init__(self) -> None:
-        self._basis: dict[str, Mapping[str, str]] = {}
-        self._tables: dict[str, Mapping[str, pl.DataFrame]] = {}
+        self._bases: dict[str, Mapping[str, str]] = {}
+        self._tables: dict[str, pl.DataFrame] = {name: TABLES[name].create_empty() for name in NEGOTIATED}
 
-    def basis(self, slot: str) -> Mapping[str, str]:
-        """What was written beside the slot's tables; empty before."""
-        return self._basis.get(slot, {})
+    def bases(self) -> Mapping[str, Mapping[str, str]]:
+        """What was written beside each slot's rows."""
+        return self._bases
 
-    def write(self, slot: str, tables: Mapping[str, pl.DataFrame], basis: Mapping[str, str]) -> None:
-        """Keep the slot's tables."""
-        self._tables[slot], self._basis[slot] = tables, basis
+    @contextmanager
+    def writing(self, keep: Collection[str]) -> Iterator[Block]:
+        """Take blocks of new negotiations; on leaving, the store holds those and what it held of ``keep``."""
+        bases = {slot: basis for slot, basis in self._bases.items() if slot in keep}
+        parts = {table: [self.read(table, list(bases))] for table in NEGOTIATED}
+
+        def add(tables: Mapping[str, pl.DataFrame], basis: Mapping[str, Mapping[str, str]]) -> None:
+            bases.update(basis)
+            for table in NEGOTIATED:
+                parts[table].append(tables[table])
+
+        yield add
+        self._bases = bases
+        self._tables = {table: validate(TABLES[table], pl.concat(rows)) for table, rows in parts.items()}
 
     def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
         """The table's rows of ``slots``."""
-        schema = TABLES[table]
-        rows = pl.concat([schema.create_empty(), *(self._tables[slot][table] for slot in slots)])
-        return rows.select(columns) if columns else validate(schema, rows)
+        rows = self._tables[table]
+        if set(slots) != set(self._bases):
+            wanted = [self._bases[slot]["opportunity_id"] for slot in slots]
+            rows = rows.filter(pl.col("opportunity_id").is_in(wanted))
+        return rows.select(columns) if columns else rows
 
 
 def negotiate_missing(
@@ -67,12 +86,13 @@ def negotiate_missing(
     engine: Engine | None = None,
     *,
     reuse: bool = True,
+    keep_others: bool = False,
 ) -> pl.DataFrame:
     """Negotiate every opportunity that ``store`` holds on other terms, policy, or code (all: ``reuse=False``).
 
     With an ``adviser`` all are: its advice may differ from before, and answers have a store of their own. The
     fingerprint then is of the deals as well, so that other advice is another version. ``engine``: another than the
-    policy names.
+    policy names. ``keep_others``: slots that are not among ``opportunities`` stay in ``store`` as they are.
 
     Returns one row for each of ``opportunities``: opportunity_id, slot, engine, fingerprint, seconds (its share of a
     joint negotiation), is_new.
@@ -81,28 +101,39 @@ def negotiate_missing(
     state = opportunities.select("opportunity_id", "slot").with_columns(
         fingerprint=pl.Series(terms.fingerprints(context), dtype=pl.String), engine=pl.lit(policy.engine)
     )
-    reuse = reuse and adviser is None
-    stored = [store.basis(slot) if reuse else {} for slot in state["slot"]]
+    known, slots = store.bases(), state["slot"].to_list()
+    stored = [known.get(slot, {}) if reuse and adviser is None else {} for slot in slots]
     is_new = np.array(
         [basis.get("fingerprint") != now for basis, now in zip(stored, state["fingerprint"], strict=True)], dtype=bool
     )
+    kept = {slot for slot, new in zip(slots, is_new, strict=True) if not new}
+    if keep_others:
+        kept |= known.keys() - set(slots)
     rows = {name: row for name, *row in state.iter_rows()}
     spent: dict[str, float] = {}
     advised: dict[str, str] = {}
-    begun = time.perf_counter()
-    for block in in_blocks(terms.only(is_new), policy, adviser, engine) if is_new.any() else ():
-        names = block.opportunity_id.tolist()
-        share = (time.perf_counter() - begun) / len(names)
-        tables = {AGREEMENTS: block.agreements, SEGMENTS: block.segments, MESSAGES: block.messages}
-        parts = {table: frame.partition_by("opportunity_id", as_dict=True) for table, frame in tables.items()}
-        for name in names:
-            slot, fingerprint, by = rows[name]
-            own = {table: parts[table].get((name,), frame.clear()) for table, frame in tables.items()}
-            if adviser is not None:
-                fingerprint = advised[name] = _with_deals(fingerprint, own[AGREEMENTS])
-            store.write(slot, own, {"fingerprint": fingerprint, "engine": by, "seconds": repr(share)})
-            spent[name] = share
-        begun = time.perf_counter()
+    if is_new.any() or kept != known.keys() or not known:
+        with store.writing(kept) as add:
+            begun = time.perf_counter()
+            for block in in_blocks(terms.only(is_new), policy, adviser, engine):
+                names = block.opportunity_id.tolist()
+                share = (time.perf_counter() - begun) / max(1, len(names))
+                deals = block.agreements.partition_by("opportunity_id", as_dict=True) if adviser else {}
+                bases = {}
+                for name in names:
+                    slot, fingerprint, by = rows[name]
+                    if adviser is not None:
+                        fingerprint = _with_deals(fingerprint, deals.get((name,), block.agreements.clear()))
+                        advised[name] = fingerprint
+                    spent[name] = share
+                    bases[slot] = {
+                        "opportunity_id": name,
+                        "fingerprint": fingerprint,
+                        "engine": by,
+                        "seconds": repr(share),
+                    }
+                add({AGREEMENTS: block.agreements, SEGMENTS: block.segments, MESSAGES: block.messages}, bases)
+                begun = time.perf_counter()
     seconds = [
         spent[name] if name in spent else float(basis["seconds"])
         for name, basis in zip(state["opportunity_id"], stored, strict=True)

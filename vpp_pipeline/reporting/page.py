@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from hashlib import sha256
@@ -86,12 +87,13 @@ def write_report(data: Path, market_date: date, file: Path | None = None) -> Pat
 
 
 def _settings(lake: Lake, facts: Facts) -> dict[str, Any]:
-    """Settings of the published bids: they stand beside these in the lake or, where a later run left others
-    there, in `bids.runs`, which has those that differ from the defaults."""
-    origin, day = facts.one("stamp"), facts.market_date.isoformat()
-    if lake.exists(BIDS, day) and lake.read(BIDS, day, ["run_id"])["run_id"][0] == origin["run_id"]:
-        found: dict[str, Any] = json.loads(lake.metadata(BIDS, day).get("settings", "{}"))
-        return found
+    """Settings of the published bids: they stand beside these in the lake or, where the day was taken from the
+    warehouse again, in `bids.runs`, which has those that differ from the defaults."""
+    kept = lake.day(facts.market_date)
+    with suppress(InputError):  # damaged: the report needs no more than the warehouse has
+        if kept.exists(BIDS) and "settings" in (told := kept.metadata(BIDS)):
+            found: dict[str, Any] = json.loads(told["settings"])
+            return found
     run = facts.one("run")
     settings = Settings().model_dump(mode="json") if run else {}
     for name, value in json.loads(run.get("settings", "{}")).items():

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from vpp_pipeline.warehouse.published import no_bids
+from vpp_pipeline.warehouse.day import no_bids
 from vpp_pipeline.warehouse.tables import open_warehouse
 
 Rows = list[dict[str, Any]]

@@ -1,62 +1,61 @@
-"""One market day's tables, read from the lake when asked for: as the run under way needs them.
-
-A finished day is read as it was published (`published.py`)."""
+"""One market day's tables, read from the lake when asked for: as published, or as a run under way has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import Lake, LakeFiles, whole
+from vpp_pipeline.core.parquet_files import UNREADABLE, read_together, write_parquet
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
-from vpp_pipeline.schemas import TABLES, validate
-from vpp_pipeline.warehouse.published import published_rows
+from vpp_pipeline.schemas import TABLES
 
-SCHEDULE = "dispatch.schedule"
-LLM_CALLS = "negotiation.llm_calls"
+SCHEDULE, BIDS, LLM_CALLS = "dispatch.schedule", "bids.final_bids", "negotiation.llm_calls"
 #: what a settlement makes, from what was published
 SETTLED = ("evaluation.dispatched", "evaluation.deliveries", "evaluation.settlement", "evaluation.settled_days")
-#: table of a negotiation -> the lake table with a file per opportunity; messages are written last
+#: tables of a day that are not of its bids: each comes by itself, and a day need not have it
+APART = ("market.prices", "evaluation.benchmark", *SETTLED)
+#: tables of a negotiation: written together, before Dagster's asset of the agreements takes them up
+DEALS = "negotiation.deals"
 NEGOTIATED = {
-    "negotiation.agreements": "negotiation.deals",
+    "negotiation.agreements": DEALS,
     "negotiation.segments": "negotiation.segments",
-    "negotiation.messages": "negotiation.rounds",
+    "negotiation.messages": "negotiation.messages",
 }
-#: warehouse table -> the lake table whose files of the day it joins; agreements are a file of the day as well
-BY_SLOT = {table: file for table, file in NEGOTIATED.items() if table != "negotiation.agreements"}
 #: large table -> its column of sentences, three quarters of what it takes in memory
 WORDS = {"negotiation.agreements": "reason"}
-#: tables with a file per run that published: the day's runs are kept beside each other
+#: tables with rows of every run that published: each commit of bids adds those of its run
 BY_RUN = ("bids.runs", "bids.run_bids")
-Files = tuple[tuple[str, int, int, int], ...]  # path, inode, time of writing, bytes
-
-
-def warehouse_of(lake: Lake) -> Path:
-    """Where the lake's days are published."""
-    return lake.root.with_name("vpp.duckdb")
+SCRATCH = "scratch"  # folder of the lake for blocks of a negotiation that is under way
+SLOTS = "slots"  # in the footer of a negotiation's tables: what each slot's rows rest on
+BY_HAND = "by_hand"  # owner of what single assets leave, materialized from their pages
 
 
 class LakeDay(Mapping[str, pl.DataFrame]):
     """Warehouse table name -> that table's rows of one day. Raises NoDataError for a table not made yet.
 
+    As committed when it was first asked; with an ``owner``, what that one has written since lies over it.
     ``figures_only``: without the columns of WORDS.
     """
 
-    def __init__(self, lake: Lake, market_date: date, *, figures_only: bool = False) -> None:
-        self._lake, self._day, self._figures_only = lake, market_date.isoformat(), figures_only
+    def __init__(self, lake: Lake, market_date: date, owner: str | None = None, *, figures_only: bool = False) -> None:
+        self.lake, self.market_date, self._figures_only = lake, market_date, figures_only
+        self.kept = lake.day(market_date, owner)
         self._read: dict[str, pl.DataFrame] = {}
-        #: table that was asked for -> its files then; None for what is not made of files of this day
-        self.rests_on: dict[str, Files | None] = {}
+        #: table that was asked for -> its version then, as `version` tells it
+        self.rests_on: dict[str, str | None] = {}
 
     def __getitem__(self, table: str) -> pl.DataFrame:
         if table not in self._read:
-            self.rests_on.setdefault(table, self.files(table))
+            self.rests_on.setdefault(table, self.version(table))
         if table == SCHEDULE_BEFORE:
             return self._schedule_before()
         if table == LLM_CALLS_BEFORE:
@@ -64,60 +63,52 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         if table not in TABLES:
             raise KeyError(table)
         if table not in self._read:
-            self._read[table] = self._rows(table)
+            self._read[table] = self.rows(table)
         return self._read[table]
 
     def holding(self, made: Mapping[str, pl.DataFrame]) -> LakeDay:
         """The same day with tables that were ``made`` and are not written yet."""
-        day = LakeDay(self._lake, date.fromisoformat(self._day), figures_only=self._figures_only)
+        day = LakeDay(self.lake, self.market_date, self.kept.owner, figures_only=self._figures_only)
+        day.kept = self.kept
         day._read = self._read | dict(made)
         return day
 
-    def files(self, table: str) -> Files | None:
-        """What tells the files of ``table`` from any others, as they are now; None for what is of other days or runs.
-
-        A file is only ever replaced, never written to.
-        """
+    def version(self, table: str) -> str | None:
+        """What tells the rows of ``table`` from any others, as they are now: empty where there are none; None for what
+        is of other days or runs."""
         if table not in TABLES or table in BY_RUN:
             return None
-        source, keys = (
-            (BY_SLOT[table], self._lake.partitions(BY_SLOT[table], self._day))
-            if table in BY_SLOT
-            else (
-                table,
-                [self._day],
-            )
-        )
-        paths = [self._lake.path(source, key) for key in keys if self._lake.exists(source, key)]
-        return tuple((str(path), (now := path.stat()).st_ino, now.st_mtime_ns, now.st_size) for path in paths)
+        file = self.kept.file(table)
+        return file.version if file else ""
 
-    def _rows(self, table: str) -> pl.DataFrame:
-        if table in BY_SLOT:
-            slots = self["market.opportunities"]["slot"].to_list()
-            return LakeNegotiations(self._lake, date.fromisoformat(self._day)).read(table, slots)
+    def rows(self, table: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """The table's rows as the lake has them; all columns, or those named."""
         if table in BY_RUN:
-            return self._lake.read_many(table, self._lake.partitions(table, self._day))
-        if self._figures_only and table in WORDS:
-            figures = [name for name in self._lake.schema(table, self._day) if name != WORDS[table]]
-            return self._lake.read(table, self._day, figures)
-        return self._lake.read(table, self._day)
+            return _rows_of_runs(self.lake, table, self.market_date, columns)
+        if columns is None and self._figures_only and table in WORDS:
+            columns = [name for name in self.kept.schema(table) if name != WORDS[table]]
+        return self.kept.read(table, columns)
 
     def hash(self, table: str) -> str:
-        """The `frame_hash` of the table's file, read column by column."""
-        return self._lake.hash(table, self._day)
+        """The `frame_hash` of the table's rows, read column by column."""
+        return self.kept.hash(table)
+
+    @property
+    def run_id(self) -> str:
+        """The run that made the day's bids."""
+        return str(self.rows(BIDS, ["run_id"])["run_id"][0])
 
     def _schedule_before(self) -> pl.DataFrame:
         """That of the bids published for the day before. Raises KeyError where there are none."""
-        before = date.fromisoformat(self._day) - timedelta(days=1)
-        found = published_rows(warehouse_of(self._lake), before, {SCHEDULE: None})
-        if found is None or found[SCHEDULE].is_empty():
+        before = published(self.lake, self.market_date - timedelta(days=1))
+        if before is None or not before.kept.exists(SCHEDULE) or before[SCHEDULE].is_empty():
             raise KeyError(SCHEDULE_BEFORE)
-        return found[SCHEDULE]
+        return before[SCHEDULE]
 
     def _llm_calls_before(self) -> pl.DataFrame:
         """Raises KeyError where no day before asked a model."""
-        for day in reversed(self._lake.partitions(LLM_CALLS)):
-            if day < self._day and not (calls := self._lake.read(LLM_CALLS, day)).is_empty():
+        for day in reversed(self.lake.days_of(LLM_CALLS)):
+            if day < self.kept.name and not (calls := self.lake.day(day).read(LLM_CALLS)).is_empty():
                 return calls
         raise KeyError(LLM_CALLS_BEFORE)
 
@@ -128,30 +119,137 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         return len(TABLES)
 
 
+def published(lake: Lake, market_date: date, run_id: str | None = None) -> LakeDay | None:
+    """The day as it was published last (by ``run_id``), a refusal to bid among them; None where no bids of it are."""
+    day = LakeDay(lake, market_date)
+    if run_id is not None:
+        by_run = [manifest for manifest in lake.manifests(market_date) if manifest.run_id == run_id]
+        if not by_run:
+            return None
+        day.kept.committed = by_run[-1]
+    return day if BIDS in day.kept.committed.files else None
+
+
+def published_day(lake: Lake, market_date: date, run_id: str | None = None) -> LakeDay:
+    """The same. Raises NoDataError where no bids of the day are published."""
+    if (day := published(lake, market_date, run_id)) is None:
+        raise no_bids(lake.root, market_date)
+    return day
+
+
+def no_bids(place: Path, market_date: date) -> NoDataError:
+    """What to say of a day that lake or warehouse has no bids of, whatever a run that stopped before has left."""
+    return NoDataError(
+        f"no bids of {market_date} are published",
+        file=place,
+        remedy=f"Make the day's bids first: vpp-pipeline bids --date {market_date}",
+    )
+
+
+def unpublished_bids(day: LakeDay) -> str | None:
+    """One paragraph where a run has formed bids of the day and not published them; None where none has."""
+    left = [files[BIDS] for files in day.lake.owners(day.market_date).values() if BIDS in files]
+    committed = day.kept.committed.files[BIDS]
+    later = [file for file in left if file.version > committed.version]
+    if not later:
+        return None
+    made = read_together([day.lake.path(later[-1])], ["run_id"])["run_id"][0]
+    return (
+        f"run {made} has made bids of {day.market_date} and not published them; they are left aside, and what follows "
+        f"is of the published bids, of run {day.run_id}. To publish new bids, make them with the options you want: "
+        f"vpp-pipeline bids --date {day.market_date}"
+    )
+
+
+def _rows_of_runs(lake: Lake, table: str, market_date: date, columns: list[str] | None) -> pl.DataFrame:
+    """The rows of every run that published bids of the day, each run once."""
+    files = lake.every(table, market_date)
+    for file in files:
+        whole(lake, file)
+    if not files:
+        raise NoDataError(
+            f"no run of {market_date} is kept",
+            file=lake.root,
+            remedy=f"Make the day's bids: vpp-pipeline bids --date {market_date}",
+        )
+    rows = read_together(map(lake.path, files))
+    rows = rows.unique(TABLES[table].primary_key(), keep="first", maintain_order=True)
+    return rows.select(columns) if columns else rows
+
+
 @dataclass(frozen=True)
 class LakeNegotiations:
-    """A day's negotiations in the lake, three files per opportunity: a `Store` of `negotiation/store.py`."""
+    """A day's negotiations in the lake, one file per table: a `Store` of `negotiation/store.py`."""
 
-    lake: Lake
-    market_date: date
+    kept: LakeFiles
 
-    def basis(self, slot: str) -> Mapping[str, str]:
-        """What the slot's stored negotiation rests on; empty where a file is missing, damaged, or of another basis."""
+    def bases(self) -> Mapping[str, Mapping[str, str]]:
+        """Slot -> what its stored rows rest on; empty where a table is missing, damaged, or of another basis."""
         with suppress(InputError):
-            known = [self.lake.metadata(table, self._key(slot)) for table in NEGOTIATED.values()]
-            if all(found == known[0] for found in known):
-                return known[0]
+            known = [self.kept.metadata(table).get(SLOTS) for table in NEGOTIATED.values()]
+            if known[0] is not None and all(found == known[0] for found in known):
+                bases: dict[str, dict[str, str]] = json.loads(known[0])
+                return bases
         return {}
 
-    def write(self, slot: str, tables: Mapping[str, pl.DataFrame], basis: Mapping[str, str]) -> None:
-        """Write or replace the slot's three files."""
-        for table, file in NEGOTIATED.items():
-            self.lake.write(file, self._key(slot), tables[table], basis)
+    @contextmanager
+    def writing(
+        self, keep: Collection[str]
+    ) -> Iterator[Callable[[Mapping[str, pl.DataFrame], Mapping[str, Mapping[str, str]]], None]]:
+        """Take blocks of new negotiations, by table and with the basis of each slot; on leaving, the day is those and
+        what there was of the slots to ``keep``."""
+        bases = {slot: basis for slot, basis in self.bases().items() if slot in keep}
+        with TemporaryDirectory(dir=self._scratch()) as scratch:
+            blocks = 0
+
+            def add(tables: Mapping[str, pl.DataFrame], basis: Mapping[str, Mapping[str, str]]) -> None:
+                nonlocal blocks
+                for table in NEGOTIATED:
+                    write_parquet(Path(scratch, f"{table}_{blocks:05}"), tables[table], {})
+                bases.update(basis)
+                blocks += 1
+
+            yield add
+            told = {SLOTS: json.dumps(dict(sorted(bases.items())))}
+            before = [slot for slot in bases if slot in keep]
+            for table, stored in NEGOTIATED.items():
+                parts = [pl.scan_parquet(Path(scratch, f"{table}_{k:05}"), glob=False) for k in range(blocks)]
+                if before:
+                    parts.insert(0, self._of(table, [bases[slot]["opportunity_id"] for slot in before]))
+                rows = pl.concat(parts, how="diagonal")
+                # blocks come in the order of the key; with what is kept, a day is as small as to be sorted
+                self.kept.write(stored, rows.sort(TABLES[table].primary_key()) if before else rows, told)
 
     def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
         """The table's rows of ``slots``, each of which must have been written; all columns, or those named."""
-        rows = self.lake.read_many(NEGOTIATED[table], map(self._key, slots), columns)
-        return rows if columns else validate(TABLES[table], rows)
+        bases = self.bases()
+        if missing := [slot for slot in slots if slot not in bases]:
+            raise NoDataError(
+                f"the negotiation of {self.kept.name} lacks {', '.join(missing)}",
+                file=self.kept.lake.root,
+                remedy=f"Make the day's bids again: vpp-pipeline bids --date {self.kept.name}",
+            )
+        if set(slots) == set(bases):
+            return self.kept.read(NEGOTIATED[table], columns)
+        rows = self._of(table, [bases[slot]["opportunity_id"] for slot in slots])
+        try:
+            return (rows.select(columns) if columns else rows).collect()
+        except UNREADABLE:  # its own reading says what is wrong
+            return self.kept.read(NEGOTIATED[table], columns)
 
-    def _key(self, slot: str) -> str:
-        return f"{self.market_date}|{slot}"
+    def take_up(self) -> LakeFiles:
+        """Let the day's agreements be the deals as they are stored, without another copy; the day's files."""
+        file = self.kept.file(DEALS)
+        if file is None:
+            self.kept.read(DEALS)  # which says what to do
+        else:
+            self.kept.point("negotiation.agreements", file)
+        return self.kept
+
+    def _of(self, table: str, opportunities: list[str]) -> pl.LazyFrame:
+        return self.kept.scan(NEGOTIATED[table]).filter(pl.col("opportunity_id").is_in(opportunities))
+
+    def _scratch(self) -> Path:
+        folder = self.kept.lake.root / SCRATCH
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder

@@ -1,14 +1,18 @@
-"""Publishing: one day of the lake into the DuckDB warehouse, by building a draft beside it and swapping it in.
+"""Publishing: one day is committed to the lake, and put into the DuckDB warehouse by swapping in a draft that has it.
 
-Readers never wait and never see a part: an open session keeps the file it opened, the next one opens the new file.
-The cost of a day is copying the file plus that day's rows, whatever the history. Runs are only ever added.
+The lake's manifest is the truth: the draft is whole before it is written, and takes the warehouse's place right after.
+A process that is killed between the two leaves a note, and whoever opens the warehouse next completes it
+(:func:`complete`). Readers never wait and never see a part: an open session keeps the file it opened. The cost of a
+day is copying the file plus that day's rows, whatever the history. Runs are only ever added.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -20,101 +24,226 @@ from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.lake import File, Lake, Manifest, footer, read_file, whole
+from vpp_pipeline.core.parquet_files import replacing, sync
 from vpp_pipeline.core.paths import acquire
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
-from vpp_pipeline.warehouse.tables import create_tables, create_views, literal, quoted
+from vpp_pipeline.warehouse.day import APART, BIDS, BY_HAND, BY_RUN, SETTLED, no_bids
+from vpp_pipeline.warehouse.tables import (
+    DamagedWarehouseError,
+    create_tables,
+    create_views,
+    literal,
+    open_warehouse,
+    quoted,
+)
 
+LOG = logging.getLogger(__name__)
 STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
 LOCK_TIMEOUT_S = 900.0
-ACCOUNT = "evaluation.settled_days"  # one row for each day that is settled
+PRICES, SEGMENTS = "market.prices", "bids.bid_segments"
+STAMP = ("run_id", "created_utc")  # of bids: what equal bids of two runs differ in
+SETTLES = "settles"  # in the footer of a settlement: the version of the bids that it is of
+Made = Mapping[str, File]
 
 
 def publish(
     lake: Lake,
     warehouse: Path,
     market_date: date,
-    tables: Collection[str] = tuple(TABLES),
+    made: Made | None = None,
     run: Mapping[str, pl.DataFrame] | None = None,
 ) -> dict[str, int]:
-    """Make the warehouse hold the lake's ``market_date``, replacing that day's rows; returns rows written per table.
+    """Commit what was ``made`` of the day and make the warehouse hold the day; returns rows written per table.
 
-    ``tables``: only these, where a day stopped half-way. A table whose file is not in the lake has no rows for the day.
-    Prices of the seven days before are published too. ``run``: what is kept of the run that made the bids, by the names
-    in BY_RUN; it goes to warehouse and lake only with this publication, and only once. With it, a settlement of other
-    bids is left out.
+    Nothing made: the warehouse takes the day as it is committed. ``run``: what is kept of the run that made the bids,
+    by the names in BY_RUN, once for each run. A settlement of other bids is left out from then on. Prices of the seven
+    days before are published too.
     """
-    with _only_publisher(warehouse):
-        new = _not_kept_yet(lake, market_date, run or {})
-        with _draft_of(warehouse) as draft:
-            rows = _fill(draft, lake, [market_date], tables, new, of_bids=run is not None)
-        for table, (partition, frame) in new.items():  # now that it is published; the warehouse has it already
-            lake.write(table, partition, frame)
+    new = dict(made or {})
+
+    def change(last: Manifest) -> dict[str, File | None]:
+        changed: dict[str, File | None] = dict(new)
+        if BIDS in new and not _same_bids(lake, last.files, {**last.files, **new}):
+            changed |= dict.fromkeys(SETTLED)
+        return changed
+
+    with only_publisher(warehouse):
+        run_id = None
+        if run is not None:
+            run_id = str(next(iter(run.values()))["run_id"][0])
+            if run_id not in {manifest.run_id for manifest in lake.manifests(market_date)}:  # the first time counts
+                new |= {table: lake.put(table, market_date, rows) for table, rows in run.items()}
+        rows = _commit_and_fill(
+            lake, warehouse, market_date, "bids", change if new else None, run_id=run_id, states_all=BIDS in new
+        )
+    if BIDS in new:  # what was made by hand before rests on what is no longer published
+        lake.day(market_date, BY_HAND).forget()
     return rows
 
 
-def publish_settlement(lake: Lake, warehouse: Path, market_date: date) -> dict[str, int]:
-    """Add the lake's settlement of ``market_date``, and the prices it rests on; returns rows written per table.
+def publish_settlement(lake: Lake, warehouse: Path, market_date: date, made: Made) -> dict[str, int]:
+    """Commit the settlement that was ``made`` and put it into the warehouse, with the prices it rests on; returns rows
+    written per table. Nothing else of the day is touched.
 
-    Nothing else of the day is touched: what runs have left in the lake since its bids were published is not published.
     Raises InputError where the published bids are not those that were settled.
     """
-    with _only_publisher(warehouse), _draft_of(warehouse) as draft:
-        rows = _fill(draft, lake, [market_date], ["market.prices", *SETTLED], {}, of_bids=True)
-        if not rows[ACCOUNT]:
+    settled = {table: file for table, file in made.items() if table in SETTLED}
+    of_bids = {json.loads(footer(lake, file).get(SETTLES, "null")) for file in settled.values()}
+
+    def change(last: Manifest) -> dict[str, File | None]:
+        if BIDS not in last.files:
+            raise no_bids(lake.root, market_date)
+        if of_bids != {last.files[BIDS].version}:
             raise InputError(
                 f"bids of {market_date} were published while others were settled, so this settlement is not published",
-                file=warehouse,
+                file=lake.root,
                 remedy=f"Settle the new ones: vpp-pipeline settle --date {market_date}",
             )
+        return dict(settled)
+
+    with only_publisher(warehouse):
+        return _commit_and_fill(lake, warehouse, market_date, "settlement", change, tables=(PRICES, *SETTLED))
+
+
+def publish_tables(lake: Lake, warehouse: Path, days: Collection[date], tables: Sequence[str]) -> None:
+    """Put ``tables`` of many days, as committed, into the warehouse in one publication, as a back-test needs it."""
+    with only_publisher(warehouse), _draft_of(lake, warehouse) as draft:
+        _fill(draft, lake, {day: lake.manifest(day).files for day in days}, tables)
+
+
+def complete(lake: Lake, warehouse: Path) -> None:
+    """Finish what a publication was at whose process ended between commit and swap; at once if there was none."""
+    if not note_of(warehouse).is_file():
+        return
+    with only_publisher(warehouse):
+        if (note := _read_note(warehouse)) is None:  # another process has done it meanwhile
+            return
+        LOG.warning("a publication of %s was stopped after its commit; the warehouse takes the day now", note)
+        _commit_and_fill(lake, warehouse, note, "", None)
+
+
+def _commit_and_fill(
+    lake: Lake,
+    warehouse: Path,
+    market_date: date,
+    reason: str,
+    change: Callable[[Manifest], Mapping[str, File | None]] | None,
+    *,
+    tables: Sequence[str] = tuple(TABLES),
+    run_id: str | None = None,
+    states_all: bool = False,
+) -> dict[str, int]:
+    """Build the draft of the day as it will be, commit, swap: an error before the commit leaves all as it was."""
+    last = lake.last_readable(market_date) if states_all else lake.manifest(market_date)
+    changed = change(last) if change else {}
+    files = {table: file for table, file in {**last.files, **changed}.items() if file is not None}
+    # what is not of the bids, is kept, and is damaged stays in the warehouse as it is there: it must not cost the day
+    kept = [table for table in APART if table in files and table not in changed]
+    lost = {table for table in kept if not _is_sound(lake, files[table])}
+    with _draft_of(lake, warehouse) as draft:
+        rows = _fill(draft, lake, {market_date: files}, [table for table in tables if table not in lost])
+        if change:
+            _write_note(warehouse, market_date)
+            try:
+                lake.commit(market_date, reason, change, run_id=run_id, passes_damaged=states_all)
+            except BaseException:
+                note_of(warehouse).unlink(missing_ok=True)
+                raise
+    note_of(warehouse).unlink(missing_ok=True)
     return rows
 
 
-def publish_days(lake: Lake, warehouse: Path, days: Collection[date], tables: Collection[str]) -> None:
-    """The same for ``tables`` of many days in one publication, as a back-test needs it."""
-    with _only_publisher(warehouse), _draft_of(warehouse) as draft:
-        _fill(draft, lake, days, tables, {})
+def _same_bids(lake: Lake, one: Made, other: Made) -> bool:
+    """Whether both have the same bids and curves, by whichever run."""
+
+    def bids(files: Made) -> list[pl.DataFrame]:
+        found = [read_file(lake, files[table]) for table in (BIDS, SEGMENTS)]
+        return [rows.drop(STAMP, strict=False) for rows in found]
+
+    if not all(table in files for files in (one, other) for table in (BIDS, SEGMENTS)):
+        return False
+    try:
+        return all(first.equals(second) for first, second in zip(bids(one), bids(other), strict=True))
+    except InputError:  # damaged: whatever it was, it is replaced
+        return False
 
 
 @contextmanager
-def _draft_of(warehouse: Path) -> Iterator[Path]:
-    """A copy of the warehouse (or its place) to write to; it takes the warehouse's place if all goes well."""
-    warehouse = warehouse.absolute()
-    draft = warehouse.with_name(f"{warehouse.name}.draft")
-    _remove(draft)  # what a killed publication left
-    try:
+def _draft_of(lake: Lake, warehouse: Path) -> Iterator[Path]:
+    """A copy of the warehouse (or its place) to write to; it takes the warehouse's place if all goes well.
+
+    A warehouse that is damaged is set aside, and made from the lake.
+    """
+    with draft_of_new(warehouse) as draft:
         if warehouse.exists():
             _settle_log(warehouse)
-            shutil.copyfile(warehouse, draft)
+            if problem := damage(warehouse):
+                LOG.warning("%s; it is made again from the lake, and kept as %s", problem, set_aside(warehouse).name)
+                fill_all(draft, lake)
+            else:
+                shutil.copyfile(warehouse, draft)
         with _written_beside(draft):
             yield draft
+
+
+@contextmanager
+def draft_of_new(warehouse: Path) -> Iterator[Path]:
+    """The place of a new file beside the warehouse, which takes the warehouse's place if all goes well."""
+    warehouse = warehouse.absolute()
+    draft = warehouse.with_name(f"{warehouse.name}.draft")
+    remove_draft(draft)  # what a killed publication left
+    try:
+        yield draft
         os.replace(draft, warehouse)
+        sync(warehouse.parent)
     finally:
-        _remove(draft)
+        remove_draft(draft)
 
 
-def _not_kept_yet(
-    lake: Lake, market_date: date, run: Mapping[str, pl.DataFrame]
-) -> dict[str, tuple[str, pl.DataFrame]]:
-    """Table -> partition and rows of a run that the lake does not know: its first publication is what counts."""
-    keys = {table: f"{market_date}|{frame['run_id'][0]}" for table, frame in run.items()}
-    return {table: (key, run[table]) for table, key in keys.items() if not lake.exists(table, key)}
+def fill_all(draft: Path, lake: Lake) -> tuple[dict[str, int], list[str]]:
+    """Every day that the lake has published, without files that cannot be read; and the words on these."""
+    days: dict[date, dict[str, File]] = {}
+    faults: list[str] = []
+    for name in lake.days():
+        try:
+            manifest = lake.manifest(name)
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        files = dict(manifest.files)
+        for table, file in manifest.files.items():
+            try:
+                footer(lake, file)
+            except InputError as error:
+                faults.append(str(error))
+                del files[table]
+        if files.keys() - {PRICES}:  # prices alone are only taken in, and come with the days that rest on them
+            days[date.fromisoformat(name)] = files
+    return _fill(draft, lake, days, tuple(TABLES)), faults
 
 
-def _fill(
-    draft: Path,
-    lake: Lake,
-    days: Collection[date],
-    tables: Collection[str],
-    run: Mapping[str, tuple[str, pl.DataFrame]],
-    *,
-    of_bids: bool = False,
-) -> dict[str, int]:
-    """Bring the draft's tables up to date and put the days in; closes the draft with everything in the one file.
+def damage(warehouse: Path) -> str | None:
+    """What is wrong with the file where DuckDB cannot use it; None where nothing is, or others have it open."""
+    with suppress(InputError):
+        try:
+            with open_warehouse(warehouse):
+                return None
+        except DamagedWarehouseError as error:
+            return str(error)
+    return None
 
-    ``of_bids``: a settlement of other bids than the draft then has is left out.
-    """
+
+def set_aside(warehouse: Path) -> Path:
+    """Give the file another name, under which it can be looked at; the last one so named is replaced."""
+    aside = warehouse.with_name(f"{warehouse.name}.damaged")
+    os.replace(warehouse, aside)
+    warehouse.with_name(f"{warehouse.name}.wal").unlink(missing_ok=True)
+    return aside
+
+
+def _fill(draft: Path, lake: Lake, days: Mapping[date, Made], tables: Sequence[str]) -> dict[str, int]:
+    """Bring the draft's tables up to date and put the days in; closes the draft with everything in the one file."""
     rows: dict[str, int] = {}
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"attach {literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
@@ -125,13 +254,17 @@ def _fill(
         create_tables(connection)
         create_views(connection)
         for table in tables:
-            wanted = {day: None for market_date in days for day in _days(lake, table, market_date)}
-            rows[table] = sum(_replace_day(connection, lake, table, day) for day in wanted)
-        if of_bids:
-            for day in days:
-                _drop_settlement_of_other_bids(connection, day, rows)
-        for table, (_, frame) in run.items():
-            rows[table] += _add(connection, table, frame)
+            if table in BY_RUN:
+                files = [file for day, made in days.items() for file in _of_runs(lake, table, day, made)]
+            else:
+                found = {day: made[table] for day, made in days.items() if table in made}
+                found |= _prices_before(lake, days, found) if table == PRICES else {}
+                wanted = [*found, *days]
+                connection.execute(
+                    f"delete from {quoted(table)} where market_date in (select unnest($days))", {"days": wanted}
+                )
+                files = list(found.values())
+            rows[table] = _insert(connection, lake, table, files)
         connection.execute("commit")
         connection.execute("checkpoint draft")
         connection.execute("use memory")
@@ -139,88 +272,64 @@ def _fill(
     return rows
 
 
-def _days(lake: Lake, table: str, market_date: date) -> list[date]:
-    """The days to replace in ``table``: the market day and, for prices, the days before it that the lake holds."""
-    if table != "market.prices":
-        return [market_date]
-    history = history_dates(market_date)  # so that the bids can be explained from the warehouse alone
-    return [day for day in history if lake.exists(table, day.isoformat())] + [market_date]
+def _of_runs(lake: Lake, table: str, day: date, made: Made) -> list[File]:
+    """The files of all runs that published the day. One that is damaged is left out, and told: the warehouse has its
+    rows, unless it is made anew."""
+    files = dict.fromkeys(lake.every(table, day)) | ({made[table]: None} if table in made else {})
+    return [file for file in files if file == made.get(table) or _is_sound(lake, file)]
 
 
-def _replace_day(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, market_date: date) -> int:
-    """Replace one day of one table by what the lake holds (of runs: add what is new); returns the rows written."""
-    is_new = "true"
-    if table in BY_RUN:
-        is_new = f"run_id not in (select run_id from {quoted(table)} where market_date = date '{market_date}')"
-    else:
-        connection.execute(f"delete from {quoted(table)} where market_date = $day", {"day": market_date})
-    source, partitions = _source(lake, table, market_date)
-    if not partitions:
+def _is_sound(lake: Lake, file: File) -> bool:
+    """Whether the file can be read; a warning tells why not."""
+    try:
+        footer(lake, file)
+    except InputError as error:
+        LOG.warning("%s", error)
+        return False
+    return True
+
+
+def _prices_before(lake: Lake, days: Collection[date], found: Mapping[date, File]) -> dict[date, File]:
+    """Prices of the days before, as far as they are there: so that bids can be explained from the warehouse alone."""
+    before = {day for market_date in days for day in history_dates(market_date)} - set(found)
+    files = {}
+    for day in sorted(before):
+        with suppress(InputError):  # a damaged manifest is told where its own day is read
+            file = lake.manifest(day).files.get(PRICES)
+            if file and _is_sound(lake, file):
+                files[day] = file
+    return files
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, files: Sequence[File]) -> int:
+    """Add the rows of ``files`` (of runs: those of new runs); returns the rows written."""
+    if not files:
         return 0
+    is_new = f"run_id not in (select run_id from {quoted(table)})" if table in BY_RUN else "true"
     # a file older than a column has no value for it; a column that is not declared stays in the lake
     insert = f"""
         insert into {quoted(table)} by name
         select columns(lambda name: list_contains($declared, name)) from read_parquet($files, union_by_name = true)
         where {is_new}
     """
-    files = [str(lake.path(source, partition)) for partition in partitions]
-    declared = TABLES[table].column_names()
+    paths, declared = [str(lake.path(file)) for file in files], TABLES[table].column_names()
     try:
-        (written,) = connection.execute(insert, {"files": files, "declared": declared}).fetchall()[0]
+        for file in files:
+            whole(lake, file)
+        (written,) = connection.execute(insert, {"files": paths, "declared": declared}).fetchall()[0]
     except duckdb.Error as error:
-        for partition in partitions:
-            lake.read(source, partition)  # a damaged file is named, with its remedy
+        for file in files:
+            read_file(lake, file)  # a damaged one is named, with its remedy
         raise InputError(
-            f"the lake's {source} of {market_date} does not fit {table}: {error}",
-            file=lake.path(source, partitions[0]),
-            remedy=f"Materialise {source.replace('.', '/')} again with the current code.",
+            f"{table} of {files[0].day} in the lake does not fit the warehouse: {error}",
+            file=lake.path(files[0]),
+            remedy=f"Make it again with the current code: vpp-pipeline bids --date {files[0].day}",
         ) from error
     return int(written)
 
 
-def _drop_settlement_of_other_bids(
-    connection: duckdb.DuckDBPyConnection, market_date: date, rows: dict[str, int]
-) -> None:
-    """Leave the day without a settlement, in the draft and in ``rows``, where it is not that of the day's bids."""
-    others = """
-        with settled as (select bid_id, bid_mw from evaluation.settlement where market_date = $day),
-        bids as (select bid_id, total_capacity_mw from bids.final_bids where market_date = $day and status = 'bid')
-        select 1 from settled full join bids using (bid_id) where bid_mw is distinct from total_capacity_mw limit 1
-    """
-    if connection.execute(others, {"day": market_date}).fetchall():
-        for table in SETTLED:
-            connection.execute(f"delete from {quoted(table)} where market_date = $day", {"day": market_date})
-            rows[table] = 0
-
-
-def _add(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:
-    """Add the run's rows, unless the warehouse knows the run; returns the rows written."""
-    connection.register("new_rows", frame.to_arrow())
-    known = f"select run_id from {quoted(table)} where market_date in (select market_date from new_rows)"
-    added = connection.execute(
-        f"insert into {quoted(table)} by name select * from new_rows where run_id not in ({known})"
-    ).fetchall()
-    connection.unregister("new_rows")
-    return int(added[0][0])
-
-
-def _source(lake: Lake, table: str, market_date: date) -> tuple[str, list[str]]:
-    """The lake table and the partitions that hold ``table``'s day; negotiations are kept per opportunity."""
-    day = market_date.isoformat()
-    if table in BY_RUN:
-        return table, lake.partitions(table, day)
-    if table not in BY_SLOT:
-        return table, [day] if lake.exists(table, day) else []
-    source = BY_SLOT[table]
-    slots = lake.partitions(source, day)
-    if lake.exists("market.opportunities", day):  # a slot that is no longer traded keeps its file, not its words
-        traded = set(lake.read("market.opportunities", day)["slot"])
-        slots = [partition for partition in slots if partition.split("|")[1] in traded]
-    return source, slots
-
-
 @contextmanager
-def _only_publisher(warehouse: Path) -> Iterator[None]:
+def only_publisher(warehouse: Path) -> Iterator[None]:
     """One publication at a time, across processes; the lock of a killed process is free."""
     lock = warehouse.absolute().with_name(f"{warehouse.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -275,6 +384,27 @@ def _written_beside(draft: Path) -> Iterator[None]:
         writing.join()
 
 
-def _remove(draft: Path) -> None:
+def remove_draft(draft: Path) -> None:
+    """Remove the file with its write-ahead log, if there is one."""
     draft.unlink(missing_ok=True)
     draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+
+
+def note_of(warehouse: Path) -> Path:
+    """Where a publication says which day it commits, from just before the commit until the warehouse has it."""
+    return warehouse.absolute().with_name(f"{warehouse.name}.pending")
+
+
+def _write_note(warehouse: Path, market_date: date) -> None:
+    note = note_of(warehouse)
+    with replacing(note) as beside:
+        beside.write_text(market_date.isoformat(), encoding="utf-8")
+    sync(note.parent)
+
+
+def _read_note(warehouse: Path) -> date | None:
+    """The day of the note; None where there is none, or none that can be read: then nothing was committed."""
+    try:
+        return date.fromisoformat(note_of(warehouse).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

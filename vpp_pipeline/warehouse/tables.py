@@ -224,6 +224,10 @@ def _cell(words: str) -> str:
     return words.replace("|", "\\|")
 
 
+class DamagedWarehouseError(InputError):
+    """DuckDB cannot use the file, or it is shorter than it says."""
+
+
 @contextmanager
 def open_warehouse(warehouse: Path, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the warehouse as it is now, closed on leaving.
@@ -235,17 +239,37 @@ def open_warehouse(warehouse: Path, *, read_only: bool = True) -> Iterator[duckd
         raise NoDataError(
             "there is no warehouse yet", file=warehouse, remedy="Make a day's bids first: vpp-pipeline bids --date …"
         )
+    if warehouse.stat().st_size == 0:  # DuckDB takes it for a new database
+        raise _damaged(warehouse, "it is empty")
     with duckdb.connect(":memory:") as connection:
         try:
             connection.execute(f"attach {literal(warehouse)} as vpp{' (read_only)' if read_only else ''}")
-        except duckdb.Error as error:
-            raise InputError(
-                f"the warehouse cannot be opened: {error}",
-                file=warehouse,
-                remedy="If a session has it open for writing, close that session or open it read-only there.",
-            ) from error
-        connection.execute("use vpp")
+            connection.execute("use vpp")
+            claimed = connection.execute("select block_size * used_blocks from pragma_database_size()").fetchone()
+        except (
+            duckdb.IOException,
+            duckdb.SerializationException,
+            duckdb.InternalException,
+            duckdb.FatalException,
+        ) as error:
+            if any(word in str(error).lower() for word in ("lock", "permission")):
+                raise InputError(
+                    f"the warehouse cannot be opened: {error}",
+                    file=warehouse,
+                    remedy="If a session has it open for writing, close that session or open it read-only there.",
+                ) from error
+            raise _damaged(warehouse, " ".join(str(error).split())) from error
+        if claimed and warehouse.stat().st_size < claimed[0]:
+            raise _damaged(warehouse, f"it has {warehouse.stat().st_size:,} of {claimed[0]:,} bytes")
         yield connection
+
+
+def _damaged(warehouse: Path, problem: str) -> DamagedWarehouseError:
+    return DamagedWarehouseError(
+        f"the warehouse is damaged: {problem}",
+        file=warehouse,
+        remedy="Make it again from the lake, which has every published day: vpp-pipeline rebuild",
+    )
 
 
 def literal(path: Path) -> str:

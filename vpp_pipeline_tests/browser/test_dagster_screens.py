@@ -30,7 +30,7 @@ OWNERS = {
 
 
 def table(desk: Desk, name: str, partition: str = FIRST) -> pl.DataFrame:
-    return Lake(desk.folder / "data" / "lake").read(name, partition)
+    return Lake(desk.folder / "data" / "lake").day(partition).read(name)
 
 
 @pytest.mark.parametrize("name", OWNERS)

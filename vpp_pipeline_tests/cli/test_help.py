@@ -19,7 +19,7 @@ from vpp_pipeline.cli.main import INTERRUPTED, commands, main
 from vpp_pipeline.cli.options import all_settings
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import __version__
-from vpp_pipeline.settings import OasisSettings, Settings, WeatherSettings
+from vpp_pipeline.settings import OasisSettings, RetentionSettings, Settings, WeatherSettings
 
 DOCS = project_folder() / "docs"
 PAGES = [project_folder() / "README.md", *sorted({*DOCS.glob("*.md")} - {DOCS / "data_dictionary.md"})]
@@ -105,7 +105,7 @@ def test_a_shell_gets_its_script():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["bid"], "No such command 'bid'. Did you mean 'bids'?"),
+        (["bidds"], "No such command 'bidds'. Did you mean 'bids'?"),
         (["bids", "--prosumer", "30"], "No such option '--prosumer'. Did you mean '--prosumers'?"),
         (["bids", "--date", "15 August"], "'15 August' is not a date; write it as 2023-08-15"),
         (["backtest", "--from", "2023-08-15", "--to", "2023-08-16", "--arms", "gredy"], "did you mean greedy?"),
@@ -164,7 +164,7 @@ def test_every_setting_is_listed_with_default_unit_bounds_and_description(capsys
     assert main(["settings", "--json"]) == 0
     listed = {setting["name"]: setting for setting in json.loads(capsys.readouterr().out)}
     groups = {name: type(field.default) for name, field in Settings.model_fields.items()}
-    groups |= {"oasis": OasisSettings, "weather": WeatherSettings}
+    groups |= {"oasis": OasisSettings, "weather": WeatherSettings, "retention": RetentionSettings}
     assert set(listed) == {f"{group}.{name}" for group, model in groups.items() for name in model.model_fields}
     assert listed["negotiation.rounds"]["default"] == 3
     assert listed["negotiation.rounds"]["allowed"] == "1 to 10"

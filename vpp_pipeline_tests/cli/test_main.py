@@ -62,14 +62,14 @@ def test_without_a_date_tomorrows_bids_are_made(desk: TradingDesk, capsys: pytes
     tomorrow = datetime.now(PACIFIC).date() + timedelta(days=1)
     assert main(["bids", "--data", str(mine.data), "--prosumers", "30", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["market_date"] == tomorrow.isoformat()
-    assert mine.lake.exists("bids.final_bids", tomorrow.isoformat())
+    assert mine.lake.day(tomorrow.isoformat()).exists("bids.final_bids")
 
 
 def test_bids_are_printed_for_programs(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
-    print_json(bids_document(desk.data, date.fromisoformat(DAY), {"in all": 1.0}))
+    print_json(bids_document(desk.data, desk.day(), {"in all": 1.0}))
     printed = json.loads(capsys.readouterr().out)
     assert printed["market_date"] == DAY
-    rows = desk.lake.read("bids.final_bids", DAY)
+    rows = desk.lake.day(DAY).read("bids.final_bids")
     found = {bid["bid_id"]: bid for bid in printed["final_bids"]}
     assert {name for bid in found.values() for name in bid} == set(rows.columns)
     assert {name: bid["expected_profit_usd"] for name, bid in found.items()} == dict(
@@ -177,7 +177,7 @@ def test_a_command_that_cannot_be_read_shows_the_usage(arguments: list[str], cap
 
 def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
     """The seconds of each stage are those of a run: test_end_to_end.py."""
-    show_bids(desk.data, date.fromisoformat(DAY), {"in all": 1.0})
+    show_bids(desk.data, desk.day(), {"in all": 1.0})
     shown = capsys.readouterr()
     for words in (
         "Bids for Tuesday 15 August 2023, TH_SP15_GEN-APND, prices: synthetic",
@@ -198,7 +198,7 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
 
 def test_prices_are_taken_in_and_the_day_settled(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
     assert main(["ingest", "--date", DAY, "--data", str(desk.data)]) == 0
-    assert desk.lake.exists("market.prices", DAY)
+    assert desk.lake.day(DAY).exists("market.prices")
     assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
     shown = capsys.readouterr().out
     assert "Settlement of 2023-08-15" in shown
@@ -220,15 +220,15 @@ def test_bids_made_with_other_settings_can_be_settled(desk: TradingDesk, capsys:
 
 def test_bids_far_from_the_best_are_told_from_proven_ones(desk: TradingDesk):
     mine = desk.copy()
-    assert is_proven(mine.data, date.fromisoformat(DAY))
+    assert is_proven(mine.day())
     failed = pl.when(check_name="the_schedule_is_proven_to_be_good").then(False).otherwise("passed").alias("passed")
-    mine.lake.write("bids.checks", DAY, mine.lake.read("bids.checks", DAY).with_columns(failed))
-    assert not is_proven(mine.data, date.fromisoformat(DAY))
+    mine.lake.write("bids.checks", DAY, mine.lake.day(DAY).read("bids.checks").with_columns(failed))
+    assert not is_proven(mine.day())
     unsettled = desk.copy()
-    proof = unsettled.lake.read("dispatch.proof", DAY)
+    proof = unsettled.lake.day(DAY).read("dispatch.proof")
     method = pl.lit(f"exact; no bid: the bids {NOT_SETTLED}: HiGHS says Unknown").alias("method")
     unsettled.lake.write("dispatch.proof", DAY, proof.with_columns(method))
-    assert not is_proven(unsettled.data, date.fromisoformat(DAY))
+    assert not is_proven(unsettled.day())
 
 
 @pytest.mark.slow

@@ -6,13 +6,14 @@ import logging
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from vpp_pipeline.core.errors import Again
-from vpp_pipeline.core.http import Refused, ask, asked_wait_s, get, repeat
+from vpp_pipeline.core.http import Refused, _Exchange, ask, asked_wait_s, get, repeat
 from vpp_pipeline_tests.market.local_http import LocalHandler, dripping, serving_with
 
 NOW = datetime(2024, 7, 11, 12, tzinfo=UTC)
@@ -202,3 +203,21 @@ def test_an_unusable_proxy_is_refused_without_its_password(
     with pytest.raises(Refused, match="the proxy or the certificates") as refused:
         asked(address)
     assert "C4" not in f"{refused.value}{caplog.text}"
+
+
+class Late(_Exchange):
+    """Given up after its connection was made, and before the exchange has noted it."""
+
+    def _note(self, event: str, about: Mapping[str, Any]) -> None:
+        if event.endswith("connect_tcp.complete"):
+            self.end()
+        super()._note(event, about)
+
+
+def test_a_connection_that_is_made_too_late_is_shut_down():
+    """Nothing is sent, and the server sees the end."""
+    with dripping("nothing", pause_s=0.05) as server:
+        late = Late(server.url, {}, 5.0, 100)
+        late.run()
+        assert isinstance(late.error, Again)
+        assert server.is_left(within_s=5.0)

@@ -1,8 +1,9 @@
+"""Versions that never change, commits that happen whole or not at all, and what a run sees before it commits."""
+
 from __future__ import annotations
 
-import os
-import time
-from datetime import timedelta
+import logging
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -10,9 +11,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.lake import File, Lake, Manifest, read_days
 
 FRAME = pl.DataFrame({"start_utc": ["a", "b"], "power_mw": [1.0, 2.0]})
+OTHER = FRAME.with_columns(pl.col("power_mw") * 2.0)
+DAY, PRICES, BIDS = "2023-08-15", "market.prices", "bids.final_bids"
 
 
 @pytest.fixture
@@ -20,90 +23,135 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "a lake [1]")
 
 
-def test_a_file_is_named_after_its_table_and_partition(lake: Lake):
-    assert lake.path("market.prices", "2023-08-15") == lake.root / "market/prices/2023-08-15.parquet"
-    slot = lake.path("negotiation.rounds", "2023-08-15|energy_he13")
-    assert slot == lake.root / "negotiation/rounds/2023-08-15/energy_he13.parquet"
+def test_a_version_is_committed_read_and_never_written_to_again(lake: Lake):
+    first = lake.write(PRICES, DAY, FRAME, metadata={"fingerprint": "abc"})
+    held, content = lake.day(DAY), lake.path(first).read_bytes()
+    assert_frame_equal(held.read(PRICES), FRAME)
+    second = lake.write(PRICES, DAY, OTHER)
+    assert_frame_equal(lake.day(DAY).read(PRICES), OTHER)
+    assert_frame_equal(held.read(PRICES), FRAME)  # a reader keeps what it began with
+    assert (held.metadata(PRICES), lake.path(first).read_bytes()) == ({"fingerprint": "abc"}, content)
+    assert first.version != second.version
+    assert lake.every(PRICES, DAY) == [first, second]
+    assert [manifest.number for manifest in lake.manifests(DAY)] == [1, 2]
+    with pytest.raises(FileExistsError):
+        lake.store.create(first.key, lambda draft: draft.write_bytes(b"other"))
+    assert lake.path(first).read_bytes() == content
 
 
-@pytest.mark.parametrize("partition", ["../2023-08-15", "", "2023-08-15|", "a/b", "2023-08-15|..", "a.b"])
-def test_a_partition_cannot_leave_its_folder(lake: Lake, partition: str):
-    with pytest.raises(InputError, match="not a partition key"):
-        lake.path("market.prices", partition)
+def test_what_a_run_writes_it_alone_sees_until_it_commits(lake: Lake):
+    lake.write(PRICES, DAY, FRAME)
+    run, other, published = lake.day(DAY, "run-1"), lake.day(DAY, "run-2"), lake.day(DAY)
+    run.write(BIDS, FRAME)
+    run.write(PRICES, OTHER)
+    assert_frame_equal(run.read(PRICES), OTHER)
+    for one in (other, published, lake.day(DAY)):
+        assert_frame_equal(one.read(PRICES), FRAME)
+        assert not one.exists(BIDS)
+    assert list(lake.owners(DAY)) == ["run-1"]
+    lake.commit(DAY, "bids", lambda _: run.own(), run_id="run-1")
+    run.forget()
+    assert lake.owners(DAY) == {}
+    assert_frame_equal(lake.day(DAY).read(PRICES), OTHER)
+    assert_frame_equal(published.read(PRICES), FRAME)
+    assert lake.manifest(DAY).run_id == "run-1"
+    lake.write(PRICES, DAY, FRAME)
+    assert lake.manifest(DAY).run_id == "run-1"  # of the bids, which have not changed
+
+
+def test_a_commit_is_all_or_nothing_and_may_be_refused(lake: Lake):
+    lake.write(PRICES, DAY, FRAME)
+
+    def refuse(last: Manifest) -> dict[str, File | None]:
+        raise InputError("no", remedy=f"{last.number}")
+
+    with pytest.raises(InputError, match="1"):
+        lake.commit(DAY, "bids", refuse)
+    assert lake.manifest(DAY).number == 1
+    lake.commit(DAY, "gone", lambda _: {PRICES: None})
+    assert lake.manifest(DAY).files == {}
+    with pytest.raises(NoDataError, match=rf"market\.prices has no {DAY} .*ingest --from {DAY} --to {DAY}"):
+        lake.day(DAY).read(PRICES)
+
+
+def test_of_commits_at_once_each_rests_on_the_one_before(lake: Lake):
+    """A commit that loses the race for its number sees the winner's manifest, so that nothing of it is lost."""
+    tables = [f"market.table_{k}" for k in range(8)]
+    files = {table: lake.put(table, DAY, FRAME) for table in tables}
+    start = threading.Barrier(len(tables))
+
+    def commit(table: str) -> None:
+        start.wait()
+        lake.commit(DAY, table, lambda _: {table: files[table]})
+
+    threads = [threading.Thread(target=commit, args=(table,)) for table in tables]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lake.manifest(DAY).files == files
+    assert [manifest.number for manifest in lake.manifests(DAY)] == list(range(1, 9))
+
+
+def test_several_days_come_in_the_order_asked_for(lake: Lake):
+    lake.write(PRICES, DAY, FRAME)
+    lake.write(PRICES, "2023-08-16", FRAME.with_columns(node=pl.lit("SP15")))
+    assert read_days(lake, PRICES, ["2023-08-16", DAY])["node"].to_list() == ["SP15", "SP15", None, None]
+    assert lake.days_of(PRICES) == lake.days() == [DAY, "2023-08-16"]
+    with pytest.raises(NoDataError):
+        read_days(lake, PRICES, [])
 
 
 @pytest.mark.parametrize("table", ["prices", "../x.y", "Market.prices", "a.b.c"])
 def test_a_table_has_a_schema_and_a_name(lake: Lake, table: str):
     with pytest.raises(InputError, match=r"not a table name .*schema\.table"):
-        lake.path(table, "2023-08-15")
+        lake.put(table, DAY, FRAME)
 
 
-def test_what_is_written_can_be_read(lake: Lake):
-    lake.write("market.prices", "2023-08-15", FRAME, metadata={"fingerprint": "abc", "arm": "1"})
-    lake.write("negotiation.rounds", "2023-08-15|energy_he13", FRAME)
-    assert_frame_equal(lake.read("market.prices", "2023-08-15"), FRAME)
-    assert lake.metadata("market.prices", "2023-08-15") == {"fingerprint": "abc", "arm": "1"}
-    assert lake.metadata("negotiation.rounds", "2023-08-15|energy_he13") == {}
-    assert lake.exists("market.prices", "2023-08-15")
-    assert not lake.exists("market.prices", "2023-08-16")
-    assert lake.partitions("negotiation.rounds") == ["2023-08-15|energy_he13"]
-    assert lake.partitions("bids.final_bids") == []
+@pytest.mark.parametrize("day", ["../2023-08-15", "", "2023-02-30", "a/b"])
+def test_a_day_and_a_run_cannot_leave_their_folders(lake: Lake, day: str):
+    with pytest.raises(InputError, match="not a market day"):
+        lake.put(PRICES, day, FRAME)
+    with pytest.raises(InputError, match="not a name of a run"):
+        lake.day(DAY, "../other")
 
 
-def test_several_partitions_come_in_the_order_asked_for(lake: Lake):
-    lake.write("market.prices", "2023-08-15", FRAME)
-    lake.write("market.prices", "2023-08-16", FRAME.with_columns(node=pl.lit("SP15")))
-    both = lake.read_many("market.prices", ["2023-08-16", "2023-08-15"])
-    assert both["node"].to_list() == ["SP15", "SP15", None, None]
-    with pytest.raises(NoDataError):
-        lake.read_many("market.prices", [])
+def test_a_version_that_is_short_gone_or_no_parquet_is_named_with_its_remedy(lake: Lake):
+    file = lake.write(BIDS, DAY, FRAME)
+    content = lake.path(file).read_bytes()
+    scrambled = content[:4] + bytes(len(content) - 8) + content[-4:]
+    for damaged, words in ((content[:99], "has 99 of"), (b"", "has 0 of"), (scrambled, "cannot be read")):
+        lake.path(file).write_bytes(damaged)
+        for ask in (lake.day(DAY).read, lake.day(DAY).metadata, lake.day(DAY).schema):
+            with pytest.raises(InputError, match=f"{words}.*rebuild --lake --date {DAY}"):
+                ask(BIDS)
+    lake.path(file).unlink()
+    with pytest.raises(InputError, match=f"it is gone.*rebuild --lake --date {DAY}"):
+        lake.day(DAY).read(BIDS)
 
 
-def test_equal_frames_give_equal_bytes(lake: Lake):
-    halves = pl.concat([FRAME[:1], FRAME[1:]], rechunk=False)
-    one = lake.write("market.prices", "2023-08-15", FRAME, metadata={"a": "1", "b": "2"}).read_bytes()
-    two = lake.write("market.prices", "2023-08-15", halves, metadata={"b": "2", "a": "1"}).read_bytes()
-    assert one == two
+def test_a_damaged_manifest_stops_what_would_rest_on_it_and_not_a_commit_of_bids(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+):
+    lake.write(PRICES, DAY, FRAME)
+    lake.write(BIDS, DAY, FRAME)
+    last = lake.store.path(lake.manifest(DAY).key)
+    for damaged in (b"", last.read_bytes()[:40], b"[]", b"{}"):
+        last.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"manifest of {DAY} is damaged.*rebuild --lake --date {DAY}"):
+            lake.write(PRICES, DAY, OTHER)
+    with caplog.at_level(logging.WARNING):
+        bids = lake.put(BIDS, DAY, OTHER)
+        lake.commit(DAY, "bids", lambda _: {BIDS: bids}, passes_damaged=True)
+    assert "is damaged" in caplog.text
+    assert lake.manifest(DAY).number == 3
+    assert set(lake.manifest(DAY).files) == {PRICES, BIDS}
+    assert [manifest.number for manifest in lake.manifests(DAY)] == [1, 3]
 
 
-def test_a_missing_partition_says_what_to_run(lake: Lake):
-    for ask in (lake.read, lake.metadata):
-        with pytest.raises(NoDataError, match=r"market\.prices has no partition 2023-08-15 .*bids --date 2023-08-15"):
-            ask("market.prices", "2023-08-15")
-
-
-def test_a_damaged_file_is_named_with_its_remedy(lake: Lake):
-    file = lake.write("market.prices", "2023-08-15", FRAME)
-    whole = file.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"PAR1", whole[:4] + bytes(len(whole) - 8) + whole[-4:]):
-        file.write_bytes(damaged)
-        for ask in (lake.read, lake.metadata):
-            with pytest.raises(InputError, match=r"2023-08-15\.parquet.*materialise market/prices"):
-                ask("market.prices", "2023-08-15")
-
-
-def test_a_write_that_fails_leaves_the_old_file(lake: Lake, monkeypatch: pytest.MonkeyPatch):
-    file = lake.write("market.prices", "2023-08-15", FRAME)
-
-    def full_disk(*_: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        lake.write("market.prices", "2023-08-15", FRAME.clear())
-    assert_frame_equal(lake.read("market.prices", "2023-08-15"), FRAME)
-    assert list(file.parent.iterdir()) == [file]
-
-
-def test_leftovers_of_killed_processes_are_ignored_and_swept(lake: Lake):
-    file = lake.write("market.prices", "2023-08-15", FRAME)
-    old, young = file.with_name(f".{file.name}.1-ab.tmp"), file.with_name(f".{file.name}.2-cd.tmp")
-    other = file.with_name(".2023-08-16.parquet.1-ab.tmp")
-    for leftover in (old, young, other):
-        leftover.write_bytes(b"half")
-    two_hours_ago = time.time() - timedelta(hours=2).total_seconds()
-    for leftover in (old, other):
-        os.utime(leftover, (two_hours_ago, two_hours_ago))
-    assert lake.partitions("market.prices") == ["2023-08-15"]
-    lake.write("market.prices", "2023-08-15", FRAME)
-    assert sorted(path.name for path in file.parent.iterdir()) == sorted([file.name, young.name, other.name])
+def test_a_pointer_that_was_lost_with_the_power_is_none(lake: Lake):
+    run = lake.day(DAY, "run")
+    run.write(BIDS, FRAME)
+    (pointer,) = (lake.root / "working").rglob("*.json")
+    pointer.write_bytes(b"")
+    assert (run.own(), run.exists(BIDS), lake.owners(DAY)) == ({}, False, {})

@@ -16,11 +16,11 @@ import dagster as dg
 import polars as pl
 from dagster import ExecuteInProcessResult
 
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.definitions import definitions_of, defs
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.owner import OF_RUN, Owner, owners_part, run_part
-from vpp_pipeline.warehouse.day import BY_SLOT, LakeDay
+from vpp_pipeline.warehouse.day import BY_HAND, LakeDay
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.shared import shared, temporary
 
@@ -118,16 +118,18 @@ class TradingDesk:
         )
 
     def day(self, day: str = DAY) -> LakeDay:
-        return LakeDay(self.lake, date.fromisoformat(day))
+        """The day as whoever wrote to it last sees it: published, or what a run has made of it since."""
+        last = list(self.lake.owners(day))[-1:]
+        return LakeDay(self.lake, date.fromisoformat(day), *last)
+
+    def by_hand(self, day: str = DAY) -> LakeFiles:
+        """What single assets have left of the day, over what is published."""
+        return self.lake.day(day, BY_HAND)
 
     def tables(self, day: str = DAY) -> dict[str, pl.DataFrame]:
         """Every table that the lake holds of the day, without what a repetition may change."""
-        held = self._held(day)
-        return {name: self.day(day)[name].drop(WHEN_AND_WHO, strict=False) for name in self.day(day) if name in held}
-
-    def _held(self, day: str) -> set[str]:
-        held = {name for name in self.day(day) if self.lake.exists(name, day)}
-        return held | set(BY_SLOT) if "market.opportunities" in held else held
+        kept = self.day(day)
+        return {name: kept[name].drop(WHEN_AND_WHO, strict=False) for name in kept if kept.version(name)}
 
     def copy(self) -> TradingDesk:
         """The same data in a folder of its own, with the same history."""

@@ -92,7 +92,7 @@ NOT_THE_RULE = {
 
 
 def seed(desk: TradingDesk, table: str, fault: Fault) -> None:
-    desk.lake.write(table, DAY, fault(desk.lake.read(table, DAY)))
+    desk.by_hand().write(table, fault(desk.by_hand().read(table)))
 
 
 # rule -> the asset that it guards, the table that is tampered with, the fault

@@ -78,8 +78,8 @@ def test_the_day_before_made_again_alone_leaves_the_next_as_it_is_and_warns_ther
 
 def test_a_day_made_again_is_the_same_whatever_a_run_of_the_day_before_left_unpublished(carried: TradingDesk):
     desk, before = carried.copy(), ends(carried, DAY)
-    schedule = desk.lake.read("dispatch.schedule", DAY)
-    desk.lake.write("dispatch.schedule", DAY, schedule.with_columns(pl.col("stored_kwh") * 1.01))
+    schedule = desk.lake.day(DAY).read("dispatch.schedule")
+    desk.lake.day(DAY, "stopped").write("dispatch.schedule", schedule.with_columns(pl.col("stored_kwh") * 1.01))
     assert replace(desk, settings=CARRY).materialise(*SOLVED.values(), partition=NEXT).success
     assert starts(desk, NEXT)["initial_stored_kwh"].to_list() == pytest.approx(before, abs=1e-9)
     assert differences(carried.tables(NEXT), desk.tables(NEXT)) == []

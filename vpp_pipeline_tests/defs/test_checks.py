@@ -14,6 +14,7 @@ from vpp_pipeline.definitions import defs
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.verification.registry import METRICS
 from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline.warehouse.day import BY_HAND
 from vpp_pipeline_tests.defs.desk import (
     CHECKS,
     DAY,
@@ -132,26 +133,29 @@ def test_the_last_door_verifies_by_itself(desk: TradingDesk):
 
 def test_a_failed_rule_stops_the_rest_of_the_run_and_leaves_the_warehouse(desk: TradingDesk):
     """A fleet whose EV discharges without its owner's leave, put into the lake by hand; then all that rests on it."""
-    honest = desk.lake.read("fleet.prosumers", DAY)
+    honest = desk.by_hand().read("fleet.prosumers")
     is_ev = (pl.col("store") == "ev") & ~pl.col("has_v2g")
     assert honest.filter(is_ev).height
-    desk.lake.write("fleet.prosumers", DAY, changed("max_discharge_kw", pl.lit(7.0), is_ev)(honest))
+    desk.by_hand().write("fleet.prosumers", changed("max_discharge_kw", pl.lit(7.0), is_ev)(honest))
     before = files(desk.data)
     broken = desk.materialise(*rests_on("fleet.prosumers"))
-    desk.lake.write("fleet.prosumers", DAY, honest)
+    after = files(desk.data)
+    desk.by_hand().write("fleet.prosumers", honest)
     assert not broken.success
     assert not evaluations(broken)["every_prosumer_is_physical"].passed
     assert made(broken) == {"fleet.availability"}
-    after = files(desk.data)
-    changed_files = {name for name in before if before[name] != after[name]}
-    assert changed_files == {f"lake/fleet/{table}/{DAY}.parquet" for table in ("prosumers", "availability")}
+    assert {name: after[name] for name in before} == before  # nothing that is published has changed
+    assert {name.split(DAY)[0] for name in after.keys() - before} == {
+        "lake/fleet/availability/",
+        f"lake/working/{BY_HAND}/",
+    }
 
 
 def test_a_warning_does_not_stop_the_run(desk: TradingDesk, tmp_path: Path):
     """Spin below nonspin is strange, and possible."""
     lines = ["start_utc,node,energy_usd_per_mwh,spin_usd_per_mw_h,nonspin_usd_per_mw_h"]
     for day in range(8, 15):
-        frame = desk.lake.read("market.prices", f"2023-08-{day:02d}")
+        frame = desk.lake.day(f"2023-08-{day:02d}").read("market.prices")
         rows = frame.select("start_utc", "node", "energy_usd_per_mwh").iter_rows()
         lines += [f"{start:%Y-%m-%dT%H:%M:%SZ},{node},{energy},1.0,2.0" for start, node, energy in rows]
     path = tmp_path / "inverted.csv"

@@ -15,7 +15,7 @@ from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.verification.schedule import SETTLED as CHECKS
-from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
+from vpp_pipeline.warehouse.day import BY_RUN
 from vpp_pipeline_tests.defs.desk import GRAPH
 
 INPUTS = {"market.price_forecast", "market.opportunities", "fleet.prosumers", "fleet.availability"}
@@ -80,7 +80,8 @@ def test_the_graph_is_that_of_the_design():
 
 
 def test_an_asset_is_a_table_of_its_groups_schema():
-    assert set(TABLES) - set(BY_SLOT) - set(BY_RUN) == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
+    beside = {"negotiation.messages", "negotiation.segments", *BY_RUN}
+    assert set(TABLES) - beside == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
     assert {name: GRAPH.get(key_of(name)).group_name for name in DEPENDENCIES} == {
         name: name.split(".")[0] for name in DEPENDENCIES
     }

@@ -7,6 +7,7 @@ import pytest
 
 from vpp_pipeline.defs.bids import BIDS
 from vpp_pipeline.defs.dispatch import SOLVED
+from vpp_pipeline.warehouse.day import BY_HAND
 from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, failures, files, made, small_desk
 
 SOLUTION = list(SOLVED.values())
@@ -25,9 +26,8 @@ def ask_too_much(desk: TradingDesk) -> tuple[str, float]:
     last = hourly["start_utc"].max()
     asked = pl.when((pl.col("prosumer_id") == victim["prosumer_id"]) & (pl.col("start_utc") == last))
     owed_kwh = victim["capacity_kwh"] + 2.5
-    desk.lake.write(
+    desk.by_hand().write(
         "fleet.availability",
-        DAY,
         hourly.with_columns(min_stored_kwh=asked.then(owed_kwh).otherwise("min_stored_kwh")),
     )
     return victim["prosumer_id"], 2.5
@@ -52,8 +52,13 @@ def test_a_day_that_cannot_be_scheduled_stops_and_leaves_its_reasons_where_peopl
     assert made(stopped) == {"dispatch.infeasibilities"}
     assert copy.sql(REASONS) == [(victim, "min_stored_kwh", short_kwh)]
     assert copy.sql("from bids.final_bids order by all") == bids
-    changed = {name for name, hashed in files(copy.data / "lake").items() if before[name] != hashed}
-    assert changed == {f"dispatch/infeasibilities/{DAY}.parquet"}
+    after = files(copy.data / "lake")
+    assert {name: after[name] for name in before} == before
+    assert {name.split(DAY)[0] for name in after.keys() - before} == {
+        "dispatch/infeasibilities/",
+        "manifests/",
+        f"working/{BY_HAND}/",
+    }
 
 
 def test_the_reasons_go_with_the_next_run_that_succeeds(desk: TradingDesk):
@@ -66,10 +71,10 @@ def test_the_reasons_go_with_the_next_run_that_succeeds(desk: TradingDesk):
     assert copy.sql(REASONS) == []
 
 
-def test_without_a_warehouse_the_reasons_make_one(desk: TradingDesk):
+def test_without_a_warehouse_the_reasons_come_with_all_that_is_published(desk: TradingDesk):
     copy = desk.copy()
     copy.warehouse.unlink()
     victim, short_kwh = ask_too_much(copy)
     assert not copy.materialise(*SOLUTION).success
     assert copy.sql(REASONS) == [(victim, "min_stored_kwh", short_kwh)]
-    assert copy.sql("select count(*) from bids.final_bids") == [(0,)]
+    assert copy.sql("select count(*) from bids.final_bids") == [(72,)]

@@ -42,6 +42,6 @@ def test_a_day_made_again_is_the_same_whatever_was_made_since():
 
 
 def test_a_day_is_sized_by_what_was_agreed_on_the_day_before(planned: TradingDesk):
-    kept = planned.lake.read("market.recent_deals", NEXT)
+    kept = planned.day(NEXT).kept.read("market.recent_deals")
     agreed = planned.day()["negotiation.agreements"].filter("holds_option")
     assert kept["committed_capacity_kw"].sum() == pytest.approx(agreed["committed_capacity_kw"].sum())

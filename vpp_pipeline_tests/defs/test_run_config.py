@@ -16,10 +16,11 @@ from dagster._core.workspace.load_target import ModuleTarget
 from filelock import FileLock
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.paths import project_folder, project_home
 from vpp_pipeline.definitions import definitions_of, defs
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.owner import Owner, resources_of
+from vpp_pipeline.defs.resources import Storage
 from vpp_pipeline.defs.sensors import LOCK_TAG, lock_of, lost_runs
 from vpp_pipeline_tests.defs.desk import DAY, SMALL, TradingDesk, made, new_desk
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini
@@ -225,7 +226,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tick(instance: dg.DagsterInstance) -> None:
-    with dg.build_sensor_context(instance=instance) as context:
+    storage = Storage(data_folder=str(project_home() / "data"))
+    with dg.build_sensor_context(instance=instance, resources={"storage": storage}) as context:
         lost_runs(context)
 
 

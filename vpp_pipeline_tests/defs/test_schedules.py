@@ -15,7 +15,6 @@ from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import bid_at_eight, defs, ingest_at_half_past_one, settle_at_two
 from vpp_pipeline.defs.asset_factory import DAYS
 from vpp_pipeline.defs.resources import Prices, Storage
-from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.defs.desk import SMALL, new_desk
 from vpp_pipeline_tests.warehouse.rows import rows
 
@@ -35,8 +34,7 @@ def ask(tmp_path: Path) -> Ask:
     ) -> tuple[list[str], str | None]:
         storage = Storage(data_folder=str(tmp_path))
         if bids_of:
-            storage.lake.write("bids.final_bids", bids_of.isoformat(), rows("bids.final_bids", bids_of))
-            publish(storage.lake, storage.warehouse, bids_of, ["bids.final_bids"])
+            storage.lake.write("bids.final_bids", bids_of, rows("bids.final_bids", bids_of))
         resources = {"prices_source": prices or Prices(), "storage": storage}
         wanted = resources if schedule is settle_at_two else {"prices_source": resources["prices_source"]}
         context = dg.build_schedule_context(

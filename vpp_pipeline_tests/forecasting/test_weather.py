@@ -12,6 +12,7 @@ import pytest
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError, WeatherDownError, WeatherError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.defs.resources import Prices
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, clear_sky, solar_output, weather_output
 from vpp_pipeline.forecasting.weather import KEPT, Weather
@@ -69,7 +70,7 @@ def test_a_passing_fault_is_asked_again_and_stays_a_failure_where_it_does_not_pa
     service.faults[:] = [fault] * 2
     with pytest.raises(WeatherDownError, match="no whole answer in 2 attempts"):
         weather(service, tmp_path / "other", attempts=2).irradiance(DAY)
-    assert not Lake(tmp_path / "other" / "archive").partitions(KEPT)
+    assert not list((tmp_path / "other" / "archive").rglob("*.parquet"))
 
 
 @pytest.mark.parametrize(("fault", "words"), LASTING.items())
@@ -86,8 +87,8 @@ def test_an_answer_is_kept_and_not_asked_for_again(service: LocalWeather, tmp_pa
     later = weather(service, tmp_path, IN_TIME + timedelta(days=300)).irradiance(DAY)
     assert len(service.asked) == 1
     assert (later[0].equals(first[0]), later[1]) == (True, first[1])
-    file = Lake(tmp_path / "archive").path(KEPT, "340522_-1182437|2024-07-17")
-    assert Lake(tmp_path / "archive").metadata(KEPT, "340522_-1182437|2024-07-17")["url"] == service.url
+    file = ParquetFolder(tmp_path / "archive").path(KEPT, "340522_-1182437|2024-07-17")
+    assert ParquetFolder(tmp_path / "archive").metadata(KEPT, "340522_-1182437|2024-07-17")["url"] == service.url
     file.write_bytes(b"torn")
     with pytest.raises(InputError, match="our copy of the weather cannot be read"):
         weather(service, tmp_path).irradiance(DAY)
@@ -97,9 +98,8 @@ def test_password_and_key_of_the_address_are_sent_and_not_kept(service: LocalWea
     secret = service.url.replace("//", "//desk:C4N4RY@") + "?apikey=C4N4RY"
     weather(service, tmp_path, url=secret).irradiance(DAY)
     assert service.asked[-1]["apikey"] == "C4N4RY"
-    lake = Lake(tmp_path / "archive")
-    (place,) = lake.partitions(KEPT)
-    assert lake.metadata(KEPT, place)["url"] == service.url.replace("//", "//***@") + "?apikey=***"
+    footer = ParquetFolder(tmp_path / "archive").metadata(KEPT, "340522_-1182437|2024-07-17")
+    assert footer["url"] == service.url.replace("//", "//***@") + "?apikey=***"
     for fault in ("503", "404"):
         service.faults[:] = [fault] * 3
         with pytest.raises(NoDataError if fault == "503" else WeatherError) as failed:

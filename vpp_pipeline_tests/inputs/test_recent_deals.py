@@ -8,11 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA
 from vpp_pipeline.inputs.day_inputs import keep_deals, recent_deals
-from vpp_pipeline.warehouse.day import warehouse_of
-from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.warehouse.rows import rows
 
 DAY, PRICES = date(2023, 8, 15), {"source": "s", "node": "A"}
@@ -23,8 +21,9 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
 
 
-def negotiate(lake: Lake, back: int, price: float, node: str = "A") -> date:
+def negotiate(lake: Lake, back: int, price: float, node: str = "A") -> LakeFiles:
     """A day ``back`` days before DAY on which one battery agreed to 1 kW of energy, as a run leaves it in the lake."""
+    run = lake.day(DAY - timedelta(days=back), "run")
     day = DAY - timedelta(days=back)
     told: dict[str, dict[str, object]] = {
         "bids.final_bids": {},
@@ -41,13 +40,14 @@ def negotiate(lake: Lake, back: int, price: float, node: str = "A") -> date:
     }
     for table, values in told.items():
         named = [pl.lit(value).alias(name) for name, value in values.items()]
-        lake.write(table, day.isoformat(), rows(table, day, 1).with_columns(named))
-    return day
+        run.write(table, rows(table, day, 1).with_columns(named))
+    return run
 
 
 def deal(lake: Lake, back: int, price: float, node: str = "A") -> None:
     """Such a day, published."""
-    publish(lake, warehouse_of(lake), negotiate(lake, back, price, node))
+    run = negotiate(lake, back, price, node)
+    lake.commit(run.name, "bids", lambda _: run.own())
 
 
 def prices(lake: Lake) -> list[float]:
@@ -75,7 +75,7 @@ def test_deals_of_a_run_that_did_not_publish_do_not_replace_the_published_ones(l
 
 def test_a_day_keeps_what_it_was_sized_by(lake: Lake):
     deal(lake, 2, 30.0)
-    keep_deals(lake, DAY, 7, PRICES, recent_deals(lake, DAY, 7, PRICES))
+    keep_deals(lake.day(DAY), 7, PRICES, recent_deals(lake, DAY, 7, PRICES))
     deal(lake, 1, 50.0)
     assert prices(lake) == [30.0]
     assert recent_deals(lake, DAY, 7, {"source": "s", "node": "B"}).is_empty()  # at other prices it is another day

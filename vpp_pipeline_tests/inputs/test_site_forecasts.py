@@ -127,7 +127,7 @@ def test_the_last_good_forecast_stands_in_for_seven_days_and_no_longer(tmp_path:
             assert "columns missing" in stand_in["method"][0]
             kind = ["hour_ending", *(["site_type"] if table == LOAD else [])]
             value = stand_in.columns[4 if table == LOAD else 3]
-            original = Lake(lake).read(table, DAY.isoformat())
+            original = Lake(lake).day(DAY.isoformat()).read(table)
             assert stand_in.sort(kind)[value].equals(original.sort(kind)[value])
     with pytest.raises(NoDataError, match="nor for the 7 days before"):
         _ = expected(file, DAY + timedelta(days=8), lake).solar

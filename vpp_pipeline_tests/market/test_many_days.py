@@ -10,7 +10,7 @@ import pytest
 
 from vpp_pipeline.core.calendar import hours_of_days, market_hours
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PRICE_COLUMNS, day_by_day
 from vpp_pipeline.market.synthetic_prices import Synthetic
@@ -91,7 +91,7 @@ def test_a_copy_that_is_not_whole_is_refused_as_it_is_alone(tmp_path: Path):
         source = prices_of(oasis, tmp_path)
         days = AROUND[:3]
         source.days(days)
-        archive, table, partition = Lake(tmp_path / "archive"), "oasis.prc_lmp", f"{SP15}|{days[1]}"
+        archive, table, partition = ParquetFolder(tmp_path / "archive"), "oasis.prc_lmp", f"{SP15}|{days[1]}"
         kept = archive.read(table, partition)
         start = kept["INTERVALSTARTTIME_GMT"][0]
         archive.write(table, partition, kept.filter(pl.col("INTERVALSTARTTIME_GMT") != start))

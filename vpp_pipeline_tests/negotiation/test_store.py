@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
 from vpp_pipeline.negotiation.terms import Terms
+from vpp_pipeline.schemas import TABLES, is_in_order
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 from vpp_pipeline.warehouse.day import LakeNegotiations
 from vpp_pipeline_tests.examples import DAY, calls_of, terms_of
@@ -18,7 +20,7 @@ POLICY, RULES = NegotiationPolicy(), MarketRules()
 SLOTS = ["energy_he01", "energy_he02"]
 
 
-@pytest.fixture(params=[lambda folder: InMemory(), lambda folder: LakeNegotiations(Lake(folder), DAY)])
+@pytest.fixture(params=[lambda folder: InMemory(), lambda folder: LakeNegotiations(Lake(folder).day(DAY))])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     made: Store = request.param(tmp_path)
     return made
@@ -48,19 +50,47 @@ def test_an_opportunity_is_negotiated_again_where_what_it_rests_on_has_changed(s
 
 
 def test_the_lake_gives_back_what_memory_does(tmp_path: Path) -> None:
-    memory, lake = InMemory(), LakeNegotiations(Lake(tmp_path), DAY)
+    memory, lake = InMemory(), LakeNegotiations(Lake(tmp_path).day(DAY, "run"))
     for store in (memory, lake):
         negotiated(store, terms())
     for table in (MESSAGES, AGREEMENTS, SEGMENTS):
-        assert memory.read(table, SLOTS).equals(lake.read(table, SLOTS))
+        assert memory.read(table, SLOTS).equals(lake.day(SLOTS).read(table))
         assert memory.read(table, SLOTS[1:]).height < memory.read(table, SLOTS).height
     assert memory.read(AGREEMENTS, SLOTS, ["rank"]).columns == ["rank"]
 
 
 def test_a_file_that_is_gone_or_damaged_is_made_again(tmp_path: Path) -> None:
-    store = LakeNegotiations(Lake(tmp_path), DAY)
+    lake = Lake(tmp_path)
+    store = LakeNegotiations(lake.day(DAY, "run"))
+    for table, damage in (("negotiation.deals", None), ("negotiation.messages", b"torn")):
+        negotiated(store, terms())
+        file = lake.path(store.kept.present(table))
+        file.unlink()
+        if damage:
+            file.write_bytes(damage)
+        assert negotiated(store, terms()) == [True, True]
+        assert negotiated(store, terms()) == [False, False]
+
+
+def test_blocks_and_what_is_kept_come_in_the_order_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vpp_pipeline.negotiation.negotiate.in_blocks.__defaults__", (None, None, 3))
+    memory, lake = InMemory(), LakeNegotiations(Lake(tmp_path).day(DAY, "run"))
+    for given in (terms(), terms(least=31.0)):  # two blocks; then one, and one that is kept
+        for store in (memory, lake):
+            negotiated(store, given)
+        for table in (MESSAGES, AGREEMENTS, SEGMENTS):
+            assert memory.read(table, SLOTS).equals(lake.day(SLOTS).read(table))
+            assert is_in_order(lake.day(SLOTS).read(table), TABLES[table].primary_key())
+
+
+def test_a_slot_that_is_no_longer_traded_goes_and_one_that_is_negotiated_alone_leaves_the_others(store: Store) -> None:
     negotiated(store, terms())
-    store.lake.path("negotiation.deals", f"{DAY}|{SLOTS[0]}").unlink()
-    store.lake.path("negotiation.rounds", f"{DAY}|{SLOTS[1]}").write_bytes(b"torn")
-    assert negotiated(store, terms()) == [True, True]
-    assert negotiated(store, terms()) == [False, False]
+    before = store.read(AGREEMENTS, SLOTS[:1])
+    both, one = terms(least=31.0), np.array([False, True])
+    calls = calls_of(both, [1.0, 1.0]).with_columns(slot=pl.Series(SLOTS))
+    alone = (calls.filter(pl.Series(one)), both.only(one))
+    negotiate_missing(store, *alone, POLICY, RULES, reuse=False, keep_others=True)
+    assert store.read(AGREEMENTS, SLOTS[:1]).equals(before)
+    assert set(store.bases()) == set(SLOTS)
+    negotiate_missing(store, *alone, POLICY, RULES)
+    assert set(store.bases()) == {SLOTS[1]}

@@ -11,7 +11,6 @@ import polars as pl
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.shared import shared
@@ -37,10 +36,9 @@ class Made:
         frame = rows(name, market_date, count).with_columns(
             pl.Series(column, values, dtype=kinds[column]) for column, values in columns.items()
         )
-        key = f"{market_date}|{SLOT}" if name in (*BY_SLOT, *BY_RUN) else market_date.isoformat()
         if name == "market.opportunities":
             frame = frame.with_columns(slot=pl.lit(SLOT))
-        self._lake.write(BY_SLOT.get(name, name), key, frame)
+        self._lake.write(name, market_date, frame)
         self._days.add(market_date)
 
     def ask(self, question: str) -> list[tuple[Any, ...]]:

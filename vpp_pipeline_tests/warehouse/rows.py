@@ -9,7 +9,6 @@ import polars as pl
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT
 from vpp_pipeline.warehouse.tables import open_warehouse
 
 DAY = date(2023, 8, 15)
@@ -35,17 +34,9 @@ def rows(table: str, market_date: date = DAY, n: int = 3) -> pl.DataFrame:
 
 
 def fill(lake: Lake, market_date: date = DAY, n: int = 3) -> None:
-    """Write the day's file of every table, one run, and two slots of what is kept by slot."""
-    day = market_date.isoformat()
-    for table in TABLES:
-        if table not in BY_SLOT:
-            lake.write(table, f"{day}|{RUN}" if table in BY_RUN else day, rows(table, market_date, n))
-    slots = ["energy_he13", "spin_he20"]
-    opportunities = rows("market.opportunities", market_date, 2).with_columns(slot=pl.Series(slots))
-    lake.write("market.opportunities", day, opportunities)
-    for table, source in BY_SLOT.items():
-        for slot in slots:
-            lake.write(source, f"{day}|{slot}", rows(table, market_date, n))
+    """Commit ``n`` rows of every table of the day."""
+    files = {table: lake.put(table, market_date, rows(table, market_date, n)) for table in TABLES}
+    lake.commit(market_date, "filled", lambda _: files, run_id=RUN)
 
 
 def days(warehouse: Path, table: str = "bids.final_bids") -> dict[date, int]:

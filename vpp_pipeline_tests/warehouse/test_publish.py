@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -12,19 +14,21 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.lake import File, Lake
 from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.schemas.bids import RENAMED_CHECKS
-from vpp_pipeline.warehouse.day import BY_RUN, BY_SLOT, SETTLED
-from vpp_pipeline.warehouse.publish import publish, publish_settlement
+from vpp_pipeline.warehouse.day import BIDS, BY_RUN, SETTLED
+from vpp_pipeline.warehouse.publish import SETTLES, publish, publish_settlement
 from vpp_pipeline.warehouse.tables import LAYOUT, open_warehouse
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, RUN, beside, days, fill, rows
+
+NOW = datetime(2023, 8, 14, 16, tzinfo=UTC)
 
 
 def test_every_table_is_published(lake: Lake, warehouse: Path):
     written = publish(lake, warehouse, DAY)
-    assert written == dict.fromkeys(TABLES, 3) | {"market.opportunities": 2} | dict.fromkeys(BY_SLOT, 6)
+    assert written == dict.fromkeys(TABLES, 3)
     for table, count in written.items():
         assert days(warehouse, table) == {DAY: count}
     with open_warehouse(warehouse) as connection:
@@ -34,21 +38,32 @@ def test_every_table_is_published(lake: Lake, warehouse: Path):
 
 def test_a_settlement_of_other_bids_than_those_published_is_refused(lake: Lake, warehouse: Path):
     """As where bids are published while the earlier ones are settled."""
-    bids = rows("bids.final_bids").with_columns(status=pl.lit("bid"), total_capacity_mw=pl.lit(1.5))
-    lake.write("bids.final_bids", DAY.isoformat(), bids)
     publish(lake, warehouse, DAY)
-    before = warehouse.read_bytes()
-    settled = rows("evaluation.settlement").with_columns(bid_id=bids["bid_id"], bid_mw=pl.lit(2.5))
-    lake.write("evaluation.settlement", DAY.isoformat(), settled)
-    with pytest.raises(InputError, match=f"vpp-pipeline settle --date {DAY}"):
-        publish_settlement(lake, warehouse, DAY)
-    assert warehouse.read_bytes() == before
+    before, bids = warehouse.read_bytes(), lake.day(DAY).present(BIDS)
 
-    lake.write("evaluation.settlement", DAY.isoformat(), settled.with_columns(bid_mw=pl.lit(1.5)))
-    lake.write("fleet.prosumers", DAY.isoformat(), rows("fleet.prosumers", n=1))  # of a run that was killed
-    written = publish_settlement(lake, warehouse, DAY)
-    assert written == dict.fromkeys(("market.prices", *SETTLED), 3)
+    def settled(version: str) -> dict[str, File]:
+        told = {SETTLES: json.dumps(version)}
+        return {table: lake.put(table, DAY, rows(table, n=2), told) for table in SETTLED}
+
+    with pytest.raises(InputError, match=f"vpp-pipeline settle --date {DAY}"):
+        publish_settlement(lake, warehouse, DAY, settled("of others"))
+    assert (warehouse.read_bytes(), lake.manifest(DAY).number) == (before, 1)
+
+    lake.day(DAY, "killed").write("fleet.prosumers", rows("fleet.prosumers", n=1))
+    written = publish_settlement(lake, warehouse, DAY, settled(bids.version))
+    assert written == {"market.prices": 3, **dict.fromkeys(SETTLED, 2)}
     assert days(warehouse, "fleet.prosumers") == {DAY: 3}
+
+
+def test_a_settlement_goes_with_its_bids_and_stays_where_another_run_makes_the_same(lake: Lake, warehouse: Path):
+    publish(lake, warehouse, DAY)
+    stamped = rows("bids.final_bids").with_columns(run_id=pl.lit("again"), created_utc=pl.lit(NOW))
+    publish(lake, warehouse, DAY, {BIDS: lake.put(BIDS, DAY, stamped)})
+    assert days(warehouse, "evaluation.settlement") == {DAY: 3}
+    other = stamped.with_columns(pl.col("total_capacity_mw") + 0.01)
+    publish(lake, warehouse, DAY, {BIDS: lake.put(BIDS, DAY, other)})
+    assert [days(warehouse, table) for table in SETTLED] == [{}] * len(SETTLED)
+    assert not set(SETTLED) & set(lake.manifest(DAY).files)
 
 
 def test_tables_without_a_file_are_there_and_empty(warehouse: Path, tmp_path: Path):
@@ -72,11 +87,11 @@ def test_a_renamed_check_has_one_name_in_the_whole_history(lake: Lake, warehouse
 
 def test_curves_of_former_runs_are_written_like_those_of_today(lake: Lake, warehouse: Path):
     curves = ["1.60 MW from 68.81 $, 2.00 MW from 77.89 $", "0.50 MW from -3.00 $", None]
-    lake.write("bids.run_bids", f"{DAY}|{RUN}", rows("bids.run_bids").with_columns(curve=pl.Series(curves)))
+    lake.write("bids.run_bids", DAY, rows("bids.run_bids").with_columns(run_id=pl.lit(RUN), curve=pl.Series(curves)))
     publish(lake, warehouse, DAY)
     publish(lake, warehouse, NEXT_DAY)
     with open_warehouse(warehouse) as connection:
-        found = connection.execute("select curve from bids.run_bids where market_date = $1", [DAY]).fetchall()
+        found = connection.execute("select curve from bids.run_bids where run_id = $1", [RUN]).fetchall()
     assert set(found) == {("1.60 MW from $68.81, 2.00 MW from $77.89",), ("0.50 MW from -$3.00",), (None,)}
 
 
@@ -84,7 +99,7 @@ def test_publishing_again_replaces_the_day_and_keeps_the_others(lake: Lake, publ
     fill(lake, NEXT_DAY)
     publish(lake, published, NEXT_DAY)
     lake.write("bids.final_bids", DAY.isoformat(), rows("bids.final_bids", n=1))
-    lake.path("bids.bid_segments", DAY.isoformat()).unlink()
+    lake.commit(DAY, "without", lambda _: {"bids.bid_segments": None})
     publish(lake, published, DAY)
     publish(lake, published, DAY)
     assert days(published) == {DAY: 1, NEXT_DAY: 3}
@@ -101,7 +116,7 @@ def test_runs_are_only_ever_added_and_each_once(lake: Lake, published: Path):
     publish(lake, published, DAY, run=later)
     for table in BY_RUN:
         assert days(published, table) == {DAY: 6}
-        assert lake.partitions(table, DAY.isoformat()) == [f"{DAY}|other", f"{DAY}|{RUN}"]
+        assert len(lake.every(table, DAY)) == 2
     with open_warehouse(published) as connection:
         assert connection.execute("select count(*) from bids.run_bids where reason = 'later'").fetchall() == [(0,)]
 
@@ -114,11 +129,30 @@ def test_a_new_warehouse_gets_the_runs_of_the_day_from_the_lake(lake: Lake, ware
 
 
 def test_a_run_whose_publication_fails_is_not_kept(lake: Lake, warehouse: Path):
-    file = lake.path("dispatch.schedule", DAY.isoformat())
+    file = lake.path(lake.day(DAY).present("dispatch.schedule"))
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match="dispatch/schedule"):
         publish(lake, warehouse, DAY, run={table: rows(table).with_columns(run_id=pl.lit("other")) for table in BY_RUN})
-    assert lake.partitions("bids.runs") == [f"{DAY}|{RUN}"]
+    assert (len(lake.every("bids.runs", DAY)), lake.manifest(DAY).number) == (1, 1)
+    assert beside(warehouse) == {"vpp.duckdb.lock"}
+
+
+def test_what_is_damaged_and_not_of_the_bids_does_not_cost_the_day(
+    lake: Lake, published: Path, caplog: pytest.LogCaptureFixture
+):
+    """An earlier run's row, prices, a back-test: the warehouse keeps what it has of them, and a warning names each."""
+    of_run = lake.every("bids.runs", DAY)[0]
+    for table in ("market.prices", "evaluation.benchmark"):
+        lake.path(lake.day(DAY).present(table)).write_bytes(b"")
+    lake.path(of_run).write_bytes(b"")
+    run = {table: rows(table).with_columns(run_id=pl.lit("other")) for table in BY_RUN}
+    with caplog.at_level(logging.WARNING):
+        publish(lake, published, DAY, {BIDS: lake.put(BIDS, DAY, rows(BIDS, n=2))}, run)
+    assert days(published) == {DAY: 2}
+    assert days(published, "bids.runs") == {DAY: 6}
+    assert days(published, "market.prices") == days(published, "evaluation.benchmark") == {DAY: 3}
+    for table in ("market.prices", "evaluation.benchmark", "bids.runs"):
+        assert f"{table} of {DAY} cannot be read: it has 0 of" in caplog.text
 
 
 def test_a_view_that_somebody_dropped_or_an_older_version_left_is_made_again(lake: Lake, published: Path):
@@ -135,18 +169,11 @@ def test_a_view_that_somebody_dropped_or_an_older_version_left_is_made_again(lak
 def test_prices_of_the_week_before_come_along(lake: Lake, warehouse: Path):
     week = [DAY - timedelta(days=k) for k in range(9)]
     for day in week:
-        lake.write("market.prices", day.isoformat(), rows("market.prices", day))
-    lake.path("market.prices", DAY.isoformat()).unlink()
-    lake.path("market.prices", week[3].isoformat()).unlink()
+        lake.write("market.prices", day, rows("market.prices", day))
+    for day in (DAY, week[3]):
+        lake.commit(day, "without", lambda _: {"market.prices": None})
     publish(lake, warehouse, DAY)
     assert set(days(warehouse, "market.prices")) == {week[k] for k in (1, 2, 4, 5, 6, 7)}
-
-
-def test_words_of_slots_no_longer_traded_are_left_out(lake: Lake, warehouse: Path):
-    lake.write("negotiation.rounds", f"{DAY}|energy_he14", rows("negotiation.messages"))
-    assert publish(lake, warehouse, DAY)["negotiation.messages"] == 6
-    lake.path("market.opportunities", DAY.isoformat()).unlink()
-    assert publish(lake, warehouse, DAY)["negotiation.messages"] == 9
 
 
 def test_every_table_and_column_is_described(lake: Lake, published: Path):
@@ -182,9 +209,9 @@ def test_released_1x_tools_can_open_it(lake: Lake, warehouse: Path):
 
 
 def test_a_damaged_file_is_named_and_nothing_is_published(lake: Lake, published: Path):
-    file = lake.path("dispatch.schedule", DAY.isoformat())
+    file = lake.path(lake.day(DAY).present("dispatch.schedule"))
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(InputError, match=r"dispatch/schedule/2023-08-15\.parquet"):
+    with pytest.raises(InputError, match=r"dispatch/schedule/2023-08-15/\S+\.parquet"):
         publish(lake, published, DAY)
     assert days(published, "dispatch.schedule") == {DAY: 3}
     assert beside(published) == {"vpp.duckdb", "vpp.duckdb.lock"}
@@ -192,7 +219,7 @@ def test_a_damaged_file_is_named_and_nothing_is_published(lake: Lake, published:
 
 def test_a_file_that_does_not_fit_its_table_is_named(lake: Lake, warehouse: Path):
     lake.write("dispatch.proof", DAY.isoformat(), rows("dispatch.proof").drop("solver"))
-    with pytest.raises(InputError, match=r"does not fit dispatch\.proof.*solver"):
+    with pytest.raises(InputError, match=r"dispatch\.proof of 2023-08-15 in the lake does not fit.*solver"):
         publish(lake, warehouse, DAY)
     assert not warehouse.exists()
 

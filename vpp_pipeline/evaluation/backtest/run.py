@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
@@ -85,7 +87,7 @@ def replay_days(
             missing.append(day)
     replayed = beside_each_other if workers > 1 else one_by_one
     for day, rows in replayed(missing, read, settings, arms, workers):
-        lake.write(TABLE, day.isoformat(), rows, {MADE_WITH: made_with})
+        lake.write(TABLE, day, rows, {MADE_WITH: made_with})
         report(day)
     return missing
 
@@ -133,8 +135,10 @@ def _replay_here(day: date) -> pl.DataFrame:
 
 def is_done(lake: Lake, day: date, made_with: str) -> bool:
     """Whether the lake holds the day as the same code and settings would compute it."""
-    partition = day.isoformat()
-    return lake.exists(TABLE, partition) and lake.metadata(TABLE, partition).get(MADE_WITH) == made_with
+    with suppress(InputError):  # damaged: it is computed again
+        kept = lake.day(day)
+        return kept.exists(TABLE) and kept.metadata(TABLE).get(MADE_WITH) == made_with
+    return False
 
 
 def fingerprint_of(settings: Settings, arms: Sequence[str], source: str) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC, market_hours
 from vpp_pipeline.core.errors import InputError, without_secrets
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.market.oasis.report import DAY, LOAD_COLUMNS, PRICE, RENEWABLE_COLUMNS, START, Incomplete
 
 # Ancillary service regions nest, and a resource is paid the sum of the prices of all regions it lies in (CAISO tariff
@@ -189,25 +189,25 @@ class Copy:
 
     def has(self, market_date: date, node: str) -> bool:
         """Whether there is a file of the node's energy prices of the day, and one of its reserve prices."""
-        lake, day = Lake(self.root), market_date.isoformat()
-        return lake.exists(LMP, f"{node}|{day}") and lake.exists(RESERVES, day)
+        kept, day = ParquetFolder(self.root), market_date.isoformat()
+        return kept.exists(LMP, f"{node}|{day}") and kept.exists(RESERVES, day)
 
     def fetched_utc(self, market_date: date, node: str) -> datetime | None:
         """When the older of the day's two files was fetched; None where one is missing. Raises ``InputError`` for a
         damaged one."""
         if not self.has(market_date, node):
             return None
-        lake, day = Lake(self.root), market_date.isoformat()
-        told = [lake.metadata(table, key) for table, key in ((LMP, f"{node}|{day}"), (RESERVES, day))]
+        kept, day = ParquetFolder(self.root), market_date.isoformat()
+        told = [kept.metadata(table, key) for table, key in ((LMP, f"{node}|{day}"), (RESERVES, day))]
         return min(datetime.fromisoformat(footer["fetched_utc"]) for footer in told)
 
     def prices(self, days: Sequence[date], node: str, region: str) -> pl.DataFrame:
         """``start_utc`` and the three prices of the hours of ``days`` that :func:`energy_of_day` and
         :func:`reserves_of_day` would accept, in one pass. Raises ``InputError`` for a file that cannot be read.
         """
-        lake, common = Lake(self.root), [START, DAY, "MARKET_RUN_ID", PRICE]
-        lmp = lake.read_many(LMP, [f"{node}|{day}" for day in days], [*common, "NODE", "LMP_TYPE"])
-        reserves = lake.read_many(RESERVES, [f"{day}" for day in days], [*common, "ANC_TYPE", "ANC_REGION"])
+        kept, common = ParquetFolder(self.root), [START, DAY, "MARKET_RUN_ID", PRICE]
+        lmp = kept.read_many(LMP, [f"{node}|{day}" for day in days], [*common, "NODE", "LMP_TYPE"])
+        reserves = kept.read_many(RESERVES, [f"{day}" for day in days], [*common, "ANC_TYPE", "ANC_REGION"])
         is_mine = (pl.col("MARKET_RUN_ID") == "DAM") & (pl.col("NODE") == node) & (pl.col("LMP_TYPE") == "LMP")
         priced = _summed(lmp.filter(is_mine).with_columns(series=pl.col("NODE")), [node], "energy_usd_per_mwh")
         for kind, name in ((SPIN, "spin_usd_per_mw_h"), (NONSPIN, "nonspin_usd_per_mw_h")):
@@ -223,15 +223,15 @@ class Copy:
         As :func:`load_of_day` and :func:`renewables_of_day` read each day, in one pass; where the copy has the load by
         two runs, the younger. Raises ``InputError`` for a file that cannot be read.
         """
-        lake = Lake(self.root)
-        runs = {day: [run for run in LOAD_RUNS if lake.exists(LOAD, f"{run}|{day}")] for day in days}
-        there = [day for day in days if runs[day] and lake.exists(RENEWABLES, day.isoformat())]
+        kept = ParquetFolder(self.root)
+        runs = {day: [run for run in LOAD_RUNS if kept.exists(LOAD, f"{run}|{day}")] for day in days}
+        there = [day for day in days if runs[day] and kept.exists(RENEWABLES, day.isoformat())]
         if not there:
             return pl.DataFrame(
                 schema={"start_utc": pl.Datetime("us", "UTC"), **dict.fromkeys(OUTLOOK_COLUMNS, pl.Float64)}
             )
-        load = lake.read_many(LOAD, [f"{runs[day][0]}|{day}" for day in there], list(LOAD_COLUMNS))
-        output = lake.read_many(RENEWABLES, [f"{day}" for day in there], list(RENEWABLE_COLUMNS))
+        load = kept.read_many(LOAD, [f"{runs[day][0]}|{day}" for day in there], list(LOAD_COLUMNS))
+        output = kept.read_many(RENEWABLES, [f"{day}" for day in there], list(RENEWABLE_COLUMNS))
         mine = load.filter(pl.col("TAC_AREA_NAME") == WHOLE_LOAD).with_columns(series=pl.col("TAC_AREA_NAME"))
         hours = _summed(mine, [WHOLE_LOAD], OUTLOOK_COLUMNS[0])
         output = output.filter(pl.col("MARKET_RUN_ID") == RENEWABLE_RUN).with_columns(series=_HUB_SERIES)
@@ -257,18 +257,18 @@ class Copy:
         self._write(RESERVES, market_date.isoformat(), rows)
 
     def _read(self, table: str, partition: str) -> pl.DataFrame | None:
-        lake = Lake(self.root)
-        if not lake.exists(table, partition):
+        kept = ParquetFolder(self.root)
+        if not kept.exists(table, partition):
             return None
         try:
-            return lake.read(table, partition)
+            return kept.read(table, partition)
         except InputError as error:
             raise InputError(
                 f"our copy of what OASIS gave cannot be read: {error}",
-                file=lake.path(table, partition),
+                file=kept.path(table, partition),
                 remedy="Remove the file and ingest the day again, while OASIS still has it",
             ) from error
 
     def _write(self, table: str, partition: str, rows: pl.DataFrame) -> None:
         when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        Lake(self.root).write(table, partition, rows, {"fetched_utc": when, "url": without_secrets(self.url)})
+        ParquetFolder(self.root).write(table, partition, rows, {"fetched_utc": when, "url": without_secrets(self.url)})

@@ -17,7 +17,7 @@ from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, OURS
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
-from vpp_pipeline.warehouse.publish import publish
+from vpp_pipeline.warehouse.publish import publish_tables
 from vpp_pipeline.warehouse.tables import open_warehouse
 
 SETTINGS = Settings(
@@ -99,7 +99,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path):
 
     with pytest.raises(KeyboardInterrupt):
         replay_days(DAYS, reads, SETTINGS, ARM, lake, "s", lambda day: None)
-    assert lake.partitions(TABLE) == [FIRST.isoformat()]
+    assert lake.days_of(TABLE) == [FIRST.isoformat()]
     told: list[date] = []
     assert replay_days(DAYS, reads, SETTINGS, ARM, lake, "s", told.append) == DAYS[1:]
     assert asked == [DAYS[0], DAYS[1], DAYS[1], DAYS[2]]
@@ -119,7 +119,7 @@ def test_other_settings_are_another_back_test(tmp_path: Path):
 def test_a_day_is_published(tmp_path: Path):
     lake = Lake(tmp_path / "lake")
     replay_days(DAYS[:1], read, SETTINGS, ARM, lake, "s", lambda day: None)
-    publish(lake, tmp_path / "vpp.duckdb", FIRST, [TABLE])
+    publish_tables(lake, tmp_path / "vpp.duckdb", [FIRST], [TABLE])
     with open_warehouse(tmp_path / "vpp.duckdb") as connection:
         assert connection.execute("select arm from evaluation.benchmark").fetchall() == [("greedy",)]
 
@@ -132,5 +132,5 @@ def test_two_processes_give_what_one_gives(tmp_path: Path):
     replay_days(DAYS[:2], days, SETTINGS, ARM, together, "s", told.append, workers=2)
     assert sorted(told) == DAYS[:2]
     for day in DAYS[:2]:
-        one, other = (lake.read(TABLE, day.isoformat()).drop("seconds") for lake in (alone, together))
+        one, other = (lake.day(day.isoformat()).read(TABLE).drop("seconds") for lake in (alone, together))
         assert one.equals(other)

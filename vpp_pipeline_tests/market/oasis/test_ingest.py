@@ -44,7 +44,7 @@ def ingest(folder: Path, *more: str) -> int:
 
 
 def held(folder: Path) -> list[str]:
-    return Lake(folder / "data" / "lake").partitions("market.prices")
+    return Lake(folder / "data" / "lake").days_of("market.prices")
 
 
 def test_a_range_is_taken_in_recorded_and_then_skipped(
@@ -55,7 +55,7 @@ def test_a_range_is_taken_in_recorded_and_then_skipped(
     assert held(tmp_path) == DAYS
     assert oasis.reports == ["PRC_LMP", *["PRC_AS"] * 5]
     for day in DAYS:
-        rows = Lake(tmp_path / "data" / "lake").read("market.prices", day)
+        rows = Lake(tmp_path / "data" / "lake").day(day).read("market.prices")
         assert rows.drop("source").equals(Synthetic().day(date.fromisoformat(day)).drop("source"))
     with dg.DagsterInstance.get() as instance:
         assert instance.get_materialized_partitions(key_of("market.prices")) == set(DAYS)

@@ -12,7 +12,7 @@ import pytest
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours, outlook_published_utc
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.forecasting.price_boosted import LAG_DAYS
 from vpp_pipeline.forecasting.price_lear import LEARNS_DAYS, METHOD, WITH_OUTLOOK, learn_lear, outlook_features
 from vpp_pipeline.forecasting.price_models import learn_average, past_forecasts
@@ -49,7 +49,7 @@ def test_it_is_what_was_published_hour_by_hour(oasis: LocalOasis, tmp_path: Path
     assert source.outlook(day).equals(found)  # from the copy
     assert source.outlooks([day - timedelta(days=1), day]).equals(found)
     assert len(oasis.asked) == 2
-    assert Lake(tmp_path / "archive").read("oasis.sld_fcst", f"2DA|{day}").height == 2 * labels.len()
+    assert ParquetFolder(tmp_path / "archive").read("oasis.sld_fcst", f"2DA|{day}").height == 2 * labels.len()
 
 
 def test_both_are_out_before_bids_close_and_not_asked_for_before(oasis: LocalOasis, tmp_path: Path):
@@ -95,7 +95,7 @@ def test_a_hub_that_is_missing_is_no_zero(oasis: LocalOasis, tmp_path: Path):
 def test_a_damaged_copy_is_named(oasis: LocalOasis, tmp_path: Path):
     source = prices_of(oasis, tmp_path)
     source.outlook(DAY, may_ask=True)
-    archive = Lake(tmp_path / "archive")
+    archive = ParquetFolder(tmp_path / "archive")
     rows = archive.read("oasis.sld_fcst", f"2DA|{DAY}")
     archive.write("oasis.sld_fcst", f"2DA|{DAY}", rows.with_columns(MW=pl.lit("")))
     with pytest.raises(InputError, match=r"our copy of 2024-07-11 is not whole: 24 of 24 forecasts are missing"):

@@ -13,6 +13,7 @@ import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.defs.price_intake import take_in_days
 from vpp_pipeline.defs.resources import Prices
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
@@ -78,7 +79,7 @@ def test_a_real_month_with_every_tenth_answer_broken_is_whole_and_equal(node: st
     assert sum(one.fault is not None for one in oasis.asked) >= 2
     truth = open_source(PRICES, node)
     for day in days:
-        held = Lake(tmp_path / "lake").read("market.prices", day.isoformat())
+        held = Lake(tmp_path / "lake").day(day.isoformat()).read("market.prices")
         assert without_source(held).equals(without_source(truth.day(day)))
     assert oasis.reports.count("PRC_AS") <= 30 + len(oasis.asked) // 4
     assert oasis.reports.count("PRC_LMP") < 15  # a month is one question; days that came torn are asked for alone
@@ -121,7 +122,7 @@ def test_what_oasis_gave_is_kept_and_read_first(tmp_path: Path):
     later = prices_of(oasis, tmp_path)  # the server is gone
     assert later.holds(DAY)
     assert later.day(DAY).equals(first)
-    archive = Lake(tmp_path / "archive")
+    archive = ParquetFolder(tmp_path / "archive")
     kept = archive.read("oasis.prc_lmp", f"{SP15}|{DAY}")
     assert set(kept["LMP_TYPE"]) == {"LMP", "MCC"}  # every row of the node, not only what is used today
     assert archive.read("oasis.prc_as", DAY.isoformat()).height == 24 * 4 * 6
@@ -145,7 +146,7 @@ def test_a_damaged_copy_is_named_and_not_believed(tmp_path: Path):
     with serving(LocalOasis(generated())) as oasis:
         source = prices_of(oasis, tmp_path)
         source.day(DAY)
-        archive = Lake(tmp_path / "archive")
+        archive = ParquetFolder(tmp_path / "archive")
         rows = archive.read("oasis.prc_as", DAY.isoformat())
         archive.write("oasis.prc_as", DAY.isoformat(), rows.filter(pl.col("ANC_REGION") != "AS_SP26"))
         with pytest.raises(OasisError, match=r"our copy of 2024-07-11 is not whole: 48 of 192.*--again"):

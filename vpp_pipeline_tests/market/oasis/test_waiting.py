@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.calendar import PACIFIC, history_dates
-from vpp_pipeline.definitions import correct_at_three, defs
+from vpp_pipeline.definitions import correct_prices_daily, defs
 from vpp_pipeline.defs import price_intake
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.resources import Prices, Storage
@@ -169,7 +169,7 @@ def test_a_run_takes_the_day_in_and_its_checks_say_so(oasis: LocalOasis, desk: T
     # by the real clock: of the newest day due, which is not in; in the half hour after 13:00 Pacific it is awaited
     found = evaluations(result)["prices_are_in_when_they_should_be"].metadata["market_date"].value
     assert found in {newest_due(moment).isoformat() for moment in (begun, datetime.now(UTC))}
-    assert desk.lake.read("market.prices", DAY.isoformat()).height == 24
+    assert desk.lake.day(DAY.isoformat()).read("market.prices").height == 24
     assert oasis.reports == ["PRC_LMP", "PRC_AS"]
 
 
@@ -185,7 +185,7 @@ def test_a_run_waits_where_oasis_is_down_and_succeeds_when_it_is_back(
     oasis.luck = lambda: "500"
     failed = desk.run("ingest_market", "2024-07-12")
     assert "OASIS gave no answer" in failures(failed)["market__prices"]
-    assert not desk.lake.exists("market.prices", "2024-07-12")
+    assert not desk.lake.day("2024-07-12").exists("market.prices")
 
 
 def test_a_run_of_the_command_line_says_at_once_that_oasis_is_down(oasis: LocalOasis, desk: TradingDesk):
@@ -226,7 +226,7 @@ def test_a_range_keeps_what_came_and_names_what_did_not(oasis: LocalOasis, desk:
     oasis.published = lambda day: None if day == date(2024, 3, 10) else everything(day)
     result = range_run(desk, "2024-03-09", "2024-03-11")
     assert "OASIS has no data for PRC_LMP (TH_SP15_GEN-APND) of 2024-03-10" in failures(result)["market__prices"]
-    assert desk.lake.partitions("market.prices") == ["2024-03-09", "2024-03-11"]
+    assert desk.lake.days_of("market.prices") == ["2024-03-09", "2024-03-11"]
     assert len(versions(desk, ["2024-03-09", "2024-03-11"])) == 2
 
 
@@ -305,7 +305,7 @@ def test_a_correction_is_asked_for_daily_and_each_price_is_named(
 
     def take_in() -> pl.DataFrame:
         assert not price_intake.take_in_days(source, storage.lake, [day]).missing
-        return storage.lake.read("market.prices", day.isoformat())
+        return storage.lake.day(day).read("market.prices")
 
     before, asked = take_in(), len(oasis.asked)
     oasis.published = other_prices(oasis.published)
@@ -338,7 +338,7 @@ def test_five_days_are_asked_for_anew_where_the_lake_has_them(oasis: LocalOasis,
             resources={"prices_source": source, "storage": storage},
             repository_def=defs.get_repository_def(),
         )
-        found = correct_at_three.evaluate_tick(context)
+        found = correct_prices_daily.evaluate_tick(context)
         return [str(request.partition_key) for request in found.run_requests or []], found.skip_message
 
     assert tick(prices) == ([], "the lake has none of the 5 days before 2024-07-15")
@@ -346,4 +346,4 @@ def test_five_days_are_asked_for_anew_where_the_lake_has_them(oasis: LocalOasis,
     price_intake.take_in_days(prices.open(), storage.lake, days)
     assert tick(prices) == ([f"2024-07-{day}" for day in (14, 13, 12, 11, 10)], None)
     assert tick(Prices()) == ([], "prices come from synthetic, which corrects none")
-    assert correct_at_three.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert correct_prices_daily.default_status == dg.DefaultScheduleStatus.RUNNING

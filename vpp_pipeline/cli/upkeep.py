@@ -1,0 +1,74 @@
+"""Commands that keep lake, warehouse, and run history in order."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import click
+
+from vpp_pipeline.cli.options import DATA, MARKET_DATE, Options, with_options
+from vpp_pipeline.core.errors import InputError
+
+
+@click.command()
+@with_options(DATA)
+@click.option(
+    "--lake", "is_lake", is_flag=True, help="The other way round: damaged days of the lake, from the warehouse."
+)
+@click.option(
+    "--date", "market_date", type=MARKET_DATE, metavar="DATE", help="With --lake: this day. [default: all damaged ones]"
+)
+def rebuild(options: Options, is_lake: bool, market_date: date | None) -> None:
+    """Make the warehouse from the lake, or the other way round.
+
+    \b
+    vpp-pipeline rebuild
+    vpp-pipeline rebuild --lake --date 2023-08-15
+
+    Both hold every published day. With --lake, days that are damaged there are taken from the warehouse; so are days
+    that an older version has published, which are in the warehouse alone.
+    """
+    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.warehouse.rebuild import damaged_days, rebuild_warehouse, restore_days
+
+    lake, warehouse = Lake(options.data / "lake"), options.data / "vpp.duckdb"
+    if is_lake:
+        days = [market_date] if market_date else damaged_days(lake, warehouse)
+        for day, count in restore_days(lake, warehouse, days).items():
+            click.echo(f"{day}: {count} rows in {lake.root}")
+        if not days:
+            click.echo(f"every day that {warehouse} has is whole in {lake.root}")
+        return
+    if market_date is not None:
+        raise InputError("--date goes with --lake", value=market_date, remedy="The warehouse is made as a whole")
+    rows, faults = rebuild_warehouse(lake, warehouse)
+    click.echo(
+        f"{sum(rows.values())} rows in {len([table for table, count in rows.items() if count])} tables: {warehouse}"
+    )
+    if faults:
+        raise InputError(
+            f"{len(faults)} files of the lake could not be read and are left out: {' '.join(faults)}",
+            remedy="Do what each says, then rebuild again",
+        )
+
+
+@click.command()
+@with_options(DATA)
+def sweep(options: Options) -> None:
+    """Remove what is past its time.
+
+    Detail of old days, tables of runs that never published, and Dagster's run history; how long each is kept is said
+    under [retention] in data/prices.toml. Bids, prices, and settlements stay for good. The job sweep_storage does the
+    same every night.
+    """
+    from vpp_pipeline.cli.run_job import project_instance
+    from vpp_pipeline.core.calendar import PACIFIC
+    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.defs.resources import Prices, prices_beside
+    from vpp_pipeline.defs.upkeep import forget_runs
+    from vpp_pipeline.warehouse.retention import sweep as sweep_data
+
+    kept = Prices(**prices_beside(options.data)).retention()
+    click.echo(str(sweep_data(Lake(options.data / "lake"), options.warehouse, kept, datetime.now(PACIFIC).date())))
+    with project_instance() as instance:
+        click.echo(f"{forget_runs(instance, kept.history_days)} runs removed from Dagster's history")

@@ -1,0 +1,51 @@
+"""The nightly sweep: what is past its time in lake, warehouse, and run history."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.defs.resources import Prices, Storage
+from vpp_pipeline.warehouse.retention import sweep
+
+AT_ONCE = 100
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def forget_runs(instance: dg.DagsterInstance, days: int) -> int:
+    """Remove runs that ended and were made more than ``days`` ago, with their logs; how many.
+
+    Their tables and bids are not touched: `bids.runs` keeps a row of each that published.
+    """
+    before = datetime.now(UTC) - timedelta(days=days)
+    count = 0
+    while True:
+        records = instance.get_run_records(dg.RunsFilter(statuses=ENDED, created_before=before), limit=AT_ONCE)
+        for record in records:
+            instance.delete_run(record.dagster_run.run_id)
+        count += len(records)
+        if len(records) < AT_ONCE:
+            return count
+
+
+@dg.op(pool="warehouse")
+def sweep_past(context: dg.OpExecutionContext, storage: Storage, prices_source: Prices) -> None:
+    """Remove what [retention] in data/prices.toml no longer keeps."""
+    kept = prices_source.retention()
+    swept = sweep(storage.lake, storage.warehouse, kept, datetime.now(PACIFIC).date())
+    runs = forget_runs(context.instance, kept.history_days)
+    context.log.info(f"{swept}; {runs} runs removed from the history")
+
+
+@dg.job(description="Remove detail of old days, tables that were never published, and old run history.")
+def sweep_storage() -> None:
+    sweep_past()
+
+
+sweep_at_three = dg.ScheduleDefinition(
+    job=sweep_storage,
+    cron_schedule="0 3 * * *",
+    execution_timezone=str(PACIFIC),
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="03:00 Pacific: what is past its time goes, long before the morning's bids.",
+)

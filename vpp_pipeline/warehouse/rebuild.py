@@ -1,0 +1,104 @@
+"""Lake and warehouse hold every published day twice: each is made again from the other where one is damaged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.lake import File, Lake, Manifest, footer
+from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.warehouse.day import APART, BIDS, BY_RUN
+from vpp_pipeline.warehouse.publish import damage, draft_of_new, fill_all, note_of, only_publisher, set_aside
+from vpp_pipeline.warehouse.tables import open_warehouse, quoted
+
+LOG = logging.getLogger(__name__)
+MAY_LACK = {*APART, *BY_RUN}
+
+
+def rebuild_warehouse(lake: Lake, warehouse: Path) -> tuple[dict[str, int], list[str]]:
+    """Make the warehouse from the lake alone: rows by table, and a paragraph on each file that could not be read.
+
+    Raises InputError where the present warehouse can be read and has bids of days that the lake lacks.
+    """
+    is_damaged = warehouse.exists() and damage(warehouse) is not None
+    with only_publisher(warehouse):
+        if warehouse.exists() and not is_damaged:
+            _nothing_is_lost(lake, warehouse)
+        with draft_of_new(warehouse) as draft:
+            found = fill_all(draft, lake)
+            if is_damaged:
+                LOG.warning("the damaged file is kept as %s", set_aside(warehouse).name)
+        note_of(warehouse).unlink(missing_ok=True)
+    return found
+
+
+def _nothing_is_lost(lake: Lake, warehouse: Path) -> None:
+    known = set(lake.days_of(BIDS))
+    lacking = [day for day in published_days(warehouse) if day.isoformat() not in known]
+    if lacking:
+        raise InputError(
+            f"the lake lacks {len(lacking)} days whose bids the warehouse has, the first of {lacking[0]}",
+            file=warehouse,
+            remedy="Take them over into the lake first: vpp-pipeline rebuild --lake",
+        )
+
+
+def published_days(warehouse: Path) -> list[date]:
+    """Days of which the warehouse has bids, a refusal to bid among them."""
+    with open_warehouse(warehouse) as connection:
+        found = connection.execute(f"select distinct market_date from {quoted(BIDS)} order by 1").fetchall()
+    return [day for (day,) in found]
+
+
+def damaged_days(lake: Lake, warehouse: Path) -> list[date]:
+    """Published days that the lake lacks, or of which it has a file that cannot be read."""
+    return [day for day in published_days(warehouse) if _is_damaged(lake, day)]
+
+
+def _is_damaged(lake: Lake, day: date) -> bool:
+    try:
+        files = lake.manifest(day).files
+        runs = [file for table in BY_RUN for file in lake.every(table, day)]
+        for file in [*files.values(), *runs]:
+            footer(lake, file)
+    except InputError:
+        return True
+    return BIDS not in files
+
+
+def restore_days(lake: Lake, warehouse: Path, days: Sequence[date]) -> dict[date, int]:
+    """Commit the ``days`` to the lake as the warehouse has them; rows written by day.
+
+    Raises NoDataError for a day of which it has no bids.
+    """
+    rows: dict[date, int] = {}
+    with only_publisher(warehouse), open_warehouse(warehouse) as connection:
+        connection.execute("set timezone = 'UTC'")  # in which moments are handed out
+        for day in days:
+            files: dict[str, File | None] = {}
+            run_id, rows[day] = "", 0
+            for table, schema in TABLES.items():
+                question = f"select * from {quoted(table)} where market_date = $day"
+                found = connection.sql(question, params={"day": day}).pl()
+                if table == BIDS:
+                    if found.is_empty():
+                        raise NoDataError(
+                            f"the warehouse has no bids of {day}",
+                            file=warehouse,
+                            remedy=f"Make them: vpp-pipeline bids --date {day}",
+                        )
+                    run_id = str(found["run_id"][0])
+                if found.is_empty() and table in MAY_LACK:
+                    continue
+                rows[day] += found.height
+                columns = [name for name in schema.column_names() if name in found.columns]
+                files[table] = lake.put(table, day, found.select(columns).sort(schema.primary_key()))
+
+            def change(last: Manifest, found: dict[str, File | None] = files) -> dict[str, File | None]:
+                return {**dict.fromkeys(last.files), **found}
+
+            lake.commit(day, "restored from the warehouse", change, run_id=run_id, passes_damaged=True)
+    return rows

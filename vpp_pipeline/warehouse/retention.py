@@ -1,0 +1,123 @@
+"""What is kept: all of recent days, of older ones bids, prices and settlements, and nothing that was not published."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.lake import MANIFESTS, WORKING, Lake, Manifest
+from vpp_pipeline.schemas import TABLES
+from vpp_pipeline.settings import RetentionSettings
+from vpp_pipeline.warehouse.day import SCRATCH
+from vpp_pipeline.warehouse.publish import publish_tables
+
+LOG = logging.getLogger(__name__)
+HOUR_S = 3_600.0
+#: what is kept of every day: prices, bids with their checks and proof, and what was earned and paid
+FOR_GOOD = (
+    "market.prices",
+    "market.price_forecast",
+    "dispatch.proof",
+    "dispatch.reconciliation",
+    "bids.final_bids",
+    "bids.bid_segments",
+    "bids.checks",
+    "bids.runs",
+    "bids.run_bids",
+    "evaluation.settlement",
+    "evaluation.deliveries",
+    "evaluation.settled_days",
+    "evaluation.benchmark",
+)
+#: what is kept of runs whose bids were replaced
+OF_RUNS = ("bids.final_bids", "bids.bid_segments", "bids.runs", "bids.run_bids")
+
+
+@dataclass
+class Swept:
+    """What a sweep has removed."""
+
+    days: int = 0  # reduced to what is kept for good
+    files: int = 0  # that no manifest names any more, or never did
+    bytes: int = 0
+    runs: int = 0  # that never published
+
+    def __str__(self) -> str:
+        return (
+            f"{self.days} days reduced to bids, prices and settlements; {self.files} files removed "
+            f"({self.bytes / 1e6:.1f} MB), among them those of {self.runs} runs that never published"
+        )
+
+
+def sweep(lake: Lake, warehouse: Path, settings: RetentionSettings, today: date) -> Swept:
+    """Reduce old days, then remove files that no manifest names and no run has written lately.
+
+    A day whose manifest is damaged stays as it is, with a warning. Raises InputError where the warehouse is damaged.
+    """
+    swept = Swept()
+    old = [day for day in _readable_days(lake) if date.fromisoformat(day) < today - timedelta(settings.detail_days)]
+    reduced = [day for day in old if lake.manifest(day).files.keys() - set(FOR_GOOD)]
+    if reduced:
+
+        def keep(last: Manifest) -> dict[str, None]:
+            return dict.fromkeys(last.files.keys() - set(FOR_GOOD))
+
+        for day in reduced:
+            lake.commit(day, "detail is past its time", keep)
+        detail = [table for table in TABLES if table not in FOR_GOOD]
+        publish_tables(lake, warehouse, [date.fromisoformat(day) for day in reduced], detail)
+        swept.days = len(reduced)
+    _remove_unnamed(lake, settings.unpublished_hours * HOUR_S, swept)
+    return swept
+
+
+def _readable_days(lake: Lake) -> Iterator[str]:
+    for day in lake.days():
+        try:
+            lake.manifest(day)
+        except InputError as error:
+            LOG.warning("%s", error)
+        else:
+            yield day
+
+
+def _remove_unnamed(lake: Lake, age_s: float, swept: Swept) -> None:
+    """Remove versions that nothing names, working sets that no run has written to, and drafts of killed writes.
+
+    What is younger than ``age_s`` stays: a run may be about to name it, and a reader may hold an older manifest.
+    """
+    store, damaged = lake.store, set(lake.days()) - set(_readable_days(lake))
+    named: set[str] = set()
+    for day in lake.days():
+        *before, last = lake.manifests(day) if day not in damaged else [Manifest(day)]
+        named |= {file.key for file in last.files.values()}
+        named |= {file.key for one in before for table, file in one.files.items() if table in OF_RUNS}
+    living: dict[str, float] = {}
+    for key in store.keys(WORKING):
+        owner = key.split("/")[1]
+        living[owner] = min(store.age_s(key), living.get(owner, age_s))
+    for owner, age in living.items():
+        if age >= age_s:
+            store.remove(f"{WORKING}/{owner}")
+            swept.runs += 1
+    for files in (files for day in lake.days() for files in lake.owners(day).values()):
+        named |= {file.key for file in files.values()}
+    for key in list(store.keys("")):
+        if key.split("/")[0] in (MANIFESTS, WORKING, SCRATCH) or not key.endswith(".parquet"):
+            continue
+        if key in named or key.split("/")[-2] in damaged or store.age_s(key) < age_s:
+            continue
+        swept.files, swept.bytes = swept.files + 1, swept.bytes + (store.size(key) or 0)
+        store.remove(key)
+    for draft in list(store.drafts()):
+        if time.time() - draft.stat().st_mtime >= age_s:
+            draft.unlink(missing_ok=True)
+    for folder in (lake.root / SCRATCH).glob("*"):
+        if time.time() - folder.stat().st_mtime >= age_s:
+            shutil.rmtree(folder, ignore_errors=True)
