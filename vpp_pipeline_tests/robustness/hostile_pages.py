@@ -31,7 +31,7 @@ from vpp_pipeline_tests.robustness.hostile_day import texts_of
 DAY = "2023-08-15"
 SECRETS = {"VPP_TEST_SECRET": "C4N4RY-variable", "GEMINI_API_KEY": "C4N4RY-key"}
 FILE_SECRET = "C4N4RY-file"
-RUN_S, TICKS_S = 240.0, 70.0  # of a run, and of two ticks of the sensor that looks for lost runs
+RUN_S, TICKS_S = 900.0, 70.0  # of all runs, and of two ticks of the sensor that looks for lost runs
 REPOSITORIES = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) {
