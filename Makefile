@@ -3,6 +3,7 @@
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
 #   make test-unit  functions and small days alone      make test-all  the slow tests as well
 #   make fuzz    the property tests with new random cases   make hostile  attacks from outside, and what got through
+#   make torture, powerloss: kills and damaged files in numbers that tests do not have time for
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
@@ -14,7 +15,7 @@ DATE ?= 2023-08-15
 PYTEST_ARGS ?=
 AGAINST ?=
 BENCH_ARGS ?=
-HOSTILE_ARGS ?=
+ARGS ?=
 
 # Tools run as modules or from .venv/bin by relative path, so that the folder's own path may contain spaces.
 VENV := .venv
@@ -23,7 +24,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz hostile
+.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz torture powerloss hostile
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -121,6 +122,13 @@ check: lint test
 fuzz: $(STAMP)
 	$(BIN)/python -m pytest --hypothesis-profile=default vpp_pipeline_tests/core vpp_pipeline_tests/market vpp_pipeline_tests/forecasting vpp_pipeline_tests/fleet vpp_pipeline_tests/negotiation vpp_pipeline_tests/dispatch vpp_pipeline_tests/bidding vpp_pipeline_tests/verification vpp_pipeline_tests/evaluation $(PYTEST_ARGS)
 
+# each prints its figures, and fails where a promise of docs/guarantees.md is broken
+torture: $(STAMP)
+	$(BIN)/python -m vpp_pipeline_tests.robustness.torture $(ARGS)
+
+powerloss: $(STAMP)
+	$(BIN)/python -m vpp_pipeline_tests.robustness.powerloss $(ARGS)
+
 format: $(STAMP)
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
@@ -130,9 +138,9 @@ format: $(STAMP)
 dev: $(STAMP)
 	umask 077 && $(BIN)/python -m dagster dev --host 127.0.0.1
 
-# what tries to get in from outside, and what of it got through (HOSTILE_ARGS="--quick": few cases, no Dagster)
+# what tries to get in from outside, and what of it got through (ARGS=--quick: few cases, no Dagster)
 hostile: $(STAMP)
-	$(BIN)/python -W ignore -m vpp_pipeline_tests.robustness.hostile $(HOSTILE_ARGS)
+	$(BIN)/python -W ignore -m vpp_pipeline_tests.robustness.hostile $(ARGS)
 
 # runtime, ui, gemini, solar and dev, with hashes; for one test alone, google-generativeai with what goes with it; the SQL screen
 lock: $(STAMP)

@@ -305,12 +305,15 @@ def _insert(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, files
     """Add the rows of ``files`` (of runs: those of new runs); returns the rows written."""
     if not files:
         return 0
-    is_new = f"run_id not in (select run_id from {quoted(table)})" if table in BY_RUN else "true"
+    key = ", ".join(map(quoted, TABLES[table].primary_key()))
+    # a run's rows come once, whichever files have them
+    is_new = f"({key}) not in (select ({key}) from {quoted(table)})" if table in BY_RUN else "true"
+    once = f"distinct on ({key})" if table in BY_RUN else ""
     # a file older than a column has no value for it; a column that is not declared stays in the lake
     insert = f"""
         insert into {quoted(table)} by name
-        select columns(lambda name: list_contains($declared, name)) from read_parquet($files, union_by_name = true)
-        where {is_new}
+        select {once} columns(lambda name: list_contains($declared, name))
+        from read_parquet($files, union_by_name = true) where {is_new}
     """
     paths, declared = [str(lake.path(file)) for file in files], TABLES[table].column_names()
     try:

@@ -54,7 +54,7 @@ def test_the_lake_gives_back_what_memory_does(tmp_path: Path) -> None:
     for store in (memory, lake):
         negotiated(store, terms())
     for table in (MESSAGES, AGREEMENTS, SEGMENTS):
-        assert memory.read(table, SLOTS).equals(lake.day(SLOTS).read(table))
+        assert memory.read(table, SLOTS).equals(lake.read(table, SLOTS))
         assert memory.read(table, SLOTS[1:]).height < memory.read(table, SLOTS).height
     assert memory.read(AGREEMENTS, SLOTS, ["rank"]).columns == ["rank"]
 
@@ -79,8 +79,8 @@ def test_blocks_and_what_is_kept_come_in_the_order_of_the_key(tmp_path: Path, mo
         for store in (memory, lake):
             negotiated(store, given)
         for table in (MESSAGES, AGREEMENTS, SEGMENTS):
-            assert memory.read(table, SLOTS).equals(lake.day(SLOTS).read(table))
-            assert is_in_order(lake.day(SLOTS).read(table), TABLES[table].primary_key())
+            assert memory.read(table, SLOTS).equals(lake.read(table, SLOTS))
+            assert is_in_order(lake.read(table, SLOTS), TABLES[table].primary_key())
 
 
 def test_a_slot_that_is_no_longer_traded_goes_and_one_that_is_negotiated_alone_leaves_the_others(store: Store) -> None:

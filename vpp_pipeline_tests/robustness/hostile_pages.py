@@ -75,10 +75,12 @@ class Page:
             return {"refused": error.code, "said": error.read().decode(errors="replace")}
         return told
 
-    def launch(self, resources: Mapping[str, Any], tags: Mapping[str, str], way: str = "POST") -> dict[str, Any]:
-        """The answer to a run of `bid_day` with this configuration."""
+    def launch(
+        self, resources: Mapping[str, Any], tags: Mapping[str, str], way: str = "POST", root: str | None = None
+    ) -> dict[str, Any]:
+        """The answer to a run of `bid_day` with this configuration; ``root``: the run that it says it repeats."""
         (repository,) = self.send(REPOSITORIES, {})["data"]["repositoriesOrError"]["nodes"]
-        params = {
+        params: dict[str, Any] = {
             "selector": {
                 "repositoryLocationName": repository["location"]["name"],
                 "repositoryName": repository["name"],
@@ -87,6 +89,8 @@ class Page:
             "runConfigData": {"resources": {name: {"config": config} for name, config in resources.items()}},
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
+        if root is not None:
+            params["executionMetadata"] |= {"rootRunId": root, "parentRunId": root}
         answer = self.send(LAUNCH, {"params": params}, way)
         return dict(answer["data"]["launchRun"]) if answer.get("data") else answer
 
@@ -178,6 +182,8 @@ def _try_all(attack: Attack, page: Page, listener: FakeGemini, folder: Path, out
     for name, resources in readable.items():
         told = page.launch(resources, partition)
         attack.expect("run" in told, f"{name}: {told}")
+    told = page.launch({}, partition, root=f"../../../../{outside.name}/repeated")  # tables lie under a run's root
+    attack.expect("run" in told, f"a root that is a path: {told}")
     tags = {**partition, LOCK_TAG: str(outside / "victim.csv")}
     attack.expect("run" in page.launch({"desk": {"fleet": {"prosumers": 5}}}, tags), "the run with the tag")
     runs = page.wait()
