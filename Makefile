@@ -2,7 +2,7 @@
 #   make bids    bids for one day (DATE=2023-08-15)      make test    set-up and tests
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
 #   make test-unit  functions and small days alone      make test-all  the slow tests as well
-#   make fuzz    the property tests with new random cases
+#   make fuzz    the property tests with new random cases   make hostile  attacks from outside, and what got through
 #   make torture, powerloss: kills and damaged files in numbers that tests do not have time for
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
@@ -24,7 +24,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz torture powerloss
+.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz torture powerloss hostile
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -77,7 +77,7 @@ test-legacy: $(LEGACY_STAMP)
 
 $(LEGACY_STAMP): requirements-legacy.lock pyproject.toml
 	@$(LEGACY)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LEGACY)
-	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-legacy.lock
+	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-legacy.lock
 	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(LEGACY_STAMP)
 
@@ -133,9 +133,14 @@ format: $(STAMP)
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-# in the project folder, without DAGSTER_HOME, Dagster takes dagster.yaml from here and keeps its history in data/dagster
+# in the project folder, without DAGSTER_HOME, Dagster takes dagster.yaml from here and keeps its history in data/dagster;
+# it has no login: only this machine may reach it, and only this user may read its history
 dev: $(STAMP)
-	$(BIN)/python -m dagster dev
+	umask 077 && $(BIN)/python -m dagster dev --host 127.0.0.1
+
+# what tries to get in from outside, and what of it got through (ARGS=--quick: few cases, no Dagster)
+hostile: $(STAMP)
+	$(BIN)/python -W ignore -m vpp_pipeline_tests.robustness.hostile $(ARGS)
 
 # runtime, ui, gemini, solar and dev, with hashes; for one test alone, google-generativeai with what goes with it; the SQL screen
 lock: $(STAMP)
@@ -144,7 +149,7 @@ lock: $(STAMP)
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_EXTRAS) $(LOCK_ARGS)
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements-legacy.lock --quiet \
-	  --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" --extra gemini-legacy --extra dev $(LOCK_ARGS)
 	{ echo 'harlequin>=2.10'; sed -n 's/^\(duckdb==[^ ]*\).*/\1/p' requirements.lock; } | \
 	$(BIN)/python -m uv pip compile - --output-file requirements-screen.lock --quiet \

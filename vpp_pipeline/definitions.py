@@ -6,18 +6,22 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, history_dates
+from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
 from vpp_pipeline.defs.owner import Owner, resources_of
+from vpp_pipeline.defs.price_intake import is_in
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB
 from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.defs.upkeep import sweep_at_three, sweep_storage
+from vpp_pipeline.market.oasis.source import CORRECTED_DAYS, OasisPrices
 from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.day import published
 
 PACIFIC_TIME = str(PACIFIC)
+keep_files_private()  # whoever loads the definitions runs them
 
 # each page links to the code that makes its table
 all_assets = dg.with_source_code_references(
@@ -90,6 +94,26 @@ def wait_for_prices(context: dg.SensorEvaluationContext, prices_source: Prices, 
 
 
 @dg.schedule(
+    job=ingest_market,
+    cron_schedule="0 15 * * *",
+    execution_timezone=PACIFIC_TIME,
+    description="15:00 Pacific: asks OASIS anew for the five days before, whose prices CAISO may have corrected. A "
+    "warning of the run names each price that is another now.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def correct_prices_daily(
+    context: dg.ScheduleEvaluationContext, prices_source: Prices, storage: Storage
+) -> list[dg.RunRequest] | dg.SkipReason:
+    today, source = context.scheduled_execution_time.astimezone(PACIFIC).date(), prices_source.open()
+    if not isinstance(source, OasisPrices):
+        return dg.SkipReason(f"prices come from {source.name}, which corrects none")
+    days = [today - timedelta(days=back) for back in range(1, CORRECTED_DAYS + 1)]
+    wanted = [day.isoformat() for day in days if is_in(storage.lake, day, source)]
+    requests = [dg.RunRequest(partition_key=day, run_key=f"{day} as of {today}") for day in wanted]
+    return requests or dg.SkipReason(f"the lake has none of the {CORRECTED_DAYS} days before {today}")
+
+
+@dg.schedule(
     job=bid_day,
     cron_schedule="0 8 * * *",
     execution_timezone=PACIFIC_TIME,
@@ -126,7 +150,7 @@ def definitions_of(owner: Owner) -> dg.Definitions:
         assets=all_assets,
         asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
         jobs=[ingest_market, bid_day, settle_day, backtest_day, sweep_storage],
-        schedules=[ingest_at_half_past_one, bid_at_eight, settle_at_two, sweep_at_three],
+        schedules=[ingest_at_half_past_one, correct_prices_daily, bid_at_eight, settle_at_two, sweep_at_three],
         sensors=[lost_runs, wait_for_prices],
         executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
         resources=resources_of(owner),

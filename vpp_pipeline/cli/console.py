@@ -123,9 +123,9 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
         console.print(words, soft_wrap=True)
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
     for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
-        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+        console.print(f"warning: {warning}", soft_wrap=True)
     if NOT_SETTLED in proof["method"]:
-        console.print(f"warning: no bid was made; the solver reports: {proof['method']}", soft_wrap=True, markup=False)
+        console.print(f"warning: no bid was made; the solver reports: {proof['method']}", soft_wrap=True)
 
 
 def _advice_in_words(day: LakeDay, proof: dict[str, Any]) -> Iterator[str]:

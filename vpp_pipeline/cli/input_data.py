@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, NO_HISTORY, SOURCE, Options, progress_bar, with_options
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
 
@@ -47,14 +48,31 @@ def ingest(
     """
     if (market_date is None) == (first is None):
         raise InputError("one day or a range?", remedy="Give --date, or --from and --to")
+    _say_what_is_asked(options)
     if first is not None:
         prices = options.price_config()
-        click.echo(ingest_range(first, last, options.data, prices, anew=again, keeps_history=keeps_history))
+        done = ingest_range(first, last, options.data, prices, anew=again, keeps_history=keeps_history)
+        click.echo(printable(done))
     elif market_date is not None:
         from vpp_pipeline.cli.run_job import run_job
 
         run_job("ingest_market", market_date, options.data, options.price_config(), {}, keeps_history=keeps_history)
         click.echo(f"prices of {market_date} are in {options.data / 'lake'}")
+
+
+def _say_what_is_asked(options: Options) -> None:
+    """Where prices come from, at once, and of OASIS each question and each wait as it comes: it may take minutes."""
+    from vpp_pipeline.core.errors import without_secrets
+    from vpp_pipeline.defs.resources import Prices, prices_beside
+    from vpp_pipeline.settings import OasisSettings
+
+    asked, _ = Prices(**{**prices_beside(options.data), **options.price_config()}).chosen()
+    if isinstance(asked, OasisSettings):
+        limits = f"up to {asked.attempts} attempts of a question, each of at most {asked.timeout_s:g} s"
+        click.echo(f"prices of OASIS, {without_secrets(asked.url)}: {limits}", err=True)
+        questions = logging.getLogger("vpp_pipeline.market.oasis.client")
+        questions.setLevel(min(questions.getEffectiveLevel(), logging.INFO))
+        click.get_current_context().call_on_close(lambda: questions.setLevel(logging.NOTSET))
 
 
 @click.command("make-data")
@@ -146,7 +164,8 @@ def ingest_range(
     wanted = days if anew else [day for day in days if not is_in(lake, day, source)]
     tried, missing = wanted, dict[date, NoDataError]()
     with project_instance(keeps_history=keeps_history) as instance, progress_bar() as bar:
-        task = bar.add_task(f"{source.name} {source.node}", total=len(days), completed=len(days) - len(wanted))
+        name = printable(f"{source.name} {source.node}")
+        task = bar.add_task(name, total=len(days), completed=len(days) - len(wanted))
         for _ in range(2):
             missing = {}
             for day, found in _given(source, tried, anew):

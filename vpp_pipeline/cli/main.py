@@ -37,9 +37,12 @@ from vpp_pipeline.cli.options import (
     verbose,
     with_options,
 )
-from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, screen, sql, statement, transcript
+from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, statement, transcript
+from vpp_pipeline.cli.sql import screen, sql
 from vpp_pipeline.cli.upkeep import rebuild, sweep
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError, of_the_disk
+from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.core.provenance import __version__
 
 WARM_UP_DAY = date(2023, 8, 15)  # any day: kernels are compiled for types of numbers
@@ -80,6 +83,7 @@ class CommandGroups(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """The command; errors of the input, of rules and of solvers end with one paragraph and a status."""
         try:
+            keep_files_private()
             super().invoke(ctx)
         except BrokenPipeError:  # who reads our output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,7 +91,7 @@ class CommandGroups(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
         except (ViolationError, SolveError) as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(1)
         except Exception as error:
             if (said := of_the_disk(error)) is None:

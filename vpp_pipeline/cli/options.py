@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, did_you_mean
 from vpp_pipeline.core.paths import data_folder
 
@@ -267,7 +268,7 @@ def _set_verbosity(context: click.Context, parameter: click.Parameter, count: in
 class _Message(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return kind + super().format(record)
+        return printable(kind + super().format(record))
 
 
 def verbose() -> click.Option:
@@ -287,7 +288,7 @@ def progress_bar() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
@@ -295,7 +296,8 @@ def print_json(document: Mapping[str, Any] | list[Any]) -> None:
     """Print ``document`` as JSON: tables as lists of rows, moments in ISO 8601, what is not a finite number as null."""
     import json
 
-    click.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+    # in ASCII: letters beyond it are escaped, also those that a terminal would obey
+    click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -1,23 +1,22 @@
-"""Commands that only read what a day has left: reports, exports, questions, runs, transcripts."""
+"""Commands that only read what a day has left: reports, exports, runs, transcripts, statements."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import date, datetime, timedelta
-from importlib.util import find_spec
+from contextlib import suppress
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vpp_pipeline.cli.options import DATA, DATE, FILE, JSON, Options, print_json, with_options
+from vpp_pipeline.cli.sql import rows_of, show_rows
+from vpp_pipeline.core.display import FORMULA
 from vpp_pipeline.core.errors import InputError, NoDataError, did_you_mean
-from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.paths import project_folder, safe_file_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,42 +39,9 @@ CHANGES = """
     from bids.changes_between_runs
     where market_date = $day and number_before = $before and run_number = $after order by product, start_utc
 """
-NUMBERS = (int, float)
-FOLDS_AT = 12  # letters: a narrower column of text is not read
 FORMATS = {"csv": "format csv, header", "json": "format json, array", "parquet": "format parquet, compression zstd"}
 OASIS = "bids.oasis"
 DEFAULTS = {"csv": OASIS, "parquet": "bids.final_bids"}  # what is exported where no table is named
-
-
-@click.command()
-@with_options(DATA, JSON)
-@click.argument("question")
-@click.option("--rows", type=int, metavar="N", help="Most rows shown; 0: all. [default: 100, and with --json all]")
-def sql(options: Options, question: str, rows: int | None, as_json: bool) -> None:
-    """Ask the warehouse a QUESTION in SQL; nothing is written.
-
-    \b
-    vpp-pipeline sql "select why from explain.bid where status = 'bid'"
-    vpp-pipeline sql - < question.sql
-    vpp-pipeline sql "select table_name, column_name, description from explain.catalogue"
-
-    A - in place of QUESTION reads it from the standard input; docs/queries.sql holds questions to begin with.
-    """
-    asked = sys.stdin.read() if question == "-" else question
-    if as_json:
-        print_json(answer(options.warehouse, asked, max(rows or 0, 0)))
-        return
-    from vpp_pipeline.core.display import terminal
-
-    show_sql(options.warehouse, asked, 100 if rows is None else max(rows, 0), terminal())
-
-
-@click.command()
-@with_options(DATA)
-def screen(options: Options) -> None:
-    """Open the warehouse in an SQL screen (Harlequin), read-only."""
-    if status := open_screen(options.warehouse):
-        click.get_current_context().exit(status)
 
 
 @click.command()
@@ -126,19 +92,23 @@ def report(options: Options, market_date: date, out: Path | None) -> None:
     help="Table or view. [default: csv bids.oasis, json a document per bid, parquet bids.final_bids]",
 )
 @click.option("--out", type=FILE, help="File, or folder of the documents. [default: in DATA/exports]")
-def export(options: Options, market_date: date, kind: str, table: str | None, out: Path | None) -> None:
+@click.option("--raw", is_flag=True, help="Of CSV: text as it is, also what a spreadsheet would calculate.")
+def export(options: Options, market_date: date, kind: str, table: str | None, out: Path | None, raw: bool) -> None:
     """Export the day's bids or any table: CSV, JSON, Parquet.
 
     \b
     vpp-pipeline export --date 2023-08-15 --format csv
     vpp-pipeline export --date 2023-08-15 --format parquet --table explain.earnings --out earnings.parquet
+
+    In CSV a text that begins with =, +, -, @, a tab or a line break gets a ' before it, since a spreadsheet would
+    calculate it; numbers stay as they are. For a program: --raw, or another format.
     """
     table, exports = table or DEFAULTS.get(kind), options.data / "exports"
     if table is None:
         _write_documents(options, market_date, out or exports / market_date.isoformat())
         return
     file = out or exports / f"{table.replace('.', '_')}_{market_date}.{kind}"
-    count = export_table(options.warehouse, market_date, table, kind, file)
+    count = export_table(options.warehouse, market_date, table, kind, file, is_raw=raw)
     click.echo(f"{count} rows of {table} in {file}")
 
 
@@ -190,7 +160,7 @@ def transcript(options: Options, market_date: date, opportunity: str, prosumer: 
             "none, and a fleet above negotiation.transcript_prosumers keeps those of a sample",
         )
     for message in transcript_of(wanted):
-        click.echo(message.model_dump_json())
+        click.echo(json.dumps(message.model_dump(mode="json"), separators=(",", ":")))
 
 
 @click.command()
@@ -213,7 +183,7 @@ def statement(options: Options, market_date: date, prosumer: str | None, days: i
     first = market_date - timedelta(days=days - 1)
     with open_warehouse(options.warehouse) as connection:
         wanted = "select * from explain.statement where market_date between $first and $last"
-        rows = pl.DataFrame(_rows(connection.execute(wanted, {"first": first, "last": market_date})))
+        rows = pl.DataFrame(rows_of(connection.execute(wanted, {"first": first, "last": market_date})))
     if rows.is_empty():
         rows = pl.DataFrame(schema={"prosumer_id": pl.String})
     owners = rows["prosumer_id"].unique().sort().to_list()
@@ -232,7 +202,7 @@ def statement(options: Options, market_date: date, prosumer: str | None, days: i
         if out is None:
             click.echo(text)
         else:
-            (out / f"{owner}.md").write_text(text, encoding="utf-8")
+            (out / f"{safe_file_name(owner)}.md").write_text(text, encoding="utf-8")
     if out is not None:
         click.echo(f"{len(owners)} statements in {out}")
 
@@ -282,10 +252,10 @@ def runs_document(warehouse: Path, market_date: date, pair: tuple[int, int] | No
     with open_warehouse(warehouse) as connection:
         compared = _compared(connection, warehouse, market_date, pair)
         listed = "select * from bids.runs_of_day where market_date = $day order by run_number"
-        found: dict[str, Any] = {"runs_of_day": _rows(connection.execute(listed, {"day": market_date}))}
+        found: dict[str, Any] = {"runs_of_day": rows_of(connection.execute(listed, {"day": market_date}))}
         for view in ("runs_compared", "changes_between_runs"):
             query = f"select * from bids.{view} {two}"
-            found[view] = _rows(connection.execute(query, compared)) if compared else []
+            found[view] = rows_of(connection.execute(query, compared)) if compared else []
     return found
 
 
@@ -306,133 +276,14 @@ def show_runs(warehouse: Path, market_date: date, pair: tuple[int, int] | None, 
     words = f"run {compared['after']} against run {compared['before']}: {changed} bids changed, {moved_mw:.2f} MW moved"
     sign = "+" if profit_usd > 0 else ""
     console.print(f"{words}, expected profit {sign}{usd(profit_usd)}", soft_wrap=True)
-    console.print(f"causes: {why}", soft_wrap=True, markup=False)
+    console.print(f"causes: {why}", soft_wrap=True)
 
 
-@contextmanager
-def _asked(warehouse: Path, question: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The answer to ``question``. Raises InputError with DuckDB's own text for a question that fails."""
-    import duckdb
-
-    from vpp_pipeline.warehouse.tables import open_warehouse
-
-    with open_warehouse(warehouse) as connection:
-        # a question reads the warehouse and no other file, and writes none
-        connection.execute("set enable_external_access = false")
-        try:
-            yield connection.execute(question)
-        except duckdb.Error as error:
-            raise InputError(
-                f"the question cannot be answered: {' '.join(str(error).split())}",
-                remedy='Tables and columns: vpp-pipeline sql "select table_name, column_name from explain.catalogue"',
-            ) from None
-
-
-def answer(warehouse: Path, question: str, most: int) -> list[dict[str, Any]]:
-    """Rows of the answer to ``question``, at most so many (0: all)."""
-    with _asked(warehouse, question) as found:
-        rows = _rows(found)
-    if 0 < most < len(rows):
-        LOG.warning("%d rows, %d of them printed (--rows 0 prints all)", len(rows), most)
-    return rows[:most] if most else rows
-
-
-def _rows(found: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    names = [column[0] for column in found.description or ()]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError("two columns of one name", value=", ".join(sorted(twice)), remedy="Name each by `as`")
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def show_sql(warehouse: Path, question: str, most: int, console: Console) -> None:
-    """Print the answer to ``question``, at most so many rows (0: all)."""
-    with _asked(warehouse, question) as found:
-        count = show_rows(found, most, console)
-    more = f", {most} of them shown (--rows 0 shows all)" if 0 < most < count else ""
-    console.print(f"{count} row{'' if count == 1 else 's'}{more}")
-
-
-def show_rows(found: duckdb.DuckDBPyConnection, most: int, console: Console) -> int:
-    """Print an answer, at most so many rows (0: all), and return how many there are.
-
-    Where the columns do not fit beside each other, each row is written below the last, a line for each column.
-    """
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    names = [column[0] for column in found.description or ()]
-    rows = found.fetchall()
-    shown = rows if most == 0 else rows[:most]
-    are_numbers = [_are_numbers([row[place] for row in shown]) for place in range(len(names))]
-    cells = [[_cell(value) for value in row] for row in shown]
-    widths = [max(map(len, [name, *(row[place] for row in cells)])) for place, name in enumerate(names)]
-    least = [width if number else min(width, FOLDS_AT) for width, number in zip(widths, are_numbers, strict=True)]
-    if sum(least) + 2 * len(names) + 2 > console.width:
-        for row in cells:
-            _show_row(names, row, console)
-        return len(rows)
-    table = Table(box=SIMPLE, title_justify="left")
-    for name, is_number in zip(names, are_numbers, strict=True):
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    console.print(table)
-    return len(rows)
-
-
-def _show_row(names: list[str], row: list[str], console: Console) -> None:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(box=SIMPLE, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, cell in zip(names, row, strict=True):
-        table.add_row(name, cell)
-    console.print(table)
-
-
-def _are_numbers(values: list[Any]) -> bool:
-    known = [value for value in values if value is not None]
-    return bool(known) and all(isinstance(value, NUMBERS) and not isinstance(value, bool) for value in known)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return f"{value:%Y-%m-%d %H:%M%z}"
-    return str(value).replace("[", "\\[")
-
-
-def open_screen(warehouse: Path) -> int:
-    """Open it read-only until the user leaves, as it is now; Harlequin's exit status."""
-    if not warehouse.is_file():
-        raise NoDataError(
-            "there is no warehouse yet", file=warehouse, remedy="Make a day's bids first: vpp-pipeline bids --date …"
-        )
-    return subprocess.run([*_harlequin(), "--read-only", str(warehouse)], check=False).returncode
-
-
-def _harlequin() -> list[str]:
-    """How it is started: from this environment, or from the one that `make screen` makes."""
-    if find_spec("harlequin"):
-        return [sys.executable, "-m", "harlequin"]
-    for name in ("bin/harlequin", "Scripts/harlequin.exe"):
-        if (own := project_folder() / ".venv-screen" / name).is_file():
-            return [str(own)]
-    raise InputError(
-        "the SQL screen, Harlequin, is not installed",
-        remedy="`make screen` installs it beside and opens it; or pip install harlequin; or ask by vpp-pipeline sql",
-    )
-
-
-def export_table(warehouse: Path, market_date: date, table: str, kind: str, file: Path) -> int:
+def export_table(warehouse: Path, market_date: date, table: str, kind: str, file: Path, *, is_raw: bool = False) -> int:
     """Write the day's rows of ``table``, or all rows where it has no market day; returns how many.
 
-    ``kind``: a key of FORMATS. The old file stays until the new one is whole.
+    ``kind``: a key of FORMATS. The old file stays until the new one is whole. ``is_raw``: in CSV, text that a
+    spreadsheet would calculate stays as it is.
     """
     import duckdb
 
@@ -464,6 +315,8 @@ def export_table(warehouse: Path, market_date: date, table: str, kind: str, file
             file.parent.mkdir(parents=True, exist_ok=True)
             path = str(draft).replace("'", "''")
             columns = "* exclude (market_date)" if table == OASIS else "*"  # OASIS has no such column
+            if kind == "csv" and not is_raw:
+                columns += _as_text(connection, table)
             (count,) = connection.execute(f"copy (select {columns} {rows}) to '{path}' ({FORMATS[kind]})").fetchall()[0]
             os.replace(draft, file)
         except (OSError, duckdb.IOException) as error:
@@ -473,3 +326,13 @@ def export_table(warehouse: Path, market_date: date, table: str, kind: str, file
                 f"the file cannot be written: {error}", file=file, remedy="Name another with --out"
             ) from None
     return int(count)
+
+
+def _as_text(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """The part of a select that puts a ' before text that a spreadsheet would calculate."""
+    from vpp_pipeline.warehouse.tables import quoted
+
+    described = connection.execute(f"describe {quoted(table)}").fetchall()
+    texts = [f'"{name}"' for name, data_type, *_ in described if data_type == "VARCHAR"]
+    cells = [f"regexp_replace({name}, '{FORMULA}', '''\\0') as {name}" for name in texts]
+    return f" replace ({', '.join(cells)})" if cells else ""

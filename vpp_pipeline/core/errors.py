@@ -1,9 +1,26 @@
-"""Errors of wrong input: where, what was found, what to do."""
+"""Errors of wrong input: where, what was found, what to do; without the passwords of addresses."""
 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable, Iterator
+
+from vpp_pipeline.core.display import printable
+
+_USER = re.compile(r"(?<=://)(?:\S*@|[^\s/@]*:[^@\n]*@)")  # the second: a password with spaces
+_SECRET_FIELD = re.compile(r"(?i)([?&][\w.-]*(?:key|token|secret|passw|pwd|auth|sig)[\w.-]*=)[^&#\s)'\"]+")
+
+
+def without_secrets(text: str) -> str:
+    """``text`` in which no address shows its user, its password, or a key in its query.
+
+    Rather too much is taken out than too little: all from ``://`` to the last ``@`` of a word.
+
+    >>> without_secrets("no answer (file https://desk:p@ss@oasis.example/api?apikey=K1&node=SP15)")
+    'no answer (file https://***@oasis.example/api?apikey=***&node=SP15)'
+    """
+    return _SECRET_FIELD.sub(r"\1***", _USER.sub("***@", text))
 
 
 class InputError(ValueError):
@@ -24,9 +41,10 @@ class InputError(ValueError):
         value: object = None,
     ) -> None:
         named = [("file", file), ("row", row), ("column", column), ("key", key), ("value", value)]
-        where = ", ".join(f"{name} {item!s}" for name, item in named if item is not None)
+        # a value of a file may hold line breaks; the message stays one paragraph
+        where = ", ".join(f"{name} {' '.join(str(item).splitlines())}" for name, item in named if item is not None)
         end = "" if problem.endswith("?") and not where else "."
-        super().__init__(f"{problem}{f' ({where})' if where else ''}{end} {remedy}")
+        super().__init__(printable(without_secrets(f"{problem}{f' ({where})' if where else ''}{end} {remedy}")))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -131,5 +149,5 @@ class Again(Exception):
     """An answer that a repetition may heal. ``after_s``: seconds that the service asks us to wait."""
 
     def __init__(self, problem: str, after_s: float = 0.0) -> None:
-        super().__init__(problem)
+        super().__init__(printable(without_secrets(problem)))
         self.after_s = after_s

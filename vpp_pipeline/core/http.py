@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
-from vpp_pipeline.core.errors import Again
+from vpp_pipeline.core.display import printable
+from vpp_pipeline.core.errors import Again, without_secrets
 
 if TYPE_CHECKING:
     import httpx
@@ -28,6 +32,9 @@ LOG = logging.getLogger(__name__)
 class Refused(Exception):
     """An answer that no repetition heals: another status, too many bytes, an address that is none."""
 
+    def __init__(self, problem: str) -> None:
+        super().__init__(printable(without_secrets(problem)))
+
 
 def repeat(
     work: Callable[[], T],
@@ -38,12 +45,13 @@ def repeat(
     longest_pause_s: float,
     asked_s: Callable[[BaseException], float | None],
     end_s: float = math.inf,
+    noticed_s: float = NOTICED_S,
 ) -> T:
     """What ``work`` returns, called up to ``attempts`` times; its last error where none succeeds.
 
     ``asked_s`` gives the seconds for which an error asks us to wait, 0 where it names none, and ``None`` for an error
     that no repetition heals. Pauses double from the first to the longest, and are never shorter than asked for. No
-    attempt begins at or after ``end_s`` of the monotonic clock.
+    attempt begins at or after ``end_s`` of the monotonic clock. A pause of ``noticed_s`` or more is a warning.
     """
     pause = tenacity.wait_exponential(multiplier=first_pause_s, max=longest_pause_s)
 
@@ -51,7 +59,7 @@ def repeat(
         return state.attempt_number >= attempts or time.monotonic() + state.upcoming_sleep >= end_s
 
     def note(state: tenacity.RetryCallState) -> None:
-        level = logging.WARNING if state.upcoming_sleep >= NOTICED_S else logging.INFO
+        level = logging.WARNING if state.upcoming_sleep >= noticed_s else logging.INFO
         words = "%s: %s; attempt %d of %d follows in %.1f s"
         LOG.log(level, words, about, _error(state), state.attempt_number + 1, attempts, state.upcoming_sleep)
 
@@ -81,34 +89,99 @@ def ask(
         first_pause_s=backoff_s,
         longest_pause_s=LONGEST_PAUSE * backoff_s,
         asked_s=lambda error: min(error.after_s, longest_wait_s) if isinstance(error, Again) else None,
+        noticed_s=0.0,  # who asks a feed waits for its answer
     )
 
 
 def get(url: str, parameters: Mapping[str, str], *, timeout_s: float, largest_bytes: int) -> bytes:
-    """The body of an answer of status 200. httpx's limits are per read, so that a trickle is stopped here.
+    """The body of an answer of status 200, with everything before it within ``timeout_s`` of the wall clock.
 
     Raises ``Again`` for status 429 and 5xx, a broken connection and a late answer, ``Refused`` for any other answer.
     """
-    import httpx  # loaded by who asks, not by every run
-
-    began, body = time.monotonic(), bytearray()
+    exchange = _Exchange(url, parameters, timeout_s, largest_bytes)
+    threading.Thread(target=exchange.run, name="http", daemon=True).start()
     try:
-        with (
-            httpx.Client(timeout=timeout_s) as client,
-            client.stream("GET", url, params=dict(parameters)) as response,
-        ):
-            for part in response.iter_bytes():
-                body += part
-                if time.monotonic() - began > timeout_s:
-                    raise Again(f"no whole answer within {timeout_s:g} s, {len(body)} bytes so far")
-                if len(body) > largest_bytes:
-                    raise Refused(f"an answer of more than {largest_bytes / 1e6:g} MB")
-            _check_status(response, bytes(body[:300]))
-    except (httpx.TransportError, httpx.DecodingError) as error:
-        raise Again(f"{type(error).__name__}: {error or f'no answer within {timeout_s:g} s'}") from error
-    except httpx.InvalidURL as error:
-        raise Refused(f"not an address: {error}") from None
-    return bytes(body)
+        if not exchange.done.wait(timeout_s):
+            raise Again(f"no whole answer within {timeout_s:g} s, {len(exchange.body)} bytes so far")
+    finally:
+        exchange.end()
+    if exchange.error is not None:
+        raise exchange.error
+    return bytes(exchange.body)
+
+
+class _Exchange:
+    """One request and its answer, in a thread of its own that :meth:`end` stops wherever it is.
+
+    httpx's limits are per read, and a name is looked up without any: a header that comes byte by byte passes them.
+    """
+
+    def __init__(self, url: str, parameters: Mapping[str, str], timeout_s: float, largest_bytes: int) -> None:
+        self._url, self._parameters = url, parameters
+        self._timeout_s, self._largest_bytes = timeout_s, largest_bytes
+        self.body, self.done = bytearray(), threading.Event()
+        self.error: BaseException | None = None
+        self._socket: socket.socket | None = None
+        self._has_ended = False
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Fill ``body``, or ``error``, and set ``done``."""
+        try:
+            self._exchange()
+        except BaseException as error:  # raised again by who waits
+            self.error = error
+        finally:
+            self.done.set()
+
+    def end(self) -> None:
+        """Break the connection: the thread ends, and nothing more is sent."""
+        with self._lock:
+            self._has_ended = True
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # closed already
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _exchange(self) -> None:
+        import httpx  # loaded by who asks, not by every run
+
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes the whole address, with its password
+        try:  # what httpx says of a wrong address may hold a part of its password
+            address = httpx.URL(self._url)
+            user = httpx.BasicAuth(address.username, address.password) if address.userinfo else None
+            address = address.copy_with(userinfo=b"").copy_merge_params(dict(self._parameters))
+        except (httpx.InvalidURL, UnicodeError):
+            raise Refused("not an address") from None
+        try:
+            client = httpx.Client(timeout=self._timeout_s)
+        except (httpx.InvalidURL, ImportError, OSError, ValueError):
+            raise Refused("the proxy or the certificates that the environment names cannot be used") from None
+        try:
+            with client, client.stream("GET", address, auth=user, extensions={"trace": self._note}) as response:
+                for part in response.iter_bytes():
+                    if self._has_ended:
+                        return
+                    self.body += part
+                    if len(self.body) > self._largest_bytes:
+                        raise Refused(f"an answer of more than {self._largest_bytes / 1e6:g} MB")
+                _check_status(response, bytes(self.body[:300]))
+        except (httpx.UnsupportedProtocol, UnicodeError):
+            raise Refused("not an address") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            problem = f"{type(error).__name__}: {error or f'no answer within {self._timeout_s:g} s'}"
+            raise Again(problem) from error
+
+    def _note(self, event: str, about: Mapping[str, Any]) -> None:
+        """httpx's extension `trace`: every step of the connection, the first of which opens a socket."""
+        with self._lock:
+            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                self._socket = about["return_value"].get_extra_info("socket")
+            if self._has_ended and not event.endswith((".failed", "close.started", "close.complete")):
+                self._shut_down()  # of a connection that was made too late
+                raise Again("given up")
 
 
 def _check_status(response: httpx.Response, beginning: bytes) -> None:

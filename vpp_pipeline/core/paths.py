@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import tempfile
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 from filelock import BaseFileLock, Timeout
 
 from vpp_pipeline.core.errors import InputError
 
 LOG = logging.getLogger(__name__)
+LONGEST_NAME = 120  # characters: file systems take 255 bytes, with ending and draft
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # devices, on Windows
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -34,6 +39,22 @@ def project_home() -> Path:
     return Path(named) if named else project_folder() / "data" / "dagster"
 
 
+def keep_files_private() -> None:
+    """From here on, new files of this process are for its user alone (modes 0600 and 0700).
+
+    VPP_UMASK, such as 027, opens them to a group. Raises InputError where that is no mask.
+    """
+    named = os.environ.get("VPP_UMASK") or "077"
+    if not re.fullmatch("0?[0-7]{3}", named):
+        raise InputError(
+            "what should be a mask of file modes is none",
+            key="VPP_UMASK",
+            value=named,
+            remedy="Write 077 (this user alone), 027 (its group reads), or 007 (its group writes)",
+        )
+    os.umask(int(named, 8))
+
+
 def private_folder(purpose: str, remedy: str) -> Path:
     """A folder below the machine's temporary one that belongs to this user alone, made where it is missing.
 
@@ -44,17 +65,38 @@ def private_folder(purpose: str, remedy: str) -> Path:
     folder = Path(tempfile.gettempdir()) / f"vpp_pipeline_{purpose}{f'_{os.getuid()}' if has_users else ''}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
+    require_own_folder(folder, remedy)
+    return folder
+
+
+def require_own_folder(folder: Path, remedy: str, others: int = 0o077) -> None:
+    """Raises InputError, which ends with ``remedy``, where the folder is a link, belongs to another user than this one
+    (or, of those that others may read, root), or is open to others in one of the modes ``others``."""
+    found, has_users = folder.lstat(), hasattr(os, "getuid")  # on Windows each user has folders of its own
     problem = None
     if not stat.S_ISDIR(found.st_mode):
         problem = "is a link or a file"
-    elif has_users and found.st_uid != os.getuid():
+    elif has_users and found.st_uid not in ({os.getuid()} if others & 0o044 else {os.getuid(), 0}):
         problem = "belongs to another user"
-    elif has_users and found.st_mode & 0o077:
+    elif has_users and found.st_mode & others:
         problem = f"is open to other users (mode {stat.S_IMODE(found.st_mode):o})"
     if problem:
         raise InputError(f"what should be a folder of ours alone {problem}", file=folder, remedy=remedy)
-    return folder
+
+
+def safe_file_name(text: str) -> str:
+    """``text`` as the name of a file in a folder of ours, without an ending; different texts give different names.
+
+    What is no letter, digit, dot or hyphen within a name is written as in an address. A long text keeps its beginning,
+    and gets a hash.
+
+    >>> safe_file_name("prosumer_020"), safe_file_name("../../x"), safe_file_name("CON")
+    ('prosumer_020', '%2E%2E%2F%2E%2E%2Fx', '%43ON')
+    """
+    name = quote(text, safe="", errors="surrogatepass").replace("..", "%2E%2E")
+    if not name or name[0] in ".-~" or _RESERVED.fullmatch(name):
+        name = f"%{ord(name[0]):02X}{name[1:]}" if name else "%"
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}%{sha256(name.encode()).hexdigest()[:16]}"
 
 
 def file_name(path: object) -> str:

@@ -15,6 +15,7 @@ import dataframely as dy
 import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake, read_days
 from vpp_pipeline.reporting.asset_pages import PAGES, Line, Page
@@ -156,4 +157,7 @@ def _cell(value: Any, unit: str) -> str | int | float | bool | None:
     if isinstance(value, float):
         return float(f"{value:.4g}")
     plain = _plain(value)
-    return f"{plain[: LONGEST - 1]}…" if isinstance(plain, str) and len(plain) > LONGEST else plain
+    if not isinstance(plain, str):
+        return plain
+    shown = printable(plain)
+    return f"{shown[: LONGEST - 1]}…" if len(shown) > LONGEST else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -10,6 +11,8 @@ from typing import NoReturn
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.core.calendar import PRICE_COLUMN
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, frame_hash
@@ -20,7 +23,9 @@ from vpp_pipeline.market.oasis.report import OasisDownError, OasisIncompleteErro
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_source import PriceSource
 
+LOG = logging.getLogger(__name__)
 PRICES, FORECAST = "market.prices", "market.price_forecast"
+MOST_CHANGES = 12  # of one day that are named
 
 # where OASIS is down or torn, a run waits and asks again: half an hour in all, less than the sensor's hour
 RETRIES, RETRY_PAUSE_S = 3, 600.0
@@ -43,12 +48,22 @@ def take_in_days(source: PriceSource, lake: Lake, days: list[date]) -> Taken:
     missing: dict[date, NoDataError] = {}
     for day in days:
         try:
-            frames[day] = source.day(day)
+            frames[day] = _newest(source, day)
         except NoDataError as reason:
             missing[day] = reason
             continue
         take_in(lake, day, frames[day])
     return Taken(frames, missing)
+
+
+def _newest(source: PriceSource, day: date) -> pl.DataFrame:
+    """The day's prices, asked for anew where OASIS may have corrected them; what we have stays where it is silent."""
+    if isinstance(source, OasisPrices) and source.is_correctable(day):
+        try:
+            return source.again(day)
+        except NoDataError as reason:
+            LOG.warning("OASIS was asked whether it has corrected %s, in vain: %s", day, reason)
+    return source.day(day)
 
 
 def take_in(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
@@ -65,10 +80,28 @@ def take_in(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
 def replace_prices(lake: Lake, day: date, frame: pl.DataFrame) -> bool:
     """Write the day's prices unless the lake holds just these; whether it did. A damaged file is replaced."""
     with suppress(InputError):
-        if lake.day(day).read(PRICES).equals(frame):
+        held = lake.day(day).read(PRICES)
+        if held.equals(frame):
             return False
+        if changes := changes_of(held, frame):
+            shown = "; ".join(changes[:MOST_CHANGES]) + (" …" if len(changes) > MOST_CHANGES else "")
+            words = "%d prices of %s were corrected: %s. What was settled by them: vpp-pipeline settle --date %s"
+            LOG.warning(words, len(changes), day, shown, day)
     lake.write(PRICES, day, frame)
     return True
+
+
+def changes_of(held: pl.DataFrame, frame: pl.DataFrame) -> list[str]:
+    """Each price of one source and node that is another now, as `energy of hour ending 13 $45.10 to $46.20`."""
+    if held.is_empty() or held.select("source", "node").row(0) != frame.select("source", "node").row(0):
+        return []
+    both = held.join(frame, on=["start_utc", "hour_ending"], suffix="_now").sort("start_utc")
+    return [
+        f"{product} of hour ending {row['hour_ending']} {usd(row[name])} to {usd(row[f'{name}_now'])}"
+        for row in both.iter_rows(named=True)
+        for product, name in PRICE_COLUMN.items()
+        if row[name] != row[f"{name}_now"]
+    ]
 
 
 def is_in(lake: Lake, day: date, source: PriceSource) -> bool:

@@ -6,8 +6,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.core.calendar import PACIFIC
-from vpp_pipeline.core.windows import between, day_flags, hour_flags
+from vpp_pipeline.core.calendar import PACIFIC, between, day_flags, hour_flags
 from vpp_pipeline.schemas import Availability, validate
 
 TOLERANCE_KWH = 1e-6

@@ -53,6 +53,7 @@ TRUTH = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0"
 
 _SAME_HOUR = "|".join([f"0?{hour}-0?{hour}" for hour in range(10)] + [f"{hour}-{hour}" for hour in range(10, 25)])
 _EMPTY_WINDOW = rf"(^|, )({_SAME_HOUR}|24-0?0)(,|$)"
+_UNSEEN = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"  # control characters, marks of direction, letters without width
 _BEYOND_ASCII = r"[^ -~]"  # `\d` takes the digits of every script
 _NO_CELLS = (pl.Binary, pl.Duration, pl.Object, pl.List, pl.Array, pl.Struct)
 
@@ -308,6 +309,8 @@ def _cell_faults(name: str, column: dy.Column) -> Iterator[Fault]:
         written = "Write weekdays and dates, as sat, sun, 2023-12-25"
         yield Fault(name, "not days", written, ~rules["regex"] | cell.str.contains(_BEYOND_ASCII))
         yield Fault(name, "a date that does not exist", written, _names_no_date(cell))
+    if name in ("prosumer_id", "site_id"):
+        yield Fault(name, "letters that cannot be seen", "Write the id in letters that can", cell.str.contains(_UNSEEN))
     if name == "prosumer_id":
         one_row = "Give each prosumer one row, of one day; a home's battery and its EV are two prosumers of one site_id"
         yield Fault(name, "several rows of one prosumer", one_row, cell.is_duplicated())

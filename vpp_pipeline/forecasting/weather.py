@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
-from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherDownError, WeatherError
+from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherDownError, WeatherError, without_secrets
 from vpp_pipeline.core.http import Refused, ask, get
 from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.core.paths import project_folder
@@ -70,7 +70,7 @@ class Weather:
             )
         frame = self._ask(market_date)
         when = f"{asked:%Y-%m-%dT%H:%M:%SZ}"
-        copies.write(KEPT, place, frame, {"fetched_utc": when, "url": self.settings.url})
+        copies.write(KEPT, place, frame, {"fetched_utc": when, "url": without_secrets(self.settings.url)})
         return frame, when
 
     def _ask(self, market_date: date) -> pl.DataFrame:
@@ -153,7 +153,7 @@ def irradiance_of(body: bytes, latitude_deg: float, longitude_deg: float, market
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         told = json.loads(body)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also nested too deeply, or a number without end
         raise Again(f"{len(body)} bytes that are not JSON ({error})") from None
     if not isinstance(told, dict):
         raise WeatherError("JSON that is no object", remedy=LAYOUT)
@@ -173,14 +173,16 @@ def _check_place(told: dict[str, Any], latitude_deg: float, longitude_deg: float
         )
     for name, asked in (("latitude", latitude_deg), ("longitude", longitude_deg)):
         given = told.get(name)
-        if not isinstance(given, int | float) or abs(given - asked) > NEAR_DEG:
+        if not isinstance(given, int | float) or not abs(given - asked) <= NEAR_DEG:
             raise WeatherError(f"an answer for another place than {asked}", column=name, value=given, remedy=LAYOUT)
 
 
 def _of_day(columns: dict[str, Any], market_date: date) -> pl.DataFrame:
-    rows = pl.DataFrame(
-        columns, strict=False, schema_overrides={"time": pl.String, **dict.fromkeys(VARIABLES, pl.Float64)}
-    )
+    kinds = {"time": pl.String, **dict.fromkeys(VARIABLES, pl.Float64)}
+    try:
+        rows = pl.DataFrame(columns, strict=False, schema_overrides=kinds)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise Again(f"values that cannot be read ({error})") from None
     end = pl.col("time").str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", time_zone="UTC", strict=False)
     rows = rows.with_columns(start_utc=end - timedelta(hours=1)).rename(dict(VARIABLES))
     hours = market_hours(market_date).select("start_utc").join(rows, on="start_utc", how="left", maintain_order="left")

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
-from vpp_pipeline.core.display import usd
+from vpp_pipeline.core.display import markdown, usd
 from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.schemas.documents import (
     AggregatorOffer,
@@ -129,7 +129,7 @@ def statement_of(rows: pl.DataFrame, prosumer_id: str) -> str:
     span = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
     total_usd, above_usd = float(mine["payment_usd"].sum()), float(mine["above_least_usd"].sum())
     lines = [
-        f"# Statement of {prosumer_id}, {span}",
+        f"# Statement of {markdown(prosumer_id)}, {span}",
         "",
         f"Paid {usd(total_usd)} for {mine.height} deliveries, {usd(above_usd)} above your reservation prices.",
         "",
@@ -139,7 +139,7 @@ def statement_of(rows: pl.DataFrame, prosumer_id: str) -> str:
     for row in mine.iter_rows(named=True):
         hour = row["start_utc"].astimezone(PACIFIC)
         cells = f"{row['delivered_kwh']:.2f} | {usd(row['paid_price_usd_per_mwh'])} | {usd(row['payment_usd'], 4)}"
-        lines.append(f"| {hour:%Y-%m-%d %H:%M} | {row['product']} | {cells} | {row['why']} |")
+        lines.append(f"| {hour:%Y-%m-%d %H:%M} | {row['product']} | {cells} | {markdown(row['why'])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.reporting.bids_and_fleet import bids, fleet, glance
@@ -38,12 +41,14 @@ BIDS = "bids.final_bids"
 
 
 def page(facts: Facts) -> str:
-    """The day's report as HTML that is well-formed XML too."""
+    """The day's report as HTML that is well-formed XML too; a browser loads nothing for it and runs nothing in it."""
+    style = (FOLDER / "style.css").read_text(encoding="utf-8")
     source = (facts["forecast"] or [{"node": "unknown node", "source": "unknown"}])[0]
-    return render(
+    text = render(
         "page.html.j2",
+        policy=f"default-src 'none'; style-src 'sha256-{_hash(style)}'; base-uri 'none'; form-action 'none'",
         title=f"Bids for {long_date(facts.market_date)}",
-        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
+        style=Markup(style),
         node=source["node"],
         source=source["source"],
         best=max(facts.trading, key=lambda bid: bid["expected_profit_usd"], default=None),
@@ -51,6 +56,12 @@ def page(facts: Facts) -> str:
         sections=list(SECTIONS),
         **{name: values(facts) for name, values in SECTIONS.items()},
     )
+    return printable(text)  # owners' words may hold characters that XML does not know
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names the one style sheet that may apply."""
+    return b64encode(sha256(text.encode()).digest()).decode()
 
 
 def report_file(data: Path, market_date: date) -> Path:

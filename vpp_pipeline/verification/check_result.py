@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from vpp_pipeline.core.display import printable
+
 PART = 50_000  # prosumers whose hours are held in memory with all that is computed of them: about 500 MB
 
 
@@ -32,7 +34,8 @@ def count_violations(
     if violations.is_empty():
         return CheckResult(0, success, value)
     first = ", ".join(f"{name} {value}" for name, value in violations.row(0, named=True).items())
-    return CheckResult(violations.height, f"{violations.height} {failure}; first: {first}", value, is_warning)
+    description = printable(f"{violations.height} {failure}; first: {first}")  # of a file set aside: any letters
+    return CheckResult(violations.height, description, value, is_warning)
 
 
 def parts_of(prosumers: pl.DataFrame) -> Iterator[pl.Expr]:

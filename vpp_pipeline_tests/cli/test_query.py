@@ -103,9 +103,7 @@ def test_two_columns_of_one_name_are_no_json(data: Path, capsys: pytest.CaptureF
     [
         ("selec 1", "syntax error"),
         ("select nothing from bids.final_bids", "nothing"),
-        ("delete from bids.final_bids", "read-only"),
-        ("copy bids.final_bids to 'taken.csv'", "disabled by configuration"),
-        ("select * from read_csv('/etc/hostname')", "disabled by configuration"),
+        ("select * from '/etc/hostname'", "does not exist"),
     ],
 )
 def test_a_question_that_cannot_be_answered_ends_with_2(
@@ -117,6 +115,23 @@ def test_a_question_that_cannot_be_answered_ends_with_2(
     assert shown.err.startswith("error: the question cannot be answered: ")
     assert words in shown.err
     assert "explain.catalogue" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("delete from bids.final_bids", "nothing is written (value delete). Ask one question that begins with select"),
+        ("select 1; select 2", "nothing is written (value select, select). Ask one question"),
+        ("explain delete from bids.final_bids", "nothing is written: Only SELECT"),
+        ("select * from read_csv('/etc/hostname')", "may read the warehouse alone (value read_csv()). Its tables"),
+    ],
+)
+def test_what_is_no_question_ends_with_2(data: Path, question: str, words: str, capsys: pytest.CaptureFixture[str]):
+    assert run(data, "sql", question) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err
     assert shown.err.count("\n") == 1
 
 
@@ -137,8 +152,8 @@ def test_runs_of_a_day_are_listed_and_compared(data: Path, capsys: pytest.Captur
 def test_without_the_screen_the_way_to_it_is_told(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("vpp_pipeline.cli.query.project_folder", lambda: tmp_path)
-    monkeypatch.setattr("vpp_pipeline.cli.query.find_spec", lambda name: None)
+    monkeypatch.setattr("vpp_pipeline.cli.sql.project_folder", lambda: tmp_path)
+    monkeypatch.setattr("vpp_pipeline.cli.sql.find_spec", lambda name: None)
     assert run(data, "screen") == 2
     assert "make screen" in capsys.readouterr().err
     assert run(tmp_path, "screen") == 2

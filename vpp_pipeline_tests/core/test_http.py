@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from vpp_pipeline.core.errors import Again
-from vpp_pipeline.core.http import Refused, ask, asked_wait_s, get, repeat
-from vpp_pipeline_tests.market.local_http import LocalHandler, serving_with
+from vpp_pipeline.core.http import Refused, _Exchange, ask, asked_wait_s, get, repeat
+from vpp_pipeline_tests.market.local_http import LocalHandler, dripping, serving_with
 
 NOW = datetime(2024, 7, 11, 12, tzinfo=UTC)
 
@@ -68,13 +71,22 @@ def test_no_attempt_begins_after_the_end(pauses: list[float]):
     assert repeat(failing(Again("busy")), "test", end_s=time.monotonic() + 99.0, **asked) == "done"
 
 
-def test_a_long_pause_is_a_warning_and_a_short_one_a_note(pauses: list[float], caplog: pytest.LogCaptureFixture):
+def test_every_wait_for_a_feed_is_named(pauses: list[float], caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, logger="vpp_pipeline")
     ask(failing(Again("HTTP 503"), Again("HTTP 429", 60.0)), "OASIS, PRC_AS", attempts=6, backoff_s=5.0)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("INFO", "OASIS, PRC_AS: HTTP 503; attempt 2 of 6 follows in 5.0 s"),
+        ("WARNING", "OASIS, PRC_AS: HTTP 503; attempt 2 of 6 follows in 5.0 s"),
         ("WARNING", "OASIS, PRC_AS: HTTP 429; attempt 3 of 6 follows in 60.0 s"),
     ]
+
+
+def test_of_other_services_a_long_pause_is_a_warning_and_a_short_one_a_note(
+    pauses: list[float], caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, logger="vpp_pipeline")
+    asked = {"attempts": 9, "first_pause_s": 5.0, "longest_pause_s": 50.0, "asked_s": lambda error: error.after_s}
+    repeat(failing(Again("HTTP 503"), Again("HTTP 429", 60.0)), "model", **asked)
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
 
 
 @pytest.mark.parametrize(
@@ -144,3 +156,68 @@ def test_what_no_repetition_heals(address: str):
         get(address, {}, timeout_s=20.0, largest_bytes=50)
     with pytest.raises(Refused, match="not an address"):
         asked("http://localhost:port")
+
+
+@pytest.mark.parametrize("drips", ["nothing", "status", "headers", "body"])
+def test_an_exchange_ends_at_its_limit_whatever_drips(drips: str):
+    """Each read is quick; at 0.05 s a byte the whole takes minutes."""
+    with dripping(drips, pause_s=0.05) as server:
+        began = time.monotonic()
+        with pytest.raises(Again, match=r"no whole answer within 0\.6 s"):
+            asked(server.url, timeout_s=0.6)
+        assert time.monotonic() - began < 3.0
+        assert server.is_left(within_s=5.0), "the connection is still open"
+    for thread in threading.enumerate():
+        if thread.name == "http":
+            thread.join(5.0)
+            assert not thread.is_alive()
+
+
+def test_user_password_and_key_of_an_address_arrive_and_are_never_shown(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    seen: list[tuple[str, str | None]] = []
+
+    class Echo(LocalHandler):
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers["Authorization"]))
+            self.send(404, f"no report for {named}{self.path}".encode(), {"Content-Type": "text/plain"})
+
+    with serving_with(Echo) as url:
+        named = url.replace("//", "//desk:C4N4RY@")
+        with pytest.raises(Refused) as refused:
+            asked(f"{named}/api?apikey=C4N4RY2")
+    assert seen == [("/api?apikey=C4N4RY2&day=2024-07-11", "Basic " + b64encode(b"desk:C4N4RY").decode())]
+    assert "C4N4RY" not in str(refused.value)
+    assert "C4N4RY" not in caplog.text
+    for wrong in ("http://desk:C4/N4RY@host", "http://desk:C4N4RY@[::1", "ftp://desk:C4N4RY@host"):
+        with pytest.raises(Refused, match=r"^not an address$"):
+            asked(wrong)
+
+
+@pytest.mark.parametrize("proxy", ["ftp://desk:C4N4RY@127.0.0.1:9", "socks5://desk:C4N4RY@127.0.0.1:9", "desk:C4/N@x"])
+def test_an_unusable_proxy_is_refused_without_its_password(
+    proxy: str, address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(Refused, match="the proxy or the certificates") as refused:
+        asked(address)
+    assert "C4" not in f"{refused.value}{caplog.text}"
+
+
+class Late(_Exchange):
+    """Given up after its connection was made, and before the exchange has noted it."""
+
+    def _note(self, event: str, about: Mapping[str, Any]) -> None:
+        if event.endswith("connect_tcp.complete"):
+            self.end()
+        super()._note(event, about)
+
+
+def test_a_connection_that_is_made_too_late_is_shut_down():
+    """Nothing is sent, and the server sees the end."""
+    with dripping("nothing", pause_s=0.05) as server:
+        late = Late(server.url, {}, 5.0, 100)
+        late.run()
+        assert isinstance(late.error, Again)
+        assert server.is_left(within_s=5.0)

@@ -1,15 +1,20 @@
-"""A lock that others hold is waited for, and a wait that a user notices says why."""
+"""A lock that others hold is waited for, and says why; files are private; ids become names of files."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vpp_pipeline.core.paths import acquire
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import LONGEST_NAME, acquire, keep_files_private, safe_file_name
 
 
 def lock(folder: Path) -> FileLock:
@@ -40,3 +45,39 @@ def test_patience_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with lock(tmp_path), pytest.raises(Timeout):
         acquire(lock(tmp_path), 0.1, "another run is under way")
     assert caplog.records == []
+
+
+@pytest.fixture
+def mask() -> Iterator[None]:
+    """The mask of this process as it was."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("mask")
+@pytest.mark.parametrize(("named", "mode"), [("", 0o600), ("077", 0o600), ("027", 0o640), ("007", 0o660)])
+def test_new_files_are_for_this_user_unless_the_owner_opens_them(
+    named: str, mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("VPP_UMASK", named)
+    keep_files_private()
+    (tmp_path / "a").touch()
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("named", ["77 7", "u=rw", "8", "0o77", "1777"])
+def test_a_mask_that_is_none_is_refused(named: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VPP_UMASK", named)
+    with pytest.raises(InputError, match=r"VPP_UMASK.*Write 077"):
+        keep_files_private()
+
+
+@given(st.text(max_size=400), st.text(max_size=400))
+def test_an_id_is_the_name_of_one_file_of_the_folder(one: str, other: str):
+    name, second = safe_file_name(one), safe_file_name(other)
+    assert Path("folder", f"{name}.md").name == f"{name}.md"
+    assert name not in ("", ".", "..")
+    assert name.isascii()
+    assert len(name) <= LONGEST_NAME + 17
+    assert (name == second) == (one == other)

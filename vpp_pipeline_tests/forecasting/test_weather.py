@@ -32,7 +32,7 @@ def service() -> Iterator[LocalWeather]:
 
 def weather(service: LocalWeather, folder: Path, now: datetime = IN_TIME, **named: object) -> Weather:
     quick = {"backoff_s": 0.001, "timeout_s": 1.5, "attempts": 3}
-    settings = WeatherSettings(url=service.url, archive=folder / "archive", **{**quick, **named})
+    settings = WeatherSettings(**{"url": service.url, "archive": folder / "archive", **quick, **named})
     return Weather(settings, 34.0522, -118.2437, lambda: now)
 
 
@@ -92,6 +92,20 @@ def test_an_answer_is_kept_and_not_asked_for_again(service: LocalWeather, tmp_pa
     file.write_bytes(b"torn")
     with pytest.raises(InputError, match="our copy of the weather cannot be read"):
         weather(service, tmp_path).irradiance(DAY)
+
+
+def test_password_and_key_of_the_address_are_sent_and_not_kept(service: LocalWeather, tmp_path: Path):
+    secret = service.url.replace("//", "//desk:C4N4RY@") + "?apikey=C4N4RY"
+    weather(service, tmp_path, url=secret).irradiance(DAY)
+    assert service.asked[-1]["apikey"] == "C4N4RY"
+    footer = ParquetFolder(tmp_path / "archive").metadata(KEPT, "340522_-1182437|2024-07-17")
+    assert footer["url"] == service.url.replace("//", "//***@") + "?apikey=***"
+    for fault in ("503", "404"):
+        service.faults[:] = [fault] * 3
+        with pytest.raises(NoDataError if fault == "503" else WeatherError) as failed:
+            weather(service, tmp_path / "other", url=secret).irradiance(DAY)
+        assert "***" in str(failed.value)
+        assert "C4N4RY" not in str(failed.value)
 
 
 def test_a_day_whose_bids_have_closed_is_not_asked_for(service: LocalWeather, tmp_path: Path):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.core.windows import WEEKDAYS, hour_flags
+from vpp_pipeline.core.calendar import WEEKDAYS, hour_flags
 from vpp_pipeline.fleet.notes.apply import tighten
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.interface import FailKind, LLMError

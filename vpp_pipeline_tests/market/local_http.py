@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -51,3 +52,63 @@ def serving_with(handler: type[LocalHandler], **named: object) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Dripping:
+    """A bare server on a free port that sends its answer a byte at a time, from the part that ``drips`` names on."""
+
+    PARTS = ("status", "headers", "body")
+    ANSWER = (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 4000\r\nX-Padding: " + b"x" * 4000 + b"\r\n\r\n", b"y" * 4000)
+
+    def __init__(self, drips: str, pause_s: float) -> None:
+        at_once = self.PARTS.index(drips) if drips in self.PARTS else 0
+        self._first = b"".join(self.ANSWER[:at_once])
+        self._rest = b"".join(self.ANSWER[at_once:]) if drips in self.PARTS else b""  # "nothing" is sent at all
+        self._pause_s, self._left = pause_s, threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def is_left(self, within_s: float) -> bool:
+        """Whether the client has closed its connection."""
+        return self._left.wait(within_s)
+
+    def serve(self) -> None:
+        """Answer one client after the other, until the server is closed."""
+        with suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                threading.Thread(target=self._answer, args=(client,), daemon=True).start()
+
+    def _answer(self, client: socket.socket) -> None:
+        with suppress(OSError), client:
+            client.recv(65_536)
+            client.sendall(self._first)
+            client.settimeout(self._pause_s)
+            for byte in self._rest or b"\0" * 10_000:
+                if self._rest:
+                    client.sendall(bytes([byte]))
+                try:
+                    if not client.recv(1):
+                        break
+                except TimeoutError:
+                    continue
+        self._left.set()
+
+    def close(self) -> None:
+        """End; a thread that waits for a client wakes up."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@contextmanager
+def dripping(drips: str, pause_s: float) -> Iterator[Dripping]:
+    """Such a server at work."""
+    server = Dripping(drips, pause_s)
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join(5.0)

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.core.windows import WEEKDAYS, hour_flags
+from vpp_pipeline.core.calendar import WEEKDAYS, hour_flags
 from vpp_pipeline.fleet.notes.parser import Reading, read_note
 from vpp_pipeline.schemas import Notes, validate
 

@@ -19,7 +19,7 @@ from itertools import product
 from math import ceil, floor
 from typing import Literal, TypeAlias, cast
 
-from vpp_pipeline.core.windows import WEEKDAYS
+from vpp_pipeline.core.calendar import WEEKDAYS
 
 Device: TypeAlias = Literal["battery", "ev"]
 Match: TypeAlias = re.Match[str]

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC, market_hours
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, without_secrets
 from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.market.oasis.report import DAY, LOAD_COLUMNS, PRICE, RENEWABLE_COLUMNS, START, Incomplete
 
@@ -164,7 +164,7 @@ def _numbered(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
 
 def _which(rows: pl.DataFrame, market_date: date) -> str:
     """The first row in words: series and OASIS's label of its hour."""
-    labels = market_hours(market_date).filter(pl.col("start_utc") == rows["start_utc"][0])["hour_ending"]
+    labels = market_hours(market_date).filter(pl.col("start_utc").eq_missing(rows["start_utc"][0]))["hour_ending"]
     hour = f"hour ending {labels[0]}" if labels.len() else f"the row starting {rows['start_utc'][0]}"
     return f"{rows['series'][0]}, {hour} of {market_date}"
 
@@ -191,6 +191,15 @@ class Copy:
         """Whether there is a file of the node's energy prices of the day, and one of its reserve prices."""
         kept, day = ParquetFolder(self.root), market_date.isoformat()
         return kept.exists(LMP, f"{node}|{day}") and kept.exists(RESERVES, day)
+
+    def fetched_utc(self, market_date: date, node: str) -> datetime | None:
+        """When the older of the day's two files was fetched; None where one is missing. Raises ``InputError`` for a
+        damaged one."""
+        if not self.has(market_date, node):
+            return None
+        kept, day = ParquetFolder(self.root), market_date.isoformat()
+        told = [kept.metadata(table, key) for table, key in ((LMP, f"{node}|{day}"), (RESERVES, day))]
+        return min(datetime.fromisoformat(footer["fetched_utc"]) for footer in told)
 
     def prices(self, days: Sequence[date], node: str, region: str) -> pl.DataFrame:
         """``start_utc`` and the three prices of the hours of ``days`` that :func:`energy_of_day` and
@@ -262,4 +271,4 @@ class Copy:
 
     def _write(self, table: str, partition: str, rows: pl.DataFrame) -> None:
         when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        ParquetFolder(self.root).write(table, partition, rows, {"fetched_utc": when, "url": self.url})
+        ParquetFolder(self.root).write(table, partition, rows, {"fetched_utc": when, "url": without_secrets(self.url)})

@@ -11,6 +11,7 @@ machine share the pause where they name the same folder.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +50,7 @@ NO_DATA, TOO_LONG, BUSY = "1000", "1004", "1015"
 
 ADDRESS = "Check the address (VPP_OASIS_URL, or url under [oasis] in data/prices.toml)"
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 REMEDY = 'Remove it, or write gate = "…", a folder of your own, under [oasis] in data/prices.toml'
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
@@ -166,6 +168,7 @@ class OasisClient:
     def _once(self, question: Question) -> pl.DataFrame:
         asked = self.settings
         address = f"{asked.url.rstrip('/')}/SingleZip"
+        LOG.info("asking for %s", question)
         with self._gate.turn():
             answer = get(address, question.parameters(), timeout_s=asked.timeout_s, largest_bytes=LARGEST_BYTES)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from xml.etree import ElementTree
 
 import polars as pl
@@ -17,13 +16,16 @@ AS_COLUMNS = (START, DAY, "OPR_HR", "ANC_TYPE", "ANC_REGION", "MARKET_RUN_ID", P
 LOAD_COLUMNS = (START, DAY, "OPR_HR", "MARKET_RUN_ID", "TAC_AREA_NAME", PRICE)  # here MW is megawatts
 RENEWABLE_COLUMNS = (START, DAY, "OPR_HR", "MARKET_RUN_ID", "TRADING_HUB", "RENEWABLE_TYPE", PRICE)
 LARGEST_BYTES = 200_000_000  # 31 days of 10 nodes are 12 MB
+LARGEST_REFUSAL_BYTES = 1_000_000  # OASIS's own are below 1,000
+MOST_FILES = 100  # OASIS sends one
 TOO_SOON = b"Acceptable Use Policy"
 
 
 def rows_of(answer: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
     """The report's rows as OASIS wrote them: every column, all as text.
 
-    Raises ``Again`` for a torn zip, ``Refusal`` for OASIS's own error, and ``OasisError`` for an unknown layout.
+    Raises ``Again`` for what cannot be read, ``Refusal`` for OASIS's own error, and ``OasisError`` for an unknown
+    layout.
     """
     tables = []
     for name, content in _unzipped(answer):
@@ -36,12 +38,12 @@ def rows_of(answer: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
 def _table(name: str, content: bytes, columns: tuple[str, ...]) -> pl.DataFrame:
     try:
         rows = pl.read_csv(content, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        raise OasisError(f"OASIS sent no readable CSV: {error}", file=name, remedy=_LAYOUT) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise Again(f"{name} is no readable CSV ({error})") from None
     missing = [column for column in columns if column not in rows.columns]
     if missing:
         raise OasisError(
-            f"columns missing among {', '.join(rows.columns)}",
+            f"columns missing among {', '.join(rows.columns)[:300]}",
             file=name,
             row=1,
             column=", ".join(missing),
@@ -60,24 +62,29 @@ def _unzipped(answer: bytes) -> list[tuple[str, bytes]]:
     try:
         with zipfile.ZipFile(io.BytesIO(answer)) as archive:
             files = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".csv", ".xml"))]
-            if files and sum(entry.file_size for entry in files) <= LARGEST_BYTES:
+            if 0 < len(files) <= MOST_FILES and sum(entry.file_size for entry in files) <= LARGEST_BYTES:
                 return [(entry.filename, archive.read(entry)) for entry in files]
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise Again(f"a torn zip of {len(answer)} bytes ({error})") from None
+            entries = archive.infolist()
+    except Exception as error:  # a damaged byte may name another compression, a password, or a place outside the file:
+        # zipfile then raises what it, zlib, bz2 or lzma happen to raise, and each means that the answer is unreadable
+        raise Again(f"a torn zip of {len(answer)} bytes ({type(error).__name__}: {error})") from None
+    shown = ", ".join(f"{entry.filename} ({entry.file_size} bytes)" for entry in entries[:5])
     raise OasisError(
-        "a zip without CSV or XML, or with more than 200 MB of it",
-        value=", ".join(f"{entry.filename} ({entry.file_size} bytes)" for entry in archive.infolist()),
+        f"a zip without CSV or XML, with more than {MOST_FILES} of them, or with more than 200 MB of it",
+        value=f"{shown}{f' and {len(entries) - 5} more' if len(entries) > 5 else ''}",
         remedy=_LAYOUT,
     )
 
 
 def _refusal(name: str, content: bytes) -> Refusal:
+    if len(content) > LARGEST_REFUSAL_BYTES:
+        raise OasisError(f"XML of {len(content)} bytes, where a CSV was asked for", file=name, remedy=_LAYOUT)
     try:
         found = {
             element.tag.rpartition("}")[2]: element.text or "" for element in ElementTree.fromstring(content).iter()
         }
-    except ElementTree.ParseError as error:
-        raise OasisError(f"OASIS sent no readable XML: {error}", file=name, remedy=_LAYOUT) from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding without a codec
+        raise Again(f"{name} is no readable XML ({error})") from None
     if "ERR_CODE" not in found:
         raise OasisError("XML without an error code, where a CSV was asked for", file=name, remedy=_LAYOUT)
     return Refusal(found["ERR_CODE"].strip(), found.get("ERR_DESC", "").strip())

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import hours_of_days, market_hours, outlook_published_utc, prices_published_utc
+from vpp_pipeline.core.calendar import (
+    PACIFIC,
+    hours_of_days,
+    market_hours,
+    outlook_published_utc,
+    prices_published_utc,
+)
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.market.oasis.archive import (
@@ -33,6 +39,7 @@ from vpp_pipeline.settings import OasisSettings
 if TYPE_CHECKING:
     from vpp_pipeline.market.oasis.client import OasisClient
 
+CORRECTED_DAYS = 5  # for so many days after a market day CAISO may publish other prices of it
 SULK_S = 300.0  # after OASIS was down, days are not asked for one by one, each with its own repetitions
 
 Now = Callable[[], datetime]
@@ -85,6 +92,13 @@ class OasisPrices:
     def again(self, market_date: date) -> pl.DataFrame:
         """The day asked for anew, for corrections that CAISO publishes within days; replaces the copy."""
         return self._fetched(market_date, anew=True)
+
+    def is_correctable(self, market_date: date) -> bool:
+        """Whether CAISO may have corrected the day since it was asked for: it is one of the five days before today, and
+        its copy was fetched before today, by the Pacific clock. Raises ``InputError`` for a damaged copy."""
+        fetched, today = self._copy.fetched_utc(market_date, self.node), self._now().astimezone(PACIFIC).date()
+        is_recent = 1 <= (today - market_date).days <= CORRECTED_DAYS
+        return is_recent and fetched is not None and fetched.astimezone(PACIFIC).date() < today
 
     def holds(self, market_date: date) -> bool:
         """Whether the copy has the whole day, so that no request is needed."""

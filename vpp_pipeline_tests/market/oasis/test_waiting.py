@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.calendar import PACIFIC, history_dates
-from vpp_pipeline.definitions import defs
+from vpp_pipeline.definitions import correct_prices_daily, defs
 from vpp_pipeline.defs import price_intake
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.resources import Prices, Storage
@@ -21,7 +21,7 @@ from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline_tests.defs.desk import TradingDesk, evaluations, failures, metadata_of, new_desk
 from vpp_pipeline_tests.market.oasis.desk import prices_of
-from vpp_pipeline_tests.market.oasis.published import generated
+from vpp_pipeline_tests.market.oasis.published import Published, Rows, generated
 from vpp_pipeline_tests.market.oasis.server import LocalOasis, serving
 from vpp_pipeline_tests.warehouse.rows import rows
 
@@ -278,3 +278,72 @@ def test_the_sensor_is_on_and_ticks_with_its_own_resources(oasis: LocalOasis, pr
     assert {request.job_name for request in tick.run_requests or []} == {"ingest_market"}
     assert tick.cursor == f"{newest} out"
     assert oasis.reports == ["PRC_LMP"]
+
+
+def other_prices(published: Published) -> Published:
+    """The same but for the LMP of the first hour, 1 $/MWh higher, and a reserve price of the second, 2 $ higher."""
+
+    def corrected(day: date) -> tuple[Rows, Rows] | None:
+        found = published(day)
+        assert found is not None
+        lmp, reserves = ([list(row) for row in rows] for rows in found)
+        hours = sorted({row[0] for row in lmp})
+        energy = next(row for row in lmp if row[0] == hours[0] and row[9] == "LMP")
+        spin = next(row for row in reserves if row[0] == hours[1] and row[6:8] == ["SR", "AS_CAISO"])
+        energy[-2], spin[-2] = repr(float(energy[-2]) + 1.0), repr(float(spin[-2]) + 2.0)
+        return lmp, reserves
+
+    return corrected
+
+
+def test_a_correction_is_asked_for_daily_and_each_price_is_named(
+    oasis: LocalOasis, tmp_path: Path, storage: Storage, caplog: pytest.LogCaptureFixture
+):
+    now = datetime.now(UTC)
+    clock, day = [now], now.astimezone(PACIFIC).date()
+    source = prices_of(oasis, tmp_path, now=lambda: clock[0], attempts=1)
+
+    def take_in() -> pl.DataFrame:
+        assert not price_intake.take_in_days(source, storage.lake, [day]).missing
+        return storage.lake.day(day).read("market.prices")
+
+    before, asked = take_in(), len(oasis.asked)
+    oasis.published = other_prices(oasis.published)
+    assert take_in().equals(before)
+    assert len(oasis.asked) == asked  # of a day that is not over yet
+    clock[0] = now + timedelta(days=1)
+    after = take_in()
+    assert len(oasis.asked) == asked + 2
+    change = after["energy_usd_per_mwh"] - before["energy_usd_per_mwh"]
+    assert change.round(6).to_list() == [1.0] + [0.0] * (before.height - 1)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    was, spin = before["energy_usd_per_mwh"][0], before["spin_usd_per_mw_h"][1]
+    assert warning.startswith(
+        f"2 prices of {day} were corrected: energy of hour ending {before['hour_ending'][0]} ${was:.2f} to "
+        f"${was + 1.0:.2f}; spin of hour ending {before['hour_ending'][1]} ${spin:.2f} to ${spin + 2.0:.2f}. "
+    )
+    clock[0] = now + timedelta(days=2)
+    oasis.faults = ["503"]
+    assert take_in().equals(after)  # what we have stays where OASIS does not answer
+    assert "in vain" in caplog.records[-1].getMessage()
+    clock[0], asked = now + timedelta(days=6), len(oasis.asked)
+    assert take_in().equals(after)
+    assert len(oasis.asked) == asked
+
+
+def test_five_days_are_asked_for_anew_where_the_lake_has_them(oasis: LocalOasis, prices: Prices, storage: Storage):
+    def tick(source: Prices) -> tuple[list[str], str | None]:
+        context = dg.build_schedule_context(
+            scheduled_execution_time=datetime(2024, 7, 15, 15, tzinfo=PACIFIC),
+            resources={"prices_source": source, "storage": storage},
+            repository_def=defs.get_repository_def(),
+        )
+        found = correct_prices_daily.evaluate_tick(context)
+        return [str(request.partition_key) for request in found.run_requests or []], found.skip_message
+
+    assert tick(prices) == ([], "the lake has none of the 5 days before 2024-07-15")
+    days = [date(2024, 7, day) for day in range(8, 15)]
+    price_intake.take_in_days(prices.open(), storage.lake, days)
+    assert tick(prices) == ([f"2024-07-{day}" for day in (14, 13, 12, 11, 10)], None)
+    assert tick(Prices()) == ([], "prices come from synthetic, which corrects none")
+    assert correct_prices_daily.default_status == dg.DefaultScheduleStatus.RUNNING
