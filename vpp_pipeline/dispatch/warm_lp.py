@@ -34,6 +34,7 @@ class WarmLinearProgram:
         self._place = (np.cumsum(self._moves) - 1).astype(np.int32)  # of a moving column in HiGHS
         self._bounds = lower[self._moves], upper[self._moves]
         self._reach = _largest(self._matrix, lower, upper)
+        self.pivots = 0  # simplex iterations so far
         self._binds = self._may_bind(right)
         self._start(right)
 
@@ -68,6 +69,7 @@ class WarmLinearProgram:
         Raises SolveError with HiGHS' word for any other end.
         """
         self._highs.run()
+        self.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
         status = self._highs.getModelStatus()
         if status == highspy.HighsModelStatus.kInfeasible:
             return None
@@ -116,7 +118,7 @@ class WarmLinearProgram:
     def another(self) -> WarmLinearProgram:
         """The same program in a HiGHS instance of its own, which begins where this one stands."""
         twin = object.__new__(WarmLinearProgram)
-        twin.__dict__.update(self.__dict__, _cost=self._cost.copy())
+        twin.__dict__.update(self.__dict__, _cost=self._cost.copy(), pivots=0)
         twin._highs = _quiet()
         twin._highs.passModel(self._highs.getModel())
         twin.go_on_from(self)

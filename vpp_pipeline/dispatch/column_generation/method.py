@@ -8,7 +8,7 @@
    the fleet may be solved again by the exact method beside the others.
 
 Every step but the search of 3 is finished whatever it takes, and is bounded by counted work; machine code is compiled,
-or read from its folder, before the search's CPU time counts.
+or read from its folder, before the search's work counts.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from dataclasses import replace
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.core.display import usd
+from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.errors import SolveError
+from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.branch_and_price import SHORT_MW
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import load_kernels
@@ -44,7 +45,9 @@ from vpp_pipeline.settings import MarketRules, OptimiserSettings
 SEARCH_GAP = 0.8  # of the gap target: the rest is for rounding to the market's step
 RECOVERY_GAP = 0.1  # of the gap target: how well the columns for the decided bids must mix
 SLOW_COMPILATION_S = 1.0  # told in the proof
+PIVOTS_PER_THOUSAND = 500  # prosumers: what their pricing adds to the work of a search
 EXACT_TAKES_OVER = 2_000  # prosumers: the exact method needs minutes for so many
+LEAST_OPEN_USD = 0.005  # less than half a cent is no gap
 SAMPLE = 40
 AGREED = 1e-6
 
@@ -54,7 +57,8 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
 
     Where columns fail (a bound shows itself to be wrong, the methods disagree on a part of the fleet, HiGHS has no
     answer to a master problem), the exact method solves the day. Of a fleet too large for it the schedule stands, with
-    a bound that does not rest on columns; without a schedule SolveError is raised.
+    a bound that does not rest on columns; without a schedule SolveError is raised. Where columns leave a wide gap, the
+    exact method solves the day as well, and the better schedule and the better bound count.
     """
     begun, log = time.perf_counter(), Log()
     solution: DaySolution | None = None
@@ -64,10 +68,15 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
         fault = str(error)
         if len(day.fleet) > EXACT_TAKES_OVER:
             raise
-    if fault and len(day.fleet) <= EXACT_TAKES_OVER:
-        solution = solve_exactly(day, rules, settings)
-        method = f"{solution.method}; in place of column generation: {fault}"
-        return replace(solution, method=method, seconds=time.perf_counter() - begun)
+    if len(day.fleet) <= EXACT_TAKES_OVER and (fault or _is_wide(solution, settings)):
+        exact = solve_exactly(day, rules, settings)
+        if fault or solution is None:
+            method = f"{exact.method}; in place of column generation: {fault}"
+        else:
+            gap = percent(solution.gap_fraction)
+            method = f"{exact.method}; beside column generation, which left a gap of {gap}"
+            exact = _better(exact, solution)
+        return replace(exact, method=method, seconds=time.perf_counter() - begun)
     assert solution is not None
     if fault:
         log.note(f"bound by merit order, because {fault}")
@@ -76,19 +85,44 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
     return replace(solution, method=method, seconds=seconds)
 
 
+def _is_wide(solution: DaySolution | None, settings: OptimiserSettings) -> bool:
+    """Whether a schedule is so far below its bound that a better one, or a better bound, is looked for.
+
+    Of a few prosumers the relaxation by columns is loose: a bid's least quantity binds, and there are no cuts.
+    """
+    if solution is None or solution.bound_usd - solution.objective_usd < LEAST_OPEN_USD:
+        return False
+    return solution.gap_fraction > settings.gap_warning_fraction
+
+
+def _better(exact: DaySolution, columns: DaySolution) -> DaySolution:
+    """The schedule that earns more, with the lower of both bounds."""
+    best = max(exact, columns, key=lambda solution: solution.objective_usd)
+    return replace(best, bound_usd=max(min(exact.bound_usd, columns.bound_usd), best.objective_usd))
+
+
+def limits_of(prosumers: int, settings: OptimiserSettings) -> Limits:
+    """The work that a search over so many prosumers may do."""
+    thousands = prosumers / 1000.0
+    return Limits(
+        nodes=settings.node_limit,
+        pivots=settings.pivot_limit + PIVOTS_PER_THOUSAND * thousands,
+        seconds=settings.time_limit_seconds + settings.time_limit_seconds_per_thousand * thousands,
+    )
+
+
 def _solve(day: DayProblem, rules: MarketRules, settings: OptimiserSettings, log: Log) -> tuple[DaySolution, str]:
     """The solution by columns, and why its bound must not be trusted; empty where nothing speaks against it."""
     if (compiled_s := load_kernels(day)) > SLOW_COMPILATION_S:
         log.note(f"kernels compiled in {compiled_s:.0f} s, once")
     gap_target = settings.gap_target_fraction * SEARCH_GAP
-    seconds = settings.time_limit_seconds + settings.time_limit_seconds_per_thousand * len(day.fleet) / 1000.0
-    prepared = prepare(day, gap_target, seconds, settings.node_limit)
+    limits = limits_of(len(day.fleet), settings)
+    prepared = prepare(day, gap_target, limits)
     pricer, generation = prepared.pricer, prepared.generation
-    found = search(prepared, gap_target, seconds, settings.node_limit)
+    found = search(prepared, gap_target, limits)
     log.note(f"branch and price, {found.nodes} nodes, {pricer.sweeps:.0f} sweeps")
     if found.ran_out:
-        limit = f"limit of {settings.node_limit} nodes" if found.ran_out == "nodes" else f"{seconds:g} s of CPU time"
-        log.note(f"stopped at its {limit}")
+        log.note(limits.reached(found.ran_out))
 
     solution = _carried_out(day, prepared, found.decisions, rules, settings, log)
     if solution.is_bid.any() and solution.objective_usd < found.no_bid_usd - 1e-6:
