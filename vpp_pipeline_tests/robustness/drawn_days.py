@@ -28,22 +28,18 @@ DATES = (
     *(date(2024, 3, 10), date(2024, 3, 11), date(2024, 11, 3), date(2024, 11, 4)),
     *(date(2024, 2, 29), date(2024, 12, 31), date(2025, 1, 1)),
 )
-#: largest and smallest number of prosumers of a kind of fleet, and how often it is drawn. A day of more than 500 goes to
-#: column generation by itself; of the others some do by their settings
+#: smallest and largest number of prosumers of a kind of fleet, and how often it is drawn. A day of more than 500 goes
+#: to column generation by itself; of the others some do by their settings
 SIZES = (((1, 5), 0.28), ((6, 40), 0.47), ((41, 150), 0.17), ((151, 400), 0.06), ((501, 600), 0.02))
 MOODS = ("plain", "negative", "zero", "constant", "spikes", "swinging", "deep", "tiny", "beyond the caps")
 RESERVES = ("share of energy", "zero", "at the cap", "constant", "above the cap", "tiny")
 #: settings of groups that say nothing of a day whose fleet and prices are files, or that are drawn by themselves
-LEFT_OUT = (
-    "llm.",
-    "model_use.",
-    "settlement.",
-    "fleet.prosumers",
-    "fleet.seed",
-    "fleet.business_sites",
-    "forecast.price",
+LEFT_OUT = ("llm.", "model_use.", "settlement.", "fleet.prosumers", "fleet.seed", "fleet.business_sites")
+SLOW = (
+    *("forecast.price", "forecast.solar", "forecast.load", "forecast.charging"),
+    *("risk.scenarios", "risk.history_days"),
 )
-SLOW = ("risk.scenarios", "risk.history_days", "forecast.solar", "forecast.load", "forecast.charging")
+MOST_AT_RISK = 40  # prosumers of a day with scenarios, whose problem grows with both
 UNBOUNDED = 100.0  # times its default: the largest value of a setting without a largest
 
 
@@ -82,21 +78,27 @@ def draw_case(seed: int, number: int, folder: Path) -> Case:
     case = Case(market_date, settings, begins_before)
     case.write(folder)
     history_days = int(settings.get("risk.history_days", 8)) + 1
-    draw_fleet(rng).write_csv(folder / "fleet.csv")
+    draw_fleet(rng, MOST_AT_RISK if "risk.scenarios" in settings else 600).write_csv(folder / "fleet.csv")
     draw_prices(rng, market_date, history_days).write_csv(folder / "prices.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
     if rng.random() < 0.35:
         (folder / "requests.csv").write_text("\n".join(draw_requests(rng, market_date)) + "\n", encoding="utf-8")
     return case
 
 
-def draw_fleet(rng: np.random.Generator) -> pl.DataFrame:
-    """Rows of a fleet file: batteries, EVs, and homes without a store, of one size or of all sizes."""
+def draw_fleet(rng: np.random.Generator, most_prosumers: int) -> pl.DataFrame:
+    """Rows of a fleet file: batteries, EVs, and homes without a store, of one size or of all sizes.
+
+    A fleet has some 0.1 to 100 MW in all, so that few prosumers can bid too; now and then as much as homes have.
+    """
     spans, chances = zip(*SIZES, strict=True)
     least, most = spans[int(rng.choice(len(spans), p=chances))]
-    size = float(rng.choice([0.001, 1.0, 1.0, 1.0, 30.0, 1000.0]))  # of a home's devices
+    count = min(int(rng.integers(least, most + 1)), most_prosumers)
+    size = (
+        10.0 ** float(rng.uniform(2.0, 5.0)) / (7.0 * count) if rng.random() < 0.85 else float(rng.choice([0.001, 1]))
+    )
     is_mixed, has_corners = rng.random() < 0.15, rng.random() < 0.7
     rows = []
-    for number in range(int(rng.integers(least, most + 1))):
+    for number in range(count):
         scale = size * float(10.0 ** rng.uniform(-3, 3)) if is_mixed else size
         rows.append(_prosumer(rng, number, scale, has_corners))
     if rng.random() < 0.1:  # a few rows that nothing can be done about
@@ -269,13 +271,12 @@ def _edges(field: FieldInfo) -> list[Any]:
         return [choice for choice in get_args(field.annotation) if choice != "llm"]
     if float not in kinds and int not in kinds:
         return []
-    rules = {
-        name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)
-    }
+    bounds = ("ge", "gt", "le", "lt")
+    rules = {name: getattr(rule, name) for rule in field.metadata for name in bounds if hasattr(rule, name)}
     usual = field.default if field.default is not None else 10
     step = 1e-9 if float in kinds else 1
     low = [rules["ge"], rules["ge"] + step] if "ge" in rules else [rules["gt"] + step] if "gt" in rules else []
-    high = (
-        [rules["le"]] if "le" in rules else [rules["lt"] - 1e-9] if "lt" in rules else [type(usual)(usual * UNBOUNDED)]
-    )
+    high = [rules["le"]] if "le" in rules else [rules["lt"] - 1e-9] if "lt" in rules else []
+    if not high:
+        high = [type(usual)(usual * UNBOUNDED)]
     return [*low, *high]

@@ -2,9 +2,9 @@
 
     python -m vpp_pipeline_tests.robustness.fuzz_days --days 300 --seed 1
 
-Each day of `drawn_days` is made by `vpp-pipeline bids` and settled by `vpp-pipeline settle`, and made again with another
-hash seed and another number of threads, by the chain of `pipeline.py` that the assets call too. A day that fails is
-kept as a folder, which `--again FOLDER` runs again. Exit status 1 if a day was lost, broke a limit, or differed.
+Each day of `drawn_days` is made by `vpp-pipeline bids` and settled by `vpp-pipeline settle`, and made again with
+another hash seed and another number of threads, by the chain of `pipeline.py` that the assets call too. A day that fails
+is kept as a folder, which `--again FOLDER` runs again. Exit status 1 if a day was lost, broke a limit, or differed.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Outcome:
     problem: str = ""  # the paragraph of a refusal, or the end of a traceback
     broken: list[str] = field(default_factory=list)
     bids: str = ""  # hash of the bids and their curves
+    count: int = 0  # of bids
     method: str = ""  # how the day was solved
     warned: list[str] = field(default_factory=list)
     cpu_s: float = 0.0
@@ -125,9 +126,9 @@ def run_command(case: Case, folder: Path, outcome: Outcome) -> None:
             for table in ("final_bids", "bid_segments")
         ]
         outcome.bids = _hash_of(*rows)
-        outcome.method = str(
-            connection.execute("select method from dispatch.proof where market_date = ?", [day]).fetchone()
-        )
+        outcome.count = int((rows[0]["status"] == "bid").sum())
+        proof = connection.sql("from dispatch.proof where market_date = ?", params=[day]).pl()
+        outcome.method = str(proof["method"][0])
         outcome.broken = list(_broken_limits(connection, case))
     outcome.settled, problem = _command(["settle", "--date", str(day), "--data", "data", *options[:4]])
     outcome.problem = outcome.problem or problem
@@ -155,6 +156,7 @@ def run_chain(case: Case, folder: Path, outcome: Outcome) -> None:
         return
     verify(tables, settings)
     outcome.status, outcome.method = 0, str(tables["dispatch.proof"]["method"][0])
+    outcome.count = int((tables["bids.final_bids"]["status"] == "bid").sum())
     outcome.bids = _hash_of(tables["bids.final_bids"], tables["bids.bid_segments"])
 
 
@@ -284,7 +286,8 @@ class Figures:
 
     days: int
     usable: int
-    warned: int  # of the usable ones: exit status 3
+    bidding: int  # of the usable ones: with at least one bid
+    warned: int  # of the usable ones: with exit status 3
     refused: dict[str, int]  # by reason
     lost: dict[int, str]
     broken: dict[int, str]
@@ -298,7 +301,7 @@ class Figures:
 
     def lines(self) -> Iterator[str]:
         """The figures in words."""
-        yield f"{self.days} days tried, {self.usable} usable ({self.warned} of them with exit status 3)"
+        yield f"{self.days} days tried, {self.usable} usable: {self.bidding} with bids, {self.warned} with exit status 3"
         yield f"{sum(self.refused.values())} refused"
         for reason, count in sorted(self.refused.items(), key=lambda one: -one[1]):
             yield f"  {count} x {reason}"
@@ -313,25 +316,21 @@ class Figures:
 def figures_of(arms: list[dict[int, Outcome]]) -> Figures:
     """The figures of all days, each with its outcome in each arm."""
     first, every = arms[0], [outcome for outcomes in arms for outcome in outcomes.values()]
-    lost = {
-        one.number: one.problem[-600:] or f"status {one.status}, settled {one.settled}" for one in every if one.is_lost
-    }
+    lost = {one.number: one.problem[-600:] or f"status {one.status}" for one in every if one.is_lost}
+    refused = [one.problem for one in first.values() if one.status == REFUSED and not one.is_lost]
     differing = {}
     for number, one in first.items():
-        others = [outcomes[number] for outcomes in arms[1:] if number in outcomes]
-        for other in others:
+        for other in (outcomes[number] for outcomes in arms[1:]):
             is_same = one.bids == other.bids and (one.status == REFUSED) == (other.status == REFUSED)
             if not is_same and number not in lost:
-                differing[number] = (
-                    f"{one.bids or one.problem} by {one.method}, {other.bids or other.problem} by {other.method}"
-                )
+                told = [f"{each.count} bids by {each.method or each.problem}" for each in (one, other)]
+                differing[number] = " and ".join(told)
     return Figures(
         days=len(first),
         usable=sum(one.status in PUBLISHED for one in first.values()),
+        bidding=sum(one.count > 0 for one in first.values()),
         warned=sum(one.status == 3 for one in first.values()),
-        refused=dict(
-            Counter(_reason(one.problem) for one in first.values() if one.status == REFUSED and not one.is_lost)
-        ),
+        refused=dict(Counter(map(_reason, refused))),
         lost=lost,
         broken={one.number: "; ".join(one.broken) for one in every if one.broken},
         differing=differing,
