@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import cvxpy as cp
 import highspy
@@ -11,6 +12,8 @@ from scipy import sparse
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.errors import SolveError
+
+ANSWERS = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible)
 
 
 class WarmLinearProgram:
@@ -66,11 +69,13 @@ class WarmLinearProgram:
     def solve(self) -> tuple[float, Array] | None:
         """The least cost and the values of all columns; None if no answer exists within the bounds.
 
-        Raises SolveError with HiGHS' word for any other end.
+        A warm start that ends in neither, in numerical trouble, is followed by a cold one. Raises SolveError with
+        HiGHS' word where that has no answer either.
         """
-        self._highs.run()
-        self.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
-        status = self._highs.getModelStatus()
+        status = self._run()
+        if status not in ANSWERS:
+            self._highs.clearSolver()
+            status = self._run()
         if status == highspy.HighsModelStatus.kInfeasible:
             return None
         if status != highspy.HighsModelStatus.kOptimal:
@@ -78,6 +83,12 @@ class WarmLinearProgram:
         values = self._fixed.copy()
         values[self._moves] = self._highs.getSolution().col_value
         return float(self._cost @ values), values
+
+    def _run(self) -> Any:
+        """HiGHS' status of the model."""
+        self._highs.run()
+        self.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
+        return self._highs.getModelStatus()
 
     def columns_of(self, variable: cp.Variable) -> np.ndarray:
         """Columns (size,) of the variable's entries, in CVXPY's order: the first index runs fastest."""

@@ -3,8 +3,9 @@
     python -m vpp_pipeline_tests.robustness.fuzz_days --days 300 --seed 1
 
 Each day of `drawn_days` is made by `vpp-pipeline bids` and settled by `vpp-pipeline settle`, and made again with
-another hash seed and another number of threads, by the chain of `pipeline.py` that the assets call too. A day that fails
-is kept as a folder, which `--again FOLDER` runs again. Exit status 1 if a day was lost, broke a limit, or differed.
+another hash seed and another number of threads, by the chain of `pipeline.py` that the assets call too. A day that
+fails is kept as a folder, which `--again FOLDER` runs again. Exit status 1 if a day was lost, broke a limit, or
+differed.
 """
 
 from __future__ import annotations
@@ -301,7 +302,8 @@ class Figures:
 
     def lines(self) -> Iterator[str]:
         """The figures in words."""
-        yield f"{self.days} days tried, {self.usable} usable: {self.bidding} with bids, {self.warned} with exit status 3"
+        yield f"{self.days} days tried"
+        yield f"{self.usable} usable: {self.bidding} with bids, {self.warned} with exit status 3"
         yield f"{sum(self.refused.values())} refused"
         for reason, count in sorted(self.refused.items(), key=lambda one: -one[1]):
             yield f"  {count} x {reason}"
