@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.core.display import percent, usd
+from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.branch_and_price import SHORT_MW
@@ -47,7 +47,6 @@ RECOVERY_GAP = 0.1  # of the gap target: how well the columns for the decided bi
 SLOW_COMPILATION_S = 1.0  # told in the proof
 PIVOTS_PER_THOUSAND = 500  # prosumers: what their pricing adds to the work of a search
 EXACT_TAKES_OVER = 2_000  # prosumers: the exact method needs minutes for so many
-LEAST_OPEN_USD = 0.005  # less than half a cent is no gap
 SAMPLE = 40
 AGREED = 1e-6
 
@@ -57,8 +56,7 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
 
     Where columns fail (a bound shows itself to be wrong, the methods disagree on a part of the fleet, HiGHS has no
     answer to a master problem), the exact method solves the day. Of a fleet too large for it the schedule stands, with
-    a bound that does not rest on columns; without a schedule SolveError is raised. Where columns leave a wide gap, the
-    exact method solves the day as well, and the better schedule and the better bound count.
+    a bound that does not rest on columns; without a schedule SolveError is raised.
     """
     begun, log = time.perf_counter(), Log()
     solution: DaySolution | None = None
@@ -68,37 +66,16 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
         fault = str(error)
         if len(day.fleet) > EXACT_TAKES_OVER:
             raise
-    if len(day.fleet) <= EXACT_TAKES_OVER and (fault or _is_wide(solution, settings)):
-        exact = solve_exactly(day, rules, settings)
-        if fault or solution is None:
-            method = f"{exact.method}; in place of column generation: {fault}"
-        else:
-            gap = percent(solution.gap_fraction)
-            method = f"{exact.method}; beside column generation, which left a gap of {gap}"
-            exact = _better(exact, solution)
-        return replace(exact, method=method, seconds=time.perf_counter() - begun)
+    if fault and len(day.fleet) <= EXACT_TAKES_OVER:
+        solution = solve_exactly(day, rules, settings)
+        method = f"{solution.method}; in place of column generation: {fault}"
+        return replace(solution, method=method, seconds=time.perf_counter() - begun)
     assert solution is not None
     if fault:
         log.note(f"bound by merit order, because {fault}")
         solution = replace(solution, bound_usd=max(merit_order_bound(day), solution.objective_usd))
     method, seconds = "; ".join(["column generation", *log.steps]), time.perf_counter() - begun
     return replace(solution, method=method, seconds=seconds)
-
-
-def _is_wide(solution: DaySolution | None, settings: OptimiserSettings) -> bool:
-    """Whether a schedule is so far below its bound that a better one, or a better bound, is looked for.
-
-    Of a few prosumers the relaxation by columns is loose: a bid's least quantity binds, and there are no cuts.
-    """
-    if solution is None or solution.bound_usd - solution.objective_usd < LEAST_OPEN_USD:
-        return False
-    return solution.gap_fraction > settings.gap_warning_fraction
-
-
-def _better(exact: DaySolution, columns: DaySolution) -> DaySolution:
-    """The schedule that earns more, with the lower of both bounds."""
-    best = max(exact, columns, key=lambda solution: solution.objective_usd)
-    return replace(best, bound_usd=max(min(exact.bound_usd, columns.bound_usd), best.objective_usd))
 
 
 def limits_of(prosumers: int, settings: OptimiserSettings) -> Limits:

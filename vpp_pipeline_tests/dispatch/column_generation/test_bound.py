@@ -72,18 +72,6 @@ def test_a_bound_below_what_is_earned_hands_the_day_to_the_exact_method(monkeypa
     assert answer.objective_usd == solve_exactly(day, RULES, OptimiserSettings()).objective_usd
 
 
-@pytest.mark.parametrize("seed", [39, 105])
-def test_a_wide_gap_of_columns_is_closed_by_the_exact_method(seed: int):
-    """Days on which burning energy pays: columns alone leave 5.6% and 9.0% of what bidding could add."""
-    alone = solve_by_columns(random_day(seed), RULES, days.ALONE)
-    both = solve_by_columns(random_day(seed), RULES, OptimiserSettings())
-    assert alone.gap_fraction > 0.05
-    assert both.gap_fraction < 0.02
-    assert "beside column generation, which left a gap of" in both.method
-    assert both.objective_usd >= alone.objective_usd
-    assert both.bound_usd >= brute_force(random_day(seed)).objective_usd - 1e-6
-
-
 def test_a_fleet_too_large_for_the_exact_method_keeps_its_schedule_with_a_bound_by_merit_order(
     monkeypatch: pytest.MonkeyPatch,
 ):
