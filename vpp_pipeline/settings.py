@@ -75,7 +75,7 @@ class FleetSettings(_Group):
 class MarketRules(_Group):
     """Market rules for bids, CAISO's and our own."""
 
-    quantity_step_mw: float = Field(0.01, gt=0, description="Bids are rounded down to this [cfg].")
+    quantity_step_mw: float = Field(0.01, ge=1e-4, description="Bids are rounded down to this [cfg].")
     energy_minimum_mw: float = Field(0.1, ge=0, description="Minimum of an aggregation (CAISO tariff 4.17.5).")
     reserve_minimum_mw: float = Field(0.5, ge=0, description="Minimum for spin and nonspin [cfg].")
     required_fraction: float = Field(
