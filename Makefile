@@ -3,6 +3,7 @@
 #   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
 #   make test-unit  functions and small days alone      make test-all  the slow tests as well
 #   make fuzz    the property tests with new random cases
+#   make fuzz-days  random days through the command line (FUZZ_ARGS="--days 20 --seed 7")
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
@@ -12,6 +13,7 @@
 PYTHON ?= python3
 DATE ?= 2023-08-15
 PYTEST_ARGS ?=
+FUZZ_ARGS ?= --days 300 --seed 1
 AGAINST ?=
 BENCH_ARGS ?=
 
@@ -22,7 +24,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz
+.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -119,6 +121,10 @@ check: lint test
 # a failing case prints how to repeat it
 fuzz: $(STAMP)
 	$(BIN)/python -m pytest --hypothesis-profile=default vpp_pipeline_tests/core vpp_pipeline_tests/market vpp_pipeline_tests/forecasting vpp_pipeline_tests/fleet vpp_pipeline_tests/negotiation vpp_pipeline_tests/dispatch vpp_pipeline_tests/bidding vpp_pipeline_tests/verification vpp_pipeline_tests/evaluation $(PYTEST_ARGS)
+
+# a day that fails stays in fuzzed_days/, to be run again
+fuzz-days: $(STAMP)
+	$(BIN)/python -m vpp_pipeline_tests.robustness.fuzz_days $(FUZZ_ARGS)
 
 format: $(STAMP)
 	$(BIN)/python -m ruff format .

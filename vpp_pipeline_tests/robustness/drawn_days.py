@@ -1,7 +1,8 @@
 """Random market days for `fuzz_days`: a fleet, prices, requests, and settings, at and near every bound.
 
 A day is a folder: `fleet.csv`, `prices.csv`, perhaps `requests.csv`, and `case.json` with its date and options, so that
-it can be run again from there. The same seed and number give the same folder.
+it can be run again from there, by `fuzz_days` or by the command in `command.txt`. The same seed and number give the
+same folder.
 """
 
 from __future__ import annotations
@@ -58,8 +59,10 @@ class Case:
         return ["--prices", "prices.csv", "--node", NODE, "--fleet", "fleet.csv", *requests, *chosen]
 
     def write(self, folder: Path) -> None:
-        """Write `case.json`, and the command in words."""
+        """Write `case.json`, and `command.txt` for people."""
         folder.mkdir(parents=True, exist_ok=True)
+        command = ["vpp-pipeline bids --data data --date", str(self.market_date), *self.options(folder)]
+        (folder / "command.txt").write_text(" ".join(command) + "\n", encoding="utf-8")
         (folder / "case.json").write_text(json.dumps(asdict(self), indent=2, default=str) + "\n", encoding="utf-8")
 
     @classmethod
@@ -76,12 +79,13 @@ def draw_case(seed: int, number: int, folder: Path) -> Case:
     settings = dict(draw_settings(rng))
     begins_before = settings.get("fleet.carry_over") == "true" and bool(rng.random() < 0.7)
     case = Case(market_date, settings, begins_before)
-    case.write(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     history_days = int(settings.get("risk.history_days", 8)) + 1
     draw_fleet(rng, MOST_AT_RISK if "risk.scenarios" in settings else 600).write_csv(folder / "fleet.csv")
     draw_prices(rng, market_date, history_days).write_csv(folder / "prices.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
     if rng.random() < 0.35:
         (folder / "requests.csv").write_text("\n".join(draw_requests(rng, market_date)) + "\n", encoding="utf-8")
+    case.write(folder)
     return case
 
 

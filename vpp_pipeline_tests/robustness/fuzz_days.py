@@ -268,7 +268,8 @@ def run_days(arm: Arm, folders: dict[int, Path]) -> Iterator[Outcome]:
         if line:
             yield Outcome(**json.loads(line))
             continue
-        process.kill()
+        if not is_told:
+            process.kill()
         words = f"its process ended with status {process.wait()}" if is_told else f"no end in {SECONDS_OF_DAY:.0f} s"
         yield Outcome(number, problem=words)
         process = None
@@ -384,7 +385,6 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.again:
         folder = chosen.again.resolve()
         outcomes = [{one.number: one for one in run_days(arm, {0: folder})} for arm in arms]
-        print("command: vpp-pipeline bids --date", Case.read(folder).market_date, *Case.read(folder).options(folder))
         figures = figures_of(outcomes)
     else:
         chosen.out.mkdir(parents=True, exist_ok=True)
