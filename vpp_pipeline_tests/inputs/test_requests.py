@@ -30,7 +30,7 @@ def test_a_spreadsheet_s_mark_of_utf_8_is_passed_over(tmp_path: Path):
 def test_a_file_in_another_encoding_is_refused_with_what_to_do(tmp_path: Path):
     path = tmp_path / "requests.csv"
     path.write_text(f"# Anfrage für Dienstag\n{LAYOUT}\n", encoding="latin-1")
-    with pytest.raises(InputError, match="not text in UTF-8.*Save it again as CSV"):
+    with pytest.raises(InputError, match=r"not text in UTF-8.*Save it again as CSV"):
         read_requests(path)
 
 
