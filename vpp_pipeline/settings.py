@@ -241,7 +241,9 @@ class OptimiserSettings(_Group):
         0.05, ge=0, description="A day with a wider MIP gap gets a warning: a better schedule may exist."
     )
     gap_failure_fraction: float = Field(
-        0.5, ge=0, description="A day with a wider MIP gap fails and publishes nothing; 1 lets every day pass."
+        1.0,
+        ge=0,
+        description="A day with a wider MIP gap fails and publishes nothing; 1: never, since its bids are valid.",
     )
     satisfaction_weight_usd_per_mwh: float = Field(
         0.0,

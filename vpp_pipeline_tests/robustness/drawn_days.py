@@ -35,7 +35,11 @@ SIZES = (((1, 5), 0.28), ((6, 40), 0.47), ((41, 150), 0.17), ((151, 400), 0.06),
 MOODS = ("plain", "negative", "zero", "constant", "spikes", "swinging", "deep", "tiny", "beyond the caps")
 RESERVES = ("share of energy", "zero", "at the cap", "constant", "above the cap", "tiny")
 #: settings of groups that say nothing of a day whose fleet and prices are files, or that are drawn by themselves
-LEFT_OUT = ("llm.", "model_use.", "settlement.", "fleet.prosumers", "fleet.seed", "fleet.business_sites")
+#: or by which a desk asks for its day to fail
+LEFT_OUT = (
+    *("llm.", "model_use.", "settlement.", "fleet.prosumers", "fleet.seed", "fleet.business_sites"),
+    "optimiser.gap_failure_fraction",
+)
 SLOW = (
     *("forecast.price", "forecast.solar", "forecast.load", "forecast.charging"),
     *("risk.scenarios", "risk.history_days"),
