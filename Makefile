@@ -4,6 +4,7 @@
 #   make test-unit  functions and small days alone      make test-all  the slow tests as well
 #   make fuzz    the property tests with new random cases   make hostile  attacks from outside, and what got through
 #   make torture, powerloss: kills and damaged files in numbers that tests do not have time for
+#   make fuzz-days  random days through the command line (FUZZ_ARGS="--days 20 --seed 7")
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
@@ -13,6 +14,7 @@
 PYTHON ?= python3
 DATE ?= 2023-08-15
 PYTEST_ARGS ?=
+FUZZ_ARGS ?= --days 300 --seed 1
 AGAINST ?=
 BENCH_ARGS ?=
 ARGS ?=
@@ -24,7 +26,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz torture powerloss hostile
+.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days torture powerloss hostile
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -128,6 +130,10 @@ torture: $(STAMP)
 
 powerloss: $(STAMP)
 	$(BIN)/python -m vpp_pipeline_tests.robustness.powerloss $(ARGS)
+
+# a day that fails stays in fuzzed_days/, to be run again
+fuzz-days: $(STAMP)
+	$(BIN)/python -m vpp_pipeline_tests.robustness.fuzz_days $(FUZZ_ARGS)
 
 format: $(STAMP)
 	$(BIN)/python -m ruff format .

@@ -18,7 +18,7 @@ import numpy as np
 from days import prepare_day, real_prices
 
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.dispatch.branch_and_bound import search
+from vpp_pipeline.dispatch.branch_and_bound import Limits, search
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.pipeline import prepare_problem
@@ -34,11 +34,12 @@ Answer = tuple[float, float, float]  # what bidding adds $, bound on it $, CPU s
 def by_branch_and_bound(day: DayProblem, settings: OptimiserSettings) -> tuple[Answer, int, float]:
     """From no bid, as `solve_day` does; the number of nodes, and what the day is worth without bids."""
     begun, nothing = time.process_time(), np.zeros(len(day.price))
+    limits = Limits(settings.node_limit, pivots=np.inf, seconds=settings.time_limit_seconds)
     linear = formulate(day, binary=False)
     linear.set_bids(nothing, nothing)
     linear.set_quantities(nothing, unlimited_mw(day))
     start = (linear.solve("HIGHS"), nothing)
-    found = search(day, linear, start, settings.gap_target_fraction, settings.time_limit_seconds, settings.node_limit)
+    found = search(day, linear, start, settings.gap_target_fraction, limits)
     no_bid_usd = start[0]
     answer = (found.objective_usd - no_bid_usd, found.bound_usd - no_bid_usd, time.process_time() - begun)
     return answer, found.nodes, no_bid_usd

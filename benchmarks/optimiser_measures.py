@@ -158,7 +158,8 @@ def bids(prosumers: str, market_date: str, limit_seconds: str) -> Row:
     from vpp_pipeline.dispatch.solvers import solve_day
 
     rules = MarketRules()
-    settings = OptimiserSettings(method="column_generation", time_limit_seconds=float(limit_seconds))
+    by_seconds = {"pivot_limit": 10**9, "time_limit_seconds": float(limit_seconds)}
+    settings = OptimiserSettings(method="column_generation", **by_seconds)
     solve_day(negotiated_day(WARM_UP), rules, settings.model_copy(update={"time_limit_seconds": 1.0}))
     day, watch = negotiated_day(int(prosumers), date.fromisoformat(market_date)), Stopwatch()
     with watch.phase("all"):

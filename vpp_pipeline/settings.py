@@ -75,7 +75,7 @@ class FleetSettings(_Group):
 class MarketRules(_Group):
     """Market rules for bids, CAISO's and our own."""
 
-    quantity_step_mw: float = Field(0.01, gt=0, description="Bids are rounded down to this [cfg].")
+    quantity_step_mw: float = Field(0.01, ge=1e-4, description="Bids are rounded down to this [cfg].")
     energy_minimum_mw: float = Field(0.1, ge=0, description="Minimum of an aggregation (CAISO tariff 4.17.5).")
     reserve_minimum_mw: float = Field(0.5, ge=0, description="Minimum for spin and nonspin [cfg].")
     required_fraction: float = Field(
@@ -216,12 +216,19 @@ class OptimiserSettings(_Group):
         "HIGHS", description="CVXPY solver by name; with HIGHS and LP solvers, our own branch and bound decides."
     )
     fallback_solver: str = Field("CLARABEL", description="CVXPY solver that takes over an LP in numerical trouble.")
-    time_limit_seconds: float = Field(
-        8.0,
-        gt=0,
-        description="CPU seconds of branch and bound after its first solutions, or of another mixed-integer solver.",
+    pivot_limit: int = Field(
+        40_000,
+        ge=0,
+        description="Most simplex iterations of the search after its first solutions, the same everywhere: some 8 CPU "
+        "seconds.",
     )
-    node_limit: int = Field(5_000, ge=0, description="Most branchings; unlike seconds, the same everywhere.")
+    node_limit: int = Field(5_000, ge=0, description="Most branchings of the search, the same everywhere.")
+    time_limit_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="CPU seconds of the search, for a machine so slow that they come before `pivot_limit`; or seconds "
+        "of another mixed-integer solver.",
+    )
     time_limit_seconds_per_thousand: float = Field(
         0.1, ge=0, description="Addition to the time limit for each thousand prosumers, in column generation."
     )

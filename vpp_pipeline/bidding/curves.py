@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.core.arrays import round_up
+from vpp_pipeline.core.arrays import Array, round_up
 from vpp_pipeline.schemas import BidSegments, validate
 from vpp_pipeline.settings import MarketRules
 
@@ -22,7 +23,12 @@ CENT = 0.01
 MW_TOLERANCE = 1e-9
 PRICE_TOLERANCE = 1e-8  # what rounding up to the cent lets pass
 
-PriceAt = Callable[[float], float]  # MW of a bid, counted from its cheapest -> $/MWh
+
+class Price(NamedTuple):
+    """The price of a bid's MW, counted from its cheapest: $/MWh, constant between ``changes`` (MW)."""
+
+    at: Callable[[float], float]
+    changes: Array
 
 
 def bid_segments(
@@ -50,22 +56,22 @@ def bid_segments(
                 bid["quantity_mw"],
                 float(round_up(rules.required_fraction * bid["required_capacity_mw"], rules.quantity_step_mw)),
             )
-            price_at = _merit_price(members, bid["quantity_mw"], first_mw)
+            price = _merit_price(members, bid["quantity_mw"], first_mw)
             if bid["opportunity_id"] in responses:
-                price_at = _scenario_price(responses[bid["opportunity_id"]], price_at)
-            curve = _energy_curve(price_at, first_mw, bid, rules)
+                price = _scenario_price(responses[bid["opportunity_id"]], price)
+            curve = _energy_curve(price, first_mw, bid, rules)
         else:
             curve = [(bid["quantity_mw"], bid["average_cost"])]
         start_mw, least = 0.0, -math.inf
-        for number, (end_mw, price) in enumerate(curve, start=1):
-            least = max(least, asked_price(price, bid["product"], rules))
+        for number, (end_mw, asked) in enumerate(curve, start=1):
+            least = max(least, asked_price(asked, bid["product"], rules))
             rows.append((bid["market_date"], bid["bid_id"], number, start_mw, end_mw, least))
             start_mw = end_mw
     names = ["market_date", "bid_id", "segment", "from_mw", "to_mw", "price_usd_per_mwh"]
     return validate(BidSegments, pl.DataFrame(rows, schema=names, orient="row")) if rows else BidSegments.create_empty()
 
 
-def _merit_price(members: pl.DataFrame, quantity_mw: float, first_mw: float) -> PriceAt:
+def _merit_price(members: pl.DataFrame, quantity_mw: float, first_mw: float) -> Price:
     """Cost of the member that delivers the bid's MW number so many; of the first ``first_mw``, the mean cost.
 
     ``members``: cost, dispatched_kw, cheapest first.
@@ -79,10 +85,10 @@ def _merit_price(members: pl.DataFrame, quantity_mw: float, first_mw: float) -> 
             return float(cost[last])
         return float(np.average(cost[: last + 1], weights=members["dispatched_kw"].to_numpy()[: last + 1]))
 
-    return price_at
+    return Price(price_at, ends)
 
 
-def _scenario_price(response: pl.DataFrame, below: PriceAt) -> PriceAt:
+def _scenario_price(response: pl.DataFrame, below: Price) -> Price:
     """The price from which most scenarios want so many MW.
 
     ``response``: price and quantity of each scenario, 0 being the forecast. A bid of m MW at price p is awarded in the
@@ -101,21 +107,25 @@ def _scenario_price(response: pl.DataFrame, below: PriceAt) -> PriceAt:
         missed = np.concatenate([[0], np.cumsum(wants)])[places]
         unwanted = np.concatenate([np.cumsum(~wants[::-1])[::-1], [0]])[places]
         best = int(np.argmin(missed + unwanted))
-        return float(candidates[best]) if best else min(float(candidates[0]), below(mw))
+        return float(candidates[best]) if best else min(float(candidates[0]), below.at(mw))
 
-    return price_at
+    return Price(price_at, np.concatenate([quantity_mw, below.changes]))
 
 
 def _energy_curve(
-    price_at: PriceAt, first_mw: float, bid: dict[str, float], rules: MarketRules
+    price: Price, first_mw: float, bid: dict[str, float], rules: MarketRules
 ) -> list[tuple[float, float]]:
     """(end of segment in MW, price before rounding); the ends lie on the bid step."""
     step = rules.quantity_step_mw
-    first_price = max(bid["average_cost"], price_at(first_mw))
+    first_price = max(bid["average_cost"], price.at(first_mw))
     curve, cents = [(round(first_mw, 6), first_price)], _up_to_cent(first_price)
-    for k in range(1, round((bid["quantity_mw"] - first_mw) / step) + 1):
+    count = round((bid["quantity_mw"] - first_mw) / step)
+    last = np.floor((price.changes - first_mw) / step)  # steps before a change; it may lie on either side of one
+    # a fleet of 100 MW has 10,000 steps, at which the price changes as often as it has members
+    steps = {1, count, *np.concatenate([last - 1, last, last + 1]).astype(int).tolist()}
+    for k in sorted(k for k in steps if 1 <= k <= count):
         end_mw = round(first_mw + k * step, 6)
-        dearest = max(first_price, price_at(end_mw))
+        dearest = max(first_price, price.at(end_mw))
         before, cents = cents, cents if dearest == curve[-1][1] else _up_to_cent(dearest)
         if k > 1 and cents == before:
             curve[-1] = (end_mw, dearest)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import heapq
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,23 +32,52 @@ LEAST_WORTH_USD = 1.0  # bidding that could add less is searched as if it could 
 
 
 @dataclass(frozen=True)
-class CpuLimit:
-    """CPU seconds, of all threads of this process, counted from ``begun`` (`time.process_time`).
+class Limits:
+    """The work that a search may do after its first answers.
 
-    A busy machine takes longer, and stops no earlier.
+    Nodes and simplex iterations are the same everywhere. CPU seconds, of all threads of this process, are for a machine
+    so slow that they come first; a busy one takes longer, and stops no earlier.
     """
 
-    seconds: float
+    nodes: int
+    pivots: float  # simplex iterations
+    seconds: float = np.inf
+
+    def part(self, share: float) -> Limits:
+        """The same number of nodes, and a share of the rest."""
+        return replace(self, pivots=share * self.pivots, seconds=share * self.seconds)
+
+    def reached(self, ran_out: str) -> str:
+        """In words, the limit at which a search stopped (`Allowance.ran_out`)."""
+        words = {
+            "nodes": f"limit of {self.nodes:,} nodes",
+            "pivots": f"limit of {self.pivots:,.0f} simplex iterations",
+            "time": f"{self.seconds:g} s of CPU time",
+        }
+        return f"stopped at its {words[ran_out]}"
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What is left of ``limits``: work is counted by ``pivots`` from ``first_pivot`` on, seconds from ``begun`` on."""
+
+    limits: Limits
+    pivots: Callable[[], float]
+    first_pivot: float
     begun: float
 
     @classmethod
-    def from_now(cls, seconds: float) -> CpuLimit:
-        """A limit that begins to count now."""
-        return cls(seconds, time.process_time())
+    def from_now(cls, limits: Limits, pivots: Callable[[], float]) -> Allowance:
+        """An allowance that begins to count now; ``pivots`` tells the simplex iterations so far."""
+        return cls(limits, pivots, pivots(), time.process_time())
 
-    def is_reached(self) -> bool:
-        """Whether the process has used up its seconds."""
-        return time.process_time() - self.begun > self.seconds
+    def ran_out(self, nodes: int = 0) -> str:
+        """Of what nothing is left after ``nodes``: nodes, pivots, or time; empty where the search may continue."""
+        if self.limits.nodes <= nodes:
+            return "nodes"
+        if self.pivots() - self.first_pivot > self.limits.pivots:
+            return "pivots"
+        return "time" if time.process_time() - self.begun > self.limits.seconds else ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +88,7 @@ class SearchResult:
     objective_usd: float
     bound_usd: float
     nodes: int
-    ran_out: str  # of what, where the gap was not reached: time or nodes; empty otherwise
+    ran_out: str  # of what, where the gap was not reached (`Allowance.ran_out`); empty otherwise
 
 
 @dataclass(frozen=True)
@@ -91,6 +121,11 @@ class _Relaxation:
     def __init__(self, formulation: Formulation, program: WarmLinearProgram, cuts: Cuts) -> None:
         self._formulation, self._program, self._cuts = formulation, program, cuts
         self.values: Array = np.zeros(program.width)  # of all columns, at the last answer
+
+    @property
+    def pivots(self) -> int:
+        """Simplex iterations so far."""
+        return self._program.pivots
 
     def another(self) -> _Relaxation:
         """The same LP, with the rows it has, in an instance of its own."""
@@ -204,13 +239,12 @@ def search(
     linear: Formulation,
     start: tuple[float, Array],
     gap_target: float,
-    seconds: float,
-    node_limit: int,
+    limits: Limits,
 ) -> SearchResult:
     """Decisions within ``gap_target`` of the best there are, with the proven bound.
 
-    Or the best found in ``seconds`` of CPU time and ``node_limit`` nodes, after the first answers: no bid, the dive and
-    the rounded relaxation, which no limit cuts short. ``gap_target`` is a share of what bidding could add to ``start``.
+    Or the best found within ``limits``, after the first answers: no bid, the dive and the rounded relaxation, which no
+    limit cuts short. ``gap_target`` is a share of what bidding could add to ``start``.
 
     ``linear`` is the formulation with 0 ≤ z ≤ 1; its quantities are left free. ``start``: a feasible objective and its
     decisions. The root and each child are tightened by cuts; the search is best-first, branches by pseudo-costs, and
@@ -247,12 +281,12 @@ def search(
     try_rounding(root.quantity_mw)
     # a heap entry: -bound, and order of creation, so that ties are settled the same way each time
     nodes, heap = 0, [(-root.objective_usd, 0, root)]
-    ran_out, limit = "", CpuLimit.from_now(seconds)
+    ran_out, allowance = "", Allowance.from_now(limits, lambda: relaxed.pivots + rounded.pivots)
     while heap:
         bound_usd, node = -heap[0][0], heap[0][2]
         if bound_usd - best_usd <= gap_target * max(bound_usd - no_bid_usd, LEAST_WORTH_USD):
             break
-        ran_out = "nodes" if nodes >= node_limit else "time" if limit.is_reached() else ""
+        ran_out = allowance.ran_out(nodes)
         if ran_out:
             break
         heapq.heappop(heap)

@@ -15,7 +15,7 @@ import numpy as np
 from vpp_pipeline.core.arrays import Array, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.dispatch.branch_and_bound import search
+from vpp_pipeline.dispatch.branch_and_bound import Limits, search
 from vpp_pipeline.dispatch.formulation import Formulation, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, Duals, unlimited_mw
 from vpp_pipeline.dispatch.schedule import DaySchedule, without_dust_below_zero
@@ -167,16 +167,14 @@ def _branch_and_bound(
     """Decisions and bound from our own search; None if HiGHS failed on the way."""
     start = (no_sale_usd, np.zeros(len(day.opportunity_id)))
     try:
-        gap, seconds = settings.gap_target_fraction / 2.0, settings.time_limit_seconds
-        found = search(day, linear, start, gap, seconds, settings.node_limit)
+        limits = Limits(settings.node_limit, settings.pivot_limit, settings.time_limit_seconds)
+        found = search(day, linear, start, settings.gap_target_fraction / 2.0, limits)
     except SolveError as error:
         log.note(f"branch and bound failed: {error}")
         return None
     log.note(f"branch and bound, {found.nodes} nodes")
-    if found.ran_out == "time":
-        log.note(f"stopped at its {settings.time_limit_seconds:g} s of CPU time")
-    elif found.ran_out:
-        log.note(f"stopped at its limit of {settings.node_limit} nodes")
+    if found.ran_out:
+        log.note(limits.reached(found.ran_out))
     return found.decisions, found.bound_usd
 
 

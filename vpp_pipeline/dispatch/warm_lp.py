@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import cvxpy as cp
 import highspy
@@ -11,6 +12,8 @@ from scipy import sparse
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.errors import SolveError
+
+ANSWERS = (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kInfeasible)
 
 
 class WarmLinearProgram:
@@ -34,6 +37,7 @@ class WarmLinearProgram:
         self._place = (np.cumsum(self._moves) - 1).astype(np.int32)  # of a moving column in HiGHS
         self._bounds = lower[self._moves], upper[self._moves]
         self._reach = _largest(self._matrix, lower, upper)
+        self.pivots = 0  # simplex iterations so far
         self._binds = self._may_bind(right)
         self._start(right)
 
@@ -65,10 +69,13 @@ class WarmLinearProgram:
     def solve(self) -> tuple[float, Array] | None:
         """The least cost and the values of all columns; None if no answer exists within the bounds.
 
-        Raises SolveError with HiGHS' word for any other end.
+        A warm start that ends in neither, in numerical trouble, is followed by a cold one. Raises SolveError with
+        HiGHS' word where that has no answer either.
         """
-        self._highs.run()
-        status = self._highs.getModelStatus()
+        status = self._run()
+        if status not in ANSWERS:
+            self._highs.clearSolver()
+            status = self._run()
         if status == highspy.HighsModelStatus.kInfeasible:
             return None
         if status != highspy.HighsModelStatus.kOptimal:
@@ -76,6 +83,12 @@ class WarmLinearProgram:
         values = self._fixed.copy()
         values[self._moves] = self._highs.getSolution().col_value
         return float(self._cost @ values), values
+
+    def _run(self) -> Any:
+        """HiGHS' status of the model."""
+        self._highs.run()
+        self.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
+        return self._highs.getModelStatus()
 
     def columns_of(self, variable: cp.Variable) -> np.ndarray:
         """Columns (size,) of the variable's entries, in CVXPY's order: the first index runs fastest."""
@@ -116,7 +129,7 @@ class WarmLinearProgram:
     def another(self) -> WarmLinearProgram:
         """The same program in a HiGHS instance of its own, which begins where this one stands."""
         twin = object.__new__(WarmLinearProgram)
-        twin.__dict__.update(self.__dict__, _cost=self._cost.copy())
+        twin.__dict__.update(self.__dict__, _cost=self._cost.copy(), pivots=0)
         twin._highs = _quiet()
         twin._highs.passModel(self._highs.getModel())
         twin.go_on_from(self)

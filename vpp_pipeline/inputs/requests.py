@@ -35,9 +35,17 @@ def read_requests(path: Path | None) -> pl.DataFrame:
         raise InputError(
             "the file of requests does not exist", file=path, remedy="Name an existing CSV file, or leave it out"
         )
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the file of requests is not text in UTF-8: {error}",
+            file=path,
+            remedy="Save it again as CSV (in a spreadsheet: CSV UTF-8)",
+        ) from None
     lines = [
         (number, line)
-        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        for number, line in enumerate(text.splitlines(), start=1)
         if line.strip() and not line.startswith("#")
     ]
     if not lines or lines[0][1].replace(" ", "") != LAYOUT:
@@ -76,7 +84,10 @@ def _request(path: Path, number: int, cells: list[str]) -> tuple[str, datetime, 
         local = start.replace(tzinfo=PACIFIC)
         if local.utcoffset() != local.replace(fold=1).utcoffset():
             raise wrong("start", "The clock is changed then; add the offset, such as -08:00")
-    start_utc = (start if start.tzinfo else start.replace(tzinfo=PACIFIC)).astimezone(UTC)
+    try:
+        start_utc = (start if start.tzinfo else start.replace(tzinfo=PACIFIC)).astimezone(UTC)
+    except OverflowError:
+        raise wrong("start", "Write a day between the years 2 and 9998") from None
     if start_utc.minute or start_utc.second or start_utc.microsecond:
         raise wrong("start", "Requests begin on the hour")
     numbers = []

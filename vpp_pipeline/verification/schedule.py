@@ -22,6 +22,7 @@ MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
 CENT = 0.005
 PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
+LEAST_WORTH_USD = 1.0  # for less than that no day is lost
 EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
 
@@ -242,7 +243,8 @@ def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResu
 
     A larger gap is a warning; above `optimiser.gap_failure_fraction` the check fails and nothing is published. The gap
     is relative to what bidding could add to the day without bids, (bound - objective) / (bound - value of no bid): the
-    objective itself contains the charging of owners who sell nothing. Less than half a cent is no gap.
+    objective itself contains the charging of owners who sell nothing. Less than half a cent is no gap, and less than a
+    dollar fails no day.
     """
     proof = day["dispatch.proof"].row(0, named=True)
     bound_usd, found_usd, no_bid_usd = proof["bound_usd"], proof["risk_adjusted_usd"], proof.get("no_bid_usd")
@@ -254,10 +256,11 @@ def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResu
     words = f"gap {percent(gap, 2)}: {usd(open_usd)} open of the {usd(added_usd)} that bidding could add"
     if gap <= min(warned, failed):
         return CheckResult(0, f"{words}; warning above {percent(warned, 2)}", gap)
-    remedy = "continue the search with --set optimiser.time_limit_seconds=60 (it counts CPU seconds)"
+    limit = "time_limit_seconds=600" if "of CPU time" in proof["method"] else "pivot_limit=400000"
+    remedy = f"continue the search with --set optimiser.{limit}"
     if not proof["method"].startswith("exact") and proof["prosumers"] <= EXACT_PROSUMERS:
         remedy += ", or choose optimiser.method=exact"
-    if gap <= failed:
+    if gap <= failed or open_usd < LEAST_WORTH_USD:
         return CheckResult(
             1, f"{words}; warning above {percent(warned, 2)}; {proof['method']}; {remedy}", gap, is_warning=True
         )

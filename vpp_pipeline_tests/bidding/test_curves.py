@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from vpp_pipeline.bidding.curves import bid_segments
+from vpp_pipeline.bidding.curves import MW_TOLERANCE, Price, _energy_curve, bid_segments
 from vpp_pipeline.settings import MarketRules
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import DAY
@@ -171,3 +172,33 @@ def test_a_market_that_takes_one_segment_gets_one_at_the_dearest_price() -> None
     money = {"call_price_usd_per_mwh": [30.0, 40.0, 50.0, 70.0], "charging_cost_usd": np.zeros(4)}
     one = bid_segments(pl.DataFrame(bid | size), pl.DataFrame(members | money), MarketRules(maximum_segments=1))
     assert one.select("from_mw", "to_mw", "price_usd_per_mwh").rows() == [(0.0, 0.1, 70.0)]
+
+
+@tries(200)
+@given(
+    st.lists(st.integers(1, 4_000), min_size=1, max_size=12), st.lists(st.integers(0, 12_000), min_size=12), st.data()
+)
+def test_a_curve_of_the_steps_at_which_the_price_changes_is_that_of_all_steps(
+    watts: list[int], cents: list[int], data: st.DataObject
+) -> None:
+    """Members end on a step, beside one, or several within one; the price is looked up a few times for each."""
+    step = RULES.quantity_step_mw
+    ends, cost = np.cumsum(watts) * step / 40.0, np.sort(np.array(cents[: len(watts)])) / 100.0
+    quantity_mw = max(step, math.floor(ends[-1] / step + 1e-6) * step)
+    first_mw = step * data.draw(st.integers(1, max(1, round(quantity_mw / step))))
+    bid, asked = {"quantity_mw": quantity_mw, "average_cost": float(cost[0])}, []
+
+    def price_at(mw: float) -> float:
+        asked.append(mw)
+        return float(cost[min(int(np.searchsorted(ends, mw - MW_TOLERANCE)), len(cost) - 1)])
+
+    curve = _energy_curve(Price(price_at, ends), first_mw, bid, RULES)
+    assert len(asked) <= 3 * len(watts) + 3
+    every_step = first_mw + step * np.arange(1, round((quantity_mw - first_mw) / step) + 1)
+    assert curve == _energy_curve(Price(price_at, every_step), first_mw, bid, RULES)
+
+
+def test_a_step_smaller_than_its_rounding_is_refused() -> None:
+    """Quantities have six decimals; at a step of 1e-9 MW the curve of one bid took minutes and ended beside it."""
+    with pytest.raises(ValidationError, match="quantity_step_mw"):
+        MarketRules(quantity_step_mw=1e-9)

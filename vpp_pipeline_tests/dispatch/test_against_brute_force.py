@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from vpp_pipeline.dispatch.branch_and_bound import search
+from vpp_pipeline.dispatch.branch_and_bound import Limits, search
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.solvers import solve_day
@@ -31,7 +31,7 @@ def test_the_search_finds_the_best_of_all_combinations_of_bids(seed: int):
     day, best = case(seed)
     nothing = np.zeros(len(day.price))
     found = search(
-        day, formulate(day, binary=False), (best.no_bid_usd, nothing), gap_target=0.0, seconds=60.0, node_limit=5_000
+        day, formulate(day, binary=False), (best.no_bid_usd, nothing), gap_target=0.0, limits=Limits(5_000, 1e6)
     )
     assert found.objective_usd == pytest.approx(best.objective_usd, rel=RELATIVE, abs=RELATIVE)
     assert found.bound_usd == pytest.approx(best.objective_usd, rel=RELATIVE, abs=RELATIVE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.dispatch import branch_and_bound
-from vpp_pipeline.dispatch.branch_and_bound import CUT_ROUNDS, _Relaxation, search
+from vpp_pipeline.dispatch.branch_and_bound import CUT_ROUNDS, Limits, _Relaxation, search
 from vpp_pipeline.dispatch.formulation import CUT_TOLERANCE_KW, Cuts, Formulation, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 
@@ -28,7 +28,7 @@ def test_cuts_tighten_the_root(default_day: DayProblem, linear: Formulation):
     closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
     plain = relaxation(linear, default_day).solve(closed, open_)
     cut = relaxation(linear, default_day).solve(closed, open_, CUT_ROUNDS)
-    found = search(default_day, linear, (-1000.0, closed), 0.0, 60.0, node_limit=10)
+    found = search(default_day, linear, (-1000.0, closed), 0.0, Limits(nodes=10, pivots=1e6))
     assert plain is not None
     assert cut is not None
     assert found.objective_usd <= cut.objective_usd + 1e-6

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vpp_pipeline.core.arrays import Array
-from vpp_pipeline.dispatch.branch_and_bound import search
+from vpp_pipeline.dispatch.branch_and_bound import Limits, search
 from vpp_pipeline.dispatch.formulation import formulate
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.dispatch.scenarios import outcome_of, tilted_prices
@@ -153,7 +153,7 @@ def test_no_grid_of_quantities_beats_the_search(seed: int, aversion: float):
     levels = [0.0, *np.linspace(0.11, 0.13, 8)]  # 80 % of 0.13 is 0.104, in steps 0.11
     assert day.minimum_mw == pytest.approx(np.full(4, 0.11))
     best = max(earned(day, np.array(q)) for q in itertools.product(levels, repeat=4))
-    found = search(day, formulate(day, binary=False), (0.0, np.zeros(4)), 0.0, 60.0, 5_000)
+    found = search(day, formulate(day, binary=False), (0.0, np.zeros(4)), 0.0, Limits(5_000, 1e6))
     assert best - 1e-9 <= found.objective_usd <= best + 0.05
     assert found.bound_usd == pytest.approx(found.objective_usd, abs=1e-6)
     settled = solve_day(day, RULES, EXACT)

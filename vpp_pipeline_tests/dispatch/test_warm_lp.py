@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cvxpy as cp
+import highspy
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,6 +51,22 @@ def test_an_impossible_problem_has_no_answer_and_the_next_one_has():
     shop.stock.value = 10.0
     program.take_parameters()
     assert program.solve() is not None
+
+
+def test_a_warm_start_in_numerical_trouble_is_followed_by_a_cold_one(monkeypatch: pytest.MonkeyPatch):
+    """HiGHS answered `Unknown` to a drawn day with two scenarios, and the day went to a search that a clock ends."""
+    program = WarmLinearProgram(Shop().problem)
+    status, told = highspy.Highs.getModelStatus, []
+
+    def in_trouble_once(highs: highspy.Highs) -> highspy.HighsModelStatus:
+        told.append(status(highs))
+        return highspy.HighsModelStatus.kUnknown if len(told) == 1 else told[-1]
+
+    monkeypatch.setattr(highspy.Highs, "getModelStatus", in_trouble_once)
+    answer = program.solve()
+    assert answer is not None
+    assert answer[0] == pytest.approx(-(24 + 14))
+    assert len(told) == 2
 
 
 def test_bounds_by_which_rows_were_left_out_cannot_be_changed():

@@ -21,6 +21,19 @@ def test_embedded_file_holds_the_originals_example():
     assert read_requests(EMBEDDED).rows() == [("energy", datetime(2023, 8, 15, 19, tzinfo=UTC), 1, 2.0, 85.0)]
 
 
+def test_a_spreadsheet_s_mark_of_utf_8_is_passed_over(tmp_path: Path):
+    path = tmp_path / "requests.csv"
+    path.write_text(f"{LAYOUT}\nenergy,2023-08-15T12:00,1,2.0,85\n", encoding="utf-8-sig")
+    assert read_requests(path).height == 1
+
+
+def test_a_file_in_another_encoding_is_refused_with_what_to_do(tmp_path: Path):
+    path = tmp_path / "requests.csv"
+    path.write_text(f"# Anfrage für Dienstag\n{LAYOUT}\n", encoding="latin-1")
+    with pytest.raises(InputError, match=r"not text in UTF-8.*Save it again as CSV"):
+        read_requests(path)
+
+
 def test_no_file_is_no_request():
     assert read_requests(None).height == 0
 
@@ -44,6 +57,8 @@ def test_times_are_pacific_unless_they_say_otherwise(tmp_path: Path, start: str,
         ("water,2023-08-15T12:00,1,2.0,85", "product", "water"),
         ("energy,noon,1,2.0,85", "start", "noon"),
         ("energy,2023-08-15T12:30,1,2.0,85", "start", "2023-08-15T12:30"),
+        ("energy,9999-12-31T23:00,1,2.0,85", "start", "9999-12-31T23:00"),
+        ("energy,0001-01-01T00:00+09:00,1,2.0,85", "start", "0001-01-01T00:00+09:00"),
         ("energy,2023-08-15T12:00,1.5,2.0,85", "duration_hours", "1.5"),
         ("energy,2023-08-15T12:00,0,2.0,85", "duration_hours", "0"),
         ("energy,2023-08-15T12:00,1,-2,85", "required_capacity_mw", "-2"),

@@ -19,7 +19,7 @@ def stopped_early(open_usd: float) -> Fault:
         bound_usd=pl.col("risk_adjusted_usd") + open_usd,
         no_bid_usd=pl.col("risk_adjusted_usd") + open_usd - 100.0,
     )
-    words = rf"gap {open_usd:.2f}%: \${open_usd:.2f} open of the \$100\.00.*stopped at its 8 s.*time_limit_seconds=60"
+    words = rf"gap {open_usd:.2f}%: \${open_usd:.2f} open of the \$100\.00.*stopped at its 8 s.*time_limit_seconds=600"
     return Fault(the_schedule_is_proven_to_be_good, "a search stopped early", "dispatch.proof", tampered, words)
 
 
@@ -57,6 +57,17 @@ def test_a_day_to_which_bidding_could_add_no_cent_has_no_gap(honest: SolvedDay):
         empty = edit("dispatch.proof", risk_adjusted_usd=-27.0, bound_usd=-27.0 + open_usd, no_bid_usd=-27.0)
         tables = honest.with_table("dispatch.proof", empty(honest.tables))
         assert the_schedule_is_proven_to_be_good(tables, honest.settings).passed == passes
+
+
+def test_a_day_that_bidding_could_make_less_than_a_dollar_better_is_not_lost_for_it(honest: SolvedDay):
+    for open_usd, fails in ((0.55, False), (1.05, True)):
+        poor = edit("dispatch.proof", risk_adjusted_usd=-27.0, bound_usd=-27.0 + open_usd, no_bid_usd=-27.0)
+        result = the_schedule_is_proven_to_be_good(
+            honest.with_table("dispatch.proof", poor(honest.tables)), honest.settings
+        )
+        assert not result.passed
+        assert result.is_warning != fails
+        assert "pivot_limit=400000" in result.description
 
 
 def test_a_day_of_an_older_version_is_warned_of_and_never_fails(honest: SolvedDay):

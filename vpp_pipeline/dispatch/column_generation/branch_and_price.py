@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.dispatch.branch_and_bound import LEAST_WORTH_USD, CpuLimit
+from vpp_pipeline.dispatch.branch_and_bound import LEAST_WORTH_USD, Allowance, Limits
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import Pricer
 from vpp_pipeline.dispatch.problem import Duals
@@ -26,6 +26,7 @@ SHORT_MW = 1e-7
 MOST_ITERATIONS = 400
 MOST_SWEEPS = 60.0  # of a fleet that is asked part by part
 WORTH_A_ROUND = 0.4  # of the open gap: a round of parts that closes less is followed by everyone
+PIVOTS_OF_SWEEP, PIVOTS_OF_RESPONSE = 5.0, 0.07  # what pricing costs, by the CPU time of a simplex iteration (0.2 ms)
 UNTRUE, UNTRUE_USD = 1e-6, 1e-3  # a bound that lies lower than an answer by more is wrong
 
 
@@ -47,7 +48,7 @@ class Found:
     bound_usd: float
     no_bid_usd: float
     nodes: int
-    ran_out: str  # of what, where the gap was not reached: time or nodes; empty otherwise
+    ran_out: str  # of what, where the gap was not reached (`Allowance.ran_out`); empty otherwise
     leaves: tuple[Leaf, ...] = ()  # of the tree, which together hold all decisions; the highest bound first
 
 
@@ -74,12 +75,12 @@ class Search:
         self._asked: set[int] = set()  # identities of a sample's prices, of which several leaves may share one
         self.best, self.best_usd = self._nothing, -np.inf
 
-    def run(self, first: Array | None, seconds: float, node_limit: int, leaves: tuple[Leaf, ...] = ()) -> Found:
+    def run(self, first: Array | None, limits: Limits, leaves: tuple[Leaf, ...] = ()) -> Found:
         """Decisions within ``gap_target`` of the best, or the best of the first answers and of a limited search.
 
         ``first``: decisions (O,) to begin with, if someone knows good ones. ``leaves``: of the tree of a sample, where
-        this search continues; their prices are asked for before they are searched. ``seconds`` of CPU time and
-        ``node_limit`` branchings count from the moment the first answers are there.
+        this search continues; their prices are asked for before they are searched. ``limits`` count from the moment
+        the first answers are there.
         """
         no_sale, _ = self.generation.converge(self._nothing, self._nothing, self.gap_target / 8.0)
         self.best_usd = self.generation.no_bid_usd = no_sale.objective_usd
@@ -92,13 +93,13 @@ class Search:
             if first is None:
                 self._dive(root)
             nodes = [_Node(self._nothing, self._may_bid, bound_usd, root)]
-        limit = CpuLimit.from_now(seconds)
+        limit = Allowance.from_now(limits, lambda: self.generation.work)
         heap = [(-node.bound_usd, number, node) for number, node in enumerate(nodes)]
         heapq.heapify(heap)
         closed: list[_Node] = []
         number, branched, ran_out = len(heap), 0, ""
         while heap and -heap[0][0] > self._enough():
-            ran_out = "nodes" if branched >= node_limit else "time" if limit.is_reached() else ""
+            ran_out = limit.ran_out(branched)
             if ran_out:
                 break
             node = heapq.heappop(heap)[2]
@@ -120,7 +121,7 @@ class Search:
         bound_usd = max(self.best_usd, closed[0].bound_usd)
         return Found(self.best, self.best_usd, bound_usd, no_sale.objective_usd, branched, ran_out, tree)
 
-    def _is_decided(self, answer: MasterAnswer, limit: CpuLimit) -> bool:
+    def _is_decided(self, answer: MasterAnswer, limit: Allowance) -> bool:
         """Whether ``answer`` leaves no bid undecided; it is kept then. Its rounded decisions are tried in any case."""
         self._round(answer, limit)
         is_decided = bool(np.minimum(answer.z, 1.0 - answer.z).max() <= INTEGRAL)
@@ -128,7 +129,7 @@ class Search:
             self._keep(answer, np.round(answer.z))
         return is_decided
 
-    def _successors(self, node: _Node, limit: CpuLimit) -> Iterator[_Node]:
+    def _successors(self, node: _Node, limit: Allowance) -> Iterator[_Node]:
         """What takes the place of ``node``: itself once its sample's prices are asked for, or it is solved; children.
 
         A sweep at the sample's prices is a part of what a solution costs, so all leaves are asked before one is solved.
@@ -147,7 +148,7 @@ class Search:
                 low[branch] = high[branch] = decision
                 yield self._solved(low, high, limit)
 
-    def _solved(self, low: Array, high: Array, limit: CpuLimit) -> _Node:
+    def _solved(self, low: Array, high: Array, limit: Allowance) -> _Node:
         """The node with z (O,) within bounds; unsolved where the prices so far are enough."""
         bound_usd = self._bound(low, high)
         if bound_usd <= self._enough():
@@ -163,14 +164,14 @@ class Search:
         worth_usd = self.generation.worth_of_bidding(self.best_usd)
         return self.best_usd + self.gap_target * max(worth_usd, LEAST_WORTH_USD)
 
-    def _converge(self, low: Array, high: Array, limit: CpuLimit | None = None) -> tuple[MasterAnswer, float]:
+    def _converge(self, low: Array, high: Array, limit: Allowance | None = None) -> tuple[MasterAnswer, float]:
         return self.generation.converge(low, high, self.gap_target / 2.0, limit, self._enough())
 
     def _keep(self, answer: MasterAnswer, decisions: Array) -> None:
         if answer.objective_usd > self.best_usd and answer.short_mw <= SHORT_MW:
             self.best_usd, self.best = answer.objective_usd, decisions
 
-    def _try(self, decisions: Array, limit: CpuLimit | None = None) -> None:
+    def _try(self, decisions: Array, limit: Allowance | None = None) -> None:
         """What the fleet earns with these bids: by the columns there are, then, if it may be the best, by new ones.
 
         Bids that stay short of their least quantity are given up, until the others can be met.
@@ -183,7 +184,7 @@ class Search:
             self._keep(answer, decisions)
             decisions = np.where(answer.short_of_mw > SHORT_MW, 0.0, decisions)
 
-    def _round(self, answer: MasterAnswer, limit: CpuLimit | None = None) -> None:
+    def _round(self, answer: MasterAnswer, limit: Allowance | None = None) -> None:
         self._try(((answer.q >= 0.5 * self.day.minimum_mw) & (self._may_bid > 0.0)).astype(float), limit)
 
     def _dive(self, root: MasterAnswer) -> None:
@@ -224,6 +225,12 @@ class Generation:
     no_bid_usd: float | None = None  # what the day is worth without bids, once somebody has found out
     untrue_usd: float = 0.0  # by how much an answer earned more than any answer should: above 0, no bound is proven
 
+    @property
+    def work(self) -> float:
+        """Simplex iterations of the master so far, and what pricing comes to in such iterations."""
+        prosumers = len(self.coordinator.day.fleet)
+        return self.master.pivots + self.sweeps * (PIVOTS_OF_SWEEP + PIVOTS_OF_RESPONSE * prosumers)
+
     def put(self, duals: Duals, tilt: Array | None = None, asked: Flags | None = None) -> None:
         """Solve the pricing problems at these prices; the solutions become columns, the values a dual bound.
 
@@ -256,7 +263,7 @@ class Generation:
         z_low: Array,
         z_high: Array,
         gap_target: float,
-        limit: CpuLimit | None = None,
+        limit: Allowance | None = None,
         worth_usd: float = -np.inf,
     ) -> tuple[MasterAnswer, float]:
         """Add columns until answer and bound are within ``gap_target``, or the bound falls to ``worth_usd``.
@@ -275,7 +282,7 @@ class Generation:
             gap = bound_usd - answer.objective_usd
             if gap <= gap_target * self.worth_of_bidding(bound_usd) or bound_usd <= worth_usd:
                 break
-            if (limit is not None and limit.is_reached()) or self.sweeps > last_sweep:
+            if (limit is not None and limit.ran_out()) or self.sweeps > last_sweep:
                 break
             columns, part = len(self.master.columns), partial_pricing.next(answer.objective_usd, bound_usd)
             asked = None if part is None else np.arange(self.pricer.groups) % self.parts == part

@@ -102,6 +102,7 @@ class Master:
         self._first_column = highs.getNumCol()
         self.columns: list[tuple[int, int]] = []  # group, index of the prices that it answers
         self._last: MasterAnswer | None = None
+        self.pivots = 0  # simplex iterations so far
 
     def _add_bids(self) -> None:
         """q, z and what each bid lacks of its minimum."""
@@ -193,13 +194,11 @@ class Master:
 
         Raises SolveError if HiGHS has no answer.
         """
-        self._highs.run()
-        status = self._highs.getModelStatus()
+        status = self._run()
         if status != highspy.HighsModelStatus.kOptimal:  # numerical trouble: from scratch, the way HiGHS would choose
             self._highs.clearSolver()
             self._highs.setOptionValue("simplex_strategy", DUAL)
-            self._highs.run()
-            status = self._highs.getModelStatus()
+            status = self._run()
         if status != highspy.HighsModelStatus.kOptimal:
             raise SolveError(f"HiGHS says {self._highs.modelStatusToString(status)} of the master problem")
         solution, rows = self._highs.getSolution(), self._rows
@@ -221,6 +220,12 @@ class Master:
             tilt=np.maximum(dual[rows.risk], 0.0),
         )
         return self._last
+
+    def _run(self) -> Any:
+        """HiGHS' status of the model."""
+        self._highs.run()
+        self.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
+        return self._highs.getModelStatus()
 
     def _short_of_mw(self, slack: Array) -> Array:
         """What bids (O,) lack, from ``slack``: of their minimum (O,), then of what hours sell (T,)."""

@@ -8,7 +8,7 @@
    the fleet may be solved again by the exact method beside the others.
 
 Every step but the search of 3 is finished whatever it takes, and is bounded by counted work; machine code is compiled,
-or read from its folder, before the search's CPU time counts.
+or read from its folder, before the search's work counts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import SolveError
+from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.branch_and_price import SHORT_MW
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, MasterAnswer
 from vpp_pipeline.dispatch.column_generation.pricing import load_kernels
@@ -44,6 +45,7 @@ from vpp_pipeline.settings import MarketRules, OptimiserSettings
 SEARCH_GAP = 0.8  # of the gap target: the rest is for rounding to the market's step
 RECOVERY_GAP = 0.1  # of the gap target: how well the columns for the decided bids must mix
 SLOW_COMPILATION_S = 1.0  # told in the proof
+PIVOTS_PER_THOUSAND = 500  # prosumers: what their pricing adds to the work of a search
 EXACT_TAKES_OVER = 2_000  # prosumers: the exact method needs minutes for so many
 SAMPLE = 40
 AGREED = 1e-6
@@ -76,19 +78,28 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
     return replace(solution, method=method, seconds=seconds)
 
 
+def limits_of(prosumers: int, settings: OptimiserSettings) -> Limits:
+    """The work that a search over so many prosumers may do."""
+    thousands = prosumers / 1000.0
+    return Limits(
+        nodes=settings.node_limit,
+        pivots=settings.pivot_limit + PIVOTS_PER_THOUSAND * thousands,
+        seconds=settings.time_limit_seconds + settings.time_limit_seconds_per_thousand * thousands,
+    )
+
+
 def _solve(day: DayProblem, rules: MarketRules, settings: OptimiserSettings, log: Log) -> tuple[DaySolution, str]:
     """The solution by columns, and why its bound must not be trusted; empty where nothing speaks against it."""
     if (compiled_s := load_kernels(day)) > SLOW_COMPILATION_S:
         log.note(f"kernels compiled in {compiled_s:.0f} s, once")
     gap_target = settings.gap_target_fraction * SEARCH_GAP
-    seconds = settings.time_limit_seconds + settings.time_limit_seconds_per_thousand * len(day.fleet) / 1000.0
-    prepared = prepare(day, gap_target, seconds, settings.node_limit)
+    limits = limits_of(len(day.fleet), settings)
+    prepared = prepare(day, gap_target, limits)
     pricer, generation = prepared.pricer, prepared.generation
-    found = search(prepared, gap_target, seconds, settings.node_limit)
+    found = search(prepared, gap_target, limits)
     log.note(f"branch and price, {found.nodes} nodes, {pricer.sweeps:.0f} sweeps")
     if found.ran_out:
-        limit = f"limit of {settings.node_limit} nodes" if found.ran_out == "nodes" else f"{seconds:g} s of CPU time"
-        log.note(f"stopped at its {limit}")
+        log.note(limits.reached(found.ran_out))
 
     solution = _carried_out(day, prepared, found.decisions, rules, settings, log)
     if solution.is_bid.any() and solution.objective_usd < found.no_bid_usd - 1e-6:

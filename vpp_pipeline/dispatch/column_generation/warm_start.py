@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch import branch_and_bound
+from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Leaf, Search
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
@@ -20,13 +21,14 @@ from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of, unlimited_
 LOG = logging.getLogger(__name__)
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
-SAMPLE_TIME = 0.5  # of the seconds that the search for better decisions may take
+SAMPLE_WORK = 0.5  # of the work that the search for better decisions may do
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
 MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 100, 50_000, 200  # prosumers: there a sweep costs more than the master
 SEARCHED = 20_000  # prosumers: the largest sample of no more searches for the decisions of a larger fleet
 EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
+NO_SEARCH = Limits(nodes=0, pivots=np.inf)
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,7 @@ class _Lead:
     asked: Flags | None
 
 
-def prepare(
-    day: DayProblem, gap_target: float, seconds: float = np.inf, node_limit: int = 0, *, decides: bool = True
-) -> Prepared:
+def prepare(day: DayProblem, gap_target: float, limits: Limits = NO_SEARCH, *, decides: bool = True) -> Prepared:
     """Fleet, coordinator and master of a day, with the columns of no sale and of the sample's prices.
 
     ``decides``: the sample decides its bids, within its part of the limits; otherwise it solves the relaxation alone.
@@ -74,7 +74,7 @@ def prepare(
     if len(day.fleet) < SMALLEST_SAMPLED:
         generation.put(_market_prices(coordinator))
         return Prepared(pricer, generation, no_sale, None)
-    leads, found = _sampled(day, order, pricer, gap_target, SAMPLE_TIME * seconds, node_limit, decides)
+    leads, found = _sampled(day, order, pricer, gap_target, limits.part(SAMPLE_WORK), decides)
     for lead in leads:
         generation.put(lead.dual_bound.duals, lead.dual_bound.tilt, lead.asked)
     if found is None:
@@ -96,8 +96,7 @@ def _sampled(
     order: Indices,
     pricer: FleetPricer,
     gap_target: float,
-    seconds: float,
-    node_limit: int,
+    limits: Limits,
     decides: bool,
 ) -> tuple[list[_Lead], Found | None]:
     """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size.
@@ -108,10 +107,10 @@ def _sampled(
     stores = pricer.stores
     held = sum(kw.sum(axis=1, dtype=float) for kw in (stores.energy_kw, stores.spin_kw, stores.nonspin_kw))
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
-    sample = prepare(part_of(day, chosen, share), gap_target, seconds, node_limit, decides=decides)
+    sample = prepare(part_of(day, chosen, share), gap_target, limits, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
     searches = len(chosen) <= SEARCHED < len(day.fleet)
-    found = decisions_of(sample, gap_target, seconds, node_limit, searches=searches) if decides else None
+    found = decisions_of(sample, gap_target, limits, searches=searches) if decides else None
     answers = [sample.generation.converge(nothing, anything, gap_target)[0]]
     if found is not None:
         answers.append(sample.generation.converge(found.decisions, found.decisions, gap_target)[0])
@@ -126,24 +125,24 @@ def _sampled(
     return leads, found
 
 
-def decisions_of(sample: Prepared, gap_target: float, seconds: float, node_limit: int, *, searches: bool) -> Found:
+def decisions_of(sample: Prepared, gap_target: float, limits: Limits, *, searches: bool) -> Found:
     """Decisions (O,) of a sample: of a small one by the exact method, whose cuts find better ones in less time.
 
     A larger one takes the better of its own sample's and those of its rounded relaxation, unless it ``searches``.
     """
     day = sample.generation.coordinator.day
     if len(day.fleet) > EXACT_SAMPLE:
-        return search(sample, gap_target, seconds, node_limit if searches else 0)
+        return search(sample, gap_target, limits if searches else replace(limits, nodes=0))
     linear, nothing = formulate(day, binary=False), np.zeros(len(day.price))
     linear.set_bids(nothing, nothing)
     linear.set_quantities(nothing, unlimited_mw(day))
     try:
         start = (linear.solve("HIGHS"), nothing)
-        found = branch_and_bound.search(day, linear, start, gap_target, seconds, node_limit)
+        found = branch_and_bound.search(day, linear, start, gap_target, limits)
         return Found(found.decisions, found.objective_usd, found.bound_usd, start[0], found.nodes, found.ran_out)
     except SolveError as error:
         LOG.warning("dispatch: the sample is decided by columns, because the exact method failed: %s", error)
-        return search(sample, gap_target, seconds, node_limit)
+        return search(sample, gap_target, limits)
 
 
 def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
@@ -155,10 +154,10 @@ def _mixed(sample: Prepared, answer: MasterAnswer) -> Flags:
     return used
 
 
-def search(prepared: Prepared, gap_target: float, seconds: float, node_limit: int) -> Found:
+def search(prepared: Prepared, gap_target: float, limits: Limits) -> Found:
     """Decide the bids, beginning with the sample's decisions."""
     may_bid = prepared.generation.coordinator.day.may_bid
-    return Search(prepared.generation, may_bid, gap_target).run(prepared.first, seconds, node_limit, prepared.leaves)
+    return Search(prepared.generation, may_bid, gap_target).run(prepared.first, limits, prepared.leaves)
 
 
 def groups_of(order: Indices, most: int) -> tuple[Indices, int]:

@@ -52,7 +52,7 @@ beside as (
 select * exclude (causes),
        case when len(causes) > 0 then array_to_string(causes, '; ')
             when other_deals then 'agreements only: the same settings, prices, and fleet (other advice of a language model, or a repeated negotiation)'
-            when bids_changed > 0 then 'no known cause: the same inputs, settings, and code; a search that its time limit stops depends on the machine''s speed'
+            when bids_changed > 0 then 'no known cause: the same inputs, settings, and code; a search that `optimiser.time_limit_seconds` stops depends on the machine''s speed'
             else 'nothing' end as why
 from beside;
 comment on view bids.runs_compared is 'Any two runs of a day compared: how many bids changed, by how much, and the causes (settings, prices, fleet, requests, code, or deals). Differences are later less earlier.';

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from vpp_pipeline.core.arrays import Flags
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.dispatch.branch_and_bound import CpuLimit
+from vpp_pipeline.dispatch.branch_and_bound import Allowance, Limits
 from vpp_pipeline.dispatch.column_generation.branch_and_price import Leaf
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.recovery import give_up_excess
 from vpp_pipeline.dispatch.column_generation.warm_start import decisions_of, prepare, search
 from vpp_pipeline.dispatch.formulation import Formulation
+from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.dispatch.column_generation.test_days_at_their_limits import battery_day
@@ -26,6 +29,7 @@ from vpp_pipeline_tests.dispatch.small_days import RULES, random_day
 from vpp_pipeline_tests.dispatch.test_solve import delivers_exactly, keeps_its_limits
 
 NO_TIME = OptimiserSettings(method="column_generation", time_limit_seconds=1e-9, time_limit_seconds_per_thousand=0.0)
+MANY = Limits(nodes=1_000, pivots=np.inf)
 COARSE = RULES.model_copy(update={"quantity_step_mw": 0.037})  # leaves far more to give up than the market's step
 
 
@@ -52,21 +56,40 @@ def test_a_sample_that_the_exact_method_cannot_decide_is_decided_by_columns(
         raise SolveError(f"{solver} has no answer")
 
     sample = prepare(random_day(3), 1e-3)
-    by_columns_alone = search(prepare(random_day(3), 1e-3), 1e-3, np.inf, 1000).decisions
+    by_columns_alone = search(prepare(random_day(3), 1e-3), 1e-3, MANY).decisions
     monkeypatch.setattr(Formulation, "solve", fails)
     assert by_columns_alone.any()
-    assert (decisions_of(sample, 1e-3, np.inf, 1000, searches=False).decisions == by_columns_alone).all()
+    assert (decisions_of(sample, 1e-3, MANY, searches=False).decisions == by_columns_alone).all()
     assert "the exact method failed: HIGHS has no answer" in caplog.text
 
 
 def test_a_limit_counts_the_process_s_own_seconds_and_not_those_it_waits():
-    limit = CpuLimit.from_now(0.02)
+    limit = Allowance.from_now(Limits(1, 1.0, 0.02), lambda: 0.0)
     time.sleep(0.05)
-    assert not limit.is_reached()
+    assert limit.ran_out() == ""
     begun = time.process_time()
     while time.process_time() < begun + 0.03:
         pass
-    assert limit.is_reached()
+    assert limit.ran_out() == "time"
+
+
+def test_a_limit_counts_what_was_done_since_it_began():
+    done = 7.0
+    limit = Allowance.from_now(Limits(nodes=3, pivots=10.0), lambda: done)
+    done = 17.0
+    assert [limit.ran_out(nodes) for nodes in (0, 2, 3)] == ["", "", "nodes"]
+    done = 17.5
+    assert limit.ran_out(2) == "pivots"
+
+
+@pytest.mark.parametrize("method", ["exact", "column_generation"])
+def test_a_search_that_stops_at_its_simplex_iterations_stops_at_the_same_ones_each_time(method: Literal["exact"]):
+    settings = OptimiserSettings(method=method, pivot_limit=20, gap_target_fraction=0.0, gap_warning_fraction=1.0)
+    first, second = (solve_day(random_day(12), RULES, settings) for _ in range(2))
+    assert re.search(r"stopped at its limit of 2\d simplex iterations", first.method)  # 20, and more for pricing
+    assert first.method == second.method
+    assert first.quantity_mw.tobytes() == second.quantity_mw.tobytes()
+    assert first.bound_usd == second.bound_usd
 
 
 @pytest.mark.parametrize("seed", seeds(SEEDS))
@@ -102,12 +125,12 @@ def test_full_stores_charge_no_more_and_the_bid_that_nobody_can_lower_fails():
 @pytest.mark.parametrize("seed", [3, 8, 21])
 def test_a_search_that_begins_at_the_leaves_of_another_ends_where_a_search_from_the_root_does(seed: int):
     day, gap = random_day(seed), 1e-6
-    whole = search(prepare(day, gap), gap, np.inf, 1000)
+    whole = search(prepare(day, gap), gap, MANY)
     for branchings in (1, 2, 4):
-        leaves = search(prepare(day, gap), gap, np.inf, branchings).leaves
+        leaves = search(prepare(day, gap), gap, replace(MANY, nodes=branchings)).leaves
         assert_hold_every_decision_once(leaves, day.may_bid)
         begun = replace(prepare(day, gap), first=np.zeros(len(day.price)), leaves=leaves)
-        found = search(begun, gap, np.inf, 1000)
+        found = search(begun, gap, MANY)
         assert_hold_every_decision_once(found.leaves, day.may_bid)
         assert found.objective_usd == pytest.approx(whole.objective_usd, rel=1e-5, abs=1e-3)
         assert found.bound_usd >= whole.objective_usd - 1e-6
@@ -121,7 +144,7 @@ def assert_hold_every_decision_once(leaves: tuple[Leaf, ...], may_bid: Flags) ->
 
 def test_a_search_without_branchings_passes_the_leaves_on():
     day, gap = random_day(3), 1e-6
-    leaves = search(prepare(day, gap), gap, np.inf, 2).leaves
-    passed = search(replace(prepare(day, gap), leaves=leaves), gap, np.inf, 0).leaves
+    leaves = search(prepare(day, gap), gap, replace(MANY, nodes=2)).leaves
+    passed = search(replace(prepare(day, gap), leaves=leaves), gap, replace(MANY, nodes=0)).leaves
     assert len(leaves) > 1
     assert sorted((*leaf.low, *leaf.high) for leaf in passed) == sorted((*leaf.low, *leaf.high) for leaf in leaves)

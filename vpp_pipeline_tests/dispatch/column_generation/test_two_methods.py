@@ -6,19 +6,23 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.exact import solve_exactly
+from vpp_pipeline.dispatch.infeasibility import infeasibilities
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.settings import OptimiserSettings
-from vpp_pipeline_tests.cases import seeds
+from vpp_pipeline_tests.cases import seeds, tries
 from vpp_pipeline_tests.dispatch.brute_force import brute_force
 from vpp_pipeline_tests.dispatch.column_generation.two_methods import (
     EVERY_SEED,
     RELATIVE,
     SEEDS,
     SETTINGS,
+    SHORT,
     assert_neither_beats_the_others_bound,
     assert_same_relaxation,
     assert_within_the_rules,
@@ -26,6 +30,7 @@ from vpp_pipeline_tests.dispatch.column_generation.two_methods import (
     by_columns,
     by_the_book,
     money_of,
+    of_size,
     without_negative_prices,
 )
 from vpp_pipeline_tests.dispatch.small_days import RULES, random_day
@@ -35,6 +40,31 @@ from vpp_pipeline_tests.dispatch.test_risk import random_scenarios
 @pytest.mark.parametrize("seed", EVERY_SEED)
 def test_neither_method_beats_the_bound_of_the_other(seed: int):
     assert_neither_beats_the_others_bound(by_columns(seed), by_the_book(seed))
+
+
+@tries(60)
+@given(
+    st.integers(0, 100_000),
+    st.sampled_from([1.0, 1.0, 40.0, 3_000.0]),
+    st.sampled_from([0.0, 0.0, 60.0, 200.0, 1_000.0]),
+    st.sampled_from([None, 0.05, 0.5, 1.0]),
+)
+def test_a_bound_is_one_at_any_size_price_and_efficiency(
+    seed: int, size: float, below_usd: float, efficiency: float | None
+):
+    """Devices of up to 2 GWh, prices that fall by up to $1,000, and stores that lose nearly all that they take."""
+    drawn = random_day(seed)
+    day = of_size(replace(drawn, market_price=drawn.market_price - below_usd), size)
+    if efficiency is not None:
+        lossy = np.full(len(day.fleet), efficiency)
+        day = replace(day, fleet=replace(day.fleet, charge_efficiency=lossy, discharge_efficiency=lossy))
+    if not infeasibilities(day).is_empty():
+        return
+    columns, book = solve_by_columns(day, RULES, SHORT), solve_exactly(day, RULES, SHORT)
+    assert "in place of column generation" not in columns.method
+    assert_neither_beats_the_others_bound(columns, book)
+    assert_within_the_rules(day, columns)
+    assert columns.objective_usd >= columns.no_bid_usd - RELATIVE * max(1.0, abs(columns.no_bid_usd))
 
 
 @pytest.mark.parametrize("seed", seeds([seed for seed in SEEDS if not burns(random_day(seed))]))
