@@ -21,6 +21,7 @@ from vpp_pipeline.settings import MarketRules
 
 CENT = 0.01
 MW_TOLERANCE = 1e-9
+DIGITS = 9  # of MW, as `round_down` leaves quantities
 PRICE_TOLERANCE = 1e-8  # what rounding up to the cent lets pass
 
 
@@ -118,13 +119,13 @@ def _energy_curve(
     """(end of segment in MW, price before rounding); the ends lie on the bid step."""
     step = rules.quantity_step_mw
     first_price = max(bid["average_cost"], price.at(first_mw))
-    curve, cents = [(round(first_mw, 6), first_price)], _up_to_cent(first_price)
+    curve, cents = [(round(first_mw, DIGITS), first_price)], _up_to_cent(first_price)
     count = round((bid["quantity_mw"] - first_mw) / step)
     last = np.floor((price.changes - first_mw) / step)  # steps before a change; it may lie on either side of one
     # a fleet of 100 MW has 10,000 steps, at which the price changes as often as it has members
     steps = {1, count, *np.concatenate([last - 1, last, last + 1]).astype(int).tolist()}
     for k in sorted(k for k in steps if 1 <= k <= count):
-        end_mw = round(first_mw + k * step, 6)
+        end_mw = round(first_mw + k * step, DIGITS)
         dearest = max(first_price, price.at(end_mw))
         before, cents = cents, cents if dearest == curve[-1][1] else _up_to_cent(dearest)
         if k > 1 and cents == before:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vpp_pipeline.bidding.curves import MW_TOLERANCE, Price, _energy_curve, bid_segments
+from vpp_pipeline.core.arrays import round_down, round_up
 from vpp_pipeline.settings import MarketRules
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import DAY
@@ -199,6 +200,17 @@ def test_a_curve_of_the_steps_at_which_the_price_changes_is_that_of_all_steps(
 
 
 def test_a_step_smaller_than_its_rounding_is_refused() -> None:
-    """Quantities have six decimals; at a step of 1e-9 MW the curve of one bid took minutes and ended beside it."""
+    """At a step of 1e-9 MW the curve of one bid took minutes."""
     with pytest.raises(ValidationError, match="quantity_step_mw"):
         MarketRules(quantity_step_mw=1e-9)
+
+
+def test_a_curve_on_an_odd_step_ends_at_the_bid_s_mw() -> None:
+    """A step of six digits or more: ends were rounded to six, and the whole day was refused for it."""
+    rules = MarketRules(quantity_step_mw=0.000100001)
+    quantity_mw = float(round_down(0.51234, rules.quantity_step_mw))
+    first_mw = float(round_up(0.8 * quantity_mw, rules.quantity_step_mw))
+    price = Price(lambda mw: 30.0 if mw < 0.45 else 40.0, np.array([0.45, 0.51234]))
+    curve = _energy_curve(price, first_mw, {"quantity_mw": quantity_mw, "average_cost": 30.0}, rules)
+    assert curve[-1][0] == pytest.approx(quantity_mw, abs=1e-12)
+    assert len(curve) > 1
