@@ -39,6 +39,7 @@ from vpp_pipeline.core.provenance import columns_hash
 LOG = logging.getLogger(__name__)
 FORMAT = 1  # of manifests
 MANIFESTS, WORKING = "manifests", "working"
+RESTORED = "restored from the warehouse"  # reason of a commit whose rows are those of all runs
 _OWNER = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -152,15 +153,12 @@ class Lake:
         return self._manifest(keys[-1]) if keys else Manifest(_day(day))
 
     def manifests(self, day: date | str) -> list[Manifest]:
-        """All of the day, in order; a damaged one that others follow is left out with a warning."""
-        keys = list(self.store.keys(f"{MANIFESTS}/{_day(day)}"))
+        """All of the day, in order; a damaged one is left out with a warning."""
         found = []
-        for key in keys:
+        for key in self.store.keys(f"{MANIFESTS}/{_day(day)}"):
             try:
                 found.append(self._manifest(key))
             except InputError as error:
-                if key == keys[-1]:
-                    raise
                 LOG.warning("%s", error)
         return found
 
@@ -190,8 +188,12 @@ class Lake:
         return found
 
     def every(self, table: str, day: date | str) -> list[File]:
-        """The versions of the table in all commits of the day, each once, in order."""
-        found = [manifest.files[table] for manifest in self.manifests(day) if table in manifest.files]
+        """The versions of the table in all commits of the day, each once, in order; where the day was taken from the
+        warehouse again, with all of its rows, from then on."""
+        found: list[File] = []
+        for manifest in self.manifests(day):
+            found = [] if manifest.reason == RESTORED else found
+            found += [manifest.files[table]] if table in manifest.files else []
         return list(dict.fromkeys(found))
 
     def path(self, file: File) -> Path:

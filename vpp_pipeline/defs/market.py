@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.core.calendar import history_dates
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset
 from vpp_pipeline.defs.metadata import figures_of
@@ -67,7 +68,13 @@ def price_forecast(
     for day in comparable(history_dates(inputs.market_date), inputs.market_date, forecast["source"][0]):
         if day not in inputs.history:
             LOG.warning("the source holds no prices of %s; the forecast does without", day)
-        elif replace_prices(storage.lake, day, inputs.history[day]) and DAYS.has_partition_key(day.isoformat()):
+            continue
+        try:
+            is_new = replace_prices(storage.lake, day, inputs.history[day])
+        except InputError as error:  # the day's file list is damaged: its prices are at hand all the same
+            LOG.warning("%s", error)
+            continue
+        if is_new and DAYS.has_partition_key(day.isoformat()):
             context.log_event(materialisation_of(day, inputs.history[day]))
     return dg.Output(forecast, data_version=dg.DataVersion(frame_hash(forecast)))
 

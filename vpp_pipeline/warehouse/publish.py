@@ -116,11 +116,14 @@ def complete(lake: Lake, warehouse: Path) -> None:
     """Finish what a publication was at whose process ended between commit and swap; at once if there was none."""
     if not note_of(warehouse).is_file():
         return
-    with only_publisher(warehouse):
-        if (note := _read_note(warehouse)) is None:  # another process has done it meanwhile
-            return
-        LOG.warning("a publication of %s was stopped after its commit; the warehouse takes the day now", note)
-        _commit_and_fill(lake, warehouse, note, "", None)
+    try:
+        with only_publisher(warehouse):
+            if (note := _read_note(warehouse)) is not None:  # no other process has done it meanwhile
+                LOG.warning("a publication of %s was stopped after its commit; the warehouse takes the day now", note)
+                _commit_and_fill(lake, warehouse, note, "", None)
+            note_of(warehouse).unlink(missing_ok=True)
+    except OSError as error:  # whoever may only read, reads the day before it
+        LOG.warning("a publication was stopped, and cannot be completed here: %s", error)
 
 
 def _commit_and_fill(

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import File, Lake, Manifest, footer
+import duckdb
+
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.lake import RESTORED, File, Lake, Manifest, footer
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import APART, BIDS, BY_RUN
+from vpp_pipeline.warehouse.day import APART, BIDS, BY_RUN, no_bids
 from vpp_pipeline.warehouse.publish import damage, draft_of_new, fill_all, note_of, only_publisher, set_aside
 from vpp_pipeline.warehouse.tables import open_warehouse, quoted
 
@@ -49,7 +51,11 @@ def _nothing_is_lost(lake: Lake, warehouse: Path) -> None:
 def published_days(warehouse: Path) -> list[date]:
     """Days of which the warehouse has bids, a refusal to bid among them."""
     with open_warehouse(warehouse) as connection:
-        found = connection.execute(f"select distinct market_date from {quoted(BIDS)} order by 1").fetchall()
+        return _days_with_bids(connection)
+
+
+def _days_with_bids(connection: duckdb.DuckDBPyConnection) -> list[date]:
+    found = connection.execute(f"select distinct market_date from {quoted(BIDS)} order by 1").fetchall()
     return [day for (day,) in found]
 
 
@@ -69,30 +75,36 @@ def _is_damaged(lake: Lake, day: date) -> bool:
     return BIDS not in files
 
 
+def _is_damaged_manifest(lake: Lake, day: date) -> bool:
+    try:
+        lake.manifest(day)
+    except InputError:
+        return True
+    return False
+
+
 def restore_days(lake: Lake, warehouse: Path, days: Sequence[date]) -> dict[date, int]:
     """Commit the ``days`` to the lake as the warehouse has them; rows written by day.
 
-    Raises NoDataError for a day of which it has no bids.
+    Raises NoDataError for a day of which it has no bids, unless the day's manifest is damaged: then prices are all that
+    can be expected.
     """
     rows: dict[date, int] = {}
     with only_publisher(warehouse), open_warehouse(warehouse) as connection:
         connection.execute("set timezone = 'UTC'")  # in which moments are handed out
+        published = set(_days_with_bids(connection))
         for day in days:
             files: dict[str, File | None] = {}
-            run_id, rows[day] = "", 0
+            run_id, rows[day], has_bids = "", 0, day in published
+            if not has_bids and not _is_damaged_manifest(lake, day):
+                raise no_bids(warehouse, day)
             for table, schema in TABLES.items():
                 question = f"select * from {quoted(table)} where market_date = $day"
                 found = connection.sql(question, params={"day": day}).pl()
-                if table == BIDS:
-                    if found.is_empty():
-                        raise NoDataError(
-                            f"the warehouse has no bids of {day}",
-                            file=warehouse,
-                            remedy=f"Make them: vpp-pipeline bids --date {day}",
-                        )
-                    run_id = str(found["run_id"][0])
-                if found.is_empty() and table in MAY_LACK:
+                if found.is_empty() and (table in MAY_LACK or not has_bids):
                     continue
+                if table == BIDS:
+                    run_id = str(found["run_id"][0])
                 rows[day] += found.height
                 columns = [name for name in schema.column_names() if name in found.columns]
                 files[table] = lake.put(table, day, found.select(columns).sort(schema.primary_key()))
@@ -100,5 +112,5 @@ def restore_days(lake: Lake, warehouse: Path, days: Sequence[date]) -> dict[date
             def change(last: Manifest, found: dict[str, File | None] = files) -> dict[str, File | None]:
                 return {**dict.fromkeys(last.files), **found}
 
-            lake.commit(day, "restored from the warehouse", change, run_id=run_id, passes_damaged=True)
+            lake.commit(day, RESTORED, change, run_id=run_id, passes_damaged=True)
     return rows

@@ -95,7 +95,7 @@ def test_damaged_days_of_the_lake_and_those_of_an_older_version_are_taken_from_t
 ):
     lake, warehouse = both
     before = content(warehouse)
-    lake.path(lake.day(DAY).present("dispatch.schedule")).write_bytes(b"")
+    lake.path(lake.every("bids.runs", DAY)[0]).write_bytes(b"")
     lake.store.path(lake.manifest(NEXT_DAY).key).write_bytes(b"")
     older = Lake(tmp_path / "older")
     for one, expected in ((lake, [DAY, NEXT_DAY]), (older, [DAY, NEXT_DAY])):
@@ -108,8 +108,20 @@ def test_damaged_days_of_the_lake_and_those_of_an_older_version_are_taken_from_t
         again = tmp_path / f"{one.root.name}.duckdb"
         rebuild_warehouse(one, again)
         assert content(again) == before
-    with pytest.raises(InputError, match=r"no bids of 2023-08-17.*bids --date 2023-08-17"):
-        restore_days(lake, warehouse, [NEXT_DAY + timedelta(days=1)])
+    third = NEXT_DAY + timedelta(days=1)
+    with pytest.raises(InputError, match=rf"no bids of {third}.*bids --date {third}"):
+        restore_days(lake, warehouse, [third])
+
+
+def test_a_damaged_manifest_of_a_day_with_prices_alone_is_taken_from_the_warehouse_too(both: tuple[Lake, Path]):
+    lake, warehouse = both
+    before = DAY - timedelta(days=1)
+    lake.write("market.prices", before, rows("market.prices", before))
+    publish(lake, warehouse, DAY)  # with the prices of the week before
+    lake.store.path(lake.manifest(before).key).write_bytes(b"")
+    restore_days(lake, warehouse, [before])
+    assert lake.day(before).read("market.prices").equals(rows("market.prices", before))
+    assert list(lake.manifest(before).files) == ["market.prices"]
 
 
 def test_an_old_day_keeps_bids_prices_and_settlement_in_lake_and_warehouse(both: tuple[Lake, Path]):
