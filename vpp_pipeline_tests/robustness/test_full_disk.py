@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vpp_pipeline.core.errors import of_the_disk
 from vpp_pipeline_tests.defs.desk import DAY, settled_small_desk
 from vpp_pipeline_tests.robustness.damaged_days import Tried, run
 
@@ -53,3 +55,15 @@ def test_a_full_disk_and_a_read_only_one_are_told_and_nothing_published_changes(
         told(run(line, small_disk), "read-only")
     assert warehouse.read_bytes() == before
     assert run("sql 'select count(*) from bids.final_bids'", small_disk).status == 0
+
+
+def test_the_disk_is_found_behind_other_errors_also_where_they_lead_back_to_themselves():
+    full, wrapped = OSError(errno.ENOSPC, "No space left on device", "a.parquet"), RuntimeError("step failed")
+    wrapped.__cause__, full.__context__ = full, wrapped
+    said = of_the_disk(wrapped)
+    assert said is not None
+    assert "the disk is full" in str(said)
+    assert "file a.parquet" in str(said)
+    other, again = ValueError("no number"), ValueError("again")
+    other.__context__, again.__context__ = again, other
+    assert of_the_disk(other) is None
