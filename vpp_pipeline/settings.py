@@ -535,7 +535,7 @@ class RetentionSettings(BaseModel):
     detail_days: int = Field(
         400,
         ge=8,
-        description="Days before today whose tables are all kept; of older days bids, prices, and settlements alone.",
+        description="Days for which all tables of a day are kept after it was last published; then bids, prices, and settlements.",
     )
     history_days: int = Field(90, ge=1, description="Days for which Dagster's runs and their logs are kept.")
     unpublished_hours: float = Field(

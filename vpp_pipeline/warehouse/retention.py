@@ -56,13 +56,15 @@ class Swept:
 
 
 def sweep(lake: Lake, warehouse: Path, settings: RetentionSettings, today: date) -> Swept:
-    """Reduce old days, then remove files that no manifest names and no run has written lately.
+    """Reduce days that were published long ago, then remove files that no manifest names and no run has written lately.
 
     A day whose manifest is damaged stays as it is, with a warning. Raises InputError where the warehouse is damaged.
     """
     swept = Swept()
-    old = [day for day in _readable_days(lake) if date.fromisoformat(day) < today - timedelta(settings.detail_days)]
-    reduced = [day for day in old if lake.manifest(day).files.keys() - set(FOR_GOOD)]
+    first_kept = today - timedelta(settings.detail_days)
+    last = [lake.manifest(day) for day in _readable_days(lake)]
+    old = [one for one in last if max(one.day, one.committed_utc[:10]) < first_kept.isoformat()]
+    reduced = [one.day for one in old if one.files.keys() - set(FOR_GOOD)]
     if reduced:
 
         def keep(last: Manifest) -> dict[str, None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +22,7 @@ from vpp_pipeline.warehouse.retention import FOR_GOOD, sweep
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, beside, days, fill, rows
 
+TODAY = datetime.now(UTC).date()
 KEPT = RetentionSettings(detail_days=8, unpublished_hours=1.0)
 
 
@@ -36,6 +38,13 @@ def both(lake: Lake, warehouse: Path) -> tuple[Lake, Path]:
 def content(warehouse: Path) -> dict[str, list[tuple[object, ...]]]:
     with open_warehouse(warehouse) as connection:
         return {table: connection.execute(f"from {table} order by all").fetchall() for table in TABLES}
+
+
+def published_at(lake: Lake, day: date, when: date) -> None:
+    """As if the day had last been committed then."""
+    file = lake.store.path(lake.manifest(day).key)
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {"committed_utc": f"{when}T16:00:00Z"}))
 
 
 def age(lake: Lake, hours: float) -> None:
@@ -127,14 +136,17 @@ def test_a_damaged_manifest_of_a_day_with_prices_alone_is_taken_from_the_warehou
 def test_an_old_day_keeps_bids_prices_and_settlement_in_lake_and_warehouse(both: tuple[Lake, Path]):
     lake, warehouse = both
     assert {*APART, BIDS} - {"evaluation.dispatched"} <= set(FOR_GOOD)
-    swept = sweep(lake, warehouse, KEPT, DAY + timedelta(days=9))  # DAY alone is older than eight days
+    assert sweep(lake, warehouse, KEPT, TODAY).days == 0  # years old, and published today
+    published_at(lake, DAY, TODAY - timedelta(days=9))
+    published_at(lake, NEXT_DAY, TODAY - timedelta(days=8))
+    swept = sweep(lake, warehouse, KEPT, TODAY)
     assert (swept.days, swept.files) == (1, 0)
     assert set(lake.manifest(DAY).files) == set(FOR_GOOD)
     assert set(lake.manifest(NEXT_DAY).files) == set(TABLES)
     for table in TABLES:
         assert days(warehouse, table) == ({DAY: 3} if table in FOR_GOOD else {}) | {NEXT_DAY: 3}
     age(lake, 2.0)
-    again = sweep(lake, warehouse, KEPT, DAY + timedelta(days=9))
+    again = sweep(lake, warehouse, KEPT, TODAY)
     assert (again.days, again.files) == (0, len(TABLES) - len(FOR_GOOD))
     before = content(warehouse)
     rebuild_warehouse(lake, warehouse)
@@ -167,7 +179,7 @@ def test_a_damaged_manifest_keeps_its_day_from_being_swept(both: tuple[Lake, Pat
     lake, warehouse = both
     lake.store.path(lake.manifest(DAY).key).write_bytes(b"")
     age(lake, 2.0)
-    swept = sweep(lake, warehouse, KEPT, DAY + timedelta(days=400))
+    swept = sweep(lake, warehouse, KEPT, TODAY + timedelta(days=400))
     assert swept.days == 1  # the other
     assert len(list(lake.root.glob(f"*/*/{DAY}/*.parquet"))) == len(TABLES)
     assert days(warehouse, "dispatch.schedule") == {DAY: 3}
