@@ -535,7 +535,8 @@ class RetentionSettings(BaseModel):
     detail_days: int = Field(
         400,
         ge=8,
-        description="Days for which all tables of a day are kept after it was last published; then bids, prices, and settlements.",
+        description="Days for which all tables of a day are kept after it was last published; then bids, prices, and "
+        "settlements.",
     )
     history_days: int = Field(90, ge=1, description="Days for which Dagster's runs and their logs are kept.")
     unpublished_hours: float = Field(
