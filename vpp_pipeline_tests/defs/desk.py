@@ -28,7 +28,7 @@ DAY = "2023-08-15"
 EXAMPLE = "energy_20230815_1200"  # the request in data/opportunities.csv: 2 MW at noon for 85 $/MWh
 EXAMPLE_SLOT = "energy_he13"
 # a search that is stopped by the clock depends on the machine: here none is
-UNHURRIED = 600.0
+UNHURRIED = 60.0
 SMALL: dict[str, Any] = {"fleet": {"prosumers": 30}, "optimiser": {"time_limit_seconds": UNHURRIED}}
 WHEN_AND_WHO = ("seconds", "run_id", "created_utc")  # what a repetition may change
 

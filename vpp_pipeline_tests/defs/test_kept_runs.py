@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from vpp_pipeline.bidding.run_history import changed_settings
 from vpp_pipeline.cli.main import main
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.bids import BIDS
+from vpp_pipeline.settings import Settings
 from vpp_pipeline_tests.defs.desk import DAY, SMALL, negotiated, settled_small_desk
 
 KEPT = (
@@ -32,7 +34,7 @@ def test_two_runs_of_a_day_are_kept_and_a_blocked_one_is_not(capsys: pytest.Capt
     assert [(row[0], row[1], *row[3:]) for row in found] == [
         (run_id, "Dagster", True, True) for run_id in (first, second.run_id)
     ]
-    small = {f"{group}.{name}": value for group, values in SMALL.items() for name, value in values.items()}
+    small = changed_settings(Settings.model_validate(SMALL))
     assert [json.loads(row[2]) for row in found] == [small, small | {"negotiation.inconvenience_usd_per_mwh": 80.0}]
     assert desk.sql("select distinct run_id from bids.final_bids") == [(second.run_id,)]
     assert desk.sql("select count(*), count(distinct run_id) from bids.run_bids") == [(144, 2)]
