@@ -82,7 +82,8 @@ def test_units_stand_beside_the_columns(screens: Screens):
 
 
 def test_one_negotiation_is_a_partition_with_its_words(screens: Screens, desk: Desk):
-    words = table(desk, "negotiation.rounds", f"{FIRST}|energy_he20")
+    (opportunity,) = table(desk, "market.opportunities").filter(slot="energy_he20")["opportunity_id"]
+    words = table(desk, "negotiation.messages").filter(opportunity_id=opportunity)
     screens.partition("negotiation/rounds", FIRST, "energy_he20")
     assert "Materialized (" in screens.text()
     assert int(screens.value("words")) == words.height
