@@ -44,6 +44,8 @@ def parts_of(prosumers: pl.DataFrame) -> Iterator[pl.Expr]:
     Every row belongs to exactly one part, those of unknown prosumers too.
     """
     first = prosumers["prosumer_id"].sort().gather_every(PART)[1:].to_list()
+    name = pl.col("prosumer_id")
+    every = name.is_null() | name.is_not_null()  # a literal would not be as long as a table that polars has divided
     for low, high in zip([None, *first], [*first, None], strict=True):
-        is_from = pl.lit(True) if low is None else pl.col("prosumer_id") >= low
-        yield is_from.fill_null(True) if high is None else is_from & (pl.col("prosumer_id") < high)
+        is_from = every if low is None else name >= low
+        yield is_from.fill_null(True) if high is None else is_from & (name < high)
