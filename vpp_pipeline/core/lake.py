@@ -123,9 +123,9 @@ class Lake:
         """Make the day's next manifest: the last one with what ``change`` gives for it (None takes a table out).
 
         ``change`` sees the manifest that it replaces, and may raise to refuse. Files are on the disk before the
-        manifest names them, and the manifest before this returns. ``run_id``: of the bids, if these are committed;
-        ``passes_damaged``: for a commit that states all of
-        the day that counts, a last manifest that cannot be read does not matter; a warning tells it.
+        manifest names them, and the manifest before this returns. ``run_id``: of the bids, if these are committed.
+        ``passes_damaged``: for a commit that states all of the day that counts, a last manifest that cannot be read
+        does not matter; a warning tells it.
         """
         while True:
             last = self.last_readable(day) if passes_damaged else self.manifest(day)

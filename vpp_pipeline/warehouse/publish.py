@@ -174,20 +174,23 @@ def _same_bids(lake: Lake, one: Made, other: Made) -> bool:
 
 @contextmanager
 def _draft_of(lake: Lake, warehouse: Path) -> Iterator[Path]:
-    """A copy of the warehouse (or its place) to write to; it takes the warehouse's place if all goes well.
+    """A copy of the warehouse to write to; it takes the warehouse's place if all goes well.
 
-    A warehouse that is damaged is set aside, and made from the lake.
+    Where there is none, or a damaged one, which is then kept beside, it has what the lake has published.
     """
+    problem = None
     with draft_of_new(warehouse) as draft:
         if warehouse.exists():
             _settle_log(warehouse)
-            if problem := damage(warehouse):
-                LOG.warning("%s; it is made again from the lake, and kept as %s", problem, set_aside(warehouse).name)
-                fill_all(draft, lake)
-            else:
-                shutil.copyfile(warehouse, draft)
+            problem = damage(warehouse)
+        if warehouse.exists() and problem is None:
+            shutil.copyfile(warehouse, draft)
+        else:
+            fill_all(draft, lake)
         with _written_beside(draft):
             yield draft
+        if problem is not None:
+            LOG.warning("%s; it was made again from the lake, and is kept as %s", problem, set_aside(warehouse).name)
 
 
 @contextmanager

@@ -28,9 +28,10 @@ NOW = datetime(2023, 8, 14, 16, tzinfo=UTC)
 
 def test_every_table_is_published(lake: Lake, warehouse: Path):
     written = publish(lake, warehouse, DAY)
-    assert written == dict.fromkeys(TABLES, 3)
-    for table, count in written.items():
-        assert days(warehouse, table) == {DAY: count}
+    # without a warehouse, what the lake has published is there before: runs are only added once
+    assert written == dict.fromkeys(TABLES, 3) | dict.fromkeys(BY_RUN, 0)
+    for table in TABLES:
+        assert days(warehouse, table) == {DAY: 3}
     with open_warehouse(warehouse) as connection:
         prices = connection.execute("select * from market.prices order by start_utc").fetchall()
     assert tuple(map(str, prices[0][:4])) == ("2023-08-15", "2023-08-15 07:00:00+00:00", "1", "row_0")

@@ -82,6 +82,30 @@ def test_a_publication_that_finds_the_warehouse_damaged_makes_it_again(
     assert {"vpp.duckdb.damaged", "vpp.duckdb"} <= beside(warehouse)
 
 
+def test_a_publication_without_a_warehouse_brings_every_published_day(both: tuple[Lake, Path]):
+    """As where the file was removed, or one that was damaged could not be made again because the disk was full."""
+    lake, warehouse = both
+    before = content(warehouse)
+    warehouse.unlink()
+    publish(lake, warehouse, NEXT_DAY)
+    assert content(warehouse) == before
+
+
+def test_a_damaged_warehouse_stays_where_it_cannot_be_made_again(
+    both: tuple[Lake, Path], monkeypatch: pytest.MonkeyPatch
+):
+    lake, warehouse = both
+    os.truncate(warehouse, 0)
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("vpp_pipeline.warehouse.publish.fill_all", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        publish(lake, warehouse, NEXT_DAY)
+    assert beside(warehouse) == {"vpp.duckdb", "vpp.duckdb.lock"}
+
+
 def test_what_the_lake_cannot_give_is_named_and_left_out(both: tuple[Lake, Path]):
     lake, warehouse = both
     lake.path(lake.day(DAY).present("dispatch.schedule")).write_bytes(b"")
