@@ -305,41 +305,6 @@ class ModelUseSettings(_Group):
         return self
 
 
-class OasisSettings(_Group):
-    """Requests to CAISO's OASIS: the table [oasis] in `data/prices.toml`. Not part of a bid's fingerprint."""
-
-    url: str = Field(
-        "https://oasis.caiso.com/oasisapi",
-        pattern="^https?://",
-        description="Address before `/SingleZip`; the environment variable VPP_OASIS_URL overrides it.",
-    )
-    region: str | None = Field(
-        None,
-        pattern="^(SP26|NP26)$",
-        description="Reserve region of the node, SP26 or NP26; empty: as its name says.",
-    )
-    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
-    interval_s: float = Field(5.0, ge=0, description="Pause between requests of all processes (CAISO's use policy).")
-    timeout_s: float = Field(60.0, gt=0, description="Limit of one whole answer, in seconds.")
-    attempts: int = Field(6, ge=1, description="Most attempts of one question.")
-    backoff_s: float = Field(
-        5.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
-    )
-    patience_s: float = Field(600.0, gt=0, description="Longest wait for other processes that ask OASIS.")
-    gate: Path | None = Field(
-        None, description="Folder of the lock that paces requests; empty: one per user. Users may name one for all."
-    )
-    outlook: bool = Field(
-        False, description="Ask for the system's load, solar, and wind forecasts too: inputs of `lear` and `average`."
-    )
-
-    @model_validator(mode="after")
-    def _keeps_the_use_policy(self) -> OasisSettings:
-        if "caiso.com" in self.url and self.interval_s < 5.0:
-            raise ValueError("CAISO's acceptable use policy asks for interval_s of 5 or more")
-        return self
-
-
 class ForecastSettings(BaseModel):
     """How prices, solar, load and charging are forecast."""
 
@@ -506,41 +471,6 @@ def _unknown(group: str, name: str) -> InputError:
     asked = f"{group}.{name}".rstrip(".")
     return InputError(
         f"there is no setting {asked}{did_you_mean(asked, known)}", remedy="`vpp-pipeline settings` lists them all"
-    )
-
-
-class WeatherSettings(BaseModel):
-    """Requests to Open-Meteo: the table [weather] in `data/prices.toml`. Not part of a bid's fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: str = Field(
-        "https://api.open-meteo.com/v1/forecast",
-        pattern="^https?://",
-        description="Address of the weather service; the environment variable VPP_WEATHER_URL takes precedence.",
-    )
-    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
-    timeout_s: float = Field(20.0, gt=0, description="Limit of one whole answer, in seconds.")
-    attempts: int = Field(4, ge=1, description="Most attempts of one question.")
-    backoff_s: float = Field(
-        2.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
-    )
-
-
-class RetentionSettings(BaseModel):
-    """How long things are kept: the table [retention] in `data/prices.toml`. Not part of a bid's fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    detail_days: int = Field(
-        400,
-        ge=8,
-        description="Days for which all tables of a day are kept after it was last published; then bids, prices, and "
-        "settlements.",
-    )
-    history_days: int = Field(90, ge=1, description="Days for which Dagster's runs and their logs are kept.")
-    unpublished_hours: float = Field(
-        72.0, ge=1, description="Hours for which the tables of a run that never published are kept."
     )
 
 
