@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.errors import InputError, did_you_mean
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
@@ -116,14 +117,24 @@ class MarketRules(_Group):
 
     def minimum_mw(self, product: str) -> float:
         """Smallest MW of a bid for ``product``: the market's minimum, and at least one bid step."""
-        minimum_mw = self.energy_minimum_mw if product == "energy" else self.reserve_minimum_mw
-        return max(minimum_mw, self.quantity_step_mw)
+        return max(self._of(CAISO.product(product).minimum), self.quantity_step_mw)
 
     def price_limits(self, product: str) -> tuple[float, float]:
         """Lowest and highest bid price for ``product``."""
-        if product == "energy":
-            return self.energy_price_floor_usd_per_mwh, self.energy_price_cap_usd_per_mwh
-        return self.reserve_price_floor_usd_per_mw_h, self.reserve_price_cap_usd_per_mw_h
+        declared = CAISO.product(product)
+        return self._of(declared.price_floor), self._of(declared.price_cap)
+
+    def call_hours(self, product: str) -> float:
+        """Hours that ``product`` must last when it is called."""
+        return self._of(CAISO.product(product).call_hours)
+
+    @property
+    def backing_hours(self) -> float:
+        """Hours of energy behind each kW held: the longest call of any reserve."""
+        return max(self.call_hours(product.name) for product in CAISO.reserves)
+
+    def _of(self, name: str) -> float:
+        return float(getattr(self, name))
 
 
 class OpportunityPolicy(_Group):
@@ -199,10 +210,10 @@ class NegotiationPolicy(_Group):
     inconvenience_usd_per_mwh: float = Field(20.0, ge=0, description="Extra ask of an owner with no willingness.")
 
     def holding_usd_per_mw_h(self, product: str) -> float:
-        return {"spin": self.spin_holding_usd_per_mw_h, "nonspin": self.nonspin_holding_usd_per_mw_h}[product]
+        return float(getattr(self, CAISO.product(product).holding))
 
     def call_probability(self, product: str) -> float:
-        return {"spin": self.spin_call_probability, "nonspin": self.nonspin_call_probability}[product]
+        return float(getattr(self, CAISO.product(product).call_probability))
 
 
 class OptimiserSettings(_Group):
