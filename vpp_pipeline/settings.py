@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.errors import InputError, did_you_mean
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
@@ -116,14 +117,24 @@ class MarketRules(_Group):
 
     def minimum_mw(self, product: str) -> float:
         """Smallest MW of a bid for ``product``: the market's minimum, and at least one bid step."""
-        minimum_mw = self.energy_minimum_mw if product == "energy" else self.reserve_minimum_mw
-        return max(minimum_mw, self.quantity_step_mw)
+        return max(self._of(CAISO.product(product).minimum), self.quantity_step_mw)
 
     def price_limits(self, product: str) -> tuple[float, float]:
         """Lowest and highest bid price for ``product``."""
-        if product == "energy":
-            return self.energy_price_floor_usd_per_mwh, self.energy_price_cap_usd_per_mwh
-        return self.reserve_price_floor_usd_per_mw_h, self.reserve_price_cap_usd_per_mw_h
+        declared = CAISO.product(product)
+        return self._of(declared.price_floor), self._of(declared.price_cap)
+
+    def call_hours(self, product: str) -> float:
+        """Hours that ``product`` must last when it is called."""
+        return self._of(CAISO.product(product).call_hours)
+
+    @property
+    def backing_hours(self) -> float:
+        """Hours of energy behind each kW held: the longest call of any reserve."""
+        return max(self.call_hours(product.name) for product in CAISO.reserves)
+
+    def _of(self, name: str) -> float:
+        return float(getattr(self, name))
 
 
 class OpportunityPolicy(_Group):
@@ -199,10 +210,10 @@ class NegotiationPolicy(_Group):
     inconvenience_usd_per_mwh: float = Field(20.0, ge=0, description="Extra ask of an owner with no willingness.")
 
     def holding_usd_per_mw_h(self, product: str) -> float:
-        return {"spin": self.spin_holding_usd_per_mw_h, "nonspin": self.nonspin_holding_usd_per_mw_h}[product]
+        return float(getattr(self, CAISO.product(product).holding))
 
     def call_probability(self, product: str) -> float:
-        return {"spin": self.spin_call_probability, "nonspin": self.nonspin_call_probability}[product]
+        return float(getattr(self, CAISO.product(product).call_probability))
 
 
 class OptimiserSettings(_Group):
@@ -302,41 +313,6 @@ class ModelUseSettings(_Group):
     def _notes_need_a_paid_tier(self) -> ModelUseSettings:
         if self.reads_notes and not self.paid_tier_confirmed:
             raise ValueError("owners' notes would be sent to the provider; set model_use.paid_tier_confirmed as well")
-        return self
-
-
-class OasisSettings(_Group):
-    """Requests to CAISO's OASIS: the table [oasis] in `data/prices.toml`. Not part of a bid's fingerprint."""
-
-    url: str = Field(
-        "https://oasis.caiso.com/oasisapi",
-        pattern="^https?://",
-        description="Address before `/SingleZip`; the environment variable VPP_OASIS_URL overrides it.",
-    )
-    region: str | None = Field(
-        None,
-        pattern="^(SP26|NP26)$",
-        description="Reserve region of the node, SP26 or NP26; empty: as its name says.",
-    )
-    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
-    interval_s: float = Field(5.0, ge=0, description="Pause between requests of all processes (CAISO's use policy).")
-    timeout_s: float = Field(60.0, gt=0, description="Limit of one whole answer, in seconds.")
-    attempts: int = Field(6, ge=1, description="Most attempts of one question.")
-    backoff_s: float = Field(
-        5.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
-    )
-    patience_s: float = Field(600.0, gt=0, description="Longest wait for other processes that ask OASIS.")
-    gate: Path | None = Field(
-        None, description="Folder of the lock that paces requests; empty: one per user. Users may name one for all."
-    )
-    outlook: bool = Field(
-        False, description="Ask for the system's load, solar, and wind forecasts too: inputs of `lear` and `average`."
-    )
-
-    @model_validator(mode="after")
-    def _keeps_the_use_policy(self) -> OasisSettings:
-        if "caiso.com" in self.url and self.interval_s < 5.0:
-            raise ValueError("CAISO's acceptable use policy asks for interval_s of 5 or more")
         return self
 
 
@@ -506,41 +482,6 @@ def _unknown(group: str, name: str) -> InputError:
     asked = f"{group}.{name}".rstrip(".")
     return InputError(
         f"there is no setting {asked}{did_you_mean(asked, known)}", remedy="`vpp-pipeline settings` lists them all"
-    )
-
-
-class WeatherSettings(BaseModel):
-    """Requests to Open-Meteo: the table [weather] in `data/prices.toml`. Not part of a bid's fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: str = Field(
-        "https://api.open-meteo.com/v1/forecast",
-        pattern="^https?://",
-        description="Address of the weather service; the environment variable VPP_WEATHER_URL takes precedence.",
-    )
-    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
-    timeout_s: float = Field(20.0, gt=0, description="Limit of one whole answer, in seconds.")
-    attempts: int = Field(4, ge=1, description="Most attempts of one question.")
-    backoff_s: float = Field(
-        2.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
-    )
-
-
-class RetentionSettings(BaseModel):
-    """How long things are kept: the table [retention] in `data/prices.toml`. Not part of a bid's fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    detail_days: int = Field(
-        400,
-        ge=8,
-        description="Days for which all tables of a day are kept after it was last published; then bids, prices, and "
-        "settlements.",
-    )
-    history_days: int = Field(90, ge=1, description="Days for which Dagster's runs and their logs are kept.")
-    unpublished_hours: float = Field(
-        72.0, ge=1, description="Hours for which the tables of a run that never published are kept."
     )
 
 

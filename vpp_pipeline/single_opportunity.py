@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN, bid_deadline_utc, market_hours, opportunity_id, slot_of
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import project_folder
@@ -48,7 +49,7 @@ RULES = [
     top_ups_are_a_fair_part_of_the_profit,
 ]
 FLEET = "the fleet table"
-MARKET_COLUMN = {"energy": "lmp", "spin": "spin_price", "nonspin": "nonspin_price"}
+MARKET_COLUMN = {one.name: "lmp" if one.is_energy else f"{one.name}_price" for one in CAISO.products}
 
 
 def run_cycle(
@@ -60,7 +61,7 @@ def run_cycle(
     """Negotiate, optimise and price one opportunity on its own.
 
     ``fleet``: rows of `fleet.prosumers` (see docs/fleet.md); `initial_stored_kwh` is the state of charge when the
-    block begins. ``market_data``: timestamp, lmp, spin_price, nonspin_price in $/MWh or $ per MW and hour; it must
+    block begins. ``market_data``: timestamp, and MARKET_COLUMN in $/MWh or $ per MW and hour; it must
     hold the block's hours, and gives the price where the opportunity names none. Timestamps without an offset are
     Pacific.
 
@@ -117,7 +118,7 @@ def run_cycle(
         start_utc,
         hours,
         price,
-        arrays.capacity_kw(opportunity.market_type, settings.rules.reserve_call_hours).sum(axis=0),
+        arrays.capacity_kw(opportunity.market_type, settings.rules.call_hours(opportunity.market_type)).sum(axis=0),
     )
 
     stamp = Stamp(
@@ -176,7 +177,7 @@ def _market_price(opportunity: MarketOpportunity, market: pl.DataFrame, starts: 
         raise InputError(
             "columns are missing in market_data",
             column=", ".join(missing),
-            remedy="Give timestamp, lmp, spin_price, nonspin_price",
+            remedy=f"Give timestamp, {', '.join(MARKET_COLUMN.values())}",
         )
     prices = {_utc(moment): value for moment, value in market.select("timestamp", column).iter_rows()}
     found = np.array([prices.get(start) for start in starts], dtype=float)  # an absent price is not a number

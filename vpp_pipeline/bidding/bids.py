@@ -11,6 +11,7 @@ import polars as pl
 
 from vpp_pipeline.bidding.curves import PRICE_TOLERANCE, asked_price, bid_segments
 from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.negotiation.agreements import satisfaction_worth
 from vpp_pipeline.schemas import FinalBids, Reconciliation, validate
 from vpp_pipeline.settings import MarketRules
@@ -90,7 +91,7 @@ def refusals(bids: pl.DataFrame, rules: MarketRules) -> dict[str, str]:
     for bid in bids.with_columns(average_cost=AVERAGE_COST).sort("opportunity_id").iter_rows(named=True):
         cap, cost = rules.price_limits(bid["product"])[1], bid["average_cost"]
         if asked_price(cost, bid["product"], rules) < cost - PRICE_TOLERANCE:
-            unit = "MWh" if bid["product"] == "energy" else "MW·h"
+            unit = CAISO.product(bid["product"]).unit
             words = f"its cost of ${cost:,.2f}/{unit} is above the market's cap of ${cap:,.2f}/{unit}"
             found[bid["opportunity_id"]] = words
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.schemas import RunBids, Runs, validate
@@ -82,7 +83,7 @@ def _run(day: Day, settings: Settings, hashes: Mapping[str, str], launch: Launch
     return validate(Runs, pl.DataFrame([row], schema_overrides={"seconds": pl.Float64}))
 
 
-SOLD = {"energy": "energy_mwh", "spin": "spin_mw_h", "nonspin": "nonspin_mw_h"}
+SOLD = {product.name: product.total_column for product in CAISO.products}
 
 
 def _sold(final: pl.DataFrame, product: str) -> float:

@@ -63,8 +63,8 @@ def ingest(
 def _say_what_is_asked(options: Options) -> None:
     """Where prices come from, at once, and of OASIS each question and each wait as it comes: it may take minutes."""
     from vpp_pipeline.core.errors import without_secrets
+    from vpp_pipeline.data_settings import OasisSettings
     from vpp_pipeline.defs.resources import Prices, prices_beside
-    from vpp_pipeline.settings import OasisSettings
 
     asked, _ = Prices(**{**prices_beside(options.data), **options.price_config()}).chosen()
     if isinstance(asked, OasisSettings):

@@ -320,7 +320,8 @@ def _plain(value: Any) -> Any:
 
 def _groups() -> Iterator[tuple[str, type[BaseModel], str]]:
     """Name and model of each group of settings, and where its settings are given."""
-    from vpp_pipeline.settings import OasisSettings, RetentionSettings, Settings, WeatherSettings
+    from vpp_pipeline.data_settings import OasisSettings, RetentionSettings, WeatherSettings
+    from vpp_pipeline.settings import Settings
 
     for group, field in Settings.model_fields.items():
         yield group, type(field.default), "--set"

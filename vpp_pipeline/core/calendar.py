@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.caiso import CAISO
 
-PACIFIC = ZoneInfo("America/Los_Angeles")
-PRODUCTS = ("energy", "spin", "nonspin")
-HOURS_ENDING = tuple(range(1, 26))
+PACIFIC = CAISO.time_zone
+PRODUCTS = CAISO.names
+HOURS_ENDING = CAISO.hour_labels
 SLOTS = tuple(f"{product}_he{hour:02d}" for product in PRODUCTS for hour in HOURS_ENDING)
 
-PRICE_COLUMN = {"energy": "energy_usd_per_mwh", "spin": "spin_usd_per_mw_h", "nonspin": "nonspin_usd_per_mw_h"}
+PRICE_COLUMN = {product.name: product.price_column for product in CAISO.products}
 HISTORY_DAYS = 7
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LEAST_DAYS = 3
@@ -36,19 +36,24 @@ def pacific_moment_utc(day: date, hour: int) -> datetime:
     return datetime.combine(day, time(hour), PACIFIC).astimezone(UTC)
 
 
+def _day_before_utc(market_date: date, clock: time) -> datetime:
+    """The moment, in UTC, at which the market's clock shows ``clock`` on the day before ``market_date``."""
+    return datetime.combine(market_date - timedelta(days=1), clock, PACIFIC).astimezone(UTC)
+
+
 def bid_deadline_utc(market_date: date) -> datetime:
     """Day-ahead bids close at 10:00 Pacific of the day before (a setting of CAISO's BPM for Market Operations)."""
-    return pacific_moment_utc(market_date - timedelta(days=1), 10)
+    return _day_before_utc(market_date, CAISO.bids_close)
 
 
 def prices_published_utc(market_date: date) -> datetime:
     """Day-ahead prices of ``market_date`` are published at 13:00 Pacific of the day before."""
-    return pacific_moment_utc(market_date - timedelta(days=1), 13)
+    return _day_before_utc(market_date, CAISO.prices_published)
 
 
 def outlook_published_utc(market_date: date) -> datetime:
     """OASIS' forecast of solar and wind, the last of the system's to come, is out at 7:00 Pacific of the day before."""
-    return pacific_moment_utc(market_date - timedelta(days=1), 7)
+    return _day_before_utc(market_date, CAISO.outlook_published)
 
 
 def market_hours(market_date: date) -> pl.DataFrame:

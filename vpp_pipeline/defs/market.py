@@ -26,7 +26,7 @@ LOG = logging.getLogger(__name__)
 def prices(
     context: dg.AssetExecutionContext, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Day-ahead prices of the day as the market published them: energy, spin and nonspin of one node.
+    """Day-ahead prices of the day as the market published them: energy and reserves of one node.
 
     A day is written only when it is complete. Its data version is a hash of its content, so that a correction makes
     everything downstream stale, and a repetition nothing. A range of days is one run; days that OASIS does not give

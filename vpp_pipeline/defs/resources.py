@@ -11,10 +11,11 @@ from pydantic import Field
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.data_settings import RetentionSettings, WeatherSettings, read_price_file
 from vpp_pipeline.defs.metadata import figures_of, history_of
-from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source, read_price_file
+from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.settings import RetentionSettings, Settings, WeatherSettings, read_settings
+from vpp_pipeline.settings import Settings, read_settings
 from vpp_pipeline.warehouse.day import BY_HAND, SETTLED, LakeDay, LakeNegotiations, published_day
 from vpp_pipeline.warehouse.publish import SETTLES, Made
 

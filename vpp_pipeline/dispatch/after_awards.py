@@ -49,7 +49,7 @@ MOST_AT_ONCE = 500  # prosumers in one linear program
 
 @dataclass(frozen=True)
 class Deals:
-    """What may be called and for what, by product, prosumer, and hour (3, N, T); no power without a deal."""
+    """What may be called and for what, by product, prosumer, and hour (products, N, T); no power without a deal."""
 
     most_kw: Array
     price: Array  # $/MWh, for reserves $ per MW held for one hour
@@ -64,9 +64,9 @@ class Cleared:
     """What the day-ahead market left: MW and prices by hour."""
 
     position_mw: Array  # (T,) net export sold; negative: bought
-    reserve_mw: Array  # (2, T) spin and nonspin awarded
+    reserve_mw: Array  # (reserves, T) awarded
     owed_mw: Array  # (T,) energy awarded to requests, part of the position, that may not be bought back
-    price: Array  # (3, T) of each product
+    price: Array  # (products, T)
     imbalance_factor: float  # at least 1
     leftover_usd_per_mwh: float  # what a MWh left in a store is settled at, before it was charged
 
@@ -94,15 +94,15 @@ def dispatch_after_awards(fleet: Fleet, deals: Deals, cleared: Cleared, call_hou
 def best_dispatch(
     fleet: Fleet, deals: Deals, price: Array, leftover_usd_per_mwh: float, call_hours: float
 ) -> DaySchedule:
-    """The dispatch (N, T) that earns most where everything is known and any quantity is bought at ``price`` (3, T).
+    """The dispatch (N, T) that earns most where all is known and any quantity is bought at ``price`` (products, T).
 
     No position, no bid, and no limit but those of prosumers: what no dispatch of the same day can exceed. What stays in
     a store is worth all that it is settled at. Raises SolveError.
     """
     v = declare_fleet(fleet, list(deals.most_kw))
     net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0
-    held_mw = (cp.sum(v.spin, axis=0) / 1000.0, cp.sum(v.nonspin, axis=0) / 1000.0)
-    earned_usd = price[0] @ net_mw + price[1] @ held_mw[0] + price[2] @ held_mw[1]
+    held_usd = (usd @ (cp.sum(kw, axis=0) / 1000.0) for usd, kw in zip(price[1:], v.held, strict=True))
+    earned_usd = sum(held_usd, price[0] @ net_mw)
     left_usd = _leftover_usd(v, fleet, leftover_usd_per_mwh)
     problem = cp.Problem(
         cp.Maximize(earned_usd - _paid_usd(v, deals) + left_usd),
@@ -135,8 +135,8 @@ def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, ca
     up, down = cp.Variable(hours, nonneg=True), cp.Variable(hours, nonneg=True)
     price, factor = cleared.price[0], cleared.imbalance_factor
     worse, unpaid = (factor - 1.0) * np.abs(price), factor * np.maximum(cleared.price[1:], 0.0)
-    held_mw = [cp.sum(v.spin, axis=0) / 1000.0, cp.sum(v.nonspin, axis=0) / 1000.0]
-    short_mw, late_mw = cp.Variable((2, hours), nonneg=True), cp.Variable(hours, nonneg=True)
+    held_mw = [cp.sum(kw, axis=0) / 1000.0 for kw in v.held]
+    short_mw, late_mw = cp.Variable((len(held_mw), hours), nonneg=True), cp.Variable(hours, nonneg=True)
     net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0
     earned_usd = (price - worse) @ up - (price + worse) @ down - cp.sum(cp.multiply(unpaid, short_mw))
     left_usd = _leftover_usd(v, fleet, LEFTOVER_FRACTION * cleared.leftover_usd_per_mwh)
@@ -147,7 +147,7 @@ def _solve(fleet: Fleet, discharge_kw: Array, deals: Deals, cleared: Cleared, ca
             *_limits(v, fleet, deals, call_hours),
             net_mw == cleared.position_mw + up - down,
             net_mw >= np.where(cleared.owed_mw > 0.0, cleared.owed_mw, -most_bought_mw) - late_mw,
-            *(held_mw[r] == cleared.reserve_mw[r] - short_mw[r] for r in range(2)),
+            *(held_mw[r] == cleared.reserve_mw[r] - short_mw[r] for r in range(len(held_mw))),
         ],
     )
     return _answer(problem, v)
@@ -178,8 +178,7 @@ def _answer(problem: cp.Problem, v: FleetVariables) -> DaySchedule:
 
 def _paid_usd(v: FleetVariables, deals: Deals) -> cp.Expression:
     """What owners are paid, $."""
-    sold = (v.exported, v.spin, v.nonspin)
-    return sum(cp.sum(cp.multiply(price / 1000.0, kw)) for price, kw in zip(deals.price, sold, strict=True))
+    return sum(cp.sum(cp.multiply(price / 1000.0, kw)) for price, kw in zip(deals.price, v.sold, strict=True))
 
 
 def _leftover_usd(v: FleetVariables, fleet: Fleet, usd_per_mwh: float) -> cp.Expression:

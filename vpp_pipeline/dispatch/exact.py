@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, round_down
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import Limits, search
@@ -237,6 +238,5 @@ def _duals(day: DayProblem, linear: Formulation, decisions: Array) -> Duals:
     return Duals(
         sell=np.where(is_covered["energy"], worth["energy"], -np.inf),
         buy=np.where(is_covered["energy"], worth["energy"], linear.charging_price(day)),
-        spin=np.where(is_covered["spin"], worth["spin"], 0.0),
-        nonspin=np.where(is_covered["nonspin"], worth["nonspin"], 0.0),
+        **{one.name: np.where(is_covered[one.name], worth[one.name], 0.0) for one in CAISO.reserves},
     )

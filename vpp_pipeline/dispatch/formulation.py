@@ -34,14 +34,16 @@ import numpy as np
 from scipy import sparse
 
 from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.caiso import CAISO
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.scenarios import tilted_prices
-from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.dispatch.schedule import DaySchedule, held_by_column
 from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 from vpp_pipeline.fleet.arrays import Fleet
 
-ENERGY, SPIN, NONSPIN = range(3)
+ENERGY = PRODUCTS.index("energy")
 STEP_H = 1.0
 CUT_TOLERANCE_KW = 1e-3
 
@@ -133,8 +135,7 @@ class Beside:
 
     sold: Array
     charged: Array
-    spin: Array
-    nonspin: Array
+    held: Array  # (reserves, T)
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,7 @@ class FleetVariables:
     solar_charge: cp.Variable
     discharge: cp.Variable
     solar_sold: cp.Variable
-    spin: cp.Variable
-    nonspin: cp.Variable
+    held: tuple[cp.Variable, ...]  # of each reserve
     stored: cp.Variable  # from the start of the day on; the first column is the initial stored energy
 
     @property
@@ -161,8 +161,13 @@ class FleetVariables:
 
     @property
     def reserve(self) -> cp.Expression:
-        """Both reserves held."""
-        return self.spin + self.nonspin
+        """All reserves held."""
+        return sum(self.held[1:], self.held[0])
+
+    @property
+    def sold(self) -> tuple[cp.Expression, ...]:
+        """Sales of each product, in the order of PRODUCTS."""
+        return self.exported, *self.held
 
     def schedule(self) -> DaySchedule:
         """The answer as clean arrays: no negative powers from solver tolerance."""
@@ -171,9 +176,8 @@ class FleetVariables:
             solar_charge_kw=np.maximum(self.solar_charge.value, 0.0),
             discharge_kw=np.maximum(self.discharge.value, 0.0),
             solar_sold_kw=np.maximum(self.solar_sold.value, 0.0),
-            spin_kw=np.maximum(self.spin.value, 0.0),
-            nonspin_kw=np.maximum(self.nonspin.value, 0.0),
             stored_kwh=np.asarray(self.stored.value[:, 1:]),
+            **held_by_column(np.maximum(kw.value, 0.0) for kw in self.held),
         )
 
 
@@ -215,8 +219,7 @@ def declare_fleet(fleet: Fleet, commitment: list[Array]) -> FleetVariables:
         solar_charge=power(np.minimum(fleet.max_charge_kw, fleet.surplus_kw)),
         discharge=power(np.minimum(fleet.max_discharge_kw, commitment[ENERGY])),
         solar_sold=power(np.minimum(fleet.surplus_kw, commitment[ENERGY])),
-        spin=power(np.minimum(fleet.max_discharge_kw, commitment[SPIN])),
-        nonspin=power(np.minimum(fleet.max_discharge_kw, commitment[NONSPIN])),
+        held=tuple(power(np.minimum(fleet.max_discharge_kw, kw)) for kw in commitment[1:]),
         stored=cp.Variable((shape[0], shape[1] + 1), bounds=[floor, np.column_stack([initial, fleet.max_stored_kwh])]),
     )
 
@@ -280,11 +283,14 @@ def reserve_backing(v: FleetVariables, fleet: Fleet, call_hours: float) -> list[
 
 def positions(v: Variables, is_product: list[Array], rest: Beside) -> dict[str, cp.Constraint]:
     """Σ_i (d + v − cg)/1000 = q_o − buy_t,  Σ_i s/1000 = q_o,  Σ_i n/1000 = q_o, by product."""
+    net_mw = cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0 + (rest.sold - rest.charged)
+    reserves = zip(CAISO.reserves, v.held, rest.held, is_product[1:], strict=True)
     return {
-        "energy": cp.sum(v.exported - v.grid_charge, axis=0) / 1000.0 + (rest.sold - rest.charged)
-        == is_product[ENERGY] @ v.q - v.buy,
-        "spin": cp.sum(v.spin, axis=0) / 1000.0 + rest.spin == is_product[SPIN] @ v.q,
-        "nonspin": cp.sum(v.nonspin, axis=0) / 1000.0 + rest.nonspin == is_product[NONSPIN] @ v.q,
+        "energy": net_mw == is_product[ENERGY] @ v.q - v.buy,
+        **{
+            reserve.name: cp.sum(kw, axis=0) / 1000.0 + others_mw == is_reserve @ v.q
+            for reserve, kw, others_mw, is_reserve in reserves
+        },
     }
 
 
@@ -368,7 +374,7 @@ def _sold_only_with_a_bid(linear: Formulation, day: DayProblem) -> sparse.csr_ma
     shape = (len(fleet), len(day.market_price))
     bids, count = program.columns_of(v.z), 0
     rows, columns, values = [], [], []
-    for product, parts in enumerate(((v.discharge, v.solar_sold), (v.spin,), (v.nonspin,))):
+    for product, parts in enumerate(((v.discharge, v.solar_sold), *((kw,) for kw in v.held))):
         device_kw = fleet.export_room_kw if product == ENERGY else fleet.max_discharge_kw
         most_kw = np.minimum(day.by_prosumer_and_hour(product, day.committed_kw), device_kw)
         i, t = np.nonzero(most_kw > 0.0)
@@ -388,16 +394,15 @@ def _sold_only_with_a_bid(linear: Formulation, day: DayProblem) -> sparse.csr_ma
 
 def owners_payments(v: Variables, day: DayProblem) -> cp.Expression:
     """Σ agreed · sold − w Σ σ · sold, in $."""
-    sold = (v.exported, v.spin, v.nonspin)
-    return sum(cp.sum(cp.multiply(_usd_per_kwh(day, product) * STEP_H, kw)) for product, kw in enumerate(sold))
+    return sum(cp.sum(cp.multiply(_usd_per_kwh(day, product) * STEP_H, kw)) for product, kw in enumerate(v.sold))
 
 
 def formulate(day: DayProblem, *, binary: bool, beside: Beside | None = None) -> Formulation:
     """The day's problem with z ∈ {0, 1} (``binary``) or 0 ≤ z ≤ 1; bounds of z and q are parameters."""
     fleet, hours = day.fleet, len(day.market_price)
-    commitment = [day.by_prosumer_and_hour(product, day.committed_kw) for product in range(3)]
-    is_product = [day.covers.T * (day.product == product)[None, :] for product in range(3)]  # (T, O)
-    rest = beside or Beside(*np.zeros((4, hours)))
+    commitment = [day.by_prosumer_and_hour(product, day.committed_kw) for product in range(len(PRODUCTS))]
+    is_product = [day.covers.T * (day.product == product)[None, :] for product in range(len(PRODUCTS))]  # (T, O)
+    rest = beside or Beside(np.zeros(hours), np.zeros(hours), np.zeros((len(CAISO.reserves), hours)))
     v, parameters = declare(day, commitment, binary=binary)
 
     dynamics, balances = stored_energy_balance(v, fleet), positions(v, is_product, rest)

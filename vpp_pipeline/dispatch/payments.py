@@ -171,7 +171,7 @@ def top_ups(share_usd: Array, profit_usd: float, minimum_margin_fraction: float)
 
 def slot_rent_usd(day: DayProblem, solution: DaySolution) -> Array:
     """What each bid (O,) brings above the internal prices of what it takes, at the quantity that is best for it, $."""
-    worth = np.vstack([solution.duals.buy, solution.duals.spin, solution.duals.nonspin])
+    worth = np.vstack([solution.duals.buy, *solution.duals.held])
     per_mw = day.price * day.hours - np.einsum("ot,ot->o", day.covers, worth[day.product])
     return np.where(solution.is_bid, per_mw * np.where(per_mw > 0.0, day.required_mw, day.minimum_mw), 0.0)
 
@@ -246,6 +246,6 @@ def owen_shares_table(day: DayProblem, solution: DaySolution, settings: Settings
 
 def _gained_usd(day: DayProblem, solution: DaySolution, product: int) -> Array:
     """What each prosumer's sales (N,) of a product are worth at internal prices, beyond what its owner is paid, $."""
-    worth = (solution.duals.sell, solution.duals.spin, solution.duals.nonspin)[product]
+    worth = (solution.duals.sell, *solution.duals.held)[product]
     gain = np.where(np.isfinite(worth), worth, 0.0) - day.by_prosumer_and_hour(product, day.call_price + day.premium)
     return np.asarray(np.einsum("nt,nt->n", gain, solution.schedule.sold_kw(product)) / 1000.0)

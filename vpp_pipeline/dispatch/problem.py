@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices, Texts, round_up
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
@@ -86,6 +87,11 @@ class Duals:
     spin: Array
     nonspin: Array
 
+    @property
+    def held(self) -> tuple[Array, ...]:
+        """Those of each reserve (T,), in the order of the market's."""
+        return tuple(getattr(self, reserve.name) for reserve in CAISO.reserves)
+
 
 @dataclass(frozen=True)
 class DaySolution:
@@ -154,7 +160,7 @@ def day_problem(
         satisfaction_worth=satisfaction_worth(
             call_price, held["reservation_price_usd_per_mwh"].to_numpy(), settings.satisfaction_weight_usd_per_mwh
         ),
-        call_hours=rules.reserve_call_hours,
+        call_hours=rules.backing_hours,
         charging_adder=settings.charging_adder_usd_per_mwh,
     )
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.caiso import CAISO
 
 COLUMNS = (
     "grid_charge_kw",
     "solar_charge_kw",
     "discharge_kw",
     "solar_sold_kw",
-    "spin_kw",
-    "nonspin_kw",
+    *(reserve.held_column for reserve in CAISO.reserves),
     "stored_kwh",
 )
 
@@ -24,8 +25,7 @@ COLUMNS = (
 DUST = 9e-5
 SOLD = {
     "energy": pl.col("discharge_kw") + pl.col("solar_sold_kw"),
-    "spin": pl.col("spin_kw"),
-    "nonspin": pl.col("nonspin_kw"),
+    **{reserve.name: pl.col(reserve.held_column) for reserve in CAISO.reserves},
 }
 
 
@@ -36,7 +36,7 @@ def without_dust_below_zero(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class DaySchedule:
-    """Powers (N, T) in kW and stored energy (N, T) in kWh, end of hour."""
+    """Powers (N, T) in kW and stored energy (N, T) in kWh, end of hour: a field for each of COLUMNS."""
 
     grid_charge_kw: Array
     solar_charge_kw: Array
@@ -60,9 +60,19 @@ class DaySchedule:
         """Energy sold: discharge and own solar."""
         return self.discharge_kw + self.solar_sold_kw
 
+    @property
+    def held_kw(self) -> tuple[Array, ...]:
+        """Each reserve that is held (N, T), in the order of the market's."""
+        return tuple(getattr(self, reserve.held_column) for reserve in CAISO.reserves)
+
     def sold_kw(self, product: int) -> Array:
         """Sales of a product (N, T), kW."""
-        return (self.exported_kw, self.spin_kw, self.nonspin_kw)[product]
+        return (self.exported_kw, *self.held_kw)[product]
+
+
+def held_by_column(held: Iterable[Array]) -> dict[str, Array]:
+    """``held`` of each reserve, in the order of the market's, by the fields of :class:`DaySchedule`."""
+    return {reserve.held_column: kw for reserve, kw in zip(CAISO.reserves, held, strict=True)}
 
 
 def schedule_arrays(schedule: pl.DataFrame) -> DaySchedule:

@@ -100,7 +100,7 @@ def _rehearse(
     segments = sorted(set(fleet.segment))
     stores = _typical_stores(fleet, segments, typical_prices(segments, settings.fleet, negotiation).ravel())
 
-    capacity_of = {p: _thirds_of(fleet, segments, fleet.capacity_kw(p, rules.reserve_call_hours)) for p in PRODUCTS}
+    capacity_of = {p: _thirds_of(fleet, segments, fleet.capacity_kw(p, rules.call_hours(p))) for p in PRODUCTS}
     blocks = zip(opportunities["product"], hours_of(opportunities, forecast["start_utc"]), strict=True)
     capacity_kw = np.array([capacity_of[product][:, block].min(axis=1) for product, block in blocks])
 
@@ -156,7 +156,7 @@ def _typical_day(rehearsal: _Rehearsal, forecast: pl.DataFrame, settings: Settin
         call_price=rehearsal.prices.call_price[opportunity, store],
         premium=np.zeros(len(store)),
         satisfaction_worth=np.zeros(len(store)),
-        call_hours=settings.rules.reserve_call_hours,
+        call_hours=settings.rules.backing_hours,
         charging_adder=settings.optimiser.charging_adder_usd_per_mwh,
     )
 
@@ -175,7 +175,7 @@ def _sold_mw(day: DayProblem, is_request: Flags) -> Array:
     linear.solve("HIGHS")
     schedule = linear.schedule()
     net_kw = schedule.exported_kw - schedule.grid_charge_kw
-    return np.array([kw.sum(axis=0) for kw in (net_kw, schedule.spin_kw, schedule.nonspin_kw)]) / 1000.0
+    return np.array([kw.sum(axis=0) for kw in (net_kw, *schedule.held_kw)]) / 1000.0
 
 
 def _thirds_of(fleet: Fleet, segments: list[str], values: Array, counted: Flags | None = None) -> Array:

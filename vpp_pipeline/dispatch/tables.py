@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.formulation import STEP_H, formulate
@@ -94,8 +95,10 @@ def internal_prices_table(day: DayProblem, solution: DaySolution) -> pl.DataFram
                 "start_utc": day.start_utc,
                 "sell_usd_per_mwh": pl.Series(np.where(np.isfinite(duals.sell), duals.sell, np.nan)).fill_nan(None),
                 "buy_usd_per_mwh": duals.buy,
-                "spin_usd_per_mw_h": duals.spin + 0.0,  # no "-0"
-                "nonspin_usd_per_mw_h": duals.nonspin + 0.0,
+                **{
+                    reserve.price_column: usd_per_mw_h + 0.0  # no "-0"
+                    for reserve, usd_per_mw_h in zip(CAISO.reserves, duals.held, strict=True)
+                },
             }
         ).with_columns(market_date=pl.lit(day.market_date)),
     )

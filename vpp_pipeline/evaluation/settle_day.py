@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
-from vpp_pipeline.dispatch.schedule import DaySchedule, schedule_arrays, schedule_rows
+from vpp_pipeline.dispatch.schedule import DaySchedule, held_by_column, schedule_arrays, schedule_rows
 from vpp_pipeline.evaluation.settlement import (
     Awards,
     Delivery,
@@ -87,7 +87,7 @@ def settle_day(
     owed_mw = _by_product_and_hour(bids.filter(is_request), opportunities, prices["start_utc"], "awarded_mw")[0]
     awarded_mw = by_hour("awarded_mw")
     market = Cleared(position_mw(planned, won), awarded_mw[1:], owed_mw, prices_of_hours, factor, leftover)
-    done = dispatched_anew(fleet, planned, deals, market, is_there, rules.reserve_call_hours)
+    done = dispatched_anew(fleet, planned, deals, market, is_there, rules.backing_hours)
     dispatched = validate(Dispatched, schedule_rows(done, tables["dispatch.schedule"]))
     broken = limits_broken(fleet, done)
     is_let_down = np.any([where.reshape(len(fleet), -1).any(axis=1) for where in broken.values()], axis=0)
@@ -108,7 +108,7 @@ def settle_day(
         "awarded_mwh": float(won.won_mw.sum()),
         "exported_mwh": float(done.exported_kw.sum()) / 1000.0,
         "reserve_awarded_mw_h": float(by_hour("awarded_mw")[1:].sum()),
-        "reserve_held_mw_h": float((done.spin_kw + done.nonspin_kw).sum()) / 1000.0,
+        "reserve_held_mw_h": float(np.sum(done.held_kw, axis=0).sum()) / 1000.0,
         "limits_broken": sum(int(where.sum()) for where in broken.values()),
         "expected_profit_usd": float(bids["expected_profit_usd"].sum()),
         **_in_cents(money),
@@ -129,7 +129,7 @@ def _in_cents(money: Money) -> dict[str, float]:
 
 
 def _by_product_and_hour(bids: pl.DataFrame, opportunities: pl.DataFrame, starts: pl.Series, column: str) -> Array:
-    """A column of the bids spread over (3, T) hours; 0 where nothing is bid."""
+    """A column of the bids spread over (products, T); 0 where nothing is bid."""
     spread, value = np.zeros((len(PRODUCTS), len(starts))), dict(bids.select("opportunity_id", column).iter_rows())
     names, products = opportunities["opportunity_id"], opportunities["product"]
     for name, product, block in zip(names, products, hours_of(opportunities, starts), strict=True):
@@ -167,7 +167,7 @@ def dispatched_anew(
     """
     from vpp_pipeline.dispatch.after_awards import dispatch_after_awards, in_parts
 
-    done = redispatch(fleet, planned, np.zeros((3, *planned.stored_kwh.shape)), call_hours)
+    done = redispatch(fleet, planned, np.zeros((len(PRODUCTS), *planned.stored_kwh.shape)), call_hours)
     everyone = planned.of(np.flatnonzero(is_there))
     changed_mw = market.position_mw - net_export_mw(done.of(np.flatnonzero(~is_there))) - net_export_mw(everyone)
     for part in in_parts(len(fleet)):
@@ -195,15 +195,15 @@ def _share_of(mine: DaySchedule, everyone: DaySchedule, product: int) -> Array:
 
 
 def redispatch(fleet: Fleet, planned: DaySchedule, sells: Array, call_hours: float) -> DaySchedule:
-    """The ``planned`` day as it goes, where ``sells`` (3, N, T) is the share of each sale that takes place.
+    """The ``planned`` day as it goes, where ``sells`` (products, N, T) is the share of each sale that takes place.
 
     A store charges as planned, but not what it no longer needs for its later sales, its backing of reserve
     (``call_hours`` of it) and the stored energy with which the plan ends. Where a plan orders more than a store holds,
     it runs empty and the rest is missing: physics, not the owner's limits, has the last word.
     """
     discharge, solar_sold = planned.discharge_kw * sells[0], planned.solar_sold_kw * sells[0]
-    spin, nonspin = planned.spin_kw * sells[1], planned.nonspin_kw * sells[2]
-    need = _needed_kwh(fleet, planned, discharge, spin + nonspin, call_hours)
+    held = [kw * share for kw, share in zip(planned.held_kw, sells[1:], strict=True)]
+    need = _needed_kwh(fleet, planned, discharge, np.sum(held, axis=0), call_hours)
     eta_c, eta_d = fleet.charge_efficiency, fleet.discharge_efficiency
     stored, charged = np.empty_like(discharge), np.empty_like(discharge)
     before = fleet.initial_stored_kwh
@@ -215,11 +215,19 @@ def redispatch(fleet: Fleet, planned: DaySchedule, sells: Array, call_hours: flo
         discharge[:, t] = np.minimum(discharge[:, t], holds * eta_d)
         stored[:, t] = holds - discharge[:, t] / eta_d
         backed = np.minimum(before, stored[:, t]) * eta_d / call_hours
-        spin[:, t] = np.minimum(spin[:, t], backed)
-        nonspin[:, t] = np.minimum(nonspin[:, t], backed - spin[:, t])
+        for kw in held:
+            kw[:, t] = np.minimum(kw[:, t], backed)
+            backed = backed - kw[:, t]
         before = stored[:, t]
     grid = np.maximum(charged - planned.solar_charge_kw, 0.0)
-    return DaySchedule(grid, charged - grid, discharge, solar_sold, spin, nonspin, stored)
+    return DaySchedule(
+        grid_charge_kw=grid,
+        solar_charge_kw=charged - grid,
+        discharge_kw=discharge,
+        solar_sold_kw=solar_sold,
+        stored_kwh=stored,
+        **held_by_column(held),
+    )
 
 
 def _needed_kwh(fleet: Fleet, planned: DaySchedule, discharge_kw: Array, reserve_kw: Array, call_hours: float) -> Array:

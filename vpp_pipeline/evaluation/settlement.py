@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.core.display import usd_text
 from vpp_pipeline.core.errors import InputError
@@ -173,7 +174,7 @@ def _given(opportunities: pl.DataFrame, bids: pl.DataFrame, done: pl.DataFrame) 
     discharged_kw.
     """
     is_energy, exported_kw = pl.col("product") == "energy", pl.col("discharge_kw") + pl.col("solar_sold_kw")
-    reserve_kw = pl.when(pl.col("product") == "spin").then("spin_kw").otherwise("nonspin_kw")
+    reserve_kw = pl.coalesce(pl.when(pl.col("product") == one.name).then(one.held_column) for one in CAISO.reserves)
     hours = hours_covered(opportunities.join(bids, on="opportunity_id", how="semi"))
     return hours.join(done, on="start_utc").select(
         "opportunity_id",
@@ -355,7 +356,7 @@ def money_of(
     ``owed_kwh`` (N,): stored energy that owners are to find at the day's end.
     """
     position = position_mw(planned, awards)
-    held = np.stack([done.spin_kw.sum(axis=0), done.nonspin_kw.sum(axis=0)]) / 1000.0
+    held = np.stack([kw.sum(axis=0) for kw in done.held_kw]) / 1000.0
     surplus = net_export_mw(done) - position
     return Money(
         energy_usd=float(awards.paid_price[0] @ awards.won_mw),

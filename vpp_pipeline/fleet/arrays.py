@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.fleet.envelope import LIMITED_BY, highest_reachable_kwh
 from vpp_pipeline.schemas import Starts, is_in_order, validate
 from vpp_pipeline.settings import NegotiationPolicy
@@ -102,11 +103,11 @@ class Fleet:
 
     def capacity_kw(self, product: str, call_hours: float) -> Array:
         """Most each prosumer can offer of ``product`` (N, T)."""
-        return self.energy_capacity_kw if product == "energy" else self.reserve_capacity_kw(call_hours)
+        return self.energy_capacity_kw if CAISO.product(product).is_energy else self.reserve_capacity_kw(call_hours)
 
     def bounds_of(self, product: str, capacity_kw: Array) -> Codes:
         """What bounds ``capacity_kw`` of :meth:`capacity_kw` (N, T): index into BOUNDS, the cause that comes first."""
-        offered_kw = self.max_discharge_kw + (self.surplus_kw if product == "energy" else 0.0)
+        offered_kw = self.max_discharge_kw + (0.0 if CAISO.product(product).needs_store else self.surplus_kw)
         return np.select(
             [
                 (self.max_discharge_kw <= 0.0) & (self.limited_by >= 0),
@@ -176,7 +177,7 @@ def reservation_price(fleet: Fleet, product: str, policy: NegotiationPolicy) -> 
         + 1000.0 * fleet.minimum_compensation_usd_per_kwh
         + policy.inconvenience_usd_per_mwh * (1.0 - fleet.willingness_fraction)
     )
-    if product == "energy":
+    if CAISO.product(product).is_energy:
         return energy
     return policy.holding_usd_per_mw_h(product) + policy.call_probability(product) * energy
 

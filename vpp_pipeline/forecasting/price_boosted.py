@@ -48,7 +48,7 @@ class BoostedPrices:
     def forecast(self, market_date: date, history: pl.DataFrame) -> pl.DataFrame:
         """Rows of ``market.price_forecast``; ``history``: rows of ``market.prices`` of D-28 to D-1.
 
-        Energy: the median of the trees, about the decayed mean of the hour. Spin and nonspin: the decayed mean, since
+        Energy: the median of the trees, about the decayed mean of the hour. Reserves: the decayed mean, since
         trees made their prices no better for bidding (docs/forecasts.md). Errors as those
         of :func:`~vpp_pipeline.forecasting.price_baseline.forecast_prices`; and for a day before ``before``.
         """

@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRODUCTS, rest_days
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_baseline import ITS_ORIGINAL, check_history, forecast_of
@@ -81,7 +82,7 @@ class LearPrices:
 
     before: date
     days: int
-    products: tuple[HourlyLasso, ...]  # energy, spin, nonspin
+    products: tuple[HourlyLasso, ...]  # in the order of PRODUCTS
     informed: tuple[HourlyLasso, ...] = ()  # the same that look at the outlook too; used where a day has one
     outlook: pl.DataFrame | None = None
     method: str = METHOD
@@ -101,7 +102,9 @@ class LearPrices:
             for k, product in enumerate(self.informed if is_informed else self.products):
                 features = day_features(days, prices[:, :, k], product.median, product.scale)[-1]
                 expected[:, k] = product.expected(np.append(features, outside) if is_informed else features)
-        expected[:, 2] = np.minimum(expected[:, 2], expected[:, 1])  # spin may serve as nonspin: never cheaper
+        for k, declared in enumerate(CAISO.products):
+            if declared.substitute:  # may serve in its place: never cheaper
+                expected[:, k] = np.minimum(expected[:, k], expected[:, PRODUCTS.index(declared.substitute)])
         method = f"{self.method}{WITH_OUTLOOK}" if is_informed else self.method
         return forecast_of(market_date, history, by_hour(expected, self.days), method)
 

@@ -17,7 +17,7 @@ from vpp_pipeline.core.errors import Again, InputError, NoDataError, WeatherDown
 from vpp_pipeline.core.http import Refused, ask, get
 from vpp_pipeline.core.parquet_files import ParquetFolder
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.settings import WeatherSettings
+from vpp_pipeline.data_settings import WeatherSettings
 
 KEPT = "weather.open_meteo"
 #: the service's name -> ours; all are means over the hour that ends at the time given

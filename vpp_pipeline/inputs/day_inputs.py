@@ -16,6 +16,7 @@ from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Tables
+from vpp_pipeline.data_settings import WeatherSettings
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
 from vpp_pipeline.forecasting.meter_checks import Metered
 from vpp_pipeline.forecasting.meters import meters_of_day
@@ -32,7 +33,7 @@ from vpp_pipeline.market.regimes import comparable, note_on
 from vpp_pipeline.negotiation.opportunities import requested_blocks
 from vpp_pipeline.pipeline import SITE_FORECASTS, find_opportunities, limit_fleet
 from vpp_pipeline.schemas import PriceScenarios
-from vpp_pipeline.settings import Settings, WeatherSettings
+from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import LakeDay, published
 
 LOG = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ import polars as pl
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.data_settings import WeatherSettings
 from vpp_pipeline.forecasting import profiles
 from vpp_pipeline.forecasting.meter_checks import Metered
 from vpp_pipeline.forecasting.metered import METERED, charging_from_meters, load_from_meters, solar_from_meters
@@ -22,7 +23,7 @@ from vpp_pipeline.forecasting.similar_days import or_last_good
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, Steady, require_pvlib, solar_output
 from vpp_pipeline.forecasting.weather import Weather
 from vpp_pipeline.schemas import LoadForecast, validate
-from vpp_pipeline.settings import ForecastSettings, WeatherSettings
+from vpp_pipeline.settings import ForecastSettings
 
 LOG = logging.getLogger(__name__)
 SOLAR, LOAD, CHARGING = "market.solar_forecast", "market.load_forecast", "market.charging_forecast"

@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.llm.interface import LLMError, LLMRequest, StrictModel, T, schema_of
 from vpp_pipeline.negotiation.negotiate import Seen
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
@@ -37,7 +38,7 @@ OTHER = "other"  # whatever else a fleet calls its prosumers: their words go now
 CLOSED_LIST = (*SEGMENT_IDS.values(), OTHER)
 LEAST_COMPANY = 3  # what fewer prosumers ask is not told, for it would be one person's word
 
-_OPPORTUNITY = re.compile(r"(energy|spin|nonspin)_\d{8}_(\d{2})\d{2}r?")
+_OPPORTUNITY = re.compile(rf"({'|'.join(PRODUCTS)})_\d{{8}}_(\d{{2}})\d{{2}}r?")
 PURPOSE, PROMPT_VERSION = "counter_offer", "1"
 MOST_SEGMENTS = 64  # entries of an answer that are looked at
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, local_midnight_utc
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.market.price_source import PRICE_COLUMNS, complete_day, day_by_day, whole_days
@@ -281,7 +282,5 @@ class CaisoFile(FilePrices):
     columns: ClassVar[dict[str, str]] = {
         "start_utc": "datetime",
         "node": "node",
-        "energy_usd_per_mwh": "SP15",
-        "spin_usd_per_mw_h": "Spin",
-        "nonspin_usd_per_mw_h": "NonSpin",
+        **{product.price_column: product.file_column for product in CAISO.products},
     }

@@ -1,4 +1,4 @@
-"""Market regimes: spans of market days that were bought under the same rules, so that prices compare.
+"""Market regimes (`CAISO.regimes`): spans of market days bought under the same rules, so that prices compare.
 
 A forecast, a scenario or a back-test that mixes two regimes learns from a market that is gone.
 """
@@ -6,37 +6,19 @@ A forecast, a scenario or a back-test that mixes two regimes learns from a marke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO, Regime
 from vpp_pipeline.core.errors import InputError
 
 GENERATED = "synthetic"  # sources whose name begins so imitate one market on all days: no regime parts them
 
 
-@dataclass(frozen=True)
-class Regime:
-    """The rules from ``first_day`` on, until the next regime's."""
-
-    first_day: date
-    name: str
-    change: str
-
-
-#: in order of time; the first one reaches back for ever
-REGIMES = (
-    Regime(date.min, "before day-ahead market enhancements", "energy and ancillary services alone"),
-    # CAISO, Day-Ahead Market Enhancements (DAME): trade date 2026-05-01 is the first with imbalance reserves up and
-    # down, bought together with energy and ancillary services, which shifts the prices of all of them
-    Regime(date(2026, 5, 1), "day-ahead market enhancements", "the day-ahead market also buys imbalance reserves"),
-)
-
-
 def regime_of(market_date: date) -> Regime:
     """The rules that the market day was bought under."""
-    return next(regime for regime in reversed(REGIMES) if regime.first_day <= market_date)
+    return next(regime for regime in reversed(CAISO.regimes) if regime.first_day <= market_date)
 
 
 def comparable(days: Sequence[date], market_date: date, source: str) -> list[date]:

@@ -39,7 +39,7 @@ def find_opportunities(
     rows = []
     for place, product in enumerate(PRODUCTS):
         price = forecast[PRICE_COLUMN[product]].to_numpy()
-        offerable_mw = fleet.capacity_kw(product, rules.reserve_call_hours).sum(axis=0) / 1000.0
+        offerable_mw = fleet.capacity_kw(product, rules.call_hours(product)).sum(axis=0) / 1000.0
         required_mw = _sizes_mw(offerable_mw, None if planned_mw is None else planned_mw[place], product, policy, rules)
         blocks = requested_blocks(requests, product, starts, rules)
         covered = {hour for first, last, _ in blocks for hour in range(first, last)}

@@ -94,7 +94,7 @@ def prepare_terms(
     if policy.contract == "fixed":
         energy_margin = _energy_margin(fleet, energy_price, recharging, policy)  # (N, T)
         best_before, best_after = _best_before_and_after(energy_margin)
-    capacity_of = {product: fleet.capacity_kw(product, rules.reserve_call_hours) for product in PRICE_COLUMN}
+    capacity_of = {product: fleet.capacity_kw(product, rules.call_hours(product)) for product in PRICE_COLUMN}
     bound_of = {product: fleet.bounds_of(product, kw) for product, kw in capacity_of.items()}
     reservation_of = {product: reservation_price(fleet, product, policy) for product in PRICE_COLUMN}
 

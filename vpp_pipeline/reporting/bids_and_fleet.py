@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.reporting.charts import PricedBid, Series, energy_chart, prices_chart, stacked_hours
 from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Table, many, number, price
 from vpp_pipeline.reporting.queries import Facts
 
+RESERVES = tuple(reserve.name for reserve in CAISO.reserves)
 EXPLAINED = 9  # bids whose reasons are shown at once, by profit; the others one step away
 
 
@@ -65,7 +66,7 @@ def bids(facts: Facts) -> dict[str, Any]:
         for bid in sorted(trading, key=lambda bid: -bid["expected_profit_usd"])
     ]
     return {
-        "counts": Counter(bid["product"] for bid in trading),
+        "counts": {name: sum(bid["product"] == name for bid in trading) for name in PRODUCTS},
         "charts": [_prices(facts, product, labels) for product in PRODUCTS],
         "table": Table("Bids of the day; prices per MWh, for reserve per MW and hour", columns, rows),
         "explained": explained[:EXPLAINED],
@@ -137,16 +138,15 @@ def _dispatch(hours: Sequence[dict[str, Any]]) -> Figure:
     up = [
         Series("of energy from storage", "energy", [hour["discharge_mw"] for hour in hours]),
         Series("of solar sold", "solar", [hour["solar_sold_mw"] for hour in hours]),
-        Series("of spin", "spin", [hour["spin_mw"] for hour in hours]),
-        Series("of nonspin", "nonspin", [hour["nonspin_mw"] for hour in hours]),
+        *(Series(f"of {name}", name, [hour[f"{name}_mw"] for hour in hours]) for name in RESERVES),
     ]
     charging = [hour["grid_charge_mw"] + hour["solar_charge_mw"] for hour in hours]
     peak = max(hours, key=lambda hour: hour["discharge_mw"] + hour["solar_sold_mw"])
     peak_mw = peak["discharge_mw"] + peak["solar_sold_mw"]
     caption = f"Peak sale {number(peak_mw)} MW at {peak['pacific']} PT" if peak_mw else "No energy is sold"
     caption += f"; {number(sum(charging))} MWh of charging over the day."
-    names = ("discharge_mw", "solar_sold_mw", "spin_mw", "nonspin_mw", "grid_charge_mw", "solar_charge_mw")
-    heads = ("Discharge", "Solar sold", "Spin", "Nonspin", "Charging, grid", "Charging, solar")
+    names = ("discharge_mw", "solar_sold_mw", *(f"{name}_mw" for name in RESERVES), "grid_charge_mw", "solar_charge_mw")
+    heads = ("Discharge", "Solar sold", *(name.capitalize() for name in RESERVES), "Charging, grid", "Charging, solar")
     return Figure(
         "Energy, reserve, and charging",
         stacked_hours("Dispatch by hour", caption, "MW", labels, up, [Series("of charging", "charge", charging)]),
@@ -154,8 +154,7 @@ def _dispatch(hours: Sequence[dict[str, Any]]) -> Figure:
         [
             ("energy", "energy from storage"),
             ("solar", "solar sold"),
-            ("spin", "spin"),
-            ("nonspin", "nonspin"),
+            *((name, name) for name in RESERVES),
             ("charge", "charging"),
         ],
         Table(

@@ -12,11 +12,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import percent, usd
 
 FOLDER = Path(__file__).parent
-PRODUCTS = ("energy", "spin", "nonspin")
-PER = {"energy": "MWh", "spin": "MW per hour", "nonspin": "MW per hour"}  # what a price of the product is for
+PRODUCTS = CAISO.names
+PER = {product.name: product.per for product in CAISO.products}  # what a price of the product is for
 Legend = Sequence[tuple[str, str]]  # class of the color, words
 
 

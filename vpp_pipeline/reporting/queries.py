@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.warehouse.day import no_bids
 from vpp_pipeline.warehouse.tables import open_warehouse
 
@@ -16,10 +17,12 @@ Rows = list[dict[str, Any]]
 #: of larger fleets, figures that need every deal are from a sample of about this size, and bids have a short reason
 COUNTED_PROSUMERS = 5_000
 
+PRICES = ", ".join(f"{column} as {product}" for product, column in PRICE_COLUMN.items())
+
 QUERIES = {
-    "forecast": """
+    "forecast": f"""
         select start_utc, hour_ending, strftime(start_utc at time zone 'America/Los_Angeles', '%H:%M') as pacific,
-               energy_usd_per_mwh as energy, spin_usd_per_mw_h as spin, nonspin_usd_per_mw_h as nonspin,
+               {PRICES},
                node, source, method, latest_input_utc
         from market.price_forecast where market_date = $day order by start_utc""",
     "bids": "select * from bids.bids_of_day where market_date = $day order by start_utc, product",

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import dataframely as dy
 
+from vpp_pipeline.core.caiso import CAISO
+
 PRICE_LIMIT_USD_PER_MWH = 5_000.0  # a sanity bound on data, wider than any CAISO cap
 
 
@@ -81,7 +83,7 @@ def price(words: str, **rules: Any) -> dy.Float64:
 START = "Start of the hour."
 OPPORTUNITY = "The opportunity: product, Pacific date and start."
 PROSUMER = "The prosumer: one controllable store with the solar and load behind it."
-PRODUCTS = ("energy", "spin", "nonspin")
+PRODUCTS = CAISO.names
 
 
 def unit_of(name: str, column: dy.Column) -> str:

@@ -7,11 +7,16 @@ Field names of the results are those of the original project's JSON (`Negotiatio
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-Product = Literal["energy", "spin", "nonspin"]
+from vpp_pipeline.core.caiso import CAISO
+
+if TYPE_CHECKING:
+    Product: TypeAlias = str
+else:
+    Product = Literal[CAISO.names]  # pydantic refuses others by name
 
 
 class _Message(BaseModel):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import reduce
+from operator import add
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import MarketRules, Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
 from vpp_pipeline.verification.terms import block_hours
 
@@ -24,12 +27,18 @@ def _trading(day: Day) -> pl.DataFrame:
     return day["bids.final_bids"].filter(pl.col("status") == "bid")
 
 
+def _stated(rules: MarketRules, setting: dict[str, str]) -> pl.Expr:
+    """The setting of each row's product, by its name."""
+    stated = rules.model_dump()
+    return pl.col("product").replace_strict({product: stated[name] for product, name in setting.items()})
+
+
 def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> CheckResult:
     """Every bid offers 80-100% of R as scheduled, in steps and above the market's minimum; no-bids offer nothing."""
     rules, bids = settings.rules, _trading(day)
     least = pl.max_horizontal(
         rules.required_fraction * pl.col("required_capacity_mw"),
-        pl.when(pl.col("product") == "energy").then(rules.energy_minimum_mw).otherwise(rules.reserve_minimum_mw),
+        _stated(rules, {product.name: product.minimum for product in CAISO.products}),
     )
     quantity = pl.col("total_capacity_mw")
     steps = quantity / rules.quantity_step_mw
@@ -98,8 +107,8 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
     bids = bids.join(delivered, on="opportunity_id", how="left")
     curve = segments.join(bids, on="bid_id", how="full", coalesce=True)
     energy = pl.col("product") == "energy"
-    low = pl.when(energy).then(rules.energy_price_floor_usd_per_mwh).otherwise(rules.reserve_price_floor_usd_per_mw_h)
-    high = pl.when(energy).then(rules.energy_price_cap_usd_per_mwh).otherwise(rules.reserve_price_cap_usd_per_mw_h)
+    low = _stated(rules, {product.name: product.price_floor for product in CAISO.products})
+    high = _stated(rules, {product.name: product.price_cap for product in CAISO.products})
     before = pl.col("to_mw").shift(1).over("bid_id").fill_null(0.0)
     price = pl.col("price_usd_per_mwh")
     average = (pl.col("cost_usd") - 2 * HALF_CENT) / (
@@ -368,8 +377,7 @@ def _earned(day: Day) -> pl.DataFrame:
     prices = day["dispatch.internal_prices"].drop("market_date").with_columns(pl.col("sell_usd_per_mwh").fill_null(0.0))
     worth = (
         (pl.col("discharge_kw") + pl.col("solar_sold_kw")) * pl.col("sell_usd_per_mwh")
-        + pl.col("spin_kw") * pl.col("spin_usd_per_mw_h")
-        + pl.col("nonspin_kw") * pl.col("nonspin_usd_per_mw_h")
+        + reduce(add, (pl.col(one.held_column) * pl.col(one.price_column) for one in CAISO.reserves))
         - pl.col("grid_charge_kw") * pl.col("buy_usd_per_mwh")
     ) / 1000.0
     sold = day["dispatch.schedule"].join(prices, on="start_utc").group_by("prosumer_id").agg(worth_usd=worth.sum())

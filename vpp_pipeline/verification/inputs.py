@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.tables import Day, optional_table
 from vpp_pipeline.fleet.device_rules import device_faults
@@ -31,7 +32,7 @@ PACIFIC_TIME = "America/Los_Angeles"
 
 
 def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "market.price_forecast") -> CheckResult:
-    """Every hour of the market day once, in chronological order; a warning where spin is cheaper than nonspin."""
+    """Every hour of the market day once, in chronological order; a warning where the better reserve is cheaper."""
     prices = day[table]
     expected = market_hours(prices["market_date"][0])
     if prices["start_utc"].to_list() != expected["start_utc"].to_list():
@@ -42,11 +43,16 @@ def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "
             f"{prices.height} rows for {expected.height} hours: {missing} missing, {unexpected} unexpected",
             prices.height,
         )
-    inverted = prices.filter(pl.col("spin_usd_per_mw_h") < pl.col("nonspin_usd_per_mw_h") - 1e-9)
-    if inverted.height:
-        columns = inverted.select("start_utc", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h")
-        return count_violations(columns, "hours with spin below nonspin", "", prices.height, is_warning=True)
-    return CheckResult(0, f"{prices.height} hours, each once and in order; spin is never below nonspin", prices.height)
+    held = f"{prices.height} hours, each once and in order"
+    for lesser in (product for product in CAISO.reserves if product.substitute):
+        better = CAISO.product(str(lesser.substitute))
+        inverted = prices.filter(pl.col(better.price_column) < pl.col(lesser.price_column) - 1e-9)
+        if inverted.height:
+            columns, words = (better.price_column, lesser.price_column), f"{better.name} below {lesser.name}"
+            rows = inverted.select("start_utc", *columns)
+            return count_violations(rows, f"hours with {words}", "", prices.height, is_warning=True)
+        held += f"; {better.name} is never below {lesser.name}"
+    return CheckResult(0, held, prices.height)
 
 
 def every_prosumer_is_physical(day: Day, settings: Settings) -> CheckResult:

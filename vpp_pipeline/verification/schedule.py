@@ -7,9 +7,12 @@ solver. The dispatch of a settled day (`evaluation.dispatched`) is checked again
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import add
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
 from vpp_pipeline.settings import Settings
@@ -20,6 +23,7 @@ TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
 BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
+HELD = [reserve.held_column for reserve in CAISO.reserves]
 CENT = 0.005
 PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 LEAST_WORTH_USD = 1.0  # for less than that no day is lost
@@ -111,12 +115,14 @@ def limits_kept(day: Day, settings: Settings, done: str) -> CheckResult:
 
 def _beyond_limits(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, int]:
     """Limits that :func:`rebuilt` ``rows`` exceed, by how much, and how many limits were checked."""
-    power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw"]
-    reserve = pl.col("spin_kw") + pl.col("nonspin_kw")
+    power = ["grid_charge_kw", "solar_charge_kw", "discharge_kw", "solar_sold_kw", *HELD]
+    reserve = reduce(add, map(pl.col, HELD))
+    rules = settings.rules.model_dump()
     own_kw = pl.col("solar_kw") - pl.col("load_kw")  # what the site's sun leaves after its load, or lacks
     surplus, lacking = own_kw.clip(lower_bound=0.0), (-own_kw).clip(lower_bound=0.0)
     net_export = pl.col("discharge_kw") + pl.col("solar_sold_kw") + reserve - lacking
-    backing_kwh = reserve * settings.rules.reserve_call_hours / pl.col("discharge_efficiency")
+    called_kwh = (pl.col(one.held_column) * rules[one.call_hours] for one in CAISO.reserves)
+    backing_kwh = reduce(add, called_kwh) / pl.col("discharge_efficiency")
     floor_before = pl.min_horizontal(
         pl.col("before_kwh"),
         pl.col("min_stored_kwh")
@@ -176,7 +182,7 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
     overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
     faults = [overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc"))]
     paid, sold_kwh, deliveries = day["dispatch.payments"], 0.0, 0
-    for product in ("energy", "spin", "nonspin"):  # each by itself: a third of the memory
+    for product in CAISO.names:  # each by itself: a third of the memory
         sales, covered = _sales(day["dispatch.schedule"], product), hours.filter(pl.col("product") == product)
         sold = sales.filter(pl.col("sold_kw") > TOLERANCE)
         sold_kwh, deliveries = sold_kwh + float(sold["sold_kw"].sum()), deliveries + sold.height
@@ -340,7 +346,7 @@ def _paid_once(day: Day) -> pl.DataFrame:
     """Deliveries to awards in `evaluation.dispatched` that are paid for other kWh: the deal, and the fault."""
     won = day["evaluation.settlement"].filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
     hours = block_hours(day["market.opportunities"].join(won, on="opportunity_id", how="semi"))
-    sold = {product: _sales(day["evaluation.dispatched"], product) for product in ("energy", "spin", "nonspin")}
+    sold = {product: _sales(day["evaluation.dispatched"], product) for product in CAISO.names}
     every = pl.concat([sales.with_columns(product=pl.lit(product)) for product, sales in sold.items()])
     given = hours.join(every, on=["product", "start_utc"]).group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
     both = given.join(day["evaluation.deliveries"].select(*DEAL, "delivered_kwh"), on=DEAL, how="full", coalesce=True)

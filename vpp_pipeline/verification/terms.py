@@ -8,6 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
@@ -131,7 +132,7 @@ def _posted(day: Day, policy: NegotiationPolicy) -> pl.DataFrame:
     ``posted_multiple`` times the median, and the lower quartile, of the reservation prices of the other prosumers with
     the same site and store; of all others where there is none.
     """
-    prices = pl.DataFrame({"product": ["energy", "spin", "nonspin"]}).join(day["fleet.prosumers"], how="cross")
+    prices = pl.DataFrame({"product": CAISO.names}).join(day["fleet.prosumers"], how="cross")
     rows = prices.select(
         "product", "prosumer_id", "site_type", "store", own=reservation_price(policy), everyone=pl.lit("all")
     )
@@ -206,13 +207,12 @@ def reservation_price(policy: NegotiationPolicy) -> pl.Expr:
         + 1000.0 * pl.col("minimum_compensation_usd_per_kwh")
         + policy.inconvenience_usd_per_mwh * (1.0 - pl.col("participation_willingness_fraction"))
     )
+    stated = policy.model_dump()
     held = {
-        product: policy.holding_usd_per_mw_h(product) + policy.call_probability(product) * energy
-        for product in ("spin", "nonspin")
+        product.name: stated[product.holding] + stated[product.call_probability] * energy for product in CAISO.reserves
     }
-    product = pl.col("product")
-    return (
-        pl.when(product == "energy").then(energy).when(product == "spin").then(held["spin"]).otherwise(held["nonspin"])
+    return pl.coalesce(
+        pl.when(pl.col("product") == product).then(price) for product, price in {"energy": energy, **held}.items()
     )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import MANIFESTS, WORKING, Lake, Manifest
+from vpp_pipeline.data_settings import RetentionSettings
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.settings import RetentionSettings
 from vpp_pipeline.warehouse.day import SCRATCH
 from vpp_pipeline.warehouse.publish import publish_tables
 

@@ -35,7 +35,7 @@ Every table and view of the warehouse, `data/vpp.duckdb`. Made by `python -m vpp
 `vpp_pipeline/schemas` and `vpp_pipeline/warehouse/sql`; do not edit it. In SQL: the view `explain.catalogue`.
 
 The unit ends a column's name. Positive power is export to the grid; moments are UTC. In the negotiation and bid tables,
-columns named `…_usd_per_mwh` hold $/MW per hour for spin and nonspin.
+columns named `…_usd_per_mwh` hold $/MW per hour for reserves.
 """
 HEADS = "| column | type | unit | meaning |\n|---|---|---|---|\n"
 QUESTION = """

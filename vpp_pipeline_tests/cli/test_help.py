@@ -19,7 +19,8 @@ from vpp_pipeline.cli.main import INTERRUPTED, commands, main
 from vpp_pipeline.cli.options import all_settings
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import __version__
-from vpp_pipeline.settings import OasisSettings, RetentionSettings, Settings, WeatherSettings
+from vpp_pipeline.data_settings import OasisSettings, RetentionSettings, WeatherSettings
+from vpp_pipeline.settings import Settings
 
 DOCS = project_folder() / "docs"
 PAGES = [project_folder() / "README.md", *sorted({*DOCS.glob("*.md")} - {DOCS / "data_dictionary.md"})]

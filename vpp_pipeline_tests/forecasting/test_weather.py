@@ -13,11 +13,12 @@ from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.errors import InputError, NoDataError, WeatherDownError, WeatherError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.parquet_files import ParquetFolder
+from vpp_pipeline.data_settings import WeatherSettings
 from vpp_pipeline.defs.resources import Prices
 from vpp_pipeline.forecasting.solar import AsForecast, Panel, clear_sky, solar_output, weather_output
 from vpp_pipeline.forecasting.weather import KEPT, Weather
 from vpp_pipeline.inputs.site_forecasts import _NO_PAST, SOLAR, Expected
-from vpp_pipeline.settings import ForecastSettings, WeatherSettings
+from vpp_pipeline.settings import ForecastSettings
 from vpp_pipeline_tests.forecasting.weather_server import LASTING, PASSING, LocalWeather, serving
 
 DAY = date(2024, 7, 17)

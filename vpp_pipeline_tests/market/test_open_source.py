@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.market.open_source import ADDRESSES, TABLES, PriceFile, choose_source, default_of, read_price_file
-from vpp_pipeline.settings import OasisSettings
+from vpp_pipeline.data_settings import ADDRESSES, TABLES, OasisSettings, PriceFile, default_of, read_price_file
+from vpp_pipeline.market.open_source import choose_source
 
 
 @pytest.fixture(autouse=True)

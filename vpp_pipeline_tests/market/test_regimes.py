@@ -7,10 +7,11 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_baseline import forecast_prices
-from vpp_pipeline.market.regimes import REGIMES, check_one_regime, comparable, note_on, regime_of
+from vpp_pipeline.market.regimes import check_one_regime, comparable, note_on, regime_of
 from vpp_pipeline.market.synthetic_prices import Synthetic
 
 CHANGE = date(2026, 5, 1)
@@ -21,9 +22,9 @@ def prices(days: list[date], source: str = "oasis") -> pl.DataFrame:
 
 
 def test_regimes_follow_each_other():
-    assert [regime.first_day for regime in REGIMES] == sorted(regime.first_day for regime in REGIMES)
-    assert regime_of(CHANGE - timedelta(days=1)) == REGIMES[0]
-    assert regime_of(CHANGE) == REGIMES[1]
+    assert [regime.first_day for regime in CAISO.regimes] == sorted(regime.first_day for regime in CAISO.regimes)
+    assert regime_of(CHANGE - timedelta(days=1)) == CAISO.regimes[0]
+    assert regime_of(CHANGE) == CAISO.regimes[1]
 
 
 def test_days_of_the_other_regime_do_not_count_and_a_note_says_so():

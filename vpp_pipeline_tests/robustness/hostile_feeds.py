@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from vpp_pipeline.core.errors import Again, WeatherError
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.forecasting.weather import irradiance_of, question
 from vpp_pipeline.market.oasis.archive import energy_of_day
 from vpp_pipeline.market.oasis.client import OasisClient, lmp_question
 from vpp_pipeline.market.oasis.report import LMP_COLUMNS, OasisDownError, OasisError, Refusal, rows_of
-from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline_tests.forecasting.weather_server import LocalWeather
 from vpp_pipeline_tests.market.local_http import Dripping, dripping
 from vpp_pipeline_tests.market.oasis.published import SP15, generated

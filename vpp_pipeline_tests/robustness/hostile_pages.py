@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.dispatch.column_generation import compiled
 from vpp_pipeline.market.oasis.client import OasisClient
-from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline_tests.browser.project import EXAMPLES, dagster_dev, project_copy
 from vpp_pipeline_tests.llm.fake_gemini import FakeGemini
 from vpp_pipeline_tests.robustness.attack import Attack

@@ -13,8 +13,8 @@ import pytest
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.data_settings import RetentionSettings
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.settings import RetentionSettings
 from vpp_pipeline.warehouse.day import APART, BIDS
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.rebuild import damaged_days, rebuild_warehouse, restore_days

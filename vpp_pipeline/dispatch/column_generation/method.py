@@ -24,11 +24,11 @@ from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.branch_and_price import SHORT_MW
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, MasterAnswer
-from vpp_pipeline.dispatch.column_generation.pricing import load_kernels
+from vpp_pipeline.dispatch.column_generation.pricing import NONSPIN, SPIN, load_kernels
 from vpp_pipeline.dispatch.column_generation.recovery import PARTS, OnStep, give_up_excess, recover, settle_part
 from vpp_pipeline.dispatch.column_generation.warm_start import Prepared, prepare, search
 from vpp_pipeline.dispatch.exact import Log, solve_exactly
-from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN, formulate
+from vpp_pipeline.dispatch.formulation import ENERGY, formulate
 from vpp_pipeline.dispatch.problem import (
     DayProblem,
     DaySolution,

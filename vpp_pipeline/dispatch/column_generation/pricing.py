@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.column_generation.best_response import (
     POWERS,
     Stores,
@@ -31,6 +33,8 @@ from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of
 NO_SALE = -1e6  # $ per MWh: below any price, the hour is closed for sales
 MOST_BLOCKS, SMALLEST_BLOCK = 64, 64  # how many, and prosumers in one
 BLOCK_NUMBERS = 4_000_000  # numbers that the partial sums of all blocks may take
+SPIN, NONSPIN = 1, 2  # places among the products of the RESERVES that the kernels price
+RESERVES = 2
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,11 @@ def per_kwh(duals: Duals) -> Array:
 def stores_of(day: DayProblem) -> Stores:
     """The fleet of ``day`` with its commitments, spread over hours.
 
-    In single precision where the day's limits are: a million prosumers take half the memory.
+    In single precision where the day's limits are: a million prosumers take half the memory. Raises SolveError for a
+    market with other reserves than the two that the kernels price.
     """
+    if len(PRODUCTS) != 1 + RESERVES:
+        raise SolveError(f"the kernels price energy and {RESERVES} reserves, and the market has {', '.join(PRODUCTS)}")
     fleet = day.fleet
     exact = np.result_type(fleet.max_charge_kw.dtype, np.float32)
     shape = (6, *fleet.max_charge_kw.shape)

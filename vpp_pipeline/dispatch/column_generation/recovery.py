@@ -17,9 +17,9 @@ from vpp_pipeline.core.arrays import Array, Flags, Indices, round_down
 from vpp_pipeline.dispatch.column_generation.best_response import POWERS, Stores, add_schedules
 from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation
 from vpp_pipeline.dispatch.column_generation.master import MasterAnswer
-from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, in_threads, per_kwh
+from vpp_pipeline.dispatch.column_generation.pricing import NONSPIN, SPIN, FleetPricer, in_threads, per_kwh
 from vpp_pipeline.dispatch.exact import Log, exact_energy, settle, solve_lp
-from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN, STEP_H, Beside, formulate
+from vpp_pipeline.dispatch.formulation import ENERGY, STEP_H, Beside, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, part_of, prosumers_with_deals
 from vpp_pipeline.dispatch.schedule import DaySchedule, without_dust_below_zero
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
@@ -190,8 +190,7 @@ def settle_part(
     beside = Beside(
         sold=total_mw(schedule.exported_kw),
         charged=total_mw(schedule.grid_charge_kw),
-        spin=total_mw(schedule.spin_kw),
-        nonspin=total_mw(schedule.nonspin_kw),
+        held=np.stack([total_mw(kw) for kw in schedule.held_kw]),
     )
     # a part of the day keeps the size of its bids: the others are beside it
     part = part_of(day, chosen, 1.0)

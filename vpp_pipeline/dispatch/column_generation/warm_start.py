@@ -14,8 +14,8 @@ from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Leaf, Search
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
-from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
-from vpp_pipeline.dispatch.formulation import ENERGY, NONSPIN, SPIN, formulate
+from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, NONSPIN, SPIN, FleetPricer, stores_of
+from vpp_pipeline.dispatch.formulation import ENERGY, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of, unlimited_mw
 
 LOG = logging.getLogger(__name__)

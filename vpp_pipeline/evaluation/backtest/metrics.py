@@ -146,7 +146,7 @@ def orders(plan: Plan, share: Array, is_there: Flags) -> Array:
 
 def realise(plan: Plan, awarded_mw: Array, is_there: Flags, price: Array, settings: Settings) -> DaySchedule:
     """The day as it goes at ``price`` (3, T), with ``awarded_mw`` (O,) won, by available prosumers (N,)."""
-    call_hours = settings.rules.reserve_call_hours
+    call_hours = settings.rules.backing_hours
     if plan.goes_as_planned:
         return plan.schedule
     if not plan.is_dispatched_anew:

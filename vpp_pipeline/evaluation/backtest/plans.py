@@ -65,7 +65,7 @@ def without_preferences(inputs: Day) -> Tables:
 def sized_freely(inputs: Day, settings: Settings) -> Tables:
     """The same day with R as large as the fleet: who dispatches centrally is bound by the market's minimum alone."""
     fleet, rules = fleet_of(inputs), settings.rules
-    offerable = np.stack([fleet.capacity_kw(p, rules.reserve_call_hours).sum(axis=0) for p in PRODUCTS]) / 1000.0
+    offerable = np.stack([fleet.capacity_kw(p, rules.call_hours(p)).sum(axis=0) for p in PRODUCTS]) / 1000.0
     product, hour = places(inputs)
     largest_mw = np.ceil(offerable[product, hour] / rules.maximum_commitment_fraction) + 1.0
     larger = inputs["market.opportunities"].with_columns(required_capacity_mw=pl.Series(largest_mw))
@@ -158,12 +158,12 @@ def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, is_the
     """
     begun, rules = time.perf_counter(), settings.rules
     fleet, price = fleet_of(inputs), prices_by_hour(prices)
-    capacity = np.stack([fleet.capacity_kw(name, rules.reserve_call_hours) for name in PRODUCTS])
+    capacity = np.stack([fleet.capacity_kw(name, rules.call_hours(name)) for name in PRODUCTS])
     least = np.stack([reservation_price(fleet, name, settings.negotiation) for name in PRODUCTS])
     most_kw = np.where(is_there[None, :, None], capacity, 0.0)
     deals = after_awards.Deals(most_kw, np.broadcast_to(least[:, :, None], most_kw.shape))
     leftover = cheapest_usd_per_mwh(price[ENERGY])
-    schedule = after_awards.best_dispatch(fleet, deals, price, leftover, rules.reserve_call_hours)
+    schedule = after_awards.best_dispatch(fleet, deals, price, leftover, rules.backing_hours)
     product, hour = places(inputs)
     committed = most_kw[product, :, hour]
     floor = np.where(committed > 0.0, least[product], np.nan)

@@ -28,7 +28,7 @@ from vpp_pipeline.aggregation.classes import Classes
 from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.dispatch.schedule import DaySchedule, held_by_column
 from vpp_pipeline.evaluation.backtest.plans import (
     ENERGY,
     Plan,
@@ -175,13 +175,12 @@ def original_plan(inputs: Day, settings: Settings, no_sale: Plan) -> Plan:
     ordered = plan.by_product_and_hour(given).transpose(0, 2, 1)  # (3, N, T)
     own = no_sale.schedule
     schedule = DaySchedule(
-        own.grid_charge_kw,
-        own.solar_charge_kw,
-        ordered[ENERGY],
-        0.0 * ordered[ENERGY],
-        ordered[1],
-        ordered[2],
-        own.stored_kwh,
+        grid_charge_kw=own.grid_charge_kw,
+        solar_charge_kw=own.solar_charge_kw,
+        discharge_kw=ordered[ENERGY],
+        solar_sold_kw=0.0 * ordered[ENERGY],
+        stored_kwh=own.stored_kwh,
+        **held_by_column(ordered[1:]),
     )
     return replace(plan, schedule=schedule, seconds=time.perf_counter() - begun)
 

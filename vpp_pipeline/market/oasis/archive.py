@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, market_hours
 from vpp_pipeline.core.errors import InputError, without_secrets
 from vpp_pipeline.core.parquet_files import ParquetFolder
@@ -22,7 +23,6 @@ REGIONS: Mapping[str, tuple[str, ...]] = {
     "NP26": (*WHOLE_SYSTEM, "AS_NP26", "AS_NP26_EXP"),
 }
 _PART_OF_NAME = {"SP15": "SP26", "NP15": "NP26", "ZP26": "NP26", "DLAP_SCE": "SP26", "DLAP_SDGE": "SP26"}
-SPIN, NONSPIN = "SR", "NR"
 LMP, RESERVES = "oasis.prc_lmp", "oasis.prc_as"
 LOAD, RENEWABLES = "oasis.sld_fcst", "oasis.sld_ren_fcst"
 LOAD_RUNS = ("2DA", "7DA")  # the younger forecast first; both are out before the bids close
@@ -62,20 +62,20 @@ def energy_of_day(rows: pl.DataFrame, market_date: date, node: str) -> pl.DataFr
 
 
 def reserves_of_day(rows: pl.DataFrame, market_date: date, region: str) -> pl.DataFrame:
-    """``start_utc``, ``spin_usd_per_mw_h`` and ``nonspin_usd_per_mw_h`` of all hours, summed over the nested regions.
+    """``start_utc`` and the price column of each reserve, of all hours, summed over the nested regions.
 
     A region that is not there counts as missing, never as 0. Raises ``Incomplete`` for a gap or a contradiction.
     """
     named = pl.format("{} in {}", "ANC_TYPE", "ANC_REGION")
     mine = of_day(rows, market_date).with_columns(series=named)
-    wanted = [f"{kind} in {part}" for kind in (SPIN, NONSPIN) for part in REGIONS[region]]
+    wanted = [f"{reserve.oasis_type} in {part}" for reserve in CAISO.reserves for part in REGIONS[region]]
     prices = _whole(mine.filter(pl.col("series").is_in(wanted)), wanted, market_date)
     kind = pl.col("series").str.slice(0, 2)
     return (
         prices.group_by("start_utc", maintain_order=True)
         .agg(
-            spin_usd_per_mw_h=pl.col("price").filter(kind == SPIN).sum(),
-            nonspin_usd_per_mw_h=pl.col("price").filter(kind == NONSPIN).sum(),
+            pl.col("price").filter(kind == reserve.oasis_type).sum().alias(reserve.price_column)
+            for reserve in CAISO.reserves
         )
         .sort("start_utc")
     )
@@ -210,10 +210,10 @@ class Copy:
         reserves = kept.read_many(RESERVES, [f"{day}" for day in days], [*common, "ANC_TYPE", "ANC_REGION"])
         is_mine = (pl.col("MARKET_RUN_ID") == "DAM") & (pl.col("NODE") == node) & (pl.col("LMP_TYPE") == "LMP")
         priced = _summed(lmp.filter(is_mine).with_columns(series=pl.col("NODE")), [node], "energy_usd_per_mwh")
-        for kind, name in ((SPIN, "spin_usd_per_mw_h"), (NONSPIN, "nonspin_usd_per_mw_h")):
-            is_mine = (pl.col("ANC_TYPE") == kind) & pl.col("ANC_REGION").is_in(REGIONS[region])
+        for reserve in CAISO.reserves:
+            is_mine = (pl.col("ANC_TYPE") == reserve.oasis_type) & pl.col("ANC_REGION").is_in(REGIONS[region])
             mine = reserves.filter(is_mine & (pl.col("MARKET_RUN_ID") == "DAM"))
-            summed = _summed(mine.with_columns(series=pl.col("ANC_REGION")), REGIONS[region], name)
+            summed = _summed(mine.with_columns(series=pl.col("ANC_REGION")), REGIONS[region], reserve.price_column)
             priced = priced.join(summed, on="start_utc")
         return priced
 

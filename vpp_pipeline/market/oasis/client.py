@@ -28,6 +28,7 @@ from vpp_pipeline.core.calendar import local_midnight_utc
 from vpp_pipeline.core.errors import Again, InputError, NoDataError
 from vpp_pipeline.core.http import LONGEST_WAIT_S, Refused, ask, get
 from vpp_pipeline.core.paths import acquire, private_folder
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.market.oasis.report import (
     AS_COLUMNS,
     LARGEST_BYTES,
@@ -41,7 +42,6 @@ from vpp_pipeline.market.oasis.report import (
     Refusal,
     rows_of,
 )
-from vpp_pipeline.settings import OasisSettings
 
 MOST_HOURS = 31 * 24  # of one question; more is error 1004
 MOST_NODES = 10

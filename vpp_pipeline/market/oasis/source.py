@@ -19,6 +19,7 @@ from vpp_pipeline.core.calendar import (
 )
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.market.oasis.archive import (
     LOAD_RUNS,
     OUTLOOK_COLUMNS,
@@ -34,7 +35,6 @@ from vpp_pipeline.market.oasis.report import DAY, Incomplete, OasisDownError, Oa
 from vpp_pipeline.market.price_source import complete_day, day_by_day, whole_days
 from vpp_pipeline.market.synthetic_prices import NODE
 from vpp_pipeline.schemas import Prices, validate
-from vpp_pipeline.settings import OasisSettings
 
 if TYPE_CHECKING:
     from vpp_pipeline.market.oasis.client import OasisClient

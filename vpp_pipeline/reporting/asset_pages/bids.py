@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.reporting.asset_pages.layout import Line, Page, kinds, mean, total, where
 
 TRADES = pl.col("status") == "bid"
@@ -89,7 +90,7 @@ EVALUATION_PAGES = {
             .n_unique(),
             "exported_kwh": EXPORTED.sum(),
             "charged_kwh": total("charge_kw"),
-            "reserve_held_kw_h": total("spin_kw") + total("nonspin_kw"),
+            "reserve_held_kw_h": pl.sum_horizontal(total(reserve.held_column) for reserve in CAISO.reserves),
             "stored_kwh": pl.col("stored_kwh").filter(pl.col("start_utc") == pl.col("start_utc").max()).sum(),
         },
         line=Line("state of charge of the fleet by hour", total("stored_kwh"), "kWh", by="start_utc"),

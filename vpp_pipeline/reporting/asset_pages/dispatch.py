@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.reporting.asset_pages.layout import SHARE, Line, Page, kinds, mean, pacific_hour, total, where
 
 SOLD_KW = pl.sum_horizontal("discharge_kw", "solar_sold_kw")
-HELD_KW = pl.sum_horizontal("spin_kw", "nonspin_kw")
+HELD_KW = pl.sum_horizontal(reserve.held_column for reserve in CAISO.reserves)
 TRADES = pl.col("is_bid")
 SELL = "sell_usd_per_mwh"
 

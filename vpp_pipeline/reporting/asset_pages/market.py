@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.reporting.asset_pages.layout import Line, Page, kinds, mean, pacific_hour, total
 
 ENERGY, SPIN = "energy_usd_per_mwh", "spin_usd_per_mw_h"
@@ -13,8 +14,7 @@ DAY_OF_PRICES = {
     "lowest_energy_usd_per_mwh": pl.col(ENERGY).min(),
     "highest_energy_usd_per_mwh": pl.col(ENERGY).max(),
     "highest_at_pacific": pacific_hour(ENERGY),
-    "mean_spin_usd_per_mw_h": mean(SPIN),
-    "mean_nonspin_usd_per_mw_h": mean("nonspin_usd_per_mw_h"),
+    **{f"mean_{reserve.price_column}": mean(reserve.price_column) for reserve in CAISO.reserves},
 }
 
 PAGES = {

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.market.oasis.source import OasisPrices
-from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline_tests.market.oasis.server import LocalOasis
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)

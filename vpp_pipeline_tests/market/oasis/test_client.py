@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.market.oasis.client import OasisClient, lmp_question, reserves_question, windows
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError, OasisIncompleteError
 from vpp_pipeline.market.synthetic_prices import Synthetic
-from vpp_pipeline.settings import OasisSettings
 from vpp_pipeline_tests.market.oasis.desk import prices_of, quick
 from vpp_pipeline_tests.market.oasis.published import SP15, generated
 from vpp_pipeline_tests.market.oasis.server import HARMLESS, PASSING, LocalOasis, serving
@@ -182,7 +182,7 @@ ASK_THREE_TIMES = """
 import sys
 from datetime import date
 from pathlib import Path
-from vpp_pipeline.settings import OasisSettings
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.market.oasis.client import OasisClient, reserves_question
 
 client = OasisClient(OasisSettings(url=sys.argv[1], gate=Path(sys.argv[2]), interval_s=0.15, attempts=1))

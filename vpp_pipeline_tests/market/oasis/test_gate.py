@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.market.oasis.client import Gate, OasisClient
-from vpp_pipeline.settings import OasisSettings
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="users and links as on POSIX")
 WORDS = "not ours to touch"

@@ -1,0 +1,223 @@
+"""Settings of `data/prices.toml`: where prices, metered hours, and the weather come from, and how long days are kept.
+
+They are not part of a bid's fingerprint; those of a run are in `settings.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from vpp_pipeline.core.errors import InputError
+
+#: table -> the environment variable that goes before its `url`
+ADDRESSES: Mapping[str, str] = {"oasis": "VPP_OASIS_URL", "weather": "VPP_WEATHER_URL"}
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OasisSettings(_Table):
+    """Requests to CAISO's OASIS: the table [oasis] in `data/prices.toml`."""
+
+    url: str = Field(
+        "https://oasis.caiso.com/oasisapi",
+        pattern="^https?://",
+        description="Address before `/SingleZip`; the environment variable VPP_OASIS_URL overrides it.",
+    )
+    region: str | None = Field(
+        None,
+        pattern="^(SP26|NP26)$",
+        description="Reserve region of the node, SP26 or NP26; empty: as its name says.",
+    )
+    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
+    interval_s: float = Field(5.0, ge=0, description="Pause between requests of all processes (CAISO's use policy).")
+    timeout_s: float = Field(60.0, gt=0, description="Limit of one whole answer, in seconds.")
+    attempts: int = Field(6, ge=1, description="Most attempts of one question.")
+    backoff_s: float = Field(
+        5.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
+    )
+    patience_s: float = Field(600.0, gt=0, description="Longest wait for other processes that ask OASIS.")
+    gate: Path | None = Field(
+        None, description="Folder of the lock that paces requests; empty: one per user. Users may name one for all."
+    )
+    outlook: bool = Field(
+        False, description="Ask for the system's load, solar, and wind forecasts too: inputs of `lear` and `average`."
+    )
+
+    @model_validator(mode="after")
+    def _keeps_the_use_policy(self) -> OasisSettings:
+        if "caiso.com" in self.url and self.interval_s < 5.0:
+            raise ValueError("CAISO's acceptable use policy asks for interval_s of 5 or more")
+        return self
+
+
+class MeterSettings(_Table):
+    """Where metered hours lie: the table [meters] in `data/prices.toml`."""
+
+    path: Path | None = Field(
+        None, description="File or folder of metered hours, relative to prices.toml; empty: there are no meters."
+    )
+
+
+class WeatherSettings(_Table):
+    """Requests to Open-Meteo: the table [weather] in `data/prices.toml`."""
+
+    url: str = Field(
+        "https://api.open-meteo.com/v1/forecast",
+        pattern="^https?://",
+        description="Address of the weather service; the environment variable VPP_WEATHER_URL takes precedence.",
+    )
+    archive: Path | None = Field(None, description="Folder of kept answers; empty: `archive` beside prices.toml.")
+    timeout_s: float = Field(20.0, gt=0, description="Limit of one whole answer, in seconds.")
+    attempts: int = Field(4, ge=1, description="Most attempts of one question.")
+    backoff_s: float = Field(
+        2.0, ge=0, description="Pause before the second attempt; doubles, up to twelve times this."
+    )
+
+
+class RetentionSettings(_Table):
+    """How long things are kept: the table [retention] in `data/prices.toml`."""
+
+    detail_days: int = Field(
+        400,
+        ge=8,
+        description="Days for which all tables of a day are kept after it was last published; then bids, prices, and "
+        "settlements.",
+    )
+    history_days: int = Field(90, ge=1, description="Days for which Dagster's runs and their logs are kept.")
+    unpublished_hours: float = Field(
+        72.0, ge=1, description="Hours for which the tables of a run that never published are kept."
+    )
+
+
+class PriceFile(_Table):
+    """What `data/prices.toml` says: where prices, metered hours, and the weather come from where a run names nothing.
+
+    Read by :func:`read_price_file`, which makes the paths in it absolute.
+    """
+
+    kind: Literal["oasis", "file", "synthetic"] | None = Field(
+        None, description="Source of prices; empty: `file` where `path` is set, else `synthetic`."
+    )
+    path: Path | None = Field(None, description="File or folder of prices, relative to prices.toml.")
+    node: str | None = Field(
+        None, description="Pricing node, such as TH_NP15_GEN-APND; empty: the source's only node, or SP15."
+    )
+    oasis: OasisSettings = OasisSettings()
+    meters: MeterSettings = MeterSettings()
+    weather: WeatherSettings = WeatherSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+
+TABLES: Mapping[str, type[BaseModel]] = {
+    "oasis": OasisSettings,
+    "meters": MeterSettings,
+    "weather": WeatherSettings,
+    "retention": RetentionSettings,
+}
+_WRITE = 'Write kind = "oasis", or path = "…", and node = "…"'
+
+
+def read_price_file(file: Path, archive: str | None = None) -> PriceFile:
+    """What ``file`` says, with absolute paths; the defaults, which name the generator, where there is no such file.
+
+    Environment variables go before the file's addresses, and ``archive`` before its folders of copies, which are
+    `archive` beside it by default. Raises InputError, which names file, key, value, and a remedy.
+    """
+    written = _tables_of(file)
+    addresses = {table: os.environ[name] for table, name in ADDRESSES.items() if os.environ.get(name)}
+    merged = dict(written)
+    for table, address in addresses.items():
+        if isinstance(merged.get(table, {}), dict):
+            merged[table] = {**merged.get(table, {}), "url": address}
+    try:
+        read = PriceFile.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = [str(part) for part in first["loc"]]
+        from_variable = place[1:] == ["url"] and place[0] in addresses
+        raise InputError(
+            _problem(place, first["type"], first["msg"].removeprefix("Value error, ")),
+            file=f"environment variable {ADDRESSES[place[0]]}" if from_variable else file,
+            key=".".join(place),
+            value=None if isinstance(first["input"], dict) else first["input"],
+            remedy=_remedy(place, first["type"]),
+        ) from None
+    return _with_absolute_paths(read, file.parent, archive)
+
+
+def _with_absolute_paths(read: PriceFile, folder: Path, archive: str | None) -> PriceFile:
+    def kept(settings: OasisSettings | WeatherSettings) -> dict[str, Path]:
+        return {"archive": Path(archive) if archive else folder / (settings.archive or "archive")}
+
+    return read.model_copy(
+        update={
+            "path": read.path and folder / read.path,
+            "oasis": read.oasis.model_copy(update=kept(read.oasis)),
+            "meters": read.meters.model_copy(update={"path": read.meters.path and folder / read.meters.path}),
+            "weather": read.weather.model_copy(update=kept(read.weather)),
+        }
+    )
+
+
+def _tables_of(file: Path) -> dict[str, Any]:
+    """The file's own words; nothing where there is none. Raises InputError unless it is TOML that names a source."""
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not TOML: {error}", file=file, remedy=_WRITE) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"not a readable text file: {error}", file=file, remedy=_WRITE) from None
+    has_other_feed = {"meters", "weather", "retention"} & set(found) and "node" not in found
+    if set(found) <= {*PriceFile.model_fields} and not ({"kind", "path"} & set(found) or has_other_feed):
+        raise InputError("no source of prices", file=file, value=", ".join(sorted(found)) or "nothing", remedy=_WRITE)
+    return found
+
+
+def _problem(place: list[str], kind: str, words: str) -> str:
+    *table, key = place
+    where = f" under [{table[0]}]" if table else ""
+    if kind == "extra_forbidden":
+        return f"an unknown key or table {key}{where}"
+    if kind == "model_type":
+        return f"{key} is a table, written as [{key}] above its keys"
+    if key in TABLES and not table:
+        return f"the table [{key}] cannot be used: {words}"
+    return f"{key}{where} cannot be used: {words}"
+
+
+def _remedy(place: list[str], kind: str) -> str:
+    """How to write a key, or what else the name may have meant."""
+    *table, key = place
+    fields = (TABLES[table[0]] if table else PriceFile).model_fields
+    if kind == "extra_forbidden":
+        others = [f"[{name}]" for name, model in TABLES.items() if key in model.model_fields and [name] != table]
+        near = get_close_matches(key.lower(), fields, n=1)
+        if near:
+            hint = f"Did you mean {near[0]}? "
+        elif table and key in PriceFile.model_fields:
+            hint = f"Write {key} at the head of the file, before the first [table]. "
+        else:
+            hint = f"It belongs under {' or '.join(others)}. " if others else ""
+        return f"{hint}{f'[{table[0]}]' if table else 'The file'} may hold {', '.join(fields)}"
+    if key in TABLES and not table:
+        return f"[{key}] may hold {', '.join(TABLES[key].model_fields)}"
+    default = default_of(fields[key])
+    return f"{fields[key].description}{f' Default: {default}' if default else ''}"
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as it would be written in the file; empty where there is none."""
+    default = field.get_default()
+    return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
