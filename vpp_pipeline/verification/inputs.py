@@ -157,7 +157,7 @@ def every_request_is_offered(day: Day, settings: Settings) -> CheckResult:
     offered = day["market.opportunities"].filter(pl.col("origin") == "request").height
     rows = quarantine.unique("file_row", keep="first", maintain_order=True)
     if rows.is_empty():
-        return CheckResult(0, f"{offered} requests, all offered", offered)
+        return CheckResult(0, f"{offered} request(s), all offered", offered)
     words = rows.head(NAMED).select(
         pl.format(
             "row {} of {}, {} {}: {}. {}",
