@@ -74,7 +74,7 @@ def market_hours(market_date: date) -> pl.DataFrame:
         {
             "market_date": [market_date] * len(starts),
             "start_utc": starts,
-            "hour_ending": [25 if moment.fold else moment.hour + 1 for moment in local],
+            "hour_ending": [HOURS_ENDING[-1] if moment.fold else moment.hour + 1 for moment in local],
             "local_hour": [moment.hour for moment in local],
         },
         schema={

@@ -34,7 +34,7 @@ OWNERS_BY_TABLE = {
 FIRST_MARKET_DATE = date(2023, 8, 1)
 
 # end_offset=2: at 08:00 Pacific tomorrow's trade date must exist already
-DAYS = dg.DailyPartitionsDefinition(FIRST_MARKET_DATE.isoformat(), timezone="America/Los_Angeles", end_offset=2)
+DAYS = dg.DailyPartitionsDefinition(FIRST_MARKET_DATE.isoformat(), timezone=str(PACIFIC), end_offset=2)
 ROUNDS = dg.MultiPartitionsDefinition({"date": DAYS, "slot": dg.StaticPartitionsDefinition(list(SLOTS))})
 
 SAME_DAY = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="date")

@@ -8,6 +8,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import (
     HISTORY_DAYS,
+    HOURS_ENDING,
     LEAST_DAYS,
     PRICE_COLUMN,
     bid_deadline_utc,
@@ -20,7 +21,7 @@ from vpp_pipeline.schemas import PriceForecast, Prices, validate
 
 METHOD = "7-day hourly mean"
 IN_PLACE_OF = ", in place of "  # in a method: what was asked for follows, and why it could not be used
-REPEATED_HOUR, ITS_ORIGINAL = 25, 2  # OASIS labels: the repeated autumn hour and the hour it repeats
+REPEATED_HOUR, ITS_ORIGINAL = HOURS_ENDING[-1], 2  # OASIS labels: the repeated autumn hour and the hour it repeats
 
 
 def forecast_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:

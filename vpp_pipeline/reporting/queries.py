@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from vpp_pipeline.core.calendar import PRICE_COLUMN
+from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN
 from vpp_pipeline.warehouse.day import no_bids
 from vpp_pipeline.warehouse.tables import open_warehouse
 
@@ -21,7 +21,7 @@ PRICES = ", ".join(f"{column} as {product}" for product, column in PRICE_COLUMN.
 
 QUERIES = {
     "forecast": f"""
-        select start_utc, hour_ending, strftime(start_utc at time zone 'America/Los_Angeles', '%H:%M') as pacific,
+        select start_utc, hour_ending, strftime(start_utc at time zone '{PACIFIC}', '%H:%M') as pacific,
                {PRICES},
                node, source, method, latest_input_utc
         from market.price_forecast where market_date = $day order by start_utc""",

@@ -32,7 +32,7 @@ USED = (
     "ev_drive_kwh",
     "opt_out_days",
 )
-PACIFIC_TIME = "America/Los_Angeles"
+PACIFIC_TIME = str(CAISO.time_zone)
 
 
 def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "market.price_forecast") -> CheckResult:

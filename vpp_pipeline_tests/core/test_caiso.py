@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
@@ -19,7 +20,7 @@ from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 ENERGY, SPIN, _ = CAISO.products
 
-#: where a reserve is named beside the declaration, and why: a further product has a place in each of them
+#: where a reserve is named beside the declaration, and why
 NAMES_RESERVES = {
     "core/caiso.py": "the declaration",
     "settings.py": "settings of one product each",
@@ -48,6 +49,8 @@ NAMES_RESERVES = {
     "warehouse/sql/19_bids_runs_of_day.sql": "columns of wide tables",
     "warehouse/sql/21_bids_runs_compared.sql": "columns of wide tables",
 }
+#: reasons by which a further product has a place in the file
+WHOLE = {"columns of wide tables", "a field for each column", "colors"}
 
 
 def test_reserves_are_named_in_the_declaration_and_where_a_column_or_a_rule_needs_it():
@@ -55,6 +58,12 @@ def test_reserves_are_named_in_the_declaration_and_where_a_column_or_a_rule_need
     files = [file for file in package.rglob("*") if file.suffix in {".py", ".sql", ".css", ".j2"}]
     naming = {str(file.relative_to(package)) for file in files if "nonspin" in file.read_text("utf-8").lower()}
     assert naming == set(NAMES_RESERVES)
+
+
+@pytest.mark.parametrize("name", [name for name, why in NAMES_RESERVES.items() if why in WHOLE])
+def test_a_file_that_has_a_place_for_each_reserve_names_all(name: str):
+    text = (Path(vpp_pipeline.__file__).parent / name).read_text("utf-8")
+    assert [reserve.name for reserve in CAISO.reserves if not re.search(rf"\b{reserve.name}(\b|_)", text)] == []
 
 
 @pytest.mark.parametrize("product", CAISO.products, ids=lambda product: product.name)
@@ -82,6 +91,18 @@ def test_tables_of_dispatch_and_of_runs_have_a_column_for_each_product():
 def test_documents_and_slots_follow_the_declaration():
     assert get_args(documents.Product) == PRODUCTS == CAISO.names
     assert len(SLOTS) == len(CAISO.products) * len(CAISO.hour_labels)
+
+
+def test_the_method_lists_the_products_as_declared():
+    rules, rows = MarketRules(), []
+    for product in CAISO.products:
+        low, high = rules.price_limits(product.name)
+        lasts = "–" if product.is_energy else f"{rules.call_hours(product.name):g} h"
+        offers = ["yes" if flag else "no" for flag in (not product.needs_store, product.needs_certification)]
+        bounds = f"{rules.minimum_mw(product.name):g} MW | {low:g} to {high:g} | {lasts} | {product.substitute or '–'}"
+        rows.append(f"| {product.name} | {product.per} | {bounds} | {' | '.join(offers)} |")
+    method = Path(vpp_pipeline.__file__).parents[1] / "docs" / "method.md"
+    assert "\n".join(rows) in method.read_text("utf-8")
 
 
 def test_a_better_reserve_is_one_of_the_market():

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.display import percent, usd
 
 ROWS = 5
@@ -128,4 +129,4 @@ def where(condition: pl.Expr) -> pl.Expr:
 
 def pacific_hour(by: str | pl.Expr) -> pl.Expr:
     """The Pacific hour, as 19:00, of the row where ``by`` is highest."""
-    return pl.col("start_utc").sort_by(by).last().dt.convert_time_zone("America/Los_Angeles").dt.strftime("%H:%M")
+    return pl.col("start_utc").sort_by(by).last().dt.convert_time_zone(str(PACIFIC)).dt.strftime("%H:%M")
