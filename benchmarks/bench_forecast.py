@@ -25,7 +25,7 @@ import polars as pl
 from days import NODE, real_prices
 from forecast_measures import HIGH, LOW, Floats, coverage, earned, pinball
 
-from vpp_pipeline.core.calendar import HISTORY_DAYS, history_dates
+from vpp_pipeline.core.calendar import HISTORY_DAYS, PRODUCTS, history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_boosted import (
     HOURS,
@@ -48,7 +48,6 @@ FIRST_DATA, LAST_DAY = date(2023, 1, 12), date(2025, 12, 31)
 TUNING, REPORTED = (date(2024, 1, 1), date(2024, 6, 30)), (date(2024, 7, 1), date(2024, 12, 31))
 LATER = (date(2025, 1, 1), LAST_DAY)
 ERROR_DAYS, LEARN_EVERY, DRAWS = 35, 14, 2000
-PRODUCTS = ("energy", "spin", "nonspin")
 WEEK_BEFORE = "the week before"
 VALUES = ("value", "value with reserves")  # share of what perfect foresight earns
 CENT = 0.005

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, history_dates
+from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, comparable, history_dates
 from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.defs.asset_factory import key_of
@@ -17,7 +17,6 @@ from vpp_pipeline.defs.run_inputs import BIDS_JOB
 from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.defs.upkeep import sweep_at_three, sweep_storage
 from vpp_pipeline.market.oasis.source import CORRECTED_DAYS, OasisPrices
-from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.warehouse.day import published
 
 PACIFIC_TIME = str(PACIFIC)

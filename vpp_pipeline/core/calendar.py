@@ -1,4 +1,4 @@
-"""Market days, their hours, deadlines and holidays: what CAISO calls a trade date, and what is known when.
+"""Market days, their hours, deadlines, holidays and regimes: what CAISO calls a trade date, and what is known when.
 
 Owners' hours and days as they write them, `0-7, 21-23` and `sat, sun, 2023-12-25`, become whole arrays.
 """
@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
-from vpp_pipeline.core.caiso import CAISO
+from vpp_pipeline.core.caiso import CAISO, Regime
+from vpp_pipeline.core.errors import InputError
 
 PACIFIC = CAISO.time_zone
 PRODUCTS = CAISO.names
@@ -24,6 +25,7 @@ PRICE_COLUMN = {product.name: product.price_column for product in CAISO.products
 HISTORY_DAYS = 7
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LEAST_DAYS = 3
+GENERATED = "synthetic"  # sources whose name begins so imitate one market on all days: no regime parts them
 
 
 def local_midnight_utc(market_date: date) -> datetime:
@@ -143,6 +145,47 @@ def rest_days(days: Sequence[date]) -> Flags:
 def history_dates(market_date: date, days: int = HISTORY_DAYS) -> list[date]:
     """The market days whose prices a forecast for ``market_date`` may use: D-``days`` to D-1, by default seven."""
     return [market_date - timedelta(days=back) for back in range(days, 0, -1)]
+
+
+def regime_of(market_date: date) -> Regime:
+    """The rules that the market day was bought under."""
+    return next(regime for regime in reversed(CAISO.regimes) if regime.first_day <= market_date)
+
+
+def comparable(days: Sequence[date], market_date: date, source: str) -> list[date]:
+    """Those of ``days`` that are of the market day's regime; all of them where ``source`` is generated."""
+    if source.startswith(GENERATED):
+        return list(days)
+    return [day for day in days if regime_of(day) == regime_of(market_date)]
+
+
+def note_on(days: Sequence[date], market_date: date, source: str) -> str:
+    """Why some of ``days`` do not count, in words; empty where all do."""
+    left_out = sorted(set(days) - set(comparable(days, market_date, source)))
+    if not left_out:
+        return ""
+    later = max(regime_of(left_out[-1]), regime_of(market_date), key=lambda regime: regime.first_day)
+    return (
+        f"{len(left_out)} days of another market regime than {market_date} do not count "
+        f"({left_out[0]} to {left_out[-1]}): since {later.first_day}, {later.change}"
+    )
+
+
+def check_one_regime(prices: pl.DataFrame, market_date: date) -> None:
+    """Raises ``InputError`` if rows of ``market.prices`` are of another regime than the market day that they serve.
+
+    For every function that learns from past prices: a forecast, scenarios, a back-test, a model's training.
+    """
+    for (source,), rows in prices.group_by("source"):
+        days: list[date] = rows["market_date"].unique().sort().to_list()
+        note = note_on(days, market_date, str(source))
+        if note:
+            raise InputError(
+                note,
+                column="market_date",
+                value=" to ".join(map(str, (days[0], days[-1]))),
+                remedy=f"Use days of one regime: {regime_of(market_date).name}",
+            )
 
 
 def between(clock: Array, start: Array, end: Array) -> Flags:

@@ -7,7 +7,7 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.core.calendar import history_dates
+from vpp_pipeline.core.calendar import comparable, history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset, table_outs
@@ -16,7 +16,6 @@ from vpp_pipeline.defs.price_intake import PRICES, materialisation_of, replace_p
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.defs.sensors import LOCK_TAG
-from vpp_pipeline.market.regimes import comparable
 from vpp_pipeline.pipeline import find_opportunities
 
 LOG = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from vpp_pipeline.core.calendar import (
     LEAST_DAYS,
     PRICE_COLUMN,
     bid_deadline_utc,
+    check_one_regime,
     history_dates,
     market_hours,
 )
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.market.regimes import check_one_regime
 from vpp_pipeline.schemas import PriceForecast, Prices, validate
 
 METHOD = "7-day hourly mean"
@@ -32,8 +32,8 @@ def forecast_prices(market_date: date, history: pl.DataFrame) -> pl.DataFrame:
     ignored: they are published three hours after the bids of D close.
 
     Raises ``InputError`` if a row is of D or later, of a day before D-7, or published after the bids of D close; with
-    fewer than 3 days; with several nodes or sources; for a day of another market regime (see ``regimes``); and if rows
-    are not valid prices.
+    fewer than 3 days; with several nodes or sources; for a day of another market regime (``CAISO.regimes``); and if
+    rows are not valid prices.
     """
     check_history(market_date, history)
     means = history.group_by("hour_ending").agg(

@@ -10,10 +10,9 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Indices
-from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRICE_COLUMN
+from vpp_pipeline.core.calendar import HISTORY_DAYS, LEAST_DAYS, PRICE_COLUMN, check_one_regime
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_baseline import ITS_ORIGINAL, forecast_prices
-from vpp_pipeline.market.regimes import check_one_regime
 from vpp_pipeline.schemas import PriceScenarios, validate
 from vpp_pipeline.settings import RiskSettings
 

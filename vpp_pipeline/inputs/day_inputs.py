@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import LEAST_DAYS, history_dates
+from vpp_pipeline.core.calendar import LEAST_DAYS, comparable, history_dates, note_on
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.core.paths import project_folder
@@ -29,7 +29,6 @@ from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.market.regimes import comparable, note_on
 from vpp_pipeline.negotiation.opportunities import Requests
 from vpp_pipeline.pipeline import SITE_FORECASTS, find_opportunities, limit_fleet
 from vpp_pipeline.schemas import PriceScenarios
@@ -87,7 +86,7 @@ class DayInputs:
 
     @cached_property
     def regime_note(self) -> str:
-        """Why days of the week before do not count, where the market's rules changed; see `market/regimes.py`."""
+        """Why days of the week before do not count, where the market's rules changed; see `CAISO.regimes`."""
         return note_on(history_dates(self.market_date), self.market_date, self._source.name)
 
     @cached_property

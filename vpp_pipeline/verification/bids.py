@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from functools import reduce
 from operator import add
@@ -27,10 +28,11 @@ def _trading(day: Day) -> pl.DataFrame:
     return day["bids.final_bids"].filter(pl.col("status") == "bid")
 
 
-def _stated(rules: MarketRules, setting: dict[str, str]) -> pl.Expr:
-    """The setting of each row's product, by its name."""
+def _stated(rules: MarketRules, setting: dict[str, str], unknown: float) -> pl.Expr:
+    """The setting of each row's product, by the setting's name; ``unknown`` for a product that the market lacks."""
     stated = rules.model_dump()
-    return pl.col("product").replace_strict({product: stated[name] for product, name in setting.items()})
+    by_product = {product: stated[name] for product, name in setting.items()}
+    return pl.col("product").replace_strict(by_product, default=unknown, return_dtype=pl.Float64)
 
 
 def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> CheckResult:
@@ -38,7 +40,7 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> C
     rules, bids = settings.rules, _trading(day)
     least = pl.max_horizontal(
         rules.required_fraction * pl.col("required_capacity_mw"),
-        _stated(rules, {product.name: product.minimum for product in CAISO.products}),
+        _stated(rules, {product.name: product.minimum for product in CAISO.products}, math.inf),
     )
     quantity = pl.col("total_capacity_mw")
     steps = quantity / rules.quantity_step_mw
@@ -107,8 +109,8 @@ def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
     bids = bids.join(delivered, on="opportunity_id", how="left")
     curve = segments.join(bids, on="bid_id", how="full", coalesce=True)
     energy = pl.col("product") == "energy"
-    low = _stated(rules, {product.name: product.price_floor for product in CAISO.products})
-    high = _stated(rules, {product.name: product.price_cap for product in CAISO.products})
+    low = _stated(rules, {product.name: product.price_floor for product in CAISO.products}, math.inf)
+    high = _stated(rules, {product.name: product.price_cap for product in CAISO.products}, -math.inf)
     before = pl.col("to_mw").shift(1).over("bid_id").fill_null(0.0)
     price = pl.col("price_usd_per_mwh")
     average = (pl.col("cost_usd") - 2 * HALF_CENT) / (

@@ -18,7 +18,7 @@ from vpp_pipeline.dispatch.schedule import COLUMNS, DaySchedule
 from vpp_pipeline.schemas import InternalPrices, PriceForecast, Prices, PriceScenarios, Runs, Schedule, documents
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
-ENERGY, SPIN, _ = CAISO.products
+ENERGY, SPIN = CAISO.product("energy"), CAISO.product("spin")
 
 #: where a reserve is named beside the declaration, and why
 NAMES_RESERVES = {

@@ -283,6 +283,7 @@ FAULTS = [
         edit(BIDS, NOON, required_capacity_mw=1.0, total_capacity_mw=0.8),
         OUTSIDE,
     ),
+    Fault(EIGHTY, "a product that the market lacks", BIDS, edit(BIDS, NOON, product="regup"), f"1 {OUTSIDE}"),
     Fault(EIGHTY, "a row without a bid has payments", BIDS, edit(BIDS, NO_BID, payments_usd=5.0), OUTSIDE),
     Fault(EIGHTY, "a row without a bid has a price", BIDS, edit(BIDS, NO_BID, bid_price_usd_per_mwh=5.0), OUTSIDE),
 ]

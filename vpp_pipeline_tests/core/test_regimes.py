@@ -8,10 +8,9 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.calendar import history_dates
+from vpp_pipeline.core.calendar import check_one_regime, comparable, history_dates, note_on, regime_of
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.forecasting.price_baseline import forecast_prices
-from vpp_pipeline.market.regimes import check_one_regime, comparable, note_on, regime_of
 from vpp_pipeline.market.synthetic_prices import Synthetic
 
 CHANGE = date(2026, 5, 1)
