@@ -8,7 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
-from vpp_pipeline.core.tables import Day
+from vpp_pipeline.core.tables import Day, rows_where
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]
@@ -70,15 +70,15 @@ class Pairs:
 def negotiations_of(day: Day, settings: Settings) -> Iterator[Negotiations]:
     """All messages and agreements of the day, some opportunities at a time; last, those of unknown opportunities.
 
-    Rows are numbered once they are chosen: those of a million prosumers would not fit into memory together.
+    Of a day in files only those opportunities are read: the agreements of a million prosumers take 13 GB.
     """
     pairs = Pairs(day)
-    tables = [day[name] for name in ("negotiation.messages", "negotiation.agreements")]
+    tables = ("negotiation.messages", "negotiation.agreements")
     known = pl.col("opportunity_id").is_in(pairs.calls["opportunity_id"].implode())
 
     def beside(limits: pl.DataFrame, wanted: pl.Expr) -> Negotiations:
         numbers, first = limits.drop(*DEAL, "call", "deal"), limits["deal"].min()
-        chosen = [pairs.numbered(rows.filter(wanted)) for rows in tables]
+        chosen = [pairs.numbered(rows_where(day, table, wanted)) for table in tables]
         places = [(rows["deal"] - (first or 0)).cast(pl.UInt32) for rows in chosen]
         return Negotiations(limits, *(rows.hstack(numbers[place]) for rows, place in zip(chosen, places, strict=True)))
 
