@@ -234,15 +234,14 @@ def _deal_faults(talks: Negotiations, heard: pl.DataFrame, policy: NegotiationPo
 
 def _coalition_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
     """Ranks that are not 1, 2, 3, … by the policy's rule, and more options than the largest coalition."""
-    ranked = agreements.drop("reason").filter(pl.col("rank").is_not_null()).sort("call", "rank")
+    used = [*DEAL, "call", "rank", "agreed_price_usd_per_mwh", "committed_capacity_kw", "availability_fraction"]
+    ranked = agreements.select(used).filter(pl.col("rank").is_not_null()).sort("call", "rank")
     agreed, mw = pl.col("agreed_price_usd_per_mwh"), pl.col("committed_capacity_kw") / 1000.0
     merit = {
         "cost_effectiveness": agreed / pl.col("availability_fraction"),
         "original": -(1.0 / agreed.clip(lower_bound=1.0) + mw + 1.0 + (100.0 * mw).clip(upper_bound=2.0)),
     }[policy.ranking]
-    counted = ranked.with_columns(
-        place=pl.int_range(1, pl.len() + 1).over("opportunity_id"), step=merit.diff().over("opportunity_id")
-    )
+    counted = ranked.with_columns(place=pl.int_range(1, pl.len() + 1).over("call"), step=merit.diff().over("call"))
     most = policy.maximum_coalition or agreements.height
     is_in = pl.col("rank").is_not_null() & (pl.col("rank") <= most)
     return [
