@@ -33,7 +33,7 @@ BIDS = {
     "checks": "bids.checks",
 }
 DISPATCH = [table for table in SOLVED.values() if table != INFEASIBLE] + ["dispatch.payments"]
-INPUTS = [*SOLVE_INPUTS, "fleet.notes", "fleet.quarantine", "negotiation.llm_calls", *DISPATCH]
+INPUTS = [*SOLVE_INPUTS, "market.resources", "fleet.notes", "fleet.quarantine", "negotiation.llm_calls", *DISPATCH]
 
 
 def is_scheduled(run: dg.DagsterRun) -> bool:

@@ -26,6 +26,8 @@ from vpp_pipeline.schemas.dispatch import (
 from vpp_pipeline.schemas.evaluation import Benchmark, Deliveries, Dispatched, SettledDays
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
 from vpp_pipeline.schemas.market import (
+    DESK,
+    PARTICIPATION,
     ChargingForecast,
     LoadForecast,
     MeteredHours,
@@ -34,11 +36,14 @@ from vpp_pipeline.schemas.market import (
     PriceForecast,
     Prices,
     PriceScenarios,
+    Resources,
     SolarForecast,
 )
 from vpp_pipeline.schemas.negotiation import Agreements, LLMCalls, Messages, Segments, Summary
 
 __all__ = [
+    "DESK",
+    "PARTICIPATION",
     "PRODUCTS",
     "TABLES",
     "Agreements",
@@ -70,6 +75,7 @@ __all__ = [
     "Prosumers",
     "Quarantine",
     "Reconciliation",
+    "Resources",
     "RunBids",
     "Runs",
     "ScenarioQuantities",
@@ -96,6 +102,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "market.solar_forecast": SolarForecast,
     "market.load_forecast": LoadForecast,
     "market.charging_forecast": ChargingForecast,
+    "market.resources": Resources,
     "market.opportunities": Opportunities,
     "fleet.prosumers": Prosumers,
     "fleet.notes": Notes,

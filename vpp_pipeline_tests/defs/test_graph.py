@@ -48,7 +48,8 @@ DEPENDENCIES: dict[str, set[str]] = {
     "market.price_forecast": {"market.prices"},
     "market.price_scenarios": {"market.price_forecast"},
     "fleet.availability": {"fleet.prosumers", *EXPECTED},
-    "market.opportunities": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
+    "market.resources": {"market.price_forecast"},
+    "market.opportunities": {"market.price_forecast", "market.resources", "fleet.prosumers", "fleet.availability"},
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,
     "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},
@@ -58,11 +59,20 @@ DEPENDENCIES: dict[str, set[str]] = {
     "dispatch.payments": {"market.opportunities", "fleet.availability", "negotiation.agreements"}
     | {f"dispatch.{name}" for name in ("schedule", "positions", "charging")},
     **dict.fromkeys(
-        BIDS, SOLVE | FLEET | SOLUTION - {"dispatch.infeasibilities"} | {"dispatch.payments", "negotiation.llm_calls"}
+        BIDS,
+        SOLVE
+        | FLEET
+        | SOLUTION - {"dispatch.infeasibilities"}
+        | {"market.resources", "dispatch.payments", "negotiation.llm_calls"},
     ),
     **{table: set(READS) for table in SETTLED},
     "evaluation.benchmark": {"market.prices"},
-    "warehouse.published": SOLVE | FLEET | SOLUTION | BIDS | {"dispatch.payments", "negotiation.llm_calls"} | SETTLED,
+    "warehouse.published": SOLVE
+    | FLEET
+    | SOLUTION
+    | BIDS
+    | SETTLED
+    | {"market.resources", "dispatch.payments", "negotiation.llm_calls"},
 }
 BY_HAND = {"negotiation.rounds", "evaluation.benchmark"}
 SETTLING = {"market.prices"} | SETTLED
