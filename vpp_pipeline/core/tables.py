@@ -28,6 +28,13 @@ def side_by_side(
     return left.join(right, on=on, how=how, coalesce=True)
 
 
+def with_resource(rows: pl.DataFrame, single: str) -> pl.DataFrame:
+    """``rows`` with `resource_id`, which is ``single`` throughout a day that was published before there was one."""
+    if "resource_id" in rows.columns:
+        return rows
+    return rows.with_columns(resource_id=pl.lit(single))
+
+
 def optional_table(day: Day, table: str) -> pl.DataFrame | None:
     """The table; None for a day that was published before there was such a table."""
     try:

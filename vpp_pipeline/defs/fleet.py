@@ -70,7 +70,12 @@ By the setting `forecast.charging`: from meters, or 1 throughout; else as `marke
 )
 
 
-@dg.multi_asset(outs=table_outs(FLEET, {"polars"}), deps=EXPECTED, partitions_def=DAYS, name="fleet_of_day")
+@dg.multi_asset(
+    outs=table_outs(FLEET, {"polars"}),
+    deps=[*EXPECTED, key_of("market.resources")],
+    partitions_def=DAYS,
+    name="fleet_of_day",
+)
 def fleet_of_day(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:

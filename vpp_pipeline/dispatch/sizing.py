@@ -212,6 +212,7 @@ def _typical_stores(fleet: Fleet, segments: list[str], price_usd_per_mwh: Array)
         **(store | floors),
         prosumer_id=np.array([f"{segment} {third}" for segment in segments for third in range(1, TIERS + 1)]),
         segment=np.repeat(segments, TIERS),
+        resource_id=np.full(len(segments) * TIERS, fleet.resource_id[0], dtype=object),
         has_store=size_kwh > 0.0,
         charge_efficiency=charge_efficiency,
         discharge_efficiency=mean("discharge_efficiency"),

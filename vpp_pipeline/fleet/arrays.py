@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
+from vpp_pipeline.core.tables import with_resource
 from vpp_pipeline.fleet.envelope import LIMITED_BY, highest_reachable_kwh
-from vpp_pipeline.schemas import Starts, is_in_order, validate
+from vpp_pipeline.schemas import DESK, Starts, is_in_order, validate
 from vpp_pipeline.settings import NegotiationPolicy
 
 SHARE_OF_R = "the largest share of R that one prosumer may commit"
@@ -36,6 +37,7 @@ class Fleet:
 
     prosumer_id: Texts
     segment: Texts  # site and store, e.g. `home battery`
+    resource_id: Texts
     has_store: Flags
     charge_efficiency: Array
     discharge_efficiency: Array
@@ -138,6 +140,7 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
     return Fleet(
         prosumer_id=per_prosumer("prosumer_id"),
         segment=rows.select(pl.format("{} {}", "site_type", "store")).to_series().to_numpy(),
+        resource_id=_shared_texts(with_resource(rows, DESK)["resource_id"]),
         has_store=(rows["store"] != "none").to_numpy(),
         charge_efficiency=per_prosumer("charge_efficiency"),
         discharge_efficiency=per_prosumer("discharge_efficiency"),
@@ -163,6 +166,13 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
         .to_numpy()
         .reshape(shape),
     )
+
+
+def _shared_texts(column: pl.Series) -> Texts:
+    """A column of a few texts as an array that holds each of them once."""
+    known = column.unique().sort()
+    texts: Texts = np.array(known.to_list(), dtype=object)
+    return np.asarray(texts[known.search_sorted(column).to_numpy()])
 
 
 def reservation_price(fleet: Fleet, product: str, policy: NegotiationPolicy) -> Array:

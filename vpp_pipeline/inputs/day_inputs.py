@@ -187,7 +187,14 @@ class DayInputs:
         """Prosumers from the user's own file or generated, the readings of their notes, and quarantined rows."""
         folder = self.lake.parent if self.lake else project_folder() / "data"
         with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
-            return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before, read, self.expected.tables)
+            return fleet_of_day(
+                self.settings.fleet,
+                self.market_date,
+                self.schedule_before,
+                read,
+                self.expected.tables,
+                self.resources["resource_id"].to_list(),
+            )
 
     @cached_property
     def schedule_before(self) -> pl.DataFrame | None:

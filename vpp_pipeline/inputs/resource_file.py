@@ -29,7 +29,13 @@ COLUMNS = (
 )
 IN_MW = COLUMNS[-4:]
 LARGEST_MW = 1e5
+Row = dict[str, str | float | None]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes part of the names of opportunities and bids
+
+
+def resource_names(settings: ResourceSettings) -> list[str]:
+    """The names of the resources, whichever node prices are of."""
+    return [DESK] if settings.path is None else [str(row["resource_id"]) for row in _read(settings.path, None)]
 
 
 def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -> pl.DataFrame:
@@ -49,7 +55,7 @@ def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -
     return validate(Resources, table)
 
 
-def _read(path: Path, node: str) -> list[dict[str, str | float | None]]:
+def _read(path: Path, node: str | None) -> list[Row]:
     """One row per resource; lines that begin with ``#`` and blank ones are passed over."""
     if not path.is_file():
         raise InputError("the file of resources does not exist", file=path, remedy="Name an existing CSV file")
@@ -121,7 +127,7 @@ def _header(path: Path, number: int, line: str) -> list[str]:
     return names
 
 
-def _row(path: Path, number: int, names: list[str], cells: list[str], node: str) -> dict[str, str | float | None]:
+def _row(path: Path, number: int, names: list[str], cells: list[str], node: str | None) -> Row:
     """One resource. Raises InputError for the first cell that cannot be used."""
     if len(cells) != len(names):
         raise InputError(
@@ -136,9 +142,7 @@ def _row(path: Path, number: int, names: list[str], cells: list[str], node: str)
         return InputError(problem, file=path, row=number, column=column, value=cell[column] or "nothing", remedy=remedy)
 
     mw = {name: _mw(name, cell[name], wrong) if cell[name] else 0.0 for name in IN_MW}
-    row: dict[str, str | float | None] = (
-        {name: cell[name] or None for name in COLUMNS} | mw | {"node": cell["node"] or node}
-    )
+    row: Row = {name: cell[name] or None for name in COLUMNS} | mw | {"node": cell["node"] or node}
     for column in ("resource_id", "scheduling_coordinator_id", "sub_lap"):
         if not _NAME.fullmatch(cell[column]) and (cell[column] or column == "resource_id"):
             raise wrong(column, "Use up to 40 letters, digits, _ and -")
@@ -146,7 +150,7 @@ def _row(path: Path, number: int, names: list[str], cells: list[str], node: str)
         raise wrong("participation", "Write hourly, which bids it hour by hour", "storage resources are not bid yet")
     if cell["participation"] not in PARTICIPATION:
         raise wrong("participation", "Write hourly, proxy_demand or none")
-    if row["node"] != node:
+    if node is not None and row["node"] != node:
         raise wrong("node", f"Leave it empty, or write {node}", "one pricing node serves all resources of a day")
     _check_limits(row, mw, wrong)
     return row

@@ -44,7 +44,7 @@ DEPENDENCIES: dict[str, set[str]] = {
     "market.prices": set(),
     **{table: set() for table in METERS},
     **dict.fromkeys(EXPECTED, METERS),
-    **dict.fromkeys(FLEET, EXPECTED),
+    **dict.fromkeys(FLEET, EXPECTED | {"market.resources"}),
     "market.price_forecast": {"market.prices"},
     "market.price_scenarios": {"market.price_forecast"},
     "fleet.availability": {"fleet.prosumers", *EXPECTED},
