@@ -209,6 +209,8 @@ def _as_table(
         "forecast_price": price,
         "market_price": price,
         "origin": "request",
+        "resource_id": DESK,
+        "closed_reason": None,
         "deadline_utc": deadline,
     }
-    return validate(Opportunities, pl.DataFrame([row]))
+    return validate(Opportunities, pl.DataFrame([row], schema_overrides={"closed_reason": pl.String}))

@@ -28,11 +28,10 @@ def side_by_side(
     return left.join(right, on=on, how=how, coalesce=True)
 
 
-def with_resource(rows: pl.DataFrame, single: str) -> pl.DataFrame:
-    """``rows`` with `resource_id`, which is ``single`` throughout a day that was published before there was one."""
-    if "resource_id" in rows.columns:
-        return rows
-    return rows.with_columns(resource_id=pl.lit(single))
+def with_missing(rows: pl.DataFrame, **values: str | None) -> pl.DataFrame:
+    """``rows`` with these columns of text, each one value throughout a day that was published before there were any."""
+    missing = {name: pl.lit(value, pl.String) for name, value in values.items() if name not in rows.columns}
+    return rows.with_columns(**missing)
 
 
 def optional_table(day: Day, table: str) -> pl.DataFrame | None:

@@ -91,7 +91,7 @@ def fleet_of_day(
         yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
 
 
-@table_asset("fleet.availability", {"polars"}, deps=[key_of("fleet.prosumers"), *EXPECTED])
+@table_asset("fleet.availability", {"polars"}, deps=[*map(key_of, ("market.resources", "fleet.prosumers")), *EXPECTED])
 def availability(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
     """What each prosumer can do in each hour once physics and its owner's preferences are honored."""
     return limit_fleet(storage.day(market_date_of(context)))["fleet.availability"]

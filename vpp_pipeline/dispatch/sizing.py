@@ -8,6 +8,7 @@ what the fleet will sell then, more or less, and that is R: less leaves good hou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -23,7 +24,14 @@ from vpp_pipeline.fleet.envelope import highest_reachable_kwh
 from vpp_pipeline.negotiation.agreements import deal_prices
 from vpp_pipeline.negotiation.contract import Prices
 from vpp_pipeline.negotiation.negotiate import ENGINES
-from vpp_pipeline.negotiation.opportunities import covered_hours, find_opportunities, hours_of, to_size_mw
+from vpp_pipeline.negotiation.opportunities import (
+    Resource,
+    covered_hours,
+    find_opportunities,
+    hours_of,
+    share_requests,
+    to_size_mw,
+)
 from vpp_pipeline.negotiation.outcome import Outcome
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.settings import NegotiationPolicy, Settings
@@ -39,15 +47,26 @@ def opportunities_of_day(
     settings: Settings,
     requests: pl.DataFrame,
     deals: pl.DataFrame | None = None,
+    resources: Sequence[Resource] = (Resource(),),
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Opportunities`, sized as `opportunities.sizing` says.
 
-    ``deals``: what was agreed on the days before, by segment and product (`domain.typical_prices.DEAL_SCHEMA`).
+    Each of ``resources`` has those of its own members; one without any has none. ``deals``: what was agreed on the days
+    before, by segment and product (`fleet.archetypes.DEAL_SCHEMA`).
     """
-    policy, rules, planned_mw = settings.opportunities, settings.rules, None
-    if policy.sizing == "planned":
-        planned_mw = planned_sizes_mw(market_date, forecast, fleet, settings, requests, deals)
-    return find_opportunities(market_date, forecast, fleet, policy, rules, requests, planned_mw)
+    policy, rules = settings.opportunities, settings.rules
+    members = {resource: np.flatnonzero(fleet.resource_id == resource.resource_id) for resource in resources}
+    parts = {resource: fleet.part(mine) for resource, mine in members.items() if len(mine)}
+    asked = share_requests(requests, parts, forecast["start_utc"], rules)
+    rows = []
+    for resource, part in parts.items():
+        own, planned_mw = (market_date, forecast, part), None
+        if policy.sizing == "planned" and resource.participation != "none":
+            planned_mw = planned_sizes_mw(*own, settings, asked[resource], deals, resource)
+        elif policy.sizing == "planned":
+            planned_mw = np.zeros((len(PRODUCTS), forecast.height))
+        rows.append(find_opportunities(*own, policy, rules, asked[resource], planned_mw, resource))
+    return pl.concat(rows).sort("opportunity_id")
 
 
 def planned_sizes_mw(
@@ -57,6 +76,7 @@ def planned_sizes_mw(
     settings: Settings,
     requests: pl.DataFrame,
     deals: pl.DataFrame | None = None,
+    resource: Resource | None = None,
 ) -> Array:
     """R (3, T) in MW for each of PRODUCTS and each hour, to the bid step.
 
@@ -67,7 +87,7 @@ def planned_sizes_mw(
     Reads devices and limits of ``fleet``, but no owner's price, willingness or patience.
     """
     rules = settings.rules
-    rehearsal = _rehearse(market_date, forecast, fleet, settings, requests, deals)
+    rehearsal = _rehearse(market_date, forecast, fleet, settings, requests, deals, resource or Resource())
     is_request = (rehearsal.opportunities["origin"] == "request").to_numpy()
     sold_mw = _sold_mw(_typical_day(rehearsal, forecast, settings), is_request)
     return np.array([to_size_mw(mw, product, rules) for product, mw in zip(PRODUCTS, sold_mw, strict=True)])
@@ -92,11 +112,13 @@ def _rehearse(
     settings: Settings,
     requests: pl.DataFrame,
     deals: pl.DataFrame | None,
+    resource: Resource,
 ) -> _Rehearsal:
     """Negotiate the day with the typical stores; with ``deals``, a second time at the level of what was agreed."""
     policy, rules, negotiation = settings.opportunities, settings.rules, settings.negotiation
     largest = policy.model_copy(update={"sizing": "fraction", "fraction": policy.planned_fraction})
-    opportunities = find_opportunities(market_date, forecast, fleet, largest, rules, requests)
+    alone = resource.each_alone()  # how a Pmax is shared out follows from what they would sell
+    opportunities = find_opportunities(market_date, forecast, fleet, largest, rules, requests, resource=alone)
     segments = sorted(set(fleet.segment))
     stores = _typical_stores(fleet, segments, typical_prices(segments, settings.fleet, negotiation).ravel())
 

@@ -10,12 +10,14 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
-from vpp_pipeline.core.tables import with_resource
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.fleet.envelope import LIMITED_BY, highest_reachable_kwh
 from vpp_pipeline.schemas import DESK, Starts, is_in_order, validate
 from vpp_pipeline.settings import NegotiationPolicy
 
 SHARE_OF_R = "the largest share of R that one prosumer may commit"
+CLOSED = "its resource, which may not offer it"
+OTHER_RESOURCE = "another resource than its own"
 #: what bounds the capacity that a prosumer can offer in an hour, in words that follow "bound by"
 BOUNDS = (
     "its EV being away",
@@ -27,6 +29,8 @@ BOUNDS = (
     "the stored energy above what it must keep",
     "the power of its devices",
     SHARE_OF_R,
+    CLOSED,
+    OTHER_RESOURCE,
 )
 TOLERANCE_KWH = 1e-4  # that of the schedule's verification
 
@@ -140,7 +144,7 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
     return Fleet(
         prosumer_id=per_prosumer("prosumer_id"),
         segment=rows.select(pl.format("{} {}", "site_type", "store")).to_series().to_numpy(),
-        resource_id=_shared_texts(with_resource(rows, DESK)["resource_id"]),
+        resource_id=_shared_texts(with_missing(rows, resource_id=DESK)["resource_id"]),
         has_store=(rows["store"] != "none").to_numpy(),
         charge_efficiency=per_prosumer("charge_efficiency"),
         discharge_efficiency=per_prosumer("discharge_efficiency"),

@@ -23,7 +23,7 @@ from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_
 from vpp_pipeline.forecasting.price_scenarios import price_scenarios
 from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.inputs.requests import read_requests
-from vpp_pipeline.inputs.resource_file import resources_of_day
+from vpp_pipeline.inputs.resource_file import check_settings, resources_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
@@ -180,7 +180,9 @@ class DayInputs:
     @cached_property
     def resources(self) -> pl.DataFrame:
         """Rows of `market.resources`, which settle at the node of the day's prices."""
-        return resources_of_day(self.settings.resources, self.market_date, self.forecast["node"][0])
+        found = resources_of_day(self.settings.resources, self.market_date, self.forecast["node"][0])
+        check_settings(found, self.settings)
+        return found
 
     @cached_property
     def fleet(self) -> DayFleet:

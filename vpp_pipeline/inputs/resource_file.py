@@ -13,7 +13,7 @@ import polars as pl
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.schemas import DESK, PARTICIPATION, Resources, validate
-from vpp_pipeline.settings import ResourceSettings
+from vpp_pipeline.settings import ResourceSettings, Settings
 
 NEEDED = ("resource_id", "participation", "maximum_mw")
 COLUMNS = (
@@ -36,6 +36,22 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes part of the names of op
 def resource_names(settings: ResourceSettings) -> list[str]:
     """The names of the resources, whichever node prices are of."""
     return [DESK] if settings.path is None else [str(row["resource_id"]) for row in _read(settings.path, None)]
+
+
+def check_settings(resources: pl.DataFrame, settings: Settings) -> None:
+    """Raise InputError where the settings ask of several resources what is solved for one alone."""
+    for_one = {
+        "risk.scenarios": settings.risk.scenarios > 1,
+        "payments.rule": settings.payments.rule != "agreed",
+        "model_use.formulation": settings.model_use.formulation,
+    }
+    chosen = [name for name, is_chosen in for_one.items() if is_chosen]
+    if resources.height > 1 and chosen:
+        raise InputError(
+            f"{resources.height} resources cannot be bid with these settings, which are for one alone",
+            column=", ".join(chosen),
+            remedy="Leave them at their defaults, or bid the fleet as one resource",
+        )
 
 
 def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -> pl.DataFrame:

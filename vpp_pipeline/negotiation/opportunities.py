@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -11,10 +13,57 @@ from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, bid_deadline_utc, opportunity_id, slot_of
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.fleet.arrays import Fleet
-from vpp_pipeline.schemas import Opportunities, validate
+from vpp_pipeline.schemas import DESK, Opportunities, validate
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy
 
 REQUEST_COLUMNS = ("product", "start_utc", "duration_hours", "required_capacity_mw", "offered_price_usd_per_mwh")
+
+
+@dataclass(frozen=True, eq=False)  # by identity, so that a resource can be a key
+class Resource:
+    """What a resource may offer; by default whatever its members can."""
+
+    resource_id: str = DESK
+    participation: str = "hourly"
+    maximum_mw: float = np.inf
+    certified_mw: Mapping[str, float] = field(default_factory=dict)  # by reserve; one left out is not limited
+
+    def most_mw(self, product: str) -> float:
+        """Largest MW of ``product`` that it may offer in an hour."""
+        return min(self.maximum_mw, self.certified_mw.get(product, np.inf))
+
+    def closed(self, product: str, rules: MarketRules) -> str | None:
+        """Why it may not offer ``product``; None where it may."""
+        least_mw = rules.minimum_mw(product)
+        if self.participation == "none":
+            return f"resource {self.resource_id} takes no part in the market"
+        if self.participation == "proxy_demand" and product == "spin":
+            return f"resource {self.resource_id} is proxy demand, which offers no spin"
+        if self.certified_mw.get(product, np.inf) < least_mw:
+            certified_mw = self.certified_mw[product]
+            return f"resource {self.resource_id} is certified for {certified_mw:g} MW, the minimum is {least_mw:g} MW"
+        if self.maximum_mw < least_mw:
+            return f"resource {self.resource_id} has a Pmax of {self.maximum_mw:g} MW, the minimum is {least_mw:g} MW"
+        return None
+
+    def each_alone(self) -> Resource:
+        """The same limits for each product by itself, whatever is offered beside it."""
+        return replace(self, maximum_mw=np.inf, certified_mw={product: self.most_mw(product) for product in PRODUCTS})
+
+
+def resources_of(table: pl.DataFrame | None) -> list[Resource]:
+    """The rows of `market.resources`; the desk's single one for a day that was published before there were any."""
+    if table is None:
+        return [Resource()]
+    return [
+        Resource(
+            row["resource_id"],
+            row["participation"],
+            np.inf if row["maximum_mw"] is None else row["maximum_mw"],
+            {p: mw for p in PRODUCTS if p != "energy" and (mw := row[f"certified_{p}_mw"]) is not None},
+        )
+        for row in table.iter_rows(named=True)
+    ]
 
 
 def find_opportunities(
@@ -25,61 +74,121 @@ def find_opportunities(
     rules: MarketRules,
     requests: pl.DataFrame,
     planned_mw: Array | None = None,
+    resource: Resource | None = None,
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Opportunities`: one per product and hour, and one per request.
 
     ``requests`` has REQUEST_COLUMNS, rows of any day. A request replaces the policy's opportunities of its product in
     the hours it covers and takes its first hour's slot. ``planned_mw`` (PRODUCTS, T): R where the sizing is `planned`
-    (`dispatch/sizing.py`).
+    (`dispatch/sizing.py`). ``fleet``: the members of ``resource``. What it may not offer is listed with the reason, at
+    the market's minimum; R is at most what it is certified for, and the three R of an hour at most its Pmax together,
+    what earns most at the forecast first.
 
-    Raises InputError for a request with an unknown product, that leaves its market day, or that meets another one.
+    Raises InputError for a request with an unknown product, that leaves its market day, that meets another one, or that
+    asks for more than the resource may offer.
     """
+    resource = resource or Resource()
     starts = forecast["start_utc"].to_list()
     least_price = -np.inf if policy.minimum_price_usd_per_mwh is None else policy.minimum_price_usd_per_mwh
-    rows = []
-    for place, product in enumerate(PRODUCTS):
-        price = forecast[PRICE_COLUMN[product]].to_numpy()
-        offerable_mw = fleet.capacity_kw(product, rules.reserve_call_hours).sum(axis=0) / 1000.0
-        required_mw = _sizes_mw(offerable_mw, None if planned_mw is None else planned_mw[place], product, policy, rules)
-        blocks = requested_blocks(requests, product, starts, rules)
-        covered = {hour for first, last, _ in blocks for hour in range(first, last)}
-        for hour in range(len(starts)):
-            if hour in covered or (product == "energy" and price[hour] < least_price):
-                continue
-            rows.append((product, hour, hour + 1, required_mw[hour], price[hour], "policy", price, offerable_mw))
-        rows += [
-            (
-                product,
-                first,
-                last,
-                request["required_capacity_mw"],
-                request["offered_price_usd_per_mwh"],
-                "request",
-                price,
-                offerable_mw,
-            )
-            for first, last, request in blocks
+    prices = np.stack([forecast[PRICE_COLUMN[product]].to_numpy() for product in PRODUCTS])
+    offerable_mw = np.stack([fleet.capacity_kw(p, rules.reserve_call_hours).sum(axis=0) for p in PRODUCTS]) / 1000.0
+    wanted_mw = np.stack(
+        [
+            _sizes_mw(offerable_mw[p], None if planned_mw is None else planned_mw[p], product, policy, rules)
+            for p, product in enumerate(PRODUCTS)
         ]
-    return validate(
-        Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None)
     )
+    blocks = {product: requested_blocks(requests, product, starts, rules) for product in PRODUCTS}
+    required_mw, closed = _within_limits(resource, wanted_mw, prices, blocks, rules)
+    rows = []
+    for p, product in enumerate(PRODUCTS):
+        covered = {hour for first, last, _ in blocks[product] for hour in range(first, last)}
+        found = [
+            (hour, hour + 1, required_mw[p, hour], prices[p, hour], "policy", closed.get((p, hour)))
+            for hour in range(len(starts))
+            if hour not in covered and not (product == "energy" and prices[p, hour] < least_price)
+        ] + [
+            (first, last, request["required_capacity_mw"], request["offered_price_usd_per_mwh"], "request", None)
+            for first, last, request in blocks[product]
+        ]
+        rows += [
+            _row(market_date, forecast, resource.resource_id, product, *one, prices[p], offerable_mw[p])
+            for one in found
+        ]
+    return validate(Opportunities, pl.DataFrame(rows, schema_overrides={"closed_reason": pl.String}))
+
+
+def _within_limits(
+    resource: Resource,
+    wanted_mw: Array,
+    prices: Array,
+    blocks: Mapping[str, list[tuple[int, int, dict[str, float]]]],
+    rules: MarketRules,
+) -> tuple[Array, dict[tuple[int, int], str]]:
+    """R (3, T) of each product and hour within what ``resource`` may offer; product and hour -> why it may not.
+
+    Requests come first; then what earns most at the forecast takes what is left of Pmax. Raises InputError for a
+    request beyond the limits.
+    """
+    required_mw, closed = wanted_mw.copy(), dict[tuple[int, int], str]()
+    left_mw = np.full(wanted_mw.shape[1], resource.maximum_mw)
+    is_requested = np.zeros(wanted_mw.shape, dtype=bool)
+    for p, product in enumerate(PRODUCTS):
+        for first, last, request in blocks[product]:
+            mw = request["required_capacity_mw"]
+            reason = resource.closed(product, rules)
+            if reason is None and mw > min(resource.most_mw(product), left_mw[first:last].min()) + 1e-9:
+                reason = f"resource {resource.resource_id} may offer less in these hours"
+            if reason is not None:
+                raise InputError(
+                    f"the {product} request from {request['start_utc']:%Y-%m-%d %H:%M} UTC cannot be bid: {reason}",
+                    column="required_capacity_mw",
+                    value=mw,
+                    remedy="Ask for less, or raise the limits of the resource",
+                )
+            left_mw[first:last] -= mw
+            is_requested[p, first:last] = True
+    for hour in range(wanted_mw.shape[1]):
+        for p in np.argsort(-(wanted_mw[:, hour] * prices[:, hour]), kind="stable"):
+            if is_requested[p, hour]:
+                continue
+            product = PRODUCTS[p]
+            most_mw, least_mw = min(resource.most_mw(product), left_mw[hour]), rules.minimum_mw(product)
+            reason = resource.closed(product, rules)
+            if reason is None and _down_to_step(most_mw, rules) < least_mw:
+                reason = f"the Pmax of resource {resource.resource_id} is taken by products that earn more in this hour"
+            if reason is not None:
+                required_mw[p, hour], closed[p, hour] = least_mw, reason
+                continue
+            required_mw[p, hour] = min(wanted_mw[p, hour], _down_to_step(most_mw, rules))
+            left_mw[hour] -= required_mw[p, hour]
+    return required_mw, closed
+
+
+def _down_to_step(mw: float, rules: MarketRules) -> float:
+    """The largest bid of at most ``mw``."""
+    if not np.isfinite(mw):
+        return mw
+    return float(np.round(np.floor(mw / rules.quantity_step_mw + 1e-9) * rules.quantity_step_mw, 6))
 
 
 def _row(
     market_date: date,
     forecast: pl.DataFrame,
+    resource_id: str,
     product: str,
     first: int,
     last: int,
     required_mw: float,
     price: float,
     origin: str,
+    closed_reason: str | None,
     market_price: Array,
     offerable_mw: Array,
 ) -> dict[str, object]:
     start = forecast["start_utc"][first]
     return {
-        "opportunity_id": opportunity_id(product, start),
+        "opportunity_id": opportunity_id(product, start, None if resource_id == DESK else resource_id),
         "market_date": market_date,
         "slot": slot_of(product, forecast["hour_ending"][first]),
         "product": product,
@@ -90,6 +199,8 @@ def _row(
         "forecast_price": float(price),
         "market_price": float(market_price[first:last].mean()),
         "origin": origin,
+        "resource_id": resource_id,
+        "closed_reason": closed_reason,
         "deadline_utc": bid_deadline_utc(market_date),
     }
 
@@ -154,6 +265,41 @@ def requested_blocks(
             )
         blocks.append((first, last, request))
     return blocks
+
+
+def share_requests(
+    requests: pl.DataFrame, parts: Mapping[Resource, Fleet], starts: pl.Series, rules: MarketRules
+) -> dict[Resource, pl.DataFrame]:
+    """The requests that each resource serves, of ``parts``, the resources with their members.
+
+    The single one serves all. Of several, each request of the day goes to the one whose members can offer most in its
+    weakest hour, among those that may offer so much. Raises InputError where none may.
+    """
+    if len(parts) == 1:
+        return dict.fromkeys(parts, requests)
+    hours = starts.to_list()
+    capacity_mw = {
+        (resource, p): fleet.capacity_kw(p, rules.reserve_call_hours).sum(axis=0) / 1000.0
+        for resource, fleet in parts.items()
+        for p in PRODUCTS
+    }
+    mine: dict[Resource, list[int]] = {resource: [] for resource in parts}
+    for place, request in enumerate(requests.iter_rows(named=True)):
+        product, mw = request["product"], request["required_capacity_mw"]
+        if request["start_utc"] not in hours or product not in PRODUCTS:
+            continue  # of another day, or refused where it is placed
+        block = slice(first := hours.index(request["start_utc"]), first + request["duration_hours"])
+        may = [one for one in parts if one.closed(product, rules) is None and mw <= one.most_mw(product) + 1e-9]
+        if not may:
+            raise InputError(
+                f"no resource may offer the {mw:g} MW of the {product} request from "
+                f"{request['start_utc']:%Y-%m-%d %H:%M} UTC",
+                column="required_capacity_mw",
+                value=mw,
+                remedy="Ask for less, or raise the limits of a resource",
+            )
+        mine[max(may, key=lambda one: capacity_mw[one, product][block].min())].append(place)
+    return {resource: requests[places] for resource, places in mine.items()}
 
 
 def hours_of(opportunities: pl.DataFrame, starts: pl.Series) -> list[slice]:

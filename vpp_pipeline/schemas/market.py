@@ -177,7 +177,8 @@ class Resources(dy.Schema):
 
 
 class Opportunities(dy.Schema):
-    """Opportunities of the day: one product in a block of hours, with required capacity and expected price."""
+    """Opportunities of the day: one product of one resource in a block of hours, with required capacity and expected
+    price."""
 
     opportunity_id = text(OPPORTUNITY, primary_key=True)
     market_date = market_day()
@@ -186,10 +187,12 @@ class Opportunities(dy.Schema):
     start_utc = moment("Start of the block.")
     duration_hours = column(dy.Int32, "Number of hours in the block.", min=1, max=25)
     required_capacity_mw = number("Required capacity (R) throughout the block.", min_exclusive=0.0)
-    offerable_capacity_mw = amount("Capacity that the whole fleet could offer throughout the block, by its limits.")
+    offerable_capacity_mw = amount("Capacity that all its members could offer throughout the block, by their limits.")
     forecast_price = price(
         "Expected price, or the offered price of a request, mean over the block; $/MWh, for reserves $/MW per hour."
     )
     market_price = price("Expected market price, mean over the block, regardless of a request's price.")
     origin = choice("Whether the desk's policy or a request states the opportunity.", ("policy", "request"))
+    resource_id = text(RESOURCE)
+    closed_reason = text("Why the resource may not offer it; null where it may.", nullable=True)
     deadline_utc = moment("Deadline for bids of the market day.")

@@ -47,7 +47,7 @@ DEPENDENCIES: dict[str, set[str]] = {
     **dict.fromkeys(FLEET, EXPECTED | {"market.resources"}),
     "market.price_forecast": {"market.prices"},
     "market.price_scenarios": {"market.price_forecast"},
-    "fleet.availability": {"fleet.prosumers", *EXPECTED},
+    "fleet.availability": {"market.resources", "fleet.prosumers", *EXPECTED},
     "market.resources": {"market.price_forecast"},
     "market.opportunities": {"market.price_forecast", "market.resources", "fleet.prosumers", "fleet.availability"},
     "negotiation.rounds": INPUTS,
