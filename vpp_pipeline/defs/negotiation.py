@@ -1,4 +1,4 @@
-"""Negotiation: one partition per opportunity, and the daily tables that collect them."""
+"""Negotiation: one partition per product and hour, and the daily tables that collect them."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -37,7 +37,8 @@ DATA_VERSION_OF, EVENT_OF = "dagster/input_data_version", "dagster/input_event_p
     deps=[dg.AssetDep(key_of(table), partition_mapping=SAME_DAY) for table in INPUTS],
 )
 def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> None:
-    """Every message of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
+    """Every message about the opportunities of one slot, one of each resource: asks, offers, acceptances and
+    withdrawals, round by round.
 
     `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again, by the engine
     that the run's configuration names (`negotiation.engine`, and `llm.mode` where that is `llm`). A slot without an

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,24 @@ def test_a_slot_that_is_no_longer_traded_goes_and_one_that_is_negotiated_alone_l
     assert set(store.bases()) == set(NAMES)
     negotiate_missing(store, *alone, POLICY, RULES)
     assert set(store.bases()) == {NAMES[1]}
+
+
+def test_opportunities_of_two_resources_share_a_slot(store: Store) -> None:
+    both = terms()
+    calls = calls_of(both, [1.0, 1.0]).with_columns(slot=pl.lit(SLOTS[0]))
+    made = negotiate_missing(store, calls, both, POLICY, RULES)
+    assert made["is_new"].to_list() == [True, True]
+    assert {name: basis["slot"] for name, basis in store.bases().items()} == dict.fromkeys(NAMES, SLOTS[0])
+    for name in NAMES:
+        assert store.read(AGREEMENTS, [name])["opportunity_id"].unique().to_list() == [name]
+    assert not negotiate_missing(store, calls, both, POLICY, RULES)["is_new"].any()
+
+
+def test_bases_that_were_kept_by_slot_are_found_by_opportunity(tmp_path: Path) -> None:
+    store = LakeNegotiations(Lake(tmp_path).day(DAY, "run"))
+    negotiated(store, terms())
+    by_slot = {slot: store.bases()[name] for slot, name in zip(SLOTS, NAMES, strict=True)}
+    for table in ("negotiation.deals", SEGMENTS, MESSAGES):
+        store.kept.write(table, store.kept.read(table), {"slots": json.dumps(by_slot)})
+    assert set(store.bases()) == set(NAMES)
+    assert negotiated(store, terms()) == [False, False]

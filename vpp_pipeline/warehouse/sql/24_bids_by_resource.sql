@@ -22,7 +22,7 @@ left join member m on m.market_date = b.market_date and m.resource_id = b.resour
 comment on view bids.by_resource is 'Bids of each resource: what it is certified for, and expected profit from energy and from reserve apart.';
 comment on column bids.by_resource.prosumers is 'Number of its members.';
 comment on column bids.by_resource.is_assumed is 'Whether a certification is assumed, not stated: reserve may then not be sold without one.';
-comment on column bids.by_resource.bids is 'Number of bids.';
+comment on column bids.by_resource.bids is 'Number of its bids, no-bids left out.';
 comment on column bids.by_resource.energy_mwh is 'Energy bid, MW times hours.';
 comment on column bids.by_resource.reserve_mw_h is 'Both reserves bid, MW times hours.';
 comment on column bids.by_resource.energy_profit_usd is 'Expected profit of its energy bids: what this plan earns without reserve.';
