@@ -4,6 +4,7 @@
 #   make test-unit  functions and small days alone      make test-all  the slow tests as well
 #   make fuzz    the property tests with new random cases   make hostile  attacks from outside, and what got through
 #   make torture, powerloss: kills and damaged files in numbers that tests do not have time for
+#   make storage-attacks  awards at storage resources, every owner's limits counted (ARGS="--awards 200")
 #   make fuzz-days  random days through the command line (FUZZ_ARGS="--days 20 --seed 7")
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
@@ -130,6 +131,9 @@ torture: $(STAMP)
 
 powerloss: $(STAMP)
 	$(BIN)/python -m vpp_pipeline_tests.robustness.powerloss $(ARGS)
+
+storage-attacks: $(STAMP)
+	$(BIN)/python -m vpp_pipeline_tests.aggregation.attacks $(ARGS)
 
 # a day that fails stays in fuzzed_days/, to be run again
 fuzz-days: $(STAMP)

@@ -11,9 +11,9 @@ import polars as pl
 
 from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.inputs.day_inputs import DayInputs
-from vpp_pipeline.inputs.requests import read_requests
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
+from vpp_pipeline.negotiation.opportunities import Requests
 from vpp_pipeline.pipeline import find_opportunities
 from vpp_pipeline.settings import Settings
 
@@ -42,4 +42,4 @@ def prepare_day(
     forecast = settings.forecast.model_copy(update={"price": "seven_day_mean"})
     settings = settings.model_copy(update={"forecast": forecast})
     day = DayInputs(market_date, settings, None, None, None, opened=source).tables()
-    return day if deals is None else day | find_opportunities(day, settings, read_requests(None), deals)
+    return day if deals is None else day | find_opportunities(day, settings, Requests(), deals)

@@ -26,6 +26,7 @@ from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
+from vpp_pipeline.negotiation.opportunities import Requests, place_requests
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
 from vpp_pipeline.schemas import LLMCalls
@@ -43,19 +44,18 @@ def limit_fleet(day: Day) -> Tables:
     return {"fleet.availability": hourly_envelope(day["fleet.prosumers"], hours, *forecasts)}
 
 
-def find_opportunities(
-    day: Day, settings: Settings, requests: pl.DataFrame, deals: pl.DataFrame | None = None
-) -> Tables:
+def find_opportunities(day: Day, settings: Settings, requests: Requests, deals: pl.DataFrame | None = None) -> Tables:
     """`market.opportunities`: each product in each hour, sized to the fleet, and the requests that replace some.
 
+    Requests that cannot be offered go to `market.request_quarantine`; the policy's opportunities keep their hours.
     ``deals``: what was agreed on the days before, by segment and product, where sizes are planned by it.
     """
     from vpp_pipeline.dispatch.sizing import opportunities_of_day
 
-    forecast = day["market.price_forecast"]
-    market_date = forecast["market_date"][0]
-    rows = opportunities_of_day(market_date, forecast, fleet_of(day), settings, requests, deals)
-    return {"market.opportunities": rows}
+    forecast, fleet = day["market.price_forecast"], fleet_of(day)
+    placed = place_requests(requests, forecast, fleet, settings.rules)
+    rows = opportunities_of_day(forecast["market_date"][0], forecast, fleet, settings, placed.rows, deals)
+    return {"market.opportunities": rows, "market.request_quarantine": placed.quarantine}
 
 
 def fleet_of(day: Day) -> Fleet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -25,6 +26,8 @@ from vpp_pipeline.core.calendar import bid_deadline_utc, pacific_moment_utc
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.inputs.day_inputs import DayInputs
+from vpp_pipeline.inputs.requests import COLUMNS
+from vpp_pipeline.negotiation.opportunities import PLACE_SCHEMA, REQUEST_SCHEMA, Requests
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import FleetSettings, Settings
@@ -70,13 +73,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 DAY = date(2023, 8, 15)
-REQUEST_SCHEMA = {
-    "product": pl.String,
-    "start_utc": pl.Datetime("us", "UTC"),
-    "duration_hours": pl.Int32,
-    "required_capacity_mw": pl.Float64,
-    "offered_price_usd_per_mwh": pl.Float64,
-}
 EXAMPLE_REQUEST = ("energy", pacific_moment_utc(DAY, 12), 1, 2.0, 85.0)  # the original's: 2 MW at noon for 85 $/MWh
 
 
@@ -97,8 +93,12 @@ class SolvedDay:
 
 
 def request_table(*requests: tuple[object, ...]) -> pl.DataFrame:
-    """Requests as the domain takes them: product, start, hours, MW, offered price."""
-    return pl.DataFrame(list(requests), schema=REQUEST_SCHEMA, orient="row")
+    """Requests as they are read: product, start, hours, MW, offered price; the first stands in row 2 of its file."""
+    rows = [
+        (*request, row, "requests.csv", json.dumps(dict(zip(COLUMNS, map(str, request), strict=True))))
+        for row, request in enumerate(requests, start=2)
+    ]
+    return pl.DataFrame(rows, schema=REQUEST_SCHEMA | PLACE_SCHEMA, orient="row")
 
 
 @cache
@@ -116,7 +116,7 @@ def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, 
 def _solved(market_date: date, settings: Settings, requests: tuple[tuple[object, ...], ...]) -> tuple[Any, ...]:
     """What a `SolvedDay` holds."""
     inputs = DayInputs(market_date, settings, None, None, None)
-    day, problem = prepare_problem(inputs.tables(request_table(*requests)), settings)
+    day, problem = prepare_problem(inputs.tables(Requests(request_table(*requests))), settings)
     solution = solve(problem, settings)
     two_hours_early = bid_deadline_utc(market_date) - timedelta(hours=2)
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)

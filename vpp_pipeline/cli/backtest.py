@@ -131,7 +131,8 @@ def backtest(
             LOG.info("%s: done", day)
             bar.advance(task)
 
-        new = replay_days(days, read, settings, chosen, lake, read.name, advance, processes)
+        classes = read.classes(settings) if any(arm.startswith("storage") for arm in chosen) else None
+        new = replay_days(days, read, settings, chosen, lake, read.name, advance, processes, classes)
     if new:
         publish_tables(lake, options.warehouse, sorted(new), [TABLE])
     rows = in_order(read_days(lake, TABLE, map(str, days)))

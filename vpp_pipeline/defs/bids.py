@@ -33,7 +33,8 @@ BIDS = {
     "checks": "bids.checks",
 }
 DISPATCH = [table for table in SOLVED.values() if table != INFEASIBLE] + ["dispatch.payments"]
-INPUTS = [*SOLVE_INPUTS, "fleet.notes", "fleet.quarantine", "negotiation.llm_calls", *DISPATCH]
+SET_ASIDE = ["market.request_quarantine", "fleet.quarantine"]
+INPUTS = [*SOLVE_INPUTS, "fleet.notes", *SET_ASIDE, "negotiation.llm_calls", *DISPATCH]
 
 
 def is_scheduled(run: dg.DagsterRun) -> bool:

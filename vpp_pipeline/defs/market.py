@@ -10,7 +10,7 @@ import polars as pl
 from vpp_pipeline.core.calendar import comparable, history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset
+from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset, table_outs
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.price_intake import PRICES, materialisation_of, replace_prices, say_missing, take_in_days
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
@@ -19,6 +19,7 @@ from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.pipeline import find_opportunities
 
 LOG = logging.getLogger(__name__)
+OFFERED = {name: f"market.{name}" for name in ("opportunities", "request_quarantine")}
 
 
 @table_asset(PRICES, {"parquet"}, backfill_policy=dg.BackfillPolicy.single_run())
@@ -91,21 +92,24 @@ def price_scenarios(
     return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))
 
 
-@table_asset(
-    "market.opportunities",
-    {"polars"},
+@dg.multi_asset(
+    outs=table_outs(OFFERED, {"polars"}),
     deps=[key_of(table) for table in ("market.price_forecast", "fleet.prosumers", "fleet.availability")],
+    partitions_def=DAYS,
+    name="market_opportunities",
 )
-def opportunities(
+def market_opportunities(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
-) -> dg.Output[pl.DataFrame]:
+) -> Iterator[dg.Output[pl.DataFrame]]:
     """What can be sold: each product in each hour, sized to the fleet, and the requests that replace some of them.
 
     `planned` sizes are rehearsed with typical prosumers; with `opportunities.deal_days`, at the level of the deals of
     the days before. These are kept (lake table `market.recent_deals`), so that a day made again is the same day.
+    Requests that cannot be offered are set aside, each with its reason; the policy's opportunities keep their hours.
     """
     inputs = day_inputs(context, desk, prices_source, storage)
     day = storage.day(inputs.market_date)
-    table = find_opportunities(day, inputs.settings, inputs.requests, inputs.recent_deals)["market.opportunities"]
+    tables = find_opportunities(day, inputs.settings, inputs.requests, inputs.recent_deals)
     inputs.keep_recent_deals(storage.lake.day(inputs.market_date, storage.owner))
-    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))
+    for name, table in OFFERED.items():
+        yield dg.Output(tables[table], name, data_version=dg.DataVersion(frame_hash(tables[table])))

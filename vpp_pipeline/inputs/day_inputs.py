@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from vpp_pipeline.core.calendar import LEAST_DAYS, PRODUCTS, comparable, history_dates, market_hours, note_on
+from vpp_pipeline.core.calendar import LEAST_DAYS, comparable, history_dates, note_on
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.core.paths import project_folder
@@ -29,7 +29,7 @@ from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.negotiation.opportunities import requested_blocks
+from vpp_pipeline.negotiation.opportunities import Requests
 from vpp_pipeline.pipeline import SITE_FORECASTS, find_opportunities, limit_fleet
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
@@ -195,12 +195,9 @@ class DayInputs:
         return LakeDay(Lake(self.lake), self.market_date).get(SCHEDULE_BEFORE)
 
     @cached_property
-    def requests(self) -> pl.DataFrame:
-        """Rows of the file of requests, those of the day being possible."""
-        found = read_requests(self.settings.opportunities.requests or self.requests_file)
-        for product in PRODUCTS:
-            requested_blocks(found, product, market_hours(self.market_date)["start_utc"].to_list(), self.settings.rules)
-        return found
+    def requests(self) -> Requests:
+        """Requests for the day, and rows of their file that cannot be read."""
+        return read_requests(self.settings.opportunities.requests or self.requests_file, self.market_date)
 
     @cached_property
     def recent_deals(self) -> pl.DataFrame | None:
@@ -222,7 +219,7 @@ class DayInputs:
         if self.recent_deals is not None:
             keep_deals(kept, self.settings.opportunities.deal_days, prices_behind(self.forecast), self.recent_deals)
 
-    def tables(self, requests: pl.DataFrame | None = None) -> Tables:
+    def tables(self, requests: Requests | None = None) -> Tables:
         """The day's tables before any negotiation, opportunities included, for the stages of `pipeline.py`.
 
         ``requests``: in place of those of the file. The schedule of the day before lies under SCHEDULE_BEFORE.

@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.negotiation.opportunities import REQUEST_COLUMNS
+from vpp_pipeline.core.paths import file_name
+from vpp_pipeline.negotiation.opportunities import (
+    PLACE_SCHEMA,
+    REQUEST_SCHEMA,
+    RequestFault,
+    Requests,
+    quarantined,
+)
 from vpp_pipeline.schemas import PRODUCTS
 
-SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "product": pl.String,
-    "start_utc": pl.Datetime("us", "UTC"),
-    "duration_hours": pl.Int32,
-    "required_capacity_mw": pl.Float64,
-    "offered_price_usd_per_mwh": pl.Float64,
-}
-LAYOUT = "product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh"
+COLUMNS = ("product", "start", "duration_hours", "required_capacity_mw", "offered_price_usd_per_mwh")
+LAYOUT = ",".join(COLUMNS)
+WHOLE_ROW = "the whole row"
+LONGEST_DAY_H = 25
+_BLANK = re.compile(r'[\s,"]*')  # a spreadsheet writes empty rows as commas
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def read_requests(path: Path | None) -> pl.DataFrame:
-    """Requests with columns REQUEST_COLUMNS; none where there is no file.
+class _Start(NamedTuple):
+    """A cell ``start`` as it was read: the Pacific day, the moment, and what is wrong, each where there is one."""
 
-    The file's ``start`` is Pacific time (``2023-08-15T12:00``) or carries an offset; ``#`` opens a comment.
+    day: date | None
+    moment: datetime | None
+    fault: RequestFault | None
 
-    Raises InputError naming file, row, column and value of the first entry that cannot be used.
+
+def read_requests(path: Path | None, market_date: date) -> Requests:
+    """Requests for ``market_date``, and rows of the file that cannot be read as one; none where there is no file.
+
+    The file's ``start`` is Pacific time (``2023-08-15T12:00``) or carries an offset; ``#`` opens a comment. Rows of
+    other days are passed over. One whose day cannot be read may be meant for any, and is set aside on each.
+
+    Raises InputError where the file as a whole cannot be used.
     """
     if path is None:
-        return pl.DataFrame(schema=SCHEMA)
+        return Requests()
+    rows, faults = [], []
+    for number, line in _lines(path):
+        cells = [cell.strip() for cell in line.split(",")]
+        start = _read_start(cells[1] if len(cells) > 1 else "")
+        if start.day not in (None, market_date):
+            continue
+        is_whole = len(cells) == len(COLUMNS)
+        cell = dict(zip(COLUMNS, cells, strict=True)) if is_whole else {WHOLE_ROW: line}
+        place = {"file_row": number, "file": file_name(path), "row_json": json.dumps(cell, ensure_ascii=False)}
+        found = list(_faults_of(cell, start)) if is_whole else [_wrong_count(len(cells))]
+        if found:
+            faults += [(place, fault) for fault in found]
+        else:
+            rows.append({**_request_of(cell), "start_utc": start.moment, **place})
+    return Requests(
+        pl.DataFrame(rows, schema=REQUEST_SCHEMA | PLACE_SCHEMA, orient="row"), quarantined(market_date, faults)
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each row after the header. Raises InputError where the file as a whole cannot be used."""
     if not path.is_file():
         raise InputError(
             "the file of requests does not exist", file=path, remedy="Name an existing CSV file, or leave it out"
@@ -43,66 +82,91 @@ def read_requests(path: Path | None) -> pl.DataFrame:
             file=path,
             remedy="Save it again as CSV (in a spreadsheet: CSV UTF-8)",
         ) from None
-    lines = [
-        (number, line)
-        for number, line in enumerate(text.splitlines(), start=1)
-        if line.strip() and not line.startswith("#")
-    ]
-    if not lines or lines[0][1].replace(" ", "") != LAYOUT:
-        found = lines[0][1] if lines else "nothing"
+    except OSError as error:
+        raise InputError(
+            f"the file of requests cannot be read: {error}", file=path, remedy="Let your user read it"
+        ) from None
+    numbered = enumerate(text.split("\n"), start=1)
+    lines = ((number, line) for number, line in numbered if not line.startswith("#") and not _BLANK.fullmatch(line))
+    number, header = next(lines, (1, "nothing"))
+    if header.replace(" ", "") != LAYOUT:
         raise InputError(
             "unknown columns in the file of requests",
             file=path,
-            row=1,
-            value=found,
+            row=number,
+            value=header,
             remedy=f"The header must be {LAYOUT}",
         )
-    rows = [_request(path, number, line.split(",")) for number, line in lines[1:]]
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").select(REQUEST_COLUMNS)
+    return lines
 
 
-def _request(path: Path, number: int, cells: list[str]) -> tuple[str, datetime, int, float, float]:
-    names = LAYOUT.split(",")
-    if len(cells) != len(names):
-        raise InputError(
-            f"{len(cells)} cells instead of {len(names)}", file=path, row=number, remedy=f"Each row holds {LAYOUT}"
-        )
-    cell = dict(zip(names, (text.strip() for text in cells), strict=True))
+def _wrong_count(cells: int) -> RequestFault:
+    remedy = f"Each row holds {LAYOUT}, with points for decimals"
+    return RequestFault(WHOLE_ROW, f"{cells} instead of {len(COLUMNS)} cells", remedy)
 
-    def wrong(column: str, remedy: str) -> InputError:
-        return InputError(
-            "a request cannot be used", file=path, row=number, column=column, value=cell[column], remedy=remedy
-        )
 
+def _faults_of(cell: dict[str, str], start: _Start) -> Iterator[RequestFault]:
+    """What cannot be read in a row, cell by cell; only the first fault of a cell is told."""
     if cell["product"] not in PRODUCTS:
-        raise wrong("product", f"Use one of {', '.join(PRODUCTS)}")
+        yield RequestFault("product", "not a product of this market", f"Use one of {', '.join(PRODUCTS)}")
+    if start.fault:
+        yield start.fault
+    for column in COLUMNS[2:]:
+        if not _NUMBER.fullmatch(cell[column]) or float(cell[column]) in (float("inf"), float("-inf")):
+            yield RequestFault(column, "not a number", "Write a number alone, with a point for decimals and no unit")
+        elif column == "duration_hours" and not float(cell[column]).is_integer():
+            yield RequestFault(column, "not a whole number of hours", "Requests last whole hours")
+        elif column == "duration_hours" and not 1 <= float(cell[column]) <= LONGEST_DAY_H:
+            yield RequestFault(column, f"not from 1 to {LONGEST_DAY_H}", "Write the hours of one market day")
+
+
+def _request_of(cell: dict[str, str]) -> dict[str, Any]:
+    product, _, hours, power_mw, price = (cell[column] for column in COLUMNS)
+    return {
+        "product": product,
+        "duration_hours": int(float(hours)),
+        "required_capacity_mw": float(power_mw),
+        "offered_price_usd_per_mwh": float(price),
+    }
+
+
+def _read_start(text: str) -> _Start:
+    """The start of a block, Pacific unless it carries an offset."""
+    written = "Write it as 2023-08-15T12:00 (Pacific) or with its offset, 2023-08-15T12:00-07:00"
     try:
-        start = datetime.fromisoformat(cell["start"])
+        found = datetime.fromisoformat(text)
     except ValueError:
-        raise wrong("start", "Write it as 2023-08-15T12:00 (Pacific) or with its offset") from None
-    if start.tzinfo is None:
-        local = start.replace(tzinfo=PACIFIC)
-        if local.utcoffset() != local.replace(fold=1).utcoffset():
-            raise wrong("start", "The clock is changed then; add the offset, such as -08:00")
+        return _Start(None, None, RequestFault("start", "not a moment", written))
     try:
-        start_utc = (start if start.tzinfo else start.replace(tzinfo=PACIFIC)).astimezone(UTC)
+        local = found.astimezone(PACIFIC) if found.tzinfo else found.replace(tzinfo=PACIFIC)
+        moment = local.astimezone(UTC)
+        first, second = local.utcoffset(), local.replace(fold=1).utcoffset()
     except OverflowError:
-        raise wrong("start", "Write a day between the years 2 and 9998") from None
-    if start_utc.minute or start_utc.second or start_utc.microsecond:
-        raise wrong("start", "Requests begin on the hour")
-    numbers = []
-    for column, most in (
-        ("duration_hours", 25.0),
-        ("required_capacity_mw", 1e5),
-        ("offered_price_usd_per_mwh", 5_000.0),
-    ):
-        try:
-            value = float(cell[column])
-        except ValueError:
-            raise wrong(column, "Write a number") from None
-        if not 0.0 < value <= most:
-            raise wrong(column, f"It must lie above 0 and be at most {most:g}")
-        numbers.append(value)
-    if numbers[0] != int(numbers[0]):
-        raise wrong("duration_hours", "Requests last whole hours")
-    return cell["product"], start_utc, int(numbers[0]), numbers[1], numbers[2]
+        remedy = "Write a day between the years 2 and 9998"
+        return _Start(None, None, RequestFault("start", "a day that no calendar here has", remedy))
+    fault = None
+    if _is_date(text):
+        fault = RequestFault("start", "a day without an hour", written)
+    elif found.tzinfo is None and first != second:
+        fault = _at_the_change(local, moment)
+    elif moment.minute or moment.second or moment.microsecond:
+        fault = RequestFault("start", "not on the hour", "Requests begin on the hour")
+    return _Start(local.date(), moment, fault)
+
+
+def _is_date(text: str) -> bool:
+    """Whether the text is a day alone, which would be read as its midnight."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _at_the_change(local: datetime, moment: datetime) -> RequestFault:
+    """Why an hour without an offset is none, or two, on the day when clocks are changed."""
+    if moment.astimezone(PACIFIC).replace(tzinfo=None) != local.replace(tzinfo=None):
+        problem = "an hour that the day does not have, since clocks are set forward"
+        return RequestFault("start", problem, "Write another hour, or add the offset, such as -08:00")
+    problem = "an hour that comes twice that day, since clocks are set back"
+    return RequestFault("start", problem, "Add the offset: -07:00 for the first, -08:00 for the second")

@@ -12,6 +12,7 @@ from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Table, many, numb
 from vpp_pipeline.reporting.queries import Facts
 
 RESERVES = tuple(reserve.name for reserve in CAISO.reserves)
+FAULT = ("column_name", "value", "problem", "remedy")
 EXPLAINED = 9  # bids whose reasons are shown at once, by profit; the others one step away
 
 
@@ -82,6 +83,14 @@ def bids(facts: Facts) -> dict[str, Any]:
                     reasons.get(bid["opportunity_id"], bid["reason"]),
                 ]
                 for bid in idle
+            ],
+        ),
+        "aside": Table(
+            "Requests set aside",
+            {"Row": "text", "Column": "text", "Value": "text", "Problem": "text", "Remedy": "text"},
+            [
+                [f"{row['file_row']} of {row['file']}", *(row[name] for name in FAULT)]
+                for row in facts["requests_aside"]
             ],
         ),
     }

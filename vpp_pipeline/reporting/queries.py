@@ -26,6 +26,7 @@ QUERIES = {
                node, source, method, latest_input_utc
         from market.price_forecast where market_date = $day order by start_utc""",
     "bids": "select * from bids.bids_of_day where market_date = $day order by start_utc, product",
+    "requests_aside": "select * from market.request_quarantine where market_date = $day order by file_row, column_name",
     "hours": "select * from dispatch.fleet_hours where market_date = $day order by start_utc",
     "funnel": """
         select product, sum(asked)::bigint as asked, sum(bids)::bigint as bids, sum(countered)::bigint as countered,
@@ -74,6 +75,8 @@ QUERIES = {
         select settings from bids.runs
         where market_date = $day and run_id in (select run_id from bids.final_bids where market_date = $day)""",
 }
+#: query -> its table, which a warehouse whose last day an earlier version published does not have
+ADDED = {"requests_aside": "market.request_quarantine"}
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,12 @@ def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] |
             "select count(*) from fleet.prosumers where market_date = $day", {"day": market_date}
         ).fetchall()[0]
         every = max(1, round(size / COUNTED_PROSUMERS))
-        results: dict[str, Rows] = {}
+        tables = "select schema_name || '.' || table_name from duckdb_tables() where database_name = current_database()"
+        held = {table for (table,) in connection.execute(tables).fetchall()}
+        results: dict[str, Rows] = {name: [] for name, table in ADDED.items() if table not in held}
         for name, query in QUERIES.items():
+            if name in results:
+                continue
             values = {"day": market_date, "every": every}
             found = connection.execute(query, {key: value for key, value in values.items() if f"${key}" in query})
             names = [column[0] for column in found.description or ()]

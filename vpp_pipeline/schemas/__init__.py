@@ -34,6 +34,7 @@ from vpp_pipeline.schemas.market import (
     PriceForecast,
     Prices,
     PriceScenarios,
+    RequestQuarantine,
     SolarForecast,
 )
 from vpp_pipeline.schemas.negotiation import Agreements, LLMCalls, Messages, Segments, Summary
@@ -70,6 +71,7 @@ __all__ = [
     "Prosumers",
     "Quarantine",
     "Reconciliation",
+    "RequestQuarantine",
     "RunBids",
     "Runs",
     "ScenarioQuantities",
@@ -97,6 +99,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "market.load_forecast": LoadForecast,
     "market.charging_forecast": ChargingForecast,
     "market.opportunities": Opportunities,
+    "market.request_quarantine": RequestQuarantine,
     "fleet.prosumers": Prosumers,
     "fleet.notes": Notes,
     "fleet.quarantine": Quarantine,

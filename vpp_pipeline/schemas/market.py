@@ -165,3 +165,19 @@ class Opportunities(dy.Schema):
     market_price = price("Expected market price, mean over the block, regardless of a request's price.")
     origin = choice("Whether the desk's policy or a request states the opportunity.", ("policy", "request"))
     deadline_utc = moment("Deadline for bids of the market day.")
+
+
+class RequestQuarantine(dy.Schema):
+    """Requests for the day that are not offered, each with its reason; the others are.
+
+    A row whose day cannot be read may be meant for any day, and is listed on each.
+    """
+
+    market_date = market_day(primary_key=True)
+    file_row = column(dy.Int32, "Row of the file, as a text editor counts lines.", min=1, primary_key=True)
+    column_name = text("Column at fault, or `the whole row`.", primary_key=True)
+    value = text("Value at fault; null where the cell is empty.", nullable=True)
+    problem = text("What is wrong with the value.", primary_key=True)
+    remedy = text("What to do about it.")
+    file = text("File that holds the row.")
+    row_json = text("The whole row as JSON, unchanged.")

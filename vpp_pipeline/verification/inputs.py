@@ -1,4 +1,4 @@
-"""Checks of the inputs: prices, forecasts, meters, prosumers, and owner preferences."""
+"""Checks of the inputs: prices, forecasts, meters, requests, opportunities, prosumers, and owner preferences."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
+from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.tables import Day, optional_table
 from vpp_pipeline.fleet.device_rules import device_faults
 from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
+from vpp_pipeline.verification.terms import block_hours
 
 TOLERANCE_KWH = 1e-6
+NAMED = 5  # rows that a description names; the table has the others
+SHOWN = 40  # characters of a value that a description shows
 USED = (
     "capacity_kwh",
     "max_charge_kw",
@@ -149,6 +153,41 @@ def meters_are_whole_and_up_to_date(day: Day, settings: Settings) -> CheckResult
         more = f"; and {len(problems) - 1} more in market.meter_quarantine" if len(problems) > 1 else ""
         return CheckResult(len(problems), f"{problems[0]}{more}", age, is_warning=True)
     return CheckResult(0, f"{hours.height} metered hours, the newest ends {age:.0f} hours before bids close", age)
+
+
+def every_request_is_offered(day: Day, settings: Settings) -> CheckResult:
+    """No request for the day is in quarantine; a warning with the rows and their reasons otherwise."""
+    quarantine = optional_table(day, "market.request_quarantine")
+    if quarantine is None:
+        return CheckResult(0, "0 rows of requests set aside are stored with this day", 0.0)
+    offered = day["market.opportunities"].filter(pl.col("origin") == "request").height
+    rows = quarantine.unique("file_row", keep="first", maintain_order=True)
+    if rows.is_empty():
+        return CheckResult(0, f"{offered} request(s), all offered", offered)
+    words = rows.head(NAMED).select(
+        pl.format(
+            "row {} of {}, {} {}: {}. {}",
+            *("file_row", "file", "column_name", pl.col("value").str.head(SHOWN).fill_null("empty")),
+            *("problem", "remedy"),
+        )
+    )
+    more = f"; and {rows.height - NAMED} more in market.request_quarantine" if rows.height > NAMED else ""
+    told = f"{rows.height} row(s) of requests in quarantine, {offered} offered; {'; '.join(words.to_series())}{more}"
+    return CheckResult(rows.height, printable(told), offered, is_warning=True)
+
+
+def no_hour_is_offered_twice(day: Day, settings: Settings) -> CheckResult:
+    """Each product is offered at most once in each hour, and in hours of the market day alone."""
+    opportunities = day["market.opportunities"]
+    hours = block_hours(opportunities)
+    own = market_hours(day["market.price_forecast"]["market_date"][0])["start_utc"]
+    faults = {
+        "outside the market day": ~pl.col("start_utc").is_in(own.implode()),
+        "of two opportunities": pl.struct("product", "start_utc").is_first_distinct().not_(),
+    }
+    broken = pl.concat([hours.filter(fault).with_columns(fault=pl.lit(name)) for name, fault in faults.items()])
+    held = f"{opportunities.height} opportunities cover {hours.height} hours of products, each once"
+    return count_violations(broken, "hours offered twice or outside the day", held, hours.height)
 
 
 def violated_preferences(day: Day) -> pl.DataFrame:

@@ -235,9 +235,9 @@ def test_every_opportunity_has_one_row(solved_day: Callable[..., SolvedDay]) -> 
 
 
 def test_no_bid_asks_more_than_the_market_allows(solved_day):
-    """A buyer who offers 1,500 $/MWh: the last MW would be worth more than the cap of 1,000 $, the bid asks the cap."""
-    noon = pacific_moment_utc(date(2023, 8, 15), 19)
-    day = solved_day(prosumers=30, requests=(("energy", noon, 1, 3.0, 1500.0),))
+    """A cap of 50 $/MWh: where the last MW would be worth more, the bid asks the cap."""
+    low = Settings.model_validate({"rules": {"energy_price_cap_usd_per_mwh": 50.0}})
+    day = solved_day(prosumers=30, settings=low, requests=())
     dearest = day.tables["bids.bid_segments"]["price_usd_per_mwh"].max()
-    assert dearest <= day.settings.rules.energy_price_cap_usd_per_mwh
+    assert dearest == 50.0
     assert bid_curves_are_valid_for_caiso(day.tables, day.settings).passed

@@ -118,18 +118,8 @@ FLEET_FAULTS: dict[str, tuple[str, str]] = {
     "text in a number": ("max_charge_kw", "five"),
     "unknown store": ("store", "flywheel"),
 }
-REQUEST_FAULTS: dict[str, tuple[str, list[str]]] = {
-    "unknown product": (
-        f"regulation,{NEXT}T12:00,1,2.0,85.0",
-        ["column product", "value regulation", "Use one of energy, spin, nonspin"],
-    ),
-    "no power": (f"energy,{NEXT}T12:00,1,-2.0,85.0", ["column required_capacity_mw", "value -2.0", "above 0"]),
-    "half an hour": (f"energy,{NEXT}T12:30,1,2.0,85.0", ["column start", "on the hour"]),
-}
-
-
 #: that a refusal of the command line names place and remedy; every fault of a file is tested where the file is read
-OFTEN = {"missing hour", "NaN", "stored energy above the capacity", "unknown product"}
+OFTEN = {"missing hour", "NaN", "stored energy above the capacity"}
 
 
 def mostly_slow(faults: Iterable[str]) -> list[Any]:
@@ -177,13 +167,33 @@ def test_a_wrong_row_is_set_aside_and_the_others_bid(
     assert mine.sql("select count(*) from fleet.prosumers") == [(30 + 11,)]  # the day before, and those that are right
 
 
-@pytest.mark.parametrize("fault", mostly_slow(REQUEST_FAULTS))
-def test_a_wrong_request_is_refused(fault: str, desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    row, words = REQUEST_FAULTS[fault]
+def test_a_wrong_request_is_set_aside_and_the_others_bid(
+    desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    requests, mine = tmp_path / "requests.csv", desk.copy()
+    rows = [f"regulation,{NEXT}T12:00,1,2.0,85.0", f"energy,{NEXT}T13:00,1,1.0,85.0", f"energy,{NEXT}T14:30,1,1.0,85"]
+    requests.write_text("\n".join(["# asked by telephone", REQUESTS.strip(), *rows]) + "\n")
+    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--requests", str(requests)]) == 0
+    shown = capsys.readouterr().out
+    told = [line for line in shown.splitlines() if line.startswith("warning: ") and "requests" in line]
+    assert told == [
+        "warning: 2 row(s) of requests in quarantine, 1 offered; row 3 of requests.csv, product regulation: not a "
+        "product of this market. Use one of energy, spin, nonspin; row 5 of requests.csv, start "
+        f"{NEXT}T14:30: not on the hour. Requests begin on the hour"
+    ]
+    assert mine.sql("select file_row from market.request_quarantine order by all") == [(3,), (5,)]
+    asked = f"select opportunity_id from market.opportunities where origin = 'request' and market_date = '{NEXT}'"
+    assert mine.sql(asked) == [("energy_20230816_1300",)]
+
+
+def test_a_file_of_requests_with_other_columns_is_refused(
+    desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     requests = tmp_path / "requests.csv"
-    requests.write_text(f"# asked by telephone\n{REQUESTS}{row}\n")
+    requests.write_text(f"# asked by telephone\nproduct,when\nenergy,{NEXT}T12:00\n")
     message = refused(["--date", NEXT, "--requests", str(requests)], desk, capsys)
-    assert [word for word in [f"file {requests}", "row 3", *words] if word not in message] == []
+    wanted = [f"file {requests}", "row 2", "value product,when", f"The header must be {REQUESTS.strip()}"]
+    assert [word for word in wanted if word not in message] == []
     assert_dagster_says(message)
 
 

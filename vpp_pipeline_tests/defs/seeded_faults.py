@@ -37,6 +37,7 @@ WARNINGS = {
     "solar_is_forecast_as_asked",
     "the_load_is_forecast_as_asked",
     "charging_is_forecast_as_asked",
+    "every_request_is_offered",
     "every_prosumer_of_the_file_takes_part",
     "every_note_is_understood",
     "advice_comes_from_the_model_that_was_asked",
@@ -50,6 +51,16 @@ SET_ASIDE = {
     "problem": "less than 0",
     "remedy": "Write the true size",
     "file": "fleet.csv",
+    "row_json": "{}",
+}
+NOT_OFFERED = {
+    "market_date": date.fromisoformat(DAY),
+    "file_row": 5,
+    "column_name": "required_capacity_mw",
+    "value": "0.05",
+    "problem": "below the market's minimum of 0.1 MW",
+    "remedy": "Ask for at least 0.1 MW",
+    "file": "opportunities.csv",
     "row_json": "{}",
 }
 BROKEN_METER = {
@@ -111,6 +122,16 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
     "solar_is_forecast_as_asked": ("market.solar_forecast", "market.solar_forecast", with_columns(OLDER)),
     "the_load_is_forecast_as_asked": ("market.load_forecast", "market.load_forecast", with_columns(OLDER)),
     "charging_is_forecast_as_asked": ("market.charging_forecast", "market.charging_forecast", with_columns(OLDER)),
+    "every_request_is_offered": (
+        "market.request_quarantine",
+        "market.request_quarantine",
+        with_row(NOT_OFFERED),
+    ),
+    "no_hour_is_offered_twice": (
+        "market.opportunities",
+        "market.opportunities",
+        changed("duration_hours", pl.col("duration_hours") + 1),
+    ),
     "every_prosumer_is_physical": (
         "fleet.availability",
         "fleet.prosumers",

@@ -106,6 +106,7 @@ def test_every_table_and_column_of_the_warehouse_is_there_and_described():
     assert {table for table, count in counts.items() if not count} == {
         "market.metered_hours",  # no source of meters
         "market.meter_quarantine",
+        "market.request_quarantine",
         "market.price_scenarios",  # a single scenario is the forecast
         "negotiation.llm_calls",  # no model was asked
         "dispatch.owen_shares",  # no top-ups

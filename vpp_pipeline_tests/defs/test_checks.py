@@ -161,7 +161,8 @@ def test_a_warning_does_not_stop_the_run(desk: TradingDesk, tmp_path: Path):
     path = tmp_path / "inverted.csv"
     path.write_text("\n".join(lines) + "\n")
     inverted = replace(desk, prices={"path": str(path)})
-    result = inverted.materialise("market.price_forecast", "market.price_scenarios", "market.opportunities")
+    tables = ("market.price_forecast", "market.price_scenarios", "market.opportunities", "market.request_quarantine")
+    result = inverted.materialise(*tables)
     check = evaluations(result)["prices_are_complete_and_ordered"]
     assert result.success
     assert "market.opportunities" in made(result)

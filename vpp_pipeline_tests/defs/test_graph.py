@@ -35,6 +35,7 @@ SOLUTION = {
     )
 }
 FLEET = {"fleet.prosumers", "fleet.notes", "fleet.quarantine"}
+ASIDE = {"market.request_quarantine"}
 SETTLED = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
 METERS = {"market.metered_hours", "market.meter_quarantine"}
 EXPECTED = {"market.solar_forecast", "market.load_forecast", "market.charging_forecast"}
@@ -49,6 +50,7 @@ DEPENDENCIES: dict[str, set[str]] = {
     "market.price_scenarios": {"market.price_forecast"},
     "fleet.availability": {"fleet.prosumers", *EXPECTED},
     "market.opportunities": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
+    "market.request_quarantine": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,
     "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},
@@ -58,11 +60,22 @@ DEPENDENCIES: dict[str, set[str]] = {
     "dispatch.payments": {"market.opportunities", "fleet.availability", "negotiation.agreements"}
     | {f"dispatch.{name}" for name in ("schedule", "positions", "charging")},
     **dict.fromkeys(
-        BIDS, SOLVE | FLEET | SOLUTION - {"dispatch.infeasibilities"} | {"dispatch.payments", "negotiation.llm_calls"}
+        BIDS,
+        SOLVE
+        | FLEET
+        | ASIDE
+        | SOLUTION - {"dispatch.infeasibilities"}
+        | {"dispatch.payments", "negotiation.llm_calls"},
     ),
     **{table: set(READS) for table in SETTLED},
     "evaluation.benchmark": {"market.prices"},
-    "warehouse.published": SOLVE | FLEET | SOLUTION | BIDS | {"dispatch.payments", "negotiation.llm_calls"} | SETTLED,
+    "warehouse.published": SOLVE
+    | FLEET
+    | ASIDE
+    | SOLUTION
+    | BIDS
+    | {"dispatch.payments", "negotiation.llm_calls"}
+    | SETTLED,
 }
 BY_HAND = {"negotiation.rounds", "evaluation.benchmark"}
 SETTLING = {"market.prices"} | SETTLED

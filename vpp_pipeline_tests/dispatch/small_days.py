@@ -63,6 +63,7 @@ def fleet(prosumers: int, hours: int, **given: object) -> Fleet:
         )
         for name, value in (defaults | given).items()
     }
+    arrays["has_store"] = arrays["has_store"] > 0.0
     return Fleet(
         prosumer_id=np.array([f"p{i}" for i in range(prosumers)]),
         segment=np.array(["home battery"] * prosumers),

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours, pacific_moment_utc
-from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.negotiation.opportunities import find_opportunities, hours_of
+from vpp_pipeline.negotiation.opportunities import (
+    REQUEST_SCHEMA,
+    Requests,
+    find_opportunities,
+    hours_of,
+    place_requests,
+)
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy
+from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.examples import AUTUMN, BATTERY, DAY, SPRING, fleet_of, forecast_of
 
@@ -123,8 +132,9 @@ def test_two_requests_may_touch_and_products_may_share_hours() -> None:
 
 
 def test_requests_of_other_days_are_left_alone() -> None:
-    tomorrow = DAY + timedelta(days=1)
-    assert opportunities(("energy", at(12, tomorrow), 1, 2.0, 85.0)).equals(opportunities())
+    tomorrow = ("energy", at(12, DAY + timedelta(days=1)), 1, 2.0, 85.0)
+    assert opportunities(tomorrow).equals(opportunities())
+    assert rows_of(placed(tomorrow, GOOD)) == ([3], [])
 
 
 def test_a_request_for_the_repeated_autumn_hour_ends_in_r() -> None:
@@ -136,26 +146,179 @@ def test_a_request_for_the_repeated_autumn_hour_ends_in_r() -> None:
     assert "energy_20241103_0200" not in rows["opportunity_id"].to_list()
 
 
+def placed(
+    *requests: tuple[object, ...], mw: float = 10.0, day: date = DAY, rules: MarketRules | None = None
+) -> Requests:
+    """What becomes of requests for ``day`` to a fleet that offers ``mw`` of every product in every hour."""
+    fleet, forecast = fleet_of(battery_of(1000.0 * mw), day=day), forecast_of(day=day)
+    return place_requests(Requests(request_table(*requests)), forecast, fleet, rules or MarketRules())
+
+
+def rows_of(requests: Requests) -> tuple[list[int], list[int]]:
+    """Rows of the file that are offered, and rows that are set aside."""
+    return requests.rows["file_row"].to_list(), requests.quarantine["file_row"].to_list()
+
+
+GOOD = ("energy", at(8), 1, 1.0, 85.0)
+FAULTS: dict[str, tuple[tuple[object, ...], str, str, str, str]] = {
+    "leaves the day": (
+        ("energy", at(23), 2, 1.0, 85.0),
+        *(
+            "duration_hours",
+            "2",
+            "leaves its market day, which ends 1 h after the start",
+            "split it at Pacific midnight",
+        ),
+    ),
+    "energy below the minimum": (
+        ("energy", at(12), 1, 0.09, 85.0),
+        *("required_capacity_mw", "0.09", "below the market's minimum of 0.1 MW", "Ask for at least 0.1 MW"),
+    ),
+    "reserve below the minimum": (
+        ("spin", at(12), 1, 0.49, 5.0),
+        *("required_capacity_mw", "0.49", "below the market's minimum of 0.5 MW", "Ask for at least 0.5 MW"),
+    ),
+    "no power": (
+        ("nonspin", at(12), 1, -2.0, 5.0),
+        *("required_capacity_mw", "-2.0", "below the market's minimum of 0.5 MW", "Ask for at least 0.5 MW"),
+    ),
+    "more than the fleet has": (
+        ("energy", at(12), 1, 12.51, 85.0),  # 80% of it are 10.008 MW of 10
+        *("required_capacity_mw", "12.51", "the fleet has 10.000 MW of energy", "Ask for at most 12.5 MW"),
+    ),
+    "energy above the cap": (
+        ("energy", at(12), 1, 1.0, 1000.01),
+        *("offered_price_usd_per_mwh", "1000.01", "above the market's cap of $1,000.00/MWh", "and $1,000.00/MWh"),
+    ),
+    "energy below the floor": (
+        ("energy", at(12), 1, 1.0, -150.01),
+        *("offered_price_usd_per_mwh", "-150.01", "below the market's floor of -$150.00/MWh", "Offer between -$150"),
+    ),
+    "reserve above the cap": (
+        ("spin", at(12), 1, 1.0, 250.01),
+        *("offered_price_usd_per_mwh", "250.01", "above the market's cap of $250.00/MW per hour", "and $250.00/MW"),
+    ),
+    "reserve below the floor": (
+        ("nonspin", at(12), 1, 1.0, -0.01),
+        *("offered_price_usd_per_mwh", "-0.01", "below the market's floor of $0.00/MW per hour", "Offer between $0.00"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_request_that_cannot_be_offered_is_set_aside_and_the_others_are_offered(fault: str) -> None:
+    request, column, value, problem, remedy = FAULTS[fault]
+    found = placed(GOOD, request, ("spin", at(20), 2, 1.0, 5.0))
+    assert rows_of(found) == ([2, 4], [3])
+    told = found.quarantine.row(0, named=True)
+    assert (told["market_date"], told["column_name"], told["value"], told["file"]) == (
+        DAY,
+        column,
+        value,
+        "requests.csv",
+    )
+    assert problem in told["problem"]
+    assert remedy in told["remedy"]
+    assert json.loads(told["row_json"])["product"] == request[0]
+
+
+def test_limits_themselves_are_offered_and_so_are_prices_of_nothing_and_less() -> None:
+    limits = (
+        ("energy", at(8), 1, 0.1, 0.0),
+        ("energy", at(9), 1, 1.0, -150.0),
+        ("energy", at(10), 1, 12.5, 1000.0),
+        ("spin", at(8), 1, 0.5, 0.0),
+        ("nonspin", at(22), 2, 1.0, 250.0),
+    )
+    found = placed(*limits)
+    assert rows_of(found) == ([2, 3, 4, 5, 6], [])
+    rows = opportunities(*limits)
+    assert only(rows, "energy_20230815_0900")["forecast_price"] == -150.0
+    assert only(rows, "spin_20230815_0800")["forecast_price"] == 0.0
+
+
+def test_a_fleet_below_the_markets_minimum_can_offer_no_request() -> None:
+    found = placed(("spin", at(12), 1, 0.5, 5.0), mw=0.45)  # 80% of R would fit, the minimum does not
+    assert rows_of(found) == ([], [2])
+    assert found.quarantine["remedy"].to_list() == ["Ask for other hours"]
+
+
+def test_a_price_that_no_table_takes_is_set_aside_whatever_the_cap() -> None:
+    wide = MarketRules(energy_price_cap_usd_per_mwh=1e9)
+    assert rows_of(placed(("energy", at(12), 1, 1.0, 4_999.0), ("energy", at(13), 1, 1.0, 1e6), rules=wide)) == (
+        [2],
+        [3],
+    )
+
+
+def test_all_that_is_wrong_with_a_request_is_told() -> None:
+    found = placed(("spin", at(22), 3, 0.1, 999.0))
+    columns = ["duration_hours", "offered_price_usd_per_mwh", "required_capacity_mw"]
+    assert found.quarantine["column_name"].to_list() == columns
+
+
 @pytest.mark.parametrize(
-    ("requests", "words"),
+    ("requests", "offered", "aside"),
     [
-        ([("heat", 12, 1)], "unknown product in a request .*value heat.* Use one of energy, spin, nonspin"),
-        ([("energy", 23, 2)], "the energy request from 2023-08-16 06:00 UTC leaves its market day .*value 2"),
-        ([("energy", 12, 3), ("energy", 14, 1)], "two energy requests cover the hour from 2023-08-15 21:00 UTC"),
-        ([("spin", 12, 1), ("spin", 12, 1)], "two spin requests cover the hour"),
+        # of rows that say the same, the first counts
+        ([("spin", 12, 1, 5.0), ("spin", 12, 1, 5.0), ("spin", 12, 1, 5.0)], [2], [3, 4]),
+        # of others that share an hour, which is meant is not ours to guess
+        ([("spin", 12, 1, 5.0), ("spin", 12, 1, 6.0), ("spin", 13, 1, 6.0)], [4], [2, 3]),
+        ([("energy", 12, 3, 85.0), ("energy", 14, 1, 85.0)], [], [2, 3]),
+        ([("energy", 14, 2, 85.0), ("energy", 12, 3, 85.0), ("energy", 15, 2, 85.0)], [], [2, 3, 4]),
+        # a row that is wrong by itself takes no hour from another
+        ([("energy", 12, 3, 85.0), ("energy", 14, 1, 1e4)], [2], [3]),
+        ([("energy", 12, 1, 85.0), ("spin", 12, 1, 5.0), ("nonspin", 12, 1, 5.0)], [2, 3, 4], []),
     ],
 )
-def test_a_request_that_cannot_be_placed_is_refused(requests: list[tuple[str, int, int]], words: str) -> None:
-    rows = [(product, at(hour), duration, 1.0, 85.0) for product, hour, duration in requests]
-    with pytest.raises(InputError, match=words):
-        opportunities(*rows)
+def test_requests_for_one_hour_are_never_offered_twice(
+    requests: list[tuple[str, int, int, float]], offered: list[int], aside: list[int]
+) -> None:
+    found = placed(*((product, at(hour), hours, 1.0, price) for product, hour, hours, price in requests))
+    assert rows_of(found) == (offered, aside)
+    if offered == []:
+        assert (found.quarantine["column_name"] == "start").all()
+        assert found.quarantine["problem"][0] == "shares an hour of energy with row 3; neither is offered"
 
 
-@pytest.mark.parametrize(("product", "least_mw"), [("energy", 0.1), ("spin", 0.5)])
-def test_a_request_below_the_markets_minimum_is_refused(product: str, least_mw: float) -> None:
-    assert only(opportunities((product, at(12), 1, least_mw, 9.0)), f"{product}_20230815_1200")["origin"] == "request"
-    with pytest.raises(InputError, match=f"{product} request .* too small .*Ask for at least {least_mw} MW"):
-        opportunities((product, at(12), 1, least_mw - 0.01, 9.0))
+@pytest.mark.parametrize("day", [DAY, SPRING, AUTUMN])
+@tries(60)
+@given(data=st.data())
+def test_whatever_is_asked_for_every_hour_is_offered_once_and_the_order_of_rows_decides_nothing(
+    day: date, data: st.DataObject
+) -> None:
+    hours = market_hours(day)["start_utc"].to_list()
+    request = st.tuples(
+        st.sampled_from(["energy", "spin", "nonspin"]),
+        st.sampled_from(hours),
+        st.integers(1, 25),
+        st.sampled_from([0.0, 0.1, 0.5, 2.0, 12.5, 13.0, 1e300]),
+        st.sampled_from([-1e6, -150.0, 0.0, 5.0, 250.0, 1e3, 1e6]),
+    )
+    drawn = data.draw(st.lists(request, max_size=12))
+    found = placed(*drawn, day=day)
+    offered, aside = rows_of(found)
+    assert sorted([*offered, *set(aside)]) == list(range(2, 2 + len(drawn)))
+    asked = [
+        (p, start + timedelta(hours=h))
+        for p, start, n in found.rows.select("product", "start_utc", "duration_hours").iter_rows()
+        for h in range(n)
+    ]
+    assert len(asked) == len(set(asked))
+    assert set(asked) <= {(product, hour) for product in ("energy", "spin", "nonspin") for hour in hours}
+    fleet, policy = fleet_of(battery_of(10_000.0), day=day), OpportunityPolicy(sizing="fraction")
+    rows = find_opportunities(day, forecast_of(day=day), fleet, policy, MarketRules(), found.rows)
+    assert int(rows["duration_hours"].sum()) == 3 * len(hours)
+    backwards = placed(*reversed(drawn), day=day)
+    contents = list(REQUEST_SCHEMA)
+    assert backwards.rows.select(contents).sort(contents).equals(found.rows.select(contents).sort(contents))
+
+
+def test_opportunities_are_found_of_placed_requests_alone() -> None:
+    with pytest.raises(ValueError, match="leaves the day or meets another"):
+        opportunities(("energy", at(12), 3, 1.0, 85.0), ("energy", at(14), 1, 1.0, 85.0))
+    with pytest.raises(ValueError, match="leaves the day or meets another"):
+        opportunities(("energy", at(23), 2, 1.0, 85.0))
 
 
 def test_the_last_hour_may_be_requested() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+import duckdb
+import polars as pl
 import pytest
 from jinja2 import UndefinedError
 
@@ -280,3 +283,24 @@ def test_a_day_that_is_not_published_is_refused(data: Path, tmp_path: Path):
     with pytest.raises(NoDataError, match="no warehouse yet"):
         write_report(tmp_path, DAY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_requests_set_aside_are_listed_with_what_to_do(solved_day, tmp_path: Path):
+    day = solved_day()
+    aside = {"market_date": DAY, "file_row": 5, "column_name": "start", "value": "<b>noon", "problem": "not a moment"}
+    row = aside | {"remedy": "Write it out", "file": "requests.csv", "row_json": "{}"}
+    table = "market.request_quarantine"
+    rows = pl.DataFrame([row], schema=day.tables[table].schema)
+    shown = write_report(published(replace(day, tables=day.with_table(table, rows)), tmp_path), DAY).read_text("utf-8")
+    listed = tables(parse(shown))["Requests set aside"]
+    assert listed == [["5 of requests.csv", "start", "<b>noon", "not a moment", "Write it out"]]
+    assert "<b>noon" not in shown
+
+
+def test_a_warehouse_of_an_earlier_version_is_reported(data: Path, shown: str, tmp_path: Path):
+    """Whose tables an upgrade has not added yet; the next publication does."""
+    copy = shutil.copytree(data, tmp_path / "data")
+    for table in asking.ADDED.values():
+        with duckdb.connect(str(copy / "vpp.duckdb")) as connection:
+            connection.execute(f"drop table {table}")
+    assert write_report(copy, DAY).read_text(encoding="utf-8") == shown

@@ -220,15 +220,21 @@ def _reserve(rng: np.random.Generator, kind: str, energy: Array) -> Array:
 
 
 def draw_requests(rng: np.random.Generator, market_date: date) -> Iterator[str]:
-    """Lines of a file of requests: blocks, offers beyond the caps, and now and then an hour asked for twice."""
+    """Lines of a file of requests: blocks, offers beyond the limits, hours asked for twice, and broken rows."""
     yield "product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh"
     hour = 4
     for _ in range(int(rng.integers(1, 5))):
         product, duration = str(rng.choice(PRODUCTS)), int(rng.choice([1, 1, 2, 4]))
         wanted = float(rng.choice([0.1, 0.5, 0.52, 2.0, 1e5])) if rng.random() < 0.4 else float(rng.uniform(0.5, 3.0))
-        offered = float(rng.choice([1e-6, 250.0, 1000.0, 5000.0])) if rng.random() < 0.5 else float(rng.uniform(5, 200))
+        offered = (
+            float(rng.choice([-151.0, -150.0, 0.0, 1e-6, 250.0, 1000.0, 5000.0]))
+            if rng.random() < 0.5
+            else float(rng.uniform(5, 200))
+        )
         yield f"{product},{market_date}T{hour:02d}:00,{duration},{wanted},{offered}"
-        hour += 0 if rng.random() < 0.05 else duration
+        if rng.random() < 0.2:
+            yield str(rng.choice([f"{product},{market_date}T{hour:02d}:30,1,1,5", "steam,noon,x,,", f"{product},1"]))
+        hour += 0 if rng.random() < 0.1 else duration
         if hour > 19:
             return
 

@@ -1,4 +1,4 @@
-"""Checks of who takes part and of how days begin: each finds its faults; those of owners' words and rows warn only."""
+"""Checks of who takes part, what is offered, and how days begin: each finds its faults; words and rows warn only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
-from vpp_pipeline.verification.inputs import every_note_is_understood, every_prosumer_of_the_file_takes_part
+from vpp_pipeline.verification.inputs import (
+    every_note_is_understood,
+    every_prosumer_of_the_file_takes_part,
+    every_request_is_offered,
+)
 from vpp_pipeline.verification.schedule import initial_state_of_charge_is_as_stated_or_carried_over
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
 from vpp_pipeline_tests.verification.tampering import Fault, assert_caught, edit
@@ -66,6 +70,35 @@ WARNINGS = [
         ASIDE,
         one_more(ASIDE, file_row=7, prosumer_id="oak", column_name="capacity_kwh", problem="less than 0"),
         r"1 row\(s\) of 201 in quarantine; first: file_row 7, prosumer_id oak, column_name capacity_kwh, problem less",
+    ),
+    Fault(
+        every_request_is_offered,
+        "a row is set aside",
+        "market.request_quarantine",
+        one_more(
+            "market.request_quarantine",
+            file="requests.csv",
+            file_row=5,
+            column_name="start",
+            value="noon",
+            problem="not a moment",
+            remedy="Write it out",
+        ),
+        r"1 row\(s\) of requests in quarantine, 1 offered; row 5 of requests.csv, start noon: not a moment. Write",
+    ),
+    Fault(
+        every_request_is_offered,
+        "more rows are set aside than a description names",
+        "market.request_quarantine",
+        lambda day: pl.DataFrame(
+            [
+                dict.fromkeys(day["market.request_quarantine"].schema, "?") | {"file_row": row, "market_date": DAY}
+                for row in range(2, 9)
+            ],
+            schema=day["market.request_quarantine"].schema,
+        ),
+        r"7 row\(s\) of requests .* row 6 of \?.*; and 2 more in market.request_quarantine$",
+        7,
     ),
     Fault(
         every_note_is_understood,

@@ -26,6 +26,7 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
     """The measures of a plan on its day; ``no_sale_usd``: :func:`market_of` a plan that sells nothing."""
     settings, own = day.settings, day.no_sale.fleet
     price = prices_by_hour(day.prices)
+    plan = plan.cleared(price)
     clearing = price[plan.product, plan.hour]
     awarded = plan.awarded_mw(clearing)
     share = np.divide(awarded, plan.quantity_mw, out=np.zeros_like(awarded), where=plan.quantity_mw > 0.0)
@@ -152,7 +153,7 @@ def realise(plan: Plan, awarded_mw: Array, is_there: Flags, price: Array, settin
         share = np.divide(awarded_mw, plan.quantity_mw, out=np.zeros_like(awarded_mw), where=plan.quantity_mw > 0.0)
         return redispatch(plan.fleet, plan.schedule, orders(plan, share, is_there), call_hours)
     bid, won = (plan.by_product_and_hour(mw) for mw in (plan.quantity_mw, awarded_mw))
-    called = np.where(awarded_mw[:, None] > 0.0, plan.committed_kw, 0.0)
+    called = plan.callable_kw(awarded_mw)
     most_kw, call_price = (
         plan.by_product_and_hour(np.nan_to_num(values)).transpose(0, 2, 1) for values in (called, plan.deals.call_price)
     )

@@ -9,11 +9,14 @@ case.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.aggregation.classes import Classes
+from vpp_pipeline.aggregation.offer import StorageOffer, classes_of, offer_of
 from vpp_pipeline.bidding.bids import curves_of
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
@@ -44,6 +47,7 @@ NO_PREFERENCES = {
     "maximum_cycles_per_day": 24.0,  # more than any store can do
 }
 ENERGY = PRODUCTS.index("energy")
+MOST_RESOURCES = 10  # storage resources of a fleet
 
 
 def without_preferences(inputs: Day) -> Tables:
@@ -108,6 +112,43 @@ def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: S
     segments = curves_of(opportunities, summary, positions, payments, settings.rules, wanted)
     place = opportunities.select(bid_id="opportunity_id").with_row_index("place")
     return segments.join(place, on="bid_id").with_columns(bid_id=pl.col("place").cast(pl.String))
+
+
+def storage_plan(inputs: Day, settings: Settings, engine: Engine, classes: Classes) -> Plan:
+    """Deals by ``engine`` for all that owners can give, bid by storage resources at floors."""
+    begun = time.perf_counter()
+    day, problem = _struck(inputs, settings, engine)
+    blank = np.zeros(len(problem.opportunity_id))
+    plan = _plan(day, problem, no_schedule(problem.fleet), blank, None, 0.0)
+    floor = floors_of(plan)
+    forecast = prices_by_hour(day["market.price_forecast"])
+    offer = offer_of(problem.fleet, floor, forecast, classes, settings.rules.backing_hours)
+    seconds = time.perf_counter() - begun
+    return replace(plan, storage=offer, is_dispatched_anew=True, seconds=seconds)
+
+
+def storage_classes(inputs: Day, settings: Settings, prices: Sequence[pl.DataFrame]) -> Classes:
+    """Classes of the day's fleet, made at ``prices`` of typical days (rows of `market.prices` or the forecast)."""
+    fleet = fleet_of(inputs)
+    shape = fleet.max_charge_kw.shape
+    floors = [reservation_price(fleet, product, settings.negotiation)[:, None] for product in PRODUCTS]
+    floor = np.stack([np.broadcast_to(of_product, shape) for of_product in floors])
+    days = np.stack([prices_by_hour(of_day) for of_day in prices])
+    return classes_of(fleet, floor, days, settings.rules.backing_hours, MOST_RESOURCES)
+
+
+def no_schedule(fleet: Fleet) -> DaySchedule:
+    """Nothing charged, sold, or held, to be replaced."""
+    nothing = np.zeros(fleet.max_charge_kw.shape)
+    return DaySchedule(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
+
+
+def floors_of(plan: Plan) -> Array:
+    """Call prices (3, N, T) of the deals; infinite without one."""
+    call_price = np.where(plan.committed_kw > 0.0, plan.deals.call_price, np.inf)
+    found = np.full((len(PRODUCTS), plan.schedule.stored_kwh.shape[1], len(plan.fleet)), np.inf)
+    found[plan.product, plan.hour] = call_price
+    return found.transpose(0, 2, 1)
 
 
 def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, is_there: Flags) -> Plan:
@@ -213,12 +254,28 @@ class Plan:
     gap_usd: float | None = None
     goes_as_planned: bool = False  # with everything known: awards and dispatch are the plan's
     is_dispatched_anew: bool = False  # after awards, by the linear program of a settled day
+    storage: StorageOffer | None = None  # bid as storage resources: awards and schedule follow from all prices at once
 
     def by_product_and_hour(self, values: Array) -> Array:
         """Spread ``values`` (O, …) over (3, T, …); zero where there is no opportunity."""
         spread = np.zeros((len(PRODUCTS), self.schedule.stored_kwh.shape[1], *values.shape[1:]))
         spread[self.product, self.hour] = values
         return spread
+
+    def cleared(self, price: Array) -> Plan:
+        """The plan once storage resources are cleared at ``price`` (3, T): its schedule, and what was awarded."""
+        if self.storage is None:
+            return self
+        schedule = self.storage.schedule(self.storage.awards(price))
+        sold_mw = np.stack([net_export_mw(schedule), schedule.spin_kw.sum(axis=0), schedule.nonspin_kw.sum(axis=0)])
+        sold_mw[1:] /= 1000.0
+        return replace(self, schedule=schedule, quantity_mw=np.maximum(sold_mw[self.product, self.hour], 0.0))
+
+    def callable_kw(self, awarded_mw: Array) -> Array:
+        """Most that each may be called for (O, N) with ``awarded_mw`` (O,): where something is awarded; a storage
+        resource is awarded the day as a whole.
+        """
+        return self.committed_kw if self.storage else np.where(awarded_mw[:, None] > 0.0, self.committed_kw, 0.0)
 
     def awarded_mw(self, clearing_price: Array) -> Array:
         """MW (O,) that are bought where ``clearing_price`` (O,) clears."""

@@ -17,12 +17,14 @@ from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.aggregation.classes import Classes
+from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
-from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
+from vpp_pipeline.evaluation.backtest.plans import no_sale_plan, storage_classes
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
 from vpp_pipeline.evaluation.settlement import draw_available, same_source
 from vpp_pipeline.forecasting.meters import content_of
@@ -41,14 +43,28 @@ Read = Callable[[date], tuple[Day, pl.DataFrame]]
 Replayed = Iterator[tuple[date, pl.DataFrame]]
 
 
-def replay(inputs: Day, prices: pl.DataFrame, settings: Settings, arms: Sequence[str]) -> pl.DataFrame:
-    """Rows of `evaluation.benchmark` of one day: every arm on the same fleet, prices, absences and settlement."""
+@dataclass(frozen=True)
+class By:
+    """How days are replayed."""
+
+    settings: Settings
+    arms: Sequence[str]
+    classes: Classes | None
+
+
+def replay(
+    inputs: Day, prices: pl.DataFrame, settings: Settings, arms: Sequence[str], classes: Classes | None = None
+) -> pl.DataFrame:
+    """Rows of `evaluation.benchmark` of one day: every arm on the same fleet, prices, absences and settlement.
+
+    ``classes``: of storage resources, made before; None: made for this day.
+    """
     same_source(inputs["market.price_forecast"], prices)
     rows = inputs["fleet.prosumers"].sort("prosumer_id")
     market_date = inputs["market.price_forecast"]["market_date"][0]
     is_there = draw_available(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
     no_sale = no_sale_plan(inputs, settings)
-    day = PastDay(inputs, settings, prices, is_there, no_sale)
+    day = PastDay(inputs, settings, prices, is_there, no_sale, classes)
     no_sale_usd = market_of(day, no_sale)
     source, node = inputs["market.price_forecast"].select("source", "node").row(0)
     shared = {
@@ -72,6 +88,7 @@ def replay_days(
     source: str,
     report: Callable[[date], None],
     workers: int = 1,
+    classes: Classes | None = None,
 ) -> list[date]:
     """Replay ``days`` into the lake, calling ``report`` after each; returns those that were not there already.
 
@@ -86,23 +103,21 @@ def replay_days(
         else:
             missing.append(day)
     replayed = beside_each_other if workers > 1 else one_by_one
-    for day, rows in replayed(missing, read, settings, arms, workers):
+    for day, rows in replayed(missing, read, By(settings, arms, classes), workers):
         lake.write(TABLE, day, rows, {MADE_WITH: made_with})
         report(day)
     return missing
 
 
-def one_by_one(days: Sequence[date], read: Read, settings: Settings, arms: Sequence[str], workers: int = 1) -> Replayed:
+def one_by_one(days: Sequence[date], read: Read, by: By, workers: int = 1) -> Replayed:
     """Each day with its rows, in this process."""
     for day in days:
-        yield day, replay(*read(day), settings, arms)
+        yield day, replay(*read(day), by.settings, by.arms, by.classes)
 
 
-def beside_each_other(
-    days: Sequence[date], read: Read, settings: Settings, arms: Sequence[str], workers: int
-) -> Replayed:
+def beside_each_other(days: Sequence[date], read: Read, by: By, workers: int) -> Replayed:
     """The same by ``workers`` processes, each day as it is done; ``read`` must be one that can be pickled."""
-    shared = (read, settings, arms)
+    shared = (read, by)
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=shared) as pool:
         try:
             asked = {pool.submit(_replay_here, day): day for day in days}
@@ -112,7 +127,7 @@ def beside_each_other(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_shared: tuple[Read, Settings, Sequence[str]]  # of a worker
+_shared: tuple[Read, By]  # of a worker
 
 
 def _begin(*shared: Any) -> None:
@@ -129,8 +144,8 @@ def _end_with_parent() -> None:
 
 
 def _replay_here(day: date) -> pl.DataFrame:
-    read, settings, arms = _shared
-    return replay(*read(day), settings, arms)
+    read, by = _shared
+    return replay(*read(day), by.settings, by.arms, by.classes)
 
 
 def is_done(lake: Lake, day: date, made_with: str) -> bool:
@@ -167,6 +182,13 @@ class PastDays:
         tables = inputs.tables()
         tables.pop(SCHEDULE_BEFORE, None)  # it is of the bids that were published, not of the arm that is replayed
         return tables, self.source.day(day)
+
+    def classes(self, settings: Settings) -> Classes:
+        """Classes of storage resources, made once: for the first day, at the prices of the week before."""
+        tables, hours = self(self.first.market_date)[0], market_hours(self.first.market_date).height
+        week = self.first.history
+        typical = [prices for _, prices in sorted(week.items()) if prices.height == hours]
+        return storage_classes(tables, settings, typical or [tables["market.price_forecast"]])
 
     @cached_property
     def source(self) -> PriceSource:

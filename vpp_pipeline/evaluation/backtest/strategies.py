@@ -24,6 +24,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.aggregation.classes import Classes
 from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.tables import Day
@@ -41,10 +42,12 @@ from vpp_pipeline.evaluation.backtest.plans import (
     places,
     posted_price,
     sized_freely,
+    storage_classes,
+    storage_plan,
     without_preferences,
 )
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
-from vpp_pipeline.negotiation.negotiate import concession, uniform_clearing
+from vpp_pipeline.negotiation.negotiate import ENGINES, concession, uniform_clearing
 from vpp_pipeline.pipeline import fleet_of
 from vpp_pipeline.settings import Settings
 
@@ -61,6 +64,14 @@ class PastDay:
     prices: pl.DataFrame  # rows of `market.prices` of the day itself
     is_there: Flags  # (N,)
     no_sale: Plan
+    classes: Classes | None = None  # of storage resources, made before; None: made for the day, at its forecast
+
+    @cached_property
+    def storage_classes(self) -> Classes:
+        """Which owners bid as one storage resource."""
+        if self.classes is not None:
+            return self.classes
+        return storage_classes(self.inputs, self.settings, [self.inputs["market.price_forecast"]])
 
     @cached_property
     def central(self) -> Plan:
@@ -126,6 +137,18 @@ def _without_preferences(day: PastDay) -> Plan:
 
 def _foresight(day: PastDay) -> Plan:
     return foresight_plan(without_preferences(day.inputs), day.prices, day.settings, day.is_there)
+
+
+def _storage(engine: str) -> Arm:
+    def arm(day: PastDay) -> Plan:
+        settings = negotiating(day.settings, engine=engine, contract="indexed", posted="cap")
+        return storage_plan(sized_freely(day.inputs, day.settings), settings, ENGINES[engine], day.storage_classes)
+
+    return arm
+
+
+def _foresight_within_preferences(day: PastDay) -> Plan:
+    return foresight_plan(day.inputs, day.prices, day.settings, day.is_there)
 
 
 def _original(day: PastDay) -> Plan:
@@ -201,6 +224,8 @@ def _segments(bid_mw: Array, price: Array) -> pl.DataFrame:
 #: name -> arm; the first is the one that others are held against
 ARMS: dict[str, Arm] = {
     "indexed": _indexed,
+    "storage": _storage("concession"),
+    "storage_posted": _storage("uniform_clearing"),
     "indexed_posted": _indexed_posted("cap"),
     "indexed_half_share": _indexed_posted("half_share"),
     "concession": _fixed,
@@ -209,6 +234,7 @@ ARMS: dict[str, Arm] = {
     "centralised_recourse": _centralised_anew,
     "centralised_no_wishes": _without_preferences,
     "perfect_foresight": _foresight,
+    "foresight_within_preferences": _foresight_within_preferences,
     "greedy": _greedy,
     "posted_price": _posted,
     "original": _original,
@@ -222,6 +248,8 @@ OURS, BEST = "indexed", "perfect_foresight"
 #: what each arm is, for readers
 DESCRIPTIONS = {
     "indexed": "ours: indexed deals, caps by bargaining over three rounds; dispatch after awards",
+    "storage": "the same deals, bid as storage resources that the market clears over the day",
+    "storage_posted": "the same at posted caps",
     "indexed_posted": "ours: indexed deals at posted caps; dispatch after awards",
     "indexed_half_share": "the same, and half of what exceeds a posted reference",
     "concession": "fixed prices by bargaining; planned sales shrunk by rule",
@@ -230,6 +258,7 @@ DESCRIPTIONS = {
     "centralised_recourse": "the same with dispatch after awards",
     "centralised_no_wishes": "central dispatch within the limits of devices and driving only",
     "perfect_foresight": "the same with known prices and availability, any quantity, no bids: the upper bound",
+    "foresight_within_preferences": "the same within owner preferences: the bound of whoever keeps them",
     "greedy": "merit order up to R, the dearest hour first, at reservation prices; our schedule, dispatch after awards",
     "posted_price": f"take it or leave it at {POSTED_FRACTION:.0%} of the ceiling; our schedule",
     "original": "re-implemented by us from the original's README",

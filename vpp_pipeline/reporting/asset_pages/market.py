@@ -106,6 +106,14 @@ PAGES = {
         },
         first="forecast_price",
     ),
+    "market.request_quarantine": Page(
+        text="{requests} requests in quarantine for {rows} faults; the others are offered.",
+        empty="0 rows in quarantine: every request for the day is offered.",
+        figures={"requests": kinds("file_row"), "rows": pl.len()},
+        line=Line("faults by row of the file", pl.len(), "faults", by="file_row"),
+        columns={"row": "file_row", "column": "column_name", "value": "value", "problem": "problem"},
+        first="file_row",
+    ),
 }
 METER_PAGES = {
     "market.metered_hours": Page(

@@ -1,0 +1,161 @@
+"""Storage resources as the market sees them, and the owners behind every award.
+
+A class of `classes.py` with total weight W = Σ w_i is one store: its box is W copies of the shape, its efficiencies are
+means that keep the sums exact, η_c = W/Σ(w_i/ηc_i) and η_d = Σ(w_i ηd_i)/W. An award is shared by *stored* energy:
+owner i takes w_i/W of what goes into and out of the store, so that unlike efficiencies cost nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vpp_pipeline.aggregation.boxes import Baseline, Boxes, spare_reserve
+from vpp_pipeline.aggregation.classes import NO_CLASS, Classes
+from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.fleet.arrays import Fleet
+
+INSIDE = 1.0 - 1e-9  # of a weight: rounding never leads past a limit
+
+
+@dataclass(frozen=True)
+class StorageResources:
+    """K resources over T hours and the shares of N owners in them."""
+
+    member: Indices  # (N,) resource of each owner; NO_CLASS without one
+    share: Array  # (N,) of its resource's stored energy; the shares of a resource add up to 1
+    box: Boxes  # (K, 4 T + 3) on the stored side
+    spare: Array  # (N, T) reserve beyond it that each owner backs by itself, kW at the meter
+    charge_efficiency: Array  # (K,)
+    discharge_efficiency: Array  # (K,)
+
+    def __len__(self) -> int:
+        return len(self.charge_efficiency)
+
+    @property
+    def spare_kw(self) -> Array:
+        """Reserve beyond the box (K, T), kW at the meter."""
+        return self._summed(self.spare)
+
+    @property
+    def max_charge_kw(self) -> Array:
+        """Most that each resource charges at the meter (K, T)."""
+        return self.box.charge / self.charge_efficiency[:, None]
+
+    @property
+    def max_discharge_kw(self) -> Array:
+        """Most that it discharges or holds as reserve at the meter (K, T)."""
+        return self.box.discharge * self.discharge_efficiency[:, None]
+
+    def mean_of(self, by_owner: Array, *, reserve: bool = False) -> Array:
+        """Mean (K, T) of ``by_owner`` (N, T) over what each owner gives of a MWh discharged, or of ``reserve``.
+
+        Owners who give nothing in an hour do not count; 0 where none gives anything.
+        """
+        given_kw = self.by_owner(self.max_discharge_kw) + (self.spare if reserve else 0.0)
+        worth = np.multiply(given_kw, by_owner, out=np.zeros_like(given_kw), where=given_kw > 0.0)
+        sums, of_all = self._summed(worth), self._summed(given_kw)
+        return np.divide(sums, of_all, out=np.zeros_like(sums), where=of_all > 0.0)
+
+    def _summed(self, by_owner: Array) -> Array:
+        """Sums (K, T) of ``by_owner`` (N, T) over the owners of each resource."""
+        sums, held = np.zeros((len(self), by_owner.shape[1])), self.member != NO_CLASS
+        np.add.at(sums, self.member[held], by_owner[held])
+        return sums
+
+    def by_owner(self, of_resource: Array) -> Array:
+        """Each owner's part (N, T) of stored-side amounts (K, T)."""
+        held = self.member != NO_CLASS
+        spread = np.zeros((len(self.member), of_resource.shape[1]))
+        spread[held] = self.share[held, None] * of_resource[self.member[held]]
+        return spread
+
+
+@dataclass(frozen=True)
+class StorageAwards:
+    """What the market awards K resources, at the meter: powers (K, T) in kW, and their stored energy, kWh."""
+
+    charge_kw: Array
+    discharge_kw: Array
+    spin_kw: Array
+    nonspin_kw: Array
+    stored_kwh: Array  # around the baseline, end of hour
+
+    @property
+    def net_kw(self) -> Array:
+        """Discharge less charge (K, T)."""
+        return self.discharge_kw - self.charge_kw
+
+
+def resources_of(
+    fleet: Fleet, classes: Classes, boxes: Boxes, call_hours: float, present: Array | None = None
+) -> StorageResources:
+    """The resources of ``classes``. ``present`` (N,): how much of each owner counts on, its availability; None: all."""
+    call = np.ones(len(fleet)) if present is None else present
+    weight = classes.weights(boxes) * INSIDE
+    spare = np.zeros(fleet.max_charge_kw.shape)
+    for k, shape in enumerate(classes.shape):
+        mine = np.flatnonzero(classes.member == k)
+        of_mine = spare_reserve(Boxes(boxes.rows[mine]), weight[mine], shape, call_hours)
+        spare[mine] = (call * fleet.discharge_efficiency)[mine, None] * of_mine
+    weight = weight * call
+    total = np.bincount(classes.member[weight > 0.0], weight[weight > 0.0], minlength=len(classes.shape))
+    kept = np.flatnonzero(total > 0.0)
+    place = np.full(len(classes.shape) + 1, NO_CLASS)
+    place[kept] = np.arange(len(kept))
+    member = place[classes.member]
+    held = weight > 0.0
+    share = np.zeros(len(member))
+    share[held] = weight[held] / total[kept][member[held]]
+
+    def summed(values: Array) -> Array:
+        return np.bincount(member[held], (share * values)[held], minlength=len(kept)).astype(float)
+
+    return StorageResources(
+        member,
+        share,
+        Boxes(total[kept, None] * classes.shape[kept]),
+        np.where((member != NO_CLASS)[:, None], spare, 0.0),
+        charge_efficiency=1.0 / summed(1.0 / fleet.charge_efficiency),
+        discharge_efficiency=summed(fleet.discharge_efficiency),
+    )
+
+
+def disaggregated(fleet: Fleet, baseline: Baseline, resources: StorageResources, awards: StorageAwards) -> DaySchedule:
+    """What each owner does for ``awards`` on top of its ``baseline``: a day within all its limits.
+
+    Charging takes own sun first, where the baseline sells less of it for that; the export at the meter is the same.
+    """
+    into, out = fleet.charge_efficiency[:, None], fleet.discharge_efficiency[:, None]
+    of_charge, of_discharge = resources.charge_efficiency[:, None], resources.discharge_efficiency[:, None]
+    spare_kw, reserve_kw = resources.spare_kw, awards.spin_kw + awards.nonspin_kw
+    # what owners hold beyond the box first: the rest is within the box, whatever the energy
+    beyond_kw = np.minimum(reserve_kw, spare_kw)
+    by_spare = np.divide(beyond_kw, reserve_kw, out=np.zeros_like(reserve_kw), where=reserve_kw > 0.0)
+    held = resources.member != NO_CLASS
+
+    def held_kw(award_kw: Array) -> Array:
+        part = np.divide(by_spare * award_kw, spare_kw, out=np.zeros_like(award_kw), where=spare_kw > 0.0)
+        within_kw = resources.by_owner((1.0 - by_spare) * award_kw / of_discharge) * out
+        within_kw[held] += resources.spare[held] * part[resources.member[held]]
+        return within_kw
+
+    charge_kw = baseline.charge_kw + resources.by_owner(awards.charge_kw * of_charge) / into
+    unsold_kw = np.maximum(fleet.surplus_kw - baseline.solar_sold_kw, 0.0)
+    sun_kw = np.minimum(charge_kw, unsold_kw)
+    return DaySchedule(
+        grid_charge_kw=charge_kw - sun_kw,
+        solar_charge_kw=sun_kw,
+        discharge_kw=resources.by_owner(awards.discharge_kw / of_discharge) * out,
+        solar_sold_kw=baseline.solar_sold_kw.copy(),
+        spin_kw=held_kw(awards.spin_kw),
+        nonspin_kw=held_kw(awards.nonspin_kw),
+        stored_kwh=baseline.stored_kwh + resources.by_owner(awards.stored_kwh),
+    )
+
+
+def scaled(resources: StorageResources, fraction: float) -> StorageResources:
+    """The same resources offered in part: a margin for owners who do not come."""
+    return replace(resources, box=Boxes(resources.box.rows * fraction))
