@@ -28,6 +28,7 @@ NO_CLASS = -1
 ROUNDS, STEPS = 3, 24
 FIRST_STEP = 0.6  # of the logarithm of an entry; later ones are shorter
 MOST_SHAPES = 300  # single owners that first shapes are chosen from
+MOST_OWNERS = 600  # that shapes are fitted to; a larger fleet is represented by as many, evenly spaced
 EXCHANGES = 2
 USABLE_KWH = 1e-6
 CHANGED_HOUR = 2  # of the days on which clocks change
@@ -130,16 +131,23 @@ def make_classes(
     others. Fewer classes than asked for, down to none, where the fleet is small.
     """
     value, usable = Valuer(outlook), np.flatnonzero(boxes.discharge.max(axis=1) > USABLE_KWH)
-    member = np.full(len(boxes.rows), NO_CLASS, dtype=np.int64)
-    if not len(usable):
-        return Classes(np.zeros((0, boxes.rows.shape[1])), member)
-    own, extra = Boxes(boxes.rows[usable]), energy_floor[usable] - outlook.floor[0]
-    shapes, part = _assigned(_first_shapes(own, value, count, least_kwh), own, extra, value, least_kwh)
+    extra, width = energy_floor - outlook.floor[0], boxes.rows.shape[1]
+    some = _evenly(usable, MOST_OWNERS)
+    own, least_of_some = Boxes(boxes.rows[some]), least_kwh * len(some) / max(len(usable), 1)
+    shapes = _first_shapes(own, extra[some], value, count, least_of_some)
     for _ in range(rounds):
+        shapes, part = _assigned(shapes, own, extra[some], value, least_of_some)
         shapes = [_improved(own, np.flatnonzero(part == k), shape, value) for k, shape in enumerate(shapes)]
-        shapes, part = _assigned(shapes, own, extra, value, least_kwh)
-    member[usable] = part
-    return Classes(np.array(shapes).reshape(-1, boxes.rows.shape[1]), member)
+    member = np.full(len(boxes.rows), NO_CLASS, dtype=np.int64)
+    shapes, member[usable] = _assigned(shapes, Boxes(boxes.rows[usable]), extra[usable], value, least_kwh)
+    return Classes(np.array(shapes).reshape(-1, width), member)
+
+
+def _evenly(places: Indices, most: int) -> Indices:
+    """At most ``most`` of ``places``, evenly spaced."""
+    if len(places) <= most:
+        return places
+    return np.asarray(places[np.round(np.linspace(0, len(places) - 1, most)).astype(int)])
 
 
 def for_the_day(classes: Classes, boxes: Boxes, outlook: Outlook) -> Classes:
@@ -151,16 +159,14 @@ def for_the_day(classes: Classes, boxes: Boxes, outlook: Outlook) -> Classes:
     return Classes(np.array(shape).reshape(classes.shape.shape), classes.member)
 
 
-def _first_shapes(own: Boxes, value: Valuer, count: int, least_kwh: float) -> list[Array]:
+def _first_shapes(own: Boxes, extra: Array, value: Valuer, count: int, least_kwh: float) -> list[Array]:
     """Shapes of single owners and of owners merged: added one by one, then exchanged while that earns more."""
-    order = np.argsort(-own.discharge.max(axis=1), kind="stable")
-    tried = order[np.unique(np.linspace(0, len(order) - 1, MOST_SHAPES).astype(int))]
+    if not len(own.rows):
+        return []
+    tried = _evenly(np.argsort(-own.discharge.max(axis=1), kind="stable"), MOST_SHAPES)
     tree = _merged([_Node(shape, value(shape)) for shape in own.rows[tried]], value)
-    shapes = np.array([node.shape for node in tree])
-    weight = np.stack([weights_in(own, shape) for shape in shapes], axis=1)
-    spare = [value.of_spare(own, of, shape) for of, shape in zip(weight.T, shapes, strict=True)]
-    earns = weight * np.maximum([node.worth.usd for node in tree], 0.0) + np.stack(spare, axis=1)
-    power = weight * Boxes(shapes).discharge.max(axis=1)
+    shapes = [node.shape for node in tree]
+    earns, power = _earnings(shapes, [node.worth for node in tree], own, extra, value)
 
     def total(chosen: list[int]) -> float:
         kept, member = _fitted(earns[:, chosen], power[:, chosen], least_kwh)
@@ -286,23 +292,36 @@ def _merger(one: _Node, others: Array, usd: Array) -> Array:
     return np.minimum(one.shape / share, others / (1.0 - share))
 
 
+def _earnings(
+    shapes: Sequence[Array], worth: Sequence[Worth], own: Boxes, extra: Array, value: Valuer
+) -> tuple[Array, Array]:
+    """What each owner earns (N, K), $ a day, and its power (N, K), kWh stored in an hour, were it in each class.
+
+    ``extra`` (N,): floor above the typical one, $/MWh. An owner whose floor is too high earns a little all the same: it
+    is in some class, where its reserve may still be wanted.
+    """
+    earns, power = [], []
+    for shape, of in zip(shapes, worth, strict=True):
+        weight, least_usd = weights_in(own, shape), 1e-3 * max(of.usd, 0.0)
+        unit_usd = np.maximum(of.usd - extra * of.discharged_kwh / 1000.0, least_usd)
+        earns.append(weight * unit_usd + value.of_spare(own, weight, shape))
+        power.append(weight * Boxes(shape[None]).discharge.max())
+    return np.stack(earns, axis=1), np.stack(power, axis=1)
+
+
 def _assigned(
     shapes: Sequence[Array], own: Boxes, extra: Array, value: Valuer, least_kwh: float
 ) -> tuple[list[Array], Indices]:
-    """Shapes that stay, and the class (N,) of each owner, its floor ``extra`` $/MWh above the typical one."""
+    """Shapes that stay, and the class (N,) of each owner."""
     if not len(shapes):
         return [], np.full(len(own.rows), NO_CLASS)
-    worth, weight = [value(shape) for shape in shapes], np.stack([weights_in(own, shape) for shape in shapes], axis=1)
-    unit = [np.maximum(of.usd - extra * of.discharged_kwh / 1000.0, 1e-3 * max(of.usd, 0.0)) for of in worth]
-    power = weight * Boxes(np.array(shapes)).discharge.max(axis=1)
-    spare = [value.of_spare(own, of, shape) for of, shape in zip(weight.T, shapes, strict=True)]
-    kept, member = _fitted(weight * np.stack(unit, axis=1) + np.stack(spare, axis=1), power, least_kwh)
+    kept, member = _fitted(*_earnings(shapes, [value(shape) for shape in shapes], own, extra, value), least_kwh)
     return [shapes[k] for k in kept], member
 
 
 def _improved(boxes: Boxes, mine: Indices, shape: Array, value: Valuer) -> Array:
     """The best of the shapes met on the way up from ``shape`` for the owners ``mine``."""
-    own = Boxes(boxes.rows[mine])
+    own = Boxes(boxes.rows[_evenly(mine, MOST_OWNERS)])
     total = own.rows.sum(axis=0)
     shape = _trimmed(own, shape)
     best, most = shape, -np.inf

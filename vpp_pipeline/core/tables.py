@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -13,6 +13,23 @@ Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of
 Tables = dict[str, pl.DataFrame]  # what a stage adds to it
 SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
 LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any
+
+
+@runtime_checkable
+class ReadsRows(Protocol):
+    """A day in files, of whose tables some rows can be read without the others."""
+
+    def rows_where(self, table: str, wanted: pl.Expr, columns: list[str] | None = None) -> pl.DataFrame:
+        """The ``wanted`` rows; all columns, or those named."""
+        ...
+
+
+def rows_where(day: Day, table: str, wanted: pl.Expr, columns: list[str] | None = None) -> pl.DataFrame:
+    """The ``wanted`` rows of a table; all columns, or those named. Of a day in files the others are not kept."""
+    if isinstance(day, ReadsRows):
+        return day.rows_where(table, wanted, columns)
+    rows = day[table].lazy().filter(wanted)
+    return (rows.select(columns) if columns else rows).collect()
 
 
 def side_by_side(

@@ -80,8 +80,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
     )
     tables = form(day, settings, stamp)
     known = results_so_far(day, settings, tables)
-    whole = storage.day(market_date_of(context)).holding(tables)
-    tables |= verify(whole, settings, is_scheduled=is_scheduled(context.run), known=known)
+    tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run), known=known)
     glance = day_at_a_glance(day.holding(tables))
     final = tables["bids.final_bids"]
     metadata = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}

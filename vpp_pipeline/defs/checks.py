@@ -15,7 +15,6 @@ from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
-from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol
 from vpp_pipeline.verification.registry import GUARDS, METRICS, WARNINGS
 from vpp_pipeline.verification.schedule import SETTLED
 from vpp_pipeline.warehouse.day import LakeDay
@@ -25,7 +24,6 @@ PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 Check = Callable[..., CheckResult]
-READERS: tuple[Check, ...] = (negotiations_follow_the_protocol,)  # of the sentences of large tables
 
 
 def _asset_check(check: Check, table: str) -> dg.AssetChecksDefinition:
@@ -33,7 +31,7 @@ def _asset_check(check: Check, table: str) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=key_of(table), name=check.__name__, description=check.__doc__, blocking=check not in WARNINGS)
     def run_check(context: dg.AssetCheckExecutionContext, desk: Desk, storage: Storage) -> dg.AssetCheckResult:
-        tables_of = storage.settled_day if check in SETTLED else storage.day if check in READERS else storage.figures
+        tables_of = storage.settled_day if check in SETTLED else storage.figures
         results = [_run(context, check, table, tables_of(day), desk.settings()) for day in _days_of(context, table)]
         result = next((one for one in results if not one.passed), results[-1])
         return dg.AssetCheckResult(

@@ -22,7 +22,7 @@ from vpp_pipeline.dispatch.infeasibility import without_dust
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.schedule import SOLD
-from vpp_pipeline.negotiation.agreements import options, satisfaction_score
+from vpp_pipeline.negotiation.agreements import satisfaction_score
 from vpp_pipeline.negotiation.contract import COLUMNS, prices_of
 from vpp_pipeline.negotiation.opportunities import hours_covered
 from vpp_pipeline.schemas import OwenShares, Payments, validate
@@ -100,10 +100,11 @@ def _deliveries(traded: pl.DataFrame, schedule: pl.DataFrame, agreements: pl.Dat
 
     One opportunity at a time: a day of a million prosumers has twenty million deliveries.
     """
-    held, hours = options(agreements.select("holds_option", *AGREED)).drop("holds_option"), hours_covered(traded)
+    hours = hours_covered(traded)
     found = [pl.DataFrame(schema=_DELIVERED)]
     for (name, product), block in hours.group_by("opportunity_id", "product", maintain_order=True):
         sold = schedule.lazy().filter(pl.col("start_utc").is_in(block["start_utc"].implode()), SOLD[product] != 0.0)
+        held = agreements.lazy().filter(pl.col("opportunity_id") == name, pl.col("holds_option"))
         of_prosumer = sold.group_by("prosumer_id", maintain_order=True).agg(dispatched_kwh=SOLD[product].sum())
         duration, price = block.select("duration_hours", "forecast_price").row(0)
         delivered = (
@@ -111,7 +112,7 @@ def _deliveries(traded: pl.DataFrame, schedule: pl.DataFrame, agreements: pl.Dat
                 dispatched_kw=pl.col("dispatched_kwh") / duration, forecast_price=pl.lit(price, pl.Float64)
             )
             .filter(pl.col("dispatched_kw") > DUST_KW)
-            .join(held.lazy().filter(pl.col("opportunity_id") == name), on="prosumer_id")
+            .join(held.select(AGREED), on="prosumer_id")
             .sort("prosumer_id")
             .select(*_DELIVERED)
         )

@@ -12,7 +12,7 @@ import polars as pl
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.core.tables import Day
+from vpp_pipeline.core.tables import Day, rows_where
 from vpp_pipeline.settings import MarketRules, Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
 from vpp_pipeline.verification.terms import block_hours
@@ -251,15 +251,23 @@ def _call_price_faults(day: Day) -> pl.DataFrame:
     reaches the floor.
     """
     prices = [f"{name}_price_usd_per_mwh" for name in ("floor", "reference", "agreed")]
-    deals = day["negotiation.agreements"].select("opportunity_id", "prosumer_id", "share_fraction", *prices)
-    rows = day["dispatch.payments"].join(deals, on=["opportunity_id", "prosumer_id"], how="left", suffix="_of_deal")
+    terms = ["prosumer_id", "share_fraction", *prices]
+    paid = ["opportunity_id", "prosumer_id", "call_price_usd_per_mwh", prices[2]]
     floor, reference = (pl.col(name) for name in prices[:2])
     beyond = reference + (floor - reference) / pl.col("share_fraction")
     call = pl.when(reference < floor).then(beyond).otherwise(floor)
     same = ((pl.col("call_price_usd_per_mwh") - call).abs() <= 1e-6) & (
         (pl.col("agreed_price_usd_per_mwh") - pl.col("agreed_price_usd_per_mwh_of_deal")).abs() <= 1e-6
     )
-    return rows.filter(~same.fill_null(False)).select(bid_id="opportunity_id", fault=pl.lit("a price of no deal"))
+    broken = [pl.DataFrame(schema={"bid_id": pl.String, "fault": pl.String})]
+    for name in day["dispatch.payments"]["opportunity_id"].unique().sort():  # one at a time: there are millions
+        of_opportunity = pl.col("opportunity_id") == name
+        deals = rows_where(day, "negotiation.agreements", of_opportunity, terms)
+        payments = rows_where(day, "dispatch.payments", of_opportunity, paid)
+        rows = payments.join(deals, on="prosumer_id", how="left", suffix="_of_deal")
+        faulty = rows.filter(~same.fill_null(False))
+        broken.append(faulty.select(bid_id="opportunity_id", fault=pl.lit("a price of no deal")))
+    return pl.concat(broken)
 
 
 def _is_cautious(day: Day) -> bool:
@@ -273,7 +281,8 @@ def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
     trading = day["dispatch.positions"].filter("is_bid").select("opportunity_id")
     energy = day["market.opportunities"].filter(pl.col("product") == "energy").join(trading, on="opportunity_id")
     hours = block_hours(energy).select("start_utc")
-    bought = day["dispatch.schedule"].join(hours, on="start_utc", how="anti")
+    charged = day["dispatch.schedule"].select("prosumer_id", "start_utc", "grid_charge_kw")
+    bought = charged.join(hours, on="start_utc", how="anti")
     price = pl.col("energy_usd_per_mwh") + settings.optimiser.charging_adder_usd_per_mwh
     rebuilt = (
         bought.join(day["market.price_forecast"].select("start_utc", "energy_usd_per_mwh"), on="start_utc")
@@ -284,9 +293,11 @@ def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
     earned = (pl.col("forecast_price") - pl.col("call_price_usd_per_mwh")) * pl.col("dispatched_kwh") / 1000.0
     shares = (
         day["dispatch.payments"]
-        .join(worth, on="opportunity_id")
+        .lazy()  # so that columns of no use are not joined
+        .join(worth.lazy(), on="opportunity_id")
         .group_by("prosumer_id")
         .agg(recovered=pl.col("charging_cost_usd").sum(), earned=earned.clip(lower_bound=0.0).sum())
+        .collect()
     )
     rows = (
         day["dispatch.charging"].join(rebuilt, on="prosumer_id", how="left").join(shares, on="prosumer_id", how="left")

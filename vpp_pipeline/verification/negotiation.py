@@ -9,11 +9,12 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day
+from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day, rows_where
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
 from vpp_pipeline.verification.terms import DEAL, Negotiations, Pairs, negotiations_of
 
+MESSAGES, AGREEMENTS = "negotiation.messages", "negotiation.agreements"
 TOLERANCE = 1e-9
 PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 KW_TOLERANCE = 1e-6
@@ -24,9 +25,10 @@ def negotiations_follow_the_protocol(day: Day, settings: Settings) -> CheckResul
     """Every rule of the negotiation holds: it terminates, asks never rise, offers never fall, no message follows
     the end, deals lie between both sides' limits and within the envelope, and coalitions and summary add up.
     """
-    messages, agreements = day["negotiation.messages"], day["negotiation.agreements"]
-    rounds, deals = int(messages["round"].to_numpy().max(initial=0)), int(agreements["holds_option"].sum())
-    held = f"{messages.height} messages in at most {rounds} rounds, {deals} deals: no violation"
+    rounds = rows_where(day, MESSAGES, pl.lit(True), ["round"])["round"].to_numpy()
+    deals = rows_where(day, AGREEMENTS, pl.col("holds_option"), ["holds_option"]).height
+    most = int(rounds.max(initial=0))
+    held = f"{len(rounds)} messages in at most {most} rounds, {deals} deals: no violation"
     return count_violations(check_negotiation(day, settings), "violations of the protocol", held, deals)
 
 
@@ -47,12 +49,12 @@ def _sample(day: Day, policy: NegotiationPolicy) -> tuple[pl.DataFrame, pl.DataF
 
     Of a fleet above ``transcript_prosumers`` only a sample is published: prosumers with a message or an outcome "out".
     """
-    heard = day["negotiation.messages"].select("prosumer_id").unique()
-    fleet, agreements = day["fleet.prosumers"].select("prosumer_id"), day["negotiation.agreements"]
+    heard = rows_where(day, MESSAGES, pl.lit(True), ["prosumer_id"]).unique()
+    fleet = day["fleet.prosumers"].select("prosumer_id")
     if fleet.height <= policy.transcript_prosumers:
         return heard, fleet
-    out = agreements.filter(~pl.col("holds_option") & pl.col("rank").is_null())  # published for the sample only
-    return heard, pl.concat([heard, out.select("prosumer_id")]).unique()
+    is_out = ~pl.col("holds_option") & pl.col("rank").is_null()  # published for the sample only
+    return heard, pl.concat([heard, rows_where(day, AGREEMENTS, is_out, ["prosumer_id"])]).unique()
 
 
 def _faults_of(
@@ -232,15 +234,14 @@ def _deal_faults(talks: Negotiations, heard: pl.DataFrame, policy: NegotiationPo
 
 def _coalition_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> list[pl.DataFrame]:
     """Ranks that are not 1, 2, 3, … by the policy's rule, and more options than the largest coalition."""
-    ranked = agreements.drop("reason").filter(pl.col("rank").is_not_null()).sort("call", "rank")
+    used = [*DEAL, "call", "rank", "agreed_price_usd_per_mwh", "committed_capacity_kw", "availability_fraction"]
+    ranked = agreements.select(used).filter(pl.col("rank").is_not_null()).sort("call", "rank")
     agreed, mw = pl.col("agreed_price_usd_per_mwh"), pl.col("committed_capacity_kw") / 1000.0
     merit = {
         "cost_effectiveness": agreed / pl.col("availability_fraction"),
         "original": -(1.0 / agreed.clip(lower_bound=1.0) + mw + 1.0 + (100.0 * mw).clip(upper_bound=2.0)),
     }[policy.ranking]
-    counted = ranked.with_columns(
-        place=pl.int_range(1, pl.len() + 1).over("opportunity_id"), step=merit.diff().over("opportunity_id")
-    )
+    counted = ranked.with_columns(place=pl.int_range(1, pl.len() + 1).over("call"), step=merit.diff().over("call"))
     most = policy.maximum_coalition or agreements.height
     is_in = pl.col("rank").is_not_null() & (pl.col("rank") <= most)
     return [
@@ -264,8 +265,7 @@ def _summary_faults(day: Day, rules: MarketRules) -> list[pl.DataFrame]:
     """Summaries that are missing or contradict agreements and opportunities."""
     both = ["opportunity_id"]
     members = (
-        day["negotiation.agreements"]
-        .filter("holds_option")
+        rows_where(day, AGREEMENTS, pl.col("holds_option"), ["opportunity_id", "committed_capacity_kw"])
         .group_by(both)
         .agg(found=pl.len(), mw=pl.col("committed_capacity_kw").sum() / 1e3)
     )
@@ -306,7 +306,8 @@ def _segment_faults(day: Day) -> list[pl.DataFrame]:
             ended=pl.col("accepted").sum() + pl.col("left").sum(),
         )
     )
-    closed = day["negotiation.agreements"].group_by(both).agg(deals=pl.col("rank").count())
+    ranked = rows_where(day, AGREEMENTS, pl.col("rank").is_not_null(), both)
+    closed = ranked.group_by(both).agg(deals=pl.len())
     rows = day["negotiation.summary"].join(counted, on=both, how="left").join(closed, on=both, how="left")
     rows = rows.with_columns(pl.col("accepted", "held_rounds", "heard", "ended", "deals").fill_null(0))
     same = (
@@ -322,7 +323,7 @@ def _segment_faults(day: Day) -> list[pl.DataFrame]:
 def nobody_is_paid_below_reservation(day: Day, settings: Settings) -> CheckResult:
     """Every agreed price and every payment is at least the reservation price of wear, compensation, and willingness."""
     pairs = Pairs(day)
-    held_options = day["negotiation.agreements"].filter("holds_option").select(*DEAL, "agreed_price_usd_per_mwh")
+    held_options = rows_where(day, AGREEMENTS, pl.col("holds_option"), [*DEAL, "agreed_price_usd_per_mwh"])
     options = pairs.with_reservation(held_options, settings.negotiation)
     agreed, reservation = pl.col("agreed_price_usd_per_mwh"), pl.col("reservation")
     low = options.filter(~(agreed >= reservation - PRICE_TOLERANCE).fill_null(False))

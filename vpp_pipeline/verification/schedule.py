@@ -14,7 +14,7 @@ import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, side_by_side
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, rows_where, side_by_side
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
 from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
@@ -205,9 +205,9 @@ def _faults_of_sales(day: Day, bids: pl.DataFrame, sold: pl.DataFrame, product: 
     ``sold``: sales of ``product`` by prosumer and hour, with the bid of the hour, if any.
     """
     mine = bids.filter(pl.col("product") == product).select("opportunity_id", "duration_hours")
-    held = day["negotiation.agreements"].lazy().filter("holds_option").select(*DEAL, "committed_capacity_kw")
-    pairs = Pairs(day)
-    options = pairs.numbered(held.join(mine.lazy(), on="opportunity_id", how="semi").collect())
+    is_held = pl.col("holds_option") & pl.col("opportunity_id").is_in(mine["opportunity_id"].implode())
+    held, pairs = rows_where(day, "negotiation.agreements", is_held, [*DEAL, "committed_capacity_kw"]), Pairs(day)
+    options = pairs.numbered(held)
     placed = pairs.numbered(sold).join(options.drop(*DEAL, "call"), on="deal", how="left")
     committed_kw = pl.col("committed_capacity_kw").fill_null(0.0)
     allowed_kw = pl.when(pl.col("is_bid").fill_null(False)).then(committed_kw).otherwise(0.0)

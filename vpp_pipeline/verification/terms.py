@@ -9,7 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.tables import Day
+from vpp_pipeline.core.tables import Day, rows_where
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]
@@ -71,15 +71,15 @@ class Pairs:
 def negotiations_of(day: Day, settings: Settings) -> Iterator[Negotiations]:
     """All messages and agreements of the day, some opportunities at a time; last, those of unknown opportunities.
 
-    Rows are numbered once they are chosen: those of a million prosumers would not fit into memory together.
+    Of a day in files only those opportunities are read: the agreements of a million prosumers take 13 GB.
     """
     pairs = Pairs(day)
-    tables = [day[name] for name in ("negotiation.messages", "negotiation.agreements")]
+    tables = ("negotiation.messages", "negotiation.agreements")
     known = pl.col("opportunity_id").is_in(pairs.calls["opportunity_id"].implode())
 
     def beside(limits: pl.DataFrame, wanted: pl.Expr) -> Negotiations:
         numbers, first = limits.drop(*DEAL, "call", "deal"), limits["deal"].min()
-        chosen = [pairs.numbered(rows.filter(wanted)) for rows in tables]
+        chosen = [pairs.numbered(rows_where(day, table, wanted)) for table in tables]
         places = [(rows["deal"] - (first or 0)).cast(pl.UInt32) for rows in chosen]
         return Negotiations(limits, *(rows.hstack(numbers[place]) for rows, place in zip(chosen, places, strict=True)))
 
@@ -105,7 +105,11 @@ def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
         .otherwise(0.0)
     )
     left = pl.col("forecast_price") - factor * cheapest
-    posted = _posted(day, settings.negotiation)
+    posted = (
+        _posted(day, settings.negotiation).drop("prosumer_id").partition_by("product", as_dict=True, include_key=False)
+    )
+    none = pl.DataFrame(schema={"posted": pl.Float64, "reference": pl.Float64})
+    unknown = none.clear(pairs.devices.height)  # what is posted for a product that there is not
     limits = {
         "deal": pairs.number(),
         "share_kw": 1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw"),
@@ -118,21 +122,23 @@ def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
     step = max(1, SLICE_PAIRS // max(1, pairs.devices.height))
     for first in range(0, max(1, pairs.calls.height), step):
         calls = pairs.calls.slice(first, step)
-        rows = calls.join(pairs.devices, how="cross", maintain_order="left_right").select(
-            *DEAL, "call", "product", "availability_fraction", **limits
-        )
-        rows = rows.join(posted, on=["product", "prosumer_id"], how="left", maintain_order="left").drop("product")
+        both = calls.lazy().join(pairs.devices.lazy(), how="cross", maintain_order="left_right")  # of columns in use
+        rows = both.select(*DEAL, "call", "availability_fraction", **limits).collect()
+        rows = rows.hstack(pl.concat([none, *(posted.get((product,), unknown) for product in calls["product"])]))
         rows = rows.with_columns(allowed_kw=_allowed(calls, offerable, pairs.devices.height))
         yield rows.with_columns(most_kw=pl.min_horizontal("share_kw", "allowed_kw"))
 
 
 def _posted(day: Day, policy: NegotiationPolicy) -> pl.DataFrame:
-    """What `uniform_clearing` posts to each prosumer for each product: product, prosumer_id, posted, reference.
+    """What `uniform_clearing` posts to each prosumer for each product: product, prosumer_id, posted, reference; those
+    of a product in the order of the fleet.
 
     ``posted_multiple`` times the median, and the lower quartile, of the reservation prices of the other prosumers with
     the same site and store; of all others where there is none.
     """
-    prices = pl.DataFrame({"product": CAISO.names}).join(day["fleet.prosumers"], how="cross")
+    prices = pl.DataFrame({"product": CAISO.names}).join(
+        day["fleet.prosumers"], how="cross", maintain_order="left_right"
+    )
     rows = prices.select(
         "product", "prosumer_id", "site_type", "store", own=reservation_price(policy), everyone=pl.lit("all")
     )

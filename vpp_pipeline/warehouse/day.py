@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import Lake, LakeFiles, whole
+from vpp_pipeline.core.lake import Lake, LakeFiles, unreadable, whole
 from vpp_pipeline.core.parquet_files import UNREADABLE, read_together, write_parquet
 from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
 from vpp_pipeline.schemas import TABLES
@@ -88,6 +88,18 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         if columns is None and self._figures_only and table in WORDS:
             columns = [name for name in self.kept.schema(table) if name != WORDS[table]]
         return self.kept.read(table, columns)
+
+    def rows_where(self, table: str, wanted: pl.Expr, columns: list[str] | None = None) -> pl.DataFrame:
+        """The ``wanted`` rows; all columns of the file, also those of WORDS, or those named. Others are not kept."""
+        self.rests_on.setdefault(table, self.version(table))
+        read, words = self._read.get(table), WORDS.get(table)
+        if read is not None and words not in read.columns and (columns is None or words in columns):
+            read = None if words else read  # it was read without them
+        rows = (self.kept.scan(table) if read is None else read.lazy()).filter(wanted)
+        try:
+            return (rows.select(columns) if columns else rows).collect()
+        except UNREADABLE as error:
+            raise unreadable(self.lake, self.kept.present(table), error) from error
 
     def hash(self, table: str) -> str:
         """The `frame_hash` of the table's rows, read column by column."""

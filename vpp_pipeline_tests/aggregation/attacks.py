@@ -5,7 +5,7 @@
 
 Fleets of the generator (all, homes, EVs, businesses) on four market days, cut into at most 3, 10, and 17 classes.
 Awards are best for prices drawn at random, smooth, or aimed at one limit in one hour, within the resource's limits or
-within limits drawn inside them, each resource by itself. The check has code of its own. A control, whose shares are 1% too
+within limits drawn inside them, each resource by itself. The check has code of its own. A control with shares 1% too
 large, must break limits. Prints what was tried; exits 1 for a limit that breaks or a control that does not.
 """
 

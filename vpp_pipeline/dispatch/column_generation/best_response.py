@@ -78,6 +78,7 @@ class Room(NamedTuple):
     hours: Array
     slope: Array
     length: Array
+    fall: Array
     uses: Array
     earned: Array
     charged: Array
@@ -98,6 +99,7 @@ def make_room(hours: int) -> Room:
         np.zeros(hours + 1, np.int64),
         np.zeros(hours, np.bool_),
         np.zeros((hours, HOUR)),
+        np.empty((hours, SEGMENTS + 1)),
         np.empty((hours, SEGMENTS + 1)),
         np.empty((hours, SEGMENTS + 1)),
         np.zeros(hours, np.int64),
@@ -142,6 +144,7 @@ def backward(
     last = hours - 1
     # whole arrays and their rows: a view for each hour costs more than what is done with it
     each, slope, length, xs, ys, ends = room.hours, room.slope, room.length, room.xs, room.ys, room.ends
+    fall = room.fall
     xs[hours, 0], ys[hours, 0] = scale * stores.lowest[i, last], 0.0
     xs[hours, 1], ys[hours, 1] = scale * stores.highest[i, last], 0.0
     m = 2 if xs[hours, 1] > xs[hours, 0] + NEAR_KWH else 1
@@ -168,7 +171,7 @@ def backward(
             prices[3, t],
             per_kwh_drawn / eta_d,
         )
-        n, earned, charged = segments_of(each, t, eta_c, eta_d, slope, length)
+        n, earned, charged = segments_of(each, t, eta_c, eta_d, slope, length, fall)
         room.uses[t], room.earned[t], room.charged[t] = n, earned, charged
         low = scale * (stores.lowest[i, t - 1] if t > 0 else stores.initial[i])
         high = scale * (stores.highest[i, t - 1] if t > 0 else stores.initial[i])
@@ -198,6 +201,7 @@ def backward(
                 each,
                 slope,
                 length,
+                fall,
                 n,
                 earned,
                 charged,

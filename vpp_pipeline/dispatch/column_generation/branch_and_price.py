@@ -27,6 +27,7 @@ MOST_ITERATIONS = 400
 MOST_SWEEPS = 60.0  # of a fleet that is asked part by part
 WORTH_A_ROUND = 0.4  # of the open gap: a round of parts that closes less is followed by everyone
 PIVOTS_OF_SWEEP, PIVOTS_OF_RESPONSE = 5.0, 0.07  # what pricing costs, by the CPU time of a simplex iteration (0.2 ms)
+NEAR_BEST = 0.5  # of what is open: how far below the best decisions may earn by the columns there are
 UNTRUE, UNTRUE_USD = 1e-6, 1e-3  # a bound that lies lower than an answer by more is wrong
 
 
@@ -89,7 +90,7 @@ class Search:
         nodes = [_Node(leaf.low, leaf.high, self._bound(leaf.low, leaf.high), None, leaf.dual_bound) for leaf in leaves]
         if len(nodes) < 2:
             root, bound_usd = self._converge(self._nothing, self._may_bid)
-            self._round(root)
+            self._round(root, open_usd=root.objective_usd - self.best_usd)
             if first is None:
                 self._dive(root)
             nodes = [_Node(self._nothing, self._may_bid, bound_usd, root)]
@@ -123,7 +124,7 @@ class Search:
 
     def _is_decided(self, answer: MasterAnswer, limit: Allowance) -> bool:
         """Whether ``answer`` leaves no bid undecided; it is kept then. Its rounded decisions are tried in any case."""
-        self._round(answer, limit)
+        self._round(answer, limit, answer.objective_usd - self.best_usd)
         is_decided = bool(np.minimum(answer.z, 1.0 - answer.z).max() <= INTEGRAL)
         if is_decided:
             self._keep(answer, np.round(answer.z))
@@ -142,11 +143,21 @@ class Search:
         elif node.answer is None:
             yield self._solved(node.low, node.high, limit)
         else:
-            branch = int(self.day.undecided_worth(node.answer.z).argmax())
+            bid = self._bid_to_decide(node.answer)
             for decision in (0.0, 1.0):
                 low, high = node.low.copy(), node.high.copy()
-                low[branch] = high[branch] = decision
+                low[bid] = high[bid] = decision
                 yield self._solved(low, high, limit)
+
+    def _bid_to_decide(self, answer: MasterAnswer) -> int:
+        """The undecided bid to branch on: of energy first, where the fleet sells most of what it buys in the same hour.
+
+        That is what a little of a bid of energy is worth to a relaxation. Otherwise the one with the most money open.
+        """
+        is_open = np.minimum(answer.z, 1.0 - answer.z) > INTEGRAL
+        both_mw = np.where(is_open & self.generation.coordinator.is_energy, self.day.covers @ answer.both_mw, 0.0)
+        worth = both_mw * np.abs(self.day.price) if both_mw.max() > SHORT_MW else self.day.undecided_worth(answer.z)
+        return int(worth.argmax())
 
     def _solved(self, low: Array, high: Array, limit: Allowance) -> _Node:
         """The node with z (O,) within bounds; unsolved where the prices so far are enough."""
@@ -171,7 +182,7 @@ class Search:
         if answer.objective_usd > self.best_usd and answer.short_mw <= SHORT_MW:
             self.best_usd, self.best = answer.objective_usd, decisions
 
-    def _try(self, decisions: Array, limit: Allowance | None = None) -> None:
+    def _try(self, decisions: Array, limit: Allowance | None = None, open_usd: float = np.inf) -> None:
         """What the fleet earns with these bids: by the columns there are, then, if it may be the best, by new ones.
 
         Bids that stay short of their least quantity are given up, until the others can be met.
@@ -180,12 +191,22 @@ class Search:
             self._tried.add(decisions.tobytes())
             if self.generation.bound(decisions, decisions)[0] <= self.best_usd:
                 return
+            if self.best.any() and open_usd < np.inf:  # new columns are dear: only for decisions that are near the best
+                self.generation.master.set_bids(decisions, decisions)
+                found = self.generation.master.solve()
+                short = found.short_of_mw > SHORT_MW
+                if short.any():
+                    decisions = np.where(short, 0.0, decisions)
+                    continue
+                if found.objective_usd < self.best_usd - NEAR_BEST * open_usd:
+                    return
             answer, _ = self.generation.converge(decisions, decisions, self.gap_target / 2.0, limit, self._enough())
             self._keep(answer, decisions)
             decisions = np.where(answer.short_of_mw > SHORT_MW, 0.0, decisions)
 
-    def _round(self, answer: MasterAnswer, limit: Allowance | None = None) -> None:
-        self._try(((answer.q >= 0.5 * self.day.minimum_mw) & (self._may_bid > 0.0)).astype(float), limit)
+    def _round(self, answer: MasterAnswer, limit: Allowance | None = None, open_usd: float = np.inf) -> None:
+        rounded = ((answer.q >= 0.5 * self.day.minimum_mw) & (self._may_bid > 0.0)).astype(float)
+        self._try(rounded, limit, open_usd)
 
     def _dive(self, root: MasterAnswer) -> None:
         """Feasible decisions from the relaxation: without the least filled of the undecided bids, one by one."""

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from vpp_pipeline.dispatch.column_generation.compiled import compiled, inlined
 
 #: numbers of an hour that the stage needs: limits in kW and kWh, prices in $ per kWh or kW and hour
-HOUR = 16
-PC, SUN, ROOM, CE, SELL_SUN, SELL, BUY, C1, P1, C2, P2, DMAX, PD, DRIVE, SPIN_FIRST, KIND = range(HOUR)
+HOUR = 17
+PC, SUN, ROOM, CE, SELL_SUN, SELL, BUY, C1, P1, C2, P2, DMAX, PD, DRIVE, SPIN_FIRST, KIND, READY = range(HOUR)
 #: kinds of hours. LIGHT: no reserve is worth selling. HEAVY: some is. BURNS: lost energy earns (see `segments_of`)
 LIGHT, HEAVY, HEAVY_BURNS = 0.0, 1.0, 2.0
-SEGMENTS = 5
+SEGMENTS = 7
 NEAR_KWH = 1e-10
 ROUNDING_KWH = 1e-12
 
@@ -67,75 +69,96 @@ def describe_hour(
     hours[t, KIND] = LIGHT if hours[t, C1] <= 0.0 else HEAVY
 
 
+@inlined
+def _use(slope: Any, length: Any, fall: Any, t: int, n: int, price: float, kwh: float, per_kwh: float) -> int:
+    """Add a use of stored energy, in its place by price (those of one price in the order added); how many there are."""
+    if kwh <= 0.0:
+        return n
+    k = n
+    while k > 0 and slope[t, k - 1] < price:
+        slope[t, k], length[t, k], fall[t, k] = slope[t, k - 1], length[t, k - 1], fall[t, k - 1]
+        k -= 1
+    slope[t, k], length[t, k], fall[t, k] = price, kwh, per_kwh
+    return n + 1
+
+
 @compiled
-def segments_of(hours: Any, t: int, eta_c: float, eta_d: float, slope: Any, length: Any) -> tuple[int, float, float]:
+def segments_of(
+    hours: Any, t: int, eta_c: float, eta_d: float, slope: Any, length: Any, fall: Any
+) -> tuple[int, float, float]:
     """Uses of stored energy in an hour without reserve: ``slope`` ($/kWh, falling) and ``length`` (kWh) of each.
 
     Begins at the hour in which the store charges all it can; each kWh more in store first saves the dearest charging,
     then is sold. Returns how many uses there are, what the hour earns at the beginning, and the charging there (kW).
     Where a sale after losses earns more than charging costs (prices below zero), the order lets a store burn energy:
     a relaxation, marked HEAVY_BURNS if reserve is sold as well.
+
+    Of an hour with reserve also READY, the kW that inverter and export limit leave for reserve at the beginning, after
+    the sun that is sold, and ``fall``, by how much each kWh of a use lowers them. A use in which that changes is two.
     """
-    sun_sold = min(hours[t, SUN], hours[t, CE], hours[t, ROOM]) if hours[t, SELL_SUN] > 0.0 else 0.0
-    free = hours[t, SUN] - sun_sold
-    left = hours[t, PC]
-    n = 0
-    earned = hours[t, SELL_SUN] * sun_sold
-    # charging, cheapest first: sun that cannot be sold, sun that could be, the grid (first if it pays to take energy)
-    grid_first = hours[t, BUY] < 0.0
-    for step in range(0 if hours[t, SUN] > 0.0 else 3, 4):
-        if step == 0:
-            kw, cost = (left if grid_first else 0.0), hours[t, BUY]
-        elif step == 1:
-            kw, cost = min(free, left), 0.0
-        elif step == 2:
-            kw, cost = min(sun_sold, left), hours[t, SELL_SUN]
-        else:
-            kw, cost = left, hours[t, BUY]
-        if kw > 0.0:
-            earned -= cost * kw
-            left -= kw
-            slope[t, n], length[t, n] = cost / eta_c, kw * eta_c
-            n += 1
-    beside = min(
-        max(min(hours[t, CE], hours[t, ROOM]) - sun_sold, 0.0), hours[t, DMAX]
-    )  # discharged beside the sun that is sold
+    heavy = hours[t, KIND] == HEAVY
+    most_sold = min(hours[t, CE], hours[t, ROOM])
+    sun_sold = min(hours[t, SUN], most_sold) if hours[t, SELL_SUN] > 0.0 else 0.0
+    # charging takes sun that cannot be sold, sun that could be, the grid; the grid alone if it pays to take energy
+    pays = hours[t, BUY] < 0.0
+    free_kw = 0.0 if pays else min(hours[t, SUN] - sun_sold, hours[t, PC])
+    sun_kw = 0.0 if pays else min(sun_sold, hours[t, PC] - free_kw)
+    grid_kw = hours[t, PC] - free_kw - sun_kw
+    sun_at_first = sun_sold - sun_kw
+    earned = hours[t, SELL_SUN] * sun_at_first - hours[t, BUY] * grid_kw
+    # each of them saved, the last one first; sun that is sold again takes of what the export limit leaves for reserve
+    n, roomy, saved = 0, sun_kw, hours[t, SELL_SUN] / eta_c
+    if heavy:
+        roomy = min(max(hours[t, ROOM] - hours[t, PD] - sun_at_first, 0.0), sun_kw)
+    n = _use(slope, length, fall, t, n, hours[t, BUY] / eta_c, grid_kw * eta_c, 0.0)
+    n = _use(slope, length, fall, t, n, saved, roomy * eta_c, 0.0)
+    n = _use(slope, length, fall, t, n, saved, (sun_kw - roomy) * eta_c, 1.0 / eta_c)
+    n = _use(slope, length, fall, t, n, 0.0, free_kw * eta_c, 0.0)
+    cheapest = slope[t, n - 1] if n > 0 else np.inf
+    # discharged beside the sun that is sold, then in its place
+    beside = min(max(most_sold - sun_sold, 0.0), hours[t, DMAX])
+    instead = hours[t, DMAX] - beside
     sold_at = hours[t, SELL] if beside > 0.0 else hours[t, SELL] - hours[t, SELL_SUN]
-    if hours[t, KIND] == HEAVY and n > 0 and hours[t, DMAX] > 0.0 and sold_at * eta_d > slope[t, 0] + 1e-15:
+    if heavy and hours[t, DMAX] > 0.0 and sold_at * eta_d > cheapest + 1e-15:
         hours[t, KIND] = HEAVY_BURNS
-    if beside > 0.0:
-        slope[t, n], length[t, n] = hours[t, SELL] * eta_d, beside / eta_d
-        n += 1
-    if hours[t, DMAX] - beside > 0.0:
-        slope[t, n], length[t, n] = (hours[t, SELL] - hours[t, SELL_SUN]) * eta_d, (hours[t, DMAX] - beside) / eta_d
-        n += 1
-    for i in range(1, n):
-        a, b, j = slope[t, i], length[t, i], i - 1
-        while j >= 0 and slope[t, j] < a:
-            slope[t, j + 1], length[t, j + 1] = slope[t, j], length[t, j]
-            j -= 1
-        slope[t, j + 1], length[t, j + 1] = a, b
-    return n, earned, hours[t, PC] - max(left, 0.0)
+    n = _use(slope, length, fall, t, n, hours[t, SELL] * eta_d, beside / eta_d, eta_d)
+    price = (hours[t, SELL] - hours[t, SELL_SUN]) * eta_d
+    if heavy:
+        roomy = min(max(hours[t, PD] - hours[t, ROOM] + most_sold - beside, 0.0), instead)
+        n = _use(slope, length, fall, t, n, price, roomy / eta_d, 0.0)
+        instead -= roomy
+    n = _use(slope, length, fall, t, n, price, instead / eta_d, eta_d)
+    hours[t, READY] = min(hours[t, PD], max(hours[t, ROOM] - sun_at_first, 0.0))
+    if hours[t, KIND] == HEAVY_BURNS:  # energy is burnt beside reserve
+        hours[t, READY] = hours[t, PD]
+        for k in range(n):
+            fall[t, k] = 0.0
+    return n, earned, hours[t, PC]
 
 
 @compiled
 def apart(hours: Any, t: int, floor_s: float, floor_x: float, kappa: float, eta_d: float) -> bool:
-    """Whether reserve and the other uses of an hour share nothing but the inverter, so that it can be walked.
+    """Whether reserve comes after all other uses of an hour, so that it can be walked.
 
-    Then it earns L(u) + r(min(κ(s − floor_s), κ(x − floor_x), ready − discharge)): L of the uses without reserve, r of
-    reserve. Not so where the export limit may bind with sun that is sold, or sun is charged though grid energy costs
-    less. The walk also takes it that backing at the hour's end falls short no later than at its start while charging
-    (a floor that does not fall), and that a kWh backs at least what it delivers in an hour (a call of at most one).
+    Then it earns L(u) + r(min(κ(s − floor_s), κ(x − floor_x), R(u))): L of the uses without reserve, r of reserve, R
+    what they leave of inverter and export limit. Not so where the export limit may bind with sun that is sold for less
+    than reserve, or sun is charged though grid energy costs less. The walk also takes it that backing at the hour's end
+    falls short no later than at its start while charging (a floor that does not fall; where sun that is charged leaves
+    room for reserve, one that does not rise either), and that a kWh backs at least what it delivers in an hour (a call
+    of at most one).
     """
     if hours[t, KIND] == HEAVY_BURNS:
         return True
-    if kappa < eta_d or floor_x - floor_s + hours[t, DRIVE] < -ROUNDING_KWH:
+    rises = floor_x - floor_s + hours[t, DRIVE]
+    if kappa < eta_d or rises < -ROUNDING_KWH:
         return False
     if hours[t, SELL_SUN] <= 0.0 or hours[t, SUN] <= 0.0:
         return True
+    if hours[t, BUY] >= 0.0 and hours[t, SELL_SUN] > hours[t, BUY]:
+        return False
     reserve = min(hours[t, PD], hours[t, C1] + hours[t, C2])
     most = min(min(hours[t, SUN], hours[t, CE]) + hours[t, PD], hours[t, CE] + reserve)
-    return hours[t, ROOM] >= most and (hours[t, BUY] < 0.0 or hours[t, SELL_SUN] <= hours[t, BUY])
+    return hours[t, ROOM] >= most or (hours[t, SELL_SUN] >= hours[t, P1] and rises <= ROUNDING_KWH)
 
 
 @inlined

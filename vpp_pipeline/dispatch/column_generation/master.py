@@ -44,6 +44,7 @@ class MasterAnswer:
     z: Array  # (O,)
     q: Array  # (O,) MW
     short_of_mw: Array  # (O,) what each bid lacks of its minimum, or of what its hours must sell
+    both_mw: Array  # (T,) what the fleet sells in an hour in which it buys as much from the market
     weights: Array  # (columns,)
     group_usd: Array  # (G,) what each group earns beyond the prices of its powers
     duals: Duals
@@ -96,6 +97,7 @@ class Master:
         count = len(coordinator.day.price)
         self._q, self._z = np.arange(count, dtype=np.int32), np.arange(count, 2 * count, dtype=np.int32)
         self._slack: list[int] = []
+        self._purchases: Indices = np.zeros(0, dtype=int)
         self._add_bids()
         self._add_purchases()
         self._add_risk()
@@ -135,6 +137,7 @@ class Master:
         if scenarios is not None:
             market = scenarios.market_price + coordinator.day.charging_adder
         risk = np.arange(rows.risk.start, rows.risk.stop)
+        self._purchases = self._highs.getNumCol() + np.arange(len(coordinator.market))
         for t, price in enumerate(coordinator.market):
             index = [rows.position.start + t, rows.buy_or_bid.start + t, *risk]
             self._add(certain * price, 0.0, INFINITY, index, [1.0, 1.0, *-market[:, t]])
@@ -209,6 +212,7 @@ class Master:
             z=value[self._z],
             q=value[self._q],
             short_of_mw=self._short_of_mw(value[self._slack]),
+            both_mw=self._both_mw(value, np.array(solution.row_value)),
             weights=value[self._first_column :],
             group_usd=-dual[rows.groups],
             duals=Duals(
@@ -226,6 +230,13 @@ class Master:
         self._highs.run()
         self.pivots += max(int(self._highs.getInfo().simplex_iteration_count), 0)
         return self._highs.getModelStatus()
+
+    def _both_mw(self, value: Array, row: Array) -> Array:
+        """The lesser of sales and purchases by hour (T,): a bid decides for one of them, half a bid for neither."""
+        coordinator = self.coordinator
+        bids = (coordinator.day.covers * coordinator.is_energy[:, None]).T @ value[self._z]
+        sold_mw = row[self._rows.export] + coordinator.most_sold_mw * bids
+        return np.asarray(np.minimum(sold_mw, value[self._purchases]))
 
     def _short_of_mw(self, slack: Array) -> Array:
         """What bids (O,) lack, from ``slack``: of their minimum (O,), then of what hours sell (T,)."""

@@ -24,8 +24,7 @@ from vpp_pipeline.dispatch.column_generation.hour_kernel import (
     P1,
     P2,
     PC,
-    PD,
-    ROOM,
+    READY,
     ROUNDING_KWH,
     heavy_piece,
 )
@@ -286,6 +285,7 @@ def walk_backward(
     hours: Any,
     slope: Any,
     length: Any,
+    fall: Any,
     n: int,
     earned: float,
     charged: float,
@@ -302,22 +302,22 @@ def walk_backward(
     As stored energy s rises, the best end x moves along an edge: x rises with s (a kWh is kept, ``ys`` says what for),
     or stays (a kWh is used, as ``slope`` says), or falls. Each step takes the edge that earns most, which is exact as
     the hour's value is concave, and ends at the next breakpoint. What backs a kW of reserve z passes four regions, in
-    this order as s rises, since uses fall in price:
+    this order as s rises, since uses fall in price; R is what they leave for reserve, which ``fall``s with them:
 
     1. charging more than the floors rise: z = κ (s − floor_s), whatever x is;
     2. otherwise the end backs less than the start: z = κ (x − floor_x);
-    3. the inverter and the end bind at once, κ (x − floor_x) = ready − discharge: x falls to discharge more;
-    4. the inverter binds, z = ready − discharge.
+    3. the limits and the end bind at once, κ (x − floor_x) = R: x falls to use more;
+    4. the limits bind, z = R; from the first region on where R falls below it.
+
+    Gives up, with 0 points, where the limits and the start bind at once, and x would rise faster than s.
 
     ``ends`` (row t): the best x at each breakpoint. In between it is a mixture: the value is concave in (s, x).
     """
-    burns = hours[t, KIND] == HEAVY_BURNS  # then energy is burnt beside reserve, and no discharge takes of the inverter
-    ready = hours[t, PD] if burns else min(hours[t, PD], hours[t, ROOM])
-    loss = 0.0 if burns else eta_d
+    ready = hours[t, READY]
     k1, k2 = min(hours[t, C1], ready), min(hours[t, C1] + hours[t, C2], ready)
     p1, p2 = hours[t, P1], hours[t, P2] if hours[t, C2] > 0.0 else 0.0
     even = floor_x - floor_s + hours[t, DRIVE]
-    if not burns:
+    if hours[t, KIND] != HEAVY_BURNS:
         even = max(even, 0.0)
     u, x, i, k = eta_c * charged, xs[t + 1, 0], 0, 0
     s = x + hours[t, DRIVE] - u
@@ -326,18 +326,17 @@ def walk_backward(
         phase, z = 1, kappa * (s - floor_s)
     else:
         phase, z = 2, kappa * (x - floor_x)
-        if z > ready + ROUNDING_KWH:
-            phase, z = 4, ready
-        elif z >= ready - ROUNDING_KWH:
-            phase, z = 3, ready
+    if z > ready + ROUNDING_KWH:
+        phase, z = 4, ready
+    elif z >= ready - ROUNDING_KWH:
+        phase, z = (3 if phase == 2 else 4), ready
     # the price of reserve beyond z (below it from the third region on, where z falls): 0 is p1, 1 is p2, 2 is nothing
     at = 0.0 if phase <= 2 else ROUNDING_KWH
     q = 0 if z < k1 + at else (1 if z < k2 + at else 2)
     value = ys[t + 1, 0] + earned + p1 * min(z, k1) + p2 * max(min(z, k2) - k1, 0.0)
     keep = (ys[t + 1, 1] - ys[t + 1, 0]) / (xs[t + 1, 1] - xs[t + 1, 0]) if m > 1 else -np.inf
     use = slope[t, 0] if n > 0 else -np.inf
-    draws = u <= 0.0 and not burns
-    beta = loss / (kappa - loss) if kappa > loss * (1.0 + 1e-9) else -1.0
+    loss = fall[t, 0] if n > 0 else 0.0
     count, last = 0, np.inf
     while True:
         # what a kWh more earns, kept or used or (beta) along the third region's edge, and how long
@@ -347,13 +346,14 @@ def walk_backward(
             up, down = up + kappa * reserve, down + kappa * reserve
         elif phase == 2:
             up += kappa * reserve
-        elif draws:
+        else:
             down -= loss * reserve
         edge = 0  # 0: x rises, 1: x stays, 2: x falls
         price = up
         if down > up:
             edge, price = 1, down
-        if phase == 3 and draws and beta > 0.0 and k < n:
+        beta = loss / (kappa - loss) if kappa > loss * (1.0 + 1e-9) else 0.0
+        if phase == 3 and beta > 0.0:
             j = i if x > xs[t + 1, i] else i - 1
             if j >= 0:
                 before = (ys[t + 1, j + 1] - ys[t + 1, j]) / (xs[t + 1, j + 1] - xs[t + 1, j])
@@ -362,24 +362,21 @@ def walk_backward(
                     edge, price = 2, falling
         if price == -np.inf:
             break
-        # the nearest breakpoint. event 0: end of what is kept, 1: of a use, 2: of a price of reserve, 3: a region
+        # the nearest breakpoint. event 0: end of what is kept, 1: of a use, 2: of a price of reserve, 3, 4: of a region
         event = 0
-        if phase >= 3 and edge != 2 and not (edge == 1 and not draws and phase == 3):
+        if phase >= 3 and edge != 2 and not (edge == 1 and loss <= 0.0 and phase == 3):
             phase = 4
         if edge == 0:
             step = xs[t + 1, i + 1] - x
-            if phase == 2 and ready + (loss * u if draws else 0.0) - z < kappa * step:
-                step, event = (ready + (loss * u if draws else 0.0) - z) / kappa, 3
+            if phase <= 2 and ready - z < kappa * step:
+                step, event = (ready - z) / kappa, 3
         elif edge == 1:
             step, event = left, 1
-            if phase == 1:
-                if u - even < step:
-                    step, event = u - even, 3
-            elif not draws:
-                if not burns and u < step:
-                    step, event = u, 4
-            elif phase == 2 and ready + loss * u - z < loss * step:
-                step, event = (ready + loss * u - z) / loss, 3
+            if phase == 1 and u - even < step:
+                step, event = u - even, 4
+            nears = kappa + loss if phase == 1 else loss
+            if phase <= 2 and ready - z < nears * step:
+                step, event = (ready - z) / nears, 3
         else:
             step, event = left / (1.0 + beta), 1
             if (x - xs[t + 1, j]) < beta * step:
@@ -388,11 +385,11 @@ def walk_backward(
             until = (k1 if q == 0 else k2) - z
             if until < kappa * step:
                 step, event = until / kappa, 2
-        elif q > 0 and edge > 0 and phase >= 3 and draws:
+        elif q > 0 and edge > 0 and phase >= 3 and loss > 0.0:
             until = z - (k2 if q == 2 else k1)
-            fall = loss if edge == 1 else kappa * beta
-            if until < fall * step:
-                step, event = until / fall, 2
+            falls = loss if edge == 1 else kappa * beta
+            if until < falls * step:
+                step, event = until / falls, 2
         step = max(step, 0.0)
         # the step
         begun, x_begun = s, x
@@ -404,14 +401,15 @@ def walk_backward(
         elif edge == 1:
             u -= step
             left -= step
+            ready -= loss * step
             if phase == 1:
                 z += kappa * step
-            elif draws and phase == 4:
+            elif phase == 4:
                 z -= loss * step
         else:
             x -= beta * step
-            u -= (1.0 + beta) * step
             left -= (1.0 + beta) * step
+            ready -= kappa * beta * step
             z -= kappa * beta * step
         if step > 0.0 and s > low:
             if count == 0:
@@ -447,25 +445,22 @@ def walk_backward(
             k += 1
             left = length[t, k] if k < n else 0.0
             use = slope[t, k] if k < n else -np.inf
+            loss = fall[t, k] if k < n else 0.0
         elif event == 2:
             if phase <= 2:
                 q, z = q + 1, (k1 if q == 0 else k2)
             else:
                 q, z = q - 1, (k2 if q == 2 else k1)
-        elif event == 4:
-            u, draws = 0.0, True
-        elif phase == 1:
-            u = even
-            draws = u <= 0.0 and not burns
+        elif event == 4 and z < ready - ROUNDING_KWH:
             phase = 2
-            if z >= ready - ROUNDING_KWH:
-                phase = 4 if z > ready + ROUNDING_KWH else 3
-                z = ready
-                q = 0 if z <= k1 + ROUNDING_KWH else (1 if z <= k2 + ROUNDING_KWH else 2)
         else:
-            phase = 3
-            z = ready + (loss * u if draws else 0.0)
+            above = k if k < n and left < length[t, k] else k - 1
+            phase, z = (4 if phase == 1 and event == 3 else 3), ready
             q = 0 if z <= k1 + ROUNDING_KWH else (1 if z <= k2 + ROUNDING_KWH else 2)
+            if u >= even - ROUNDING_KWH and above >= 0 and fall[t, above] > 0.0:
+                reserve = p1 if q == 0 else (p2 if q == 1 else 0.0)
+                if keep > slope[t, above] - fall[t, above] * reserve:
+                    return 0
         if edge == 2 and event != 0:
             i, keep = j, before
     if count == 0:

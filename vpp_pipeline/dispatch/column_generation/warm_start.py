@@ -21,7 +21,7 @@ from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of, unlimited_
 LOG = logging.getLogger(__name__)
 SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
-SAMPLE_WORK = 0.5  # of the work that the search for better decisions may do
+SAMPLE_WORK = 0.5  # of the work that the search for better decisions may do, where the sample does not search itself
 WEIGHT = 1e-9  # of a mixture: less is none
 PARTS = 3  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
@@ -74,7 +74,7 @@ def prepare(day: DayProblem, gap_target: float, limits: Limits = NO_SEARCH, *, d
     if len(day.fleet) < SMALLEST_SAMPLED:
         generation.put(_market_prices(coordinator))
         return Prepared(pricer, generation, no_sale, None)
-    leads, found = _sampled(day, order, pricer, gap_target, limits.part(SAMPLE_WORK), decides)
+    leads, found = _sampled(day, order, pricer, gap_target, limits, decides)
     for lead in leads:
         generation.put(lead.dual_bound.duals, lead.dual_bound.tilt, lead.asked)
     if found is None:
@@ -107,10 +107,12 @@ def _sampled(
     stores = pricer.stores
     held = sum(kw.sum(axis=1, dtype=float) for kw in (stores.energy_kw, stores.spin_kw, stores.nonspin_kw))
     share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
-    sample = prepare(part_of(day, chosen, share), gap_target, limits, decides=decides)
+    part = limits.part(SAMPLE_WORK)
+    sample = prepare(part_of(day, chosen, share), gap_target, part, decides=decides)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
     searches = len(chosen) <= SEARCHED < len(day.fleet)
-    found = decisions_of(sample, gap_target, limits, searches=searches) if decides else None
+    # a node costs the sample a tenth of what it costs the fleet, which takes over its tree
+    found = decisions_of(sample, gap_target, limits if searches else part, searches=searches) if decides else None
     answers = [sample.generation.converge(nothing, anything, gap_target)[0]]
     if found is not None:
         answers.append(sample.generation.converge(found.decisions, found.decisions, gap_target)[0])

@@ -49,8 +49,8 @@ def test_the_slope_is_that_of_the_value_where_what_follows_is_worth_nothing_but_
         hours, 0, CHARGE_KW, CHARGE_KW, SUN_KW, ROOM_KW, 0.0, 0.0, 0.0, SPIN_KW, 0.0, NONSPIN_KW, 0.0, 0.0, BUY_USD,
         SPIN_USD, NONSPIN_USD, 0.0,
     )  # fmt: skip
-    slope, length = np.empty((1, SEGMENTS + 1)), np.empty((1, SEGMENTS + 1))
-    n, earned, charged = segments_of(hours, 0, ETA_C, ETA_D, slope, length)
+    slope, length, fall = np.empty((3, 1, SEGMENTS + 1))
+    n, earned, charged = segments_of(hours, 0, ETA_C, ETA_D, slope, length, fall)
     hour_and_uses = hours[0], slope[0], length[0], n, earned, charged
     _, value, per_kwh = best_end(
         LATER_KWH, LATER_USD, 2, *hour_and_uses, stored_kwh, FLOOR_KWH, FLOOR_KWH, ETA_D, ETA_C, ETA_D
@@ -68,7 +68,7 @@ def draw_hour(rng: np.random.Generator, hours: np.ndarray, *, whole: bool) -> No
 
     sun = draw(0, 8) * float(rng.random() < 0.4)
     buy = draw(-20, 60) / 1000.0
-    powers = draw(0, 10), draw(0, 10), sun, draw(2, 30), draw(0, 2) * float(rng.random() < 0.2)
+    powers = draw(0, 10), draw(0, 10), sun, draw(2, rng.choice([8, 30])), draw(0, 2) * float(rng.random() < 0.2)
     commitments = draw(0, 12), draw(0, 6) / 1000.0, draw(0, 8), draw(0, 6) / 1000.0, draw(0, 8), draw(0, 6) / 1000.0
     prices = buy - draw(0, 10) / 1000.0, buy, draw(0, 40) / 1000.0, draw(0, 40) / 1000.0
     describe_hour(hours, 0, *powers, *commitments, *prices, draw(0, 3) / 1000.0)
@@ -78,13 +78,14 @@ def draw_hour(rng: np.random.Generator, hours: np.ndarray, *, whole: bool) -> No
 @pytest.mark.parametrize("seed", seeds(range(8)))
 def test_a_walked_hour_is_worth_what_its_best_end_is_from_any_stored_energy(seed: int, whole: bool):
     rng, walked, burning, rising = np.random.default_rng([seed, whole]), 0, 0, 0
-    hours, slope, length = np.zeros((1, HOUR)), np.empty((1, SEGMENTS + 1)), np.empty((1, SEGMENTS + 1))
+    narrow, given_up = 0, 0
+    hours, (slope, length, fall) = np.zeros((1, HOUR)), np.empty((3, 1, SEGMENTS + 1))
     xs, ys, ends = np.empty((2, MOST_POINTS)), np.empty((2, MOST_POINTS)), np.empty((2, MOST_POINTS))
     for _ in range(300):
         draw_hour(rng, hours, whole=whole)
         eta_c, eta_d = (1.0, rng.choice([1.0, 0.5])) if whole else rng.uniform(0.7, 1.0, 2)
         kappa = eta_d / rng.choice([0.25, 0.5, 1.0])
-        n, earned, charged = segments_of(hours, 0, eta_c, eta_d, slope, length)
+        n, earned, charged = segments_of(hours, 0, eta_c, eta_d, slope, length, fall)
         floor_s = float(rng.integers(0, 4))
         floor_x = floor_s + float(rng.choice([0, 0, 1, 3]))
         m = int(rng.integers(2, 7))
@@ -96,10 +97,14 @@ def test_a_walked_hour_is_worth_what_its_best_end_is_from_any_stored_energy(seed
         if hours[0, KIND] == LIGHT or low > high or not apart(hours, 0, floor_s, floor_x, kappa, eta_d):
             continue
         burns = bool(hours[0, KIND] == HEAVY_BURNS)
-        walked, burning, rising = walked + 1, burning + burns, rising + (floor_x > floor_s)
         hour_and_uses = slope[0], length[0], n, earned, charged
         limits = floor_s, floor_x, kappa, eta_c, eta_d
-        found = walk_backward(xs, ys, ends, 0, m, hours, slope, length, n, earned, charged, low, high, *limits)
+        found = walk_backward(xs, ys, ends, 0, m, hours, slope, length, fall, n, earned, charged, low, high, *limits)
+        if found == 0:
+            given_up += 1
+            continue
+        walked, burning, rising = walked + 1, burning + burns, rising + (floor_x > floor_s)
+        narrow += bool(fall[0, :n].max(initial=0.0) > eta_d and not burns)  # sun that is sold takes of reserve's room
         assert (np.diff(xs[0, :found]) > 0.0).all()
         for s in np.linspace(low, high, 9):
             _, value, _ = best_end(xs[1], ys[1], m, hours[0], *hour_and_uses, s, *limits)
@@ -108,4 +113,5 @@ def test_a_walked_hour_is_worth_what_its_best_end_is_from_any_stored_energy(seed
             earns, _, _ = heavy_piece(hours[0], *hour_and_uses, s, x, 1.0, *limits)
             assert earns + value_at(xs[1], ys[1], m, x) == pytest.approx(value, abs=1e-12)
     assert walked > 100
-    assert min(burning, rising) > 0
+    assert min(burning, rising, narrow) > 0
+    assert given_up < 0.05 * walked

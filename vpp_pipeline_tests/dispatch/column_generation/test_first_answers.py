@@ -148,3 +148,19 @@ def test_a_search_without_branchings_passes_the_leaves_on():
     passed = search(replace(prepare(day, gap), leaves=leaves), gap, replace(MANY, nodes=0)).leaves
     assert len(leaves) > 1
     assert sorted((*leaf.low, *leaf.high) for leaf in passed) == sorted((*leaf.low, *leaf.high) for leaf in leaves)
+
+
+def test_the_fleet_sells_what_it_buys_only_where_a_bid_is_undecided():
+    """What `both_mw` says is what a bid of energy is branched on for."""
+    undecided = 0
+    for seed in SEEDS:
+        prepared = prepare(random_day(seed), 1e-3)
+        generation, day = prepared.generation, prepared.generation.coordinator.day
+        nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
+        relaxed, _ = generation.converge(nothing, anything, 1e-4)
+        open_hours = day.covers[generation.coordinator.is_energy & (np.minimum(relaxed.z, 1.0 - relaxed.z) > 1e-6)]
+        assert (relaxed.both_mw[~open_hours.any(axis=0)] < 1e-9).all()
+        undecided += int((relaxed.both_mw > 1e-9).any())
+        decided, _ = generation.converge(np.round(relaxed.z), np.round(relaxed.z), 1e-4)
+        assert (decided.both_mw < 1e-9).all()
+    assert undecided > 0
