@@ -122,7 +122,7 @@ def storage_plan(inputs: Day, settings: Settings, engine: Engine, classes: Class
     plan = _plan(day, problem, no_schedule(problem.fleet), blank, None, 0.0)
     floor = floors_of(plan)
     forecast = prices_by_hour(day["market.price_forecast"])
-    offer = offer_of(problem.fleet, floor, forecast, classes, settings.rules.reserve_call_hours)
+    offer = offer_of(problem.fleet, floor, forecast, classes, settings.rules.backing_hours)
     seconds = time.perf_counter() - begun
     return replace(plan, storage=offer, is_dispatched_anew=True, seconds=seconds)
 
@@ -134,7 +134,7 @@ def storage_classes(inputs: Day, settings: Settings, prices: Sequence[pl.DataFra
     floors = [reservation_price(fleet, product, settings.negotiation)[:, None] for product in PRODUCTS]
     floor = np.stack([np.broadcast_to(of_product, shape) for of_product in floors])
     days = np.stack([prices_by_hour(of_day) for of_day in prices])
-    return classes_of(fleet, floor, days, settings.rules.reserve_call_hours, MOST_RESOURCES)
+    return classes_of(fleet, floor, days, settings.rules.backing_hours, MOST_RESOURCES)
 
 
 def no_schedule(fleet: Fleet) -> DaySchedule:
