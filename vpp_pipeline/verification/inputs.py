@@ -7,9 +7,10 @@ import polars as pl
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
 from vpp_pipeline.core.display import printable
-from vpp_pipeline.core.tables import Day, optional_table
+from vpp_pipeline.core.tables import Day, optional_table, with_missing
 from vpp_pipeline.fleet.device_rules import device_faults
 from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
 from vpp_pipeline.verification.terms import block_hours
@@ -177,13 +178,13 @@ def every_request_is_offered(day: Day, settings: Settings) -> CheckResult:
 
 
 def no_hour_is_offered_twice(day: Day, settings: Settings) -> CheckResult:
-    """Each product is offered at most once in each hour, and in hours of the market day alone."""
-    opportunities = day["market.opportunities"]
-    hours = block_hours(opportunities)
+    """Each resource offers a product at most once in each hour, and in hours of the market day alone."""
+    opportunities = with_missing(day["market.opportunities"], resource_id=DESK)
+    hours = block_hours(opportunities).join(opportunities.select("opportunity_id", "resource_id"), on="opportunity_id")
     own = market_hours(day["market.price_forecast"]["market_date"][0])["start_utc"]
     faults = {
         "outside the market day": ~pl.col("start_utc").is_in(own.implode()),
-        "of two opportunities": pl.struct("product", "start_utc").is_first_distinct().not_(),
+        "of two opportunities": pl.struct("resource_id", "product", "start_utc").is_first_distinct().not_(),
     }
     broken = pl.concat([hours.filter(fault).with_columns(fault=pl.lit(name)) for name, fault in faults.items()])
     held = f"{opportunities.height} opportunities cover {hours.height} hours of products, each once"

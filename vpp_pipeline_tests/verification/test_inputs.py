@@ -232,28 +232,6 @@ FAULTS = [
 
 #: faults that only a wider look at other tables shows
 WIDER_FAULTS = [
-    Fault(
-        no_hour_is_offered_twice,
-        "an hour is in two opportunities of a product",
-        CALLS,
-        added(CALLS, opportunity_id="again"),
-        "1 hours offered twice or outside the day; first: opportunity_id again, .* of two opportunities",
-    ),
-    Fault(
-        no_hour_is_offered_twice,
-        "a block runs into the next one",
-        CALLS,
-        edit(CALLS, pl.col("opportunity_id") == "spin_20230815_1200", duration_hours=2),
-        "1 hours offered twice .* of two opportunities",
-    ),
-    Fault(
-        no_hour_is_offered_twice,
-        "a block leaves the day",
-        CALLS,
-        edit(CALLS, pl.col("opportunity_id") == "spin_20230815_2300", duration_hours=3),
-        "2 hours offered twice .* product spin, start_utc 2023-08-16 07:00.* outside the market day",
-        2,
-    ),
     Fault(PHYSICAL, "charges while it is away", ENVELOPE, lambda day: while_away(day, "max_charge_kw"), "fault"),
     Fault(PHYSICAL, "leaves without its ready charge", ENVELOPE, lambda day: not_ready(day), "fault"),
     Fault(PHYSICAL, "discharge limit above 0 in quiet hours", ENVELOPE, lambda day: in_quiet_hours(day), "fault"),
