@@ -13,7 +13,7 @@ from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.negotiation.opportunities import Requests
+from vpp_pipeline.negotiation.requests import Requests
 from vpp_pipeline.pipeline import find_opportunities
 from vpp_pipeline.settings import Settings
 

@@ -95,6 +95,7 @@ def _reference_stores(drawn: dict[str, Array]) -> Fleet:
     return Fleet(
         prosumer_id=np.arange(n),
         segment=np.broadcast_to(np.array(["home battery"]), n),
+        resource_id=np.broadcast_to(np.array(["vpp"]), n),
         has_store=np.broadcast_to(np.ones(1, dtype=bool), n),
         charge_efficiency=np.broadcast_to(np.array([EFFICIENCY]), n),
         discharge_efficiency=np.broadcast_to(np.array([EFFICIENCY]), n),

@@ -18,7 +18,7 @@ import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.core.calendar import market_hours
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, Tables
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, Tables, optional_table, with_missing
 from vpp_pipeline.dispatch.payments import owen_shares_table, payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.dispatch.scenarios import with_scenarios
@@ -26,10 +26,11 @@ from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
-from vpp_pipeline.negotiation.opportunities import Requests, place_requests
+from vpp_pipeline.negotiation.opportunities import Resource, members_of, resources_of
+from vpp_pipeline.negotiation.requests import Requests, place_requests
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.schemas import LLMCalls
+from vpp_pipeline.schemas import DESK, LLMCalls
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.registry import checks_table
@@ -38,10 +39,21 @@ SITE_FORECASTS = ("market.solar_forecast", "market.load_forecast", "market.charg
 
 
 def limit_fleet(day: Day) -> Tables:
-    """`fleet.availability`: what each prosumer can do in each hour, within physics and its owner's preferences."""
+    """`fleet.availability`: what each prosumer can do in each hour, within physics and its owner's preferences.
+
+    Members of a proxy demand resource export nothing: what they sell lowers their own load.
+    """
     forecasts = (day[table] for table in SITE_FORECASTS)
     hours = market_hours(day["market.price_forecast"]["market_date"][0])
-    return {"fleet.availability": hourly_envelope(day["fleet.prosumers"], hours, *forecasts)}
+    kept_in = [one.resource_id for one in _resources(day) if one.participation == "proxy_demand"]
+    prosumers = with_missing(day["fleet.prosumers"], resource_id=DESK).with_columns(
+        export_limit_kw=pl.when(~pl.col("resource_id").is_in(kept_in)).then("export_limit_kw").otherwise(0.0)
+    )
+    return {"fleet.availability": hourly_envelope(prosumers, hours, *forecasts)}
+
+
+def _resources(day: Day) -> list[Resource]:
+    return resources_of(optional_table(day, "market.resources"))
 
 
 def find_opportunities(day: Day, settings: Settings, requests: Requests, deals: pl.DataFrame | None = None) -> Tables:
@@ -52,9 +64,9 @@ def find_opportunities(day: Day, settings: Settings, requests: Requests, deals: 
     """
     from vpp_pipeline.dispatch.sizing import opportunities_of_day
 
-    forecast, fleet = day["market.price_forecast"], fleet_of(day)
-    placed = place_requests(requests, forecast, fleet, settings.rules)
-    rows = opportunities_of_day(forecast["market_date"][0], forecast, fleet, settings, placed.rows, deals)
+    forecast, fleet, resources = day["market.price_forecast"], fleet_of(day), _resources(day)
+    placed = place_requests(requests, forecast, members_of(fleet, resources), settings.rules)
+    rows = opportunities_of_day(forecast["market_date"][0], forecast, fleet, settings, placed.rows, deals, resources)
     return {"market.opportunities": rows, "market.request_quarantine": placed.quarantine}
 
 
@@ -83,10 +95,11 @@ def negotiate(
     terms = terms_of(day, settings)
     opportunities, rules = day["market.opportunities"], settings.rules
     provenance = negotiate_missing(store, opportunities, terms, settings.negotiation, rules, adviser, engine)
-    slots = opportunities["slot"].to_list()
-    held = store.read(AGREEMENTS, slots, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
-    segments, asked = store.read(SEGMENTS, slots), len(terms.prosumer_id)
-    return {"negotiation.summary": summarise(segments, held, opportunities, asked, rules, provenance)}, provenance
+    names = opportunities["opportunity_id"].to_list()
+    held = store.read(AGREEMENTS, names, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
+    segments = store.read(SEGMENTS, names)
+    summary = summarise(segments, held, opportunities, terms.asked, rules, provenance)
+    return {"negotiation.summary": summary}, provenance
 
 
 def negotiate_again(day: Day, settings: Settings, store: Store, adviser: Adviser | None = None) -> pl.DataFrame:
@@ -100,9 +113,9 @@ def negotiate_in_memory(
     day: Day, settings: Settings, adviser: Adviser | None = None, engine: Engine | None = None
 ) -> Tables:
     """Every table of `negotiation`, stored nowhere else."""
-    store, slots = InMemory(), day["market.opportunities"]["slot"].to_list()
+    store, names = InMemory(), day["market.opportunities"]["opportunity_id"].to_list()
     summary, _ = negotiate(day, settings, store, adviser, engine)
-    tables = {table: store.read(table, slots) for table in (MESSAGES, SEGMENTS, AGREEMENTS)}
+    tables = {table: store.read(table, names) for table in (MESSAGES, SEGMENTS, AGREEMENTS)}
     return tables | summary | {"negotiation.llm_calls": LLMCalls.create_empty()}  # the audit is the gateway's
 
 

@@ -73,6 +73,34 @@ class FleetSettings(_Group):
         return self
 
 
+class ResourceSettings(_Group):
+    """The resources that bids are made for: those of a file, or the desk's single one."""
+
+    path: Path | None = Field(None, description="CSV file of resources; null: one resource for the whole fleet.")
+    participation: Literal["storage", "hourly", "proxy_demand", "none"] = Field(
+        "hourly",
+        description="How the single resource takes part: `proxy_demand` exports nothing, `none` sells nothing; "
+        "`storage` is not bid yet.",
+    )
+    certified_spin_mw: float | None = Field(
+        None,
+        ge=0,
+        description="Certified spinning reserve of the single resource; null: assumed for all it can hold, though no "
+        "certificate is known. 0: none is bid.",
+    )
+    certified_nonspin_mw: float | None = Field(None, ge=0, description="The same for non-spinning reserve.")
+
+    @model_validator(mode="after")
+    def _describes_one_resource(self) -> ResourceSettings:
+        if self.participation == "storage":
+            raise ValueError("a resource cannot be bid as storage yet; write hourly, which bids it hour by hour")
+        fields = type(self).model_fields
+        own = [name for name in fields if name != "path" and getattr(self, name) != fields[name].default]
+        if self.path is not None and own:
+            raise ValueError(f"the file of resources states {', '.join(own)} itself; leave out the one or the other")
+        return self
+
+
 class MarketRules(_Group):
     """Market rules for bids, CAISO's and our own."""
 
@@ -444,6 +472,7 @@ class Settings(_Group):
     """All settings of a run."""
 
     fleet: FleetSettings = FleetSettings()
+    resources: ResourceSettings = ResourceSettings()
     rules: MarketRules = MarketRules()
     opportunities: OpportunityPolicy = OpportunityPolicy()
     negotiation: NegotiationPolicy = NegotiationPolicy()

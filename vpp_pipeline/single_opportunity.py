@@ -23,7 +23,7 @@ from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
 from vpp_pipeline.llm.session import open_adviser
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.reporting.documents import documents_of
-from vpp_pipeline.schemas import Opportunities, validate
+from vpp_pipeline.schemas import DESK, Opportunities, validate
 from vpp_pipeline.schemas.documents import CycleResult, MarketOpportunity
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import (
@@ -81,6 +81,7 @@ def run_cycle(
     if loaded.quarantine.height:
         raise first_problem(loaded, FLEET)
     prosumers = tighten(loaded.prosumers)[0] if settings.fleet.reads_notes else loaded.prosumers
+    prosumers = prosumers.with_columns(resource_id=pl.lit(DESK))  # one opportunity is of one resource
     reserve = pl.max_horizontal("backup_reserve_fraction", pl.col("ev_ready_fraction").fill_null(0.0))
     standing = prosumers.with_columns(
         max_charge_kw=pl.lit(0.0),
@@ -209,6 +210,8 @@ def _as_table(
         "forecast_price": price,
         "market_price": price,
         "origin": "request",
+        "resource_id": DESK,
+        "closed_reason": None,
         "deadline_utc": deadline,
     }
-    return validate(Opportunities, pl.DataFrame([row]))
+    return validate(Opportunities, pl.DataFrame([row], schema_overrides={"closed_reason": pl.String}))

@@ -27,7 +27,7 @@ from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.inputs.requests import COLUMNS
-from vpp_pipeline.negotiation.opportunities import PLACE_SCHEMA, REQUEST_SCHEMA, Requests
+from vpp_pipeline.negotiation.requests import PLACE_SCHEMA, REQUEST_SCHEMA, Requests
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
 from vpp_pipeline.settings import FleetSettings, Settings

@@ -20,6 +20,7 @@ SPRING, AUTUMN = date(2024, 3, 10), date(2024, 11, 3)  # 23 and 25 hours
 #: 10 kWh, 5 kW, keeps 2 kWh, starts and ends at 5 kWh; in x 0.9, out x 0.8; asks at least 10 + 20 + 5 = 35 $/MWh
 BATTERY: dict[str, Any] = {
     "site_id": "site_1",
+    "resource_id": "vpp",
     "site_type": "home",
     "archetype": None,
     "store": "battery",

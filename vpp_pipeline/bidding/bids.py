@@ -12,8 +12,9 @@ import polars as pl
 from vpp_pipeline.bidding.curves import PRICE_TOLERANCE, asked_price, bid_segments
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.caiso import CAISO
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.negotiation.agreements import satisfaction_worth
-from vpp_pipeline.schemas import FinalBids, Reconciliation, validate
+from vpp_pipeline.schemas import DESK, FinalBids, Reconciliation, validate
 from vpp_pipeline.settings import MarketRules
 
 CENTS = 2
@@ -128,7 +129,8 @@ def _money(
     if "refusal" not in positions.columns:  # of a day that older code made
         positions = positions.with_columns(refusal=pl.lit(None, pl.String))
     rows = (
-        opportunities.join(summary.select("opportunity_id", "status", "reason"), on="opportunity_id", how="left")
+        with_missing(opportunities, resource_id=DESK)
+        .join(summary.select("opportunity_id", "status", "reason"), on="opportunity_id", how="left")
         .join(positions.drop("market_date"), on="opportunity_id", how="left")
         .join(paid, on="opportunity_id", how="left")
         .with_columns(pl.col("payment_usd", "called_usd", "charging_cost_usd").fill_null(0.0))

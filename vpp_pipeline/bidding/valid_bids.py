@@ -11,13 +11,22 @@ from vpp_pipeline.bidding.bids import refusals
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.payments import DUST_KW, recovered_usd
-from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, by_resource, joined, part_of_resource
 from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.dispatch.tables import charging_usd
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
 def solve_valid_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
+    """The day solved with valid bids; of several resources each by itself, since nothing couples them."""
+    places = by_resource(day)
+    if not places:
+        return _solve_valid(day, rules, settings)
+    solved = {name: _solve_valid(part_of_resource(day, *own), rules, settings) for name, own in places.items()}
+    return joined(day, solved)
+
+
+def _solve_valid(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
     """What :func:`~vpp_pipeline.dispatch.solvers.solve_day` finds, with no bid that the market would not take.
 
     What a bid costs is known only when the whole day is: payments to the members it calls, and the charging that its

@@ -107,7 +107,8 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
         soft_wrap=True,
     )
     console.print(
-        f"expected profit {usd(float(trading['expected_profit_usd'].sum()))}, "
+        f"expected profit {usd(float(trading['expected_profit_usd'].sum()))} "
+        f"({usd(float(energy['expected_profit_usd'].sum()))} without reserve), "
         f"payments to prosumers {usd(float(trading['payments_usd'].sum()))}, "
         f"carried by no bid (charging, rounding) {usd(account['unallocated_usd'])}",
         soft_wrap=True,

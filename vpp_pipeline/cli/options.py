@@ -80,6 +80,7 @@ class Options:
     prosumers: int | None = None
     seed: int | None = None
     requests: Path | None = None
+    resources: Path | None = None
     engine: str | None = None
     llm_mode: str | None = None
     pairs: tuple[str, ...] = ()
@@ -116,6 +117,7 @@ class Options:
             "negotiation.engine": self.engine,
             "llm.mode": self.llm_mode,
             "opportunities.requests": self.requests and str(self.requests.resolve()),
+            "resources.path": self.resources and str(self.resources.resolve()),
         }
         pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + list(self.pairs)
         has_answers = {"llm.answers", "llm.store"} & {pair.partition("=")[0] for pair in pairs}
@@ -248,6 +250,7 @@ DESK = (
     click.option("--seed", type=int, metavar="N", help="Seed of the generated fleet."),
     click.option("--meters", type=FILE, help="File or folder of metered hours (docs/meters.md)."),
     click.option("--requests", type=FILE, help="CSV of requests. [default: data/opportunities.csv]"),
+    click.option("--resources", type=FILE, help="CSV of resources (docs/fleet.md). [default: one for all]"),
     setting(),
 )
 

@@ -108,16 +108,21 @@ def hours_of_days(days: Sequence[date]) -> pl.DataFrame:
     return wanted.select("market_date", "start_utc", label.alias("hour_ending"), "local_hour")
 
 
-def opportunity_id(product: str, start_utc: datetime) -> str:
+def opportunity_id(product: str, start_utc: datetime, resource_id: str | None = None) -> str:
     """``energy_20230815_1200``: product, Pacific date and start; the repeated autumn hour ends in ``r``.
+
+    ``resource_id``: of the resource, where it is not the desk's single one; it ends the name.
 
     >>> opportunity_id("energy", datetime(2023, 8, 15, 19, tzinfo=UTC))
     'energy_20230815_1200'
     >>> opportunity_id("spin", datetime(2024, 11, 3, 9, tzinfo=UTC))
     'spin_20241103_0100r'
+    >>> opportunity_id("energy", datetime(2023, 8, 15, 19, tzinfo=UTC), "north")
+    'energy_20230815_1200_north'
     """
     local = start_utc.astimezone(PACIFIC)
-    return f"{product}_{local:%Y%m%d_%H%M}{'r' if local.fold else ''}"
+    resource = "" if resource_id is None else f"_{resource_id}"
+    return f"{product}_{local:%Y%m%d_%H%M}{'r' if local.fold else ''}{resource}"
 
 
 def slot_of(product: str, hour_ending: int) -> str:

@@ -45,6 +45,12 @@ def side_by_side(
     return left.join(right, on=on, how=how, coalesce=True)
 
 
+def with_missing(rows: pl.DataFrame, **values: str | None) -> pl.DataFrame:
+    """``rows`` with these columns of text, each one value throughout a day that was published before there were any."""
+    missing = {name: pl.lit(value, pl.String) for name, value in values.items() if name not in rows.columns}
+    return rows.with_columns(**missing)
+
+
 def optional_table(day: Day, table: str) -> pl.DataFrame | None:
     """The table; None for a day that was published before there was such a table."""
     try:

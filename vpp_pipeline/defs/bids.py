@@ -34,7 +34,14 @@ BIDS = {
 }
 DISPATCH = [table for table in SOLVED.values() if table != INFEASIBLE] + ["dispatch.payments"]
 SET_ASIDE = ["market.request_quarantine", "fleet.quarantine"]
-INPUTS = [*SOLVE_INPUTS, "fleet.notes", *SET_ASIDE, "negotiation.llm_calls", *DISPATCH]
+INPUTS = [
+    *SOLVE_INPUTS,
+    "market.resources",
+    "fleet.notes",
+    *SET_ASIDE,
+    "negotiation.llm_calls",
+    *DISPATCH,
+]
 
 
 def is_scheduled(run: dg.DagsterRun) -> bool:

@@ -70,7 +70,12 @@ By the setting `forecast.charging`: from meters, or 1 throughout; else as `marke
 )
 
 
-@dg.multi_asset(outs=table_outs(FLEET, {"polars"}), deps=EXPECTED, partitions_def=DAYS, name="fleet_of_day")
+@dg.multi_asset(
+    outs=table_outs(FLEET, {"polars"}),
+    deps=[*EXPECTED, key_of("market.resources")],
+    partitions_def=DAYS,
+    name="fleet_of_day",
+)
 def fleet_of_day(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> Iterator[dg.Output[pl.DataFrame]]:
@@ -86,7 +91,7 @@ def fleet_of_day(
         yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
 
 
-@table_asset("fleet.availability", {"polars"}, deps=[key_of("fleet.prosumers"), *EXPECTED])
+@table_asset("fleet.availability", {"polars"}, deps=[*map(key_of, ("market.resources", "fleet.prosumers")), *EXPECTED])
 def availability(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
     """What each prosumer can do in each hour once physics and its owner's preferences are honored."""
     return limit_fleet(storage.day(market_date_of(context)))["fleet.availability"]

@@ -92,9 +92,24 @@ def price_scenarios(
     return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))
 
 
+@table_asset("market.resources", {"polars"}, deps=[key_of("market.price_forecast")])
+def resources(
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
+) -> dg.Output[pl.DataFrame]:
+    """What bids are made for: one resource for the whole fleet, or those of a file (setting `resources.path`).
+
+    Each has its way to take part, its limits in MW, and the reserve that it is certified for.
+    """
+    table = day_inputs(context, desk, prices_source, storage).resources
+    return dg.Output(table, data_version=dg.DataVersion(frame_hash(table)))
+
+
 @dg.multi_asset(
     outs=table_outs(OFFERED, {"polars"}),
-    deps=[key_of(table) for table in ("market.price_forecast", "fleet.prosumers", "fleet.availability")],
+    deps=[
+        key_of(table)
+        for table in ("market.price_forecast", "market.resources", "fleet.prosumers", "fleet.availability")
+    ],
     partitions_def=DAYS,
     name="market_opportunities",
 )

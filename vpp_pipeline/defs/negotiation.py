@@ -1,4 +1,4 @@
-"""Negotiation: one partition per opportunity, and the daily tables that collect them."""
+"""Negotiation: one partition per product and hour, and the daily tables that collect them."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -37,7 +37,8 @@ DATA_VERSION_OF, EVENT_OF = "dagster/input_data_version", "dagster/input_event_p
     deps=[dg.AssetDep(key_of(table), partition_mapping=SAME_DAY) for table in INPUTS],
 )
 def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> None:
-    """Every message of one opportunity's negotiation: asks, offers, acceptances and withdrawals, round by round.
+    """Every message about the opportunities of one slot, one of each resource: asks, offers, acceptances and
+    withdrawals, round by round.
 
     `bid_day` fills these partitions by itself; materialise one (or a range) here to negotiate it again, by the engine
     that the run's configuration names (`negotiation.engine`, and `llm.mode` where that is `llm`). A slot without an
@@ -106,7 +107,8 @@ def _record(context: dg.AssetExecutionContext, store: LakeNegotiations, negotiat
     known = (before.event_log_entry.tags or {}) if before else {}
     if all(known.get(tag) == version for tag, version in versions.items()):
         negotiations = negotiations.filter("is_new")
-    fingerprints = dict(negotiations.select("slot", "fingerprint").iter_rows())
+    by_slot = negotiations.group_by("slot").agg(pl.col("fingerprint").sort().str.join(" "))
+    fingerprints = dict(by_slot.iter_rows())
     for slot, metadata in _figures_by_slot(store, negotiations):
         partition = dg.MultiPartitionKey({"date": day, "slot": slot})
         own = {DATA_VERSION_TAG: fingerprints[slot], CODE_VERSION_TAG: code_version()}
@@ -119,11 +121,13 @@ def _figures_by_slot(store: LakeNegotiations, negotiations: pl.DataFrame) -> Ite
     """Each slot's metadata, from one reading of all their messages."""
     if negotiations.is_empty():
         return
-    messages = store.read(MESSAGES, negotiations["slot"].to_list())
-    by_opportunity = messages.partition_by("opportunity_id", as_dict=True)
-    for row in negotiations.iter_rows(named=True):
-        figures = figures_of(ROUNDS_TABLE, by_opportunity.get((row["opportunity_id"],), messages.clear()))
-        yield row["slot"], figures | {"seconds": round(row["seconds"], 4), "reused": not row["is_new"]}
+    messages = store.read(MESSAGES, negotiations["opportunity_id"].to_list())
+    placed = messages.join(negotiations.select("opportunity_id", "slot"), on="opportunity_id", maintain_order="left")
+    by_slot = placed.partition_by("slot", as_dict=True, include_key=False)
+    spent = negotiations.group_by("slot", maintain_order=True).agg(pl.col("seconds").sum(), pl.col("is_new").any())
+    for slot, seconds, is_new in spent.iter_rows():
+        figures = figures_of(ROUNDS_TABLE, by_slot.get((slot,), messages.clear()))
+        yield slot, figures | {"seconds": round(seconds, 4), "reused": not is_new}
 
 
 @table_asset(

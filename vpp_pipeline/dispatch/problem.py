@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -11,12 +12,14 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Flags, Indices, Texts, round_up
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.forecasting.price_scenarios import Scenarios
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth
 from vpp_pipeline.negotiation.contract import COLUMNS, prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 #: columns of an agreement that the problem is made of
@@ -55,6 +58,7 @@ class DayProblem:
     call_hours: float
     charging_adder: float
     scenarios: Scenarios | None = None  # what may come instead of the forecast; None: the forecast alone
+    resource_id: Texts | None = None  # (O,) resource of each opportunity; None: all are of one
 
     @property
     def hours(self) -> Array:
@@ -112,6 +116,7 @@ class DaySolution:
     status: str
     seconds: float
     refusals: dict[str, str] = field(default_factory=dict)  # opportunity -> why the market would not take its bid
+    duals_of: Mapping[str, Duals] = field(default_factory=dict)  # by resource, where there are several
 
     @property
     def gap_fraction(self) -> float:
@@ -162,6 +167,7 @@ def day_problem(
         ),
         call_hours=rules.backing_hours,
         charging_adder=settings.charging_adder_usd_per_mwh,
+        resource_id=with_missing(opportunities, resource_id=DESK)["resource_id"].to_numpy(),
     )
 
 
@@ -190,6 +196,73 @@ def part_of(day: DayProblem, chosen: Indices, share: float | Array) -> DayProble
         call_price=day.call_price[mine],
         premium=day.premium[mine],
         satisfaction_worth=day.satisfaction_worth[mine],
+    )
+
+
+def by_resource(day: DayProblem) -> dict[str, tuple[Indices, Indices]]:
+    """Places of the prosumers and of the opportunities of each resource; none where there is one resource alone.
+
+    No prosumer belongs to two resources, energy of one is no position of another, and charging is bought by each for
+    itself: at forecast prices the day is the sum of its resources' days.
+    """
+    names = sorted(set(day.fleet.resource_id))
+    if day.resource_id is None or len(names) == 1:
+        return {}
+    return {
+        name: (np.flatnonzero(day.fleet.resource_id == name), np.flatnonzero(day.resource_id == name)) for name in names
+    }
+
+
+def part_of_resource(day: DayProblem, prosumers: Indices, opportunities: Indices) -> DayProblem:
+    """The day of one resource: its ``prosumers`` and its ``opportunities``, places in ascending order."""
+    own, place = part_of(day, prosumers, 1.0), np.full(len(day.opportunity_id), -1, dtype=np.int64)
+    place[opportunities] = np.arange(len(opportunities))
+    per_opportunity = ("opportunity_id", "product", "covers", "price", "required_mw", "minimum_mw", "may_bid")
+    return replace(
+        own,
+        **{name: getattr(own, name)[opportunities] for name in per_opportunity},
+        agreement_opportunity=place[own.agreement_opportunity],
+        resource_id=None,
+    )
+
+
+def joined(day: DayProblem, solved: Mapping[str, DaySolution]) -> DaySolution:
+    """The solutions of all resources (:func:`by_resource`) as one of the whole day: money adds up, and so do bounds."""
+    places, parts = by_resource(day), list(solved.values())
+
+    def spread(name: str, along: int, of: Sequence[object]) -> Array:
+        values = [np.asarray(getattr(one, name)) for one in of]
+        count = len((day.fleet.prosumer_id, day.opportunity_id)[along])
+        every = np.empty((count, *values[0].shape[1:]), dtype=values[0].dtype)
+        for resource, own in zip(solved, values, strict=True):
+            every[places[resource][along]] = own
+        return every
+
+    def words(name: str) -> str:
+        return "; ".join(dict.fromkeys(str(getattr(one, name)) for one in parts))
+
+    def total(name: str) -> float:
+        return float(sum(getattr(one, name) for one in parts))
+
+    schedules = [one.schedule for one in parts]
+    unknown = np.full(len(day.market_price), np.nan)  # they differ by resource
+    return DaySolution(
+        schedule=DaySchedule(**{name: spread(name, 0, schedules) for name in vars(schedules[0])}),
+        is_bid=spread("is_bid", 1, parts).astype(bool),
+        quantity_mw=spread("quantity_mw", 1, parts),
+        objective_usd=total("objective_usd"),
+        bound_usd=total("bound_usd"),
+        no_bid_usd=total("no_bid_usd"),
+        stored_value_usd_per_mwh=spread("stored_value_usd_per_mwh", 0, parts),
+        shadow_price_usd_per_mwh=spread("shadow_price_usd_per_mwh", 1, parts),
+        duals=Duals(unknown, unknown, unknown, unknown),
+        no_sale_charging_usd=spread("no_sale_charging_usd", 0, parts),
+        method=words("method"),
+        solver=words("solver"),
+        status=words("status"),
+        seconds=total("seconds"),
+        refusals={name: why for one in parts for name, why in one.refusals.items()},
+        duals_of={resource: one.duals for resource, one in solved.items()},
     )
 
 

@@ -8,6 +8,7 @@ what the fleet will sell then, more or less, and that is R: less leaves good hou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -16,6 +17,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.dispatch.problem import DayProblem, unlimited_mw
 from vpp_pipeline.fleet.archetypes import TIERS, typical_prices
 from vpp_pipeline.fleet.arrays import Fleet
@@ -23,9 +25,17 @@ from vpp_pipeline.fleet.envelope import highest_reachable_kwh
 from vpp_pipeline.negotiation.agreements import deal_prices
 from vpp_pipeline.negotiation.contract import Prices
 from vpp_pipeline.negotiation.negotiate import ENGINES
-from vpp_pipeline.negotiation.opportunities import covered_hours, find_opportunities, hours_of, to_size_mw
+from vpp_pipeline.negotiation.opportunities import (
+    Resource,
+    covered_hours,
+    find_opportunities,
+    hours_of,
+    members_of,
+    to_size_mw,
+)
 from vpp_pipeline.negotiation.outcome import Outcome
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 _PER_STORE = ("initial_stored_kwh", "terminal_stored_kwh", "capacity_kwh")
@@ -39,15 +49,24 @@ def opportunities_of_day(
     settings: Settings,
     requests: pl.DataFrame,
     deals: pl.DataFrame | None = None,
+    resources: Sequence[Resource] = (Resource(),),
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Opportunities`, sized as `opportunities.sizing` says.
 
-    ``deals``: what was agreed on the days before, by segment and product (`domain.typical_prices.DEAL_SCHEMA`).
+    Each of ``resources`` has those of its own members; one without any has none. ``deals``: what was agreed on the days
+    before, by segment and product (`fleet.archetypes.DEAL_SCHEMA`).
     """
-    policy, rules, planned_mw = settings.opportunities, settings.rules, None
-    if policy.sizing == "planned":
-        planned_mw = planned_sizes_mw(market_date, forecast, fleet, settings, requests, deals)
-    return find_opportunities(market_date, forecast, fleet, policy, rules, requests, planned_mw)
+    policy, rules = settings.opportunities, settings.rules
+    rows, asked = [], with_missing(requests, resource_id=DESK)
+    for resource, part in members_of(fleet, resources).items():
+        mine = asked.filter(pl.col("resource_id") == resource.resource_id)
+        own, planned_mw = (market_date, forecast, part), None
+        if policy.sizing == "planned" and resource.participation != "none":
+            planned_mw = planned_sizes_mw(*own, settings, mine, deals, resource)
+        elif policy.sizing == "planned":
+            planned_mw = np.zeros((len(PRODUCTS), forecast.height))
+        rows.append(find_opportunities(*own, policy, rules, mine, planned_mw, resource))
+    return pl.concat(rows).sort("opportunity_id")
 
 
 def planned_sizes_mw(
@@ -57,6 +76,7 @@ def planned_sizes_mw(
     settings: Settings,
     requests: pl.DataFrame,
     deals: pl.DataFrame | None = None,
+    resource: Resource | None = None,
 ) -> Array:
     """R (3, T) in MW for each of PRODUCTS and each hour, to the bid step.
 
@@ -67,7 +87,7 @@ def planned_sizes_mw(
     Reads devices and limits of ``fleet``, but no owner's price, willingness or patience.
     """
     rules = settings.rules
-    rehearsal = _rehearse(market_date, forecast, fleet, settings, requests, deals)
+    rehearsal = _rehearse(market_date, forecast, fleet, settings, requests, deals, resource or Resource())
     is_request = (rehearsal.opportunities["origin"] == "request").to_numpy()
     sold_mw = _sold_mw(_typical_day(rehearsal, forecast, settings), is_request)
     return np.array([to_size_mw(mw, product, rules) for product, mw in zip(PRODUCTS, sold_mw, strict=True)])
@@ -92,11 +112,13 @@ def _rehearse(
     settings: Settings,
     requests: pl.DataFrame,
     deals: pl.DataFrame | None,
+    resource: Resource,
 ) -> _Rehearsal:
     """Negotiate the day with the typical stores; with ``deals``, a second time at the level of what was agreed."""
     policy, rules, negotiation = settings.opportunities, settings.rules, settings.negotiation
     largest = policy.model_copy(update={"sizing": "fraction", "fraction": policy.planned_fraction})
-    opportunities = find_opportunities(market_date, forecast, fleet, largest, rules, requests)
+    alone = resource.each_alone()  # how a Pmax is shared out follows from what they would sell
+    opportunities = find_opportunities(market_date, forecast, fleet, largest, rules, requests, resource=alone)
     segments = sorted(set(fleet.segment))
     stores = _typical_stores(fleet, segments, typical_prices(segments, settings.fleet, negotiation).ravel())
 
@@ -212,6 +234,7 @@ def _typical_stores(fleet: Fleet, segments: list[str], price_usd_per_mwh: Array)
         **(store | floors),
         prosumer_id=np.array([f"{segment} {third}" for segment in segments for third in range(1, TIERS + 1)]),
         segment=np.repeat(segments, TIERS),
+        resource_id=np.full(len(segments) * TIERS, fleet.resource_id[0], dtype=object),
         has_store=size_kwh > 0.0,
         charge_efficiency=charge_efficiency,
         discharge_efficiency=mean("discharge_efficiency"),

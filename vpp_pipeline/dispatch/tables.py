@@ -12,7 +12,7 @@ from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.formulation import STEP_H, formulate
-from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, part_of
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, by_resource, part_of
 from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
 from vpp_pipeline.schemas import Charging, InternalPrices, Positions, Proof, ScenarioQuantities, Schedule, validate
@@ -63,10 +63,15 @@ def positions_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
 
 
 def charging_usd(day: DayProblem, solution: DaySolution) -> Array:
-    """What each prosumer's charging (N,) costs; in hours with an energy bid the fleet delivers it itself."""
-    sells_energy = day.covers[solution.is_bid & (day.product == PRODUCTS.index("energy"))].any(axis=0)
-    bought_at = np.where(sells_energy, 0.0, day.market_price + day.charging_adder)
-    return np.asarray(solution.schedule.grid_charge_kw @ bought_at / 1000.0)
+    """What each prosumer's charging (N,) costs; in hours with an energy bid its resource delivers it itself."""
+    everyone, everything = np.arange(len(day.fleet)), np.arange(len(day.opportunity_id))
+    cost_usd = np.zeros(len(day.fleet))
+    for prosumers, opportunities in by_resource(day).values() or [(everyone, everything)]:
+        is_energy_bid = (solution.is_bid & (day.product == PRODUCTS.index("energy")))[opportunities]
+        sells_energy = day.covers[opportunities][is_energy_bid].any(axis=0)
+        bought_at = np.where(sells_energy, 0.0, day.market_price + day.charging_adder)
+        cost_usd[prosumers] = solution.schedule.grid_charge_kw[prosumers] @ bought_at / 1000.0
+    return cost_usd
 
 
 def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
@@ -86,10 +91,8 @@ def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
 
 
 def internal_prices_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
-    """`dispatch.internal_prices`: one row per hour."""
-    duals = solution.duals
-    return validate(
-        InternalPrices,
+    """`dispatch.internal_prices`: one row per resource and hour."""
+    rows = [
         pl.DataFrame(
             {
                 "start_utc": day.start_utc,
@@ -100,8 +103,10 @@ def internal_prices_table(day: DayProblem, solution: DaySolution) -> pl.DataFram
                     for reserve, usd_per_mw_h in zip(CAISO.reserves, duals.held, strict=True)
                 },
             }
-        ).with_columns(market_date=pl.lit(day.market_date)),
-    )
+        ).with_columns(market_date=pl.lit(day.market_date), resource_id=pl.lit(name, pl.String))
+        for name, duals in (solution.duals_of or {day.fleet.resource_id[0]: solution.duals}).items()
+    ]
+    return validate(InternalPrices, pl.concat(rows))
 
 
 def scenario_quantities_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:

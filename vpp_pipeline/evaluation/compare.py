@@ -23,6 +23,7 @@ from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.fleet.notes.parser import read_note
 from vpp_pipeline.inputs.day_fleet import fleet_of_day
 from vpp_pipeline.inputs.day_inputs import DayInputs
+from vpp_pipeline.inputs.resource_file import resource_names
 from vpp_pipeline.llm.notes import Limit, ModelReader, occurs, value_in_quote
 from vpp_pipeline.llm.providers import open_gateway
 from vpp_pipeline.llm.session import open_adviser
@@ -202,7 +203,8 @@ def compare_notes(settings: Settings, data_folder: Path, market_date: date) -> N
             value="model_use.paid_tier_confirmed is false",
             remedy="Confirm that the provider does not retain them: --set model_use.paid_tier_confirmed=true",
         )
-    notes = fleet_of_day(settings.fleet, market_date).prosumers["note"].drop_nulls().unique(maintain_order=True)
+    fleet = fleet_of_day(settings.fleet, market_date, resources=resource_names(settings.resources))
+    notes = fleet.prosumers["note"].drop_nulls().unique(maintain_order=True)
     with open_gateway(settings.llm, data_folder, run_id="compare-notes", market_date=market_date) as gateway:
         reader = ModelReader(gateway, settings.llm)
         readings = compare_readings(notes.to_list(), reader)

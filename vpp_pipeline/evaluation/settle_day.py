@@ -11,6 +11,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.dispatch.schedule import DaySchedule, held_by_column, schedule_arrays, schedule_rows
 from vpp_pipeline.evaluation.settlement import (
     Awards,
@@ -29,7 +30,7 @@ from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays
 from vpp_pipeline.negotiation.agreements import options
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours, hours_of
-from vpp_pipeline.schemas import Dispatched, SettledDays, validate
+from vpp_pipeline.schemas import DESK, TABLES, Dispatched, SettledDays, validate
 from vpp_pipeline.settings import MarketRules, SettlementSettings
 
 if TYPE_CHECKING:
@@ -62,15 +63,50 @@ def settle_day(
     deals, and paid by them. Money is that of two settlements: the position at the clearing price, the difference to it
     at that price made worse by `imbalance_factor`.
 
+    Of several resources each is settled by itself, and `evaluation.settled_days` is their sum.
+
     Raises InputError where bids and prices are of different sources.
     """
+    same_source(tables["market.price_forecast"], tables["market.prices"])
+    rows = with_missing(tables["fleet.prosumers"].sort("prosumer_id"), resource_id=DESK)
+    is_there = draw_available(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings)
+    names = rows["resource_id"].unique().sort().to_list()
+    if len(names) == 1:
+        return _settle_resource(tables, rules, settings, is_there)
+    of_prosumer = rows["resource_id"].to_numpy()
+    settled = [
+        _settle_resource(_of_resource(tables, name), rules, settings, is_there[of_prosumer == name]) for name in names
+    ]
+    every = {table: pl.concat(one[table] for one in settled) for table in settled[0]}
+    account = every.pop("evaluation.settled_days")
+    added = account.group_by("market_date").agg(pl.all().sum()).with_columns(pl.selectors.ends_with("_usd").round(2))
+    tables_of_day = {table: validate(TABLES[table], found) for table, found in every.items()}
+    return tables_of_day | {"evaluation.settled_days": validate(SettledDays, added)}
+
+
+def _of_resource(tables: Mapping[str, pl.DataFrame], resource_id: str) -> dict[str, pl.DataFrame]:
+    """The tables of one resource: its prosumers, its opportunities, and what is of them."""
+    found = {table: tables[table] for table in READS}
+    mine = {
+        "prosumer_id": found["fleet.prosumers"].filter(resource_id=resource_id)["prosumer_id"],
+        "opportunity_id": found["market.opportunities"].filter(resource_id=resource_id)["opportunity_id"],
+        "bid_id": found["bids.final_bids"].filter(resource_id=resource_id)["bid_id"],
+    }
+    for table, rows in found.items():
+        for key in mine.keys() & set(rows.columns):
+            found[table] = found[table].filter(pl.col(key).is_in(mine[key].implode()))
+    return found
+
+
+def _settle_resource(
+    tables: Mapping[str, pl.DataFrame], rules: MarketRules, settings: SettlementSettings, is_there: Flags
+) -> dict[str, pl.DataFrame]:
+    """The settlement of one resource, whose prosumers are available where ``is_there`` (N,)."""
     from vpp_pipeline.dispatch.after_awards import Cleared  # with CVXPY, which takes two seconds to import
 
     prices, opportunities = tables["market.prices"].sort("start_utc"), tables["market.opportunities"]
-    same_source(tables["market.price_forecast"], prices)
     rows, planned = tables["fleet.prosumers"].sort("prosumer_id"), schedule_arrays(tables["dispatch.schedule"])
     fleet = begin_with(fleet_arrays(rows, tables["fleet.availability"]), tables["dispatch.starts"])
-    is_there = draw_available(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings)
     day = (opportunities, tables["bids.final_bids"], tables["bids.bid_segments"], prices)
     bids = awarded_bids(*day)
 

@@ -17,12 +17,13 @@ from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.core.display import usd_text
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.negotiation.agreements import satisfaction_score
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.opportunities import hours_covered
-from vpp_pipeline.schemas import Deliveries, Settlement, validate
+from vpp_pipeline.schemas import DESK, Deliveries, Settlement, validate
 from vpp_pipeline.settings import SettlementSettings
 
 A_WATT_KW = 1e-3
@@ -101,6 +102,7 @@ def account_of(
     opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None, paid: pl.DataFrame | None
 ) -> pl.DataFrame:
     """:func:`settle`, of :func:`awarded_bids` and, if they were delivered, what :func:`deliveries_of` says was paid."""
+    bids = with_missing(bids, resource_id=DESK)
     rows = bids.join(_delivered(opportunities, bids, delivery, paid), on="opportunity_id", how="left").with_columns(
         pl.col("shortfall_mw", "wear_usd").fill_null(0.0), pl.col("absent_members", "empty_members").fill_null(0)
     )

@@ -11,11 +11,14 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
 from vpp_pipeline.core.caiso import CAISO
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.fleet.envelope import LIMITED_BY, highest_reachable_kwh
-from vpp_pipeline.schemas import Starts, is_in_order, validate
+from vpp_pipeline.schemas import DESK, Starts, is_in_order, validate
 from vpp_pipeline.settings import NegotiationPolicy
 
 SHARE_OF_R = "the largest share of R that one prosumer may commit"
+CLOSED = "its resource, which may not offer it"
+OTHER_RESOURCE = "another resource than its own"
 #: what bounds the capacity that a prosumer can offer in an hour, in words that follow "bound by"
 BOUNDS = (
     "its EV being away",
@@ -27,6 +30,8 @@ BOUNDS = (
     "the stored energy above what it must keep",
     "the power of its devices",
     SHARE_OF_R,
+    CLOSED,
+    OTHER_RESOURCE,
 )
 TOLERANCE_KWH = 1e-4  # that of the schedule's verification
 
@@ -37,6 +42,7 @@ class Fleet:
 
     prosumer_id: Texts
     segment: Texts  # site and store, e.g. `home battery`
+    resource_id: Texts
     has_store: Flags
     charge_efficiency: Array
     discharge_efficiency: Array
@@ -139,6 +145,7 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
     return Fleet(
         prosumer_id=per_prosumer("prosumer_id"),
         segment=rows.select(pl.format("{} {}", "site_type", "store")).to_series().to_numpy(),
+        resource_id=_shared_texts(with_missing(rows, resource_id=DESK)["resource_id"]),
         has_store=(rows["store"] != "none").to_numpy(),
         charge_efficiency=per_prosumer("charge_efficiency"),
         discharge_efficiency=per_prosumer("discharge_efficiency"),
@@ -164,6 +171,13 @@ def fleet_arrays(prosumers: pl.DataFrame, availability: pl.DataFrame) -> Fleet:
         .to_numpy()
         .reshape(shape),
     )
+
+
+def _shared_texts(column: pl.Series) -> Texts:
+    """A column of a few texts as an array that holds each of them once."""
+    known = column.unique().sort()
+    texts: Texts = np.array(known.to_list(), dtype=object)
+    return np.asarray(texts[known.search_sorted(column).to_numpy()])
 
 
 def reservation_price(fleet: Fleet, product: str, policy: NegotiationPolicy) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.fleet.device_rules import device_faults, device_remedies
 from vpp_pipeline.fleet.quarantine import LoadedFleet, check_share, first_problem, originals_of, quarantined, set_aside
-from vpp_pipeline.schemas import Prosumers, Quarantine, validate
+from vpp_pipeline.schemas import DESK, Prosumers, Quarantine, validate
 
 __all__ = ["DEFAULTS", "LoadedFleet", "check_fleet", "check_share", "first_problem", "read_fleet", "set_aside"]
 
@@ -30,6 +30,7 @@ OWN = ("_", "x_")  # columns that begin so are the user's own
 
 # What an empty cell, or a column left out, means; all others must be there and be filled.
 DEFAULTS: dict[str, object] = {
+    "resource_id": DESK,  # or the single one of a file of resources
     "site_type": "home",
     "archetype": None,
     "has_solar": (pl.col("solar_size_kw") > 0).fill_null(False),
@@ -58,12 +59,13 @@ _BEYOND_ASCII = r"[^ -~]"  # `\d` takes the digits of every script
 _NO_CELLS = (pl.Binary, pl.Duration, pl.Object, pl.List, pl.Array, pl.Struct)
 
 
-def read_fleet(path: Path, market_date: date) -> LoadedFleet:
+def read_fleet(path: Path, market_date: date, resources: Sequence[str] = (DESK,)) -> LoadedFleet:
     """`fleet.prosumers` of ``market_date`` from a CSV or Parquet file, and the rows that cannot take part.
 
     CSV: UTF-8, commas, a header, one line per prosumer. Lines that begin with ``#`` and blank ones are passed over;
     ``file_row`` is the line's number in a text editor. A cell may hold commas between quotes, but no line break: the
     lines of such a row are set aside, each under its own number. Parquet: the first row is 2, as after a header.
+    ``resources``: the single resource, to which rows belong that name none; where there are several, each row must.
 
     Raises InputError where the file as a whole cannot be used: it does not exist, is of another format, its columns
     are unknown or missing, or none of its rows can take part.
@@ -72,8 +74,10 @@ def read_fleet(path: Path, market_date: date) -> LoadedFleet:
         raise InputError("the fleet file does not exist", file=path, remedy="Name an existing CSV or Parquet file")
     try:
         if path.suffix.lower() == ".parquet":
-            return check_fleet(pl.read_parquet(path), market_date, path)
-        return _read_csv(path.read_text(encoding="utf-8-sig"), market_date, path)  # with or without a byte-order mark
+            return check_fleet(pl.read_parquet(path), market_date, path, resources=resources)
+        return _read_csv(
+            path.read_text(encoding="utf-8-sig"), market_date, path, resources
+        )  # with or without a byte-order mark
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
         raise InputError(
             f"the fleet file cannot be read: {error}",
@@ -82,7 +86,7 @@ def read_fleet(path: Path, market_date: date) -> LoadedFleet:
         ) from None
 
 
-def _read_csv(text: str, market_date: date, path: Path) -> LoadedFleet:
+def _read_csv(text: str, market_date: date, path: Path, resources: Sequence[str]) -> LoadedFleet:
     lines = pl.DataFrame({"line": text.split("\n")}).with_row_index("file_row", offset=1)
     is_row = ~pl.col("line").str.contains(_COMMENT) & ~pl.col("line").str.contains(_BLANK)
     lines = lines.cast({"file_row": pl.Int32}).filter(is_row)
@@ -97,7 +101,8 @@ def _read_csv(text: str, market_date: date, path: Path) -> LoadedFleet:
     rows = pl.read_csv(
         io.BytesIO("\n".join(whole["line"]).encode()), has_header=False, schema=dict.fromkeys(names, pl.String())
     )
-    return check_fleet(rows, market_date, path, whole["file_row"], _unread(broken, names, market_date, path))
+    unread = _unread(broken, names, market_date, path)
+    return check_fleet(rows, market_date, path, whole["file_row"], unread, resources)
 
 
 def _header(first: pl.DataFrame, path: Path) -> list[str]:
@@ -170,18 +175,20 @@ def check_fleet(
     path: object,
     file_row: pl.Series | None = None,
     unread: pl.DataFrame | None = None,
+    resources: Sequence[str] = (DESK,),
 ) -> LoadedFleet:
     """``rows`` as `fleet.prosumers` of ``market_date``, and those that cannot take part; ``path`` names their file.
 
     ``file_row``: line of each row in the file (None: its position, the first being 2); ``unread``: rows of
-    `fleet.quarantine` for lines of the file that are no rows at all.
+    `fleet.quarantine` for lines of the file that are no rows at all. ``resources``: as for :func:`read_fleet`.
 
     Raises InputError for columns that are unknown, missing or hold no cells, and where no row can be used.
     """
-    _check_columns(rows, path)
+    _check_columns(rows, path, resources)
+    defaults = DEFAULTS | {"resource_id": resources[0] if len(resources) == 1 else None}
     found = rows.select(_found(name, rows.schema.get(name)).alias(name) for name in COLUMNS)
     read = found.select(_read(name, column.dtype, found.schema[name]) for name, column in COLUMNS.items())
-    cells = read.with_columns(pl.col(name).fill_null(value) for name, value in DEFAULTS.items() if value is not None)
+    cells = read.with_columns(pl.col(name).fill_null(value) for name, value in defaults.items() if value is not None)
     unreadable = [(found[name].is_not_null() & read[name].is_null()).alias(f"unreadable {name}") for name in COLUMNS]
     faults = _faults(cells.with_columns(unreadable))
     originals = originals_of(rows, cells["prosumer_id"], file_row)
@@ -205,7 +212,7 @@ def check_fleet(
     return loaded
 
 
-def _check_columns(rows: pl.DataFrame, path: object) -> None:
+def _check_columns(rows: pl.DataFrame, path: object, resources: Sequence[str]) -> None:
     """Raise InputError where the columns are not those of a fleet."""
     alien = [name for name in rows.columns if name not in Prosumers.columns() and not name.startswith(OWN)]
     if alien:
@@ -222,6 +229,13 @@ def _check_columns(rows: pl.DataFrame, path: object) -> None:
             file=path,
             column=", ".join(missing),
             remedy="Add them; docs/fleet.md lists all columns",
+        )
+    if len(resources) > 1 and "resource_id" not in rows.columns:
+        raise InputError(
+            "the fleet file does not say which resource each prosumer belongs to",
+            file=path,
+            column="resource_id",
+            remedy=f"Add the column, with one of {', '.join(resources)} in each row",
         )
     no_cells = [name for name in COLUMNS if isinstance(rows.schema.get(name), _NO_CELLS)]
     if no_cells:

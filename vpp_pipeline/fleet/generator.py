@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -23,7 +24,7 @@ from vpp_pipeline.fleet.archetypes import (
     choose_trips,
     of_kind,
 )
-from vpp_pipeline.schemas import Prosumers, validate
+from vpp_pipeline.schemas import DESK, Prosumers, validate
 from vpp_pipeline.settings import FleetSettings
 
 # Sizes: DESIGN ranges for California (battery 5-20 kWh / 3-10 kW, EV 40-100 kWh / 7-11.5 kW, solar 4-12 kW).
@@ -42,12 +43,13 @@ KINDS = tuple(archetype.name for archetype in (*HOUSEHOLDS, BUSINESS))
 STORES = ("battery", "ev", "none")
 
 
-def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
+def generate_fleet(settings: FleetSettings, market_date: date, resources: Sequence[str] = (DESK,)) -> pl.DataFrame:
     """``settings.prosumers`` rows of :class:`~vpp_pipeline.schemas.Prosumers` for ``market_date``.
 
     Sites come in the order business, then homes; a home with battery and EV gives two rows with one ``site_id``, each
     with its own share of the site's export limit. The fleet depends on the seed only; the date is stamped on it, and
     EVs drive as on a working day. Every prosumer can keep its own limits, on the days of the clock changes too.
+    ``resources``: names among which sites are dealt out one by one, so that each has businesses and homes.
     """
     n = settings.prosumers
     for_sites, for_devices, for_trips, for_preferences, for_notes = np.random.default_rng(settings.seed).spawn(5)
@@ -62,6 +64,7 @@ def generate_fleet(settings: FleetSettings, market_date: date) -> pl.DataFrame:
         "market_date": pl.repeat(market_date, n, eager=True),
         "prosumer_id": _ids("prosumer", np.arange(n), n),
         "site_id": _ids("site", rows.site, n),
+        "resource_id": pl.Series(list(resources), dtype=pl.String).gather(rows.site % len(resources)),
         "site_type": pl.Series(["home", "business"]).gather(rows.business.astype(int)),
         "archetype": pl.Series(KINDS).gather(rows.kind),
         "store": pl.Series(STORES).gather(rows.store),

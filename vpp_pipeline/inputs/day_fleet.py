@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -15,7 +16,7 @@ from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.fleet.notes.apply import Reader, by_rules, tighten
 from vpp_pipeline.fleet.quarantine import LoadedFleet, check_share, set_aside
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
-from vpp_pipeline.schemas import Notes
+from vpp_pipeline.schemas import DESK, Notes
 from vpp_pipeline.settings import FleetSettings
 
 GENERATED = "generated"
@@ -37,20 +38,24 @@ def fleet_of_day(
     schedule_before: pl.DataFrame | None = None,
     read: Reader = by_rules,
     expected: tuple[pl.DataFrame, ...] | None = None,
+    resources: Sequence[str] = (DESK,),
 ) -> DayFleet:
     """Everyone who takes part on ``market_date``, within limits that each of them can keep.
 
     ``schedule_before``: `dispatch.schedule` of the day before, where stored energy carries over from it. ``read``: who
     reads owners' notes. ``expected``: sun, load and charging of the day; where left out, the embedded profiles. Who
-    cannot take part is set aside with the reason: a wrong row; a row whose site has a wrong one with a note, which
-    might be meant for it; limits out of reach; stored energy that carries over below what deals would be struck from.
+    cannot take part is set aside with the reason: a wrong row; a resource that is not of ``resources``, or not that of
+    its site; a row whose site has a wrong one with a note, which might be meant for it; limits out of reach; stored
+    energy that carries over below what deals would be struck from.
 
     Raises InputError where the file cannot be used, or more of it is quarantined than ``quarantine_limit_fraction``.
     """
     path = settings.path or GENERATED
-    loaded = (
-        read_fleet(settings.path, market_date) if settings.path else LoadedFleet(generate_fleet(settings, market_date))
-    )
+    if settings.path:
+        loaded = read_fleet(settings.path, market_date, resources)
+        loaded = set_aside(loaded, _outside_resources(loaded.prosumers, resources), path)
+    else:
+        loaded = LoadedFleet(generate_fleet(settings, market_date, resources))
     notes: pl.DataFrame = Notes.create_empty()
     if settings.reads_notes:
         loaded = set_aside(loaded, _beside_lost_notes(loaded), path)
@@ -65,6 +70,23 @@ def fleet_of_day(
         loaded = set_aside(loaded, _with_notes(short, notes), path)
     check_share(loaded, settings.quarantine_limit_fraction, path)
     return DayFleet(loaded.prosumers, notes, loaded.quarantine)
+
+
+def _outside_resources(prosumers: pl.DataFrame, resources: Sequence[str]) -> pl.DataFrame:
+    """Who belongs to no resource of the day, or to another than the rest of its site."""
+    known = pl.col("resource_id").is_in(list(resources))
+    is_split = pl.col("resource_id").filter(known).n_unique().over("site_id") > 1
+    named = ", ".join(resources)
+    return prosumers.filter(~known | is_split).select(
+        "prosumer_id",
+        column_name=pl.when(known).then(pl.lit("site_id, resource_id")).otherwise(pl.lit("resource_id")),
+        problem=pl.when(known)
+        .then(pl.lit("a site in several resources"))
+        .otherwise(pl.lit("no resource of that name takes part on this day")),
+        remedy=pl.when(known)
+        .then(pl.lit("Let all prosumers of a site belong to one resource"))
+        .otherwise(pl.lit(f"Write one of {named}, or add it to the file of resources")),
+    )
 
 
 def _out_of_reach(prosumers: pl.DataFrame, market_date: date, forecasts: tuple[pl.DataFrame, ...]) -> pl.DataFrame:

@@ -24,12 +24,13 @@ from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_
 from vpp_pipeline.forecasting.price_scenarios import price_scenarios
 from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.inputs.requests import read_requests
+from vpp_pipeline.inputs.resource_file import check_settings, resources_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.negotiation.opportunities import Requests
+from vpp_pipeline.negotiation.requests import Requests
 from vpp_pipeline.pipeline import SITE_FORECASTS, find_opportunities, limit_fleet
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
@@ -177,11 +178,25 @@ class DayInputs:
         return Expected(day, settings, metered, self.meters is not None, self.weather, self.lake)
 
     @cached_property
+    def resources(self) -> pl.DataFrame:
+        """Rows of `market.resources`, which settle at the node of the day's prices."""
+        found = resources_of_day(self.settings.resources, self.market_date, self.forecast["node"][0])
+        check_settings(found, self.settings)
+        return found
+
+    @cached_property
     def fleet(self) -> DayFleet:
         """Prosumers from the user's own file or generated, the readings of their notes, and quarantined rows."""
         folder = self.lake.parent if self.lake else project_folder() / "data"
         with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
-            return fleet_of_day(self.settings.fleet, self.market_date, self.schedule_before, read, self.expected.tables)
+            return fleet_of_day(
+                self.settings.fleet,
+                self.market_date,
+                self.schedule_before,
+                read,
+                self.expected.tables,
+                self.resources["resource_id"].to_list(),
+            )
 
     @cached_property
     def schedule_before(self) -> pl.DataFrame | None:
@@ -212,7 +227,8 @@ class DayInputs:
 
     def read_all(self) -> None:
         """Raises InputError for the first input that cannot be used."""
-        _ = self.forecast, self.price_scenarios, self.expected.tables, self.fleet, self.requests, self.recent_deals
+        _ = self.forecast, self.price_scenarios, self.expected.tables, self.resources
+        _ = self.fleet, self.requests, self.recent_deals
 
     def keep_recent_deals(self, kept: LakeFiles) -> None:
         """Keep what the day is sized by, so that the same day comes out of another run later."""
@@ -227,6 +243,7 @@ class DayInputs:
         day = {
             FORECAST: self.forecast,
             "market.price_scenarios": self.price_scenarios,
+            "market.resources": self.resources,
             "market.metered_hours": self.metered.hours,
             "market.meter_quarantine": self.metered.quarantine,
             **dict(zip(SITE_FORECASTS, self.expected.tables, strict=True)),

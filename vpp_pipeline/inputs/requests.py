@@ -14,7 +14,7 @@ import polars as pl
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
-from vpp_pipeline.negotiation.opportunities import (
+from vpp_pipeline.negotiation.requests import (
     PLACE_SCHEMA,
     REQUEST_SCHEMA,
     RequestFault,

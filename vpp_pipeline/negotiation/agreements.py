@@ -7,6 +7,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.display import usd_text
+from vpp_pipeline.core.tables import with_missing
 from vpp_pipeline.fleet.arrays import BOUNDS
 from vpp_pipeline.negotiation.contract import COLUMNS, Prices
 from vpp_pipeline.negotiation.outcome import End, Outcome
@@ -36,7 +37,8 @@ def deal_prices(outcome: Outcome, terms: Terms, policy: NegotiationPolicy) -> Pr
 
 
 def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kept: Flags) -> pl.DataFrame:
-    """Rows of :class:`~vpp_pipeline.schemas.Agreements`: every deal that closed, and everyone ``kept`` (N,) who is out.
+    """Rows of :class:`~vpp_pipeline.schemas.Agreements`: every deal that closed, and everyone of the resource who is
+    ``kept`` (N,) and out.
 
     The agreed price is what would be paid at the forecast; of an indexed deal, floor and cap say what will be.
 
@@ -44,7 +46,7 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
     was asked) and then the id break ties. Everyone whose deal closes holds an option; where ``maximum_coalition`` is
     set, the best-ranked that many.
     """
-    o, i = np.nonzero(outcome.is_closed | kept[None, :])
+    o, i = np.nonzero(outcome.is_closed | (kept[None, :] & terms.is_member))
     is_deal = outcome.is_closed[o, i]
     prices = deal_prices(outcome, terms, policy).of((o, i))
     agreed = np.where(is_deal, prices.expected(terms.index_price[o, i]), np.nan)
@@ -221,14 +223,14 @@ def summarise(
     segments: pl.DataFrame,
     agreements: pl.DataFrame,
     opportunities: pl.DataFrame,
-    asked: int,
+    asked: Indices,
     rules: MarketRules,
     provenance: pl.DataFrame,
 ) -> pl.DataFrame:
     """One row per opportunity: rows of :class:`~vpp_pipeline.schemas.Summary`.
 
-    ``asked``: prosumers called. ``provenance``: opportunity_id, engine, fingerprint, seconds. Feasible at 100% of R is
-    `agreed`, at 80% `relaxed`.
+    ``asked`` (O,): prosumers called for each. ``provenance``: opportunity_id, engine, fingerprint, seconds. Feasible at
+    100% of R is `agreed`, at 80% `relaxed`.
     """
     heard = segments.group_by("opportunity_id").agg(
         rounds=pl.col("round").max(), bids=pl.col("prosumers").filter(pl.col("round") == 1).sum()
@@ -240,7 +242,9 @@ def summarise(
     )
     closed = agreements.group_by("opportunity_id").agg(deals=pl.col("rank").count())
     rows = (
-        opportunities.select("opportunity_id", "market_date", "required_capacity_mw", "forecast_price")
+        with_missing(opportunities, closed_reason=None)
+        .select("opportunity_id", "market_date", "required_capacity_mw", "forecast_price", "closed_reason")
+        .with_columns(asked=pl.Series(asked))
         .join(heard, on="opportunity_id", how="left")
         .join(held, on="opportunity_id", how="left")
         .join(closed, on="opportunity_id", how="left")
@@ -259,7 +263,9 @@ def summarise(
         .otherwise(pl.lit("no_bid"))
     )
     reason = (
-        pl.when(pl.col("bids") == 0)
+        pl.when(pl.col("closed_reason").is_not_null())
+        .then("closed_reason")
+        .when(pl.col("bids") == 0)
         .then(pl.lit("no prosumer has capacity then"))
         .when(pl.col("members") == 0)
         .then(pl.format("no deal: at {} no offer reaches an owner's reservation price", usd_text("forecast_price")))
@@ -272,7 +278,7 @@ def summarise(
     is_cut = pl.col("deals") > pl.col("members")
     cut = pl.format("{}; {} deals closed, the largest coalition keeps {}", reason, "deals", "members")
     reason = pl.when(is_cut).then(cut).otherwise(reason)
-    return validate(Summary, rows.with_columns(asked=asked, status=status, reason=reason))
+    return validate(Summary, rows.with_columns(status=status, reason=reason))
 
 
 def weighted_satisfaction(scores: Array, committed_kw: Array) -> float | None:

@@ -2,167 +2,73 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, bid_deadline_utc, opportunity_id, slot_of
-from vpp_pipeline.core.display import usd
 from vpp_pipeline.fleet.arrays import Fleet
-from vpp_pipeline.schemas import Opportunities, RequestQuarantine, validate
-from vpp_pipeline.schemas.columns import PRICE_LIMIT_USD_PER_MWH
+from vpp_pipeline.schemas import DESK, Opportunities, validate
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy
 
-REQUEST_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "product": pl.String,
-    "start_utc": pl.Datetime("us", "UTC"),
-    "duration_hours": pl.Int32,
-    "required_capacity_mw": pl.Float64,
-    "offered_price_usd_per_mwh": pl.Float64,
-}
-#: where a request stands, so that one that is set aside can be found
-PLACE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "file_row": pl.Int32,
-    "file": pl.String,
-    "row_json": pl.String,
-}
-TOLERANCE_MW = 1e-9
+
+@dataclass(frozen=True, eq=False)  # by identity, so that a resource can be a key
+class Resource:
+    """What a resource may offer; by default whatever its members can."""
+
+    resource_id: str = DESK
+    participation: str = "hourly"
+    maximum_mw: float = np.inf
+    certified_mw: Mapping[str, float] = field(default_factory=dict)  # by reserve; one left out is not limited
+
+    def most_mw(self, product: str) -> float:
+        """Largest MW of ``product`` that it may offer in an hour."""
+        return min(self.maximum_mw, self.certified_mw.get(product, np.inf))
+
+    def closed(self, product: str, rules: MarketRules) -> str | None:
+        """Why it may not offer ``product``; None where it may."""
+        least_mw = rules.minimum_mw(product)
+        if self.participation == "none":
+            return f"resource {self.resource_id} takes no part in the market"
+        if self.participation == "proxy_demand" and product == "spin":
+            return f"resource {self.resource_id} is proxy demand, which offers no spin"
+        if self.certified_mw.get(product, np.inf) < least_mw:
+            certified_mw = self.certified_mw[product]
+            return f"resource {self.resource_id} is certified for {certified_mw:g} MW, the minimum is {least_mw:g} MW"
+        if self.maximum_mw < least_mw:
+            return f"resource {self.resource_id} has a Pmax of {self.maximum_mw:g} MW, the minimum is {least_mw:g} MW"
+        return None
+
+    def each_alone(self) -> Resource:
+        """The same limits for each product by itself, whatever is offered beside it."""
+        return replace(self, maximum_mw=np.inf, certified_mw={product: self.most_mw(product) for product in PRODUCTS})
 
 
-@dataclass(frozen=True)
-class Requests:
-    """Requests for one market day, and those rows of their file that are not offered.
-
-    ``rows``: REQUEST_SCHEMA and PLACE_SCHEMA; ``quarantine``: rows of `market.request_quarantine`.
-    """
-
-    rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REQUEST_SCHEMA | PLACE_SCHEMA))
-    quarantine: pl.DataFrame = field(default_factory=RequestQuarantine.create_empty)
-
-
-class RequestFault(NamedTuple):
-    """What is wrong with a request."""
-
-    column_name: str  # as the file has it
-    problem: str
-    remedy: str
-
-
-def quarantined(market_date: date, faults: Iterable[tuple[Mapping[str, Any], RequestFault]]) -> pl.DataFrame:
-    """Rows of `market.request_quarantine`: each fault with its request, of which PLACE_SCHEMA is read."""
-    rows = [
-        {
-            "market_date": market_date,
-            **{name: request[name] for name in PLACE_SCHEMA},
-            **fault._asdict(),
-            "value": json.loads(request["row_json"]).get(fault.column_name) or None,
-        }
-        for request, fault in faults
+def resources_of(table: pl.DataFrame | None) -> list[Resource]:
+    """The rows of `market.resources`; the desk's single one for a day that was published before there were any."""
+    if table is None:
+        return [Resource()]
+    return [
+        Resource(
+            row["resource_id"],
+            row["participation"],
+            np.inf if row["maximum_mw"] is None else row["maximum_mw"],
+            {one.name: mw for one in CAISO.reserves if (mw := row[one.certified_column]) is not None},
+        )
+        for row in table.iter_rows(named=True)
     ]
-    return validate(RequestQuarantine, pl.DataFrame(rows, schema=RequestQuarantine.create_empty().schema))
 
 
-def place_requests(requests: Requests, forecast: pl.DataFrame, fleet: Fleet, rules: MarketRules) -> Requests:
-    """``requests`` with those moved to the quarantine that the market does not take or the fleet cannot offer.
-
-    Of two rows that say the same, the first counts. Rows of one product that otherwise share an hour are all set aside,
-    whatever their order: which of them is meant is not ours to guess, and no hour is offered twice.
-    """
-    starts = forecast["start_utc"]
-    today = requests.rows.filter(pl.col("start_utc").is_in(starts.implode())).sort("file_row")
-    rows = list(today.iter_rows(named=True))
-    place = {start: hour for hour, start in enumerate(starts)}
-    first = {row["file_row"]: place[row["start_utc"]] for row in rows}
-    offerable_mw = {
-        product: fleet.capacity_kw(product, rules.call_hours(product)).sum(axis=0) / 1000.0
-        for product in today["product"].unique().sort()
-    }
-    faults = [
-        (row, fault)
-        for row in rows
-        for fault in _faults_of(row, offerable_mw[row["product"]][first[row["file_row"]] :], rules)
-    ]
-    wrong = {row["file_row"] for row, _ in faults}
-    faults += _conflicts([row for row in rows if row["file_row"] not in wrong], first)
-    wrong |= {row["file_row"] for row, _ in faults}
-    new = quarantined(forecast["market_date"][0], faults)
-    return Requests(
-        today.filter(~pl.col("file_row").is_in(list(wrong))),
-        validate(RequestQuarantine, pl.concat([requests.quarantine, new])),
-    )
-
-
-def _faults_of(request: Mapping[str, Any], offerable_mw: Array, rules: MarketRules) -> Iterator[RequestFault]:
-    """What is wrong with one request; ``offerable_mw`` (hours from its start to the day's end,) of its product."""
-    product, hours, wanted_mw = request["product"], request["duration_hours"], request["required_capacity_mw"]
-    minimum_mw, left = rules.minimum_mw(product), len(offerable_mw)
-    most_mw = float(offerable_mw[:hours].min())
-    if hours > left:
-        yield RequestFault(
-            "duration_hours",
-            f"leaves its market day, which ends {left} h after the start",
-            "Shorten it, or split it at Pacific midnight",
-        )
-    if wanted_mw < minimum_mw:
-        yield RequestFault(
-            "required_capacity_mw",
-            f"below the market's minimum of {minimum_mw:g} MW",
-            f"Ask for at least {minimum_mw:g} MW",
-        )
-    elif max(rules.required_fraction * wanted_mw, minimum_mw) > most_mw + TOLERANCE_MW:
-        fits_mw = np.floor(100.0 * most_mw / rules.required_fraction) / 100.0
-        yield RequestFault(
-            "required_capacity_mw",
-            f"more than the fleet can offer: a bid needs {100 * rules.required_fraction:g}% of it and at least "
-            f"{minimum_mw:g} MW, and the fleet has {most_mw:.3f} MW of {product} throughout these hours",
-            f"Ask for at most {fits_mw:g} MW, or for other hours" if most_mw >= minimum_mw else "Ask for other hours",
-        )
-    bound = PRICE_LIMIT_USD_PER_MWH  # of the tables, where a setting allows more
-    low, high = (max(-bound, min(limit, bound)) for limit in rules.price_limits(product))
-    price, unit = request["offered_price_usd_per_mwh"], "MWh" if product == "energy" else "MW per hour"
-    if not low <= price <= high:
-        side, limit = ("below", low) if price < low else ("above", high)
-        word = "floor" if price < low else "cap"
-        yield RequestFault(
-            "offered_price_usd_per_mwh",
-            f"{side} the market's {word} of {usd(limit)}/{unit}",
-            f"Offer between {usd(low)} and {usd(high)}/{unit}",
-        )
-
-
-def _conflicts(requests: list[dict[str, Any]], first: Mapping[int, int]) -> list[tuple[dict[str, Any], RequestFault]]:
-    """Repeated requests but the first of each, and all that share an hour of their product; ``first`` hour by row."""
-    by_content: dict[tuple[Any, ...], int] = {}
-    askers: dict[tuple[str, int], list[int]] = {}
-    faults, alone = [], []
-    for request in requests:
-        row, content = request["file_row"], tuple(request[name] for name in REQUEST_SCHEMA)
-        if content in by_content:
-            problem = f"row {by_content[content]} asks for the same"
-            faults.append((request, RequestFault("start", problem, "Remove one, or add their MW up in one row")))
-            continue
-        by_content[content] = row
-        alone.append(request)
-        for hour in _hours_asked(request, first):
-            askers.setdefault((request["product"], hour), []).append(row)
-    for request in alone:
-        row, hours = request["file_row"], _hours_asked(request, first)
-        others = {other for hour in hours for other in askers[request["product"], hour][:2]} - {row}
-        if others:
-            problem = f"shares an hour of {request['product']} with row {min(others)}; neither is offered"
-            faults.append((request, RequestFault("start", problem, "Keep one of them, move one, or merge them")))
-    return faults
-
-
-def _hours_asked(request: Mapping[str, Any], first: Mapping[int, int]) -> range:
-    start = first[request["file_row"]]
-    return range(start, start + request["duration_hours"])
+def members_of(fleet: Fleet, resources: Sequence[Resource]) -> dict[Resource, Fleet]:
+    """Each of ``resources`` that has members, with those of ``fleet``."""
+    members = {resource: np.flatnonzero(fleet.resource_id == resource.resource_id) for resource in resources}
+    return {resource: fleet.part(mine) for resource, mine in members.items() if len(mine)}
 
 
 def find_opportunities(
@@ -173,59 +79,106 @@ def find_opportunities(
     rules: MarketRules,
     requests: pl.DataFrame,
     planned_mw: Array | None = None,
+    resource: Resource | None = None,
 ) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Opportunities`: one per product and hour, and one per request.
 
-    ``requests``: REQUEST_SCHEMA, as :func:`place_requests` leaves them. A request replaces the policy's opportunities
-    of its product in the hours it covers and takes its first hour's slot. ``planned_mw`` (PRODUCTS, T): R where the
-    sizing is `planned` (`dispatch/sizing.py`).
+    ``requests``: as `place_requests` leaves them. A request replaces the policy's opportunities of its product in the
+    hours it covers and takes its first hour's slot. ``planned_mw`` (PRODUCTS, T): R where the sizing is `planned`
+    (`dispatch/sizing.py`). ``fleet``: the members of ``resource``. What it may not offer is listed with the reason, at
+    the market's minimum; R is at most what it is certified for, and the three R of an hour at most its Pmax together,
+    what earns most at the forecast first.
     """
+    resource = resource or Resource()
     starts = forecast["start_utc"].to_list()
     least_price = -np.inf if policy.minimum_price_usd_per_mwh is None else policy.minimum_price_usd_per_mwh
-    rows = []
-    for place, product in enumerate(PRODUCTS):
-        price = forecast[PRICE_COLUMN[product]].to_numpy()
-        offerable_mw = fleet.capacity_kw(product, rules.call_hours(product)).sum(axis=0) / 1000.0
-        required_mw = _sizes_mw(offerable_mw, None if planned_mw is None else planned_mw[place], product, policy, rules)
-        blocks = requested_blocks(requests, product, starts)
-        covered = {hour for first, last, _ in blocks for hour in range(first, last)}
-        for hour in range(len(starts)):
-            if hour in covered or (product == "energy" and price[hour] < least_price):
-                continue
-            rows.append((product, hour, hour + 1, required_mw[hour], price[hour], "policy", price, offerable_mw))
-        rows += [
-            (
-                product,
-                first,
-                last,
-                request["required_capacity_mw"],
-                request["offered_price_usd_per_mwh"],
-                "request",
-                price,
-                offerable_mw,
-            )
-            for first, last, request in blocks
+    prices = np.stack([forecast[PRICE_COLUMN[product]].to_numpy() for product in PRODUCTS])
+    offerable_mw = np.stack([fleet.capacity_kw(p, rules.call_hours(p)).sum(axis=0) for p in PRODUCTS]) / 1000.0
+    wanted_mw = np.stack(
+        [
+            _sizes_mw(offerable_mw[p], None if planned_mw is None else planned_mw[p], product, policy, rules)
+            for p, product in enumerate(PRODUCTS)
         ]
-    return validate(
-        Opportunities, pl.DataFrame([_row(market_date, forecast, *row) for row in rows], infer_schema_length=None)
     )
+    blocks = {product: requested_blocks(requests, product, starts) for product in PRODUCTS}
+    required_mw, closed = _within_limits(resource, wanted_mw, prices, blocks, rules)
+    rows = []
+    for p, product in enumerate(PRODUCTS):
+        covered = {hour for first, last, _ in blocks[product] for hour in range(first, last)}
+        found = [
+            (hour, hour + 1, required_mw[p, hour], prices[p, hour], "policy", closed.get((p, hour)))
+            for hour in range(len(starts))
+            if hour not in covered and not (product == "energy" and prices[p, hour] < least_price)
+        ] + [
+            (first, last, request["required_capacity_mw"], request["offered_price_usd_per_mwh"], "request", None)
+            for first, last, request in blocks[product]
+        ]
+        rows += [
+            _row(market_date, forecast, resource.resource_id, product, *one, prices[p], offerable_mw[p])
+            for one in found
+        ]
+    return validate(Opportunities, pl.DataFrame(rows, schema_overrides={"closed_reason": pl.String}))
+
+
+def _within_limits(
+    resource: Resource,
+    wanted_mw: Array,
+    prices: Array,
+    blocks: Mapping[str, list[tuple[int, int, dict[str, Any]]]],
+    rules: MarketRules,
+) -> tuple[Array, dict[tuple[int, int], str]]:
+    """R (3, T) of each product and hour within what ``resource`` may offer; product and hour -> why it may not.
+
+    Requests come first; then what earns most at the forecast takes what is left of Pmax.
+    """
+    required_mw, closed = wanted_mw.copy(), dict[tuple[int, int], str]()
+    left_mw = np.full(wanted_mw.shape[1], resource.maximum_mw)
+    is_requested = np.zeros(wanted_mw.shape, dtype=bool)
+    for p, product in enumerate(PRODUCTS):
+        for first, last, request in blocks[product]:
+            left_mw[first:last] -= request["required_capacity_mw"]
+            is_requested[p, first:last] = True
+    for hour in range(wanted_mw.shape[1]):
+        for p in np.argsort(-(wanted_mw[:, hour] * prices[:, hour]), kind="stable"):
+            if is_requested[p, hour]:
+                continue
+            product = PRODUCTS[p]
+            most_mw, least_mw = min(resource.most_mw(product), left_mw[hour]), rules.minimum_mw(product)
+            reason = resource.closed(product, rules)
+            if reason is None and _down_to_step(most_mw, rules) < least_mw:
+                reason = f"the Pmax of resource {resource.resource_id} is taken by products that earn more in this hour"
+            if reason is not None:
+                required_mw[p, hour], closed[p, hour] = least_mw, reason
+                continue
+            required_mw[p, hour] = min(wanted_mw[p, hour], _down_to_step(most_mw, rules))
+            left_mw[hour] -= required_mw[p, hour]
+    return required_mw, closed
+
+
+def _down_to_step(mw: float, rules: MarketRules) -> float:
+    """The largest bid of at most ``mw``."""
+    if not np.isfinite(mw):
+        return mw
+    return float(np.round(np.floor(mw / rules.quantity_step_mw + 1e-9) * rules.quantity_step_mw, 6))
 
 
 def _row(
     market_date: date,
     forecast: pl.DataFrame,
+    resource_id: str,
     product: str,
     first: int,
     last: int,
     required_mw: float,
     price: float,
     origin: str,
+    closed_reason: str | None,
     market_price: Array,
     offerable_mw: Array,
 ) -> dict[str, object]:
     start = forecast["start_utc"][first]
     return {
-        "opportunity_id": opportunity_id(product, start),
+        "opportunity_id": opportunity_id(product, start, None if resource_id == DESK else resource_id),
         "market_date": market_date,
         "slot": slot_of(product, forecast["hour_ending"][first]),
         "product": product,
@@ -236,6 +189,8 @@ def _row(
         "forecast_price": float(price),
         "market_price": float(market_price[first:last].mean()),
         "origin": origin,
+        "resource_id": resource_id,
+        "closed_reason": closed_reason,
         "deadline_utc": bid_deadline_utc(market_date),
     }
 
@@ -265,7 +220,7 @@ def requested_blocks(
 ) -> list[tuple[int, int, dict[str, Any]]]:
     """First hour, hour after the last, and the request itself, for every request of ``product`` that starts today.
 
-    Raises ValueError where one leaves the day or meets another: :func:`place_requests` leaves no such request.
+    Raises ValueError where one leaves the day or meets another: `place_requests` leaves no such request.
     """
     blocks: list[tuple[int, int, dict[str, Any]]] = []
     for request in requests.filter(pl.col("product") == product).sort("start_utc").iter_rows(named=True):

@@ -21,23 +21,25 @@ MESSAGES, AGREEMENTS, SEGMENTS = "negotiation.messages", "negotiation.agreements
 NEGOTIATED = (MESSAGES, AGREEMENTS, SEGMENTS)
 
 
-Block = Callable[[Mapping[str, pl.DataFrame], Mapping[str, Mapping[str, str]]], None]  # tables, and basis by slot
+Bases = Mapping[str, Mapping[str, str]]  # opportunity -> what its negotiation rests on
+Block = Callable[[Mapping[str, pl.DataFrame], Bases], None]
 
 
 class Store(Protocol):
-    """Where the negotiations of a market day lie, by the slot of their opportunity."""
+    """Where the negotiations of a market day lie, by opportunity."""
 
-    def bases(self) -> Mapping[str, Mapping[str, str]]:
-        """Slot -> what was written beside its rows; empty where a table is missing, damaged, or of another basis."""
+    def bases(self) -> Bases:
+        """What was written beside each opportunity's rows; empty where a table is missing, damaged, or of another
+        basis."""
         ...
 
     def writing(self, keep: Collection[str]) -> AbstractContextManager[Block]:
-        """Take messages, agreements, and segments of new negotiations, block by block, each with the basis of its
-        slots, which names the opportunity_id; on leaving, the store holds those and what it held of ``keep``."""
+        """Take messages, agreements, and segments of new negotiations, block by block, each with the bases of its
+        opportunities; on leaving, the store holds those and what it held of ``keep``."""
         ...
 
-    def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
-        """The table's rows of ``slots``; all columns in the order of the key, or those named."""
+    def read(self, table: str, opportunities: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
+        """The table's rows of ``opportunities``; all columns in the order of the key, or those named."""
         ...
 
 
@@ -48,17 +50,17 @@ class InMemory:
         self._bases: dict[str, Mapping[str, str]] = {}
         self._tables: dict[str, pl.DataFrame] = {name: TABLES[name].create_empty() for name in NEGOTIATED}
 
-    def bases(self) -> Mapping[str, Mapping[str, str]]:
-        """What was written beside each slot's rows."""
+    def bases(self) -> Bases:
+        """What was written beside each opportunity's rows."""
         return self._bases
 
     @contextmanager
     def writing(self, keep: Collection[str]) -> Iterator[Block]:
         """Take blocks of new negotiations; on leaving, the store holds those and what it held of ``keep``."""
-        bases = {slot: basis for slot, basis in self._bases.items() if slot in keep}
+        bases = {name: basis for name, basis in self._bases.items() if name in keep}
         parts = {table: [self.read(table, list(bases))] for table in NEGOTIATED}
 
-        def add(tables: Mapping[str, pl.DataFrame], basis: Mapping[str, Mapping[str, str]]) -> None:
+        def add(tables: Mapping[str, pl.DataFrame], basis: Bases) -> None:
             bases.update(basis)
             for table in NEGOTIATED:
                 parts[table].append(tables[table])
@@ -67,12 +69,11 @@ class InMemory:
         self._bases = bases
         self._tables = {table: validate(TABLES[table], pl.concat(rows)) for table, rows in parts.items()}
 
-    def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
-        """The table's rows of ``slots``."""
+    def read(self, table: str, opportunities: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
+        """The table's rows of ``opportunities``."""
         rows = self._tables[table]
-        if set(slots) != set(self._bases):
-            wanted = [self._bases[slot]["opportunity_id"] for slot in slots]
-            rows = rows.filter(pl.col("opportunity_id").is_in(wanted))
+        if set(opportunities) != set(self._bases):
+            rows = rows.filter(pl.col("opportunity_id").is_in(list(opportunities)))
         return rows.select(columns) if columns else rows
 
 
@@ -92,7 +93,7 @@ def negotiate_missing(
 
     With an ``adviser`` all are: its advice may differ from before, and answers have a store of their own. The
     fingerprint then is of the deals as well, so that other advice is another version. ``engine``: another than the
-    policy names. ``keep_others``: slots that are not among ``opportunities`` stay in ``store`` as they are.
+    policy names. ``keep_others``: what is not among ``opportunities`` stays in ``store`` as it is.
 
     Returns one row for each of ``opportunities``: opportunity_id, slot, engine, fingerprint, seconds (its share of a
     joint negotiation), is_new.
@@ -101,14 +102,14 @@ def negotiate_missing(
     state = opportunities.select("opportunity_id", "slot").with_columns(
         fingerprint=pl.Series(terms.fingerprints(context), dtype=pl.String), engine=pl.lit(policy.engine)
     )
-    known, slots = store.bases(), state["slot"].to_list()
-    stored = [known.get(slot, {}) if reuse and adviser is None else {} for slot in slots]
+    known, wanted = store.bases(), state["opportunity_id"].to_list()
+    stored = [known.get(name, {}) if reuse and adviser is None else {} for name in wanted]
     is_new = np.array(
         [basis.get("fingerprint") != now for basis, now in zip(stored, state["fingerprint"], strict=True)], dtype=bool
     )
-    kept = {slot for slot, new in zip(slots, is_new, strict=True) if not new}
+    kept = {name for name, new in zip(wanted, is_new, strict=True) if not new}
     if keep_others:
-        kept |= known.keys() - set(slots)
+        kept |= known.keys() - set(wanted)
     rows = {name: row for name, *row in state.iter_rows()}
     spent: dict[str, float] = {}
     advised: dict[str, str] = {}
@@ -126,8 +127,9 @@ def negotiate_missing(
                         fingerprint = _with_deals(fingerprint, deals.get((name,), block.agreements.clear()))
                         advised[name] = fingerprint
                     spent[name] = share
-                    bases[slot] = {
+                    bases[name] = {
                         "opportunity_id": name,
+                        "slot": slot,
                         "fingerprint": fingerprint,
                         "engine": by,
                         "seconds": repr(share),

@@ -9,11 +9,13 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.core.arrays import Array, Codes, Flags, Texts
+from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
 from vpp_pipeline.core.calendar import PRICE_COLUMN
-from vpp_pipeline.fleet.arrays import BOUNDS, SHARE_OF_R, Fleet, reservation_price
+from vpp_pipeline.core.tables import with_missing
+from vpp_pipeline.fleet.arrays import BOUNDS, CLOSED, OTHER_RESOURCE, SHARE_OF_R, Fleet, reservation_price
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh
 from vpp_pipeline.negotiation.opportunities import hours_of
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 
@@ -37,6 +39,17 @@ class Terms:
     availability_fraction: Array  # (N,)
     recharge_factor: Array  # (N,) MWh bought for each MWh of energy delivered
     cheapest_usd_per_mwh: float  # mean of the cheapest forecast hours
+
+    @property
+    def is_member(self) -> Flags:
+        """Whether each prosumer belongs to the resource of each opportunity (O, N)."""
+        return np.asarray(self.bound_by != BOUNDS.index(OTHER_RESOURCE))
+
+    @property
+    def asked(self) -> Indices:
+        """Prosumers called for each opportunity (O,): the members of its resource, where that may offer it."""
+        may_offer = self.is_member & (self.bound_by != BOUNDS.index(CLOSED))
+        return np.asarray(may_offer.sum(axis=1))
 
     @property
     def factors(self) -> Array:
@@ -81,7 +94,8 @@ def prepare_terms(
 ) -> Terms:
     """Terms of every opportunity; nothing here depends on another negotiation's outcome.
 
-    Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R.
+    Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R; none where
+    the resource may not offer it, and none of those who belong to another resource.
     Ceiling: reserve, price x (1 - margin); energy, (price - recharging) x (1 - margin), where recharging a store costs
     the mean of the four cheapest forecast hours (never below 0) over the round-trip efficiency.
     Opening ask for a fixed price: reservation plus the larger of the markup and the value of the prosumer's best other
@@ -102,6 +116,11 @@ def prepare_terms(
     shape, everyone = (opportunities.height, len(fleet)), np.arange(len(fleet))
     capacity, reservation, opening, ceiling = (np.empty(shape) for _ in range(4))
     bound_by = np.empty(shape, dtype=np.int8)
+    opportunities = with_missing(opportunities, resource_id=DESK, closed_reason=None)
+    resources, is_closed = (
+        opportunities["resource_id"].to_list(),
+        opportunities["closed_reason"].is_not_null().to_list(),
+    )
     products, prices = opportunities["product"].to_list(), opportunities["forecast_price"].to_list()
     for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
         product = products[o]
@@ -112,6 +131,10 @@ def prepare_terms(
         )
         capacity[o] = np.minimum(least_kw, largest_kw)
         bound_by[o] = np.where(least_kw > largest_kw, BOUNDS.index(SHARE_OF_R), bound_of[product][everyone, tightest])
+        if is_closed[o]:
+            capacity[o], bound_by[o] = 0.0, BOUNDS.index(CLOSED)
+        is_other = fleet.resource_id != resources[o]
+        capacity[o, is_other], bound_by[o, is_other] = 0.0, BOUNDS.index(OTHER_RESOURCE)
         reservation[o] = reservation_of[product]
         if policy.contract == "indexed":
             opening[o] = (1.0 + policy.opening_premium_fraction) * reservation_of[product]

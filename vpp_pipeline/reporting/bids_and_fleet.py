@@ -23,6 +23,9 @@ def glance(facts: Facts) -> dict[str, Any]:
     reserve = [bid for bid in bids if bid["product"] != "energy"]
     return {
         "profit_usd": _total(bids, "expected_profit_usd"),
+        "energy_profit_usd": _total(energy, "expected_profit_usd"),
+        "reserve_profit_usd": _total(reserve, "expected_profit_usd"),
+        "is_assumed": any(resource["is_assumed"] for resource in facts["resources"]),
         "unallocated_usd": facts.one("books").get("unallocated_usd") or 0.0,
         "payments_usd": _total(bids, "payments_usd"),
         "delivering": facts.one("deliveries").get("prosumers", 0),
@@ -56,10 +59,12 @@ def bids(facts: Facts) -> dict[str, Any]:
         "Reliability": "percent",
         "Satisfaction": "number",
     }
-    names = (
+    names: tuple[str, ...] = (
         *("pacific", "product", "total_capacity_mw", "bid_price_usd_per_mwh", "forecast_price", "expected_profit_usd"),
         *("payments_usd", "coalition_size", "reliability_score", "satisfaction_score"),
     )
+    if len(facts["resources"]) > 1:
+        columns, names = {"Hour, PT": "text", "Resource": "text"} | columns, (names[0], "resource_id", *names[1:])
     rows = [[bid[name] for name in names] for bid in trading]
     reasons = {row["opportunity_id"]: row["why"] for row in facts["why"]}
     explained = [
@@ -69,6 +74,7 @@ def bids(facts: Facts) -> dict[str, Any]:
     return {
         "counts": {name: sum(bid["product"] == name for bid in trading) for name in PRODUCTS},
         "charts": [_prices(facts, product, labels) for product in PRODUCTS],
+        "resources": _resources(facts),
         "table": Table("Bids of the day; prices per MWh, for reserve per MW and hour", columns, rows),
         "explained": explained[:EXPLAINED],
         "others": explained[EXPLAINED:],
@@ -96,6 +102,35 @@ def bids(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _resources(facts: Facts) -> Table:
+    """What each resource earns with ancillary services and without, and what it is certified for."""
+    columns = {
+        "Resource": "text",
+        "Takes part": "text",
+        "Members": "count",
+        **{f"Certified {name}, MW": "text" for name in RESERVES},
+        "Profit without reserve": "usd",
+        "Profit of reserve": "usd",
+        "Profit": "usd",
+        "Payments": "usd",
+    }
+    rows = [
+        [
+            *(row[name] for name in ("resource_id", "participation", "prosumers")),
+            *(_certified(row, reserve.certified_column) for reserve in CAISO.reserves),
+            *(row[f"{name}_usd"] for name in ("energy_profit", "reserve_profit", "expected_profit", "payments")),
+        ]
+        for row in facts["resources"]
+    ]
+    return Table("Expected earnings of each resource, with ancillary services and without", columns, rows)
+
+
+def _certified(row: dict[str, Any], column: str) -> str:
+    if row["participation"] is None:
+        return ""  # of a day that was published before there were resources
+    return "assumed" if row[column] is None else number(row[column])
+
+
 def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
     """Bid prices of one product under its price forecast."""
     hours = facts["forecast"]
@@ -121,10 +156,12 @@ def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
     legend = [(product, "bid"), ("forecast", "forecast")]
     if any(bid.hours == 1 and abs(bid.expected - forecast[bid.place]) > 0.005 for bid in priced):
         legend.append(("offered", "price of a request"))
-    bid_at = {(bid.place + k): bid for bid in priced for k in range(bid.hours)}
+    bids_at = [[bid for bid in priced if bid.place <= k < bid.place + bid.hours] for k in range(len(labels))]
     rows = [
-        [hour, expected, bid_at[k].price if k in bid_at else None, bid_at[k].mw if k in bid_at else None]
-        for k, (hour, expected) in enumerate(zip(labels, forecast, strict=True))
+        [hour, expected, min(bid.price for bid in of_hour), sum(bid.mw for bid in of_hour)]
+        if of_hour
+        else [hour, expected, None, None]
+        for hour, expected, of_hour in zip(labels, forecast, bids_at, strict=True)
     ]
     columns = {"Hour, PT": "text", f"Forecast, {unit}": "number", f"Bid, {unit}": "number", "MW": "number"}
     return Figure(

@@ -27,6 +27,7 @@ QUERIES = {
         from market.price_forecast where market_date = $day order by start_utc""",
     "bids": "select * from bids.bids_of_day where market_date = $day order by start_utc, product",
     "requests_aside": "select * from market.request_quarantine where market_date = $day order by file_row, column_name",
+    "resources": "select * from bids.by_resource where market_date = $day order by resource_id",
     "hours": "select * from dispatch.fleet_hours where market_date = $day order by start_utc",
     "funnel": """
         select product, sum(asked)::bigint as asked, sum(bids)::bigint as bids, sum(countered)::bigint as countered,

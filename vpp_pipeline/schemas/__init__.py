@@ -26,6 +26,8 @@ from vpp_pipeline.schemas.dispatch import (
 from vpp_pipeline.schemas.evaluation import Benchmark, Deliveries, Dispatched, SettledDays
 from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
 from vpp_pipeline.schemas.market import (
+    DESK,
+    PARTICIPATION,
     ChargingForecast,
     LoadForecast,
     MeteredHours,
@@ -35,11 +37,14 @@ from vpp_pipeline.schemas.market import (
     Prices,
     PriceScenarios,
     RequestQuarantine,
+    Resources,
     SolarForecast,
 )
 from vpp_pipeline.schemas.negotiation import Agreements, LLMCalls, Messages, Segments, Summary
 
 __all__ = [
+    "DESK",
+    "PARTICIPATION",
     "PRODUCTS",
     "TABLES",
     "Agreements",
@@ -72,6 +77,7 @@ __all__ = [
     "Quarantine",
     "Reconciliation",
     "RequestQuarantine",
+    "Resources",
     "RunBids",
     "Runs",
     "ScenarioQuantities",
@@ -98,6 +104,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "market.solar_forecast": SolarForecast,
     "market.load_forecast": LoadForecast,
     "market.charging_forecast": ChargingForecast,
+    "market.resources": Resources,
     "market.opportunities": Opportunities,
     "market.request_quarantine": RequestQuarantine,
     "fleet.prosumers": Prosumers,

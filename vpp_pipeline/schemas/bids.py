@@ -25,6 +25,7 @@ class FinalBids(dy.Schema):
 
     bid_id = text("Name of the bid; equal inputs give equal names.", primary_key=True)
     opportunity_id = text(OPPORTUNITY, unique=True)
+    resource_id = text("Resource that is bid, of `market.resources`.")
     market_date = market_day()
     product = choice("Market product.", PRODUCTS)
     start_utc = moment("Start of the block.")
@@ -76,6 +77,7 @@ class Settlement(dy.Schema):
     market_date = market_day()
     bid_id = text("Bid that is settled.", primary_key=True)
     opportunity_id = text(OPPORTUNITY)
+    resource_id = text("Resource that was bid, of `market.resources`.")
     product = choice("Market product.", PRODUCTS)
     clearing_price = price("Clearing price, mean over the block; the offered price for a request.")
     bid_mw = amount("Capacity that was bid.")

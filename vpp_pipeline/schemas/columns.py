@@ -81,7 +81,7 @@ def price(words: str, **rules: Any) -> dy.Float64:
 
 
 START = "Start of the hour."
-OPPORTUNITY = "The opportunity: product, Pacific date and start."
+OPPORTUNITY = "The opportunity: product, Pacific date and start; the resource, where it is not the desk's single one."
 PROSUMER = "The prosumer: one controllable store with the solar and load behind it."
 PRODUCTS = CAISO.names
 

@@ -101,12 +101,13 @@ class Payments(dy.Schema):
 
 
 class InternalPrices(dy.Schema):
-    """Value to the day of one more MWh (or MW held for an hour) from any prosumer, by hour (duals)."""
+    """Value to the day of one more MWh (or MW held for an hour) from any prosumer of a resource, by hour (duals)."""
 
     market_date = market_day()
     start_utc = moment(START, primary_key=True)
+    resource_id = text("Resource that the prosumer belongs to.", primary_key=True)
     sell_usd_per_mwh = number("Value of exported energy; null where no energy is bid.", nullable=True)
-    buy_usd_per_mwh = number("Cost of energy charged: the fleet's own where energy is bid, else the market's.")
+    buy_usd_per_mwh = number("Cost of energy charged: the resource's own where energy is bid, else the market's.")
     spin_usd_per_mw_h = number("Value of spinning reserve held.")
     nonspin_usd_per_mw_h = number("Value of non-spinning reserve held.")
 
@@ -155,7 +156,7 @@ class Charging(dy.Schema):
 
     market_date = market_day(primary_key=True)
     prosumer_id = text(PROSUMER, primary_key=True)
-    charging_usd = number("Charging bought at the market price, outside hours in which the fleet sells energy.")
+    charging_usd = number("Charging bought at the market price, outside hours in which its resource sells energy.")
     no_sale_charging_usd = number("Cost of the cheapest charging that keeps the owner's limits without sales.")
     to_recover_usd = number("Charging cost less that without sales: what the sales caused (or saved).")
 

@@ -30,6 +30,7 @@ class Prosumers(dy.Schema):
     market_date = market_day(primary_key=True)
     prosumer_id = text(PROSUMER, primary_key=True)
     site_id = text("Home or business; its battery and its EV are two prosumers.")
+    resource_id = text("Resource that its site belongs to, of `market.resources`.")
     site_type = choice("Type of the site.", ("home", "business"))
     archetype = text(
         "Kind of household or business, as the generator drew it; null for a fleet from a file.", nullable=True

@@ -148,8 +148,37 @@ class ChargingForecast(dy.Schema):
     made_for_date = column(dy.Date, MADE_FOR)
 
 
+PARTICIPATION = ("storage", "hourly", "proxy_demand", "none")
+DESK = "vpp"  # the single resource of a desk that names no file of resources
+RESOURCE = "Resource in the market, of `market.resources`."
+CERTIFIED = "is certified for; null: assumed for all that its members can hold."
+
+
+class Resources(dy.Schema):
+    """Resources that bids are made for: who schedules each, how it takes part, its limits and its certification.
+
+    From a file, or the single resource of the settings. A certification that the settings leave open is assumed, which
+    `certified_spin_mw` and `certified_nonspin_mw` show as null; a file states it, and leaves out what is 0.
+    """
+
+    market_date = market_day(primary_key=True)
+    resource_id = text("Name of the resource in the market.", primary_key=True)
+    scheduling_coordinator_id = text("Scheduling coordinator that bids it; null: not stated.", nullable=True)
+    participation = choice(
+        "How it takes part: hour by hour, as demand that falls and exports nothing, or not at all.", PARTICIPATION
+    )
+    sub_lap = text("Sub-load aggregation point that its members lie in; null: not stated.", nullable=True)
+    node = text("Pricing node at which it settles.")
+    minimum_mw = number("Pmin, negative where it charges; null: what its members can do.", max=0.0, nullable=True)
+    maximum_mw = number("Pmax; null: what its members can do.", min_exclusive=0.0, nullable=True)
+    certified_spin_mw = amount(f"MW of spinning reserve that it {CERTIFIED}", nullable=True)
+    certified_nonspin_mw = amount(f"MW of non-spinning reserve that it {CERTIFIED}", nullable=True)
+    source = text("Where it comes from: `settings`, or the name of the file.")
+
+
 class Opportunities(dy.Schema):
-    """Opportunities of the day: one product in a block of hours, with required capacity and expected price."""
+    """Opportunities of the day: one product of one resource in a block of hours, with required capacity and expected
+    price."""
 
     opportunity_id = text(OPPORTUNITY, primary_key=True)
     market_date = market_day()
@@ -158,12 +187,14 @@ class Opportunities(dy.Schema):
     start_utc = moment("Start of the block.")
     duration_hours = column(dy.Int32, "Number of hours in the block.", min=1, max=25)
     required_capacity_mw = number("Required capacity (R) throughout the block.", min_exclusive=0.0)
-    offerable_capacity_mw = amount("Capacity that the whole fleet could offer throughout the block, by its limits.")
+    offerable_capacity_mw = amount("Capacity that all its members could offer throughout the block, by their limits.")
     forecast_price = price(
         "Expected price, or the offered price of a request, mean over the block; $/MWh, for reserves $/MW per hour."
     )
     market_price = price("Expected market price, mean over the block, regardless of a request's price.")
     origin = choice("Whether the desk's policy or a request states the opportunity.", ("policy", "request"))
+    resource_id = text(RESOURCE)
+    closed_reason = text("Why the resource may not offer it; null where it may.", nullable=True)
     deadline_utc = moment("Deadline for bids of the market day.")
 
 

@@ -12,9 +12,11 @@ import polars as pl
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.core.tables import Day, rows_where
+from vpp_pipeline.core.tables import Day, optional_table, rows_where, with_missing
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import MarketRules, Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
+from vpp_pipeline.verification.schedule import resources_of_prosumers
 from vpp_pipeline.verification.terms import block_hours
 
 HALF_CENT = 0.005
@@ -79,6 +81,47 @@ def coalitions_have_enough_members(day: Day, settings: Settings) -> CheckResult:
     return count_violations(
         broken.select("bid_id", "coalition_size", "found"), "coalitions too small or miscounted", held, least
     )
+
+
+def resources_bid_within_their_limits(day: Day, settings: Settings) -> CheckResult:
+    """Each bid is of a known resource that takes part, with its own members alone; in each hour a resource offers no
+    more reserve than it is certified for, no spin as proxy demand, and no more than its Pmax in all."""
+    table = optional_table(day, "market.resources")
+    if table is None:
+        return CheckResult(0, "0 resources are stored with this day", 0.0)
+    bids = with_missing(_trading(day), resource_id=DESK).join(table.drop("market_date"), on="resource_id", how="left")
+    hours = block_hours(bids).join(bids.drop("product", "start_utc"), on="opportunity_id")
+    mw = {name: pl.col("total_capacity_mw").filter(product=name).sum() for name in CAISO.names}
+    limits = pl.col("participation", "maximum_mw", *(reserve.certified_column for reserve in CAISO.reserves)).first()
+    offered = hours.group_by("resource_id", "start_utc").agg(limits, **mw).sort("resource_id", "start_utc")
+    kind = pl.col("participation")
+    faults = {
+        "no such resource": kind.is_null(),
+        "a resource that takes no part": kind == "none",
+        **{
+            f"{reserve.name} beyond its certification": pl.col(reserve.name)
+            > pl.col(reserve.certified_column) + MW_TOLERANCE
+            for reserve in CAISO.reserves
+        },
+        "spin of proxy demand": (kind == "proxy_demand") & (pl.col("spin") > 0.0),
+        "more than its Pmax": pl.sum_horizontal(*mw) > pl.col("maximum_mw") + MW_TOLERANCE,
+    }
+    broken = [
+        offered.filter(fault.fill_null(False)).select("resource_id", "start_utc", fault=pl.lit(words))
+        for words, fault in faults.items()
+    ]
+    paid = day["dispatch.payments"].select("opportunity_id", "prosumer_id")
+    paid = paid.join(bids.select("opportunity_id", "resource_id", "start_utc"), on="opportunity_id")
+    strangers = paid.join(resources_of_prosumers(day), on=["prosumer_id", "resource_id"], how="anti")
+    broken.append(strangers.select("resource_id", "start_utc", fault=pl.format("{} is no member of it", "prosumer_id")))
+    most = float(
+        offered.select(pl.max_horizontal(reserve.name for reserve in CAISO.reserves))
+        .to_series()
+        .to_numpy()
+        .max(initial=0.0)
+    )
+    held = f"{table.height} resources bid at most {most:.2f} MW of a reserve, within certification and Pmax"
+    return count_violations(pl.concat(broken), "bids beyond the limits of their resource", held, most)
 
 
 def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
@@ -279,10 +322,12 @@ def _is_cautious(day: Day) -> bool:
 def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
     """Faults of charging costs: not those of schedule and forecast, or not recovered from owners with paying sales."""
     trading = day["dispatch.positions"].filter("is_bid").select("opportunity_id")
-    energy = day["market.opportunities"].filter(pl.col("product") == "energy").join(trading, on="opportunity_id")
-    hours = block_hours(energy).select("start_utc")
+    opportunities = with_missing(day["market.opportunities"], resource_id=DESK)
+    energy = opportunities.filter(pl.col("product") == "energy").join(trading, on="opportunity_id")
+    hours = block_hours(energy).join(energy.select("opportunity_id", "resource_id"), on="opportunity_id")
     charged = day["dispatch.schedule"].select("prosumer_id", "start_utc", "grid_charge_kw")
-    bought = charged.join(hours, on="start_utc", how="anti")
+    charged = charged.join(resources_of_prosumers(day), on="prosumer_id")
+    bought = charged.join(hours, on=["resource_id", "start_utc"], how="anti")
     price = pl.col("energy_usd_per_mwh") + settings.optimiser.charging_adder_usd_per_mwh
     rebuilt = (
         bought.join(day["market.price_forecast"].select("start_utc", "energy_usd_per_mwh"), on="start_utc")
@@ -387,13 +432,15 @@ def _unfair(day: Day, owed_usd: float) -> list[pl.DataFrame]:
 
 def _earned(day: Day) -> pl.DataFrame:
     """Earnings of each prosumer's schedule at internal prices, less payments and charging without sales."""
-    prices = day["dispatch.internal_prices"].drop("market_date").with_columns(pl.col("sell_usd_per_mwh").fill_null(0.0))
+    prices = with_missing(day["dispatch.internal_prices"].drop("market_date"), resource_id=DESK)
+    prices = prices.with_columns(pl.col("sell_usd_per_mwh").fill_null(0.0))
     worth = (
         (pl.col("discharge_kw") + pl.col("solar_sold_kw")) * pl.col("sell_usd_per_mwh")
         + reduce(add, (pl.col(one.held_column) * pl.col(one.price_column) for one in CAISO.reserves))
         - pl.col("grid_charge_kw") * pl.col("buy_usd_per_mwh")
     ) / 1000.0
-    sold = day["dispatch.schedule"].join(prices, on="start_utc").group_by("prosumer_id").agg(worth_usd=worth.sum())
+    done = day["dispatch.schedule"].join(resources_of_prosumers(day), on="prosumer_id")
+    sold = done.join(prices, on=["resource_id", "start_utc"]).group_by("prosumer_id").agg(worth_usd=worth.sum())
     paid = day["dispatch.payments"].group_by("prosumer_id").agg(pl.col("payment_usd").sum())
     return (
         sold.join(paid, on="prosumer_id", how="left")

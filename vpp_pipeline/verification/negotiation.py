@@ -252,12 +252,14 @@ def _coalition_faults(agreements: pl.DataFrame, policy: NegotiationPolicy) -> li
 
 
 def _silence_faults(talks: Negotiations, sample: pl.DataFrame) -> list[pl.DataFrame]:
-    """Prosumers of ``sample`` that could offer something and have no message, or have no outcome."""
-    wanted = talks.limits.join(sample, on="prosumer_id", how="semi")
+    """Members of ``sample`` that could offer something and have no message, or have no outcome; others that have."""
+    wanted = talks.limits.filter("is_member").join(sample, on="prosumer_id", how="semi")
+    strangers = [rows.filter(~pl.col("is_member")) for rows in (talks.messages, talks.agreements)]
     able = wanted.filter(pl.col("most_kw") > KW_TOLERANCE)
     return [
         _fault(able.join(talks.messages, on="deal", how="anti"), "could offer and has no message"),
         _fault(wanted.join(talks.agreements, on="deal", how="anti"), "no outcome"),
+        *(_fault(rows, "negotiated with another resource's member") for rows in strangers),
     ]
 
 

@@ -14,7 +14,8 @@ import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, rows_where, side_by_side
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, optional_table, rows_where, side_by_side, with_missing
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
 from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
@@ -24,6 +25,7 @@ BOTH_WAYS_KW = 1e-3
 MW_TOLERANCE = 1e-5
 ROW = ["prosumer_id", "start_utc"]
 HELD = [reserve.held_column for reserve in CAISO.reserves]
+HOUR = ["resource_id", "start_utc"]
 CENT = 0.005
 PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 LEAST_WORTH_USD = 1.0  # for less than that no day is lost
@@ -177,17 +179,21 @@ def _sales(schedule: pl.DataFrame, product: str) -> pl.DataFrame:
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
     """Prosumers' sales add up to the bids, each kWh once and within its commitment; nothing is sold without a bid."""
-    bids = day["dispatch.positions"].join(day["market.opportunities"].drop("market_date"), on="opportunity_id")
-    hours = block_hours(bids).join(bids.select("opportunity_id", "is_bid", "quantity_mw"), on="opportunity_id")
-    overlaps = hours.group_by("product", "start_utc").len().filter(pl.col("len") > 1)
+    opportunities = with_missing(day["market.opportunities"].drop("market_date"), resource_id=DESK)
+    bids = day["dispatch.positions"].join(opportunities, on="opportunity_id")
+    mine = ["opportunity_id", "is_bid", "quantity_mw", "resource_id"]
+    hours = block_hours(bids).join(bids.select(mine), on="opportunity_id")
+    overlaps = hours.group_by("product", "start_utc", "resource_id").len().filter(pl.col("len") > 1)
+    of_resource = resources_of_prosumers(day)
     faults = [overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc"))]
     paid, sold_kwh, deliveries = day["dispatch.payments"], 0.0, 0
     for product in CAISO.names:  # each by itself: a third of the memory
         sales, covered = _sales(day["dispatch.schedule"], product), hours.filter(pl.col("product") == product)
+        sales = sales.join(of_resource, on="prosumer_id", how="left")
         sold = sales.filter(pl.col("sold_kw") > TOLERANCE)
         sold_kwh, deliveries = sold_kwh + float(sold["sold_kw"].sum()), deliveries + sold.height
         faults += [
-            *_faults_of_sales(day, bids, sold.join(covered.drop("product"), on="start_utc", how="left"), product),
+            *_faults_of_sales(day, bids, sold.join(covered.drop("product"), on=HOUR, how="left"), product),
             _unequal(day, covered.filter("is_bid"), sales, product),
         ]
     strange = paid.join(bids, on="opportunity_id", how="anti")
@@ -236,12 +242,36 @@ def _faults_of_sales(day: Day, bids: pl.DataFrame, sold: pl.DataFrame, product: 
 
 def _unequal(day: Day, hours: pl.DataFrame, sales: pl.DataFrame, product: str) -> pl.DataFrame:
     """Bids of ``product`` whose members deliver another quantity in one of their ``hours``: product, fault."""
-    totals = sales.group_by("start_utc").agg(total_kw=pl.col("sold_kw").sum())
-    netted = day["dispatch.schedule"].group_by("start_utc").agg(grid_kw=pl.col("grid_charge_kw").sum())
-    delivered = hours.join(totals, on="start_utc", how="left").join(netted, on="start_utc", how="left")
+    totals = sales.group_by(HOUR).agg(total_kw=pl.col("sold_kw").sum())
+    charged = day["dispatch.schedule"].lazy().select(*ROW, "grid_charge_kw").filter(pl.col("grid_charge_kw") != 0.0)
+    of_resource = resources_of_prosumers(day).lazy()
+    netted = charged.join(of_resource, on="prosumer_id").group_by(HOUR).agg(grid_kw=pl.col("grid_charge_kw").sum())
+    delivered = hours.join(totals, on=HOUR, how="left").join(netted.collect(), on=HOUR, how="left")
+    delivered = delivered.with_columns(pl.col("grid_kw").fill_null(0.0))
     net_mw = (pl.col("total_kw") - (pl.col("grid_kw") if product == "energy" else 0.0)) / 1000.0
     unequal = delivered.filter(((net_mw - pl.col("quantity_mw")).abs() > MW_TOLERANCE).fill_null(True))
     return unequal.select("product", fault=pl.format("{}: members deliver a different quantity", "opportunity_id"))
+
+
+def proxy_demand_exports_nothing(day: Day, settings: Settings) -> CheckResult:
+    """Members of a proxy demand resource sell and hold no more than the load that their own solar does not serve."""
+    table = optional_table(day, "market.resources")
+    kept_in = [] if table is None else table.filter(participation="proxy_demand")["resource_id"].to_list()
+    members = resources_of_prosumers(day).filter(pl.col("resource_id").is_in(kept_in))
+    limits = day["fleet.availability"].select(*ROW, "solar_kw", "load_kw").join(members, on="prosumer_id", how="semi")
+    sold_kw = pl.sum_horizontal("discharge_kw", "solar_sold_kw", *HELD)
+    own_load_kw = (pl.col("load_kw") - pl.col("solar_kw")).clip(lower_bound=0.0)
+    rows = limits.join(day["dispatch.schedule"].select(*ROW, sold_kw=sold_kw), on=ROW, how="left")
+    rows = rows.select(*ROW, "sold_kw", export_kw=pl.col("sold_kw") - own_load_kw)
+    broken = rows.filter((pl.col("export_kw") > TOLERANCE).fill_null(True))
+    largest = float(rows["export_kw"].to_numpy().max(initial=0.0))
+    held = f"{members.height} members of {len(kept_in)} proxy demand resources export at most {largest:.3f} kW"
+    return count_violations(broken, "hours in which proxy demand is exported", held, largest)
+
+
+def resources_of_prosumers(day: Day) -> pl.DataFrame:
+    """prosumer_id, resource_id."""
+    return with_missing(day["fleet.prosumers"], resource_id=DESK).select("prosumer_id", "resource_id")
 
 
 def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResult:
@@ -348,7 +378,10 @@ def _paid_once(day: Day) -> pl.DataFrame:
     hours = block_hours(day["market.opportunities"].join(won, on="opportunity_id", how="semi"))
     sold = {product: _sales(day["evaluation.dispatched"], product) for product in CAISO.names}
     every = pl.concat([sales.with_columns(product=pl.lit(product)) for product, sales in sold.items()])
-    given = hours.join(every, on=["product", "start_utc"]).group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
+    of_resource = with_missing(day["market.opportunities"], resource_id=DESK).select("opportunity_id", "resource_id")
+    hours = hours.join(of_resource, on="opportunity_id")
+    every = every.join(resources_of_prosumers(day), on="prosumer_id")
+    given = hours.join(every, on=["product", *HOUR]).group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
     both = given.join(day["evaluation.deliveries"].select(*DEAL, "delivered_kwh"), on=DEAL, how="full", coalesce=True)
     missed = (pl.col("given_kwh").fill_null(0.0) - pl.col("delivered_kwh").fill_null(0.0)).abs() > TOLERANCE
     return both.filter(missed).select(*DEAL, fault=pl.lit("delivered and paid kWh differ"))

@@ -9,7 +9,8 @@ from datetime import datetime
 import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.tables import Day, rows_where
+from vpp_pipeline.core.tables import Day, rows_where, with_missing
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]
@@ -45,8 +46,10 @@ class Pairs:
     """A number for every pair of opportunity and prosumer of a day, quicker to join on than two names."""
 
     def __init__(self, day: Day) -> None:
-        self.calls = day["market.opportunities"].with_row_index("call")
-        self.devices = day["fleet.prosumers"].drop("market_date").with_row_index("device")
+        calls = with_missing(day["market.opportunities"], resource_id=DESK, closed_reason=None)
+        self.calls = calls.with_row_index("call")
+        devices = with_missing(day["fleet.prosumers"], resource_id=DESK)
+        self.devices = devices.drop("market_date").with_row_index("device")
 
     def number(self) -> pl.Expr:
         """The pair's number, from the places of its opportunity and its prosumer."""
@@ -90,7 +93,8 @@ def negotiations_of(day: Day, settings: Settings) -> Iterator[Negotiations]:
 
 def limits_of_deals(day: Day, settings: Settings) -> pl.DataFrame:
     """One row per opportunity and prosumer: `reservation` and `ceiling` price, `index` price at the forecast, `factor`
-    of its recharging, `posted` cap and `reference` of the engine that posts them, `most_kw` by envelope and share of R.
+    of its recharging, `posted` cap and `reference` of the engine that posts them, `most_kw` by envelope and share of R:
+    none of another resource's members, and none where the resource may not offer it (`is_member`, `may_offer`).
     """
     return pl.concat(_limits_by_slice(day, settings))
 
@@ -117,6 +121,8 @@ def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
         "ceiling": left * (1.0 - settings.negotiation.minimum_margin_fraction),
         "index": left,
         "factor": factor,
+        "is_member": pl.col("resource_id") == pl.col("resource_id_right"),
+        "may_offer": pl.col("closed_reason").is_null(),
     }
     offerable = _offerable(day, settings, pairs)
     step = max(1, SLICE_PAIRS // max(1, pairs.devices.height))
@@ -125,7 +131,9 @@ def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
         both = calls.lazy().join(pairs.devices.lazy(), how="cross", maintain_order="left_right")  # of columns in use
         rows = both.select(*DEAL, "call", "availability_fraction", **limits).collect()
         rows = rows.hstack(pl.concat([none, *(posted.get((product,), unknown) for product in calls["product"])]))
+        allowed_kw = pl.when(pl.col("is_member") & pl.col("may_offer")).then(pl.col("allowed_kw")).otherwise(0.0)
         rows = rows.with_columns(allowed_kw=_allowed(calls, offerable, pairs.devices.height))
+        rows = rows.with_columns(allowed_kw=allowed_kw)
         yield rows.with_columns(most_kw=pl.min_horizontal("share_kw", "allowed_kw"))
 
 

@@ -35,7 +35,7 @@ WORDS = {"negotiation.agreements": "reason"}
 #: tables with rows of every run that published: each commit of bids adds those of its run
 BY_RUN = ("bids.runs", "bids.run_bids")
 SCRATCH = "scratch"  # folder of the lake for blocks of a negotiation that is under way
-SLOTS = "slots"  # in the footer of a negotiation's tables: what each slot's rows rest on
+BASES = "slots"  # in the footer of a negotiation's tables: what each opportunity's rows rest on
 BY_HAND = "by_hand"  # owner of what single assets leave, materialized from their pages
 
 
@@ -196,21 +196,21 @@ class LakeNegotiations:
     kept: LakeFiles
 
     def bases(self) -> Mapping[str, Mapping[str, str]]:
-        """Slot -> what its stored rows rest on; empty where a table is missing, damaged, or of another basis."""
+        """What each opportunity's stored rows rest on; empty where a table is missing, damaged, or of another basis."""
         with suppress(InputError):
-            known = [self.kept.metadata(table).get(SLOTS) for table in NEGOTIATED.values()]
+            known = [self.kept.metadata(table).get(BASES) for table in NEGOTIATED.values()]
             if known[0] is not None and all(found == known[0] for found in known):
                 bases: dict[str, dict[str, str]] = json.loads(known[0])
-                return bases
+                return {basis["opportunity_id"]: basis for basis in bases.values()}
         return {}
 
     @contextmanager
     def writing(
         self, keep: Collection[str]
     ) -> Iterator[Callable[[Mapping[str, pl.DataFrame], Mapping[str, Mapping[str, str]]], None]]:
-        """Take blocks of new negotiations, by table and with the basis of each slot; on leaving, the day is those and
-        what there was of the slots to ``keep``."""
-        bases = {slot: basis for slot, basis in self.bases().items() if slot in keep}
+        """Take blocks of new negotiations, by table and with their bases; on leaving, the day is those and what there
+        was of the opportunities to ``keep``."""
+        bases = {name: basis for name, basis in self.bases().items() if name in keep}
         with TemporaryDirectory(dir=self._scratch()) as scratch:
             blocks = 0
 
@@ -222,28 +222,28 @@ class LakeNegotiations:
                 blocks += 1
 
             yield add
-            told = {SLOTS: json.dumps(dict(sorted(bases.items())))}
-            before = [slot for slot in bases if slot in keep]
+            told = {BASES: json.dumps(dict(sorted(bases.items())))}
+            before = [name for name in bases if name in keep]
             for table, stored in NEGOTIATED.items():
                 parts = [pl.scan_parquet(Path(scratch, f"{table}_{k:05}"), glob=False) for k in range(blocks)]
                 if before:
-                    parts.insert(0, self._of(table, [bases[slot]["opportunity_id"] for slot in before]))
+                    parts.insert(0, self._of(table, before))
                 rows = pl.concat(parts, how="diagonal")
                 # blocks come in the order of the key; with what is kept, a day is as small as to be sorted
                 self.kept.write(stored, rows.sort(TABLES[table].primary_key()) if before else rows, told)
 
-    def read(self, table: str, slots: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
-        """The table's rows of ``slots``, each of which must have been written; all columns, or those named."""
+    def read(self, table: str, opportunities: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
+        """The table's rows of ``opportunities``, each of which must have been written; all columns, or those named."""
         bases = self.bases()
-        if missing := [slot for slot in slots if slot not in bases]:
+        if missing := [name for name in opportunities if name not in bases]:
             raise NoDataError(
                 f"the negotiation of {self.kept.name} lacks {', '.join(missing)}",
                 file=self.kept.lake.root,
                 remedy=f"Make the day's bids again: vpp-pipeline bids --date {self.kept.name}",
             )
-        if set(slots) == set(bases):
+        if set(opportunities) == set(bases):
             return self.kept.read(NEGOTIATED[table], columns)
-        rows = self._of(table, [bases[slot]["opportunity_id"] for slot in slots])
+        rows = self._of(table, list(opportunities))
         try:
             return (rows.select(columns) if columns else rows).collect()
         except UNREADABLE:  # its own reading says what is wrong

@@ -197,6 +197,13 @@ def test_a_file_of_requests_with_other_columns_is_refused(
     assert_dagster_says(message)
 
 
+def test_a_wrong_file_of_resources_is_refused(desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    resources = tmp_path / "resources.csv"
+    resources.write_text("resource_id,participation,maximum_mw\nnorth,hourly,much\n", encoding="utf-8")
+    message = refused(["--date", NEXT, "--resources", str(resources)], desk, capsys)
+    assert all(words in message for words in ("resources.csv", "row 2", "column maximum_mw", "value much"))
+
+
 def test_a_refused_file_fails_the_asset_in_a_run_of_the_ui_too(desk: TradingDesk, tmp_path: Path):
     """Steps go on after a failure there, and still nothing may be written."""
     prices = tmp_path / "prices.csv"

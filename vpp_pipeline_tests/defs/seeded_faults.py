@@ -159,6 +159,11 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "dispatch.schedule",
         changed("discharge_kw", pl.col("discharge_kw") + 1000.0),
     ),
+    "proxy_demand_exports_nothing": (
+        "dispatch.schedule",
+        "market.resources",
+        changed("participation", pl.lit("proxy_demand")),
+    ),
     "the_schedule_is_proven_to_be_good": (
         "dispatch.proof",
         "dispatch.proof",
@@ -198,6 +203,11 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "bids.final_bids",
         "bids.final_bids",
         changed("coalition_size", pl.lit(2, pl.Int32), FIRST_BID),
+    ),
+    "resources_bid_within_their_limits": (
+        "bids.final_bids",
+        "market.resources",
+        changed("maximum_mw", pl.lit(0.01)),
     ),
     "bid_curves_are_valid_for_caiso": (
         "bids.final_bids",

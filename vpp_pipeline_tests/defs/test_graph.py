@@ -41,16 +41,18 @@ METERS = {"market.metered_hours", "market.meter_quarantine"}
 EXPECTED = {"market.solar_forecast", "market.load_forecast", "market.charging_forecast"}
 BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}
 
+OFFER_INPUTS = {"market.price_forecast", "market.resources", "fleet.prosumers", "fleet.availability"}
 DEPENDENCIES: dict[str, set[str]] = {
     "market.prices": set(),
     **{table: set() for table in METERS},
     **dict.fromkeys(EXPECTED, METERS),
-    **dict.fromkeys(FLEET, EXPECTED),
+    **dict.fromkeys(FLEET, EXPECTED | {"market.resources"}),
     "market.price_forecast": {"market.prices"},
     "market.price_scenarios": {"market.price_forecast"},
-    "fleet.availability": {"fleet.prosumers", *EXPECTED},
-    "market.opportunities": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
-    "market.request_quarantine": {"market.price_forecast", "fleet.prosumers", "fleet.availability"},
+    "fleet.availability": {"market.resources", "fleet.prosumers", *EXPECTED},
+    "market.resources": {"market.price_forecast"},
+    "market.opportunities": OFFER_INPUTS,
+    "market.request_quarantine": OFFER_INPUTS,
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,
     "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},
@@ -65,7 +67,7 @@ DEPENDENCIES: dict[str, set[str]] = {
         | FLEET
         | ASIDE
         | SOLUTION - {"dispatch.infeasibilities"}
-        | {"dispatch.payments", "negotiation.llm_calls"},
+        | {"market.resources", "dispatch.payments", "negotiation.llm_calls"},
     ),
     **{table: set(READS) for table in SETTLED},
     "evaluation.benchmark": {"market.prices"},
@@ -74,7 +76,7 @@ DEPENDENCIES: dict[str, set[str]] = {
     | ASIDE
     | SOLUTION
     | BIDS
-    | {"dispatch.payments", "negotiation.llm_calls"}
+    | {"market.resources", "dispatch.payments", "negotiation.llm_calls"}
     | SETTLED,
 }
 BY_HAND = {"negotiation.rounds", "evaluation.benchmark"}

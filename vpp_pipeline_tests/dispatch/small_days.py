@@ -67,6 +67,7 @@ def fleet(prosumers: int, hours: int, **given: object) -> Fleet:
     return Fleet(
         prosumer_id=np.array([f"p{i}" for i in range(prosumers)]),
         segment=np.array(["home battery"] * prosumers),
+        resource_id=np.array(["vpp"] * prosumers),
         limited_by=np.full((prosumers, hours), -1, dtype=np.int8),
         **arrays,
     )

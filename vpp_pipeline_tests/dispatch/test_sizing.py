@@ -20,6 +20,7 @@ from vpp_pipeline.fleet.arrays import Fleet, fleet_arrays
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.forecasting.profiles import load_forecast, solar_forecast
+from vpp_pipeline.negotiation.opportunities import Resource
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy, OpportunityPolicy, Settings
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.conftest import request_table
@@ -158,3 +159,22 @@ def test_opportunities_carry_the_planned_sizes():
     rows = opportunities_of_day(DAY, forecast, fleet, PLANNED, request_table())
     assert rows.height == 72
     assert rows["required_capacity_mw"].to_list() == pytest.approx(sizes(fleet, forecast).ravel().tolist())
+
+
+def test_a_resource_without_members_has_no_opportunities():
+    fleet, forecast = fleet_of(LONG | {"resource_id": "north"}), forecast_of(EVENING)
+    resources = [Resource("north"), Resource("south")]
+    rows = opportunities_of_day(DAY, forecast, fleet, PLANNED, request_table(), None, resources)
+    assert rows["resource_id"].unique().to_list() == ["north"]
+    assert rows.height == 72
+
+
+def test_each_resource_is_sized_by_its_own_members():
+    north, south = LONG | {"resource_id": "north"}, SHORT | {"resource_id": "south"}
+    forecast = forecast_of(EVENING, spin=0.0, nonspin=0.0)
+    resources = [Resource("north"), Resource("south")]
+    rows = opportunities_of_day(DAY, forecast, fleet_of(north, south), PLANNED, request_table(), None, resources)
+    sizes_mw = dict(rows.select("opportunity_id", "required_capacity_mw").iter_rows())
+    assert sizes_mw["energy_20230815_1900_north"] == pytest.approx(3.0)
+    assert sizes_mw["energy_20230815_1900_south"] == pytest.approx(1.0)
+    assert rows["opportunity_id"].is_sorted()

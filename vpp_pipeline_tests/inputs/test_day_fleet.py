@@ -12,7 +12,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline.verification.inputs import every_note_is_understood
-from vpp_pipeline_tests.fleet.fleet_rows import DAY, ROWS, Row, spoilt, text_of
+from vpp_pipeline_tests.fleet.fleet_rows import DAY, PLACE, ROWS, Row, spoilt, text_of
 
 
 def made(folder: Path, rows: list[Row], before: pl.DataFrame | None = None, *, carry_over: bool = False) -> DayFleet:
@@ -79,3 +79,52 @@ def test_everyone_set_aside_is_an_error_that_says_why(tmp_path: Path) -> None:
     owes_nothing = [row | {"terminal_stored_kwh": "0"} for row in ROWS if row["store"] == "battery"]
     with pytest.raises(InputError, match=r"none of the 8 rows of the fleet can take part.*carry_over"):
         made(tmp_path, owes_nothing, carry_over=True)
+
+
+def in_resources(folder: Path, rows: list[Row], *names: str) -> DayFleet:
+    path = folder / "fleet.csv"
+    path.write_text(text_of(rows), encoding="utf-8")
+    return fleet_of_day(FleetSettings(path=path, quarantine_limit_fraction=0.9), DAY, resources=names)
+
+
+def test_everyone_belongs_to_the_single_resource_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    assert set(made(tmp_path, ROWS).prosumers["resource_id"]) == {"vpp"}
+    assert set(in_resources(tmp_path, ROWS, "north").prosumers["resource_id"]) == {"north"}
+    without = [{name: cell for name, cell in row.items() if name != "resource_id"} for row in ROWS]
+    assert set(in_resources(tmp_path, without, "north").prosumers["resource_id"]) == {"north"}
+    with pytest.raises(InputError, match=r"does not say which resource.*one of north, south"):
+        in_resources(tmp_path, without, "north", "south")
+
+
+def test_who_is_in_no_resource_of_the_day_is_set_aside(tmp_path: Path) -> None:
+    rows = [row | {"resource_id": "north"} for row in ROWS]
+    rows[PLACE["oak_2_battery"]] |= {"resource_id": "West"}
+    rows[PLACE["elm_9_solar"]] |= {"resource_id": ""}
+    fleet = in_resources(tmp_path, rows, "north", "south")
+    assert aside(fleet) == {
+        "oak_2_battery": "no resource of that name takes part on this day",
+        "elm_9_solar": "empty",
+    }
+    (told,) = fleet.quarantine.filter(prosumer_id="oak_2_battery").rows(named=True)
+    assert (told["column_name"], told["value"]) == ("resource_id", "West")
+    assert "Write one of north, south" in told["remedy"]
+    assert set(fleet.prosumers["resource_id"]) == {"north"}
+
+
+def test_a_site_belongs_to_one_resource(tmp_path: Path) -> None:
+    rows = [row | {"resource_id": "north"} for row in ROWS]
+    rows[PLACE["elm_1_ev"]] |= {"resource_id": "south"}
+    found = aside(in_resources(tmp_path, rows, "north", "south"))
+    assert found == dict.fromkeys(("elm_1_battery", "elm_1_ev"), "a site in several resources")
+    rows[PLACE["elm_1_ev"]] |= {"resource_id": "West"}  # the other row of the site is right
+    assert list(aside(in_resources(tmp_path, rows, "north", "south"))) == ["elm_1_ev"]
+
+
+def test_the_generator_deals_whole_sites_out_to_all_resources() -> None:
+    settings = FleetSettings()
+    alone, dealt = fleet_of_day(settings, DAY), fleet_of_day(settings, DAY, resources=("a", "b", "c"))
+    assert dealt.prosumers.drop("resource_id").equals(alone.prosumers.drop("resource_id"))
+    by_site = dealt.prosumers.group_by("site_id").agg(pl.col("resource_id").n_unique())
+    assert set(by_site["resource_id"]) == {1}
+    kinds = dealt.prosumers.group_by("resource_id").agg((pl.col("site_type") == "business").sum())
+    assert sorted(kinds["site_type"]) == [4, 5, 5]

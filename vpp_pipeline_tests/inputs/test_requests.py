@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.inputs.requests import COLUMNS, LAYOUT, WHOLE_ROW, read_requests
-from vpp_pipeline.negotiation.opportunities import REQUEST_SCHEMA
+from vpp_pipeline.negotiation.requests import REQUEST_SCHEMA
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import AUTUMN, DAY, SPRING
 

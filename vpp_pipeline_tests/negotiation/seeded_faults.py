@@ -14,6 +14,7 @@ from vpp_pipeline_tests.examples import BATTERY, EV, envelope, fleet_table, fore
 from vpp_pipeline_tests.negotiation.negotiated_days import NegotiatedDay
 from vpp_pipeline_tests.verification.tampering import (
     DEALS,
+    FLEET,
     MESSAGES,
     SUMMARY,
     TALKS,
@@ -317,6 +318,12 @@ SEEDED = [
         "none of its words",
         MESSAGES,
         lambda day: day[MESSAGES].filter(~in_the_evening()),
+    ),
+    Seeded(
+        "negotiated with another resource's member",
+        "who is moved to one",
+        FLEET,
+        edit(FLEET, pl.col("prosumer_id") == TOO_DEAR, resource_id="north"),
     ),
     Seeded("no outcome", "of one who walked away", DEALS, dropped(DEALS, in_the_evening())),
     Seeded("no outcome", "of one who is away", DEALS, dropped(DEALS, at_noon(AWAY_AT_NOON))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from vpp_pipeline_tests.examples import DAY, calls_of, terms_of
 
 POLICY, RULES = NegotiationPolicy(), MarketRules()
 SLOTS = ["energy_he01", "energy_he02"]
+NAMES = ["o0", "o1"]
 
 
 @pytest.fixture(params=[lambda folder: InMemory(), lambda folder: LakeNegotiations(Lake(folder).day(DAY))])
@@ -54,9 +56,9 @@ def test_the_lake_gives_back_what_memory_does(tmp_path: Path) -> None:
     for store in (memory, lake):
         negotiated(store, terms())
     for table in (MESSAGES, AGREEMENTS, SEGMENTS):
-        assert memory.read(table, SLOTS).equals(lake.read(table, SLOTS))
-        assert memory.read(table, SLOTS[1:]).height < memory.read(table, SLOTS).height
-    assert memory.read(AGREEMENTS, SLOTS, ["rank"]).columns == ["rank"]
+        assert memory.read(table, NAMES).equals(lake.read(table, NAMES))
+        assert memory.read(table, NAMES[1:]).height < memory.read(table, NAMES).height
+    assert memory.read(AGREEMENTS, NAMES, ["rank"]).columns == ["rank"]
 
 
 def test_a_file_that_is_gone_or_damaged_is_made_again(tmp_path: Path) -> None:
@@ -79,18 +81,39 @@ def test_blocks_and_what_is_kept_come_in_the_order_of_the_key(tmp_path: Path, mo
         for store in (memory, lake):
             negotiated(store, given)
         for table in (MESSAGES, AGREEMENTS, SEGMENTS):
-            assert memory.read(table, SLOTS).equals(lake.read(table, SLOTS))
-            assert is_in_order(lake.read(table, SLOTS), TABLES[table].primary_key())
+            assert memory.read(table, NAMES).equals(lake.read(table, NAMES))
+            assert is_in_order(lake.read(table, NAMES), TABLES[table].primary_key())
 
 
 def test_a_slot_that_is_no_longer_traded_goes_and_one_that_is_negotiated_alone_leaves_the_others(store: Store) -> None:
     negotiated(store, terms())
-    before = store.read(AGREEMENTS, SLOTS[:1])
+    before = store.read(AGREEMENTS, NAMES[:1])
     both, one = terms(least=31.0), np.array([False, True])
     calls = calls_of(both, [1.0, 1.0]).with_columns(slot=pl.Series(SLOTS))
     alone = (calls.filter(pl.Series(one)), both.only(one))
     negotiate_missing(store, *alone, POLICY, RULES, reuse=False, keep_others=True)
-    assert store.read(AGREEMENTS, SLOTS[:1]).equals(before)
-    assert set(store.bases()) == set(SLOTS)
+    assert store.read(AGREEMENTS, NAMES[:1]).equals(before)
+    assert set(store.bases()) == set(NAMES)
     negotiate_missing(store, *alone, POLICY, RULES)
-    assert set(store.bases()) == {SLOTS[1]}
+    assert set(store.bases()) == {NAMES[1]}
+
+
+def test_opportunities_of_two_resources_share_a_slot(store: Store) -> None:
+    both = terms()
+    calls = calls_of(both, [1.0, 1.0]).with_columns(slot=pl.lit(SLOTS[0]))
+    made = negotiate_missing(store, calls, both, POLICY, RULES)
+    assert made["is_new"].to_list() == [True, True]
+    assert {name: basis["slot"] for name, basis in store.bases().items()} == dict.fromkeys(NAMES, SLOTS[0])
+    for name in NAMES:
+        assert store.read(AGREEMENTS, [name])["opportunity_id"].unique().to_list() == [name]
+    assert not negotiate_missing(store, calls, both, POLICY, RULES)["is_new"].any()
+
+
+def test_bases_that_were_kept_by_slot_are_found_by_opportunity(tmp_path: Path) -> None:
+    store = LakeNegotiations(Lake(tmp_path).day(DAY, "run"))
+    negotiated(store, terms())
+    by_slot = {slot: store.bases()[name] for slot, name in zip(SLOTS, NAMES, strict=True)}
+    for table in ("negotiation.deals", SEGMENTS, MESSAGES):
+        store.kept.write(table, store.kept.read(table), {"slots": json.dumps(by_slot)})
+    assert set(store.bases()) == set(NAMES)
+    assert negotiated(store, terms()) == [False, False]

@@ -24,7 +24,7 @@ def summary_of(
     struck = negotiate(terms, NegotiationPolicy(contract=contract, **policy))
     made = pl.DataFrame({"opportunity_id": ["o0"], "engine": ["concession"], "fingerprint": ["x"], "seconds": [0.5]})
     calls = calls_of(terms, [required_mw])
-    return summarise(struck.segments, struck.agreements, calls, count, MarketRules(), made).row(0, named=True)
+    return summarise(struck.segments, struck.agreements, calls, terms.asked, MarketRules(), made).row(0, named=True)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,23 @@ def test_the_figures_at_a_glance_add_up_from_the_tables(root: ET.Element, data: 
     assert value(cards["Payments to owners"]) == pytest.approx(paid, abs=CENT)
     assert value(cards["Energy"].split()[0]) == pytest.approx(energy, abs=CENT)
     assert value(cards["Reserve"].split()[0]) == pytest.approx(reserve, abs=CENT)
+    ((without,),) = ask(data, "select sum(expected_profit_usd) from bids.final_bids where product = 'energy'")
+    assert 0.0 < without < profit
+    assert value(cards["Without reserve"]) == pytest.approx(without, abs=CENT)
     assert cards["Failed checks"] == "0"
+
+
+def test_each_resource_shows_what_it_earns_with_reserve_and_without(root: ET.Element, data: Path):
+    (row,) = tables(root)["Expected earnings of each resource, with ancillary services and without"]
+    assert row[:2] == ["vpp", "hourly"]
+    assert row[3:5] == ["assumed", "assumed"]  # no certificate is known
+    figures = ask(
+        data,
+        """select sum(expected_profit_usd) filter (product = 'energy'),
+                  sum(expected_profit_usd) filter (product != 'energy'), sum(expected_profit_usd), sum(payments_usd)
+           from bids.final_bids""",
+    )
+    assert [value(cell) for cell in row[5:]] == pytest.approx(list(figures[0]), abs=CENT)
 
 
 def test_numbers_behind_the_charts_are_those_of_the_tables(root: ET.Element, data: Path):

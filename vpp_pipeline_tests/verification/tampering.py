@@ -18,6 +18,7 @@ BIDS, SEGMENTS, PAID, BOOKS = "bids.final_bids", "bids.bid_segments", "dispatch.
 MESSAGES, DEALS, SUMMARY = "negotiation.messages", "negotiation.agreements", "negotiation.summary"
 TALKS = "negotiation.segments"
 POSITIONS, CALLS, FORECAST = "dispatch.positions", "market.opportunities", "market.price_forecast"
+RESOURCES = "market.resources"
 
 ROW = ["prosumer_id", "start_utc"]
 DEAL = ["opportunity_id", "prosumer_id"]

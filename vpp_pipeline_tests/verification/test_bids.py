@@ -15,14 +15,17 @@ from vpp_pipeline.verification.bids import (
     bids_meet_80_percent_of_required_capacity,
     bids_were_ready_before_the_deadline,
     coalitions_have_enough_members,
+    resources_bid_within_their_limits,
 )
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.examples import DAY
 from vpp_pipeline_tests.verification.tampering import (
     BIDS,
+    FLEET,
     FORECAST,
     PAID,
+    RESOURCES,
     SEGMENTS,
     Fault,
     Tamper,
@@ -81,7 +84,37 @@ def two_segments_of_reserve(day: Day) -> pl.DataFrame:
     return pl.concat([day[SEGMENTS], second])
 
 
+def most_offered_mw(day: Day) -> float:
+    """What is offered of all products in the hour with most; every block is an hour long."""
+    return float(
+        day[BIDS].filter(BID).group_by("start_utc").agg(pl.col("total_capacity_mw").sum())["total_capacity_mw"].max()
+    )
+
+
 FAULTS = [
+    Fault(
+        resources_bid_within_their_limits,
+        "a member of another resource is called",
+        FLEET,
+        lambda day: edited(day[FLEET], pl.col("prosumer_id") == day[PAID]["prosumer_id"][0], resource_id="north"),
+        "bids beyond the limits of their resource.*is no member of it",
+        None,
+    ),
+    Fault(
+        resources_bid_within_their_limits,
+        "spin beyond certification",
+        RESOURCES,
+        edit(RESOURCES, certified_spin_mw=0.01),
+        "bids beyond the limits of their resource.*spin beyond its certification",
+        None,
+    ),
+    Fault(
+        resources_bid_within_their_limits,
+        "one hour beyond Pmax",
+        RESOURCES,
+        lambda day: edited(day[RESOURCES], pl.lit(True), maximum_mw=most_offered_mw(day) - 0.01),
+        "1 bids beyond the limits of their resource.*more than its Pmax",
+    ),
     Fault(
         EIGHTY,
         "offers 79 % of R",

@@ -105,7 +105,7 @@ def renegotiated(honest: SolvedDay, **choices: object) -> tuple[Day, Settings]:
     terms = prepare_terms(calls, honest.tables[FORECAST], honest.fleet, policy, settings.rules)
     struck = negotiate(terms, policy)
     made = calls.select("opportunity_id", engine=pl.lit("e"), fingerprint=pl.lit("f"), seconds=pl.lit(0.0))
-    summary = summarise(struck.segments, struck.agreements, calls, len(honest.fleet), settings.rules, made)
+    summary = summarise(struck.segments, struck.agreements, calls, terms.asked, settings.rules, made)
     tables = {MESSAGES: struck.messages, DEALS: struck.agreements, SUMMARY: summary, TALKS: struck.segments}
     return {**honest.tables, **tables}, settings
 

@@ -9,12 +9,14 @@ from vpp_pipeline.core.tables import Day
 from vpp_pipeline.verification.schedule import (
     no_kilowatt_hour_is_sold_twice,
     no_prosumer_is_pushed_past_its_limits,
+    proxy_demand_exports_nothing,
     rebuilt,
 )
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.verification.tampering import (
     ENVELOPE,
     FLEET,
+    RESOURCES,
     ROW,
     SCHEDULE,
     Fault,
@@ -102,6 +104,14 @@ def both_ways(day: Day, kw: float) -> pl.DataFrame:
 
 
 FAULTS = [
+    Fault(
+        proxy_demand_exports_nothing,
+        "sells more than its own load",
+        RESOURCES,
+        edit(RESOURCES, participation="proxy_demand"),
+        "hours in which proxy demand is exported",
+        None,
+    ),
     Fault(
         LIMITS,
         "charges above the inverter",

@@ -27,6 +27,7 @@ def made(tmp_path: Path) -> Made:
         start_utc=[NOON, ONE],
         duration_hours=[1, 1],
         forecast_price=[80.0, 100.0],
+        closed_reason=[None, None],
     )
     made.table(
         "negotiation.agreements",
@@ -166,6 +167,13 @@ def test_a_bid_is_explained_in_words(made: Made):
 def test_no_bid_is_explained_too(made: Made):
     assert made.ask("select binding, why from explain.bid where opportunity_id = 'one'") == [
         ("too few deals", "No bid: too little.")
+    ]
+
+
+def test_what_its_resource_may_not_offer_is_explained(made: Made):
+    made.table("market.opportunities", opportunity_id=["noon", "one"], closed_reason=[None, "it is not certified"])
+    assert made.ask("select opportunity_id, binding from explain.bid where status = 'no_bid'") == [
+        ("one", "the resource may not offer it")
     ]
 
 

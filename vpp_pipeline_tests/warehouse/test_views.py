@@ -242,3 +242,52 @@ def test_oasis_repeats_the_price_at_the_end_of_an_energy_curve_and_has_one_point
         (noon, "2023-08-15T20:00:00-00:00", "SR", 3.0, 5.0),
         (one, "2023-08-15T21:00:00-00:00", "SR", 3.0, 5.0),
     ]
+
+
+def test_a_resource_earns_with_reserve_and_without(made: Made):
+    bids(
+        made,
+        bid_id=["a", "b", "c", "d"],
+        resource_id=["north", "north", "north", "south"],
+        product=["energy", "spin", "nonspin", "energy"],
+        status=["bid", "bid", "bid", "no_bid"],
+        start_utc=[NOON, NOON, ONE, ONE],
+        duration_hours=[2, 1, 1, 1],
+        total_capacity_mw=[2.0, 0.5, 0.7, 0.0],
+        expected_profit_usd=[40.0, 6.0, 3.0, 0.0],
+        payments_usd=[10.0, 2.0, 1.0, 0.0],
+    )
+    made.table(
+        "market.resources",
+        resource_id=["north", "south"],
+        participation=["hourly", "none"],
+        certified_spin_mw=[1.0, 0.0],
+        certified_nonspin_mw=[None, 0.0],
+    )
+    made.table("fleet.prosumers", prosumer_id=["p", "q", "r"], resource_id=["north", "north", "south"])
+    question = """
+        select resource_id, prosumers, is_assumed, bids, energy_mwh, round(reserve_mw_h, 2), energy_profit_usd,
+               reserve_profit_usd, expected_profit_usd, payments_usd
+        from bids.by_resource order by resource_id
+    """
+    assert made.ask(question) == [
+        ("north", 2, True, 3, 4.0, 1.2, 40.0, 9.0, 49.0, 13.0),
+        ("south", 1, False, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    ]
+
+
+def test_a_bid_is_compared_with_that_of_the_same_resource(made: Made):
+    for day, start, south_mw in ((DAY, NOON, 2.0), (NEXT_DAY, datetime(2023, 8, 16, 19, tzinfo=UTC), 3.0)):
+        made.table("market.price_forecast", day, start_utc=[start], hour_ending=[13])
+        made.table(
+            "bids.final_bids",
+            day,
+            bid_id=["a", "b"],
+            resource_id=["north", "south"],
+            product=["energy", "energy"],
+            status=["bid", "bid"],
+            start_utc=[start, start],
+            total_capacity_mw=[1.0, south_mw],
+            bid_price_usd_per_mwh=[50.0, 50.0],
+        )
+    assert made.ask("select resource_id, mw_before, mw_now from bids.changes") == [("south", 2.0, 3.0)]

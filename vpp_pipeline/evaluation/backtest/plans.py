@@ -20,7 +20,7 @@ from vpp_pipeline.aggregation.offer import StorageOffer, classes_of, offer_of
 from vpp_pipeline.bidding.bids import curves_of
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
-from vpp_pipeline.core.tables import Day, Tables
+from vpp_pipeline.core.tables import Day, Tables, with_missing
 from vpp_pipeline.dispatch import after_awards
 from vpp_pipeline.dispatch.exact import Log, exact_energy, solve_lp
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, unlimited_mw
@@ -152,7 +152,8 @@ def floors_of(plan: Plan) -> Array:
 
 
 def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, is_there: Flags) -> Plan:
-    """The most that any arm could earn: the day's own prices, any quantity, no bid needed, nothing bought back.
+    """The most that any arm could earn: the day's own prices, any quantity, no bid needed, nothing bought back, within
+    what the resource may offer.
 
     ``prices``: rows of `market.prices`. ``is_there`` (N,): who can be called; the others charge as is cheapest.
     """
@@ -161,10 +162,14 @@ def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, is_the
     capacity = np.stack([fleet.capacity_kw(name, rules.call_hours(name)) for name in PRODUCTS])
     least = np.stack([reservation_price(fleet, name, settings.negotiation) for name in PRODUCTS])
     most_kw = np.where(is_there[None, :, None], capacity, 0.0)
+    product, hour = places(inputs)
+    is_closed = (
+        with_missing(inputs["market.opportunities"], closed_reason=None)["closed_reason"].is_not_null().to_numpy()
+    )
+    most_kw[product[is_closed], :, hour[is_closed]] = 0.0
     deals = after_awards.Deals(most_kw, np.broadcast_to(least[:, :, None], most_kw.shape))
     leftover = cheapest_usd_per_mwh(price[ENERGY])
     schedule = after_awards.best_dispatch(fleet, deals, price, leftover, rules.backing_hours)
-    product, hour = places(inputs)
     committed = most_kw[product, :, hour]
     floor = np.where(committed > 0.0, least[product], np.nan)
     held_mw = [schedule.sold_kw(p).sum(axis=0) / 1000.0 for p in range(1, len(PRODUCTS))]
@@ -267,7 +272,7 @@ class Plan:
         if self.storage is None:
             return self
         schedule = self.storage.schedule(self.storage.awards(price))
-        sold_mw = np.stack([net_export_mw(schedule), schedule.spin_kw.sum(axis=0), schedule.nonspin_kw.sum(axis=0)])
+        sold_mw = np.stack([net_export_mw(schedule), *(kw.sum(axis=0) for kw in schedule.held_kw)])
         sold_mw[1:] /= 1000.0
         return replace(self, schedule=schedule, quantity_mw=np.maximum(sold_mw[self.product, self.hour], 0.0))
 

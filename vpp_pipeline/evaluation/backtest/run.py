@@ -22,7 +22,7 @@ from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day
+from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, with_missing
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
 from vpp_pipeline.evaluation.backtest.plans import no_sale_plan, storage_classes
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
@@ -31,7 +31,7 @@ from vpp_pipeline.forecasting.meters import content_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
-from vpp_pipeline.schemas import Benchmark, validate
+from vpp_pipeline.schemas import DESK, Benchmark, validate
 from vpp_pipeline.settings import Settings
 
 TABLE = "evaluation.benchmark"
@@ -60,7 +60,14 @@ def replay(
     ``classes``: of storage resources, made before; None: made for this day.
     """
     same_source(inputs["market.price_forecast"], prices)
-    rows = inputs["fleet.prosumers"].sort("prosumer_id")
+    rows = with_missing(inputs["fleet.prosumers"].sort("prosumer_id"), resource_id=DESK)
+    if rows["resource_id"].n_unique() > 1:
+        raise InputError(
+            "a back-test replays the days of one resource",
+            column="resources.path",
+            value=", ".join(rows["resource_id"].unique().sort()),
+            remedy="Name a file of one resource, or none",
+        )
     market_date = inputs["market.price_forecast"]["market_date"][0]
     is_there = draw_available(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
     no_sale = no_sale_plan(inputs, settings)

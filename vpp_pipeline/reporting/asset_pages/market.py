@@ -87,6 +87,25 @@ PAGES = {
         columns={"hour ending": "hour_ending", "hour": "start_utc", "site": "site_type", "of mean": "load_per_mean"},
         first="load_per_mean",
     ),
+    "market.resources": Page(
+        text="{resources} resources of {source}, certified for {certified_spin_mw:.2f} MW of spin and "
+        "{certified_nonspin_mw:.2f} MW of nonspin; certifications that are assumed: {assumed}.",
+        figures={
+            "resources": pl.len(),
+            "source": pl.col("source").first(),
+            "certified_spin_mw": total("certified_spin_mw"),
+            "certified_nonspin_mw": total("certified_nonspin_mw"),
+            "assumed": pl.col("certified_spin_mw").is_null().sum() + pl.col("certified_nonspin_mw").is_null().sum(),
+        },
+        line=Line("certified reserve by resource", total("certified_spin_mw"), "MW of spin", by="resource_id"),
+        columns={
+            "resource": "resource_id",
+            "takes part": "participation",
+            "spin MW": "certified_spin_mw",
+            "nonspin MW": "certified_nonspin_mw",
+        },
+        first="certified_spin_mw",
+    ),
     "market.opportunities": Page(
         text="{opportunities} opportunities ({requests} by request), {required_mw:.2f} MW in all, of "
         "{offerable_mw:.2f} MW that the fleet can offer; highest expected price {highest_price:usd}.",

@@ -4,7 +4,8 @@ select market_date, site_id, any_value(site_type) as site_type, count(*) as pros
        sum(case when store = 'battery' then capacity_kwh else 0 end) as battery_kwh,
        sum(case when store = 'ev' then capacity_kwh else 0 end) as ev_kwh,
        sum(max_charge_kw) as max_charge_kw, sum(max_discharge_kw) as max_discharge_kw,
-       sum(solar_size_kw) as solar_size_kw, sum(mean_load_kw) as mean_load_kw, sum(export_limit_kw) as export_limit_kw
+       sum(solar_size_kw) as solar_size_kw, sum(mean_load_kw) as mean_load_kw, sum(export_limit_kw) as export_limit_kw,
+       any_value(resource_id) as resource_id
 from fleet.prosumers
 group by market_date, site_id;
 comment on view fleet.sites is 'Devices of each home or business: its batteries, EVs, and solar added up.';

@@ -9,7 +9,7 @@ select market_date, strftime(start_utc at time zone 'America/Los_Angeles', '%H:%
        status, required_capacity_mw, total_capacity_mw, duration_hours, total_capacity_mw * duration_hours as total_mwh, curve,
        bid_price_usd_per_mwh, forecast_price, forecast_price - bid_price_usd_per_mwh as headroom_usd_per_mwh,
        expected_revenue_usd, payments_usd, charging_cost_usd, expected_profit_usd, profit_margin_fraction,
-       coalition_size, reliability_score, satisfaction_score, reason, start_utc, bid_id
+       coalition_size, reliability_score, satisfaction_score, reason, start_utc, bid_id, resource_id
 from bids.final_bids left join curves using (bid_id);
 comment on view bids.bids_of_day is 'Bids of a day, one row per opportunity: quantity, bid curve, expected price, money, and the reason.';
 comment on column bids.bids_of_day.pacific is 'Pacific time at which the block starts; the repeated autumn hour shows twice.';

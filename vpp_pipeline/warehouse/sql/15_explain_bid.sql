@@ -45,7 +45,8 @@ instead as (
 facts as (
     select b.market_date, b.opportunity_id, b.product, b.start_utc, b.status, b.total_capacity_mw, b.required_capacity_mw,
            if(b.product = 'energy', '/MWh', '/MW per hour') as unit, b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
-           case when b.status = 'no_bid' and n.status = 'no_bid' then 'too few deals'
+           case when b.status = 'no_bid' and o.closed_reason is not null then 'the resource may not offer it'
+                when b.status = 'no_bid' and n.status = 'no_bid' then 'too few deals'
                 when b.status = 'no_bid' and p.refusal is not null then 'cost above the market''s cap'
                 when b.status = 'no_bid' then 'worth more elsewhere'
                 when b.total_capacity_mw >= b.required_capacity_mw - 0.005 then 'R: required capacity is reached'
@@ -58,6 +59,7 @@ facts as (
     from bids.final_bids b
     left join dispatch.positions p using (market_date, opportunity_id)
     left join negotiation.summary n using (market_date, opportunity_id)
+    left join market.opportunities o using (market_date, opportunity_id)
     left join members m using (market_date, opportunity_id)
     left join limits l using (market_date, opportunity_id)
     left join instead i using (market_date, opportunity_id)

@@ -17,7 +17,7 @@ select h.market_date, strftime(h.hour_utc at time zone 'America/Los_Angeles', '%
        strftime(h.hour_utc at time zone 'UTC', '%Y-%m-%dT%H:%M:%S-00:00') as STARTTIME_GMT,
        strftime((h.hour_utc + interval 1 hour) at time zone 'UTC', '%Y-%m-%dT%H:%M:%S-00:00') as STOPTIME_GMT,
        strftime(h.market_date, '%Y-%m-%d') as STARTDATE, 'DAM' as MARKET_RUN_ID, 'GENERATOR' as RESOURCE_TYPE,
-       null::integer as SCHEDULINGCOORDINATOR_SEQ, 1 as RESOURCEBID_SEQ, null::varchar as TIMEINTERVALSTART, null::varchar as TIMEINTERVALEND,
+       null::integer as SCHEDULINGCOORDINATOR_SEQ, (dense_rank() over (partition by h.market_date order by h.resource_id))::integer as RESOURCEBID_SEQ, null::varchar as TIMEINTERVALSTART, null::varchar as TIMEINTERVALEND,
        null::varchar as TIMEINTERVALSTART_GMT, null::varchar as TIMEINTERVALEND_GMT,
        h.opportunity_id as PRODUCTBID_DESC, h.bid_id as PRODUCTBID_MRID,
        case h.product when 'energy' then 'Energy' when 'spin' then 'Spinning Reserve' else 'Non-Spinning Reserve' end as MARKETPRODUCT_DESC,
@@ -37,7 +37,7 @@ comment on column bids.oasis.STARTDATE is 'Trade date of the bid.';
 comment on column bids.oasis.MARKET_RUN_ID is 'Market: DAM, the day-ahead market.';
 comment on column bids.oasis.RESOURCE_TYPE is 'Type of the resource: GENERATOR, as the aggregation sells.';
 comment on column bids.oasis.SCHEDULINGCOORDINATOR_SEQ is 'Number that OASIS publishes in place of the coordinator; always null.';
-comment on column bids.oasis.RESOURCEBID_SEQ is 'Number that OASIS publishes in place of the resource; always 1.';
+comment on column bids.oasis.RESOURCEBID_SEQ is 'Number that OASIS publishes in place of the resource: from 1, in the order of `resource_id` among those with a bid.';
 comment on column bids.oasis.PRODUCTBID_MRID is 'The bid, as in `bid_id`.';
 comment on column bids.oasis.PRODUCTBID_DESC is 'The opportunity, as in `opportunity_id`.';
 comment on column bids.oasis.MARKETPRODUCTTYPE is 'Product: EN energy, SR spinning reserve, NR non-spinning reserve.';

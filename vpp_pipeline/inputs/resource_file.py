@@ -1,0 +1,198 @@
+"""The resources that bids are made for: the desk's single one, or those of a file, checked cell by cell."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from vpp_pipeline.core.caiso import CAISO
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import file_name
+from vpp_pipeline.schemas import DESK, PARTICIPATION, Resources, validate
+from vpp_pipeline.settings import ResourceSettings, Settings
+
+NEEDED = ("resource_id", "participation", "maximum_mw")
+CERTIFIED = tuple(reserve.certified_column for reserve in CAISO.reserves)
+COLUMNS = (
+    "resource_id",
+    "scheduling_coordinator_id",
+    "participation",
+    "sub_lap",
+    "node",
+    "minimum_mw",
+    "maximum_mw",
+    *CERTIFIED,
+)
+IN_MW = ("minimum_mw", "maximum_mw", *CERTIFIED)
+LARGEST_MW = 1e5
+Row = dict[str, str | float | None]
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes part of the names of opportunities and bids
+
+
+def resource_names(settings: ResourceSettings) -> list[str]:
+    """The names of the resources, whichever node prices are of."""
+    return [DESK] if settings.path is None else [str(row["resource_id"]) for row in _read(settings.path, None)]
+
+
+def check_settings(resources: pl.DataFrame, settings: Settings) -> None:
+    """Raise InputError where the settings ask of several resources what is solved for one alone."""
+    for_one = {
+        "risk.scenarios": settings.risk.scenarios > 1,
+        "payments.rule": settings.payments.rule != "agreed",
+        "model_use.formulation": settings.model_use.formulation,
+    }
+    chosen = [name for name, is_chosen in for_one.items() if is_chosen]
+    if resources.height > 1 and chosen:
+        raise InputError(
+            f"{resources.height} resources cannot be bid with these settings, which are for one alone",
+            column=", ".join(chosen),
+            remedy="Leave them at their defaults, or bid the fleet as one resource",
+        )
+
+
+def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -> pl.DataFrame:
+    """Rows of :class:`~vpp_pipeline.schemas.Resources`; ``node``: that of the day's prices, at which all settle.
+
+    Raises InputError naming file, row, column and value of the first entry that cannot be used.
+    """
+    if settings.path is not None:
+        rows, source = _read(settings.path, node), file_name(settings.path)
+    else:
+        chosen = {name: getattr(settings, name) for name in ("participation", *CERTIFIED)}
+        rows, source = [dict.fromkeys(COLUMNS) | chosen | {"resource_id": DESK, "node": node}], "settings"
+    kinds = {name: pl.Float64 if name in IN_MW else pl.String for name in COLUMNS}
+    table = pl.DataFrame(rows, schema=kinds).with_columns(market_date=pl.lit(market_date), source=pl.lit(source))
+    return validate(Resources, table)
+
+
+def _read(path: Path, node: str | None) -> list[Row]:
+    """One row per resource; lines that begin with ``#`` and blank ones are passed over."""
+    if not path.is_file():
+        raise InputError("the file of resources does not exist", file=path, remedy="Name an existing CSV file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(
+            f"the file of resources cannot be read: {error}",
+            file=path,
+            remedy="Save it again as CSV (in a spreadsheet: CSV UTF-8)",
+        ) from None
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip(' \t,"') and not line.lstrip('"').startswith("#")
+    ]
+    if len(lines) < 2:
+        raise InputError(
+            "the file of resources holds no resource", file=path, remedy="Write a header and one row per resource"
+        )
+    names = _header(path, *lines[0])
+    found: dict[str, int] = {}
+    rows = []
+    for number, line in lines[1:]:
+        row = _row(path, number, names, _cells(path, number, line), node)
+        name = str(row["resource_id"])
+        if name in found:
+            raise InputError(
+                f"the resource is in row {found[name]} already",
+                file=path,
+                row=number,
+                column="resource_id",
+                value=name,
+                remedy="Give each resource one row",
+            )
+        found[name] = number
+        rows.append(row)
+    return rows
+
+
+def _cells(path: Path, number: int, line: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line]))]
+    except csv.Error as error:
+        raise InputError(
+            f"a line of the file of resources cannot be read: {error}",
+            file=path,
+            row=number,
+            remedy=f"Each row holds {', '.join(COLUMNS)}",
+        ) from None
+
+
+def _header(path: Path, number: int, line: str) -> list[str]:
+    names = _cells(path, number, line)
+    faults = {
+        "unknown columns in the file of resources": [name for name in names if name not in COLUMNS],
+        "columns come twice in the file of resources": [name for name in dict.fromkeys(names) if names.count(name) > 1],
+        "columns are missing in the file of resources": [name for name in NEEDED if name not in names],
+    }
+    for problem, wrong in faults.items():
+        if wrong:
+            raise InputError(
+                problem,
+                file=path,
+                row=number,
+                column=", ".join(name or "(without a name)" for name in wrong),
+                remedy=f"The columns are {', '.join(COLUMNS)}, of which {', '.join(NEEDED)} are needed",
+            )
+    return names
+
+
+def _row(path: Path, number: int, names: list[str], cells: list[str], node: str | None) -> Row:
+    """One resource. Raises InputError for the first cell that cannot be used."""
+    if len(cells) != len(names):
+        raise InputError(
+            f"{len(cells)} cells instead of {len(names)}",
+            file=path,
+            row=number,
+            remedy="Write a comma for each cell, also for an empty one",
+        )
+    cell = dict.fromkeys(COLUMNS, "") | dict(zip(names, cells, strict=True))
+
+    def wrong(column: str, remedy: str, problem: str = "a resource cannot be used") -> InputError:
+        return InputError(problem, file=path, row=number, column=column, value=cell[column] or "nothing", remedy=remedy)
+
+    mw = {name: _mw(name, cell[name], wrong) if cell[name] else 0.0 for name in IN_MW}
+    row: Row = {name: cell[name] or None for name in COLUMNS} | mw | {"node": cell["node"] or node}
+    for column in ("resource_id", "scheduling_coordinator_id", "sub_lap"):
+        if not _NAME.fullmatch(cell[column]) and (cell[column] or column == "resource_id"):
+            raise wrong(column, "Use up to 40 letters, digits, _ and -")
+    if cell["participation"] == "storage":
+        raise wrong("participation", "Write hourly, which bids it hour by hour", "storage resources are not bid yet")
+    if cell["participation"] not in PARTICIPATION:
+        raise wrong("participation", "Write hourly, proxy_demand or none")
+    if node is not None and row["node"] != node:
+        raise wrong("node", f"Leave it empty, or write {node}", "one pricing node serves all resources of a day")
+    _check_limits(row, mw, wrong)
+    return row
+
+
+def _check_limits(
+    row: Mapping[str, str | float | None], mw: Mapping[str, float], wrong: Callable[[str, str], InputError]
+) -> None:
+    lowest, highest = mw["minimum_mw"], mw["maximum_mw"]
+    if highest <= 0.0:
+        raise wrong("maximum_mw", "Write a number above 0")
+    if lowest > 0.0:
+        raise wrong("minimum_mw", "Write 0, or a number below it for what it charges")
+    for column in CERTIFIED:
+        if not 0.0 <= mw[column] <= highest:
+            raise wrong(column, f"Write a number from 0 to maximum_mw, {highest:g}")
+    if row["participation"] == "proxy_demand" and mw["certified_spin_mw"] > 0.0:
+        raise wrong("certified_spin_mw", "Write 0: a proxy demand resource offers non-spinning reserve alone")
+    if row["participation"] == "proxy_demand" and lowest < 0.0:
+        raise wrong("minimum_mw", "Write 0: a proxy demand resource does not charge in the market")
+
+
+def _mw(column: str, text: str, wrong: Callable[[str, str], InputError]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise wrong(column, "Write a number alone, in MW") from None
+    if not -LARGEST_MW <= value <= LARGEST_MW:  # also what is not a number
+        raise wrong(column, f"Write a number from {-LARGEST_MW:g} to {LARGEST_MW:g}")
+    return value

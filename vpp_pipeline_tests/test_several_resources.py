@@ -1,0 +1,209 @@
+"""A day of several resources: each bids and settles as if it were alone, and proxy demand exports nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from vpp_pipeline.bidding.bids import Stamp
+from vpp_pipeline.core.calendar import bid_deadline_utc
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.tables import Tables
+from vpp_pipeline.evaluation.backtest.run import replay
+from vpp_pipeline.evaluation.settle_day import settle_day
+from vpp_pipeline.inputs.day_inputs import DayInputs
+from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.pipeline import bid, find_opportunities
+from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, ResourceSettings, Settings, read_settings
+from vpp_pipeline.verification.bids import money_adds_up, resources_bid_within_their_limits
+from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol
+from vpp_pipeline.verification.registry import verify
+from vpp_pipeline.verification.schedule import SETTLED, no_kilowatt_hour_is_sold_twice, proxy_demand_exports_nothing
+from vpp_pipeline_tests.conftest import request_table
+from vpp_pipeline_tests.examples import DAY
+
+HEADER = "resource_id,participation,maximum_mw,certified_spin_mw,certified_nonspin_mw"
+ROWS = ("demand,proxy_demand,2,0,0.5", "idle,none,2,2,2", "north,hourly,2.5,1,0", "south,hourly,3,1,1")
+NAMES = ["demand", "idle", "north", "south"]
+STAMP = Stamp("fingerprint", "0.1.0", 1, "run", bid_deadline_utc(DAY) - timedelta(hours=2))
+
+
+def settings_of(folder: Path, *rows: str, **groups: object) -> Settings:
+    file = folder / "resources.csv"
+    file.write_text("\n".join([HEADER, *rows]), encoding="utf-8")
+    fleet = FleetSettings(prosumers=90, business_sites=60, note_share=0.0)  # so many that reserve reaches its minimum
+    return Settings(fleet=fleet, resources=ResourceSettings(path=file), **groups)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_of(tmp_path_factory.mktemp("resources"), *ROWS)
+
+
+@pytest.fixture(scope="module")
+def day(settings: Settings) -> Tables:
+    """The day with bids, settled at the clearing prices of the generator."""
+    made = bid(DayInputs(DAY, settings, None, None, None).tables(request_table()), settings, STAMP)
+    made["market.prices"] = open_source().day(DAY)
+    return made | settle_day(made, settings.rules, settings.settlement)
+
+
+def alone(day: Tables, settings: Settings, name: str) -> Tables:
+    """The same day of one resource's members, and nothing else."""
+    inputs = {table: day[table] for table in DayInputs(DAY, settings, None, None, None).tables(request_table())}
+    mine = day["fleet.prosumers"].filter(resource_id=name)
+    inputs["fleet.prosumers"] = mine
+    inputs["fleet.availability"] = day["fleet.availability"].join(mine, on="prosumer_id", how="semi")
+    inputs |= find_opportunities(inputs, settings, request_table())
+    made = bid(inputs, settings, STAMP)
+    made["market.prices"] = day["market.prices"]
+    return made
+
+
+def test_every_rule_holds(day: Tables, settings: Settings):
+    results = verify(day, settings)
+    assert [(name, result.description) for name, result in results.items() if not result.passed] == []
+    settled = {check.__name__: check(day, settings) for check in SETTLED}
+    assert [(name, result.description) for name, result in settled.items() if not result.passed] == []
+
+
+def test_each_resource_has_opportunities_of_its_own(day: Tables):
+    counts = dict(day["market.opportunities"].group_by("resource_id").len().iter_rows())
+    assert counts == dict.fromkeys(NAMES, 72)
+    assert day["market.opportunities"]["slot"].n_unique() == 72
+    bids = dict(day["bids.final_bids"].filter(status="bid").group_by("resource_id").len().iter_rows())
+    assert {"north", "south"} <= bids.keys() <= {"demand", "north", "south"}
+    idle = day["bids.final_bids"].filter(resource_id="idle")
+    assert idle["reason"].unique().to_list() == ["resource idle takes no part in the market"]
+    reserve = day["bids.final_bids"].filter(pl.col("product") == "spin", status="bid")
+    assert set(reserve["resource_id"]) <= {"north", "south"}
+    assert reserve.filter(resource_id="north")["total_capacity_mw"].to_list()
+    assert max(reserve.filter(resource_id="north")["total_capacity_mw"]) <= 1.0
+
+
+@pytest.mark.parametrize("name", ["north", "south"])
+def test_a_resource_bids_as_if_it_were_alone(day: Tables, settings: Settings, name: str):
+    single = alone(day, settings, name)
+    columns = [
+        "opportunity_id",
+        "status",
+        "total_capacity_mw",
+        "bid_price_usd_per_mwh",
+        "expected_profit_usd",
+        "reason",
+    ]
+    mine = day["bids.final_bids"].filter(resource_id=name).select(columns)
+    assert_frame_equal(mine, single["bids.final_bids"].select(columns))
+    prices = day["dispatch.internal_prices"].filter(resource_id=name)
+    assert_frame_equal(prices, single["dispatch.internal_prices"])
+
+
+def test_the_day_is_the_sum_of_its_resources(day: Tables, settings: Settings):
+    parts = [alone(day, settings, name)["dispatch.proof"].row(0, named=True) for name in NAMES]
+    whole = day["dispatch.proof"].row(0, named=True)
+    for column in ("objective_usd", "bound_usd", "no_bid_usd"):
+        assert whole[column] == pytest.approx(sum(part[column] for part in parts), abs=1e-6)
+
+
+def test_settlement_adds_up_over_resources(day: Tables):
+    account, bids = day["evaluation.settled_days"].row(0, named=True), day["evaluation.settlement"]
+    assert account["present"] + account["absent"] == 90
+    assert account["bids"] == bids.height == day["bids.final_bids"].filter(status="bid").height
+    energy = bids.filter(product="energy")["revenue_usd"].sum()
+    assert account["energy_usd"] == pytest.approx(energy, abs=0.01 * bids.height)
+    assert set(bids["resource_id"]) == set(day["bids.final_bids"].filter(status="bid")["resource_id"])
+    assert account["limits_broken"] == 0
+
+
+def test_proxy_demand_exports_nothing_and_others_may(day: Tables, settings: Settings):
+    assert proxy_demand_exports_nothing(day, settings).passed
+    everyone = day["market.resources"].with_columns(participation=pl.lit("proxy_demand"))
+    found = proxy_demand_exports_nothing({**day, "market.resources": everyone}, settings)
+    assert found.violations > 0
+    limits = day["fleet.availability"].join(
+        day["fleet.prosumers"].filter(resource_id="demand"), on="prosumer_id", how="semi"
+    )
+    assert limits["export_limit_kw"].max() == 0.0
+    assert limits["max_discharge_kw"].max() > 0.0  # for its own load
+
+
+def changed(rows: pl.DataFrame, column: str, value: object, where: pl.Expr) -> pl.DataFrame:
+    return rows.with_columns(pl.when(where).then(pl.lit(value)).otherwise(column).alias(column))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "name", "words"),
+    [
+        ("certified_spin_mw", 0.4, "north", "spin beyond its certification"),
+        ("certified_nonspin_mw", 0.4, "south", "nonspin beyond its certification"),
+        ("maximum_mw", 0.2, "north", "more than its Pmax"),
+        ("participation", "none", "south", "a resource that takes no part"),
+        ("participation", "proxy_demand", "north", "spin of proxy demand"),
+        ("resource_id", "west", "north", "no such resource"),
+    ],
+)
+def test_bids_beyond_the_limits_of_a_resource_are_found(
+    day: Mapping[str, pl.DataFrame], settings: Settings, column: str, value: object, name: str, words: str
+):
+    assert resources_bid_within_their_limits(day, settings).passed
+    table = changed(day["market.resources"], column, value, pl.col("resource_id") == name)
+    found = resources_bid_within_their_limits({**day, "market.resources": table}, settings)
+    assert not found.passed
+    assert words in found.description
+
+
+def test_members_of_another_resource_are_found(day: Tables, settings: Settings):
+    """A prosumer that delivers for ``north`` is of ``south`` by the fleet's table: four rules notice."""
+    who = day["dispatch.payments"].filter(pl.col("opportunity_id").str.ends_with("north"))["prosumer_id"][0]
+    moved = changed(day["fleet.prosumers"], "resource_id", "south", pl.col("prosumer_id") == who)
+    wrong = {**day, "fleet.prosumers": moved}
+    for rule in (
+        resources_bid_within_their_limits,
+        negotiations_follow_the_protocol,
+        no_kilowatt_hour_is_sold_twice,
+    ):
+        assert rule(day, settings).passed
+        assert not rule(wrong, settings).passed, rule.__name__
+
+
+def test_charging_in_an_hour_that_another_resource_sells_is_bought(day: Tables, settings: Settings):
+    """Netted against another resource's bid it would be delivered twice: the costs of charging then do not add up."""
+    assert money_adds_up(day, settings).passed
+    one = changed(day["market.opportunities"], "resource_id", "north", pl.col("product") == "energy")
+    assert not money_adds_up({**day, "market.opportunities": one}, settings).passed
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [{"risk": {"scenarios": 3}}, {"payments": {"rule": "owen"}}, {"model_use": {"formulation": True}}],
+)
+def test_what_is_solved_for_one_resource_is_refused_for_several(tmp_path: Path, groups: dict[str, dict[str, object]]):
+    ((group, setting),) = ((group, next(iter(values))) for group, values in groups.items())
+    several = read_settings(groups | {"resources": {"path": settings_of(tmp_path, *ROWS).resources.path}})
+    with pytest.raises(InputError, match=f"4 resources cannot be bid with these settings.*{group}.{setting}"):
+        _ = DayInputs(DAY, several, None, None, None).resources
+    alone = read_settings(groups | {"resources": {"path": settings_of(tmp_path, ROWS[-1]).resources.path}})
+    assert DayInputs(DAY, alone, None, None, None).resources.height == 1
+
+
+def test_a_back_test_is_of_one_resource(day: Tables, settings: Settings):
+    with pytest.raises(InputError, match="a back-test replays the days of one resource"):
+        replay(day, day["market.prices"], settings, ["indexed"])
+
+
+def test_a_single_resource_without_certification_bids_energy_alone():
+    settings = Settings(
+        fleet=FleetSettings(prosumers=40, business_sites=60),
+        resources=ResourceSettings(certified_spin_mw=0.0, certified_nonspin_mw=0.0),
+        opportunities=OpportunityPolicy(sizing="fraction"),
+    )
+    day = bid(DayInputs(DAY, settings, None, None, None).tables(request_table()), settings, STAMP)
+    assert set(day["bids.final_bids"].filter(status="bid")["product"]) == {"energy"}
+    assert resources_bid_within_their_limits(day, settings).passed
+    asked = day["negotiation.summary"].filter(pl.col("opportunity_id").str.starts_with("spin"))
+    assert asked["asked"].unique().to_list() == [0]
