@@ -186,7 +186,7 @@ def binding_entry(boxes: Boxes, shape: Array) -> Indices:
 def spare_reserve(boxes: Boxes, weight: Array, shape: Array, call_hours: float) -> Array:
     """Reserve (N, T) that each box can hold beyond ``weight`` (N,) copies of ``shape``, kWh stored in an hour.
 
-    Power and energy that no award of the copies can use, so both can be promised at once: energy of other hours never
+    Power and energy that no award of the copies can use, so both can be held at once: energy of other hours never
     enters, and boxes of unlike shape add up.
     """
     left = Boxes(np.maximum(boxes.rows - weight[:, None] * shape, 0.0))

@@ -8,8 +8,9 @@ delivered (`boxes.py`). Its worth at prices p is Σ w_i · V_p(r), V the day of 
     shape r is moved along the gradient of log(Σ w_i) + log V(r): an entry grows where its share of the worth,
           μ_e r_e / V, is larger than the share of weight that it binds, and shrinks where it is smaller
 
-Both in turn. The first shapes are those of single owners, chosen one by one for what they add (facility location).
-Classes are cut by the shape of the box, never by the floor. Everything is deterministic.
+One after the other, some rounds. The first shapes are those of single owners and of owners merged, added one by one
+for what they earn, and exchanged while that earns more (facility location). Classes are cut by the shape of the box,
+never by the floor. Everything is deterministic.
 """
 
 from __future__ import annotations
