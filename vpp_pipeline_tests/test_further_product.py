@@ -1,6 +1,6 @@
 """Regulation up as a further product: what is added to a copy of the package, and a day that bids and settles it.
 
-Added are its declaration, its columns in wide tables, and a field for each column where the solver's answer is kept.
+Added are its declaration, its settings, its columns in wide tables, and the fields that mirror those columns.
 Nothing that sizes, negotiates, schedules, bids, checks, or settles is changed.
 """
 
@@ -31,13 +31,17 @@ REGULATION_UP = """\
             price_column="regup_usd_per_mw_h",
             file_column="RegUp",
             oasis_type="RU",
-            holding="spin_holding_usd_per_mw_h",
-            call_probability="spin_call_probability",
+            holding="regup_holding_usd_per_mw_h",
+            call_probability="regup_call_probability",
         ),
 """
 END_OF_PRODUCTS = "    ),\n    regimes=("
-WIDE = ("schemas/market.py", "schemas/dispatch.py", "schemas/bids.py", "dispatch/schedule.py", "dispatch/problem.py")
-VIEW = "warehouse/sql/06_dispatch_fleet_hours.sql"  # which the report reads
+WIDE = (
+    *("schemas/market.py", "schemas/dispatch.py", "schemas/bids.py"),
+    *("dispatch/schedule.py", "dispatch/problem.py", "settings.py"),
+)
+#: views that the report reads
+HOURS, RESOURCES = "warehouse/sql/06_dispatch_fleet_hours.sql", "warehouse/sql/24_bids_by_resource.sql"
 
 
 def replaced(file: Path, pattern: str, by: str) -> None:
@@ -51,10 +55,11 @@ def with_regulation_up(folder: Path) -> Path:
     copy = folder / "vpp_pipeline"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     replaced(copy / "core" / "caiso.py", re.escape(END_OF_PRODUCTS), REGULATION_UP + END_OF_PRODUCTS)
-    for name in WIDE:  # beside each column or field of nonspin, the same of regup
-        replaced(copy / name, r"^    nonspin(_.*|:.*)$", r"\g<0>\n    regup\1")
-    replaced(copy / VIEW, r"sum\(nonspin_kw\) / 1000 as nonspin_mw,", r"\g<0> sum(regup_kw) / 1000 as regup_mw,")
-    replaced(copy / VIEW, r" nonspin_mw, grid_charge_mw", " nonspin_mw, regup_mw, grid_charge_mw")
+    for name in WIDE:  # beside each column, field, or setting of nonspin, the same of regup
+        replaced(copy / name, r"^    (certified_)?nonspin(_.*|:.*)$", r"\g<0>\n    \1regup\2")
+    replaced(copy / HOURS, r"sum\(nonspin_kw\) / 1000 as nonspin_mw,", r"\g<0> sum(regup_kw) / 1000 as regup_mw,")
+    replaced(copy / HOURS, r" nonspin_mw, grid_charge_mw", " nonspin_mw, regup_mw, grid_charge_mw")
+    replaced(copy / RESOURCES, r" r\.certified_nonspin_mw,$", r"\g<0> r.certified_regup_mw,")
     return folder
 
 

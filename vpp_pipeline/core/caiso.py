@@ -57,6 +57,11 @@ class Product:
         return f"{self.name}_kw"
 
     @property
+    def certified_column(self) -> str:
+        """Column of `market.resources` that says how much of a reserve a resource is certified for."""
+        return f"certified_{self.name}_mw"
+
+    @property
     def total_column(self) -> str:
         """Column of `bids.runs` with what a run bids of it over the day."""
         return f"{self.name}_mwh" if self.is_energy else f"{self.name}_mw_h"

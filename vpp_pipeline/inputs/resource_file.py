@@ -10,12 +10,14 @@ from pathlib import Path
 
 import polars as pl
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
 from vpp_pipeline.schemas import DESK, PARTICIPATION, Resources, validate
 from vpp_pipeline.settings import ResourceSettings, Settings
 
 NEEDED = ("resource_id", "participation", "maximum_mw")
+CERTIFIED = tuple(reserve.certified_column for reserve in CAISO.reserves)
 COLUMNS = (
     "resource_id",
     "scheduling_coordinator_id",
@@ -24,10 +26,9 @@ COLUMNS = (
     "node",
     "minimum_mw",
     "maximum_mw",
-    "certified_spin_mw",
-    "certified_nonspin_mw",
+    *CERTIFIED,
 )
-IN_MW = COLUMNS[-4:]
+IN_MW = ("minimum_mw", "maximum_mw", *CERTIFIED)
 LARGEST_MW = 1e5
 Row = dict[str, str | float | None]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes part of the names of opportunities and bids
@@ -62,9 +63,7 @@ def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -
     if settings.path is not None:
         rows, source = _read(settings.path, node), file_name(settings.path)
     else:
-        chosen = {
-            name: getattr(settings, name) for name in ("participation", "certified_spin_mw", "certified_nonspin_mw")
-        }
+        chosen = {name: getattr(settings, name) for name in ("participation", *CERTIFIED)}
         rows, source = [dict.fromkeys(COLUMNS) | chosen | {"resource_id": DESK, "node": node}], "settings"
     kinds = {name: pl.Float64 if name in IN_MW else pl.String for name in COLUMNS}
     table = pl.DataFrame(rows, schema=kinds).with_columns(market_date=pl.lit(market_date), source=pl.lit(source))
@@ -175,15 +174,15 @@ def _row(path: Path, number: int, names: list[str], cells: list[str], node: str 
 def _check_limits(
     row: Mapping[str, str | float | None], mw: Mapping[str, float], wrong: Callable[[str, str], InputError]
 ) -> None:
-    lowest, highest, spin, nonspin = (mw[name] for name in IN_MW)
+    lowest, highest = mw["minimum_mw"], mw["maximum_mw"]
     if highest <= 0.0:
         raise wrong("maximum_mw", "Write a number above 0")
     if lowest > 0.0:
         raise wrong("minimum_mw", "Write 0, or a number below it for what it charges")
-    for column, certified in (("certified_spin_mw", spin), ("certified_nonspin_mw", nonspin)):
-        if not 0.0 <= certified <= highest:
+    for column in CERTIFIED:
+        if not 0.0 <= mw[column] <= highest:
             raise wrong(column, f"Write a number from 0 to maximum_mw, {highest:g}")
-    if row["participation"] == "proxy_demand" and spin > 0.0:
+    if row["participation"] == "proxy_demand" and mw["certified_spin_mw"] > 0.0:
         raise wrong("certified_spin_mw", "Write 0: a proxy demand resource offers non-spinning reserve alone")
     if row["participation"] == "proxy_demand" and lowest < 0.0:
         raise wrong("minimum_mw", "Write 0: a proxy demand resource does not charge in the market")

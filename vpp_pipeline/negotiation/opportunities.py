@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS, bid_deadline_utc, opportunity_id, slot_of
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.schemas import DESK, Opportunities, validate
@@ -58,7 +59,7 @@ def resources_of(table: pl.DataFrame | None) -> list[Resource]:
             row["resource_id"],
             row["participation"],
             np.inf if row["maximum_mw"] is None else row["maximum_mw"],
-            {p: mw for p in PRODUCTS if p != "energy" and (mw := row[f"certified_{p}_mw"]) is not None},
+            {one.name: mw for one in CAISO.reserves if (mw := row[one.certified_column]) is not None},
         )
         for row in table.iter_rows(named=True)
     ]

@@ -108,8 +108,7 @@ def _resources(facts: Facts) -> Table:
         "Resource": "text",
         "Takes part": "text",
         "Members": "count",
-        "Certified spin, MW": "text",
-        "Certified nonspin, MW": "text",
+        **{f"Certified {name}, MW": "text" for name in RESERVES},
         "Profit without reserve": "usd",
         "Profit of reserve": "usd",
         "Profit": "usd",
@@ -118,7 +117,7 @@ def _resources(facts: Facts) -> Table:
     rows = [
         [
             *(row[name] for name in ("resource_id", "participation", "prosumers")),
-            *(_certified(row, f"certified_{product}_mw") for product in PRODUCTS[1:]),
+            *(_certified(row, reserve.certified_column) for reserve in CAISO.reserves),
             *(row[f"{name}_usd"] for name in ("energy_profit", "reserve_profit", "expected_profit", "payments")),
         ]
         for row in facts["resources"]

@@ -91,16 +91,19 @@ def resources_bid_within_their_limits(day: Day, settings: Settings) -> CheckResu
         return CheckResult(0, "0 resources are stored with this day", 0.0)
     bids = with_missing(_trading(day), resource_id=DESK).join(table.drop("market_date"), on="resource_id", how="left")
     hours = block_hours(bids).join(bids.drop("product", "start_utc"), on="opportunity_id")
-    mw = {name: pl.col("total_capacity_mw").filter(product=name).sum() for name in ("energy", "spin", "nonspin")}
-    limits = pl.col("participation", "maximum_mw", "certified_spin_mw", "certified_nonspin_mw").first()
+    mw = {name: pl.col("total_capacity_mw").filter(product=name).sum() for name in CAISO.names}
+    limits = pl.col("participation", "maximum_mw", *(reserve.certified_column for reserve in CAISO.reserves)).first()
     offered = hours.group_by("resource_id", "start_utc").agg(limits, **mw).sort("resource_id", "start_utc")
-    spin, nonspin, kind = pl.col("spin"), pl.col("nonspin"), pl.col("participation")
+    kind = pl.col("participation")
     faults = {
         "no such resource": kind.is_null(),
         "a resource that takes no part": kind == "none",
-        "spin beyond its certification": spin > pl.col("certified_spin_mw") + MW_TOLERANCE,
-        "nonspin beyond its certification": nonspin > pl.col("certified_nonspin_mw") + MW_TOLERANCE,
-        "spin of proxy demand": (kind == "proxy_demand") & (spin > 0.0),
+        **{
+            f"{reserve.name} beyond its certification": pl.col(reserve.name)
+            > pl.col(reserve.certified_column) + MW_TOLERANCE
+            for reserve in CAISO.reserves
+        },
+        "spin of proxy demand": (kind == "proxy_demand") & (pl.col("spin") > 0.0),
         "more than its Pmax": pl.sum_horizontal(*mw) > pl.col("maximum_mw") + MW_TOLERANCE,
     }
     broken = [
@@ -111,7 +114,12 @@ def resources_bid_within_their_limits(day: Day, settings: Settings) -> CheckResu
     paid = paid.join(bids.select("opportunity_id", "resource_id", "start_utc"), on="opportunity_id")
     strangers = paid.join(resources_of_prosumers(day), on=["prosumer_id", "resource_id"], how="anti")
     broken.append(strangers.select("resource_id", "start_utc", fault=pl.format("{} is no member of it", "prosumer_id")))
-    most = float(offered.select(pl.max_horizontal("spin", "nonspin")).to_series().to_numpy().max(initial=0.0))
+    most = float(
+        offered.select(pl.max_horizontal(reserve.name for reserve in CAISO.reserves))
+        .to_series()
+        .to_numpy()
+        .max(initial=0.0)
+    )
     held = f"{table.height} resources bid at most {most:.2f} MW of a reserve, within certification and Pmax"
     return count_violations(pl.concat(broken), "bids beyond the limits of their resource", held, most)
 

@@ -259,7 +259,7 @@ def proxy_demand_exports_nothing(day: Day, settings: Settings) -> CheckResult:
     kept_in = [] if table is None else table.filter(participation="proxy_demand")["resource_id"].to_list()
     members = resources_of_prosumers(day).filter(pl.col("resource_id").is_in(kept_in))
     limits = day["fleet.availability"].select(*ROW, "solar_kw", "load_kw").join(members, on="prosumer_id", how="semi")
-    sold_kw = pl.sum_horizontal("discharge_kw", "solar_sold_kw", "spin_kw", "nonspin_kw")
+    sold_kw = pl.sum_horizontal("discharge_kw", "solar_sold_kw", *HELD)
     own_load_kw = (pl.col("load_kw") - pl.col("solar_kw")).clip(lower_bound=0.0)
     rows = limits.join(day["dispatch.schedule"].select(*ROW, sold_kw=sold_kw), on=ROW, how="left")
     rows = rows.select(*ROW, "sold_kw", export_kw=pl.col("sold_kw") - own_load_kw)

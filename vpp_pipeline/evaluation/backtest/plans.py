@@ -272,7 +272,7 @@ class Plan:
         if self.storage is None:
             return self
         schedule = self.storage.schedule(self.storage.awards(price))
-        sold_mw = np.stack([net_export_mw(schedule), schedule.spin_kw.sum(axis=0), schedule.nonspin_kw.sum(axis=0)])
+        sold_mw = np.stack([net_export_mw(schedule), *(kw.sum(axis=0) for kw in schedule.held_kw)])
         sold_mw[1:] /= 1000.0
         return replace(self, schedule=schedule, quantity_mw=np.maximum(sold_mw[self.product, self.hour], 0.0))
 
