@@ -82,10 +82,11 @@ class Valuer:
         """What reserve beyond the shape's copies earns (N,), $."""
         return np.asarray(spare_reserve(own, weight, shape, self.call_hours) @ self.reserve)
 
-    def __call__(self, shape: Array) -> Worth:
+    def __call__(self, shape: Array, spare: Array | None = None) -> Worth:
+        """Worth of a box, with reserve (T,) beyond it that its owners back."""
         found = []
         for day in self._days:
-            day.limit(shape)
+            day.limit(shape, spare=spare)
             found.append(day.solve())
         return Worth(
             float(np.mean([answer.worth for answer in found])),
@@ -152,12 +153,21 @@ def _evenly(places: Indices, most: int) -> Indices:
 
 
 def for_the_day(classes: Classes, boxes: Boxes, outlook: Outlook) -> Classes:
-    """The same members with shapes that suit the day: its boxes, and its own prices."""
+    """The same members with shapes that suit the day: its boxes, and its own prices.
+
+    Where owners have so little in common that reserve alone, each by itself, earns more, the shape is empty.
+    """
     value, classes = Valuer(outlook), classes.on_a_day_of(boxes.hours)
-    shape = [
-        _improved(boxes, np.flatnonzero(classes.member == k), shape, value) for k, shape in enumerate(classes.shape)
-    ]
-    return Classes(np.array(shape).reshape(classes.shape.shape), classes.member)
+    shapes = np.zeros(classes.shape.shape)
+    for k, shape in enumerate(classes.shape):
+        mine = np.flatnonzero(classes.member == k)
+        best, own = _improved(boxes, mine, shape, value), Boxes(boxes.rows[mine])
+        weight = weights_in(own, best)
+        spare = spare_reserve(own, weight, best, outlook.call_hours).sum(axis=0)
+        alone_usd = float(value.of_spare(own, np.zeros(len(mine)), shapes[k]).sum())
+        if value(weight.sum() * best, spare).usd >= alone_usd:
+            shapes[k] = best
+    return Classes(shapes, classes.member)
 
 
 def _first_shapes(own: Boxes, extra: Array, value: Valuer, count: int, least_kwh: float) -> list[Array]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vpp_pipeline.aggregation.boxes import Baseline, Boxes, spare_reserve
 from vpp_pipeline.aggregation.classes import NO_CLASS, Classes
-from vpp_pipeline.core.arrays import Array, Indices
+from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 
@@ -102,7 +102,8 @@ def resources_of(
         spare[mine] = (call * fleet.discharge_efficiency)[mine, None] * of_mine
     weight = weight * call
     total = np.bincount(classes.member[weight > 0.0], weight[weight > 0.0], minlength=len(classes.shape))
-    kept = np.flatnonzero(total > 0.0)
+    alone = np.array([spare[classes.member == k].max(initial=0.0) for k in range(len(classes.shape))])
+    kept = np.flatnonzero((total > 0.0) | (alone > 0.0))
     place = np.full(len(classes.shape) + 1, NO_CLASS)
     place[kept] = np.arange(len(kept))
     member = place[classes.member]
@@ -110,17 +111,31 @@ def resources_of(
     share = np.zeros(len(member))
     share[held] = weight[held] / total[kept][member[held]]
 
-    def summed(values: Array) -> Array:
-        return np.bincount(member[held], (share * values)[held], minlength=len(kept)).astype(float)
+    def mean(values: Array) -> Array:
+        summed = np.bincount(member[held], (share * values)[held], minlength=len(kept))
+        return np.where(total[kept] > 0.0, summed, 1.0)
 
-    return StorageResources(
+    found = StorageResources(
         member,
         share,
         Boxes(total[kept, None] * classes.shape[kept]),
         np.where((member != NO_CLASS)[:, None], spare, 0.0),
-        charge_efficiency=1.0 / summed(1.0 / fleet.charge_efficiency),
-        discharge_efficiency=summed(fleet.discharge_efficiency),
+        charge_efficiency=1.0 / mean(1.0 / fleet.charge_efficiency),
+        discharge_efficiency=mean(fleet.discharge_efficiency),
     )
+    return _backed(found, total[kept] <= 0.0, call_hours)
+
+
+def _backed(resources: StorageResources, alone: Flags, call_hours: float) -> StorageResources:
+    """``resources`` of which those that hold reserve ``alone`` (K,), no energy, show the market energy that backs it.
+
+    Nothing goes into or out of them, so the energy that they show never changes: each owner's own backs its reserve.
+    """
+    rows, hours = resources.box.rows.copy(), resources.box.hours
+    backing = call_hours * resources.spare_kw.max(axis=1, initial=0.0)
+    rows[alone, 2 * hours : 3 * hours] = backing[alone, None]
+    rows[alone, 4 * hours] = backing[alone]
+    return replace(resources, box=Boxes(rows))
 
 
 def disaggregated(fleet: Fleet, baseline: Baseline, resources: StorageResources, awards: StorageAwards) -> DaySchedule:
@@ -154,8 +169,3 @@ def disaggregated(fleet: Fleet, baseline: Baseline, resources: StorageResources,
         nonspin_kw=held_kw(awards.nonspin_kw),
         stored_kwh=baseline.stored_kwh + resources.by_owner(awards.stored_kwh),
     )
-
-
-def scaled(resources: StorageResources, fraction: float) -> StorageResources:
-    """The same resources offered in part: a margin for owners who do not come."""
-    return replace(resources, box=Boxes(resources.box.rows * fraction))
