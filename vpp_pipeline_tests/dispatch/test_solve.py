@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_no_time_at_all_still_gives_an_answer_not_worse_than_no_bid_and_says_so(
     day = random_day(seed)
     best = brute_force(day)
     answer = solve_day(day, RULES, OptimiserSettings(time_limit_seconds=1e-9))
-    assert "stopped at its 1e-09 s of CPU time" in answer.method
+    assert re.search(r"stopped at its \S+ s of CPU time", answer.method)  # of the method whose answer is better
     assert answer.objective_usd >= best.no_bid_usd - 1e-6
     assert answer.bound_usd >= best.objective_usd - 1e-6
     assert answer.gap_fraction == pytest.approx(
