@@ -31,6 +31,7 @@ FIRST_STEP = 0.6  # of the logarithm of an entry; later ones are shorter
 MOST_SHAPES = 300  # single owners that first shapes are chosen from
 MOST_OWNERS = 600  # that shapes are fitted to; a larger fleet is represented by as many, evenly spaced
 EXCHANGES = 2
+ALONE_EARNS = 1.25  # times the shape's day: a forecast of reserve must be that much better than that of energy
 USABLE_KWH = 1e-6
 CHANGED_HOUR = 2  # of the days on which clocks change
 
@@ -165,7 +166,7 @@ def for_the_day(classes: Classes, boxes: Boxes, outlook: Outlook) -> Classes:
         weight = weights_in(own, best)
         spare = spare_reserve(own, weight, best, outlook.call_hours).sum(axis=0)
         alone_usd = float(value.of_spare(own, np.zeros(len(mine)), shapes[k]).sum())
-        if value(weight.sum() * best, spare).usd >= alone_usd:
+        if ALONE_EARNS * value(weight.sum() * best, spare).usd >= alone_usd:
             shapes[k] = best
     return Classes(shapes, classes.member)
 
