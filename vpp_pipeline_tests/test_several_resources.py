@@ -18,13 +18,13 @@ from vpp_pipeline.evaluation.backtest.run import replay
 from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
+from vpp_pipeline.negotiation.requests import Requests
 from vpp_pipeline.pipeline import bid, find_opportunities
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, ResourceSettings, Settings, read_settings
 from vpp_pipeline.verification.bids import money_adds_up, resources_bid_within_their_limits
 from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline.verification.schedule import SETTLED, no_kilowatt_hour_is_sold_twice, proxy_demand_exports_nothing
-from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.examples import DAY
 
 HEADER = "resource_id,participation,maximum_mw,certified_spin_mw,certified_nonspin_mw"
@@ -48,18 +48,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def day(settings: Settings) -> Tables:
     """The day with bids, settled at the clearing prices of the generator."""
-    made = bid(DayInputs(DAY, settings, None, None, None).tables(request_table()), settings, STAMP)
+    made = bid(DayInputs(DAY, settings, None, None, None).tables(Requests()), settings, STAMP)
     made["market.prices"] = open_source().day(DAY)
     return made | settle_day(made, settings.rules, settings.settlement)
 
 
 def alone(day: Tables, settings: Settings, name: str) -> Tables:
     """The same day of one resource's members, and nothing else."""
-    inputs = {table: day[table] for table in DayInputs(DAY, settings, None, None, None).tables(request_table())}
+    inputs = {table: day[table] for table in DayInputs(DAY, settings, None, None, None).tables(Requests())}
     mine = day["fleet.prosumers"].filter(resource_id=name)
     inputs["fleet.prosumers"] = mine
     inputs["fleet.availability"] = day["fleet.availability"].join(mine, on="prosumer_id", how="semi")
-    inputs |= find_opportunities(inputs, settings, request_table())
+    inputs |= find_opportunities(inputs, settings, Requests())
     made = bid(inputs, settings, STAMP)
     made["market.prices"] = day["market.prices"]
     return made
@@ -202,7 +202,7 @@ def test_a_single_resource_without_certification_bids_energy_alone():
         resources=ResourceSettings(certified_spin_mw=0.0, certified_nonspin_mw=0.0),
         opportunities=OpportunityPolicy(sizing="fraction"),
     )
-    day = bid(DayInputs(DAY, settings, None, None, None).tables(request_table()), settings, STAMP)
+    day = bid(DayInputs(DAY, settings, None, None, None).tables(Requests()), settings, STAMP)
     assert set(day["bids.final_bids"].filter(status="bid")["product"]) == {"energy"}
     assert resources_bid_within_their_limits(day, settings).passed
     asked = day["negotiation.summary"].filter(pl.col("opportunity_id").str.starts_with("spin"))

@@ -13,6 +13,7 @@ import pytest
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
+from vpp_pipeline.evaluation.backtest.strategies import DEFAULT_ARMS
 from vpp_pipeline.reporting.asset_pages import PAGES
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.tables import open_warehouse
@@ -184,7 +185,7 @@ def test_a_past_day_is_replayed_by_every_arm_and_published_by_itself(small: Trad
     assert {"ours_net_usd", "best_net_usd", "ours_violations"} <= set(event.materialization.metadata)
     with open_warehouse(small.warehouse) as connection:
         arms = connection.execute(f"select count(*) from evaluation.benchmark where market_date = '{DAY}'").fetchall()
-    assert arms == [(11,)]
+    assert arms == [(len(DEFAULT_ARMS),)]
 
 
 def test_every_check_answers_with_numbers(settled: dg.ExecuteInProcessResult):

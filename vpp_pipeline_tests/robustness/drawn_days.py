@@ -39,6 +39,7 @@ ALLOWED = {"optimiser.gap_failure_fraction": "1"}
 #: settings of groups that say nothing of a day whose fleet and prices are files, or that are drawn by themselves
 LEFT_OUT = (
     *("llm.", "model_use.", "settlement.", "fleet.prosumers", "fleet.seed", "fleet.business_sites"),
+    "resources.participation",  # `storage` is not bid by the day yet, and `none` bids nothing
     *ALLOWED,
 )
 SLOW = (
