@@ -25,7 +25,7 @@ NOT_OFFERED = 1e6  # $ per MW held for one hour
 
 @dataclass(frozen=True)
 class StorageBids:
-    """Bids of K resources by hour: J segments of discharge and one of charge, MW-weighted prices at the meter, $/MWh.
+    """Bids of K resources by hour: J segments of discharge and one of charge, prices at the meter, $/MWh.
 
     Segments of discharge rise in price; reserves have one price each, $ per MW held for one hour.
     """
@@ -35,8 +35,6 @@ class StorageBids:
     discharge_price: Array  # (K, T, J)
     spin_price: Array  # (K, T)
     nonspin_price: Array  # (K, T)
-    spin_kw: Array | None = None  # (K,) certified; None: as much as the resource can discharge
-    nonspin_kw: Array | None = None
 
 
 def clear(resources: StorageResources, bids: StorageBids, price: Array, call_hours: float) -> StorageAwards:

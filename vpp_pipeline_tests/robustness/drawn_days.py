@@ -115,7 +115,8 @@ def draw_fleet(rng: np.random.Generator, most_prosumers: int) -> pl.DataFrame:
         for place in rng.integers(len(rows), size=1 + len(rows) // 20):
             column = str(rng.choice(["capacity_kwh", "charge_efficiency", "initial_stored_kwh", "quiet_hours"]))
             rows[place][column] = rng.choice(["", "-1", "nan", "1e400", "a lot", "1.5"])
-    return pl.DataFrame([{name: None if value is None else str(value) for name, value in row.items()} for row in rows])
+    texts = [{name: None if value is None else str(value) for name, value in row.items()} for row in rows]
+    return pl.DataFrame(texts, infer_schema_length=None)  # a column may be empty far down
 
 
 def _prosumer(rng: np.random.Generator, number: int, scale: float, has_corners: bool) -> dict[str, Any]:
