@@ -1,7 +1,7 @@
 """Every file of a settled day at 0 bytes and at half: each command heals, or prints a remedy that works.
 
     python -m vpp_pipeline_tests.robustness.powerloss              all files (make powerloss)
-    python -m vpp_pipeline_tests.robustness.powerloss --every 9    every ninth
+    python -m vpp_pipeline_tests.robustness.powerloss --every 9    every ninth; --only fleet/ those with it in their path
 
 For each damaged file the commands of a desk are tried on a copy. One that ends with status 2 must name a command, and
 after each of those that it names, on a copy of its own, it must succeed. A day that was settled before must read the
@@ -115,17 +115,17 @@ def _remedies_fail(made: Path, scratch: Path, name: str, size: str, tried: Tried
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th file")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only files with TEXT in their path")
     options = parser.parse_args()
     figures = Figures()
     with TemporaryDirectory() as temporary:
         made, scratch = Path(temporary) / "made", Path(temporary)
         make_settled(made)
-        for name in files_of(made)[:: options.every]:
+        for name in [file for file in files_of(made) if options.only in file][:: options.every]:
+            known = len(figures.faults)
             for size in SIZES:
                 try_case(made, scratch, name, size, (*READING, *WRITING), figures)
-            print(f"{name}: {figures}", flush=True)
-    for fault in figures.faults:
-        print(f"FAULT {fault}")
+            print(f"{name}: {figures}", *(f"FAULT {fault}" for fault in figures.faults[known:]), sep="\n", flush=True)
     print(figures)
     return int(bool(figures.faults))
 
