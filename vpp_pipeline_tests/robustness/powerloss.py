@@ -1,7 +1,7 @@
 """Every file of a settled day at 0 bytes and at half: each command heals, or prints a remedy that works.
 
     python -m vpp_pipeline_tests.robustness.powerloss              all files (make powerloss)
-    python -m vpp_pipeline_tests.robustness.powerloss --every 9    every ninth; --only fleet/ those with it in their path
+    python -m vpp_pipeline_tests.robustness.powerloss --every 9    every ninth; with --only TEXT, of some files
 
 For each damaged file the commands of a desk are tried on a copy. One that ends with status 2 must name a command, and
 after each of those that it names, on a copy of its own, it must succeed. A day that was settled before must read the
