@@ -109,7 +109,7 @@ def backtest(
     """
     from vpp_pipeline.core.lake import Lake, read_days
     from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay_days
-    from vpp_pipeline.evaluation.backtest.strategies import ARMS, DEFAULT_ARMS
+    from vpp_pipeline.evaluation.backtest.strategies import ARMS, AS_STORAGE, DEFAULT_ARMS
     from vpp_pipeline.warehouse.publish import publish_tables
 
     if last < first:
@@ -131,7 +131,7 @@ def backtest(
             LOG.info("%s: done", day)
             bar.advance(task)
 
-        classes = read.classes(settings) if any(arm.startswith("storage") for arm in chosen) else None
+        classes = read.classes(settings) if set(chosen) & set(AS_STORAGE) else None
         new = replay_days(days, read, settings, chosen, lake, read.name, advance, processes, classes)
     if new:
         publish_tables(lake, options.warehouse, sorted(new), [TABLE])

@@ -102,7 +102,7 @@ def replay_days(
     A day is there if its file was made by the same code from the same settings, arms and ``source`` of prices. A day
     is written when all its arms are done, so a killed run loses what its ``workers`` (processes) were at.
     """
-    made_with = fingerprint_of(settings, arms, source)
+    made_with = fingerprint_of(settings, arms, source, classes)
     missing = []
     for day in days:
         if is_done(lake, day, made_with):
@@ -163,10 +163,12 @@ def is_done(lake: Lake, day: date, made_with: str) -> bool:
     return False
 
 
-def fingerprint_of(settings: Settings, arms: Sequence[str], source: str) -> str:
+def fingerprint_of(settings: Settings, arms: Sequence[str], source: str, classes: Classes | None = None) -> str:
     """What a day's rows depend on, the day aside."""
     text = "\n".join([code_version(), settings.model_dump_json(), *arms, source])
     digest = hashlib.sha256(text.encode())
+    if classes is not None:  # they are of the first day of a range
+        digest.update(classes.shape.tobytes() + classes.member.tobytes())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         if file.stem not in READS_ONLY:
             digest.update(file.read_bytes())

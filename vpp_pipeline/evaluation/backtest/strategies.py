@@ -243,6 +243,8 @@ ARMS: dict[str, Arm] = {
 }
 #: arms that answer a question of their own, and are run where they are named
 BY_NAME_ONLY = ("indexed_half_share", "indexed_at_any_price", "centralised_at_any_price")
+#: arms that bid classes of owners
+AS_STORAGE = ("storage", "storage_posted")
 DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in BY_NAME_ONLY)
 OURS, BEST = "indexed", "perfect_foresight"
 #: what each arm is, for readers

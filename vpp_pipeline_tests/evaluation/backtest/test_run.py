@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from vpp_pipeline.aggregation.classes import Classes
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay, replay_days
@@ -114,6 +115,15 @@ def test_other_settings_are_another_back_test(tmp_path: Path):
     )
     for settings in (SETTINGS, stricter):
         assert replay_days(DAYS[:1], read, settings, ARM, lake, "s", lambda day: None) == DAYS[:1]
+
+
+def test_other_classes_of_storage_resources_are_another_back_test(tmp_path: Path):
+    """They are of a range's first day, so that another range may not take over the days of this one."""
+    lake = Lake(tmp_path / "lake")
+    for shape in (1.0, 2.0):
+        classes = Classes(np.full((1, 99), shape), np.zeros(3, dtype=np.int64))
+        for new in (DAYS[:1], []):
+            assert replay_days(DAYS[:1], read, SETTINGS, ARM, lake, "s", lambda day: None, classes=classes) == new
 
 
 def test_a_day_is_published(tmp_path: Path):
