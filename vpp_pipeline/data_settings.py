@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from vpp_pipeline.core.errors import InputError
 
-#: table -> the environment variable that goes before its `url`
+#: table -> the environment variable that takes precedence over its `url`
 ADDRESSES: Mapping[str, str] = {"oasis": "VPP_OASIS_URL", "weather": "VPP_WEATHER_URL"}
 
 

@@ -39,11 +39,6 @@ class Baseline:
         """All charging (N, T)."""
         return self.grid_charge_kw + self.solar_charge_kw
 
-    @property
-    def net_kw(self) -> Array:
-        """Export at the meter (N, T); negative: bought."""
-        return self.solar_sold_kw - self.grid_charge_kw
-
 
 def baseline_of(fleet: Fleet, energy_price: Array, sun_floor: Array) -> Baseline:
     """The charging that each owner needs, in the cheapest hours at ``energy_price`` (T,), and the sun that it sells.

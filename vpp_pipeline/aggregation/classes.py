@@ -52,7 +52,7 @@ class Outlook:
         """Money per kWh on the stored side."""
         out = self.discharge_efficiency / 1000.0
         return Gains(
-            buy=(self.energy[day] / self.charge_efficiency / 1000.0)[:, None],
+            buy=self.energy[day] / self.charge_efficiency / 1000.0,
             sell=((self.energy[day] - self.floor[0]) * out)[:, None],
             spin=(self.spin[day] - self.floor[1]) * out,
             nonspin=(self.nonspin[day] - self.floor[2]) * out,
@@ -76,8 +76,8 @@ class Valuer:
         self.call_hours, gains = outlook.call_hours, [outlook.gains(k) for k in range(len(outlook.energy))]
         self.reserve = np.mean([np.maximum(np.maximum(of.spin, of.nonspin), 0.0) for of in gains], axis=0)  # (T,) $/kWh
         self._days = [StorageDay(hours, outlook.call_hours) for _ in outlook.energy]
-        for k, day in enumerate(self._days):
-            day.earn(outlook.gains(k))
+        for day, of in zip(self._days, gains, strict=True):
+            day.earn(of)
 
     def of_spare(self, own: Boxes, weight: Array, shape: Array) -> Array:
         """What reserve beyond the shape's copies earns (N,), $."""
@@ -125,9 +125,7 @@ class Classes:
         return found
 
 
-def make_classes(
-    boxes: Boxes, energy_floor: Array, outlook: Outlook, count: int, least_kwh: float, rounds: int = ROUNDS
-) -> Classes:
+def make_classes(boxes: Boxes, energy_floor: Array, outlook: Outlook, count: int, least_kwh: float) -> Classes:
     """At most ``count`` classes of the owners of ``boxes``, each of which can discharge ``least_kwh`` in its best hour.
 
     ``energy_floor`` (N,): owners' floors, $/MWh. A class that would be smaller is given up, and its owners go to
@@ -138,7 +136,7 @@ def make_classes(
     some = _evenly(usable, MOST_OWNERS)
     own, least_of_some = Boxes(boxes.rows[some]), least_kwh * len(some) / max(len(usable), 1)
     shapes = _first_shapes(own, extra[some], value, count, least_of_some)
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         shapes, part = _assigned(shapes, own, extra[some], value, least_of_some)
         shapes = [_improved(own, np.flatnonzero(part == k), shape, value) for k, shape in enumerate(shapes)]
     member = np.full(len(boxes.rows), NO_CLASS, dtype=np.int64)

@@ -50,18 +50,18 @@ def _cleared(program: StorageDay, resources: StorageResources, bids: StorageBids
     """Awards (5, T) of one resource, as fields of StorageAwards."""
     into, out = float(resources.charge_efficiency[k]), float(resources.discharge_efficiency[k])
     gains = Gains(
-        buy=((price[0] - bids.charge_price[k]) / into / 1000.0)[:, None],
+        buy=(price[0] - bids.charge_price[k]) / into / 1000.0,
         sell=(price[0][:, None] - bids.discharge_price[k]) * out / 1000.0,
         spin=(price[1] - bids.spin_price[k]) * out / 1000.0,
         nonspin=(price[2] - bids.nonspin_price[k]) * out / 1000.0,
     )
-    charge, discharge = resources.box.charge[k][:, None].copy(), bids.discharge_kw[k] / out
+    charge, discharge = resources.box.charge[k].copy(), bids.discharge_kw[k] / out
     program.earn(gains)
     spare = resources.spare_kw[k] / out
     for _ in range(MOST_PASSES):
         program.limit(resources.box.rows[k], charge, discharge, spare)
         answer = program.solve()
-        bought, sold = answer.bought[:, 0], answer.sold.sum(axis=1)
+        bought, sold = answer.bought, answer.sold.sum(axis=1)
         both = np.minimum(bought, sold) > BOTH_WAYS_KWH
         if not both.any():
             return np.stack([bought / into, sold * out, answer.spin * out, answer.nonspin * out, answer.stored])

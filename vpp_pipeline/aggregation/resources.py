@@ -8,6 +8,7 @@ owner i takes w_i/W of what goes into and out of the store, so that unlike effic
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class StorageResources:
     def __len__(self) -> int:
         return len(self.charge_efficiency)
 
-    @property
+    @cached_property
     def spare_kw(self) -> Array:
         """Reserve beyond the box (K, T), kW at the meter."""
         return self._summed(self.spare)
@@ -82,11 +83,6 @@ class StorageAwards:
     spin_kw: Array
     nonspin_kw: Array
     stored_kwh: Array  # around the baseline, end of hour
-
-    @property
-    def net_kw(self) -> Array:
-        """Discharge less charge (K, T)."""
-        return self.discharge_kw - self.charge_kw
 
 
 def resources_of(

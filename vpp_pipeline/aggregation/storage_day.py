@@ -1,8 +1,8 @@
 """One store over one day as a linear program: what the market clears, and what a box is worth at given prices.
 
-    maximize    Σ_t Σ_j sell_tj q_tj − Σ_t Σ_j buy_tj c_tj + Σ_t (spin_t s_t + nonspin_t n_t)
-    dynamics    S_t = S_{t−1} + Σ_j c_tj − Σ_j q_tj,   S_0 = 0
-    power       Σ_j q_tj + s_t + n_t ≤ pd_t + spare_t,   0 ≤ c_tj ≤ its segment,   0 ≤ q_tj ≤ its segment
+    maximize    Σ_t Σ_j sell_tj q_tj − Σ_t buy_t c_t + Σ_t (spin_t s_t + nonspin_t n_t)
+    dynamics    S_t = S_{t−1} + c_t − Σ_j q_tj,   S_0 = 0
+    power       Σ_j q_tj + s_t + n_t ≤ pd_t + spare_t,   0 ≤ c_t ≤ pc_t,   0 ≤ q_tj ≤ its segment
     energy      −below_t ≤ S_t ≤ above_t,   S_T ≥ −last,   Σ_t Σ_j q_tj ≤ cycles
     reserve     τ (s_t + n_t) ≤ S_t + below_t   and   ≤ S_{t−1} + below_{t−1}  (in the first hour: ≤ first)
 
@@ -26,7 +26,7 @@ from vpp_pipeline.core.errors import SolveError
 
 @dataclass(frozen=True)
 class Gains:
-    """Money per kWh on the stored side: energy by hour and segment (T, J), reserve by hour (T,)."""
+    """Money per kWh on the stored side, by hour (T,); of sales by segment as well (T, J)."""
 
     buy: Array  # what a kWh into the store costs
     sell: Array
@@ -36,7 +36,7 @@ class Gains:
 
 @dataclass(frozen=True)
 class Answer:
-    """The best day: kWh (T, J) by segment, (T,) for the rest; its worth in $, and what more of each limit would add."""
+    """The best day: kWh (T,), sales by segment (T, J); its worth in $, and what more of each limit would add."""
 
     bought: Array
     sold: Array
@@ -50,18 +50,17 @@ class Answer:
 class StorageDay:
     """The program for one store of T hours, kept from one solve to the next: another box or other prices, warm."""
 
-    def __init__(self, hours: int, call_hours: float, buys: int = 1, sells: int = 1) -> None:
-        self.hours, self.buys, self.sells = hours, buys, sells
-        at = np.cumsum([0, hours * buys, hours * sells, hours, hours, hours])
+    def __init__(self, hours: int, call_hours: float, sells: int = 1) -> None:
+        self.hours, self.sells = hours, sells
+        at = np.cumsum([0, hours, hours * sells, hours, hours, hours])
         self._columns = [np.arange(low, high, dtype=np.int32) for low, high in pairwise(at)]
         one, none = sparse.identity(hours, format="csr"), None
         before = sparse.diags([1.0], [-1], shape=(hours, hours), format="csr")
-        bought = sparse.kron(one, np.ones((1, buys)), format="csr")
         sold = sparse.kron(one, np.ones((1, sells)), format="csr")
         every_hour = sparse.csr_matrix(np.ones((1, hours)))
         matrix = sparse.bmat(
             [
-                [-bought, sold, none, none, one - before],
+                [-one, sold, none, none, one - before],
                 [none, sold, one, one, none],
                 [none, none, call_hours * one, call_hours * one, -one],
                 [none, none, call_hours * one, call_hours * one, -before],
@@ -88,18 +87,18 @@ class StorageDay:
     def limit(
         self, box: Array, bought: Array | None = None, sold: Array | None = None, spare: Array | None = None
     ) -> None:
-        """Limits from a box (4 T + 3,), and of segments (T, J); without them, one segment as wide as the box.
+        """Limits from a box (4 T + 3,), of purchases (T,), and of segments of sales (T, J); or else the box's own.
 
         ``spare`` (T,): reserve beyond the box, of owners who back it themselves.
         """
         own = Boxes(box[None])
-        charge = own.charge[0][:, None] if bought is None else bought
+        charge = own.charge[0] if bought is None else bought
         discharge = own.discharge[0][:, None] if sold is None else sold
         low = -own.below[0]
         low[-1] = max(low[-1], -own.last[0])
-        zeros = np.zeros(self.hours * (self.buys + self.sells + 2))
+        zeros = np.zeros(self.hours * (self.sells + 3))
         most = own.discharge[0] if spare is None else own.discharge[0] + spare
-        upper = np.concatenate([charge.ravel(), discharge.ravel(), most, most, own.above[0]])
+        upper = np.concatenate([charge, discharge.ravel(), most, most, own.above[0]])
         self._set_columns(np.concatenate([zeros, low]), upper)
         below_before = np.append(own.first, own.below[0, :-1])
         sides = np.concatenate([np.zeros(self.hours), most, own.below[0], below_before, own.cycles])
@@ -116,7 +115,7 @@ class StorageDay:
     def earn(self, gains: Gains) -> None:
         """Prices of every column."""
         still = np.zeros(self.hours)
-        cost = np.concatenate([-gains.buy.ravel(), gains.sell.ravel(), gains.spin, gains.nonspin, still])
+        cost = np.concatenate([-gains.buy, gains.sell.ravel(), gains.spin, gains.nonspin, still])
         self._highs.changeColsCost(len(cost), np.concatenate(self._columns), cost)
 
     def solve(self) -> Answer:
@@ -132,20 +131,19 @@ class StorageDay:
         found = self._highs.getSolution()
         values = np.clip(np.array(found.col_value), self._lower, self._upper)
         bought, sold, spin, nonspin, stored = (values[columns] for columns in self._columns)
-        shape = (self.hours, -1)
         worth = self._highs.getObjectiveValue()
         more = self._worth_of_more(np.array(found.col_dual), np.array(found.row_dual))
-        return Answer(bought.reshape(shape), sold.reshape(shape), spin, nonspin, stored, worth, more)
+        return Answer(bought, sold.reshape(self.hours, -1), spin, nonspin, stored, worth, more)
 
     def _worth_of_more(self, of_columns: Array, of_rows: Array) -> Array:
         """What one more kWh of each entry of the box would add, from the duals; segments as one."""
-        t, hours = slice(None, None), self.hours
+        hours = self.hours
         _, power, after, before, cycles = (
             of_rows[k * hours : (k + 1) * hours] if k < 4 else of_rows[4 * hours :] for k in range(5)
         )
         gain = np.maximum(of_columns, 0.0)  # at the upper bound
         loss = np.maximum(-of_columns, 0.0)  # at the lower
-        charge = gain[self._columns[0]].reshape(hours, -1).max(axis=1)
+        charge = gain[self._columns[0]]
         own = gain[self._columns[1]].reshape(hours, -1).max(axis=1) + gain[self._columns[2]] + gain[self._columns[3]]
         below, above = loss[self._columns[4]].copy(), gain[self._columns[4]]
         last = 0.0
@@ -154,4 +152,4 @@ class StorageDay:
         below += np.maximum(after, 0.0)
         below[:-1] += np.maximum(before[1:], 0.0)
         ends = [np.maximum(before[0], 0.0), last, max(float(cycles[0]), 0.0)]
-        return np.concatenate([charge, np.maximum(power, 0.0) + own, below[t], above, ends])
+        return np.concatenate([charge, np.maximum(power, 0.0) + own, below, above, ends])

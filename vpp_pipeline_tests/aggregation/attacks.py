@@ -100,20 +100,21 @@ def award(
             box[: 2 * hours] *= rng.random(2 * hours)
             spare = spare * rng.random(hours)
         program.earn(_money(rng, hours, kind))
-        charge, discharge = Boxes(box[None]).charge[0][:, None].copy(), Boxes(box[None]).discharge[0][:, None].copy()
+        charge, discharge = Boxes(box[None]).charge[0].copy(), Boxes(box[None]).discharge[0][:, None].copy()
         for _ in range(2 * hours):
             program.limit(box, charge, discharge, spare)
             found = program.solve()
-            both = (found.bought > 1e-9) & (found.sold > 1e-9)
+            sold = found.sold[:, 0]
+            both = (found.bought > 1e-9) & (sold > 1e-9)
             if not both.any():
                 break
-            charge[both & (found.bought < found.sold)] = 0.0
-            discharge[both & (found.bought >= found.sold)] = 0.0
+            charge[both & (found.bought < sold)] = 0.0
+            discharge[both & (found.bought >= sold)] = 0.0
         into = resources.charge_efficiency[k]
         rows.append(
             np.stack(
                 [
-                    found.bought[:, 0] / into,
+                    found.bought / into,
                     found.sold[:, 0] * out[k],
                     found.spin * out[k],
                     found.nonspin * out[k],
@@ -138,7 +139,7 @@ def _money(rng: np.random.Generator, hours: int, kind: str) -> Gains:
         energy = np.where(clock <= aim, sign * 900.0, -sign * 900.0) + rng.normal(0.0, 40.0, hours)
         spin = np.where((clock == aim) & (rng.random() < 0.5), 5000.0, 0.0)
         nonspin = rng.uniform(0.0, 900.0, hours) * (rng.random() < 0.3)
-    return Gains(energy[:, None], energy[:, None], spin, nonspin)
+    return Gains(energy, energy[:, None], spin, nonspin)
 
 
 def limits(fleet: Fleet, x: DaySchedule, call_hours: float = 1.0) -> dict[str, Array]:
