@@ -1,7 +1,8 @@
 """The chain of a market day: pure stage functions from named tables to named tables, and all of them in one call.
 
     market → forecasting → fleet        `inputs.day_inputs` reads prices, meters, weather, the fleet, and requests
-    limit_fleet → find_opportunities    what each prosumer can do, and what can be sold
+    limit_fleet → aggregate             what each prosumer can do, and owners cut into storage resources
+    find_opportunities                  what can be sold
     negotiate                           the deals of each opportunity
     state_problem → solve → tabulate    the day's schedule
     pay → form → verify                 what prosumers earn, the bids, and every rule checked by other code
@@ -12,17 +13,22 @@ assets, the command line, the back-test, `run_cycle`, benchmarks, and tests call
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
-from vpp_pipeline.core.calendar import market_hours
+from vpp_pipeline.core.calendar import PRICE_COLUMN, market_hours
+from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, Tables, optional_table, with_missing
 from vpp_pipeline.dispatch.payments import owen_shares_table, payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.dispatch.scenarios import with_scenarios
-from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, starts_of
+from vpp_pipeline.fleet.archetypes import typical_floors
+from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays, in_storage, starts_of
 from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
@@ -30,11 +36,16 @@ from vpp_pipeline.negotiation.opportunities import Resource, members_of, resourc
 from vpp_pipeline.negotiation.requests import Requests, place_requests
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
 from vpp_pipeline.negotiation.terms import Terms, prepare_terms
-from vpp_pipeline.schemas import DESK, LLMCalls
+from vpp_pipeline.schemas import DESK, TABLES, LLMCalls
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.registry import checks_table
 
+#: what `aggregate` makes, and what storage resources are once deals are struck
+CLASSES, MEMBERS, BASELINE = "fleet.storage_classes", "fleet.storage_members", "fleet.baseline"
+AGGREGATED = (CLASSES, MEMBERS, BASELINE)
+BOUND = ("dispatch.storage_resources", "dispatch.storage_shares", "dispatch.storage_limits", "dispatch.storage_plan")
+STORAGE = (*AGGREGATED, *BOUND)
 SITE_FORECASTS = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
 
 
@@ -56,6 +67,61 @@ def _resources(day: Day) -> list[Resource]:
     return resources_of(optional_table(day, "market.resources"))
 
 
+def _pools(day: Day) -> list[Resource]:
+    return [one for one in _resources(day) if one.participation == "storage"]
+
+
+def aggregate(day: Day, settings: Settings) -> Tables:
+    """`fleet.storage_classes`, `.storage_members`, and `.baseline`: owners of each resource that takes part as storage,
+    cut into storage resources, and what they do whatever the market awards. No rows where none does.
+
+    Classes of the day before are kept, where ``day`` has them under CLASSES_BEFORE and MEMBERS_BEFORE, while hardly any
+    owner has come or gone. Raises InputError where a file's resource has the name of one of them.
+    """
+    tables: Tables = {name: TABLES[name].create_empty() for name in AGGREGATED}
+    if not (pools := _pools(day)):
+        return tables
+    from vpp_pipeline.aggregation.pool import pool_tables  # with HiGHS
+
+    fleet = begin_with(fleet_arrays(day["fleet.prosumers"], day["fleet.availability"]), _starts(day, settings))
+    forecast = day["market.price_forecast"]
+    prices = np.stack([forecast[column].to_numpy() for column in PRICE_COLUMN.values()])
+    made = []
+    for pool in pools:
+        members = fleet.part(np.flatnonzero(fleet.resource_id == pool.resource_id))
+        if not len(members):
+            continue
+        floor = typical_floors(members, settings.fleet, settings.negotiation)
+        place = (pool.resource_id, forecast["market_date"][0], members, prices, floor, forecast["start_utc"])
+        made.append(pool_tables(*place, settings.rules, settings.resources, day))
+    tables |= {name: pl.concat([tables[name], *(one[name] for one in made)]) for name in AGGREGATED}
+    taken = set(tables[CLASSES]["resource_id"]) & {one.resource_id for one in _resources(day) if one not in pools}
+    if taken:
+        raise InputError(
+            f"resource {min(taken)} has the name of a class of another, which takes part as storage",
+            column="resource_id",
+            value=min(taken),
+            remedy="Give the resource another name",
+        )
+    return tables
+
+
+def _starts(day: Day, settings: Settings) -> pl.DataFrame:
+    """`dispatch.starts`: with `fleet.carry_over` by the schedule of the day before, under SCHEDULE_BEFORE."""
+    return starts_of(day["fleet.prosumers"], day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None)
+
+
+def _bid_as(day: Day, settings: Settings) -> list[Resource]:
+    """The resources that bids are made for: those of `market.resources`, storage cut into its classes."""
+    if not (pools := _pools(day)):
+        return _resources(day)
+    from vpp_pipeline.aggregation.pool import storage_resources
+
+    fleet = begin_with(fleet_of(day), _starts(day, settings))
+    others = [one for one in _resources(day) if one.participation != "storage"]
+    return others + storage_resources(pools, day, fleet, settings.rules)
+
+
 def find_opportunities(day: Day, settings: Settings, requests: Requests, deals: pl.DataFrame | None = None) -> Tables:
     """`market.opportunities`: each product in each hour, sized to the fleet, and the requests that replace some.
 
@@ -64,15 +130,16 @@ def find_opportunities(day: Day, settings: Settings, requests: Requests, deals: 
     """
     from vpp_pipeline.dispatch.sizing import opportunities_of_day
 
-    forecast, fleet, resources = day["market.price_forecast"], fleet_of(day), _resources(day)
+    forecast, fleet, resources = day["market.price_forecast"], fleet_of(day), _bid_as(day, settings)
     placed = place_requests(requests, forecast, members_of(fleet, resources), settings.rules)
     rows = opportunities_of_day(forecast["market_date"][0], forecast, fleet, settings, placed.rows, deals, resources)
     return {"market.opportunities": rows, "market.request_quarantine": placed.quarantine}
 
 
 def fleet_of(day: Day) -> Fleet:
-    """The day's prosumers and their limits as arrays."""
-    return fleet_arrays(day["fleet.prosumers"], day["fleet.availability"])
+    """The day's prosumers, each in the resource that it is bid with, and their limits as arrays."""
+    fleet = fleet_arrays(day["fleet.prosumers"], day["fleet.availability"])
+    return in_storage(fleet, optional_table(day, MEMBERS))
 
 
 def terms_of(day: Day, settings: Settings) -> Terms:
@@ -124,8 +191,7 @@ def state_problem(day: Day, settings: Settings) -> tuple[DayProblem, Tables]:
 
     With `fleet.carry_over` the schedule of the day before is read too, where ``day`` has it under SCHEDULE_BEFORE.
     """
-    before = day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None
-    starts = starts_of(day["fleet.prosumers"], before)
+    starts = _starts(day, settings)
     problem = day_problem(
         begin_with(fleet_of(day), starts),
         day["market.price_forecast"],
@@ -136,7 +202,21 @@ def state_problem(day: Day, settings: Settings) -> tuple[DayProblem, Tables]:
         settings.optimiser,
     )
     problem = with_scenarios(problem, day["market.opportunities"], day.get("market.price_scenarios"), settings.risk)
-    return problem, {"dispatch.starts": starts}
+    return replace(problem, solved_by=_storage_solvers(day, settings)), {"dispatch.starts": starts}
+
+
+def _storage_solvers(day: Day, settings: Settings) -> dict[str, Callable[[DayProblem], DaySolution]]:
+    """How the day of each storage resource is solved, by its name."""
+    if not _pools(day):
+        return {}
+    from vpp_pipeline.bidding.storage_bids import solve_storage
+
+    tables = {name: day[name] for name in AGGREGATED}
+    return {
+        one.resource_id: partial(solve_storage, resource=one, tables=tables, rules=settings.rules)
+        for one in _bid_as(day, settings)
+        if one.participation == "storage"
+    }
 
 
 def solve(problem: DayProblem, settings: Settings) -> DaySolution:
@@ -157,6 +237,7 @@ def tabulate(problem: DayProblem, solution: DaySolution, settings: Settings) -> 
         "dispatch.internal_prices": tables.internal_prices_table(problem, solution),
         "dispatch.owen_shares": owen_shares_table(problem, solution, settings),
         "dispatch.scenario_quantities": tables.scenario_quantities_table(problem, solution),
+        **{name: solution.storage.get(name, TABLES[name].create_empty()) for name in BOUND},
         "dispatch.proof": tables.proof_table(problem, solution),
     }
 
@@ -187,6 +268,7 @@ def form(day: Day, settings: Settings, stamp: Stamp) -> Tables:
         settings.rules,
         stamp,
         day["dispatch.scenario_quantities"],
+        {name: day[name] for name in STORAGE} if _pools(day) else {},
     )
     weight = settings.optimiser.satisfaction_weight_usd_per_mwh
     charging, proof, shares = (day[f"dispatch.{name}"] for name in ("charging", "proof", "owen_shares"))

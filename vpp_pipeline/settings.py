@@ -79,8 +79,8 @@ class ResourceSettings(_Group):
     path: Path | None = Field(None, description="CSV file of resources; null: one resource for the whole fleet.")
     participation: Literal["storage", "hourly", "proxy_demand", "none"] = Field(
         "hourly",
-        description="How the single resource takes part: `proxy_demand` exports nothing, `none` sells nothing; "
-        "`storage` is not bid yet.",
+        description="How the single resource takes part: `storage` is cleared over the day with its state of charge, "
+        "`hourly` hour by hour; `proxy_demand` exports nothing, `none` sells nothing.",
     )
     certified_spin_mw: float | None = Field(
         None,
@@ -89,13 +89,24 @@ class ResourceSettings(_Group):
         "certificate is known. 0: none is bid.",
     )
     certified_nonspin_mw: float | None = Field(None, ge=0, description="The same for non-spinning reserve.")
+    storage_classes: int = Field(
+        10, ge=1, le=99, description="Most storage resources that one taking part as `storage` is cut into."
+    )
+    storage_remade_fraction: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the owners that joined or left since, from which on its classes are made anew.",
+    )
+    storage_least_mw: float = Field(
+        0.112, ge=0.001, description="Least discharge of a class when it is made: the market's minimum, and some room."
+    )
 
     @model_validator(mode="after")
     def _describes_one_resource(self) -> ResourceSettings:
-        if self.participation == "storage":
-            raise ValueError("a resource cannot be bid as storage yet; write hourly, which bids it hour by hour")
         fields = type(self).model_fields
-        own = [name for name in fields if name != "path" and getattr(self, name) != fields[name].default]
+        stated = [name for name in fields if name == "participation" or name.startswith("certified")]
+        own = [name for name in stated if getattr(self, name) != fields[name].default]
         if self.path is not None and own:
             raise ValueError(f"the file of resources states {', '.join(own)} itself; leave out the one or the other")
         return self
@@ -107,6 +118,10 @@ class MarketRules(_Group):
     quantity_step_mw: float = Field(0.01, ge=1e-4, description="Bids are rounded down to this [cfg].")
     energy_minimum_mw: float = Field(0.1, ge=0, description="Minimum of an aggregation (CAISO tariff 4.17.5).")
     reserve_minimum_mw: float = Field(0.5, ge=0, description="Minimum for spin and nonspin [cfg].")
+    storage_step_mw: float = Field(0.001, ge=1e-4, description="Limits of storage resources are rounded to this [cfg].")
+    storage_reserve_minimum_mw: float = Field(
+        0.1, ge=0, description="Least certification for which a storage resource may offer a reserve [cfg]."
+    )
     required_fraction: float = Field(
         0.8, gt=0, le=1, description="The 80% rule: smallest share of R that a bid offers."
     )

@@ -144,6 +144,19 @@ def make_classes(boxes: Boxes, energy_floor: Array, outlook: Outlook, count: int
     return Classes(np.array(shapes).reshape(-1, width), member)
 
 
+def joined(classes: Classes, boxes: Boxes, energy_floor: Array, outlook: Outlook) -> Classes:
+    """``classes`` that have stayed, with each owner who is in none now in the one where it earns most."""
+    new = np.flatnonzero((classes.member == NO_CLASS) & (boxes.discharge.max(axis=1) > USABLE_KWH))
+    if not len(new):
+        return classes
+    value, member = Valuer(outlook), classes.member.copy()
+    worth = [value(shape) for shape in classes.shape]
+    extra = energy_floor[new] - outlook.floor[0]
+    earns, _ = _earnings(list(classes.shape), worth, Boxes(boxes.rows[new]), extra, value)
+    member[new] = earns.argmax(axis=1)
+    return Classes(classes.shape, member)
+
+
 def _evenly(places: Indices, most: int) -> Indices:
     """At most ``most`` of ``places``, evenly spaced."""
     if len(places) <= most:

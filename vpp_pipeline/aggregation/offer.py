@@ -8,7 +8,7 @@ import numpy as np
 
 from vpp_pipeline.aggregation.boxes import Baseline, baseline_of, boxes_of
 from vpp_pipeline.aggregation.classes import Classes, Outlook, for_the_day, make_classes
-from vpp_pipeline.aggregation.clearing import StorageBids, bids_at_floors, clear
+from vpp_pipeline.aggregation.clearing import Clearing, StorageBids, bids_at_floors, clear
 from vpp_pipeline.aggregation.resources import StorageAwards, StorageResources, disaggregated, resources_of
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.dispatch.schedule import DaySchedule
@@ -27,7 +27,17 @@ class StorageOffer:
     bids: StorageBids
     call_hours: float
 
-    def awards(self, price: Array) -> StorageAwards:
+    @property
+    def self_schedule_kw(self) -> Array:
+        """Sun that all owners sell (T,), whatever the price."""
+        return np.asarray(self.baseline.solar_sold_kw.sum(axis=0))
+
+    @property
+    def offered_mw(self) -> Array:
+        """What all resources offer (3, T): discharge, and each reserve."""
+        return np.stack([self.bids.discharge_kw.sum(axis=(0, 2)), *self.bids.reserve_kw.sum(axis=1)]) / 1000.0
+
+    def awards(self, price: Array) -> Clearing:
         """What the market awards at ``price`` (3, T). Raises SolveError."""
         return clear(self.resources, self.bids, price, self.call_hours)
 
@@ -41,9 +51,8 @@ def classes_of(
 ) -> Classes:
     """Classes of a fleet, made at ``prices`` (D, 3, T) of typical days; ``floor`` (3, N, T) as for :func:`offer_of`."""
     boxes = boxes_of(fleet, baseline_of(fleet, prices[:, 0].mean(axis=0), floor[0]))
-    return make_classes(
-        boxes, floor[0].mean(axis=1), outlook_of(fleet, floor, prices, call_hours), most, 1000.0 * least_mw
-    )
+    outlook = outlook_of(fleet, floor, prices, call_hours)
+    return make_classes(boxes, floor[0].mean(axis=1), outlook, most, 1000.0 * least_mw)
 
 
 def offer_of(fleet: Fleet, floor: Array, forecast: Array, classes: Classes, call_hours: float) -> StorageOffer:

@@ -15,6 +15,7 @@ import numpy as np
 from vpp_pipeline.aggregation.boxes import Baseline, Boxes, spare_reserve
 from vpp_pipeline.aggregation.classes import NO_CLASS, Classes
 from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 
@@ -50,6 +51,26 @@ class StorageResources:
         """Most that it discharges or holds as reserve at the meter (K, T)."""
         return self.box.discharge * self.discharge_efficiency[:, None]
 
+    @cached_property
+    def _reachable_kwh(self) -> Array:
+        """Highest stored energy around the baseline (K, T + 1) from the day's start on."""
+        reached = np.zeros((len(self), self.box.hours + 1))
+        for t in range(self.box.hours):
+            reached[:, t + 1] = np.minimum(reached[:, t] + self.box.charge[:, t], self.box.above[:, t])
+        return reached
+
+    @property
+    def reachable_discharge_kw(self) -> Array:
+        """Most that it can discharge (K, T) by then: within its power, and from what it can hold before."""
+        held_kwh = np.maximum(self._reachable_kwh[:, :-1] + self.box.below, 0.0)
+        return np.asarray(np.minimum(self.box.discharge, held_kwh) * self.discharge_efficiency[:, None])
+
+    def backed_kw(self, call_hours: float) -> Array:
+        """Most reserve within the box (K, T) that what it can hold backs for ``call_hours``, before and after."""
+        before = np.column_stack([self.box.first, self._reachable_kwh[:, 1:-1] + self.box.below[:, :-1]])
+        after = self._reachable_kwh[:, 1:] + self.box.below
+        return np.asarray(np.maximum(np.minimum(before, after), 0.0) * self.discharge_efficiency[:, None] / call_hours)
+
     def mean_of(self, by_owner: Array, *, reserve: bool = False) -> Array:
         """Mean (K, T) of ``by_owner`` (N, T) over what each owner gives of a MWh discharged, or of ``reserve``.
 
@@ -84,6 +105,11 @@ class StorageAwards:
     nonspin_kw: Array
     stored_kwh: Array  # around the baseline, end of hour
 
+    @property
+    def held_kw(self) -> tuple[Array, ...]:
+        """Each reserve that is awarded (K, T), in the order of the market's."""
+        return tuple(getattr(self, reserve.held_column) for reserve in CAISO.reserves)
+
 
 def resources_of(
     fleet: Fleet, classes: Classes, boxes: Boxes, call_hours: float, present: Array | None = None
@@ -97,29 +123,33 @@ def resources_of(
         of_mine = spare_reserve(Boxes(boxes.rows[mine]), weight[mine], shape, call_hours)
         spare[mine] = (call * fleet.discharge_efficiency)[mine, None] * of_mine
     weight = weight * call
-    total = np.bincount(classes.member[weight > 0.0], weight[weight > 0.0], minlength=len(classes.shape))
-    alone = np.array([spare[classes.member == k].max(initial=0.0) for k in range(len(classes.shape))])
-    kept = np.flatnonzero((total > 0.0) | (alone > 0.0))
-    place = np.full(len(classes.shape) + 1, NO_CLASS)
-    place[kept] = np.arange(len(kept))
-    member = place[classes.member]
-    held = weight > 0.0
+    return composed(fleet, classes.member, weight, classes.shape, spare, call_hours)
+
+
+def composed(
+    fleet: Fleet, member: Indices, weight: Array, shape: Array, spare: Array, call_hours: float
+) -> StorageResources:
+    """The resources that owners make together: ``weight`` (N,) copies each of the ``shape`` of its class (K, 4 T + 3),
+    and ``spare`` reserve (N, T) beyond it.
+    """
+    held = (weight > 0.0) & (member != NO_CLASS)
+    total = np.bincount(member[held], weight[held], minlength=len(shape))
     share = np.zeros(len(member))
-    share[held] = weight[held] / total[kept][member[held]]
+    share[held] = weight[held] / total[member[held]]
 
     def mean(values: Array) -> Array:
-        summed = np.bincount(member[held], (share * values)[held], minlength=len(kept))
-        return np.where(total[kept] > 0.0, summed, 1.0)
+        summed = np.bincount(member[held], (share * values)[held], minlength=len(shape))
+        return np.where(total > 0.0, summed, 1.0)
 
     found = StorageResources(
         member,
         share,
-        Boxes(total[kept, None] * classes.shape[kept]),
+        Boxes(total[:, None] * shape),
         np.where((member != NO_CLASS)[:, None], spare, 0.0),
         charge_efficiency=1.0 / mean(1.0 / fleet.charge_efficiency),
         discharge_efficiency=mean(fleet.discharge_efficiency),
     )
-    return _backed(found, total[kept] <= 0.0, call_hours)
+    return _backed(found, total <= 0.0, call_hours)
 
 
 def _backed(resources: StorageResources, alone: Flags, call_hours: float) -> StorageResources:
@@ -137,7 +167,7 @@ def _backed(resources: StorageResources, alone: Flags, call_hours: float) -> Sto
 def disaggregated(fleet: Fleet, baseline: Baseline, resources: StorageResources, awards: StorageAwards) -> DaySchedule:
     """What each owner does for ``awards`` on top of its ``baseline``: a day within all its limits.
 
-    Charging takes own sun first, where the baseline sells less of it for that; the export at the meter is the same.
+    Awarded charging is of the grid, so that the meters of all owners show what the market awarded.
     """
     into, out = fleet.charge_efficiency[:, None], fleet.discharge_efficiency[:, None]
     of_charge, of_discharge = resources.charge_efficiency[:, None], resources.discharge_efficiency[:, None]
@@ -153,12 +183,9 @@ def disaggregated(fleet: Fleet, baseline: Baseline, resources: StorageResources,
         within_kw[held] += resources.spare[held] * part[resources.member[held]]
         return within_kw
 
-    charge_kw = baseline.charge_kw + resources.by_owner(awards.charge_kw * of_charge) / into
-    unsold_kw = np.maximum(fleet.surplus_kw - baseline.solar_sold_kw, 0.0)
-    sun_kw = np.minimum(charge_kw, unsold_kw)
     return DaySchedule(
-        grid_charge_kw=charge_kw - sun_kw,
-        solar_charge_kw=sun_kw,
+        grid_charge_kw=baseline.grid_charge_kw + resources.by_owner(awards.charge_kw * of_charge) / into,
+        solar_charge_kw=baseline.solar_charge_kw.copy(),
         discharge_kw=resources.by_owner(awards.discharge_kw / of_discharge) * out,
         solar_sold_kw=baseline.solar_sold_kw.copy(),
         spin_kw=held_kw(awards.spin_kw),

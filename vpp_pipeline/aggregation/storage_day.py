@@ -45,6 +45,7 @@ class Answer:
     stored: Array
     worth: float
     worth_of_more: Array  # (4 T + 3,) by entry of a box
+    stored_value: Array  # (T,) $ per kWh more in the store at each hour's end
 
 
 class StorageDay:
@@ -85,9 +86,15 @@ class StorageDay:
         self._highs.passModel(program)
 
     def limit(
-        self, box: Array, bought: Array | None = None, sold: Array | None = None, spare: Array | None = None
+        self,
+        box: Array,
+        bought: Array | None = None,
+        sold: Array | None = None,
+        spare: Array | None = None,
+        held: Array | None = None,
     ) -> None:
-        """Limits from a box (4 T + 3,), of purchases (T,), and of segments of sales (T, J); or else the box's own.
+        """Limits from a box (4 T + 3,), of purchases (T,), of segments of sales (T, J), and of each reserve ``held``
+        (reserves, T); or else the box's own.
 
         ``spare`` (T,): reserve beyond the box, of owners who back it themselves.
         """
@@ -98,7 +105,8 @@ class StorageDay:
         low[-1] = max(low[-1], -own.last[0])
         zeros = np.zeros(self.hours * (self.sells + 3))
         most = own.discharge[0] if spare is None else own.discharge[0] + spare
-        upper = np.concatenate([charge, discharge.ravel(), most, most, own.above[0]])
+        spin, nonspin = (most, most) if held is None else held
+        upper = np.concatenate([charge, discharge.ravel(), spin, nonspin, own.above[0]])
         self._set_columns(np.concatenate([zeros, low]), upper)
         below_before = np.append(own.first, own.below[0, :-1])
         sides = np.concatenate([np.zeros(self.hours), most, own.below[0], below_before, own.cycles])
@@ -133,7 +141,8 @@ class StorageDay:
         bought, sold, spin, nonspin, stored = (values[columns] for columns in self._columns)
         worth = self._highs.getObjectiveValue()
         more = self._worth_of_more(np.array(found.col_dual), np.array(found.row_dual))
-        return Answer(bought, sold.reshape(self.hours, -1), spin, nonspin, stored, worth, more)
+        value = np.array(found.row_dual)[: self.hours]
+        return Answer(bought, sold.reshape(self.hours, -1), spin, nonspin, stored, worth, more, value)
 
     def _worth_of_more(self, of_columns: Array, of_rows: Array) -> Array:
         """What one more kWh of each entry of the box would add, from the duals; segments as one."""

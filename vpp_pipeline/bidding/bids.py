@@ -10,13 +10,20 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.bidding.curves import PRICE_TOLERANCE, asked_price, bid_segments
+from vpp_pipeline.bidding.storage_curves import first_prices, member_power, storage_segments, told_of_storage
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.tables import with_missing
-from vpp_pipeline.negotiation.agreements import satisfaction_worth
+from vpp_pipeline.core.tables import Day, with_missing
+from vpp_pipeline.negotiation.agreements import satisfaction_worth, weighted_satisfaction
 from vpp_pipeline.schemas import DESK, FinalBids, Reconciliation, validate
 from vpp_pipeline.settings import MarketRules
 
+QUALITY: dict[str, type[pl.DataType]] = {
+    "opportunity_id": pl.String,
+    "coalition_size": pl.Int32,
+    "reliability_score": pl.Float64,
+    "satisfaction_score": pl.Float64,
+}
 CENTS = 2
 BID_MWH = pl.col("quantity_mw") * pl.col("duration_hours")
 #: calls and charging per MWh; charging in the bid's own hours is delivered on top of what is bid
@@ -52,20 +59,30 @@ def form_bids(
     rules: MarketRules,
     stamp: Stamp,
     wanted: pl.DataFrame | None = None,
+    storage: Day | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`bids.final_bids` and `bids.bid_segments`.
 
     Money: revenue = expected price x MW x hours; profit = revenue - payments - charging, all from figures rounded to
-    cents. Bid price = price of the first segment: below it the coalition would rather not run. ``wanted``: rows of
-    `dispatch.scenario_quantities`, on which curves rest where there are any.
+    cents. Bid price = price of the first segment that sells: below it the coalition would rather not run. ``wanted``:
+    rows of `dispatch.scenario_quantities`, on which curves rest where there are any. ``storage``: the day's tables of
+    storage resources, if any are bid.
     """
-    bids = _money(opportunities, summary, positions, payments).with_columns(
-        bid_id=pl.Series([_bid_id(name, stamp.fingerprint) for name in opportunities["opportunity_id"]])
-    )
-    trading = bids.filter(pl.col("status") == "bid")
+    bids = _money(opportunities, summary, positions, payments)
+    ids = [_bid_id(name, stamp.fingerprint) for name in bids["opportunity_id"]]
+    bids = bids.with_columns(bid_id=pl.Series(ids), total_capacity_mw="quantity_mw")
+    is_storage = (pl.col("participation") == "storage").fill_null(False)
+    trading = bids.filter(pl.col("status") == "bid", ~is_storage)
     segments = bid_segments(trading, payments, rules, wanted)
     first = segments.filter(pl.col("segment") == 1).select("bid_id", bid_price_usd_per_mwh="price_usd_per_mwh")
     quality = _quality(trading, payments, agreements, fleet, rules)
+    if storage:
+        cleared = bids.filter(pl.col("status") == "bid", is_storage)
+        curves = storage_segments(cleared, storage, rules)
+        segments = pl.concat([segments, curves])
+        first = pl.concat([first, first_prices(curves, cleared, storage)])
+        quality = pl.concat([quality, _storage_quality(cleared, storage, agreements, fleet, rules)])
+        bids = told_of_storage(bids, storage)
     stamped = {
         "seed": pl.lit(stamp.seed, dtype=pl.Int64),
         "fingerprint": pl.lit(stamp.fingerprint),
@@ -76,7 +93,7 @@ def form_bids(
     final = (
         bids.join(first, on="bid_id", how="left")
         .join(quality, on="opportunity_id", how="left")
-        .with_columns(pl.col("coalition_size").fill_null(0), total_capacity_mw="quantity_mw", **stamped)
+        .with_columns(pl.col("coalition_size").fill_null(0), **stamped)
     )
     return validate(FinalBids, final), segments
 
@@ -126,16 +143,16 @@ def _money(
         delivered_mwh=pl.col("dispatched_kwh").sort_by("prosumer_id").sum() / 1000.0,
         coalition_size=pl.len(),
     )
-    if "refusal" not in positions.columns:  # of a day that older code made
-        positions = positions.with_columns(refusal=pl.lit(None, pl.String))
+    if "expected_mw" not in positions.columns:  # of a day that older code made
+        positions = with_missing(positions, refusal=None).with_columns(expected_mw="quantity_mw")
     rows = (
-        with_missing(opportunities, resource_id=DESK)
+        with_missing(opportunities, resource_id=DESK, participation=None)
         .join(summary.select("opportunity_id", "status", "reason"), on="opportunity_id", how="left")
         .join(positions.drop("market_date"), on="opportunity_id", how="left")
         .join(paid, on="opportunity_id", how="left")
         .with_columns(pl.col("payment_usd", "called_usd", "charging_cost_usd").fill_null(0.0))
     )
-    revenue = (pl.col("forecast_price") * BID_MWH).round(CENTS)
+    revenue = (pl.col("forecast_price") * pl.col("expected_mw") * pl.col("duration_hours")).round(CENTS)
     payment, charging = pl.col("payment_usd").round(CENTS), pl.col("charging_cost_usd").round(CENTS)
     profit = (revenue - payment - charging).round(CENTS)
     reason = (
@@ -171,7 +188,7 @@ def _quality(
     rows, quantity_mw = [], dict(trading.select("opportunity_id", "quantity_mw").iter_rows())
     available = fleet.select("prosumer_id", "availability_fraction").lazy()
     committed = agreements.lazy().select("opportunity_id", "prosumer_id", "committed_capacity_kw")
-    for name in payments["opportunity_id"].unique().sort():
+    for name in payments.join(trading, on="opportunity_id", how="semi")["opportunity_id"].unique().sort():
         of_opportunity = pl.col("opportunity_id") == name  # one at a time: millions of members have no room together
         deals = committed.filter(of_opportunity).drop("opportunity_id")
         paid = payments.lazy().filter(of_opportunity).join(available, on="prosumer_id").join(deals, on="prosumer_id")
@@ -185,15 +202,21 @@ def _quality(
         rows.append(
             (name, group.height, chance, float(np.average(group["satisfaction_score"].to_numpy(), weights=weights)))
         )
-    kinds = {
-        "opportunity_id": pl.String,
-        "coalition_size": pl.Int32,
-        "reliability_score": pl.Float64,
-        "satisfaction_score": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=kinds, orient="row").join(
-        trading.select("opportunity_id"), on="opportunity_id", how="semi"
-    )
+    return pl.DataFrame(rows, schema=QUALITY, orient="row")
+
+
+def _storage_quality(
+    bids: pl.DataFrame, storage: Day, agreements: pl.DataFrame, fleet: pl.DataFrame, rules: MarketRules
+) -> pl.DataFrame:
+    """The same of storage bids: members who may be called, and the probability that 80% of what is offered comes."""
+    deals = agreements.select("opportunity_id", "prosumer_id", score="expected_satisfaction_score")
+    can = member_power(bids, storage, fleet).join(deals, on=["opportunity_id", "prosumer_id"], how="left")
+    rows = []
+    for (name, offered_mw), group in can.group_by("opportunity_id", "total_capacity_mw", maintain_order=True):
+        power, available = group["could_kw"].to_numpy(), group["availability_fraction"].to_numpy()
+        chance = delivery_probability(power, available, rules.required_fraction * 1000.0 * float(offered_mw))
+        rows.append((name, group.height, chance, weighted_satisfaction(group["score"].to_numpy(), power)))
+    return pl.DataFrame(rows, schema=QUALITY, orient="row")
 
 
 def reconcile(
@@ -213,7 +236,7 @@ def reconcile(
     rounding of each bid's money to cents, shown as `rounding_usd`.
     """
     trading = final_bids.filter(pl.col("status") == "bid")
-    revenue_usd = float((trading["forecast_price"] * trading["total_capacity_mw"] * trading["duration_hours"]).sum())
+    revenue_usd = float((trading["forecast_price"] * trading["expected_mw"] * trading["duration_hours"]).sum())
     costs_usd = float(payments["payment_usd"].sum()) + float(payments["charging_cost_usd"].sum())
     sum_profit_usd = round(float(trading["expected_profit_usd"].sum()), CENTS)
     options = payments.join(

@@ -19,11 +19,15 @@ from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 def solve_valid_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
     """The day solved with valid bids; of several resources each by itself, since nothing couples them."""
+
+    def of_resource(part: DayProblem) -> DaySolution:
+        storage = day.solved_by.get(part.fleet.resource_id[0])
+        return _solve_valid(part, rules, settings) if storage is None else storage(part)
+
     places = by_resource(day)
     if not places:
-        return _solve_valid(day, rules, settings)
-    solved = {name: _solve_valid(part_of_resource(day, *own), rules, settings) for name, own in places.items()}
-    return joined(day, solved)
+        return of_resource(day)
+    return joined(day, {name: of_resource(part_of_resource(day, *own)) for name, own in places.items()})
 
 
 def _solve_valid(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:

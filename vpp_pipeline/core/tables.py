@@ -12,6 +12,8 @@ from vpp_pipeline.core.errors import NoDataError
 Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of one day
 Tables = dict[str, pl.DataFrame]  # what a stage adds to it
 SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
+#: `fleet.storage_classes` and `fleet.storage_members` of the last day before that has any
+CLASSES_BEFORE, MEMBERS_BEFORE = "fleet.storage_classes_before", "fleet.storage_members_before"
 LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any
 
 

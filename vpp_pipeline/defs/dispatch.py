@@ -10,7 +10,7 @@ from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.defs.asset_factory import DAY_BEFORE, DAYS, key_of, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.llm.session import solve_formulated
-from vpp_pipeline.pipeline import pay, state_problem, tabulate
+from vpp_pipeline.pipeline import AGGREGATED, BOUND, pay, state_problem, tabulate
 from vpp_pipeline.warehouse.publish import publish
 
 SOLVED = {
@@ -25,6 +25,7 @@ SOLVED = {
         "owen_shares",
         "proof",
         "scenario_quantities",
+        *(table.removeprefix("dispatch.") for table in BOUND),
     )
 }
 SCHEDULE, PROOF = SOLVED["schedule"], SOLVED["proof"]
@@ -35,6 +36,7 @@ SOLVE_INPUTS = [
     "market.opportunities",
     "fleet.prosumers",
     "fleet.availability",
+    *AGGREGATED,
     "negotiation.summary",
     "negotiation.agreements",
 ]

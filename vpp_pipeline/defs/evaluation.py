@@ -13,7 +13,9 @@ from vpp_pipeline.evaluation.settle_day import READS, settle_day
 from vpp_pipeline.warehouse.publish import SETTLES, publish_tables
 
 BENCHMARK = "evaluation.benchmark"
-SETTLED = {name: f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
+SETTLED = {
+    name: f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days", "storage_awards")
+}
 
 
 def settles(context: dg.AssetExecutionContext) -> bool:

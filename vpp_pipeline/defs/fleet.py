@@ -10,10 +10,11 @@ from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.forecasting.meter_checks import Metered
-from vpp_pipeline.pipeline import SITE_FORECASTS, limit_fleet
+from vpp_pipeline.pipeline import AGGREGATED, SITE_FORECASTS, aggregate, limit_fleet
 
 EXPECTED = [key_of(table) for table in SITE_FORECASTS]
 FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}
+STORAGE = {table.removeprefix("fleet."): table for table in AGGREGATED}
 METERS = {"metered_hours": "market.metered_hours", "meter_quarantine": "market.meter_quarantine"}
 
 
@@ -95,3 +96,25 @@ def fleet_of_day(
 def availability(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
     """What each prosumer can do in each hour once physics and its owner's preferences are honored."""
     return limit_fleet(storage.day(market_date_of(context)))["fleet.availability"]
+
+
+@dg.multi_asset(
+    outs=table_outs(STORAGE, {"polars"}),
+    deps=[
+        key_of(table)
+        for table in ("market.price_forecast", "market.resources", "fleet.prosumers", "fleet.availability")
+    ],
+    partitions_def=DAYS,
+    name="fleet_in_storage",
+)
+def fleet_in_storage(
+    context: dg.AssetExecutionContext, desk: Desk, storage: Storage
+) -> Iterator[dg.Output[pl.DataFrame]]:
+    """Owners of resources that take part as storage, cut into classes that are bid as one storage resource each.
+
+    Classes of the last day before that has any are kept while hardly an owner has come or gone (setting
+    `resources.storage_remade_fraction`). Empty where no resource takes part as storage.
+    """
+    tables = aggregate(storage.day(market_date_of(context)), desk.settings())
+    for name, table in STORAGE.items():
+        yield dg.Output(tables[table], name, data_version=dg.DataVersion(frame_hash(tables[table])))

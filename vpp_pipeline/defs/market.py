@@ -16,7 +16,7 @@ from vpp_pipeline.defs.price_intake import PRICES, materialisation_of, replace_p
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.defs.sensors import LOCK_TAG
-from vpp_pipeline.pipeline import find_opportunities
+from vpp_pipeline.pipeline import AGGREGATED, find_opportunities
 
 LOG = logging.getLogger(__name__)
 OFFERED = {name: f"market.{name}" for name in ("opportunities", "request_quarantine")}
@@ -108,7 +108,13 @@ def resources(
     outs=table_outs(OFFERED, {"polars"}),
     deps=[
         key_of(table)
-        for table in ("market.price_forecast", "market.resources", "fleet.prosumers", "fleet.availability")
+        for table in (
+            "market.price_forecast",
+            "market.resources",
+            "fleet.prosumers",
+            "fleet.availability",
+            *AGGREGATED,
+        )
     ],
     partitions_def=DAYS,
     name="market_opportunities",

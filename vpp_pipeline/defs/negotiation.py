@@ -21,7 +21,13 @@ from vpp_pipeline.pipeline import negotiate, negotiate_again
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import WORDS, LakeNegotiations
 
-INPUTS = ["market.opportunities", "market.price_forecast", "fleet.prosumers", "fleet.availability"]
+INPUTS = [
+    "market.opportunities",
+    "market.price_forecast",
+    "fleet.prosumers",
+    "fleet.availability",
+    "fleet.storage_members",
+]
 ROUNDS_TABLE = "negotiation.rounds"
 ROUNDS_KEY = key_of(ROUNDS_TABLE)
 #: tags by which Dagster tells whether a materialisation is up to date: own versions, and those of each input

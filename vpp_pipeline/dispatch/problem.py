@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -59,6 +59,8 @@ class DayProblem:
     charging_adder: float
     scenarios: Scenarios | None = None  # what may come instead of the forecast; None: the forecast alone
     resource_id: Texts | None = None  # (O,) resource of each opportunity; None: all are of one
+    #: resource -> how its day is solved, where not by the search for its bids
+    solved_by: Mapping[str, Callable[[DayProblem], DaySolution]] = field(default_factory=dict)
 
     @property
     def hours(self) -> Array:
@@ -117,6 +119,14 @@ class DaySolution:
     seconds: float
     refusals: dict[str, str] = field(default_factory=dict)  # opportunity -> why the market would not take its bid
     duals_of: Mapping[str, Duals] = field(default_factory=dict)  # by resource, where there are several
+    expected_mw: Array | None = None  # (O,) what clears at the forecast; None: all that is bid
+    own_charging_usd: Array | None = None  # (N,) charging that is no part of a bid, of storage; not a number elsewhere
+    storage: Mapping[str, pl.DataFrame] = field(default_factory=dict)  # tables of storage resources, by name
+
+    @property
+    def clears_mw(self) -> Array:
+        """MW (O,) that clear at the forecast: all that is bid, but what a storage resource is awarded."""
+        return self.quantity_mw if self.expected_mw is None else self.expected_mw
 
     @property
     def gap_fraction(self) -> float:
@@ -231,7 +241,9 @@ def joined(day: DayProblem, solved: Mapping[str, DaySolution]) -> DaySolution:
     places, parts = by_resource(day), list(solved.values())
 
     def spread(name: str, along: int, of: Sequence[object]) -> Array:
-        values = [np.asarray(getattr(one, name)) for one in of]
+        return spread_out([np.asarray(getattr(one, name)) for one in of], along)
+
+    def spread_out(values: Sequence[Array], along: int) -> Array:
         count = len((day.fleet.prosumer_id, day.opportunity_id)[along])
         every = np.empty((count, *values[0].shape[1:]), dtype=values[0].dtype)
         for resource, own in zip(solved, values, strict=True):
@@ -244,6 +256,9 @@ def joined(day: DayProblem, solved: Mapping[str, DaySolution]) -> DaySolution:
     def total(name: str) -> float:
         return float(sum(getattr(one, name) for one in parts))
 
+    unbid = [np.full(len(one.no_sale_charging_usd), np.nan) for one in parts]
+    own = [x if one.own_charging_usd is None else one.own_charging_usd for one, x in zip(parts, unbid, strict=True)]
+    storage = {name: pl.concat(one.storage[name] for one in parts if one.storage) for name in _tables_of(parts)}
     schedules = [one.schedule for one in parts]
     unknown = np.full(len(day.market_price), np.nan)  # they differ by resource
     return DaySolution(
@@ -263,7 +278,14 @@ def joined(day: DayProblem, solved: Mapping[str, DaySolution]) -> DaySolution:
         seconds=total("seconds"),
         refusals={name: why for one in parts for name, why in one.refusals.items()},
         duals_of={resource: one.duals for resource, one in solved.items()},
+        expected_mw=spread("clears_mw", 1, parts),
+        own_charging_usd=spread_out(own, 0),
+        storage=storage,
     )
+
+
+def _tables_of(parts: Sequence[DaySolution]) -> list[str]:
+    return sorted({name for one in parts for name in one.storage})
 
 
 def prosumers_with_deals(day: DayProblem) -> Indices:

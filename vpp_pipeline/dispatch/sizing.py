@@ -61,7 +61,7 @@ def opportunities_of_day(
     for resource, part in members_of(fleet, resources).items():
         mine = asked.filter(pl.col("resource_id") == resource.resource_id)
         own, planned_mw = (market_date, forecast, part), None
-        if policy.sizing == "planned" and resource.participation != "none":
+        if policy.sizing == "planned" and resource.participation not in ("none", "storage"):
             planned_mw = planned_sizes_mw(*own, settings, mine, deals, resource)
         elif policy.sizing == "planned":
             planned_mw = np.zeros((len(PRODUCTS), forecast.height))

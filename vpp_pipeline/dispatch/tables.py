@@ -53,6 +53,7 @@ def positions_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
                 "opportunity_id": day.opportunity_id.astype(str),
                 "is_bid": solution.is_bid,
                 "quantity_mw": solution.quantity_mw,
+                "expected_mw": solution.clears_mw,
                 "shadow_price_usd_per_mwh": solution.shadow_price_usd_per_mwh,
                 "refusal": pl.Series(
                     [solution.refusals.get(name) for name in day.opportunity_id.tolist()], dtype=pl.String
@@ -63,7 +64,10 @@ def positions_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:
 
 
 def charging_usd(day: DayProblem, solution: DaySolution) -> Array:
-    """What each prosumer's charging (N,) costs; in hours with an energy bid its resource delivers it itself."""
+    """What each prosumer's charging (N,) costs; in hours with an energy bid its resource delivers it itself.
+
+    Of a member of a storage resource, the charging that it needs in any case: the rest is in its bids.
+    """
     everyone, everything = np.arange(len(day.fleet)), np.arange(len(day.opportunity_id))
     cost_usd = np.zeros(len(day.fleet))
     for prosumers, opportunities in by_resource(day).values() or [(everyone, everything)]:
@@ -71,7 +75,8 @@ def charging_usd(day: DayProblem, solution: DaySolution) -> Array:
         sells_energy = day.covers[opportunities][is_energy_bid].any(axis=0)
         bought_at = np.where(sells_energy, 0.0, day.market_price + day.charging_adder)
         cost_usd[prosumers] = solution.schedule.grid_charge_kw[prosumers] @ bought_at / 1000.0
-    return cost_usd
+    of_storage = solution.own_charging_usd
+    return cost_usd if of_storage is None else np.where(np.isnan(of_storage), cost_usd, of_storage)
 
 
 def charging_table(day: DayProblem, solution: DaySolution) -> pl.DataFrame:

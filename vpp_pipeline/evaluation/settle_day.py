@@ -30,7 +30,7 @@ from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays
 from vpp_pipeline.negotiation.agreements import options
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours, hours_of
-from vpp_pipeline.schemas import DESK, TABLES, Dispatched, SettledDays, validate
+from vpp_pipeline.schemas import DESK, TABLES, Dispatched, SettledDays, StorageAwards, validate
 from vpp_pipeline.settings import MarketRules, SettlementSettings
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def _settle_resource(
         "evaluation.deliveries": deliveries,
         "evaluation.settlement": settlement,
         "evaluation.settled_days": validate(SettledDays, pl.DataFrame([account])),
+        "evaluation.storage_awards": StorageAwards.create_empty(),
     }
 
 

@@ -19,6 +19,8 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
+from vpp_pipeline.core.caiso import CAISO
+from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy
 
 # Yearly mean load of 17 homes in Fontana, California: mean and standard deviation of its logarithm (kW).
@@ -239,6 +241,20 @@ def typical_prices(segments: Sequence[str], fleet: FleetSettings, policy: Negoti
     By the published assumptions: wear, least compensation and willingness of the segment's archetypes, in their shares.
     """
     return np.array([_thirds(segment, fleet, policy) for segment in segments])
+
+
+def typical_floors(members: Fleet, fleet: FleetSettings, policy: NegotiationPolicy) -> Array:
+    """What owners of each segment typically ask, in every hour (PRODUCTS, N, T): $/MWh, for reserves $ per MW and hour.
+
+    The middle third of :func:`typical_prices`: no owner's own price is read.
+    """
+    segments = sorted(set(members.segment))
+    middle = typical_prices(segments, fleet, policy)[:, TIERS // 2]
+    energy = middle[np.searchsorted(np.array(segments), members.segment.astype(str))]
+    asked = [energy] + [
+        policy.holding_usd_per_mw_h(one.name) + policy.call_probability(one.name) * energy for one in CAISO.reserves
+    ]
+    return np.broadcast_to(np.stack(asked)[:, :, None], (len(asked), *members.load_kw.shape))
 
 
 def mean_deals(opportunities: pl.DataFrame, prosumers: pl.DataFrame, agreements: pl.DataFrame) -> pl.DataFrame:

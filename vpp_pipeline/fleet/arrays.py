@@ -224,6 +224,16 @@ def _ends(schedule: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def in_storage(fleet: Fleet, members: pl.DataFrame | None) -> Fleet:
+    """``fleet`` with the storage resources of ``members``, rows of `fleet.storage_members`, if there are any."""
+    if members is None or members.is_empty():
+        return fleet
+    ids = pl.DataFrame({"prosumer_id": pl.Series(fleet.prosumer_id, dtype=pl.String)})
+    known = members.select("prosumer_id", "resource_id")
+    found = ids.join(known, on="prosumer_id", how="left", maintain_order="left")["resource_id"]
+    return replace(fleet, resource_id=_shared_texts(found.fill_null(pl.Series(fleet.resource_id, dtype=pl.String))))
+
+
 def begin_with(fleet: Fleet, starts: pl.DataFrame) -> Fleet:
     """``fleet`` with the stored energy of ``starts`` at the day's beginning."""
     return replace(fleet, initial_stored_kwh=starts.sort("prosumer_id")["initial_stored_kwh"].to_numpy())

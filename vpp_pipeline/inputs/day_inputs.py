@@ -15,7 +15,7 @@ from vpp_pipeline.core.calendar import LEAST_DAYS, comparable, history_dates, no
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Tables
+from vpp_pipeline.core.tables import CLASSES_BEFORE, MEMBERS_BEFORE, SCHEDULE_BEFORE, Tables
 from vpp_pipeline.data_settings import WeatherSettings
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
 from vpp_pipeline.forecasting.meter_checks import Metered
@@ -31,7 +31,7 @@ from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.negotiation.requests import Requests
-from vpp_pipeline.pipeline import SITE_FORECASTS, find_opportunities, limit_fleet
+from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, find_opportunities, limit_fleet
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import LakeDay, published
@@ -210,6 +210,15 @@ class DayInputs:
         return LakeDay(Lake(self.lake), self.market_date).get(SCHEDULE_BEFORE)
 
     @cached_property
+    def classes_before(self) -> Tables:
+        """Storage classes of the last day before and their members, which the day keeps; none without such a day."""
+        if self.lake is None or not (self.resources["participation"] == "storage").any():
+            return {}
+        day = LakeDay(Lake(self.lake), self.market_date)
+        found = {name: day.get(name) for name in (CLASSES_BEFORE, MEMBERS_BEFORE)}
+        return {name: table for name, table in found.items() if table is not None}
+
+    @cached_property
     def requests(self) -> Requests:
         """Requests for the day, and rows of their file that cannot be read."""
         return read_requests(self.settings.opportunities.requests or self.requests_file, self.market_date)
@@ -254,6 +263,7 @@ class DayInputs:
         if self.schedule_before is not None:
             day[SCHEDULE_BEFORE] = self.schedule_before
         day |= limit_fleet(day)
+        day |= aggregate(day | self.classes_before, self.settings)
         wanted = self.requests if requests is None else requests
         return day | find_opportunities(day, self.settings, wanted, self.recent_deals)
 

@@ -47,11 +47,12 @@ def check_settings(resources: pl.DataFrame, settings: Settings) -> None:
         "model_use.formulation": settings.model_use.formulation,
     }
     chosen = [name for name, is_chosen in for_one.items() if is_chosen]
-    if resources.height > 1 and chosen:
+    are_several = resources.height > 1 or (resources["participation"] == "storage").any()
+    if are_several and chosen:
         raise InputError(
-            f"{resources.height} resources cannot be bid with these settings, which are for one alone",
+            f"{resources.height} resources, or storage, cannot be bid with these settings, which are for one alone",
             column=", ".join(chosen),
-            remedy="Leave them at their defaults, or bid the fleet as one resource",
+            remedy="Leave them at their defaults, or bid the fleet as one resource, hour by hour",
         )
 
 
@@ -161,10 +162,8 @@ def _row(path: Path, number: int, names: list[str], cells: list[str], node: str 
     for column in ("resource_id", "scheduling_coordinator_id", "sub_lap"):
         if not _NAME.fullmatch(cell[column]) and (cell[column] or column == "resource_id"):
             raise wrong(column, "Use up to 40 letters, digits, _ and -")
-    if cell["participation"] == "storage":
-        raise wrong("participation", "Write hourly, which bids it hour by hour", "storage resources are not bid yet")
     if cell["participation"] not in PARTICIPATION:
-        raise wrong("participation", "Write hourly, proxy_demand or none")
+        raise wrong("participation", "Write storage, hourly, proxy_demand or none")
     if node is not None and row["node"] != node:
         raise wrong("node", f"Leave it empty, or write {node}", "one pricing node serves all resources of a day")
     _check_limits(row, mw, wrong)

@@ -230,7 +230,7 @@ def summarise(
     """One row per opportunity: rows of :class:`~vpp_pipeline.schemas.Summary`.
 
     ``asked`` (O,): prosumers called for each. ``provenance``: opportunity_id, engine, fingerprint, seconds. Feasible at
-    100% of R is `agreed`, at 80% `relaxed`.
+    100% of R is `agreed`, at 80% `relaxed`. A storage resource may have a single member; its pool may not.
     """
     heard = segments.group_by("opportunity_id").agg(
         rounds=pl.col("round").max(), bids=pl.col("prosumers").filter(pl.col("round") == 1).sum()
@@ -242,8 +242,10 @@ def summarise(
     )
     closed = agreements.group_by("opportunity_id").agg(deals=pl.col("rank").count())
     rows = (
-        with_missing(opportunities, closed_reason=None)
-        .select("opportunity_id", "market_date", "required_capacity_mw", "forecast_price", "closed_reason")
+        with_missing(opportunities, closed_reason=None, participation=None)
+        .select(
+            "opportunity_id", "market_date", "required_capacity_mw", "forecast_price", "closed_reason", "participation"
+        )
         .with_columns(asked=pl.Series(asked))
         .join(heard, on="opportunity_id", how="left")
         .join(held, on="opportunity_id", how="left")
@@ -254,7 +256,8 @@ def summarise(
         )
     )
     committed, required = pl.col("committed_capacity_mw"), pl.col("required_capacity_mw")
-    enough_members = pl.col("members") >= rules.minimum_members
+    is_storage = (pl.col("participation") == "storage").fill_null(False)
+    enough_members = pl.col("members") >= pl.when(is_storage).then(1).otherwise(rules.minimum_members)
     status = (
         pl.when(enough_members & (committed >= required - 1e-9))
         .then(pl.lit("agreed"))

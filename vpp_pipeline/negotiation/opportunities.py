@@ -24,15 +24,21 @@ class Resource:
 
     resource_id: str = DESK
     participation: str = "hourly"
+    minimum_mw: float = -np.inf
     maximum_mw: float = np.inf
     certified_mw: Mapping[str, float] = field(default_factory=dict)  # by reserve; one left out is not limited
+    offers_mw: Mapping[str, Array] | None = None  # discharge and reserve of a storage resource (T,), before any deal
+    sun_mw: Array | float = 0.0  # that its members may sell beside it (T,)
+    pool_id: str | None = None  # of which a storage resource is a part
 
     def most_mw(self, product: str) -> float:
         """Largest MW of ``product`` that it may offer in an hour."""
         return min(self.maximum_mw, self.certified_mw.get(product, np.inf))
 
     def closed(self, product: str, rules: MarketRules) -> str | None:
-        """Why it may not offer ``product``; None where it may."""
+        """Why it may not offer ``product`` in any hour; None where it may."""
+        if self.offers_mw is not None:
+            return self._closed_as_storage(product, self.offers_mw, rules)
         least_mw = rules.minimum_mw(product)
         if self.participation == "none":
             return f"resource {self.resource_id} takes no part in the market"
@@ -44,6 +50,22 @@ class Resource:
         if self.maximum_mw < least_mw:
             return f"resource {self.resource_id} has a Pmax of {self.maximum_mw:g} MW, the minimum is {least_mw:g} MW"
         return None
+
+    def _closed_as_storage(self, product: str, offers_mw: Mapping[str, Array], rules: MarketRules) -> str | None:
+        """The market's minimum is one of the resource, not of each hour."""
+        size_mw, least_mw = float(offers_mw["energy"].max(initial=0.0)), rules.energy_minimum_mw
+        if size_mw < least_mw:
+            return f"resource {self.resource_id} can discharge {size_mw:.3f} MW, the minimum is {least_mw:g} MW"
+        certified_mw, least_mw = self.certified_mw.get(product, np.inf), rules.storage_reserve_minimum_mw
+        if certified_mw < least_mw:
+            return f"resource {self.resource_id} is certified for {certified_mw:g} MW, the minimum is {least_mw:g} MW"
+        return None
+
+    def closed_to_requests(self, product: str, rules: MarketRules) -> str | None:
+        """Why it serves no request for ``product``; None where it may."""
+        if self.participation == "storage":
+            return f"resource {self.resource_id} is bid as storage, which the market clears over the whole day"
+        return self.closed(product, rules)
 
     def each_alone(self) -> Resource:
         """The same limits for each product by itself, whatever is offered beside it."""
@@ -58,6 +80,7 @@ def resources_of(table: pl.DataFrame | None) -> list[Resource]:
         Resource(
             row["resource_id"],
             row["participation"],
+            -np.inf if row["minimum_mw"] is None else row["minimum_mw"],
             np.inf if row["maximum_mw"] is None else row["maximum_mw"],
             {one.name: mw for one in CAISO.reserves if (mw := row[one.certified_column]) is not None},
         )
@@ -94,29 +117,26 @@ def find_opportunities(
     least_price = -np.inf if policy.minimum_price_usd_per_mwh is None else policy.minimum_price_usd_per_mwh
     prices = np.stack([forecast[PRICE_COLUMN[product]].to_numpy() for product in PRODUCTS])
     offerable_mw = np.stack([fleet.capacity_kw(p, rules.call_hours(p)).sum(axis=0) for p in PRODUCTS]) / 1000.0
-    wanted_mw = np.stack(
-        [
-            _sizes_mw(offerable_mw[p], None if planned_mw is None else planned_mw[p], product, policy, rules)
-            for p, product in enumerate(PRODUCTS)
-        ]
-    )
     blocks = {product: requested_blocks(requests, product, starts) for product in PRODUCTS}
-    required_mw, closed = _within_limits(resource, wanted_mw, prices, blocks, rules)
-    rows = []
+    if resource.offers_mw is None:
+        planned = [None] * len(PRODUCTS) if planned_mw is None else list(planned_mw)
+        of_products = zip(offerable_mw, planned, PRODUCTS, strict=True)
+        wanted_mw = np.stack([_sizes_mw(most_mw, mw, product, policy, rules) for most_mw, mw, product in of_products])
+        required_mw, closed = _within_limits(resource, wanted_mw, prices, blocks, rules)
+    else:
+        required_mw, closed = _of_storage(resource, resource.offers_mw, rules)
+    rows, is_thrifty = [], resource.offers_mw is None  # storage charges in hours that would not be worth a sale
     for p, product in enumerate(PRODUCTS):
         covered = {hour for first, last, _ in blocks[product] for hour in range(first, last)}
         found = [
             (hour, hour + 1, required_mw[p, hour], prices[p, hour], "policy", closed.get((p, hour)))
             for hour in range(len(starts))
-            if hour not in covered and not (product == "energy" and prices[p, hour] < least_price)
+            if hour not in covered and not (is_thrifty and product == "energy" and prices[p, hour] < least_price)
         ] + [
             (first, last, request["required_capacity_mw"], request["offered_price_usd_per_mwh"], "request", None)
             for first, last, request in blocks[product]
         ]
-        rows += [
-            _row(market_date, forecast, resource.resource_id, product, *one, prices[p], offerable_mw[p])
-            for one in found
-        ]
+        rows += [_row(market_date, forecast, resource, product, *one, prices[p], offerable_mw[p]) for one in found]
     return validate(Opportunities, pl.DataFrame(rows, schema_overrides={"closed_reason": pl.String}))
 
 
@@ -155,6 +175,22 @@ def _within_limits(
     return required_mw, closed
 
 
+def _of_storage(
+    resource: Resource, offers_mw: Mapping[str, Array], rules: MarketRules
+) -> tuple[Array, dict[tuple[int, int], str]]:
+    """R (3, T) of a storage resource, all that it offers before any deal; product and hour -> why it sells nothing.
+
+    Energy and reserves are over the same MW: the market awards no more than there is. Own sun comes on top of R.
+    """
+    offered_mw, closed = np.stack([offers_mw[product] for product in PRODUCTS]), dict[tuple[int, int], str]()
+    for p, product in enumerate(PRODUCTS):
+        reason = resource.closed(product, rules)
+        sold_mw = np.maximum(offered_mw[p], resource.sun_mw) if product == "energy" else offered_mw[p]
+        for hour in np.flatnonzero((sold_mw < rules.storage_step_mw) | (reason is not None)).tolist():
+            closed[p, hour] = reason or f"resource {resource.resource_id} cannot sell it in this hour"
+    return np.maximum(offered_mw, rules.storage_step_mw), closed
+
+
 def _down_to_step(mw: float, rules: MarketRules) -> float:
     """The largest bid of at most ``mw``."""
     if not np.isfinite(mw):
@@ -165,7 +201,7 @@ def _down_to_step(mw: float, rules: MarketRules) -> float:
 def _row(
     market_date: date,
     forecast: pl.DataFrame,
-    resource_id: str,
+    resource: Resource,
     product: str,
     first: int,
     last: int,
@@ -176,7 +212,7 @@ def _row(
     market_price: Array,
     offerable_mw: Array,
 ) -> dict[str, object]:
-    start = forecast["start_utc"][first]
+    start, resource_id = forecast["start_utc"][first], resource.resource_id
     return {
         "opportunity_id": opportunity_id(product, start, None if resource_id == DESK else resource_id),
         "market_date": market_date,
@@ -190,6 +226,7 @@ def _row(
         "market_price": float(market_price[first:last].mean()),
         "origin": origin,
         "resource_id": resource_id,
+        "participation": resource.participation,
         "closed_reason": closed_reason,
         "deadline_utc": bid_deadline_utc(market_date),
     }

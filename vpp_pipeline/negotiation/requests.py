@@ -118,7 +118,7 @@ def _server(
     product, mw = request["product"], request["required_capacity_mw"]
 
     def fits(resource: Resource) -> tuple[bool, float]:
-        may = resource.closed(product, rules) is None and mw <= resource.most_mw(product) + TOLERANCE_MW
+        may = resource.closed_to_requests(product, rules) is None and mw <= resource.most_mw(product) + TOLERANCE_MW
         return may, float(offerable_mw[resource, product][hours.start : hours.stop].min())
 
     return max(parts, key=fits)
@@ -163,8 +163,8 @@ def _faults_of(
             f"below the market's minimum of {minimum_mw:g} MW",
             f"Ask for at least {minimum_mw:g} MW",
         )
-    elif (reason := resource.closed(product, rules)) is not None:
-        yield RequestFault("product", reason, "Ask for another product, or let the resource offer this one")
+    elif (reason := resource.closed_to_requests(product, rules)) is not None:
+        yield RequestFault("product", reason, "Ask for another product, or let a resource that is bid hourly offer it")
     elif wanted_mw > resource.most_mw(product) + TOLERANCE_MW:
         most = f"{resource.most_mw(product):g} MW"
         yield RequestFault(

@@ -94,8 +94,9 @@ def prepare_terms(
 ) -> Terms:
     """Terms of every opportunity; nothing here depends on another negotiation's outcome.
 
-    Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R; none where
-    the resource may not offer it, and none of those who belong to another resource.
+    Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R (but not of
+    a storage resource, whose R is what its members give together); none where the resource may not offer it, and none
+    of those who belong to another resource.
     Ceiling: reserve, price x (1 - margin); energy, (price - recharging) x (1 - margin), where recharging a store costs
     the mean of the four cheapest forecast hours (never below 0) over the round-trip efficiency.
     Opening ask for a fixed price: reservation plus the larger of the markup and the value of the prosumer's best other
@@ -116,7 +117,8 @@ def prepare_terms(
     shape, everyone = (opportunities.height, len(fleet)), np.arange(len(fleet))
     capacity, reservation, opening, ceiling = (np.empty(shape) for _ in range(4))
     bound_by = np.empty(shape, dtype=np.int8)
-    opportunities = with_missing(opportunities, resource_id=DESK, closed_reason=None)
+    opportunities = with_missing(opportunities, resource_id=DESK, participation=None, closed_reason=None)
+    is_storage = (opportunities["participation"] == "storage").fill_null(False).to_list()
     resources, is_closed = (
         opportunities["resource_id"].to_list(),
         opportunities["closed_reason"].is_not_null().to_list(),
@@ -125,10 +127,8 @@ def prepare_terms(
     for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
         product = products[o]
         tightest = block.start + capacity_of[product][:, block].argmin(axis=1)
-        least_kw, largest_kw = (
-            capacity_of[product][everyone, tightest],
-            rules.maximum_commitment_fraction * required_kw[o],
-        )
+        least_kw = capacity_of[product][everyone, tightest]
+        largest_kw = np.inf if is_storage[o] else rules.maximum_commitment_fraction * required_kw[o]
         capacity[o] = np.minimum(least_kw, largest_kw)
         bound_by[o] = np.where(least_kw > largest_kw, BOUNDS.index(SHARE_OF_R), bound_of[product][everyone, tightest])
         if is_closed[o]:

@@ -22,9 +22,22 @@ from vpp_pipeline.schemas.dispatch import (
     ScenarioQuantities,
     Schedule,
     Starts,
+    StorageLimits,
+    StoragePlan,
+    StorageResources,
+    StorageShares,
 )
-from vpp_pipeline.schemas.evaluation import Benchmark, Deliveries, Dispatched, SettledDays
-from vpp_pipeline.schemas.fleet import Availability, Notes, Prosumers, Quarantine
+from vpp_pipeline.schemas.evaluation import Benchmark, Deliveries, Dispatched, SettledDays, StorageAwards
+from vpp_pipeline.schemas.fleet import (
+    ENTRIES,
+    Availability,
+    BaselineHours,
+    Notes,
+    Prosumers,
+    Quarantine,
+    StorageClasses,
+    StorageMembers,
+)
 from vpp_pipeline.schemas.market import (
     DESK,
     PARTICIPATION,
@@ -44,11 +57,13 @@ from vpp_pipeline.schemas.negotiation import Agreements, LLMCalls, Messages, Seg
 
 __all__ = [
     "DESK",
+    "ENTRIES",
     "PARTICIPATION",
     "PRODUCTS",
     "TABLES",
     "Agreements",
     "Availability",
+    "BaselineHours",
     "Benchmark",
     "BidSegments",
     "Charging",
@@ -87,6 +102,13 @@ __all__ = [
     "Settlement",
     "SolarForecast",
     "Starts",
+    "StorageAwards",
+    "StorageClasses",
+    "StorageLimits",
+    "StorageMembers",
+    "StoragePlan",
+    "StorageResources",
+    "StorageShares",
     "Summary",
     "is_in_order",
     "sentence",
@@ -111,6 +133,9 @@ TABLES: dict[str, type[dy.Schema]] = {
     "fleet.notes": Notes,
     "fleet.quarantine": Quarantine,
     "fleet.availability": Availability,
+    "fleet.storage_classes": StorageClasses,
+    "fleet.storage_members": StorageMembers,
+    "fleet.baseline": BaselineHours,
     "negotiation.messages": Messages,
     "negotiation.segments": Segments,
     "negotiation.summary": Summary,
@@ -120,6 +145,10 @@ TABLES: dict[str, type[dy.Schema]] = {
     "dispatch.infeasibilities": Infeasibilities,
     "dispatch.schedule": Schedule,
     "dispatch.positions": Positions,
+    "dispatch.storage_resources": StorageResources,
+    "dispatch.storage_shares": StorageShares,
+    "dispatch.storage_limits": StorageLimits,
+    "dispatch.storage_plan": StoragePlan,
     "dispatch.proof": Proof,
     "dispatch.scenario_quantities": ScenarioQuantities,
     "dispatch.charging": Charging,
@@ -136,6 +165,7 @@ TABLES: dict[str, type[dy.Schema]] = {
     "evaluation.settlement": Settlement,
     "evaluation.deliveries": Deliveries,
     "evaluation.settled_days": SettledDays,
+    "evaluation.storage_awards": StorageAwards,
     "evaluation.benchmark": Benchmark,
 }
 

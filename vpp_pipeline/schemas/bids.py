@@ -33,13 +33,21 @@ class FinalBids(dy.Schema):
     status = choice("Whether the opportunity is bid.", ("bid", "no_bid"))
     reason = text("Why the opportunity is bid or not, in one sentence.")
     required_capacity_mw = amount("Required capacity (R) throughout the block.")
-    total_capacity_mw = amount("Capacity bid throughout the block; 0 for a no-bid.")
-    forecast_price = price("Expected price, or the offered price of a request, mean over the block.")
-    bid_price_usd_per_mwh = price(
-        "Price of the first segment of the bid curve, below which the coalition does not run; null for a no-bid.",
+    total_capacity_mw = amount(
+        "Capacity bid throughout the block; 0 for a no-bid. Energy of a storage resource: the discharge that it "
+        "offers beside its members' sun."
+    )
+    expected_mw = number(
+        "MW expected to clear at the forecast: all that is bid; of a storage resource its plan, net of charging; null "
+        "for old days.",
         nullable=True,
     )
-    expected_revenue_usd = number("Expected price times MW times hours.")
+    forecast_price = price("Expected price, or the offered price of a request, mean over the block.")
+    bid_price_usd_per_mwh = price(
+        "Price of the first segment that sells, below which the coalition does not run; null for a no-bid.",
+        nullable=True,
+    )
+    expected_revenue_usd = number("Expected price times expected MW times hours.")
     payments_usd = number("Payments to prosumers if the bid is awarded.")
     charging_cost_usd = number("Charging cost that this bid must recover.")
     expected_profit_usd = number("Expected revenue less payments and charging cost.")
@@ -49,7 +57,7 @@ class FinalBids(dy.Schema):
     reliability_score = fraction(
         "Probability that at least 80% of the MW are delivered; null for a no-bid.", nullable=True
     )
-    coalition_size = count("Number of prosumers dispatched in the bid.")
+    coalition_size = count("Number of prosumers dispatched in the bid; of a storage resource, of those who may be.")
     satisfaction_score = number(
         "Members' mean satisfaction, 0-10; null for a no-bid.", min=0.0, max=10.0, nullable=True
     )
@@ -61,14 +69,18 @@ class FinalBids(dy.Schema):
 
 
 class BidSegments(dy.Schema):
-    """Bid curves: MW and price of each segment, both rising, at most ten segments a bid."""
+    """Bid curves: MW and price of each segment, both rising, at most ten segments a bid.
+
+    Energy of a storage resource is one curve from charging (negative MW) to discharging, which begins at its
+    self-schedule.
+    """
 
     market_date = market_day()
     bid_id = text("Bid that the segment belongs to.", primary_key=True)
     segment = column(dy.Int32, "Number of the segment, from 1.", min=1, max=10, primary_key=True)
-    from_mw = amount("Lower end of the segment.")
-    to_mw = number("Upper end of the segment.", min_exclusive=0.0)
-    price_usd_per_mwh = price("Lowest price at which the segment runs.")
+    from_mw = number("Lower end of the segment; negative where it charges.")
+    to_mw = number("Upper end of the segment.")
+    price_usd_per_mwh = price("Lowest price at which the segment runs; for charging, the highest that it pays.")
 
 
 class Settlement(dy.Schema):
@@ -81,8 +93,11 @@ class Settlement(dy.Schema):
     product = choice("Market product.", PRODUCTS)
     clearing_price = price("Clearing price, mean over the block; the offered price for a request.")
     bid_mw = amount("Capacity that was bid.")
-    awarded_mw = amount("Capacity in segments at or below the clearing price.")
-    delivered_mw = amount("Award less the shortfall.")
+    awarded_mw = number(
+        "Capacity in segments at or below the clearing price; of a storage resource, what the market awards it over "
+        "the day, negative where it charges."
+    )
+    delivered_mw = number("Award less the shortfall.")
     shortfall_mw = amount("Awarded capacity that the fleet did not deliver; energy is net of its own charging.")
     absent_members = count("Number of members that were unavailable (drawn).")
     empty_members = count("Number of available members that delivered less than their part of the award.")

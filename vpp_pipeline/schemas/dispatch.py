@@ -75,7 +75,11 @@ class Positions(dy.Schema):
     market_date = market_day()
     opportunity_id = text(OPPORTUNITY, primary_key=True)
     is_bid = column(dy.Bool, "Whether the opportunity is bid.")
-    quantity_mw = amount("Capacity sold throughout the block.")
+    quantity_mw = amount("Capacity sold throughout the block; of a storage resource, what it offers.")
+    expected_mw = number(
+        "MW expected to clear at the forecast, negative where a storage resource charges; null for old days.",
+        nullable=True,
+    )
     shadow_price_usd_per_mwh = number(
         "Profit per hour of one more MW at the bid's largest (or, if negative, smallest) quantity (a dual)."
     )
@@ -83,6 +87,71 @@ class Positions(dy.Schema):
         "Why the market would refuse the bid, so that the day was solved again without it; null otherwise.",
         nullable=True,
     )
+
+
+class StorageResources(dy.Schema):
+    """Storage resources as they are bid: limits of the day and efficiencies, of the members with deals.
+
+    A call of its reserve, or any award within its limits, keeps every limit of its members (docs/method.md, 11b).
+    """
+
+    market_date = market_day(primary_key=True)
+    resource_id = text("Storage resource, of `fleet.storage_classes`.", primary_key=True)
+    pool_id = text("Resource of `market.resources` that it is cut from.")
+    members = count("Number of its members.")
+    bound_members = count("Members with a deal for all that their part asks of them; the others only charge.")
+    charge_efficiency = fraction("Stored energy over energy charged at the meter.")
+    discharge_efficiency = fraction("Energy discharged at the meter over stored energy.")
+    initial_stored_mwh = amount("Initial state of charge, of which 0 is the lowest that any hour allows.")
+    first_backing_mwh = amount("Stored energy that backs reserve of the first hour.")
+    final_stored_mwh = number("Least state of charge at the day's end.")
+    daily_discharge_mwh = amount("Most that leaves the store in the day: the owners' cycles.")
+    certified_spin_mw = amount("MW of spinning reserve that it may offer in an hour.")
+    certified_nonspin_mw = amount("MW of non-spinning reserve that it may offer in an hour.")
+    call_hours = amount("Hours for which reserve can be held when it is called.")
+
+
+class StorageShares(dy.Schema):
+    """Part that each member has in its storage resource once deals are struck."""
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    resource_id = text("Storage resource that it belongs to.")
+    is_bound = column(dy.Bool, "Whether it has a deal for all that its part may be asked for; others only charge.")
+    share_fraction = fraction("Part of the resource's stored energy that it gives.")
+
+
+class StorageLimits(dy.Schema):
+    """Limits and bid prices of each storage resource in each hour, its self-schedule, and its owners' own charging."""
+
+    market_date = market_day(primary_key=True)
+    resource_id = text("Storage resource, of `fleet.storage_classes`.", primary_key=True)
+    start_utc = moment(START, primary_key=True)
+    self_schedule_mw = amount("Own solar of its members that is sold, whatever the price.")
+    own_charging_mw = amount("Charging that its members need in any case; load, not part of its bids.")
+    max_charge_mw = amount("Most that it charges beyond the self-schedule.")
+    max_discharge_mw = amount("Most that it discharges beyond the self-schedule.")
+    reserve_beyond_mw = amount("Reserve that its members hold beyond that power, each for itself.")
+    lowest_stored_mwh = number("Lowest state of charge at the end of the hour.")
+    highest_stored_mwh = number("Highest state of charge at the end of the hour.")
+    charge_price_usd_per_mwh = price("Most that it pays for charging, apart from what the energy earns later.")
+    discharge_price_usd_per_mwh = price("Mean call price of its members; null: not offered.", nullable=True)
+    spin_usd_per_mw_h = price("The same for spinning reserve.", nullable=True)
+    nonspin_usd_per_mw_h = price("The same for non-spinning reserve.", nullable=True)
+
+
+class StoragePlan(dy.Schema):
+    """Award of each storage resource in each hour if the forecast clears, with its state of charge."""
+
+    market_date = market_day(primary_key=True)
+    resource_id = text("Storage resource, of `fleet.storage_classes`.", primary_key=True)
+    start_utc = moment(START, primary_key=True)
+    charge_mw = amount("Charging awarded beyond the self-schedule.")
+    discharge_mw = amount("Discharge awarded beyond the self-schedule.")
+    spin_mw = amount("Spinning reserve awarded.")
+    nonspin_mw = amount("Non-spinning reserve awarded.")
+    stored_mwh = number("State of charge at the end of the hour.")
+    stored_value_usd_per_mwh = number("Value of one more stored MWh at the end of the hour (a dual).")
 
 
 class Payments(dy.Schema):

@@ -16,7 +16,7 @@ from vpp_pipeline.schemas.columns import (
     price,
     text,
 )
-from vpp_pipeline.schemas.dispatch import FleetHours
+from vpp_pipeline.schemas.dispatch import FleetHours, StoragePlan
 
 UNIT = "in prosumer-hours"
 
@@ -43,6 +43,10 @@ class Deliveries(dy.Schema):
     reservation_price_usd_per_mwh = number("Reservation price of the owner.")
     satisfaction_score = number("Satisfaction with the outcome, 0-10.", min=0.0, max=10.0)
     reason = text("Why it is paid that price, in one sentence.")
+
+
+class StorageAwards(StoragePlan):
+    """Award of each storage resource in each hour at the prices that cleared, with its state of charge."""
 
 
 class SettledDays(dy.Schema):

@@ -30,7 +30,10 @@ class Prosumers(dy.Schema):
     market_date = market_day(primary_key=True)
     prosumer_id = text(PROSUMER, primary_key=True)
     site_id = text("Home or business; its battery and its EV are two prosumers.")
-    resource_id = text("Resource that its site belongs to, of `market.resources`.")
+    resource_id = text(
+        "Resource that its site belongs to, of `market.resources`; one that takes part as storage is cut into those of "
+        "`fleet.storage_members`."
+    )
     site_type = choice("Type of the site.", ("home", "business"))
     archetype = text(
         "Kind of household or business, as the generator drew it; null for a fleet from a file.", nullable=True
@@ -126,6 +129,57 @@ class Availability(dy.Schema):
         ("away", "opted out", "no export", "quiet hours"),
         nullable=True,
     )
+
+
+ENTRIES = ("charge", "discharge", "below", "above", "first", "last", "cycles")
+
+
+class StorageClasses(dy.Schema):
+    """Classes of owners that are bid as one storage resource each; no rows where no resource takes part as storage.
+
+    A class follows one shape, kept from day to day while the fleet hardly changes; each day fits it again. What all
+    members together can do on the stored side around `fleet.baseline`, docs/method.md section 11b.
+    """
+
+    market_date = market_day(primary_key=True)
+    resource_id = text("Storage resource that the class is bid as.", primary_key=True)
+    pool_id = text("Resource of `market.resources` whose members the class is cut from.")
+    version = text("Hash of the shapes of all classes of the pool, the same while they are kept.")
+    made_for_date = column(dy.Date, "Market day for which the shapes were made.")
+    entry = choice(
+        "What is limited: energy into the store, out of it, below and above the baseline; above the floor at the day's "
+        "start, below the baseline at its end, and out of it over the day.",
+        ENTRIES,
+        primary_key=True,
+    )
+    hour_number = column(dy.Int32, "Hour of the day from 1; 0 for limits of the day.", min=0, max=25, primary_key=True)
+    shape_kwh = amount("One unit of the shape that is kept.")
+    limit_kwh = amount("Limit of all members together on this day, weighted by their availability.")
+
+
+class StorageMembers(dy.Schema):
+    """Owners of each storage resource, and the part of its stored energy that each gives."""
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    resource_id = text("Storage resource that it belongs to, of `fleet.storage_classes`.")
+    share_fraction = fraction("Part of the resource's stored energy, of all members with a deal or without.")
+
+
+class BaselineHours(dy.Schema):
+    """What each member of a storage resource does whatever the market awards: charging that it needs, and sun.
+
+    Where the owner has a deal for it, its sun is sold as the resource's self-schedule.
+    """
+
+    market_date = market_day(primary_key=True)
+    prosumer_id = text(PROSUMER, primary_key=True)
+    start_utc = moment(START, primary_key=True)
+    grid_charge_kw = amount("Charging from the grid.")
+    solar_charge_kw = amount("Charging from the prosumer's own solar.")
+    solar_sold_kw = amount("Own solar that is to be sold.")
+    stored_kwh = amount("State of charge at the end of the hour.")
+    spare_reserve_kw = amount("Reserve that it can hold beyond its part of the resource, weighted by its availability.")
 
 
 class Notes(dy.Schema):

@@ -150,7 +150,7 @@ class ChargingForecast(dy.Schema):
 
 PARTICIPATION = ("storage", "hourly", "proxy_demand", "none")
 DESK = "vpp"  # the single resource of a desk that names no file of resources
-RESOURCE = "Resource in the market, of `market.resources`."
+RESOURCE = "Resource in the market, of `market.resources` or `fleet.storage_classes`."
 CERTIFIED = "is certified for; null: assumed for all that its members can hold."
 
 
@@ -165,7 +165,9 @@ class Resources(dy.Schema):
     resource_id = text("Name of the resource in the market.", primary_key=True)
     scheduling_coordinator_id = text("Scheduling coordinator that bids it; null: not stated.", nullable=True)
     participation = choice(
-        "How it takes part: hour by hour, as demand that falls and exports nothing, or not at all.", PARTICIPATION
+        "How it takes part: as storage that the market clears over the day, hour by hour, as demand that falls and "
+        "exports nothing, or not at all.",
+        PARTICIPATION,
     )
     sub_lap = text("Sub-load aggregation point that its members lie in; null: not stated.", nullable=True)
     node = text("Pricing node at which it settles.")
@@ -194,6 +196,7 @@ class Opportunities(dy.Schema):
     market_price = price("Expected market price, mean over the block, regardless of a request's price.")
     origin = choice("Whether the desk's policy or a request states the opportunity.", ("policy", "request"))
     resource_id = text(RESOURCE)
+    participation = choice("How the resource takes part; null for old days.", PARTICIPATION, nullable=True)
     closed_reason = text("Why the resource may not offer it; null where it may.", nullable=True)
     deadline_utc = moment("Deadline for bids of the market day.")
 

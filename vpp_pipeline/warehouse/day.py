@@ -15,12 +15,19 @@ import polars as pl
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake, LakeFiles, unreadable, whole
 from vpp_pipeline.core.parquet_files import UNREADABLE, read_together, write_parquet
-from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, SCHEDULE_BEFORE
+from vpp_pipeline.core.tables import CLASSES_BEFORE, LLM_CALLS_BEFORE, MEMBERS_BEFORE, SCHEDULE_BEFORE
 from vpp_pipeline.schemas import TABLES
 
 SCHEDULE, BIDS, LLM_CALLS = "dispatch.schedule", "bids.final_bids", "negotiation.llm_calls"
+CLASSES = "fleet.storage_classes"
 #: what a settlement makes, from what was published
-SETTLED = ("evaluation.dispatched", "evaluation.deliveries", "evaluation.settlement", "evaluation.settled_days")
+SETTLED = (
+    "evaluation.dispatched",
+    "evaluation.deliveries",
+    "evaluation.settlement",
+    "evaluation.settled_days",
+    "evaluation.storage_awards",
+)
 #: tables of a day that are not of its bids: each comes by itself, and a day need not have it
 APART = ("market.prices", "evaluation.benchmark", *SETTLED)
 #: tables of a negotiation: written together, before Dagster's asset of the agreements takes them up
@@ -60,6 +67,8 @@ class LakeDay(Mapping[str, pl.DataFrame]):
             return self._schedule_before()
         if table == LLM_CALLS_BEFORE:
             return self._llm_calls_before()
+        if table in (CLASSES_BEFORE, MEMBERS_BEFORE):
+            return self._storage_before(table.removesuffix("_before"))
         if table not in TABLES:
             raise KeyError(table)
         if table not in self._read:
@@ -123,6 +132,13 @@ class LakeDay(Mapping[str, pl.DataFrame]):
             if day < self.kept.name and not (calls := self.lake.day(day).read(LLM_CALLS)).is_empty():
                 return calls
         raise KeyError(LLM_CALLS_BEFORE)
+
+    def _storage_before(self, table: str) -> pl.DataFrame:
+        """The table of the last day before that was published with storage classes. Raises KeyError where none was."""
+        for day in reversed(self.lake.days_of(CLASSES)):
+            if day < self.kept.name and not (rows := self.lake.day(day).read(CLASSES)).is_empty():
+                return rows if table == CLASSES else self.lake.day(day).read(table)
+        raise KeyError(table)
 
     def __iter__(self) -> Iterator[str]:
         return iter(TABLES)

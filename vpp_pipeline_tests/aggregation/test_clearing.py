@@ -33,8 +33,8 @@ def bids(discharge_price: float, power: float, charge_price: float = 0.0, reserv
         charge_price * one,
         power * one[:, :, None],
         discharge_price * one[:, :, None],
-        reserve_price * one,
-        reserve_price * one,
+        power * np.stack([one, one]),
+        reserve_price * np.stack([one, one]),
     )
 
 
@@ -42,8 +42,8 @@ def earned(awards: StorageAwards, price: Array, offered: StorageBids) -> float:
     """What an award earns by the resource's own bid, $."""
     sold = (price[0] - offered.discharge_price[0, :, 0]) @ awards.discharge_kw[0]
     bought = (price[0] - offered.charge_price[0]) @ awards.charge_kw[0]
-    spin = (price[1] - offered.spin_price[0]) @ awards.spin_kw[0]
-    return float(sold - bought + spin + (price[2] - offered.nonspin_price[0]) @ awards.nonspin_kw[0]) / 1000.0
+    spin = (price[1] - offered.reserve_price[0, 0]) @ awards.spin_kw[0]
+    return float(sold - bought + spin + (price[2] - offered.reserve_price[1, 0]) @ awards.nonspin_kw[0]) / 1000.0
 
 
 def test_it_charges_before_the_dear_hour_though_that_hour_alone_would_lose():
@@ -106,7 +106,7 @@ def test_segments_are_awarded_in_the_order_of_their_prices():
     """Two segments at $20 and $60: at $40 only the cheap one is sold."""
     one = np.ones((1, HOURS, 2))
     offered = StorageBids(
-        np.zeros((1, HOURS)), 2.0 * one, np.array([20.0, 60.0]) * one, np.zeros((1, HOURS)), np.zeros((1, HOURS))
+        np.zeros((1, HOURS)), 2.0 * one, np.array([20.0, 60.0]) * one, np.zeros((2, 1, HOURS)), np.zeros((2, 1, HOURS))
     )
     awards = clear(
         resource(4.0, 12.0, 0.0, 12.0, last=12.0), offered, np.array([[40.0] * 3, [0.0] * 3, [0.0] * 3]), 1.0

@@ -18,8 +18,15 @@ from vpp_pipeline.verification.schedule import SETTLED as CHECKS
 from vpp_pipeline.warehouse.day import BY_RUN
 from vpp_pipeline_tests.defs.desk import GRAPH
 
-INPUTS = {"market.price_forecast", "market.opportunities", "fleet.prosumers", "fleet.availability"}
-SOLVE = INPUTS | {"market.price_scenarios", "negotiation.summary", "negotiation.agreements"}
+INPUTS = {
+    "market.price_forecast",
+    "market.opportunities",
+    "fleet.prosumers",
+    "fleet.availability",
+    "fleet.storage_members",
+}
+STORAGE = {"fleet.storage_classes", "fleet.storage_members", "fleet.baseline"}
+SOLVE = INPUTS | STORAGE | {"market.price_scenarios", "negotiation.summary", "negotiation.agreements"}
 SOLUTION = {
     f"dispatch.{name}"
     for name in (
@@ -32,11 +39,17 @@ SOLUTION = {
         "owen_shares",
         "proof",
         "scenario_quantities",
+        "storage_resources",
+        "storage_shares",
+        "storage_limits",
+        "storage_plan",
     )
 }
 FLEET = {"fleet.prosumers", "fleet.notes", "fleet.quarantine"}
 ASIDE = {"market.request_quarantine"}
-SETTLED = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
+SETTLED = {
+    f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days", "storage_awards")
+}
 METERS = {"market.metered_hours", "market.meter_quarantine"}
 EXPECTED = {"market.solar_forecast", "market.load_forecast", "market.charging_forecast"}
 BIDS = {"bids.final_bids", "bids.bid_segments", "bids.checks", "dispatch.reconciliation"}
@@ -51,8 +64,9 @@ DEPENDENCIES: dict[str, set[str]] = {
     "market.price_scenarios": {"market.price_forecast"},
     "fleet.availability": {"market.resources", "fleet.prosumers", *EXPECTED},
     "market.resources": {"market.price_forecast"},
-    "market.opportunities": OFFER_INPUTS,
-    "market.request_quarantine": OFFER_INPUTS,
+    **dict.fromkeys(STORAGE, OFFER_INPUTS),
+    "market.opportunities": OFFER_INPUTS | STORAGE,
+    "market.request_quarantine": OFFER_INPUTS | STORAGE,
     "negotiation.rounds": INPUTS,
     "negotiation.summary": INPUTS,
     "negotiation.agreements": {"negotiation.rounds", "negotiation.summary"},

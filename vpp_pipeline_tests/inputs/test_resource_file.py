@@ -62,9 +62,8 @@ def test_comments_blank_lines_and_a_byte_order_mark_do_not_count(tmp_path: Path)
         (",SC1,hourly,,,-4,4,0,0", "resource_id", "letters"),
         ("north,S C,hourly,,,-4,4,0,0", "scheduling_coordinator_id", "letters"),
         ("north,SC1,hourly,a b,,-4,4,0,0", "sub_lap", "letters"),
-        ("north,SC1,storage,,,-4,4,0,0", "participation", "Write hourly"),
-        ("north,SC1,daily,,,-4,4,0,0", "participation", "Write hourly, proxy_demand or none"),
-        ("north,SC1,,,,-4,4,0,0", "participation", "Write hourly"),
+        ("north,SC1,daily,,,-4,4,0,0", "participation", "Write storage, hourly, proxy_demand or none"),
+        ("north,SC1,,,,-4,4,0,0", "participation", "Write storage, hourly"),
         ("north,SC1,hourly,,OTHER,-4,4,0,0", "node", NODE),
         ("north,SC1,hourly,,,-4,,0,0", "maximum_mw", "above 0"),
         ("north,SC1,hourly,,,-4,4 MW,0,0", "maximum_mw", "number alone"),
@@ -114,7 +113,6 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        ({"participation": "storage"}, "cannot be bid as storage yet"),
         ({"participation": "weekly"}, "resources.participation"),
         ({"certified_spin_mw": -1}, "resources.certified_spin_mw"),
         ({"path": "mine.csv", "certified_spin_mw": 0}, "states certified_spin_mw itself"),

@@ -1,6 +1,6 @@
 """The page of each table, declared once and without Dagster; `defs/metadata.py` attaches it to the asset."""
 
-from vpp_pipeline.reporting.asset_pages import bids, dispatch, market, negotiation
+from vpp_pipeline.reporting.asset_pages import bids, dispatch, market, negotiation, storage
 from vpp_pipeline.reporting.asset_pages.layout import Line, Page
 
 __all__ = ["PAGES", "Line", "Page"]
@@ -12,6 +12,7 @@ PAGES: dict[str, Page] = (
     | negotiation.FLEET_PAGES
     | negotiation.PAGES
     | dispatch.PAGES
+    | storage.PAGES
     | bids.PAGES
     | bids.EVALUATION_PAGES
 )
