@@ -16,7 +16,7 @@ import polars as pl
 
 from vpp_pipeline.aggregation.boxes import Baseline, Boxes, baseline_of, boxes_of
 from vpp_pipeline.aggregation.classes import NO_CLASS, Classes, for_the_day, joined, make_classes
-from vpp_pipeline.aggregation.clearing import Clearing, bids_at_floors
+from vpp_pipeline.aggregation.clearing import Clearing, StorageBids, bids_at_floors
 from vpp_pipeline.aggregation.offer import StorageOffer, outlook_of
 from vpp_pipeline.aggregation.resources import StorageResources, composed, resources_of
 from vpp_pipeline.core.arrays import Array, Flags, round_down
@@ -211,10 +211,10 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
                 pool,
                 resource_id=name,
                 pool_id=pool.resource_id,
-                minimum_mw=part * pool.minimum_mw,
-                maximum_mw=part * pool.maximum_mw,
+                minimum_mw=_part_of(pool.minimum_mw, part),
+                maximum_mw=_part_of(pool.maximum_mw, part),
                 certified_mw={
-                    reserve: float(round_down(part * mw, rules.storage_step_mw))
+                    reserve: float(round_down(_part_of(mw, part), rules.storage_step_mw))
                     for reserve, mw in pool.certified_mw.items()
                 },
             )
@@ -222,6 +222,11 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
             offers_mw = dict(zip(PRODUCTS, limited.offered_mw, strict=True))
             found.append(replace(own, offers_mw=offers_mw, sun_mw=limited.self_schedule_kw / KW_PER_MW))
     return found
+
+
+def _part_of(mw: float, part: float) -> float:
+    """``part`` of a limit, which may be infinite; nothing of any limit for no part."""
+    return part * mw if part > 0.0 else 0.0
 
 
 def bound_offer(
@@ -247,15 +252,30 @@ def bound_offer(
     offer = _offer(resource.resource_id, fleet, day, floor, rules, is_bound)
     sells = np.isfinite(floor[0]) & (floor[0] <= forecast[0])
     baseline = replace(offer.baseline, solar_sold_kw=np.where(sells, offer.baseline.solar_sold_kw, 0.0))
-    limited = _limited(replace(offer, baseline=baseline), resource, rules)
+    # sun that is not sold leaves its part of Pmax unused: R was found with it
+    sold = _limited(replace(offer, baseline=baseline), resource, rules).baseline
+    limited = replace(_limited(offer, resource, rules), baseline=sold)
     required_mw = np.stack(list((resource.offers_mw or {}).values()))
     is_enough = may_offer & (limited.offered_mw >= rules.required_fraction * required_mw - 1e-9)
+    reserve_kw = np.minimum(limited.bids.reserve_kw, 1000.0 * required_mw[1:, None, :])
     bids = replace(
         limited.bids,
         discharge_kw=np.where(is_enough[0][None, :, None], limited.bids.discharge_kw, 0.0),
-        reserve_kw=np.where(is_enough[1:, None, :], limited.bids.reserve_kw, 0.0),
+        reserve_kw=np.where(is_enough[1:, None, :], reserve_kw, 0.0),
     )
-    return replace(limited, bids=bids), is_bound
+    return replace(limited, bids=bids, resources=_within_bids(limited.resources, bids)), is_bound
+
+
+def _within_bids(resources: StorageResources, bids: StorageBids) -> StorageResources:
+    """``resources`` with no more power than their ``bids``: where no discharge is offered, that of the largest reserve.
+
+    Energy and all reserves of an hour are awarded within it, and the bid's curve spans no more.
+    """
+    hours, rows = resources.box.hours, resources.box.rows.copy()
+    held_kw = bids.reserve_kw.max(axis=0) - resources.spare_kw
+    power_kw = np.maximum(bids.discharge_kw.sum(axis=2), np.maximum(held_kw, 0.0))
+    rows[:, hours : 2 * hours] = power_kw / resources.discharge_efficiency[:, None]
+    return replace(resources, box=Boxes(rows))
 
 
 def bound_tables(

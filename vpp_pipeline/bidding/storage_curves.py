@@ -6,7 +6,7 @@
     reserve    one pair each, over the same MW: the market awards no more than there is
 
 The sun that is sold is a self-schedule, where the curve begins. CAISO wants reserve covered by an energy bid, so the
-curve spans all that is offered as reserve.
+curve spans all that energy and reserves may be awarded together.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def storage_segments(bids: pl.DataFrame, storage: Day, rules: MarketRules) -> pl
     floor, cap = rules.price_limits("energy")
     placed = bids.join(storage[LIMITS].drop("market_date"), on=HOUR, how="left")
     held = placed.filter(pl.col("product") != "energy").select(*HOUR, "total_capacity_mw")
-    covered = held.group_by(HOUR).agg(pl.col("total_capacity_mw").max().alias("reserve_mw"))
+    covered = held.group_by(HOUR).agg(
+        largest_mw=pl.col("total_capacity_mw").max(), together_mw=pl.col("total_capacity_mw").sum()
+    )
     rows = []
     for bid in placed.join(covered, on=HOUR, how="left").sort("bid_id").iter_rows(named=True):
         if bid["product"] == "energy":
@@ -65,8 +67,9 @@ def _energy(bid: dict[str, float], floor: float, cap: float) -> list[tuple[float
     if discharge_mw > 0.0:
         asked = np.ceil(round(bid["discharge_price_usd_per_mwh"] / CENT, 6)) * CENT
         curve.append((sun_mw, sun_mw + discharge_mw, round(float(min(max(asked, charge_price, floor), cap)), 2)))
-    beyond_mw = (bid["reserve_mw"] or 0.0) - discharge_mw
-    curve.append((sun_mw + discharge_mw, sun_mw + discharge_mw + beyond_mw, cap))
+    power_mw = max(discharge_mw + bid["reserve_beyond_mw"], bid["largest_mw"] or 0.0)
+    covered_mw = min(discharge_mw + (bid["together_mw"] or 0.0), power_mw)
+    curve.append((sun_mw + discharge_mw, sun_mw + covered_mw, cap))
     return curve
 
 
@@ -114,7 +117,7 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
     members = storage[SHARES].filter("is_bound").select("prosumer_id", "resource_id", "share_fraction")
     of_resource = storage[RESOURCES].select("resource_id", efficiency="discharge_efficiency")
     members = members.join(devices, on="prosumer_id").join(of_resource, on="resource_id")
-    hours = storage[LIMITS].select(*HOUR, "max_discharge_mw")
+    hours = _within_shares(bids, storage[LIMITS])
     baseline = storage["fleet.baseline"].select("prosumer_id", "start_utc", "spare_reserve_kw")
     selling = bids.filter(pl.col("total_capacity_mw") > 0.0).select(
         "opportunity_id", "product", "total_capacity_mw", *HOUR
@@ -125,8 +128,23 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
         .join(baseline, on=["prosumer_id", "start_utc"], how="left")
     )
     comes = pl.max_horizontal("availability_fraction", pl.lit(1e-9))
-    shared_kw = 1000.0 * pl.col("share_fraction") * pl.col("max_discharge_mw") / pl.col("efficiency")
-    beside_kw = pl.when(pl.col("product") == "energy").then(0.0).otherwise("spare_reserve_kw")
+    is_energy = pl.col("product") == "energy"
+    shared_mw = pl.when(is_energy).then("max_discharge_mw").otherwise("held_mw")
+    shared_kw = 1000.0 * pl.col("share_fraction") * shared_mw / pl.col("efficiency")
+    beside_kw = pl.when(is_energy | (pl.col("reserve_beyond_mw") <= 0.0)).then(0.0).otherwise("spare_reserve_kw")
     could_kw = (shared_kw * pl.col("discharge_efficiency") + beside_kw) / comes
     found = rows.with_columns(could_kw=could_kw).filter(pl.col("could_kw") > 1e-6)
     return found.sort("opportunity_id", "prosumer_id")
+
+
+def _within_shares(bids: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
+    """``limits`` of each resource and hour with held_mw: the most reserve that members hold within their shares.
+
+    What they hold beyond comes first, so where that is all the reserve of an hour, shares give none.
+    """
+    reserve = pl.col("total_capacity_mw").filter(pl.col("product") != "energy")
+    offered = bids.group_by(HOUR).agg(largest_mw=reserve.max(), together_mw=reserve.sum())
+    rows = limits.select(*HOUR, "max_discharge_mw", "reserve_beyond_mw").join(offered, on=HOUR, how="left")
+    power_mw = pl.max_horizontal(pl.col("max_discharge_mw") + pl.col("reserve_beyond_mw"), "largest_mw")
+    held_mw = pl.min_horizontal(power_mw, "together_mw") - pl.col("reserve_beyond_mw")
+    return rows.with_columns(held_mw=held_mw.clip(lower_bound=0.0))
