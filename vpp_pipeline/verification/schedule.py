@@ -199,8 +199,6 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
     overlaps = hours.group_by("product", "start_utc", "resource_id").len().filter(pl.col("len") > 1)
     of_resource = resources_of_prosumers(day)
     faults = [overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc"))]
-    otherwise = bids.filter(~pl.col("is_storage"), (pl.col("expected_mw") - pl.col("quantity_mw")).abs() > MW_TOLERANCE)
-    faults.append(otherwise.select("product", fault=pl.format("{}: expects another quantity", "opportunity_id")))
     paid, sold_kwh, deliveries = day["dispatch.payments"], 0.0, 0
     for product in CAISO.names:  # each by itself: a third of the memory
         sales, covered = _sales(day["dispatch.schedule"], product), hours.filter(pl.col("product") == product)
