@@ -95,7 +95,9 @@ def aggregate(day: Day, settings: Settings) -> Tables:
         place = (pool.resource_id, forecast["market_date"][0], members, prices, floor, forecast["start_utc"])
         made.append(pool_tables(*place, settings.rules, settings.resources, day))
     tables |= {name: pl.concat([tables[name], *(one[name] for one in made)]) for name in AGGREGATED}
-    taken = set(tables[CLASSES]["resource_id"]) & {one.resource_id for one in _resources(day) if one not in pools}
+    taken = set(tables[CLASSES]["resource_id"]) & {
+        one.resource_id for one in _resources(day) if one.participation != "storage"
+    }
     if taken:
         raise InputError(
             f"resource {min(taken)} has the name of a class of another, which takes part as storage",

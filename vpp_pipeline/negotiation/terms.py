@@ -78,6 +78,7 @@ class Terms:
             repr(self.cheapest_usd_per_mwh).encode(),
             "\n".join(self.prosumer_id).encode(),
             "\n".join(self.segment).encode(),
+            b"" if self.heard is None else self.heard.tobytes(),
         ):
             shared.update(values)
         hashes = []
