@@ -95,14 +95,14 @@ def aggregate(day: Day, settings: Settings) -> Tables:
         place = (pool.resource_id, forecast["market_date"][0], members, prices, floor, forecast["start_utc"])
         made.append(pool_tables(*place, settings.rules, settings.resources, day))
     tables |= {name: pl.concat([tables[name], *(one[name] for one in made)]) for name in AGGREGATED}
-    taken = set(tables[CLASSES]["resource_id"]) & {
-        one.resource_id for one in _resources(day) if one.participation != "storage"
-    }
-    if taken:
+    of_others = pl.col("resource_id") != pl.col("pool_id")  # a pool of one class is that class
+    named = pl.col("resource_id").is_in([one.resource_id for one in _resources(day)])
+    taken = tables[CLASSES].filter(of_others, named)["resource_id"].sort()
+    if len(taken):
         raise InputError(
-            f"resource {min(taken)} has the name of a class of another, which takes part as storage",
+            f"resource {taken[0]} has the name of a class of another, which takes part as storage",
             column="resource_id",
-            value=min(taken),
+            value=taken[0],
             remedy="Give the resource another name",
         )
     return tables

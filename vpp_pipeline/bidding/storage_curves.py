@@ -6,7 +6,7 @@
     reserve    one pair each, over the same MW: the market awards no more than there is
 
 The sun that is sold is a self-schedule, where the curve begins. CAISO wants reserve covered by an energy bid, so the
-curve spans all that is offered as reserve.
+curve spans all that energy and reserves may be awarded together.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def storage_segments(bids: pl.DataFrame, storage: Day, rules: MarketRules) -> pl
     floor, cap = rules.price_limits("energy")
     placed = bids.join(storage[LIMITS].drop("market_date"), on=HOUR, how="left")
     held = placed.filter(pl.col("product") != "energy").select(*HOUR, "total_capacity_mw")
-    covered = held.group_by(HOUR).agg(pl.col("total_capacity_mw").max().alias("reserve_mw"))
+    covered = held.group_by(HOUR).agg(
+        largest_mw=pl.col("total_capacity_mw").max(), together_mw=pl.col("total_capacity_mw").sum()
+    )
     rows = []
     for bid in placed.join(covered, on=HOUR, how="left").sort("bid_id").iter_rows(named=True):
         if bid["product"] == "energy":
@@ -65,8 +67,9 @@ def _energy(bid: dict[str, float], floor: float, cap: float) -> list[tuple[float
     if discharge_mw > 0.0:
         asked = np.ceil(round(bid["discharge_price_usd_per_mwh"] / CENT, 6)) * CENT
         curve.append((sun_mw, sun_mw + discharge_mw, round(float(min(max(asked, charge_price, floor), cap)), 2)))
-    beyond_mw = (bid["reserve_mw"] or 0.0) - discharge_mw
-    curve.append((sun_mw + discharge_mw, sun_mw + discharge_mw + beyond_mw, cap))
+    power_mw = max(discharge_mw + bid["reserve_beyond_mw"], bid["largest_mw"] or 0.0)
+    covered_mw = min(discharge_mw + (bid["together_mw"] or 0.0), power_mw)
+    curve.append((sun_mw + discharge_mw, sun_mw + covered_mw, cap))
     return curve
 
 

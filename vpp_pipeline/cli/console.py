@@ -15,6 +15,7 @@ from rich.table import Table
 
 from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.tables import Day
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
 from vpp_pipeline.verification.schedule import the_schedule_is_proven_to_be_good
@@ -23,6 +24,15 @@ from vpp_pipeline.warehouse.publish import complete
 
 LOG = logging.getLogger(__name__)
 NOT_SETTLED = "could not be settled"  # in `dispatch.proof.method`, where bids were given up for it
+#: lines of `evaluation.settled_days` -> in words, and whether they add to the net
+ACCOUNT = {
+    "energy": ("energy awarded, less charging awarded", 1.0),
+    "reserve": ("reserve held", 1.0),
+    "charging": ("charging beside the awards", -1.0),
+    "imbalance": ("deviations from the awards", -1.0),
+    "leftover": ("stored energy beyond what owners are owed", 1.0),
+    "payments": ("payments to prosumers", -1.0),
+}
 
 
 def shown_day(data: Path, market_date: date) -> LakeDay:
@@ -166,24 +176,52 @@ def settlement_document(data: Path, market_date: date) -> dict[str, Any]:
 
 
 def show_settlement(data: Path, market_date: date) -> None:
-    """Totals of the day's settlement by product, and its account."""
-    table = Table(title=f"Settlement of {market_date}, at the clearing prices", title_justify="left", box=SIMPLE)
-    for name in ("product", "bids", "MW bid", "MW awarded", "revenue", "payments", "profit"):
-        table.add_column(name, justify="left" if name == "product" else "right")
-    day = shown_day(data, market_date)
-    rows, account = day["evaluation.settlement"], day["evaluation.settled_days"].row(0, named=True)
-    powers, amounts = ("bid_mw", "awarded_mw"), ("revenue_usd", "payments_usd", "profit_usd")
-    totals = rows.group_by("product").agg(pl.len().alias("bids"), pl.col(*powers, *amounts).sum()).sort("product")
-    for total in totals.iter_rows(named=True):
-        cells = [*(f"{total[name]:.2f}" for name in powers), *(usd(total[name]) for name in amounts)]
-        table.add_row(total["product"], str(total["bids"]), *cells)
-    console = terminal()
-    console.print(table)
+    """What the day's bids were awarded and paid, by product, and the day's account, expected and settled."""
+    day, console = shown_day(data, market_date), terminal()
+    account = day["evaluation.settled_days"].row(0, named=True)
+    console.print(*settlement_tables(day, market_date))
     console.print(
         f"{account['present']} prosumers available, {account['absent']} unavailable; "
-        f"{account['limits_broken']} limits violated\n"
-        f"energy {usd(account['energy_usd'])} + reserve held {usd(account['reserve_usd'])} - charging "
-        f"{usd(account['charging_usd'])} - imbalance {usd(account['imbalance_usd'])} + terminal state of charge "
-        f"{usd(account['leftover_usd'])} - payments {usd(account['payments_usd'])} = {usd(account['net_usd'])}",
+        f"{account['limits_broken']} limits violated",
         soft_wrap=True,
     )
+
+
+def settlement_tables(day: Day, market_date: date) -> tuple[Table, Table]:
+    """Awards by product, and the account whose lines of energy, reserve, and payments they make."""
+    return _awards_by_product(day, market_date), _account(day["evaluation.settled_days"].row(0, named=True))
+
+
+def _awards_by_product(day: Day, market_date: date) -> Table:
+    title = f"Settlement of {market_date}, at the clearing prices"
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    for name in ("product", "bids", "MWh offered", "MWh awarded", "MWh delivered", "market pays", "prosumers are paid"):
+        table.add_column(name, justify="left" if name == "product" else "right")
+    hours = day["market.opportunities"].select("opportunity_id", "duration_hours")
+    rows = day["evaluation.settlement"].join(hours, on="opportunity_id")
+    powers, amounts = ("bid_mw", "awarded_mw", "delivered_mw"), ("paid_usd", "payments_usd")
+    totals = rows.with_columns(paid_usd=pl.col("revenue_usd") - pl.col("no_pay_usd")).group_by("product")
+    energy = (pl.col(name) * pl.col("duration_hours") for name in powers)
+    sums = totals.agg(pl.len().alias("bids"), *(mwh.sum() for mwh in energy), pl.col(*amounts).sum())
+    for total in sums.sort("product").iter_rows(named=True):
+        cells = [*(f"{total[name]:.2f}" for name in powers), *(usd(total[name]) for name in amounts)]
+        table.add_row(total["product"], str(total["bids"]), *cells)
+    return table
+
+
+def _account(account: dict[str, Any]) -> Table:
+    """The day's account, whose lines add up to its net: at forecast prices as planned, and as settled."""
+    table = Table(
+        title="Account of the day, expected at forecast prices with all prosumers available, and settled",
+        title_justify="left",
+        box=SIMPLE,
+        show_footer=True,
+    )
+    net = [account["expected_net_usd"], account["net_usd"]]
+    names, footers = ("", "expected", "settled", "difference"), ("net", *map(usd, (*net, net[1] - net[0])))
+    for name, footer in zip(names, footers, strict=True):
+        table.add_column(name, footer, justify="right" if name else "left")
+    for line, (words, sign) in ACCOUNT.items():
+        expected, settled = (sign * account.get(f"{which}{line}_usd", 0.0) for which in ("expected_", ""))
+        table.add_row(words, *map(usd, (expected, settled, settled - expected)))
+    return table

@@ -30,7 +30,7 @@ from vpp_pipeline.defs.asset_factory import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.defs.owner import Owner, owners_part, run_part
 from vpp_pipeline.defs.sensors import LOCK_TAG, close_lost_runs, lock_of
 from vpp_pipeline.verification.registry import GUARDS
-from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline.verification.settled_days import SETTLED
 
 LOG = logging.getLogger(__name__)
 OPENING_TIMEOUT_S = 120.0

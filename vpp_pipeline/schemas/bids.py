@@ -97,13 +97,18 @@ class Settlement(dy.Schema):
         "Capacity in segments at or below the clearing price; of a storage resource, what the market awards it over "
         "the day, negative where it charges."
     )
-    delivered_mw = number("Award less the shortfall.")
+    delivered_mw = number(
+        "Award less the shortfall; energy of a storage resource as delivered, its members' own charging aside."
+    )
     shortfall_mw = amount("Awarded capacity that the fleet did not deliver; energy is net of its own charging.")
     absent_members = count("Number of members that were unavailable (drawn).")
     empty_members = count("Number of available members that delivered less than their part of the award.")
     revenue_usd = number("Clearing price times awarded MW times hours.")
     no_pay_usd = number("Reserve revenue that is not paid because the reserve was not held.")
-    imbalance_usd = number("Imbalance cost: clearing price times `settlement.imbalance_factor` times the missing MWh.")
+    imbalance_usd = number(
+        "Imbalance cost: clearing price times `settlement.imbalance_factor` times the missing MWh; of a storage "
+        "resource less what a surplus earned."
+    )
     payments_usd = number("Payments to prosumers for their deliveries.")
     charging_cost_usd = number("Charging cost recovered, in proportion to the award, at forecast prices.")
     wear_usd = amount("Wear of the stores that delivered; a cost of the owners, covered by their payments.")

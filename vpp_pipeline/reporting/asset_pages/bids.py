@@ -130,7 +130,7 @@ EVALUATION_PAGES = {
         empty="0 bids to settle.",
         figures={
             "bids": pl.len(),
-            "awards": where(pl.col("awarded_mw") > 0.0),
+            "awards": where(pl.col("awarded_mw").abs() > 1e-6),
             **{
                 name: total(name)
                 for name in (
@@ -151,14 +151,15 @@ EVALUATION_PAGES = {
     ),
     "evaluation.settled_days": Page(
         text="Awards for {awarded_bids} of {bids} bids; net {net_usd:usd}: energy {energy_usd:usd} and reserve "
-        "{reserve_usd:usd}, less charging {charging_usd:usd}, imbalance {imbalance_usd:usd}, and payments "
-        "{payments_usd:usd}. {limits_broken} limit violations, {absent} unavailable prosumers.",
+        "{reserve_usd:usd} and stored energy {leftover_usd:usd}, less charging {charging_usd:usd}, imbalance "
+        "{imbalance_usd:usd}, and payments {payments_usd:usd}; {expected_net_usd:usd} was expected. {limits_broken} "
+        "limit violations, {absent} unavailable prosumers.",
         figures={
             name: pl.col(name).first()
             for name in (
                 *("bids", "awarded_bids", "absent", "limits_broken", "awarded_mwh", "exported_mwh"),
                 *("reserve_awarded_mw_h", "reserve_held_mw_h", "expected_profit_usd", "energy_usd", "reserve_usd"),
-                *("charging_usd", "imbalance_usd", "leftover_usd", "payments_usd", "net_usd"),
+                *("charging_usd", "imbalance_usd", "leftover_usd", "payments_usd", "net_usd", "expected_net_usd"),
             )
         },
         line=Line("net by day", total("net_usd"), "$", by="market_date"),
