@@ -131,7 +131,7 @@ def backtest(
             LOG.info("%s: done", day)
             bar.advance(task)
 
-        classes = read.classes(settings) if set(chosen) & set(AS_STORAGE) else None
+        classes = read.classes(settings) if set(chosen) & set(AS_STORAGE) else {}
         new = replay_days(days, read, settings, chosen, lake, read.name, advance, processes, classes)
     if new:
         publish_tables(lake, options.warehouse, sorted(new), [TABLE])
