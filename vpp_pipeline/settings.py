@@ -188,7 +188,9 @@ class OpportunityPolicy(_Group):
     minimum_price_usd_per_mwh: float | None = Field(
         None, description="Hours of energy with a lower expected price are not offered; reserve always is."
     )
-    requests: Path | None = Field(None, description="CSV of requests; null: data/opportunities.csv of the project.")
+    requests: Path | None = Field(
+        None, description="CSV of requests; null: data/opportunities.csv of the project; else the example."
+    )
 
 
 class NegotiationPolicy(_Group):

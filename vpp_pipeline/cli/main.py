@@ -39,7 +39,7 @@ from vpp_pipeline.cli.options import (
 )
 from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, statement, transcript
 from vpp_pipeline.cli.sql import screen, sql
-from vpp_pipeline.cli.upkeep import rebuild, sweep
+from vpp_pipeline.cli.upkeep import dev, rebuild, sweep
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError, of_the_disk
 from vpp_pipeline.core.paths import keep_files_private
@@ -121,7 +121,7 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
     vpp-pipeline bids --date 2023-08-15 --json | jq '.final_bids[] | select(.status == "bid")'
     """
     begun = time.perf_counter()
-    from vpp_pipeline.cli.console import bids_document, is_proven, show_bids
+    from vpp_pipeline.cli.console import bids_document, inputs_in_words, is_proven, show_bids
     from vpp_pipeline.cli.run_job import run_job
     from vpp_pipeline.core.calendar import PACIFIC
     from vpp_pipeline.core.lake import Lake
@@ -129,13 +129,15 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
 
     day = market_date or datetime.now(PACIFIC).date() + timedelta(days=1)
     prices, settings = options.price_config(), options.settings_config()
+    inputs = options.inputs(day, options.settings())
     run_id, seconds = run_job("bid_day", day, options.data, prices, settings, keeps_history=keeps_history)
     seconds["in all"] = time.perf_counter() - begun
     made = published_day(Lake(options.data / "lake"), day, run_id)
+    read = inputs_in_words(inputs, made)
     if as_json:
-        print_json(bids_document(options.data, made, seconds))
+        print_json(bids_document(options.data, made, seconds, read))
     else:
-        show_bids(options.data, made, seconds)
+        show_bids(options.data, made, seconds, read)
     if not is_proven(made):
         click.get_current_context().exit(NOT_PROVEN)
 
@@ -290,7 +292,7 @@ commands = CommandGroups(
         "Results and reports": (settle, report, export, documents, transcript, statement),
         "Back-test and comparison": (backtest, compare_engines, frontier),
         "Warehouse (SQL)": (sql, screen, dictionary),
-        "Upkeep": (rebuild, sweep),
+        "Dagster and upkeep": (dev, rebuild, sweep),
         "Language model": (llm_check, brief, compare_notes),
     },
     name="vpp-pipeline",

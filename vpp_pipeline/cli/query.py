@@ -218,6 +218,7 @@ def dictionary(out: Path) -> None:
     """Write the data dictionary of the warehouse."""
     from vpp_pipeline.warehouse.tables import data_dictionary
 
+    out.parent.mkdir(parents=True, exist_ok=True)  # without a checkout there is no docs
     out.write_text(data_dictionary(), encoding="utf-8")
     click.echo(f"wrote {out}")
 
