@@ -37,7 +37,17 @@ from vpp_pipeline.cli.options import (
     verbose,
     with_options,
 )
-from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, statement, transcript
+from vpp_pipeline.cli.query import (
+    LATEST,
+    dictionary,
+    documents,
+    export,
+    latest_day,
+    report,
+    runs,
+    statement,
+    transcript,
+)
 from vpp_pipeline.cli.sql import screen, sql
 from vpp_pipeline.cli.upkeep import dev, rebuild, sweep
 from vpp_pipeline.core.display import printable
@@ -221,13 +231,13 @@ def frontier(options: Options, market_date: date, points: int, output: Path | No
 
 @click.command()
 @with_options(
-    DATE,
+    LATEST,
     DATA,
     llm_mode("off", *LLM_MODES, words="Whether a model writes it:"),
     setting("llm.NAME=VALUE", "llm.model=…"),
 )
 @click.option("--out", type=FILE, help="File. [default: DATA/briefs/DATE.md]")
-def brief(options: Options, market_date: date, out: Path | None) -> None:
+def brief(options: Options, market_date: date | None, out: Path | None) -> None:
     """Write a short note on why the day's bids are what they are.
 
     By rule from the day's tables; with --llm-mode live by a language model, whose numbers are checked.
@@ -236,7 +246,8 @@ def brief(options: Options, market_date: date, out: Path | None) -> None:
     from vpp_pipeline.llm.brief import write_brief
 
     llm = options.settings().llm
-    click.echo(write_brief(llm, options.data, shown_day(options.data, market_date), out))
+    day = market_date or latest_day(options.warehouse)
+    click.echo(write_brief(llm, options.data, shown_day(options.data, day), out))
 
 
 @click.command("compare-notes")
