@@ -17,6 +17,7 @@ from vpp_pipeline.defs.run_inputs import BIDS_JOB
 from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.defs.upkeep import sweep_at_three, sweep_storage
 from vpp_pipeline.market.oasis.source import CORRECTED_DAYS, OasisPrices
+from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.warehouse.day import published
 
 PACIFIC_TIME = str(PACIFIC)
@@ -63,8 +64,9 @@ def trade_date(context: dg.ScheduleEvaluationContext) -> date:
     return context.scheduled_execution_time.astimezone(PACIFIC).date() + timedelta(days=1)
 
 
-def _request(day: date) -> dg.RunRequest:
-    return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat())
+def _request(day: date, source: PriceSource) -> dg.RunRequest:
+    """A run of the day, whose tag says which prices it rests on."""
+    return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat(), tags={"prices": source.name})
 
 
 @dg.schedule(
@@ -77,8 +79,10 @@ def _request(day: date) -> dg.RunRequest:
 def ingest_at_half_past_one(
     context: dg.ScheduleEvaluationContext, prices_source: Prices
 ) -> dg.RunRequest | dg.SkipReason:
+    if skips := prices_source.unnamed():
+        return dg.SkipReason(skips)
     day, source = trade_date(context), prices_source.open()
-    return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+    return _request(day, source) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 
 @dg.sensor(
@@ -116,15 +120,18 @@ def correct_prices_daily(
     job=bid_day,
     cron_schedule="0 8 * * *",
     execution_timezone=PACIFIC_TIME,
-    description="08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes.",
+    description="08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes. "
+    "Skipped while no source of prices is named.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
+    if skips := prices_source.unnamed():
+        return dg.SkipReason(skips)
     day, source = trade_date(context), prices_source.open()
     known = sum(can_give(source, earlier) for earlier in comparable(history_dates(day), day, source.name))
     if known < LEAST_DAYS:
         return dg.SkipReason(f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_DAYS}")
-    return _request(day)
+    return _request(day, source)
 
 
 @dg.schedule(
@@ -140,7 +147,7 @@ def settle_at_two(
     day, source = trade_date(context), prices_source.open()
     if published(storage.lake, day) is None:
         return dg.SkipReason(f"no bids for {day} are published")
-    return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+    return _request(day, source) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 
 def definitions_of(owner: Owner) -> dg.Definitions:

@@ -13,6 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.errors import without_secrets
 from vpp_pipeline.core.lake import Lake
@@ -150,6 +151,8 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
     for words in _advice_in_words(day, proof):
         console.print(words, soft_wrap=True)
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
+    if note := note_on_source(day["market.price_forecast"]["source"][0]):
+        console.print(f"warning: {note}", soft_wrap=True)
     for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
         console.print(f"warning: {warning}", soft_wrap=True)
     if NOT_SETTLED in proof["method"]:

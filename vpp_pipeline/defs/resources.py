@@ -98,6 +98,15 @@ class Prices(dg.ConfigurableResource[Any]):
         """File or folder of prices, or how to ask OASIS, and node; nothing for the generator."""
         return choose_source(Path(self.defaults), self.kind, self.path, self.node, self.archive)
 
+    def unnamed(self) -> str | None:
+        """Why schedules do not bid on this source: it is the generator, and its owner has not asked for it. Else None."""
+        if self.kind or self.path or read_price_file(Path(self.defaults), self.archive).names_source:
+            return None
+        return (
+            "no source of prices is named, and generated prices are no basis of bids: write a source into "
+            f'{self.defaults} (kind = "oasis", or path = "…"), or synthetic = true to bid on generated prices'
+        )
+
     def meters_path(self) -> Path | None:
         """File or folder of metered hours: the run's own, else what the file of defaults names, if anything."""
         return Path(self.meters) if self.meters else read_price_file(Path(self.defaults)).meters.path

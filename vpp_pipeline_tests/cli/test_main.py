@@ -192,6 +192,7 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
         "reports/2023-08-15.html",
         "seconds: in all 1.0",
         "fleet: 30 prosumers\n",
+        "warning: the prices are synthetic: no market has published them",
         f"warehouse: {desk.warehouse}",
     ):
         assert words in shown.out

@@ -74,6 +74,14 @@ def test_addresses_of_the_environment_go_before_the_file(tmp_path: Path, monkeyp
         ('kind = "oasis"\n[oasis]\nattempts = 0', "greater than or equal to 1", "key oasis.attempts, value 0", "6"),
         ('kind = "oasis"\n[oasis]\nattempts = "x"', "a valid integer", "key oasis.attempts, value x", "Default: 6"),
         ('kind = "oasis"\n[oasis]\ninterval_s = 1', "acceptable use policy", "key oasis", "[oasis] may hold"),
+        (
+            'path = "a"\nsynthetic = true',
+            "another source of prices is named",
+            "key synthetic, value True",
+            "then no other",
+        ),
+        ('kind = "oasis"\nsynthetic = true', "another source of prices is named", "key synthetic", "then no other"),
+        ('synthetic = "perhaps"', "synthetic cannot be used", "key synthetic, value perhaps", "Schedules may bid"),
         ('path = "a"\n[weather]\ntimeout_s = 0', "greater than 0", "key weather.timeout_s, value 0", "Default: 20"),
         ('path = "a"\n[weather]\ngate = "x"', "gate under [weather]", "key weather.gate", "belongs under [oasis]"),
         ('path = "a"\n[meters]\nfile = "x"', "file under [meters]", "key meters.file", "[meters] may hold path"),
@@ -104,6 +112,7 @@ def test_prices_that_are_not_there_are_refused_with_the_file_that_names_them(tmp
         choose_source(file)
     assert choose_source(file, path="/named.csv") == (Path("/named.csv"), None)
     assert choose_source(file, kind="synthetic") == (None, None)
+    assert choose_source(written(tmp_path, "synthetic = true")) == (None, None)
     assert isinstance(choose_source(file, kind="oasis")[0], OasisSettings)
 
 
