@@ -99,7 +99,7 @@ class Prices(dg.ConfigurableResource[Any]):
         return choose_source(Path(self.defaults), self.kind, self.path, self.node, self.archive)
 
     def unnamed(self) -> str | None:
-        """Why schedules do not bid on this source: it is the generator, and its owner has not asked for it. Else None."""
+        """Why schedules do not bid on this source: it is the generator, and its owner has not asked; else None."""
         if self.kind or self.path or read_price_file(Path(self.defaults), self.archive).names_source:
             return None
         return (
