@@ -294,6 +294,8 @@ def test_the_wheel_in_an_empty_folder_makes_the_same_bids_as_the_checkout(instal
     """Its requests come with it, its history is kept without a variable, and both are visible in Dagster's pages."""
     unhurried = f"optimiser.time_limit_seconds={UNHURRIED}"
     printed = run_installed(installed, tmp_path, "bids", "--date", DAY, "--set", unhurried)
+    assert printed.lstrip().startswith("Bids for Tuesday 15 August 2023")  # no solver has a word before it
+    assert "HiGHS" not in printed
     assert "prices: synthetic, from the embedded generator\n" in printed
     assert "fleet: 200 prosumers, generated from seed 20230815\n" in printed
     assert "requests: embedded example: 1 of this day offered, 0 set aside\n" in printed
