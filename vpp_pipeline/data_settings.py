@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, setting_problem
 
 #: table -> the environment variable that takes precedence over its `url`
 ADDRESSES: Mapping[str, str] = {"oasis": "VPP_OASIS_URL", "weather": "VPP_WEATHER_URL"}
@@ -161,7 +161,7 @@ def read_price_file(file: Path, archive: str | None = None) -> PriceFile:
         place = [str(part) for part in first["loc"]]
         from_variable = place[1:] == ["url"] and place[0] in addresses
         raise InputError(
-            _problem(place, first["type"], first["msg"].removeprefix("Value error, ")),
+            _problem(place, first["type"], setting_problem(first)),
             file=f"environment variable {ADDRESSES[place[0]]}" if from_variable else file,
             key=".".join(place),
             value=None if isinstance(first["input"], dict) else first["input"],

@@ -125,8 +125,8 @@ def test_a_day_that_is_no_market_day_of_ours_is_refused(
         (["--set", "negotiation.round=4"], ["no setting negotiation.round; did you mean negotiation.rounds? `vpp-"]),
         (["--set", "bargaining.rounds=5"], ["bargaining.rounds; did you mean negotiation.rounds?"]),
         (["--set", "negotation.engine=llm"], ["negotation.engine; did you mean negotiation.engine?"]),
-        (["--set", "negotiation.rounds=99"], ["negotiation.rounds", "99", "less than or equal to 10"]),
-        (["--set", "negotiation.rounds=many"], ["negotiation.rounds", "many", "integer"]),
+        (["--set", "negotiation.rounds=99"], ["negotiation.rounds", "99", "it must be 10 or less"]),
+        (["--set", "negotiation.rounds=many"], ["negotiation.rounds", "many", "a whole number"]),
         (["--set", "negotiation.engine=auction"], ["negotiation.engine", "auction", "concession"]),
         (["--set", "rounds"], ["rounds"]),
         (
@@ -143,7 +143,7 @@ def test_a_day_that_is_no_market_day_of_ours_is_refused(
             ["optimiser.solver", "'GUROBY'", "no solver of that name", "GUROBI"],
             marks=pytest.mark.slow,
         ),
-        (["--prosumers", "2"], ["fleet.prosumers", "2", "greater than or equal to 3"]),
+        (["--prosumers", "2"], ["fleet.prosumers", "2", "it must be 3 or more"]),
         (["--prices", "/nowhere/prices.csv"], ["/nowhere/prices.csv", "no such file"]),
         (["--fleet", "/nowhere/fleet.csv"], ["/nowhere/fleet.csv", "does not exist"]),
         pytest.param(
