@@ -21,6 +21,9 @@ from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.warehouse.day import published
 
 PACIFIC_TIME = str(PACIFIC)
+# in the queue: bids before what else is scheduled, both before back-fills and runs by hand, whose priority is 0
+PRIORITY_TAG, FIRST, SOON = "dagster/priority", "10", "5"
+BIDS_WITHIN_S = 3600  # from 08:00: a run that hangs is stopped at 09:00, while there is time to bid again
 keep_files_private()  # whoever loads the definitions runs them
 
 # each page links to the code that makes its table
@@ -64,9 +67,10 @@ def trade_date(context: dg.ScheduleEvaluationContext) -> date:
     return context.scheduled_execution_time.astimezone(PACIFIC).date() + timedelta(days=1)
 
 
-def _request(day: date, source: PriceSource) -> dg.RunRequest:
-    """A run of the day, whose tag says which prices it rests on."""
-    return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat(), tags={"prices": source.name})
+def _request(day: date, source: PriceSource, **tags: str) -> dg.RunRequest:
+    """A run of the day before those that are asked for by hand; its tags say which prices it rests on."""
+    marks = {"prices": source.name, PRIORITY_TAG: SOON} | tags
+    return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat(), tags=marks)
 
 
 @dg.schedule(
@@ -112,7 +116,9 @@ def correct_prices_daily(
         return dg.SkipReason(f"prices come from {source.name}, which corrects none")
     days = [today - timedelta(days=back) for back in range(1, CORRECTED_DAYS + 1)]
     wanted = [day.isoformat() for day in days if is_in(storage.lake, day, source)]
-    requests = [dg.RunRequest(partition_key=day, run_key=f"{day} as of {today}") for day in wanted]
+    requests = [
+        dg.RunRequest(partition_key=day, run_key=f"{day} as of {today}", tags={PRIORITY_TAG: SOON}) for day in wanted
+    ]
     return requests or dg.SkipReason(f"the lake has none of the {CORRECTED_DAYS} days before {today}")
 
 
@@ -131,7 +137,7 @@ def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -
     known = sum(can_give(source, earlier) for earlier in comparable(history_dates(day), day, source.name))
     if known < LEAST_DAYS:
         return dg.SkipReason(f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_DAYS}")
-    return _request(day, source)
+    return _request(day, source, **{PRIORITY_TAG: FIRST, dg.MAX_RUNTIME_SECONDS_TAG: str(BIDS_WITHIN_S)})
 
 
 @dg.schedule(

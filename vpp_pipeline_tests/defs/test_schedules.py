@@ -15,9 +15,9 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import bid_at_eight, defs, ingest_at_half_past_one, settle_at_two
-from vpp_pipeline.defs.asset_factory import DAYS
+from vpp_pipeline.defs.asset_factory import DAYS, key_of
 from vpp_pipeline.defs.resources import Prices, Storage
-from vpp_pipeline_tests.defs.desk import SMALL, new_desk
+from vpp_pipeline_tests.defs.desk import GRAPH, SMALL, new_desk
 from vpp_pipeline_tests.warehouse.rows import rows
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -82,6 +82,28 @@ def test_tomorrow_is_a_partition_at_eight(today: date):
     assert DAYS.get_partition_keys(current_time=at_eight)[-1] >= (today + timedelta(days=1)).isoformat()
     late = datetime(today.year, today.month, today.day, 23, 59, tzinfo=PACIFIC)
     assert DAYS.get_partition_keys(current_time=late)[-1] >= (today + timedelta(days=1)).isoformat()
+
+
+def test_bids_go_first_and_what_hangs_is_stopped_while_there_is_time_to_bid_again(tmp_path: Path):
+    """Freshness of the bids is due at the same time; the market closes at 10:00."""
+    wanted = {}
+    for schedule in (bid_at_eight, ingest_at_half_past_one):
+        context = dg.build_schedule_context(
+            scheduled_execution_time=datetime(2023, 8, 14, 8, tzinfo=PACIFIC),
+            resources={"prices_source": Prices(kind="synthetic")},
+            repository_def=defs.get_repository_def(),
+        )
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+        wanted[schedule] = request.tags
+    assert wanted[bid_at_eight].items() >= {"prices": "synthetic", "dagster/priority": "10"}.items()
+    assert wanted[ingest_at_half_past_one]["dagster/priority"] == "5"
+    stopped = datetime(2023, 8, 14, 8, tzinfo=PACIFIC) + timedelta(
+        seconds=int(wanted[bid_at_eight]["dagster/max_runtime"])
+    )
+    policy = GRAPH.get(key_of("bids.final_bids")).freshness_policy
+    assert isinstance(policy, dg.FreshnessPolicy)
+    assert policy.deadline_cron == f"{stopped.minute} {stopped.hour} * * *"
+    assert stopped.hour < 10
 
 
 def test_a_source_without_the_day_skips_the_tick(ask: Ask):
