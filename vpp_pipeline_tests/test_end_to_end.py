@@ -33,7 +33,7 @@ from vpp_pipeline.inputs.requests import LAYOUT, read_requests
 from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.tables import open_warehouse
-from vpp_pipeline_tests.browser.project import dagster_dev
+from vpp_pipeline_tests.browser.project import COPIED, dagster_dev, project_copy
 from vpp_pipeline_tests.defs.desk import (
     DAY,
     EXAMPLE,
@@ -290,6 +290,13 @@ def run_installed(installed: Path, folder: Path, *arguments: str, **variables: s
     return done.stdout
 
 
+def runs_of(address: str) -> list[dict[str, str]]:
+    """Job and status of every run that Dagster's pages show."""
+    asked = {"query": "{ runsOrError { ... on Runs { results { jobName status } } } }"}
+    answer = httpx.post(f"{address}/graphql", json=asked, timeout=60.0).json()
+    return list(answer["data"]["runsOrError"]["results"])
+
+
 def test_the_wheel_in_an_empty_folder_makes_the_same_bids_as_the_checkout(installed: Path, tmp_path: Path):
     """Its requests come with it, its history is kept without a variable, and both are visible in Dagster's pages."""
     unhurried = f"optimiser.time_limit_seconds={UNHURRIED}"
@@ -304,11 +311,21 @@ def test_the_wheel_in_an_empty_folder_makes_the_same_bids_as_the_checkout(instal
     assert EXAMPLE in made.day()["bids.final_bids"].filter(pl.col("status") == "bid")["opportunity_id"].to_list()
     assert differences(made.tables(), expected.tables()) == []
     with dagster_dev(tmp_path, installed) as address:
-        asked = {"query": "{ runsOrError { ... on Runs { results { jobName status } } } }"}
-        answer = httpx.post(f"{address}/graphql", json=asked, timeout=60.0).json()
-    assert answer["data"]["runsOrError"]["results"] == [{"jobName": "bid_day", "status": "SUCCESS"}]
+        assert runs_of(address) == [{"jobName": "bid_day", "status": "SUCCESS"}]
     assert "temporary directory" not in (tmp_path / "dev.log").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "dev.log"}
+
+
+@pytest.mark.slow
+def test_a_checkouts_pages_show_its_runs_and_nothing_else_is_written():
+    with project_copy() as project:
+        process = started("ingest", project / "data", None, DAY, project=project)
+        assert process.communicate(timeout=PATIENCE_S)[1] == ""
+        with dagster_dev(project) as address:
+            assert runs_of(address) == [{"jobName": "ingest_market", "status": "SUCCESS"}]
+        assert "temporary directory" not in (project / "dev.log").read_text()
+        assert {path.name for path in project.iterdir()} == {*COPIED, "data", "dev.log"}
+        assert {path.name for path in (project / "data").iterdir()} == {"dagster", "lake"}
 
 
 def test_a_users_requests_go_before_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
