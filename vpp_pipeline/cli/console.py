@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.display import percent, terminal, usd
+from vpp_pipeline.core.errors import without_secrets
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.paths import REQUESTS, example_file
 from vpp_pipeline.core.tables import Day
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
 from vpp_pipeline.verification.schedule import the_schedule_is_proven_to_be_good
 from vpp_pipeline.warehouse.day import LakeDay, published_day, unpublished_bids
 from vpp_pipeline.warehouse.publish import complete
+
+if TYPE_CHECKING:
+    from vpp_pipeline.inputs.day_inputs import DayInputs
 
 LOG = logging.getLogger(__name__)
 NOT_SETTLED = "could not be settled"  # in `dispatch.proof.method`, where bids were given up for it
@@ -48,7 +55,25 @@ def shown_day(data: Path, market_date: date) -> LakeDay:
     return day
 
 
-def bids_document(data: Path, day: LakeDay, seconds: dict[str, float]) -> dict[str, Any]:
+def inputs_in_words(inputs: DayInputs, day: LakeDay) -> dict[str, str]:
+    """Which prices, fleet, and requests the day's bids were made from: files, or what stands in for them."""
+    prices, fleet = inputs.prices, inputs.settings.fleet
+    requests = inputs.settings.opportunities.requests or inputs.requests_file
+    asked = day["market.opportunities"].filter(pl.col("origin") == "request").height
+    refused = day["market.request_quarantine"]["file_row"].n_unique()
+    file = "embedded example" if requests == example_file(REQUESTS) else requests
+    if isinstance(prices, OasisSettings):
+        source = f"OASIS, {without_secrets(prices.url)}"
+    else:
+        source = str(prices) if prices else "synthetic, from the embedded generator"
+    return {
+        "prices": source,
+        "fleet": str(fleet.path) if fleet.path else f"{fleet.prosumers} prosumers, generated from seed {fleet.seed}",
+        "requests": f"{file}: {asked} of this day offered, {refused} set aside",
+    }
+
+
+def bids_document(data: Path, day: LakeDay, seconds: dict[str, float], inputs: Mapping[str, str]) -> dict[str, Any]:
     """The day's bids for programs: rows of the tables that :func:`show_bids` prints, by table."""
     return {
         "market_date": day.market_date,
@@ -57,6 +82,7 @@ def bids_document(data: Path, day: LakeDay, seconds: dict[str, float]) -> dict[s
         "checks": day["bids.checks"],
         "proof": day["dispatch.proof"].row(0, named=True),
         "reconciliation": day["dispatch.reconciliation"].row(0, named=True),
+        "inputs": inputs,
         "seconds": seconds,
         "warehouse": data / "vpp.duckdb",
         "report": report_file(data, day.market_date),
@@ -70,8 +96,8 @@ def is_proven(day: LakeDay) -> bool:
     return bool(passed) and NOT_SETTLED not in day["dispatch.proof"]["method"][0]
 
 
-def show_bids(data: Path, day: LakeDay, seconds: dict[str, float]) -> None:
-    """The table of bids, a summary, seconds per stage, and where the warehouse lies."""
+def show_bids(data: Path, day: LakeDay, seconds: dict[str, float], inputs: Mapping[str, str]) -> None:
+    """The table of bids, a summary, what they were made from, seconds per stage, and where the warehouse lies."""
     market_date, console = day.market_date, terminal()
     bids, source = day["bids.final_bids"], day["market.price_forecast"].row(0, named=True)
     table = Table(
@@ -99,6 +125,8 @@ def show_bids(data: Path, day: LakeDay, seconds: dict[str, float]) -> None:
             table.add_row(bid["opportunity_id"], "no bid", "", expected, "", "", bid["reason"], style="dim")
     console.print(table)
     _show_summary(console, day, bids.filter(pl.col("status") == "bid"))
+    for name, words in inputs.items():
+        console.print(f"{name}: {words}", soft_wrap=True)
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
     console.print(f"seconds: {stages}", soft_wrap=True)
     console.print(f"warehouse: {data / 'vpp.duckdb'}  (select * from bids.final_bids)", soft_wrap=True)
@@ -133,6 +161,8 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
     for words in _advice_in_words(day, proof):
         console.print(words, soft_wrap=True)
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
+    if note := note_on_source(day["market.price_forecast"]["source"][0]):
+        console.print(f"warning: {note}", soft_wrap=True)
     for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
         console.print(f"warning: {warning}", soft_wrap=True)
     if NOT_SETTLED in proof["method"]:

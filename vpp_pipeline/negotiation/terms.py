@@ -106,7 +106,7 @@ def is_kept(prosumers: int, most: int) -> Flags:
 def terms_by_resource(
     opportunities: pl.DataFrame, forecast: pl.DataFrame, fleet: Fleet, policy: NegotiationPolicy, rules: MarketRules
 ) -> list[Terms]:
-    """Terms of every opportunity, by resource: nobody is asked for what another resource offers.
+    """Terms of every opportunity, by resource, of whose opportunities its own members alone are asked.
 
     Whose messages are kept, and what other owners ask, are of the whole ``fleet``.
     """

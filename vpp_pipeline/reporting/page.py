@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
@@ -51,6 +52,7 @@ def page(facts: Facts) -> str:
         style=Markup(style),
         node=source["node"],
         source=source["source"],
+        banner=note_on_source(source["source"]),
         best=max(facts.trading, key=lambda bid: bid["expected_profit_usd"], default=None),
         parts=PARTS,
         sections=list(SECTIONS),

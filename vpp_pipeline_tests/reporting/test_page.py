@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from jinja2 import UndefinedError
 
+from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.reporting import charts, html
 from vpp_pipeline.reporting import queries as asking
@@ -66,6 +67,18 @@ def test_it_is_one_small_file_that_fetches_nothing(shown: str, data: Path):
 
 def test_the_same_facts_give_the_same_page(shown: str, data: Path):
     assert write_report(data, DAY).read_text(encoding="utf-8") == shown
+
+
+def of_source(facts: Facts, source: str) -> Facts:
+    rows = [{**row, "source": source} for row in facts["forecast"]]
+    return replace(facts, results={**facts.results, "forecast": rows})
+
+
+@pytest.mark.parametrize(("source", "is_warned"), [("synthetic", True), ("synthetic (file)", True), ("OASIS", False)])
+def test_a_banner_warns_of_prices_that_no_market_has_published(source: str, is_warned: bool, data: Path):
+    facts = read_facts(data / "vpp.duckdb", DAY)
+    banners = parse(page(of_source(facts, source))).findall(".//p[@class='banner']")
+    assert [words(banner) for banner in banners] == [f"Not for a market: {note_on_source(source)}."] * is_warned
 
 
 def test_every_bid_is_in_the_table_with_its_figures(root: ET.Element, data: Path):
@@ -245,7 +258,8 @@ def test_a_text_from_outside_is_shown_and_not_run(data: Path):
     assert "<script" not in hostile
     assert "&lt;script&gt;" in hostile
     root = parse(hostile)
-    assert len(list(root.iter())) == len(list(parse(page(replace(facts, settings={"fleet": {"path": "x"}}))).iter()))
+    plain = of_source(facts, "OASIS")  # neither has the banner of synthetic prices
+    assert len(list(root.iter())) == len(list(parse(page(replace(plain, settings={"fleet": {"path": "x"}}))).iter()))
     for part in ("td", "th", "desc", "figcaption", "text", "p", "dd", "code"):
         assert any("</style><script>" in words(element) for element in root.iter(part)), part
 
