@@ -30,7 +30,7 @@ from vpp_pipeline.inputs.requests import COLUMNS
 from vpp_pipeline.negotiation.requests import PLACE_SCHEMA, REQUEST_SCHEMA, Requests
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
-from vpp_pipeline.settings import FleetSettings, Settings
+from vpp_pipeline.settings import FleetSettings, ResourceSettings, Settings
 from vpp_pipeline_tests import cases
 from vpp_pipeline_tests.shared import SHARED, shared
 
@@ -152,3 +152,10 @@ def solved_day() -> Callable[..., SolvedDay]:
 @pytest.fixture(scope="session")
 def honest(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
     return solved_day()
+
+
+@pytest.fixture(scope="session")
+def storage_day(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
+    """A day whose single resource takes part as storage, cut into four."""
+    resources = ResourceSettings(participation="storage", storage_classes=4)
+    return solved_day(prosumers=40, settings=Settings(resources=resources), requests=())

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.verification.bids import money_adds_up
+from vpp_pipeline.verification.money import money_adds_up
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.verification.tampering import (
     BIDS,
