@@ -35,7 +35,7 @@ from vpp_pipeline.negotiation.negotiate import Adviser, Engine
 from vpp_pipeline.negotiation.opportunities import Resource, members_of, resources_of
 from vpp_pipeline.negotiation.requests import Requests, place_requests
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
-from vpp_pipeline.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.negotiation.terms import Terms, terms_by_resource
 from vpp_pipeline.schemas import DESK, TABLES, LLMCalls
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult
@@ -95,13 +95,14 @@ def aggregate(day: Day, settings: Settings) -> Tables:
         place = (pool.resource_id, forecast["market_date"][0], members, prices, floor, forecast["start_utc"])
         made.append(pool_tables(*place, settings.rules, settings.resources, day))
     tables |= {name: pl.concat([tables[name], *(one[name] for one in made)]) for name in AGGREGATED}
-    others = {one.resource_id for one in _resources(day) if one.participation != "storage"}
-    taken = set(tables[CLASSES]["resource_id"]) & others
-    if taken:
+    of_others = pl.col("resource_id") != pl.col("pool_id")  # a pool of one class is that class
+    named = pl.col("resource_id").is_in([one.resource_id for one in _resources(day)])
+    taken = tables[CLASSES].filter(of_others, named)["resource_id"].sort()
+    if len(taken):
         raise InputError(
-            f"resource {min(taken)} has the name of a class of another, which takes part as storage",
+            f"resource {taken[0]} has the name of a class of another, which takes part as storage",
             column="resource_id",
-            value=min(taken),
+            value=taken[0],
             remedy="Give the resource another name",
         )
     return tables
@@ -143,10 +144,10 @@ def fleet_of(day: Day) -> Fleet:
     return in_storage(fleet, optional_table(day, MEMBERS))
 
 
-def terms_of(day: Day, settings: Settings) -> Terms:
-    """Both sides' terms of every opportunity, before anything is negotiated."""
+def terms_of(day: Day, settings: Settings) -> list[Terms]:
+    """Both sides' terms of every opportunity, by resource, before anything is negotiated."""
     forecast, opportunities = day["market.price_forecast"], day["market.opportunities"]
-    return prepare_terms(opportunities, forecast, fleet_of(day), settings.negotiation, settings.rules)
+    return terms_by_resource(opportunities, forecast, fleet_of(day), settings.negotiation, settings.rules)
 
 
 def negotiate(
@@ -166,7 +167,8 @@ def negotiate(
     names = opportunities["opportunity_id"].to_list()
     held = store.read(AGREEMENTS, names, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
     segments = store.read(SEGMENTS, names)
-    summary = summarise(segments, held, opportunities, terms.asked, rules, provenance)
+    asked = {name: count for one in terms for name, count in zip(one.opportunity_id, one.asked, strict=True)}
+    summary = summarise(segments, held, opportunities, np.array([asked[name] for name in names]), rules, provenance)
     return {"negotiation.summary": summary}, provenance
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.errors import InputError, did_you_mean
+from vpp_pipeline.core.errors import InputError, did_you_mean, setting_problem
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
 
@@ -203,7 +203,9 @@ class OpportunityPolicy(_Group):
     minimum_price_usd_per_mwh: float | None = Field(
         None, description="Hours of energy with a lower expected price are not offered; reserve always is."
     )
-    requests: Path | None = Field(None, description="CSV of requests; null: data/opportunities.csv of the project.")
+    requests: Path | None = Field(
+        None, description="CSV of requests; null: data/opportunities.csv of the project; else the example."
+    )
 
 
 class NegotiationPolicy(_Group):
@@ -511,8 +513,7 @@ def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:
         raise _unknown(group, name or next(iter(groups[group]), ""))
     variable = OWNERS_VARIABLES.get(name) if group == "llm" else None
     raise InputError(
-        f"the setting {'.'.join(str(part) for part in first['loc'])} cannot be used: "
-        f"{first['msg'].removeprefix('Value error, ')}",
+        f"the setting {'.'.join(str(part) for part in first['loc'])} cannot be used: {setting_problem(first)}",
         value=None if name == "api_key_variable" else first.get("input"),  # it may be the key itself
         remedy=f"`vpp-pipeline settings {group}` lists what is allowed"
         + (f"; the environment variable {variable} sets this one" if variable else ""),

@@ -122,7 +122,8 @@ def _solved(market_date: date, settings: Settings, requests: tuple[tuple[object,
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)
     tables = bid_solution(day, problem, solution, settings, stamp)
     tables["market.prices"] = pl.concat(inputs.history.values())
-    return tables, settings, problem.fleet, terms_of(day, settings), problem, solution
+    terms, *_ = terms_of(day, settings)  # of the only resource, or the first
+    return tables, settings, problem.fleet, terms, problem, solution
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ from vpp_pipeline.verification.bids import resources_bid_within_their_limits
 from vpp_pipeline.verification.money import money_adds_up
 from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol
 from vpp_pipeline.verification.registry import verify
-from vpp_pipeline.verification.schedule import SETTLED, no_kilowatt_hour_is_sold_twice, proxy_demand_exports_nothing
+from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, proxy_demand_exports_nothing
+from vpp_pipeline.verification.settled_days import SETTLED
 from vpp_pipeline_tests.examples import DAY
 
 HEADER = "resource_id,participation,maximum_mw,certified_spin_mw,certified_nonspin_mw"
@@ -186,7 +187,8 @@ def test_charging_in_an_hour_that_another_resource_sells_is_bought(day: Tables, 
 def test_what_is_solved_for_one_resource_is_refused_for_several(tmp_path: Path, groups: dict[str, dict[str, object]]):
     ((group, setting),) = ((group, next(iter(values))) for group, values in groups.items())
     several = read_settings(groups | {"resources": {"path": settings_of(tmp_path, *ROWS).resources.path}})
-    with pytest.raises(InputError, match=f"4 resources cannot be bid with these settings.*{group}.{setting}"):
+    words = f"4 resources, or storage, cannot be bid with these settings.*{group}.{setting}"
+    with pytest.raises(InputError, match=words):
         _ = DayInputs(DAY, several, None, None, None).resources
     alone = read_settings(groups | {"resources": {"path": settings_of(tmp_path, ROWS[-1]).resources.path}})
     assert DayInputs(DAY, alone, None, None, None).resources.height == 1

@@ -41,10 +41,12 @@ from vpp_pipeline.settings import MarketRules, ResourceSettings
 CLASSES, MEMBERS, BASELINE = "fleet.storage_classes", "fleet.storage_members", "fleet.baseline"
 RESOURCES, SHARES = "dispatch.storage_resources", "dispatch.storage_shares"
 LIMITS, PLAN = "dispatch.storage_limits", "dispatch.storage_plan"
+SCHEDULE, BIDS, SEGMENTS = "dispatch.schedule", "bids.final_bids", "bids.bid_segments"
 #: what a storage resource is once deals are struck
 BOUND = {RESOURCES: StorageResourceRows, SHARES: StorageShares, LIMITS: StorageLimits, PLAN: StoragePlan}
 IN_DAY = ("first", "last", "cycles")
 KW_PER_MW = 1000.0
+SAME_MW = 1e-6  # where two segments meet
 
 
 @dataclass(frozen=True)
@@ -331,6 +333,66 @@ def bound_tables(
     return made | {PLAN: award_rows(resource.resource_id, market_date, hours, awards, initial_kwh)}
 
 
+def offer_of_tables(resource_id: str, fleet: Fleet, day: Day) -> StorageOffer:
+    """The offer of one resource as it was published: the way back from :func:`bound_tables` and its bids.
+
+    ``fleet``: its members. ``day``: BOUND but PLAN, BASELINE, SCHEDULE, BIDS, and SEGMENTS, which set quantities and
+    prices. The sun that each member sells is that of the schedule: no award changes it.
+    """
+    whole = day[RESOURCES].row(by_predicate=pl.col("resource_id") == resource_id, named=True)
+    limits = day[LIMITS].filter(resource_id=resource_id).sort("start_utc")
+    bids, charge_kw = _published_bids(resource_id, limits, day)
+    members, (baseline, spare_kw) = _of_members(fleet, day[SHARES]), _baseline(fleet, day)
+    (sold_kw,) = _by_hour(fleet, day[SCHEDULE], ["solar_sold_kw"])
+    spare_kw = spare_kw * members["is_bound"].to_numpy()[:, None]
+    beyond_kw = KW_PER_MW * limits["reserve_beyond_mw"].to_numpy()
+    begins, edges = whole["initial_stored_mwh"], [f"{edge}_stored_mwh" for edge in ("lowest", "highest")]
+    lowest, highest = (limits[edge].to_numpy() for edge in edges)
+    of_day = [whole["first_backing_mwh"], begins - whole["final_stored_mwh"], whole["daily_discharge_mwh"]]
+    stored_kwh = KW_PER_MW * np.concatenate([begins - lowest, highest - begins, of_day])
+    into, out = (np.array([whole[f"{way}_efficiency"]]) for way in ("charge", "discharge"))
+    row = np.concatenate([into * charge_kw, np.zeros_like(charge_kw), np.maximum(stored_kwh, 0.0)])
+    resources = StorageResources(
+        np.zeros(len(fleet), dtype=np.int64),
+        members["share_fraction"].to_numpy(),
+        Boxes(row[None]),
+        spare_kw * _ratio(beyond_kw, spare_kw.sum(axis=0)),
+        into,
+        out,
+    )
+    sells = replace(baseline, solar_sold_kw=sold_kw)
+    return StorageOffer(fleet, sells, _within_bids(resources, bids), bids, whole["call_hours"])
+
+
+def _published_bids(resource_id: str, limits: pl.DataFrame, day: Day) -> tuple[StorageBids, Array]:
+    """What one resource bid, and the charging (T,) in kW; ``limits``: its rows of LIMITS.
+
+    Segments below the self-schedule charge, those within the discharge sell, and the rest only cover reserve.
+    """
+    mine = day[BIDS].filter(resource_id=resource_id, status="bid").select("bid_id", "product", "start_utc")
+    hours = limits.select("start_utc", "self_schedule_mw", "max_discharge_mw").with_row_index("t")
+    spans = day[SEGMENTS].join(mine, on="bid_id").join(hours, on="start_utc").sort("t", "segment")
+    spans = spans.with_columns(kw=KW_PER_MW * (pl.col("to_mw") - pl.col("from_mw")))
+    low, high = (pl.col(end) - pl.col("self_schedule_mw") for end in ("from_mw", "to_mw"))
+    of_energy = spans.filter(product="energy")
+    charging = of_energy.filter(high <= SAME_MW)
+    selling = of_energy.filter(low >= -SAME_MW, high <= pl.col("max_discharge_mw") + SAME_MW)
+    selling = selling.with_columns(j=pl.int_range(pl.len()).over("t"))
+    shape, most = (1, limits.height), 1 + int(selling["j"].max() or 0)  # type: ignore[arg-type]
+    charge_kw, charge_price = np.zeros((2, *shape))
+    sold_kw, sold_price = np.zeros((2, *shape, most))
+    held_kw, held_price = np.zeros((2, len(CAISO.reserves), *shape))
+    t = charging["t"].to_numpy()
+    charge_kw[0, t], charge_price[0, t] = charging["kw"], charging["price_usd_per_mwh"]
+    at = selling["t"].to_numpy(), selling["j"].to_numpy()
+    sold_kw[0][at], sold_price[0][at] = selling["kw"], selling["price_usd_per_mwh"]
+    for r, reserve in enumerate(CAISO.reserves):
+        of_reserve = spans.filter(product=reserve.name)
+        t = of_reserve["t"].to_numpy()
+        held_kw[r, 0, t], held_price[r, 0, t] = of_reserve["kw"], of_reserve["price_usd_per_mwh"]
+    return StorageBids(charge_price, sold_kw, sold_price, held_kw, held_price), charge_kw[0]
+
+
 def award_rows(
     resource_id: str, market_date: date, hours: pl.Series, awards: Clearing, initial_kwh: float
 ) -> pl.DataFrame:
@@ -352,26 +414,40 @@ def _offer(
 ) -> StorageOffer:
     """The offer of one resource by those members who are ``is_bound`` (n,), at ``floor`` (3, n, T); None: by all."""
     counts = np.ones(len(fleet)) if is_bound is None else is_bound.astype(float)
-    ids = pl.Series(fleet.prosumer_id, dtype=pl.String)
-    rows = day[BASELINE].filter(pl.col("prosumer_id").is_in(ids.implode())).sort("prosumer_id", "start_utc")
-
-    def hourly(column: str) -> Array:
-        return rows[column].to_numpy().reshape(len(fleet), -1)
-
-    baseline = Baseline(**{one.name: hourly(one.name) for one in fields(Baseline)})
+    baseline, spare_kw = _baseline(fleet, day)
     expected = fleet.availability_fraction[:, None] * baseline.solar_sold_kw
     box = _entries(day[CLASSES].filter(resource_id=name), "limit_kwh")
-    members = pl.DataFrame({"prosumer_id": ids}).join(day[MEMBERS], on="prosumer_id", how="left", maintain_order="left")
+    members = _of_members(fleet, day[MEMBERS])
     resources = composed(
         fleet,
         np.zeros(len(fleet), dtype=np.int64),
         members["share_fraction"].to_numpy() * counts,
         box[None],
-        hourly("spare_reserve_kw") * counts[:, None],
+        spare_kw * counts[:, None],
         rules.backing_hours,
     )
     bids = bids_at_floors(resources, floor)
     return StorageOffer(fleet, replace(baseline, solar_sold_kw=expected), resources, bids, rules.backing_hours)
+
+
+def _baseline(fleet: Fleet, day: Day) -> tuple[Baseline, Array]:
+    """What members do whatever the market awards, and the reserve (n, T) that each holds beyond its part."""
+    columns = [*(one.name for one in fields(Baseline)), "spare_reserve_kw"]
+    *of_baseline, spare_kw = _by_hour(fleet, day[BASELINE], columns)
+    return Baseline(*of_baseline), spare_kw
+
+
+def _by_hour(fleet: Fleet, rows: pl.DataFrame, columns: list[str]) -> list[Array]:
+    """``columns`` (n, T) of the members' ``rows``, which are of every prosumer and hour."""
+    ids = pl.Series(fleet.prosumer_id, dtype=pl.String)
+    mine = rows.filter(pl.col("prosumer_id").is_in(ids.implode())).sort("prosumer_id", "start_utc")
+    return [mine[column].to_numpy().reshape(len(fleet), -1) for column in columns]
+
+
+def _of_members(fleet: Fleet, rows: pl.DataFrame) -> pl.DataFrame:
+    """One row of each member, in the order of ``fleet``."""
+    ids = pl.DataFrame({"prosumer_id": pl.Series(fleet.prosumer_id, dtype=pl.String)})
+    return ids.join(rows, on="prosumer_id", how="left", maintain_order="left")
 
 
 def _limited(offer: StorageOffer, resource: Resource, rules: MarketRules) -> StorageOffer:

@@ -249,7 +249,7 @@ DESK = (
     click.option("--prosumers", type=int, metavar="N", help="Size of the generated fleet. [default: 200]"),
     click.option("--seed", type=int, metavar="N", help="Seed of the generated fleet."),
     click.option("--meters", type=FILE, help="File or folder of metered hours (docs/meters.md)."),
-    click.option("--requests", type=FILE, help="CSV of requests. [default: data/opportunities.csv]"),
+    click.option("--requests", type=FILE, help="CSV of requests. [default: data/opportunities.csv, else one example]"),
     click.option("--resources", type=FILE, help="CSV of resources (docs/fleet.md). [default: one for all]"),
     setting(),
 )

@@ -16,7 +16,7 @@ from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
 from vpp_pipeline.verification.registry import GUARDS, METRICS, WARNINGS
-from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline.verification.settled_days import SETTLED
 from vpp_pipeline.warehouse.day import LakeDay
 
 #: tags of a run: its partition, or the first and last of a range

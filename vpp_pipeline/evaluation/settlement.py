@@ -29,6 +29,8 @@ from vpp_pipeline.settings import SettlementSettings
 A_WATT_KW = 1e-3
 DUST_KWH = 1e-6
 SAME_PRICE = 1e-9
+#: rows of energy that a storage resource sells or, below zero, buys: what differs from the award is settled both ways
+IS_NET = pl.col("own_charging_mw").is_not_null()
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,20 @@ def account_of(
     """:func:`settle`, of :func:`awarded_bids` and, if they were delivered, what :func:`deliveries_of` says was paid."""
     bids = with_missing(bids, resource_id=DESK)
     rows = bids.join(_delivered(opportunities, bids, delivery, paid), on="opportunity_id", how="left").with_columns(
-        pl.col("shortfall_mw", "wear_usd").fill_null(0.0), pl.col("absent_members", "empty_members").fill_null(0)
+        pl.col("shortfall_mw", "surplus_mw", "wear_usd").fill_null(0.0),
+        pl.col("absent_members", "empty_members").fill_null(0),
     )
     is_energy, price, hours = pl.col("product") == "energy", pl.col("clearing_price"), pl.col("duration_hours")
     factor = 1.0 if delivery is None else delivery.imbalance_factor
-    short_mwh = pl.col("shortfall_mw") * hours
+    short_mwh, surplus_mwh = pl.col("shortfall_mw") * hours, pl.col("surplus_mw") * hours
+    worse = (factor - 1.0) * price.abs()
+    delivered = pl.col("awarded_mw") - pl.col("shortfall_mw")
     rows = rows.with_columns(
-        delivered_mw=(pl.col("awarded_mw") - pl.col("shortfall_mw")).clip(lower_bound=0.0),
+        delivered_mw=pl.when(IS_NET).then(delivered + pl.col("surplus_mw")).otherwise(delivered.clip(lower_bound=0.0)),
         revenue_usd=(price * pl.col("awarded_mw") * hours).round(2),
         no_pay_usd=pl.when(is_energy).then(0.0).otherwise(price * short_mwh).round(2),
         imbalance_usd=pl.when(is_energy)
-        .then((price + (factor - 1.0) * price.abs()) * short_mwh)
+        .then((price + worse) * short_mwh - (price - worse) * surplus_mwh)
         .otherwise(0.0)
         .round(2),
         payments_usd=pl.coalesce("owed_usd", pl.col("payments_usd") * pl.col("share")).round(2),
@@ -135,8 +140,19 @@ def awarded_bids(
     return (
         bids.join(awards(segments, bids), on="bid_id", how="left")
         .with_columns(pl.col("awarded_mw").fill_null(0.0))
-        .with_columns(share=share)
+        .with_columns(share=share, own_charging_mw=pl.lit(None, pl.Float64))
     )
+
+
+def storage_bids(
+    opportunities: pl.DataFrame, final_bids: pl.DataFrame, prices: pl.DataFrame, won: pl.DataFrame
+) -> pl.DataFrame:
+    """The same of a storage resource; ``won``: its awards by product and start_utc, awarded_mw.
+
+    Its `own_charging_mw`, of energy alone: what its members charge in any case, which is load and no part of the award.
+    """
+    bids = _with_clearing_prices(opportunities, final_bids, prices)
+    return bids.join(won, on=["product", "start_utc"], how="left").with_columns(share=pl.lit(1.0))
 
 
 def awards(segments: pl.DataFrame, bids: pl.DataFrame) -> pl.DataFrame:
@@ -188,6 +204,13 @@ def _given(opportunities: pl.DataFrame, bids: pl.DataFrame, done: pl.DataFrame) 
     )
 
 
+def given_of(opportunities: pl.DataFrame, bids: pl.DataFrame, done: pl.DataFrame) -> pl.DataFrame:
+    """What each prosumer gives to each of ``bids`` by the schedule ``done``: delivered_kwh, and mean_kw."""
+    by_deal = _given(opportunities, bids, done).group_by("opportunity_id", "prosumer_id")
+    given = by_deal.agg(delivered_kwh=pl.col("given_kw").sum(), mean_kw=pl.col("given_kw").mean())
+    return given.filter(pl.col("delivered_kwh") > DUST_KWH)
+
+
 def deliveries_of(
     opportunities: pl.DataFrame, bids: pl.DataFrame, prices: pl.DataFrame, delivery: Delivery
 ) -> pl.DataFrame:
@@ -195,14 +218,9 @@ def deliveries_of(
 
     ``bids``: of :func:`awarded_bids`. ``prices``: rows of `market.prices`.
     """
-    given = (
-        _given(opportunities, bids, delivery.done)
-        .group_by("opportunity_id", "prosumer_id")
-        .agg(delivered_kwh=pl.col("given_kw").sum(), mean_kw=pl.col("given_kw").mean())
-        .filter(pl.col("delivered_kwh") > DUST_KWH)
-    )
     rows = (
-        given.join(delivery.deals, on=["opportunity_id", "prosumer_id"])
+        given_of(opportunities, bids, delivery.done)
+        .join(delivery.deals, on=["opportunity_id", "prosumer_id"])
         .join(delivery.members.select("prosumer_id", "is_let_down"), on="prosumer_id")
         .join(bids.select("opportunity_id", "clearing_price"), on="opportunity_id")
         .sort("opportunity_id", "prosumer_id")
@@ -264,22 +282,27 @@ def _why() -> pl.Expr:
 def _delivered(
     opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None, paid: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Per opportunity: shortfall_mw, absent_members, empty_members, owed_usd, and wear_usd of the stores.
+    """Per opportunity: shortfall_mw, surplus_mw, absent_members, empty_members, owed_usd, and wear_usd of the stores.
 
-    What an hour with an award lacks is the award less what the fleet gives; energy, net of its own charging.
+    What an hour with an award lacks is the award less what the fleet gives; energy, net of its own charging. Of a
+    storage resource the charging that was due beside its award is none, and what it gives beyond counts as well.
     """
     if delivery is None or paid is None:
-        amounts = dict.fromkeys(("shortfall_mw", "owed_usd", "wear_usd"), pl.Float64)
+        amounts = dict.fromkeys(("shortfall_mw", "surplus_mw", "owed_usd", "wear_usd"), pl.Float64)
         counts = dict.fromkeys(("absent_members", "empty_members"), pl.Int64)
         return pl.DataFrame(schema={"opportunity_id": pl.String, **amounts, **counts})
     hourly = _given(opportunities, bids, delivery.done)
-    lacks_mw = (pl.col("awarded_mw") - pl.col("net_mw")).clip(lower_bound=0.0)
+    lacks_mw = pl.col("awarded_mw") - pl.col("net_mw") - pl.col("own_charging_mw").fill_null(0.0)
+    short_mw = lacks_mw.clip(lower_bound=0.0)
     lacking = (
         hourly.group_by("opportunity_id", "start_utc")
         .agg(net_mw=(pl.col("given_kw") - pl.col("netted_kw")).sum() / 1000.0)
-        .join(bids.select("opportunity_id", "awarded_mw"), on="opportunity_id")
+        .join(bids.select("opportunity_id", "awarded_mw", "own_charging_mw"), on="opportunity_id")
         .group_by("opportunity_id")
-        .agg(shortfall_mw=pl.min_horizontal(lacks_mw, "awarded_mw").mean())
+        .agg(
+            shortfall_mw=pl.when(IS_NET).then(short_mw).otherwise(pl.min_horizontal(short_mw, "awarded_mw")).mean(),
+            surplus_mw=pl.when(IS_NET).then((-lacks_mw).clip(lower_bound=0.0)).otherwise(0.0).mean(),
+        )
     )
     given = (
         hourly.group_by("opportunity_id", "prosumer_id")

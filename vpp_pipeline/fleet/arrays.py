@@ -18,7 +18,6 @@ from vpp_pipeline.settings import NegotiationPolicy
 
 SHARE_OF_R = "the largest share of R that one prosumer may commit"
 CLOSED = "its resource, which may not offer it"
-OTHER_RESOURCE = "another resource than its own"
 #: what bounds the capacity that a prosumer can offer in an hour, in words that follow "bound by"
 BOUNDS = (
     "its EV being away",
@@ -31,7 +30,6 @@ BOUNDS = (
     "the power of its devices",
     SHARE_OF_R,
     CLOSED,
-    OTHER_RESOURCE,
 )
 TOLERANCE_KWH = 1e-4  # that of the schedule's verification
 

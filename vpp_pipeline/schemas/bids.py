@@ -25,7 +25,7 @@ class FinalBids(dy.Schema):
 
     bid_id = text("Name of the bid; equal inputs give equal names.", primary_key=True)
     opportunity_id = text(OPPORTUNITY, unique=True)
-    resource_id = text("Resource that is bid, of `market.resources`.")
+    resource_id = text("Resource that is bid, of `market.resources` or `dispatch.storage_resources`.")
     market_date = market_day()
     product = choice("Market product.", PRODUCTS)
     start_utc = moment("Start of the block.")
@@ -97,13 +97,18 @@ class Settlement(dy.Schema):
         "Capacity in segments at or below the clearing price; of a storage resource, what the market awards it over "
         "the day, negative where it charges."
     )
-    delivered_mw = number("Award less the shortfall.")
+    delivered_mw = number(
+        "Award less the shortfall; energy of a storage resource as delivered, its members' own charging aside."
+    )
     shortfall_mw = amount("Awarded capacity that the fleet did not deliver; energy is net of its own charging.")
     absent_members = count("Number of members that were unavailable (drawn).")
     empty_members = count("Number of available members that delivered less than their part of the award.")
     revenue_usd = number("Clearing price times awarded MW times hours.")
     no_pay_usd = number("Reserve revenue that is not paid because the reserve was not held.")
-    imbalance_usd = number("Imbalance cost: clearing price times `settlement.imbalance_factor` times the missing MWh.")
+    imbalance_usd = number(
+        "Imbalance cost: clearing price times `settlement.imbalance_factor` times the missing MWh; of a storage "
+        "resource less what a surplus earned."
+    )
     payments_usd = number("Payments to prosumers for their deliveries.")
     charging_cost_usd = number("Charging cost recovered, in proportion to the award, at forecast prices.")
     wear_usd = amount("Wear of the stores that delivered; a cost of the owners, covered by their payments.")
@@ -138,9 +143,9 @@ class Runs(dy.Schema):
     deals_version = text("Hash of the agreements; null for old runs.", nullable=True)
     prosumers = count("Number of prosumers in the fleet.")
     bids = count("Number of opportunities that are bid.")
-    energy_mwh = amount("Energy bid, MW times hours.")
-    spin_mw_h = amount("Spinning reserve bid, MW times hours.")
-    nonspin_mw_h = amount("Non-spinning reserve bid, MW times hours.")
+    energy_mwh = amount("Energy bid, MW times hours; of storage resources what clears at the forecast.")
+    spin_mw_h = amount("Spinning reserve bid, MW times hours; of storage resources what clears at the forecast.")
+    nonspin_mw_h = amount("Non-spinning reserve bid, MW times hours; of storage resources what clears at the forecast.")
     expected_revenue_usd = number("Expected revenue of the run's bids.")
     payments_usd = number("Payments to prosumers if all bids are awarded.")
     expected_profit_usd = number("Expected profit of the run's bids.")

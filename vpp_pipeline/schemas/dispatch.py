@@ -136,8 +136,8 @@ class StorageLimits(dy.Schema):
     highest_stored_mwh = number("Highest state of charge at the end of the hour.")
     charge_price_usd_per_mwh = price("Most that it pays for charging, apart from what the energy earns later.")
     discharge_price_usd_per_mwh = price("Mean call price of its members; null: not offered.", nullable=True)
-    spin_usd_per_mw_h = price("The same for spinning reserve.", nullable=True)
-    nonspin_usd_per_mw_h = price("The same for non-spinning reserve.", nullable=True)
+    spin_usd_per_mw_h = price("The same for spinning reserve; null: not offered.", nullable=True)
+    nonspin_usd_per_mw_h = price("The same for non-spinning reserve; null: not offered.", nullable=True)
 
 
 class StoragePlan(dy.Schema):
@@ -148,8 +148,8 @@ class StoragePlan(dy.Schema):
     start_utc = moment(START, primary_key=True)
     charge_mw = amount("Charging awarded beyond the self-schedule.")
     discharge_mw = amount("Discharge awarded beyond the self-schedule.")
-    spin_mw = amount("Spinning reserve awarded.")
-    nonspin_mw = amount("Non-spinning reserve awarded.")
+    spin_mw = amount("Spinning reserve awarded, beside energy.")
+    nonspin_mw = amount("Non-spinning reserve awarded, beside energy.")
     stored_mwh = number("State of charge at the end of the hour.")
     stored_value_usd_per_mwh = number("Value of one more stored MWh at the end of the hour (a dual).")
 

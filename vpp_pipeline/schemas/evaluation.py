@@ -19,6 +19,7 @@ from vpp_pipeline.schemas.columns import (
 from vpp_pipeline.schemas.dispatch import FleetHours, StoragePlan
 
 UNIT = "in prosumer-hours"
+EXPECTED = "at forecast prices and as planned; null for old days."
 
 
 class Dispatched(FleetHours):
@@ -46,7 +47,7 @@ class Deliveries(dy.Schema):
 
 
 class StorageAwards(StoragePlan):
-    """Award of each storage resource in each hour at the prices that cleared, with its state of charge."""
+    """Award of each storage resource in each hour at the clearing prices, with its state of charge."""
 
 
 class SettledDays(dy.Schema):
@@ -58,7 +59,7 @@ class SettledDays(dy.Schema):
     awarded_bids = count("Number of bids with an award.")
     present = count("Number of available prosumers (drawn).")
     absent = count("Number of unavailable prosumers (drawn).")
-    awarded_mwh = amount("Energy awarded, MW times hours.")
+    awarded_mwh = amount("Energy awarded, MW times hours, in hours in which more is sold than bought.")
     exported_mwh = amount("Energy that prosumers exported, before the fleet's own charging, which the award is net of.")
     reserve_awarded_mw_h = amount("Reserve awarded, MW times hours.")
     reserve_held_mw_h = amount("Reserve held, MW times hours.")
@@ -71,6 +72,12 @@ class SettledDays(dy.Schema):
     leftover_usd = number("Value of stored energy beyond the terminal state of charge that is owed.")
     payments_usd = number("Payments to prosumers for their deliveries.")
     net_usd = number("Net of all lines; it includes charging that owners need without any sales.")
+    expected_energy_usd = number(f"Energy that was expected to clear, {EXPECTED}", nullable=True)
+    expected_reserve_usd = number(f"Reserve that was expected to clear, {EXPECTED}", nullable=True)
+    expected_charging_usd = number(f"Scheduled charging, {EXPECTED}", nullable=True)
+    expected_leftover_usd = number(f"Value of stored energy that was to be left, {EXPECTED}", nullable=True)
+    expected_payments_usd = number(f"Payments to prosumers, {EXPECTED}", nullable=True)
+    expected_net_usd = number(f"Net of these lines, {EXPECTED}", nullable=True)
 
 
 class Benchmark(dy.Schema):
@@ -121,7 +128,7 @@ class Benchmark(dy.Schema):
     violations = count("Sum of all violations.")
     let_down = count("Number of prosumers with a violated limit.")
     bids = count("Number of opportunities that were bid.")
-    awarded_mwh = amount("Energy awarded, MW times hours.")
+    awarded_mwh = amount("Energy awarded, MW times hours, in hours in which more is sold than bought.")
     delivered_mwh = amount("Energy that prosumers exported.")
     reserve_mw_h = amount("Reserve awarded, MW times hours.")
     feasible_80 = count("Opportunities where payable owners could deliver 80% of R.")

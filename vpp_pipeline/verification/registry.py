@@ -45,10 +45,13 @@ from vpp_pipeline.verification.schedule import (
     initial_state_of_charge_is_as_stated_or_carried_over,
     no_kilowatt_hour_is_sold_twice,
     no_prosumer_is_pushed_past_its_limits,
-    owners_are_paid_by_their_deals,
     proxy_demand_exports_nothing,
-    settled_dispatch_stays_within_limits,
     the_schedule_is_proven_to_be_good,
+)
+from vpp_pipeline.verification.settled_days import (
+    owners_are_paid_by_their_deals,
+    settled_dispatch_stays_within_limits,
+    storage_awards_stay_within_what_was_bid,
     the_settled_account_adds_up,
 )
 from vpp_pipeline.verification.storage import (
@@ -139,6 +142,7 @@ METRICS: dict[Check, str] = {
     top_ups_are_a_fair_part_of_the_profit: "top_ups_usd",
     bids_were_ready_before_the_deadline: "input_lead_hours",
     settled_dispatch_stays_within_limits: "largest_excess_kw_or_kwh",
+    storage_awards_stay_within_what_was_bid: "discharged_mwh",
     owners_are_paid_by_their_deals: "payments_usd",
     the_settled_account_adds_up: "largest_difference_usd",
 }

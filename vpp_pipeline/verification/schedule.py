@@ -1,7 +1,7 @@
-"""Checks of the schedule, planned and settled: every prosumer's limits, each kWh sold once, and the MIP gap.
+"""Checks of the schedule: every prosumer's limits, each kWh sold once, and the MIP gap.
 
 States of charge are computed again from `dispatch.schedule`, `fleet.prosumers`, and `fleet.availability`, without the
-solver. The dispatch of a settled day (`evaluation.dispatched`) is checked against the same limits.
+solver. The dispatch of a settled day is checked against the same limits (`settled_days.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ ROW = ["prosumer_id", "start_utc"]
 HELD = [reserve.held_column for reserve in CAISO.reserves]
 HOUR = ["resource_id", "start_utc"]
 CENT = 0.005
-PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 LEAST_WORTH_USD = 1.0  # for less than that no day is lost
 EXACT_PROSUMERS = 1_000  # the exact method solves so many within minutes
 
@@ -179,7 +178,7 @@ def _beyond_limits(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame
     return pl.concat([hourly, daily]), rows.height * len(excess) + 2 * days.height
 
 
-def _sales(schedule: pl.DataFrame, product: str) -> pl.DataFrame:
+def sales_of(schedule: pl.DataFrame, product: str) -> pl.DataFrame:
     """Sales of ``product`` of each prosumer by hour, without zeros: prosumer_id, start_utc, sold_kw."""
     kw = pl.sum_horizontal("discharge_kw", "solar_sold_kw") if product == "energy" else pl.col(f"{product}_kw")
     return schedule.lazy().select(*ROW, sold_kw=kw).filter(pl.col("sold_kw") != 0.0).collect()
@@ -201,7 +200,7 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
     faults = [overlaps.select("product", fault=pl.format("two opportunities share {}", "start_utc"))]
     paid, sold_kwh, deliveries = day["dispatch.payments"], 0.0, 0
     for product in CAISO.names:  # each by itself: a third of the memory
-        sales, covered = _sales(day["dispatch.schedule"], product), hours.filter(pl.col("product") == product)
+        sales, covered = sales_of(day["dispatch.schedule"], product), hours.filter(pl.col("product") == product)
         sales = sales.join(of_resource, on="prosumer_id", how="left")
         sold = sales.filter(pl.col("sold_kw") > TOLERANCE)
         sold_kwh, deliveries = sold_kwh + float(sold["sold_kw"].sum()), deliveries + sold.height
@@ -332,123 +331,3 @@ def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResu
     return CheckResult(
         1, f"{words}, more than the {percent(failed, 2)} allowed; {proof['method']}; {remedy}; {allow}", gap
     )
-
-
-def settled_dispatch_stays_within_limits(day: Day, settings: Settings) -> CheckResult:
-    """Dispatch after awards and absences keeps the limits of `no_prosumer_is_pushed_past_its_limits`."""
-    return limits_kept(day, settings, "evaluation.dispatched")
-
-
-def owners_are_paid_by_their_deals(day: Day, settings: Settings) -> CheckResult:
-    """Every delivery is paid by its deal, at the clearing price: never below the floor nor above the cap, more than
-    its index price only where it was called below its floor, and every kWh delivered to an award is paid once.
-    """
-    cleared = day["market.prices"]["energy_usd_per_mwh"].sort().to_numpy()
-    cheapest = max(0.0, float(cleared[:4].mean()))
-    deals = _deals(day)
-    market = day["evaluation.settlement"].select("opportunity_id", "clearing_price")
-    rows = day["evaluation.deliveries"].join(deals, on=DEAL, how="left", suffix="_of_deal")
-    rows = rows.join(market, on="opportunity_id", how="left")
-    floor, cap = pl.col("floor_price_usd_per_mwh_of_deal"), pl.col("cap_price_usd_per_mwh_of_deal")
-    reference, share = pl.col("reference_price_usd_per_mwh"), pl.col("share_fraction")
-    index = pl.col("clearing_price") - pl.col("recharge_factor") * cheapest
-    worth = pl.min_horizontal(index, reference + share * (index - reference))  # empty: no share
-    call = pl.when(reference < floor).then(reference + (floor - reference) / share).otherwise(floor)
-    is_forced = index < call - PRICE_TOLERANCE
-    due = pl.when(is_forced).then(cap).otherwise(pl.min_horizontal(pl.max_horizontal(worth, floor), cap))
-    paid, mwh = pl.col("paid_price_usd_per_mwh"), pl.col("delivered_kwh") / 1000.0
-    least = pl.col("reservation_price_usd_per_mwh_of_deal")
-    gain = pl.when(paid > 0.0).then(((paid - least) / paid).clip(0.0, 1.0)).otherwise(0.0)
-    full_kwh = pl.col("committed_capacity_kw") * pl.col("hours")
-    score = 5.0 + 5.0 * gain * (pl.col("delivered_kwh") / full_kwh).clip(0.0, 1.0)
-    hours = day["market.opportunities"].select("opportunity_id", hours="duration_hours")
-    rows = rows.join(hours, on="opportunity_id", how="left")
-
-    def apart(one: pl.Expr, other: pl.Expr) -> pl.Expr:
-        return ~((one - other).abs() <= PRICE_TOLERANCE).fill_null(False)
-
-    faults = {
-        "no such deal": floor.is_null() | index.is_null(),
-        "paid below its floor": paid < pl.max_horizontal(floor, least) - PRICE_TOLERANCE,
-        "paid above its floor and its index price": ~is_forced
-        & (paid > pl.max_horizontal(floor, index) + PRICE_TOLERANCE),
-        "paid another price than its deal's": apart(paid, due),
-        "another index price": apart(pl.col("index_price_usd_per_mwh"), index),
-        "another floor or cap": apart(pl.col("floor_price_usd_per_mwh"), floor)
-        | apart(pl.col("cap_price_usd_per_mwh"), cap),
-        "forced, or not": (pl.col("is_forced") != is_forced).fill_null(True),
-        "another payment": apart(pl.col("payment_usd"), paid * mwh),
-        "another satisfaction": (pl.col("satisfaction_score") > 0.0) & apart(pl.col("satisfaction_score"), score),
-    }
-    broken = [rows.filter(fault).select(*DEAL, fault=pl.lit(words)) for words, fault in faults.items()]
-    broken.append(_paid_once(day))
-    forced, count = int(rows["is_forced"].sum()), rows.height
-    total_usd = float(rows["payment_usd"].sum())
-    held = f"{count} deliveries paid {usd(total_usd)} by their deals, {forced} of them called below their floor"
-    return count_violations(pl.concat(broken), "deliveries not paid by their deals", held, total_usd)
-
-
-def _deals(day: Day) -> pl.DataFrame:
-    """The deals' terms; one that older code made has one fixed price."""
-    held = day["negotiation.agreements"].filter("holds_option")
-    indexed = [f"{name}_price_usd_per_mwh" for name in ("floor", "cap", "reference")] + ["share_fraction"]
-    unknown = [name for name in (*indexed, "recharge_factor") if name not in held.columns]
-    held = held.with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
-    fixed = [pl.coalesce(name, "agreed_price_usd_per_mwh").alias(name) for name in indexed[:2]]
-    held = held.with_columns(*fixed, pl.col("recharge_factor").fill_null(0.0))
-    terms = ("committed_capacity_kw", "reservation_price_usd_per_mwh", "recharge_factor")
-    return held.select(*DEAL, *terms, *indexed)
-
-
-def _paid_once(day: Day) -> pl.DataFrame:
-    """Deliveries to awards in `evaluation.dispatched` that are paid for other kWh: the deal, and the fault."""
-    won = day["evaluation.settlement"].filter(pl.col("awarded_mw") > 0.0).select("opportunity_id")
-    hours = block_hours(day["market.opportunities"].join(won, on="opportunity_id", how="semi"))
-    sold = {product: _sales(day["evaluation.dispatched"], product) for product in CAISO.names}
-    every = pl.concat([sales.with_columns(product=pl.lit(product)) for product, sales in sold.items()])
-    of_resource = with_missing(day["market.opportunities"], resource_id=DESK).select("opportunity_id", "resource_id")
-    hours = hours.join(of_resource, on="opportunity_id")
-    every = every.join(resources_of_prosumers(day), on="prosumer_id")
-    given = hours.join(every, on=["product", *HOUR]).group_by(DEAL).agg(given_kwh=pl.col("sold_kw").sum())
-    both = given.join(day["evaluation.deliveries"].select(*DEAL, "delivered_kwh"), on=DEAL, how="full", coalesce=True)
-    missed = (pl.col("given_kwh").fill_null(0.0) - pl.col("delivered_kwh").fill_null(0.0)).abs() > TOLERANCE
-    return both.filter(missed).select(*DEAL, fault=pl.lit("delivered and paid kWh differ"))
-
-
-def the_settled_account_adds_up(day: Day, settings: Settings) -> CheckResult:
-    """The net is the sum of its lines, the lines are sums over bids, and each bid's payments over its deliveries."""
-    account, bids = day["evaluation.settled_days"].row(0, named=True), day["evaluation.settlement"]
-    lines = account["energy_usd"] + account["reserve_usd"] + account["leftover_usd"]
-    lines -= account["charging_usd"] + account["imbalance_usd"] + account["payments_usd"]
-    energy, reserve = (bids.filter((pl.col("product") == "energy") == is_energy) for is_energy in (True, False))
-    apart = {
-        "net": lines - account["net_usd"],
-        "payments": float(bids["payments_usd"].sum()) - account["payments_usd"],
-        "energy": float(energy["revenue_usd"].sum()) - account["energy_usd"],
-        "reserve": float(reserve["revenue_usd"].sum()) - float(reserve["no_pay_usd"].sum()) - account["reserve_usd"],
-    }
-    allowed = CENT * (1 + 2 * bids.height)  # each bid is rounded to a cent
-    broken = {name: value for name, value in apart.items() if abs(value) > allowed}
-    owed = day["evaluation.deliveries"].group_by("opportunity_id").agg(owed_usd=pl.col("payment_usd").sum())
-    due = bids.join(owed, on="opportunity_id", how="left").with_columns(pl.col("owed_usd").fill_null(0.0))
-    given_mw = (pl.col("awarded_mw") - pl.col("shortfall_mw")).clip(lower_bound=0.0)
-    other = ((pl.col("payments_usd") - pl.col("owed_usd")).abs() > CENT + 1e-9) | (
-        (pl.col("delivered_mw") - given_mw).abs() > TOLERANCE / 1000.0
-    )
-    unearned = due.filter(other.fill_null(True)).height
-    worst = max(abs(value) for value in apart.values())
-    return CheckResult(
-        violations=len(broken) + unearned,
-        value=worst,
-        description=f"net {usd(account['net_usd'])} of {bids.height} bids; lines and bids differ by at most "
-        f"{usd(worst, 3)} (rounding allows {usd(allowed)}){' in ' + ', '.join(broken) if broken else ''}; "
-        f"{unearned} bids paid or delivered otherwise than their members",
-    )
-
-
-#: check -> table of the settlement that it guards
-SETTLED = {
-    settled_dispatch_stays_within_limits: "evaluation.dispatched",
-    owners_are_paid_by_their_deals: "evaluation.deliveries",
-    the_settled_account_adds_up: "evaluation.settled_days",
-}

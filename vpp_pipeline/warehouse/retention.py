@@ -33,6 +33,7 @@ FOR_GOOD = (
     "evaluation.settlement",
     "evaluation.deliveries",
     "evaluation.settled_days",
+    "evaluation.storage_awards",
     "evaluation.benchmark",
 )
 #: what is kept of runs whose bids were replaced

@@ -13,7 +13,7 @@ import pytest
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.verification.registry import METRICS
-from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline.verification.settled_days import SETTLED
 from vpp_pipeline.warehouse.day import BY_HAND
 from vpp_pipeline_tests.defs.desk import (
     CHECKS,

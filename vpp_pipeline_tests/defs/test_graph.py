@@ -14,7 +14,7 @@ from vpp_pipeline.defs.asset_factory import DAYS, ROUNDS, key_of
 from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
-from vpp_pipeline.verification.schedule import SETTLED as CHECKS
+from vpp_pipeline.verification.settled_days import SETTLED as CHECKS
 from vpp_pipeline.warehouse.day import BY_RUN
 from vpp_pipeline_tests.defs.desk import GRAPH
 

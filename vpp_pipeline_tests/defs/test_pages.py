@@ -29,18 +29,20 @@ from vpp_pipeline_tests.defs.desk import (
 )
 
 ASSETS = sorted(".".join(key.path) for key in GRAPH.get_all_asset_keys())
-SETTLED = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
+SETTLED = {
+    f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days", "storage_awards")
+}
 BEHIND = re.compile(r"\d \$|\d %")  # a sign of dollars or percent after a space
 AFTER = SETTLED | {"evaluation.benchmark"}
 MADE_BY_BID_DAY = [name for name in ASSETS if name not in {"market.prices", *AFTER}]
 #: what the desk follows from run to run, and where
 FOLLOWED = {
     "bids.final_bids": {
-        *("bids", "bid_mw", "expected_profit_usd", "payments_usd", "gap_fraction", "violations"),
+        *("bids", "bid_mw_h", "expected_profit_usd", "payments_usd", "gap_fraction", "violations"),
         *("mean_satisfaction_score", "mean_reliability_score"),
     },
     "warehouse.published": {
-        *("bid_mw", "expected_profit_usd", "mean_satisfaction_score", "gap_fraction", "violations"),
+        *("bid_mw_h", "expected_profit_usd", "mean_satisfaction_score", "gap_fraction", "violations"),
         *("publication_seconds", "file_mb"),
     },
     "dispatch.proof": {"objective_usd", "bound_usd", "gap_fraction", "solve_seconds"},

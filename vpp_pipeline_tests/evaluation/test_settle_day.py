@@ -10,7 +10,7 @@ import pytest
 
 from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.settings import Settings, SettlementSettings
-from vpp_pipeline.verification.schedule import (
+from vpp_pipeline.verification.settled_days import (
     owners_are_paid_by_their_deals,
     settled_dispatch_stays_within_limits,
     the_settled_account_adds_up,

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import example_file
 from vpp_pipeline.inputs.requests import COLUMNS, LAYOUT, WHOLE_ROW, read_requests
 from vpp_pipeline.negotiation.requests import REQUEST_SCHEMA
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import AUTUMN, DAY, SPRING
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "data" / "opportunities.csv"
+EMBEDDED = example_file("opportunities.csv")
 GOOD = "energy,2023-08-15T09:00,1,2.0,85"
 
 

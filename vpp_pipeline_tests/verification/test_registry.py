@@ -14,7 +14,7 @@ from vpp_pipeline.settings import OpportunityPolicy, Settings
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
 from vpp_pipeline.verification.registry import GUARDS, METRICS, checks_table
-from vpp_pipeline.verification.schedule import SETTLED
+from vpp_pipeline.verification.settled_days import SETTLED
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.examples import DAY
 from vpp_pipeline_tests.verification import (
