@@ -66,6 +66,9 @@ class MeterSettings(_Table):
     path: Path | None = Field(
         None, description="File or folder of metered hours, relative to prices.toml; empty: there are no meters."
     )
+    timezone: str | None = Field(
+        None, description="Zone of moments in meter files that have no offset, such as America/Los_Angeles."
+    )
 
 
 class WeatherSettings(_Table):
@@ -111,6 +114,9 @@ class PriceFile(_Table):
     path: Path | None = Field(None, description="File or folder of prices, relative to prices.toml.")
     node: str | None = Field(
         None, description="Pricing node, such as TH_NP15_GEN-APND; empty: the source's only node, or SP15."
+    )
+    timezone: str | None = Field(
+        None, description="Zone of moments in price files that have no offset, such as America/Los_Angeles."
     )
     oasis: OasisSettings = OasisSettings()
     meters: MeterSettings = MeterSettings()

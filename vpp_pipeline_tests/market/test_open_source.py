@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.data_settings import ADDRESSES, TABLES, OasisSettings, PriceFile, default_of, read_price_file
-from vpp_pipeline.market.open_source import choose_source
+from vpp_pipeline.market.open_source import PriceFiles, choose_source
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_prices_that_are_not_there_are_refused_with_the_file_that_names_them(tmp
     file = written(tmp_path, 'path = "nowhere.csv"')
     with pytest.raises(InputError, match=rf"file {file}, key path, value {tmp_path}/nowhere\.csv\)\. Correct the path"):
         choose_source(file)
-    assert choose_source(file, path="/named.csv") == (Path("/named.csv"), None)
+    assert choose_source(file, path="/named.csv") == (PriceFiles(Path("/named.csv")), None)
     assert choose_source(file, kind="synthetic") == (None, None)
     assert isinstance(choose_source(file, kind="oasis")[0], OasisSettings)
 
