@@ -344,6 +344,10 @@ class ModelUseSettings(_Group):
         return self
 
 
+#: what meters and prices are suspected of, where they are held against the sun, their sizes, and the market
+SUSPICIONS = ("night", "clock", "running_total", "level", "price_shape", "price_level")
+
+
 class ForecastSettings(BaseModel):
     """How prices, solar, load and charging are forecast."""
 
@@ -366,6 +370,11 @@ class ForecastSettings(BaseModel):
     meters_late_hours: float = Field(
         48.0, gt=0, description="Meters whose newest hour is older than this when bids close get a warning."
     )
+    accepted_suspicions: str = Field(
+        "",
+        description="Suspicions against meters (night, clock, running_total, level) and prices (price_shape, "
+        "price_level) that do not count, with commas.",
+    )
     latitude_deg: float = Field(34.0, ge=-66, le=66, description="Latitude of the panels, for pvlib and the weather.")
     longitude_deg: float = Field(-118.0, ge=-180, le=180, description="Longitude of the panels; east is positive.")
     tilt_deg: float = Field(20.0, ge=0, le=90, description="Slope of the panels from the horizontal.")
@@ -376,6 +385,23 @@ class ForecastSettings(BaseModel):
     clearness: float | None = Field(
         None, ge=0, le=1.2, description="Factor on `clear_sky`; null: the month's mean in Fontana, California."
     )
+
+    @field_validator("accepted_suspicions")
+    @classmethod
+    def _are_known(cls, names: str) -> str:
+        unknown = [name for name in _listed(names) if name not in SUSPICIONS]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is no suspicion; write one or more of {', '.join(SUSPICIONS)}")
+        return names
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """The suspicions that do not count."""
+        return frozenset(_listed(self.accepted_suspicions))
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 class LLMSettings(BaseModel):

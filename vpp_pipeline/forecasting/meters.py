@@ -21,6 +21,7 @@ from vpp_pipeline.forecasting.metered import WINDOW_DAYS
 from vpp_pipeline.forecasting.profiles import clear_sky, clearness, load_forecast
 from vpp_pipeline.market.price_files import SYNTHETIC_MARK
 from vpp_pipeline.schemas import MeterQuarantine, validate
+from vpp_pipeline.settings import ForecastSettings
 
 KEYS = ("start_utc", "meter_id", "site_type")
 COLUMNS = (*KEYS, "solar_size_kw", "mean_load_kw", *MEASURED)
@@ -34,8 +35,12 @@ REST_DAYS_CHARGE = 0.7  # of a working day's
 CHARGED_KWH_PER_DAY = 9.0
 
 
-def meters_of_day(path: Path | None, market_date: date, time_zone: str | None = None) -> Metered:
+def meters_of_day(
+    path: Path | None, market_date: date, time_zone: str | None = None, settings: ForecastSettings | None = None
+) -> Metered:
     """What meters had shown when the bids of ``market_date`` closed; nothing without a source.
+
+    ``time_zone``: of moments without an offset; ``settings``: where the panels are, and which suspicions count.
 
     A file that cannot be read is no exception here: it is set aside whole, with its reason, so that a last good
     forecast can stand in.
@@ -43,7 +48,7 @@ def meters_of_day(path: Path | None, market_date: date, time_zone: str | None = 
     if path is None:
         return Metered()
     try:
-        return checked(read_meters(path, market_date, time_zone), market_date)
+        return checked(read_meters(path, market_date, time_zone), market_date, settings)
     except InputError as error:
         row = {
             "market_date": market_date,
@@ -79,7 +84,7 @@ def read_meters(path: Path, market_date: date, time_zone: str | None = None) -> 
     tables = read_tables(path, "meters")
     is_synthetic = any(SYNTHETIC_MARK in (comment.strip() for comment in table.comments) for table in tables)
     rows = pl.concat((_rows_of(table.whole(), time_zone) for table in tables), how="diagonal")
-    known = rows.filter(pl.col("start_utc") + HOUR <= bid_deadline_utc(market_date))
+    known = rows.filter(pl.col("start_utc").dt.truncate("1h") + HOUR <= bid_deadline_utc(market_date))
     first = local_midnight_utc(market_date - timedelta(days=WINDOW_DAYS + 1))
     source = SYNTHETIC if is_synthetic else FILE
     return Measured(known.filter(pl.col("start_utc") >= first), _newest(known), source)

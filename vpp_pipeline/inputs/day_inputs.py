@@ -166,7 +166,7 @@ class DayInputs:
     @cached_property
     def metered(self) -> Metered:
         """What meters had shown when the day's bids close; nothing without a source."""
-        return meters_of_day(self.meters, self.market_date, self.meters_time_zone)
+        return meters_of_day(self.meters, self.market_date, self.meters_time_zone, self.settings.forecast)
 
     @cached_property
     def expected(self) -> Expected:
