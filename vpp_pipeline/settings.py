@@ -57,6 +57,23 @@ class FleetSettings(_Group):
     quarantine_limit_fraction: float = Field(
         0.2, ge=0, le=1, description="Largest share of a fleet file in quarantine; a larger one stops the run."
     )
+    home_limit_kw: float = Field(
+        100.0, gt=0, description="Power, solar, or load above which a home of a file is set aside: probably W [cfg]."
+    )
+    home_limit_kwh: float = Field(
+        500.0, gt=0, description="Capacity above which a home of a file is set aside: probably Wh [cfg]."
+    )
+    business_limit_kw: float = Field(10_000.0, gt=0, description="The same power of a business [cfg].")
+    business_limit_kwh: float = Field(50_000.0, gt=0, description="The same capacity of a business [cfg].")
+    least_capacity_kwh: float = Field(
+        0.1, ge=0, description="Capacity below which a store of a file is set aside: probably MWh [cfg]."
+    )
+    shortest_duration_hours: float = Field(
+        0.05, ge=0, description="Capacity over power below which a store of a file is set aside: unlike units [cfg]."
+    )
+    longest_duration_hours: float = Field(
+        200.0, gt=0, description="Capacity over power above which a store of a file is set aside: unlike units [cfg]."
+    )
     carry_over: bool = Field(
         False,
         description="Begin with the terminal state of charge of the day before's schedule, where there is one.",
