@@ -33,6 +33,7 @@ from vpp_pipeline.core.errors import InputError
 
 PARQUET = (".parquet",)
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".xlsx", ".zip")
+HIDDEN = (".", "~$")  # what systems and open spreadsheets leave beside files
 OWN = ("_", "x_")  # columns that begin so are the user's own
 LARGEST_BYTES = 2_000_000_000  # of one archive, unpacked
 
@@ -134,8 +135,9 @@ def files_of(path: Path, what: str) -> list[Path]:
         raise InputError(f"no such file or directory of {what}", file=path, remedy="Check the path.")
     if path.is_file():
         return [path]
-    text = sorted(file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES))
-    parquet = sorted(file for file in path.iterdir() if file.name.lower().endswith(PARQUET))
+    files = sorted(file for file in path.iterdir() if not file.name.startswith(HIDDEN))
+    text = [file for file in files if file.name.lower().endswith(SUFFIXES)]
+    parquet = [file for file in files if file.name.lower().endswith(PARQUET)]
     if bool(text) == bool(parquet):
         raise InputError(
             f"a directory {'with both CSV and Parquet files' if text else 'without files'} of {what}",
@@ -238,7 +240,9 @@ def _unpacked(content: bytes, name: str, what: str) -> list[TableFile]:
                 sheets = [archive.read(entry) for entry in names if entry.startswith("xl/worksheets/")]
                 has_formulas = any(re.search(rb"<f[ >]", sheet) for sheet in sheets)
                 return [_workbook(content, has_formulas, name, what)]
-            members = [(entry, archive.read(entry)) for entry in names if entry.lower().endswith((".csv", ".tsv"))]
+            tables = [entry for entry in names if entry.lower().endswith((".csv", ".tsv"))]
+            shown = [entry for entry in tables if not entry.rpartition("/")[2].startswith(HIDDEN)]
+            members = [(entry, archive.read(entry)) for entry in shown]
     except InputError:
         raise
     except Exception as error:  # zipfile raises whatever a damaged byte leads to; all mean that it cannot be read

@@ -64,6 +64,7 @@ def read_fleet(path: Path, market_date: date, resources: Sequence[str] = (DESK,)
     """
     numbers = [name for name, column in COLUMNS.items() if column.dtype.is_numeric()]
     table = read_table(path, "the fleet").with_decimal_points(numbers)
+    check_layout(table.rows, path, resources, table.header_row)
     return check_fleet(table.rows, market_date, path, table.numbers, _unread(table, market_date), resources)
 
 
@@ -122,7 +123,7 @@ def check_fleet(
 
     Raises InputError for columns that are unknown, missing or hold no cells, and where no row can be used.
     """
-    _check_columns(rows, path, resources)
+    check_layout(rows, path, resources)
     defaults = DEFAULTS | {"resource_id": resources[0] if len(resources) == 1 else None}
     found = rows.select(_found(name, rows.schema.get(name)).alias(name) for name in COLUMNS)
     read = found.select(_read(name, column.dtype, found.schema[name]) for name, column in COLUMNS.items())
@@ -150,14 +151,15 @@ def check_fleet(
     return loaded
 
 
-def _check_columns(rows: pl.DataFrame, path: object, resources: Sequence[str]) -> None:
-    """Raise InputError where the columns are not those of a fleet."""
+def check_layout(rows: pl.DataFrame, path: object, resources: Sequence[str], header_row: int | None = None) -> None:
+    """Raise InputError where the columns are not those of a fleet; ``header_row``: where the file names them."""
     needed = [name for name in COLUMNS if name not in DEFAULTS]
-    check_columns(rows.columns, Prosumers.columns(), needed, "the fleet (docs/fleet.md)", path)
+    check_columns(rows.columns, Prosumers.columns(), needed, "the fleet (docs/fleet.md)", path, header_row)
     if len(resources) > 1 and "resource_id" not in rows.columns:
         raise InputError(
             "the fleet file does not say which resource each prosumer belongs to",
             file=path,
+            row=header_row,
             column="resource_id",
             remedy=f"Add the column, with one of {', '.join(resources)} in each row",
         )

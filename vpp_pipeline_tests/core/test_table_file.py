@@ -217,8 +217,9 @@ def test_a_parquet_file_keeps_its_types_and_counts_from_two(tmp_path: Path):
 
 def test_a_folder_and_an_archive_hold_several_tables(tmp_path: Path):
     written(tmp_path, PLAIN, "a.csv")
-    written(tmp_path, zipped(one=PLAIN, two=PLAIN), "b.zip")
-    written(tmp_path, "not a table", "LICENSE.txt")
+    written(tmp_path, zipped(one=PLAIN, two=PLAIN, **{"__MACOSX/._one": "\x00"}), "b.zip")
+    for name in ("LICENSE.txt", "~$b.xlsx", "._a.csv"):
+        written(tmp_path, "not a table\x00", name)
     names = [table.name.removeprefix(f"{tmp_path}/") for table in read_tables(tmp_path, "things")]
     assert names == ["a.csv", "b.zip/one.csv", "b.zip/two.csv"]
     (tmp_path / "c.parquet").touch()
