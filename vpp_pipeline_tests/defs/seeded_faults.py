@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -100,6 +100,17 @@ NOT_THE_RULE = {
     "owen_share_usd": 1.0,
     "top_up_usd": 1.0,
 }
+AWARD_WITHOUT_A_BID = {
+    "market_date": date.fromisoformat(DAY),
+    "resource_id": "vpp-01",
+    "start_utc": datetime(2023, 8, 15, 19, tzinfo=UTC),
+    "charge_mw": 0.0,
+    "discharge_mw": 0.1,
+    "spin_mw": 0.0,
+    "nonspin_mw": 0.0,
+    "stored_mwh": 0.0,
+    "stored_value_usd_per_mwh": 0.0,
+}
 
 
 def seed(desk: TradingDesk, table: str, fault: Fault) -> None:
@@ -173,6 +184,11 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "evaluation.dispatched",
         "evaluation.dispatched",
         changed("stored_kwh", pl.col("stored_kwh") + 1_000.0),
+    ),
+    "storage_awards_stay_within_what_was_bid": (
+        "evaluation.storage_awards",
+        "evaluation.storage_awards",
+        with_row(AWARD_WITHOUT_A_BID),
     ),
     "owners_are_paid_by_their_deals": (
         "evaluation.deliveries",

@@ -29,7 +29,9 @@ from vpp_pipeline_tests.defs.desk import (
 )
 
 ASSETS = sorted(".".join(key.path) for key in GRAPH.get_all_asset_keys())
-SETTLED = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days")}
+SETTLED = {
+    f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days", "storage_awards")
+}
 BEHIND = re.compile(r"\d \$|\d %")  # a sign of dollars or percent after a space
 AFTER = SETTLED | {"evaluation.benchmark"}
 MADE_BY_BID_DAY = [name for name in ASSETS if name not in {"market.prices", *AFTER}]
