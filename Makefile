@@ -59,7 +59,7 @@ test-unit: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m "not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
-# `dagster dev` and the report in the system's Chromium, which Playwright drives and never downloads
+# Dagster's pages and the report in the system's Chromium, which Playwright drives and never downloads
 BROWSER_STAMP := $(VENV)/.browser
 test-browser: $(STAMP) $(BROWSER_STAMP)
 	$(BIN)/python -m pytest -m browser vpp_pipeline_tests/browser $(PYTEST_ARGS)
@@ -143,10 +143,10 @@ format: $(STAMP)
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-# in the project folder, without DAGSTER_HOME, Dagster takes dagster.yaml from here and keeps its history in data/dagster;
-# it has no login: only this machine may reach it, and only this user may read its history
+# Dagster's pages of the data folder, whose history is in data/dagster; only this machine may reach them, and only this
+# user may read the history
 dev: $(STAMP)
-	umask 077 && $(BIN)/python -m dagster dev --host 127.0.0.1
+	$(BIN)/python -m vpp_pipeline dev
 
 # what tries to get in from outside, and what of it got through (ARGS=--quick: few cases, no Dagster)
 hostile: $(STAMP)

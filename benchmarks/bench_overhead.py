@@ -30,7 +30,7 @@ EVERY_S = 0.004
 RULES = {
     ":create_run_for_job": "Dagster: the run and its plan, written to the history",
     ":handle_new_event": "Dagster: events, written to the history",
-    "cli/run_job.py:project_instance": "Dagster: history opened",
+    "cli/run_job.py:instance_of": "Dagster: history opened",
     "data_version_cache.py:": "Dagster: versions of inputs, read from the history",
     "defs/negotiation.py:_record": "negotiated partitions: what is recorded of each",
     "defs/metadata.py:": "metadata of the pages",

@@ -206,3 +206,25 @@ select opportunity_id, awarded_mw, shortfall_mw, absent_members, empty_members, 
 from evaluation.settlement
 where shortfall_mw > 0
 order by cost_usd desc;
+
+-- 33. What does each storage resource offer from charge to discharge, hour by hour, and what of it clears at the forecast?
+select resource_id, pacific, -max_charge_mw as charge_mw, self_schedule_mw as sun_mw, max_discharge_mw as discharge_mw, round(charge_price_usd_per_mwh, 2) as charge_price,
+       round(discharge_price_usd_per_mwh, 2) as discharge_price, round(planned_net_mw, 3) as planned_mw, round(planned_spin_mw + planned_nonspin_mw, 3) as planned_reserve_mw
+from dispatch.storage_by_hour
+where market_date = (select max(market_date) from dispatch.storage_by_hour)
+order by resource_id, start_utc;
+
+-- 34. How full is each storage resource, planned and (once settled) after its awards, and in how many hours at a limit?
+select market_date, resource_id, round(min(planned_stored_mwh), 3) as lowest_mwh, round(max(planned_stored_mwh), 3) as highest_mwh,
+       count(*) filter (planned_stored_mwh <= lowest_stored_mwh + 1e-6) as hours_empty, count(*) filter (planned_stored_mwh >= highest_stored_mwh - 1e-6) as hours_full,
+       round(max(awarded_stored_mwh), 3) as highest_awarded_mwh, round(sum(awarded_net_mw), 3) as awarded_mwh
+from dispatch.storage_by_hour
+group by all
+order by all;
+
+-- 35. What does each storage resource earn with reserve and without, and who is bound to it?
+select resource_id, pool_id, prosumers, bound_members, max_charge_mw, maximum_mw, certified_spin_mw, is_assumed,
+       round(energy_profit_usd, 2) as without_reserve_usd, round(expected_profit_usd, 2) as profit_usd
+from bids.by_resource
+where participation = 'storage'
+order by market_date, profit_usd desc;

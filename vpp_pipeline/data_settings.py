@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, setting_problem
 
 #: table -> the environment variable that takes precedence over its `url`
 ADDRESSES: Mapping[str, str] = {"oasis": "VPP_OASIS_URL", "weather": "VPP_WEATHER_URL"}
@@ -66,6 +66,9 @@ class MeterSettings(_Table):
     path: Path | None = Field(
         None, description="File or folder of metered hours, relative to prices.toml; empty: there are no meters."
     )
+    timezone: str | None = Field(
+        None, description="Zone of moments in meter files that have no offset, such as America/Los_Angeles."
+    )
 
 
 class WeatherSettings(_Table):
@@ -112,10 +115,28 @@ class PriceFile(_Table):
     node: str | None = Field(
         None, description="Pricing node, such as TH_NP15_GEN-APND; empty: the source's only node, or SP15."
     )
+    synthetic: bool = Field(
+        False, description="Schedules may bid on generated prices, which no market has published; then no other source."
+    )
+    timezone: str | None = Field(
+        None, description="Zone of moments in price files that have no offset, such as America/Los_Angeles."
+    )
     oasis: OasisSettings = OasisSettings()
     meters: MeterSettings = MeterSettings()
     weather: WeatherSettings = WeatherSettings()
     retention: RetentionSettings = RetentionSettings()
+
+    @property
+    def names_source(self) -> bool:
+        """Whether a source of prices is named, the generator included."""
+        return bool(self.kind or self.path or self.synthetic)
+
+    @field_validator("synthetic")
+    @classmethod
+    def _alone(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and (info.data.get("path") or info.data.get("kind") not in (None, "synthetic")):
+            raise ValueError("another source of prices is named beside it")
+        return value
 
 
 TABLES: Mapping[str, type[BaseModel]] = {
@@ -124,7 +145,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "weather": WeatherSettings,
     "retention": RetentionSettings,
 }
-_WRITE = 'Write kind = "oasis", or path = "…", and node = "…"'
+_WRITE = 'Write kind = "oasis", or path = "…", and node = "…"; synthetic = true for generated prices'
 
 
 def read_price_file(file: Path, archive: str | None = None) -> PriceFile:
@@ -146,7 +167,7 @@ def read_price_file(file: Path, archive: str | None = None) -> PriceFile:
         place = [str(part) for part in first["loc"]]
         from_variable = place[1:] == ["url"] and place[0] in addresses
         raise InputError(
-            _problem(place, first["type"], first["msg"].removeprefix("Value error, ")),
+            _problem(place, first["type"], setting_problem(first)),
             file=f"environment variable {ADDRESSES[place[0]]}" if from_variable else file,
             key=".".join(place),
             value=None if isinstance(first["input"], dict) else first["input"],
@@ -180,7 +201,7 @@ def _tables_of(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"not a readable text file: {error}", file=file, remedy=_WRITE) from None
     has_other_feed = {"meters", "weather", "retention"} & set(found) and "node" not in found
-    if set(found) <= {*PriceFile.model_fields} and not ({"kind", "path"} & set(found) or has_other_feed):
+    if set(found) <= {*PriceFile.model_fields} and not ({"kind", "path", "synthetic"} & set(found) or has_other_feed):
         raise InputError("no source of prices", file=file, value=", ".join(sorted(found)) or "nothing", remedy=_WRITE)
     return found
 

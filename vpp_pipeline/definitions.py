@@ -17,9 +17,13 @@ from vpp_pipeline.defs.run_inputs import BIDS_JOB
 from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.defs.upkeep import sweep_at_three, sweep_storage
 from vpp_pipeline.market.oasis.source import CORRECTED_DAYS, OasisPrices
+from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.warehouse.day import published
 
 PACIFIC_TIME = str(PACIFIC)
+# in the queue: bids before what else is scheduled, both before back-fills and runs by hand, whose priority is 0
+PRIORITY_TAG, FIRST, SOON = "dagster/priority", "10", "5"
+BIDS_WITHIN_S = 3600  # from 08:00: a run that hangs is stopped at 09:00, while there is time to bid again
 keep_files_private()  # whoever loads the definitions runs them
 
 # each page links to the code that makes its table
@@ -63,8 +67,10 @@ def trade_date(context: dg.ScheduleEvaluationContext) -> date:
     return context.scheduled_execution_time.astimezone(PACIFIC).date() + timedelta(days=1)
 
 
-def _request(day: date) -> dg.RunRequest:
-    return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat())
+def _request(day: date, source: PriceSource, **tags: str) -> dg.RunRequest:
+    """A run of the day before those that are asked for by hand; its tags say which prices it rests on."""
+    marks = {"prices": source.name, PRIORITY_TAG: SOON} | tags
+    return dg.RunRequest(partition_key=day.isoformat(), run_key=day.isoformat(), tags=marks)
 
 
 @dg.schedule(
@@ -77,8 +83,10 @@ def _request(day: date) -> dg.RunRequest:
 def ingest_at_half_past_one(
     context: dg.ScheduleEvaluationContext, prices_source: Prices
 ) -> dg.RunRequest | dg.SkipReason:
+    if skips := prices_source.unnamed():
+        return dg.SkipReason(skips)
     day, source = trade_date(context), prices_source.open()
-    return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+    return _request(day, source) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 
 @dg.sensor(
@@ -108,7 +116,9 @@ def correct_prices_daily(
         return dg.SkipReason(f"prices come from {source.name}, which corrects none")
     days = [today - timedelta(days=back) for back in range(1, CORRECTED_DAYS + 1)]
     wanted = [day.isoformat() for day in days if is_in(storage.lake, day, source)]
-    requests = [dg.RunRequest(partition_key=day, run_key=f"{day} as of {today}") for day in wanted]
+    requests = [
+        dg.RunRequest(partition_key=day, run_key=f"{day} as of {today}", tags={PRIORITY_TAG: SOON}) for day in wanted
+    ]
     return requests or dg.SkipReason(f"the lake has none of the {CORRECTED_DAYS} days before {today}")
 
 
@@ -116,15 +126,18 @@ def correct_prices_daily(
     job=bid_day,
     cron_schedule="0 8 * * *",
     execution_timezone=PACIFIC_TIME,
-    description="08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes.",
+    description="08:00 Pacific: bids for tomorrow's trade date, two hours before the market closes. "
+    "Skipped while no source of prices is named.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def bid_at_eight(context: dg.ScheduleEvaluationContext, prices_source: Prices) -> dg.RunRequest | dg.SkipReason:
+    if skips := prices_source.unnamed():
+        return dg.SkipReason(skips)
     day, source = trade_date(context), prices_source.open()
     known = sum(can_give(source, earlier) for earlier in comparable(history_dates(day), day, source.name))
     if known < LEAST_DAYS:
         return dg.SkipReason(f"{source.name} holds {known} of the 7 days before {day}; a forecast needs {LEAST_DAYS}")
-    return _request(day)
+    return _request(day, source, **{PRIORITY_TAG: FIRST, dg.MAX_RUNTIME_SECONDS_TAG: str(BIDS_WITHIN_S)})
 
 
 @dg.schedule(
@@ -140,7 +153,7 @@ def settle_at_two(
     day, source = trade_date(context), prices_source.open()
     if published(storage.lake, day) is None:
         return dg.SkipReason(f"no bids for {day} are published")
-    return _request(day) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
+    return _request(day, source) if has(source, day) else dg.SkipReason(f"{source.name} holds no prices of {day} yet")
 
 
 def definitions_of(owner: Owner) -> dg.Definitions:

@@ -35,7 +35,7 @@ from vpp_pipeline.negotiation.negotiate import Adviser, Engine
 from vpp_pipeline.negotiation.opportunities import Resource, members_of, resources_of
 from vpp_pipeline.negotiation.requests import Requests, place_requests
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
-from vpp_pipeline.negotiation.terms import Terms, prepare_terms
+from vpp_pipeline.negotiation.terms import Terms, terms_by_resource
 from vpp_pipeline.schemas import DESK, TABLES, LLMCalls
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult
@@ -144,10 +144,10 @@ def fleet_of(day: Day) -> Fleet:
     return in_storage(fleet, optional_table(day, MEMBERS))
 
 
-def terms_of(day: Day, settings: Settings) -> Terms:
-    """Both sides' terms of every opportunity, before anything is negotiated."""
+def terms_of(day: Day, settings: Settings) -> list[Terms]:
+    """Both sides' terms of every opportunity, by resource, before anything is negotiated."""
     forecast, opportunities = day["market.price_forecast"], day["market.opportunities"]
-    return prepare_terms(opportunities, forecast, fleet_of(day), settings.negotiation, settings.rules)
+    return terms_by_resource(opportunities, forecast, fleet_of(day), settings.negotiation, settings.rules)
 
 
 def negotiate(
@@ -167,7 +167,8 @@ def negotiate(
     names = opportunities["opportunity_id"].to_list()
     held = store.read(AGREEMENTS, names, ["opportunity_id", "holds_option", "committed_capacity_kw", "rank"])
     segments = store.read(SEGMENTS, names)
-    summary = summarise(segments, held, opportunities, terms.asked, rules, provenance)
+    asked = {name: count for one in terms for name, count in zip(one.opportunity_id, one.asked, strict=True)}
+    summary = summarise(segments, held, opportunities, np.array([asked[name] for name in names]), rules, provenance)
     return {"negotiation.summary": summary}, provenance
 
 

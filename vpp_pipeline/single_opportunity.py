@@ -30,8 +30,8 @@ from vpp_pipeline.verification.bids import (
     bid_curves_are_valid_for_caiso,
     bids_meet_80_percent_of_required_capacity,
     coalitions_have_enough_members,
-    top_ups_are_a_fair_part_of_the_profit,
 )
+from vpp_pipeline.verification.money import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol, nobody_is_paid_below_reservation
 from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_pushed_past_its_limits
 

@@ -30,7 +30,7 @@ from vpp_pipeline.inputs.requests import COLUMNS
 from vpp_pipeline.negotiation.requests import PLACE_SCHEMA, REQUEST_SCHEMA, Requests
 from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import bid_solution, prepare_problem, solve, terms_of
-from vpp_pipeline.settings import FleetSettings, Settings
+from vpp_pipeline.settings import FleetSettings, ResourceSettings, Settings
 from vpp_pipeline_tests import cases
 from vpp_pipeline_tests.shared import SHARED, shared
 
@@ -122,7 +122,8 @@ def _solved(market_date: date, settings: Settings, requests: tuple[tuple[object,
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)
     tables = bid_solution(day, problem, solution, settings, stamp)
     tables["market.prices"] = pl.concat(inputs.history.values())
-    return tables, settings, problem.fleet, terms_of(day, settings), problem, solution
+    terms, *_ = terms_of(day, settings)  # of the only resource, or the first
+    return tables, settings, problem.fleet, terms, problem, solution
 
 
 @pytest.fixture(scope="session")
@@ -151,3 +152,10 @@ def solved_day() -> Callable[..., SolvedDay]:
 @pytest.fixture(scope="session")
 def honest(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
     return solved_day()
+
+
+@pytest.fixture(scope="session")
+def storage_day(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
+    """A day whose single resource takes part as storage, cut into four."""
+    resources = ResourceSettings(participation="storage", storage_classes=4)
+    return solved_day(prosumers=40, settings=Settings(resources=resources), requests=())

@@ -17,24 +17,30 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import httpx
 import polars as pl
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 from vpp_pipeline.cli.main import main
+from vpp_pipeline.core import paths
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.resources import Storage
 from vpp_pipeline.defs.sensors import lost_runs
 from vpp_pipeline.evaluation.settlement import draw_available
+from vpp_pipeline.inputs.requests import LAYOUT, read_requests
 from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.tables import open_warehouse
+from vpp_pipeline_tests.browser.project import COPIED, dagster_dev, project_copy
 from vpp_pipeline_tests.defs.desk import (
     DAY,
     EXAMPLE,
     UNHURRIED,
     TradingDesk,
     differences,
+    example_run,
     new_desk,
     settled_example,
     small_desk,
@@ -237,23 +243,103 @@ def test_two_runs_of_a_day_with_other_settings_show_each_its_own_bids(home: Path
 def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(command: str, tmp_path: Path):
     """No environment variable, another working directory, a path with a space."""
     project = tmp_path / "my project"
-    for name in ("vpp_pipeline", "dagster.yaml", "data/opportunities.csv"):
+    for name in ("vpp_pipeline", "dagster.yaml"):
         source = project_folder() / name
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        project.mkdir(exist_ok=True)
         shutil.copytree(source, project / name) if source.is_dir() else shutil.copy(source, project / name)
     data = project / "data"
+    data.mkdir()
     process = started(command, data, None, DAY, *(OPTIONS if command == "bids" else []), project=project)
     output, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
     assert {path.name for path in project.iterdir()} == {"vpp_pipeline", "dagster.yaml", "data"}
     published = {"reports", "vpp.duckdb", "vpp.duckdb.lock"} if command == "bids" else set()
-    assert {path.name for path in data.iterdir()} == {"dagster", "lake", "opportunities.csv", *published}
+    assert {path.name for path in data.iterdir()} == {"dagster", "lake", *published}
     assert {path.name for path in tmp_path.iterdir()} == {"my project"}
     assert Lake(data / "lake").day(DAY if command == "ingest" else "2023-08-14").exists("market.prices")
     if command == "bids":
         assert f"warehouse: {data / 'vpp.duckdb'}" in output
         with open_warehouse(data / "vpp.duckdb") as connection:
             assert connection.execute("select count(*) from bids.final_bids").fetchall() == [(72,)]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, installed into a folder of its own, without network."""
+    pytest.importorskip("pip", reason="installs the wheel by pip, which this environment lacks")
+    folder = tmp_path_factory.mktemp("wheel")
+    (wheel,) = WheelBuilder(str(project_folder())).build(directory=str(folder), versions=["standard"])
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*pip, "--target", str(folder / "site"), wheel], check=True)
+    return folder / "site"
+
+
+def run_installed(installed: Path, folder: Path, *arguments: str, **variables: str) -> str:
+    """What the installed `vpp-pipeline` prints, started in ``folder``; nothing may stand on the standard error."""
+    named = ("DAGSTER_HOME", "PYTHONPATH", "VPP_DATA_FOLDER")
+    environment = {name: value for name, value in os.environ.items() if name not in named}
+    done = subprocess.run(
+        [sys.executable, str(installed / "bin" / "vpp-pipeline"), *arguments],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(installed)} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def runs_of(address: str) -> list[dict[str, str]]:
+    """Job and status of every run that Dagster's pages show."""
+    asked = {"query": "{ runsOrError { ... on Runs { results { jobName status } } } }"}
+    answer = httpx.post(f"{address}/graphql", json=asked, timeout=60.0).json()
+    return list(answer["data"]["runsOrError"]["results"])
+
+
+def test_the_wheel_in_an_empty_folder_makes_the_same_bids_as_the_checkout(installed: Path, tmp_path: Path):
+    """Its requests come with it, its history is kept without a variable, and both are visible in Dagster's pages."""
+    unhurried = f"optimiser.time_limit_seconds={UNHURRIED}"
+    printed = run_installed(installed, tmp_path, "bids", "--date", DAY, "--set", unhurried)
+    assert printed.lstrip().startswith("Bids for Tuesday 15 August 2023")  # no solver has a word before it
+    assert "HiGHS" not in printed
+    assert "prices: synthetic, from the embedded generator\n" in printed
+    assert "fleet: 200 prosumers, generated from seed 20230815\n" in printed
+    assert "requests: embedded example: 1 of this day offered, 0 set aside\n" in printed
+    assert f"warehouse: {tmp_path / 'data' / 'vpp.duckdb'}" in printed
+    made, expected = new_desk(tmp_path / "data"), example_run()[0]
+    assert EXAMPLE in made.day()["bids.final_bids"].filter(pl.col("status") == "bid")["opportunity_id"].to_list()
+    assert differences(made.tables(), expected.tables()) == []
+    with dagster_dev(tmp_path, installed) as address:
+        assert runs_of(address) == [{"jobName": "bid_day", "status": "SUCCESS"}]
+    assert "temporary directory" not in (tmp_path / "dev.log").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "dev.log"}
+
+
+@pytest.mark.slow
+def test_a_checkouts_pages_show_its_runs_and_nothing_else_is_written():
+    with project_copy() as project:
+        process = started("ingest", project / "data", None, DAY, project=project)
+        assert process.communicate(timeout=PATIENCE_S)[1] == ""
+        with dagster_dev(project) as address:
+            assert runs_of(address) == [{"jobName": "ingest_market", "status": "SUCCESS"}]
+        assert "temporary directory" not in (project / "dev.log").read_text()
+        assert {path.name for path in project.iterdir()} == {*COPIED, "data", "dev.log"}
+        assert {path.name for path in (project / "data").iterdir()} == {"dagster", "lake"}
+
+
+def test_a_users_requests_go_before_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Those of the data folder, else those of the project's; a file of a header alone asks for nothing."""
+    monkeypatch.setattr(paths, "_CHECKOUT", tmp_path / "nowhere")  # as in a wheel: the project is where the user stands
+    monkeypatch.chdir(tmp_path)
+    data, projects = tmp_path / "other" / "opportunities.csv", tmp_path / "data" / "opportunities.csv"
+    storage = Storage(data_folder=str(data.parent))
+    assert storage.requests == paths.example_file("opportunities.csv")
+    for own in (projects, data):
+        own.parent.mkdir()
+        own.write_text(f"{LAYOUT}\n")
+        assert storage.requests == own
+    assert read_requests(storage.requests, date.fromisoformat(DAY)).rows.is_empty()
 
 
 def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared():

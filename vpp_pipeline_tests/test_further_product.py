@@ -59,7 +59,8 @@ def with_regulation_up(folder: Path) -> Path:
         replaced(copy / name, r"^    (certified_)?nonspin(_.*|:.*)$", r"\g<0>\n    \1regup\2")
     replaced(copy / HOURS, r"sum\(nonspin_kw\) / 1000 as nonspin_mw,", r"\g<0> sum(regup_kw) / 1000 as regup_mw,")
     replaced(copy / HOURS, r" nonspin_mw, grid_charge_mw", " nonspin_mw, regup_mw, grid_charge_mw")
-    replaced(copy / RESOURCES, r" r\.certified_nonspin_mw,$", r"\g<0> r.certified_regup_mw,")
+    added = " coalesce(c.certified_regup_mw, r.certified_regup_mw) as certified_regup_mw,"
+    replaced(copy / RESOURCES, r" as certified_nonspin_mw,$", rf"\g<0>{added}")
     return folder
 
 

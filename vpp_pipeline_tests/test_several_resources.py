@@ -21,7 +21,8 @@ from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.negotiation.requests import Requests
 from vpp_pipeline.pipeline import bid, find_opportunities
 from vpp_pipeline.settings import FleetSettings, OpportunityPolicy, ResourceSettings, Settings, read_settings
-from vpp_pipeline.verification.bids import money_adds_up, resources_bid_within_their_limits
+from vpp_pipeline.verification.bids import resources_bid_within_their_limits
+from vpp_pipeline.verification.money import money_adds_up
 from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, proxy_demand_exports_nothing

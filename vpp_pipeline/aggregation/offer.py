@@ -10,7 +10,7 @@ from vpp_pipeline.aggregation.boxes import Baseline, baseline_of, boxes_of
 from vpp_pipeline.aggregation.classes import Classes, Outlook, for_the_day, make_classes
 from vpp_pipeline.aggregation.clearing import Clearing, StorageBids, bids_at_floors, clear
 from vpp_pipeline.aggregation.resources import StorageAwards, StorageResources, disaggregated, resources_of
-from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.fleet.arrays import Fleet
 
@@ -36,6 +36,22 @@ class StorageOffer:
     def offered_mw(self) -> Array:
         """What all resources offer (3, T): discharge, and each reserve."""
         return np.stack([self.bids.discharge_kw.sum(axis=(0, 2)), *self.bids.reserve_kw.sum(axis=1)]) / 1000.0
+
+    @property
+    def callable_members(self) -> Indices:
+        """How many owners may be called (3, T) for what is offered of each product.
+
+        Of reserve owners give first what they hold beyond the box.
+        """
+        found, spare_kw = self.resources, self.resources.spare_kw.sum(axis=0)
+        discharge_mw, *reserve_mw = self.offered_mw
+        summed_kw, most_kw = 1000.0 * sum(reserve_mw), 1000.0 * np.max(reserve_mw, axis=0)
+        power_kw = np.maximum(1000.0 * discharge_mw + np.minimum(spare_kw, summed_kw), most_kw)
+        is_within = np.minimum(summed_kw, power_kw) > spare_kw
+        shares, spare = found.share[:, None] > 0.0, (found.spare > 0.0) & (spare_kw > 0.0)
+        of_reserve = ((shares & is_within) | spare).sum(axis=0)
+        of_energy = np.broadcast_to(shares, spare.shape).sum(axis=0)
+        return np.where(self.offered_mw > 0.0, np.stack([of_energy] + [of_reserve] * len(reserve_mw)), 0)
 
     def awards(self, price: Array) -> Clearing:
         """What the market awards at ``price`` (3, T). Raises SolveError."""

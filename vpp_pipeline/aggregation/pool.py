@@ -213,10 +213,10 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
                 pool,
                 resource_id=name,
                 pool_id=pool.resource_id,
-                minimum_mw=part * pool.minimum_mw,
-                maximum_mw=part * pool.maximum_mw,
+                minimum_mw=_part_of(pool.minimum_mw, part),
+                maximum_mw=_part_of(pool.maximum_mw, part),
                 certified_mw={
-                    reserve: float(round_down(part * mw, rules.storage_step_mw))
+                    reserve: float(round_down(_part_of(mw, part), rules.storage_step_mw))
                     for reserve, mw in pool.certified_mw.items()
                 },
             )
@@ -224,6 +224,11 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
             offers_mw = dict(zip(PRODUCTS, limited.offered_mw, strict=True))
             found.append(replace(own, offers_mw=offers_mw, sun_mw=limited.self_schedule_kw / KW_PER_MW))
     return found
+
+
+def _part_of(mw: float, part: float) -> float:
+    """``part`` of a limit, which may be infinite; nothing of any limit for no part."""
+    return part * mw if part > 0.0 else 0.0
 
 
 def bound_offer(
@@ -249,13 +254,16 @@ def bound_offer(
     offer = _offer(resource.resource_id, fleet, day, floor, rules, is_bound)
     sells = np.isfinite(floor[0]) & (floor[0] <= forecast[0])
     baseline = replace(offer.baseline, solar_sold_kw=np.where(sells, offer.baseline.solar_sold_kw, 0.0))
-    limited = _limited(replace(offer, baseline=baseline), resource, rules)
+    # sun that is not sold leaves its part of Pmax unused: R was found with it
+    sold = _limited(replace(offer, baseline=baseline), resource, rules).baseline
+    limited = replace(_limited(offer, resource, rules), baseline=sold)
     required_mw = np.stack(list((resource.offers_mw or {}).values()))
     is_enough = may_offer & (limited.offered_mw >= rules.required_fraction * required_mw - 1e-9)
+    reserve_kw = np.minimum(limited.bids.reserve_kw, 1000.0 * required_mw[1:, None, :])
     bids = replace(
         limited.bids,
         discharge_kw=np.where(is_enough[0][None, :, None], limited.bids.discharge_kw, 0.0),
-        reserve_kw=np.where(is_enough[1:, None, :], limited.bids.reserve_kw, 0.0),
+        reserve_kw=np.where(is_enough[1:, None, :], reserve_kw, 0.0),
     )
     return replace(limited, bids=bids, resources=_within_bids(limited.resources, bids)), is_bound
 

@@ -87,8 +87,8 @@ SOLD = {product.name: product.total_column for product in CAISO.products}
 
 
 def _sold(final: pl.DataFrame, product: str) -> float:
-    """MW times hours of the product's bids."""
-    hours = pl.col("total_capacity_mw") * pl.col("duration_hours")
+    """MW times hours of the product's bids; those of storage resources count as they clear, charging as none."""
+    hours = pl.coalesce("expected_mw", "total_capacity_mw").clip(0.0) * pl.col("duration_hours")
     return float(final.filter(pl.col("product") == product).select(hours.sum()).item())
 
 
@@ -102,8 +102,14 @@ def _version(hashes: Mapping[str, str], tables: tuple[str, ...]) -> str | None:
 def _bids(day: Day) -> pl.DataFrame:
     curves: dict[str, list[str]] = {}
     for segment in day["bids.bid_segments"].sort("bid_id", "segment").iter_rows(named=True):
-        words = f"{segment['to_mw']:.2f} MW from {usd(segment['price_usd_per_mwh'])}"
-        curves.setdefault(segment["bid_id"], []).append(words)
+        words, price = curves.setdefault(segment["bid_id"], []), segment["price_usd_per_mwh"]
+        begins = "" if words or not segment["from_mw"] else f"{_mw(segment['from_mw'])} to "
+        words.append(f"{begins}{_mw(segment['to_mw'])} MW from {usd(price)}")
     final = day["bids.final_bids"]
     curve = pl.Series("curve", [", ".join(curves.get(bid, [])) or None for bid in final["bid_id"]], dtype=pl.String)
     return validate(RunBids, final.with_columns(curve))
+
+
+def _mw(value: float) -> str:
+    """Steps of 0.01 MW; those of storage resources are kW."""
+    return f"{value:.3f}".removesuffix("0")

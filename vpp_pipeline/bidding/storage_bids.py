@@ -61,6 +61,7 @@ def solve_storage(day: DayProblem, resource: Resource, tables: Day, rules: Marke
         refusals=_refusals(day, is_bound, is_bid[of_each]),
         expected_mw=np.where(is_bid, cleared_mw, 0.0)[of_each],
         own_charging_usd=no_sale_usd + adder_usd,
+        callable_members=offer.callable_members[of_each],
         storage=bound_tables(resource, day.market_date, day.start_utc, offer, is_bound, awards),
     )
 

@@ -117,7 +117,7 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
     members = storage[SHARES].filter("is_bound").select("prosumer_id", "resource_id", "share_fraction")
     of_resource = storage[RESOURCES].select("resource_id", efficiency="discharge_efficiency")
     members = members.join(devices, on="prosumer_id").join(of_resource, on="resource_id")
-    hours = storage[LIMITS].select(*HOUR, "max_discharge_mw")
+    hours = _within_shares(bids, storage[LIMITS])
     baseline = storage["fleet.baseline"].select("prosumer_id", "start_utc", "spare_reserve_kw")
     selling = bids.filter(pl.col("total_capacity_mw") > 0.0).select(
         "opportunity_id", "product", "total_capacity_mw", *HOUR
@@ -128,8 +128,23 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
         .join(baseline, on=["prosumer_id", "start_utc"], how="left")
     )
     comes = pl.max_horizontal("availability_fraction", pl.lit(1e-9))
-    shared_kw = 1000.0 * pl.col("share_fraction") * pl.col("max_discharge_mw") / pl.col("efficiency")
-    beside_kw = pl.when(pl.col("product") == "energy").then(0.0).otherwise("spare_reserve_kw")
+    is_energy = pl.col("product") == "energy"
+    shared_mw = pl.when(is_energy).then("max_discharge_mw").otherwise("held_mw")
+    shared_kw = 1000.0 * pl.col("share_fraction") * shared_mw / pl.col("efficiency")
+    beside_kw = pl.when(is_energy | (pl.col("reserve_beyond_mw") <= 0.0)).then(0.0).otherwise("spare_reserve_kw")
     could_kw = (shared_kw * pl.col("discharge_efficiency") + beside_kw) / comes
     found = rows.with_columns(could_kw=could_kw).filter(pl.col("could_kw") > 1e-6)
     return found.sort("opportunity_id", "prosumer_id")
+
+
+def _within_shares(bids: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
+    """``limits`` of each resource and hour with held_mw: the most reserve that members hold within their shares.
+
+    What they hold beyond comes first, so where that is all the reserve of an hour, shares give none.
+    """
+    reserve = pl.col("total_capacity_mw").filter(pl.col("product") != "energy")
+    offered = bids.group_by(HOUR).agg(largest_mw=reserve.max(), together_mw=reserve.sum())
+    rows = limits.select(*HOUR, "max_discharge_mw", "reserve_beyond_mw").join(offered, on=HOUR, how="left")
+    power_mw = pl.max_horizontal(pl.col("max_discharge_mw") + pl.col("reserve_beyond_mw"), "largest_mw")
+    held_mw = pl.min_horizontal(power_mw, "together_mw") - pl.col("reserve_beyond_mw")
+    return rows.with_columns(held_mw=held_mw.clip(lower_bound=0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -18,16 +19,45 @@ from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 
 def solve_valid_day(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:
-    """The day solved with valid bids; of several resources each by itself, since nothing couples them."""
+    """The day solved with valid bids; of several resources each by itself, since nothing couples them but this: of a
+    pool that is cut into storage resources, at least the market's minimum of members must stand behind a product.
+    """
 
     def of_resource(part: DayProblem) -> DaySolution:
         storage = day.solved_by.get(part.fleet.resource_id[0])
         return _solve_valid(part, rules, settings) if storage is None else storage(part)
 
-    places = by_resource(day)
-    if not places:
-        return of_resource(day)
-    return joined(day, {name: of_resource(part_of_resource(day, *own)) for name, own in places.items()})
+    places, refused, solved = by_resource(day), dict[str, str](), dict[str, DaySolution]()
+    while True:
+        open_day = without_bids(day, refused)
+        parts = {name: part_of_resource(open_day, *own) for name, own in places.items()} or {"": open_day}
+        solved = {name: solved.get(name) or of_resource(part) for name, part in parts.items()}
+        found = _of_too_few(parts, solved, rules.minimum_members)
+        if not found:
+            break
+        refused |= found
+        solved = {name: solution for name, solution in solved.items() if not solution.storage}
+    solution = joined(day, solved) if places else solved[""]
+    return replace(solution, refusals=solution.refusals | refused) if refused else solution
+
+
+def _of_too_few(parts: dict[str, DayProblem], solved: dict[str, DaySolution], least: int) -> dict[str, str]:
+    """Why storage bids are refused, by opportunity: fewer than ``least`` owners of their pool may be called then."""
+    behind, selling = Counter[tuple[str, int, int]](), []
+    for name, part in parts.items():
+        counts = solved[name].callable_members
+        if counts is None:
+            continue
+        pool, hour = str(solved[name].storage["dispatch.storage_resources"]["pool_id"][0]), part.covers.argmax(axis=1)
+        for o in np.flatnonzero(solved[name].quantity_mw > 0.0).tolist():
+            place = (pool, int(part.product[o]), int(hour[o]))
+            behind[place] += int(counts[o])
+            selling.append((str(part.opportunity_id[o]), place))
+    return {
+        name: f"fewer than {least} owners of resource {place[0]} may be called in this hour"
+        for name, place in selling
+        if behind[place] < least
+    }
 
 
 def _solve_valid(day: DayProblem, rules: MarketRules, settings: OptimiserSettings) -> DaySolution:

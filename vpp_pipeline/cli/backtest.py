@@ -131,7 +131,7 @@ def backtest(
             LOG.info("%s: done", day)
             bar.advance(task)
 
-        classes = read.classes(settings) if set(chosen) & set(AS_STORAGE) else None
+        classes = read.classes(settings) if set(chosen) & set(AS_STORAGE) else {}
         new = replay_days(days, read, settings, chosen, lake, read.name, advance, processes, classes)
     if new:
         publish_tables(lake, options.warehouse, sorted(new), [TABLE])
@@ -223,8 +223,8 @@ def _show_differences(rows: pl.DataFrame) -> None:
 def _interval(found: Interval | None, form: Callable[[float], str]) -> str:
     if found is None:
         return ""
-    low, high = ("" if math.isnan(bound) else form(bound) for bound in (found.low, found.high))
-    return f"{form(found.mean)} [{low}, {high}]" if low else form(found.mean)
+    bounds = "too few weeks" if math.isnan(found.low) else f"{form(found.low)}, {form(found.high)}"
+    return f"{form(found.mean)} [{bounds}]"
 
 
 def _written(form: Callable[[Any], str], value: Any) -> str:

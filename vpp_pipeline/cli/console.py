@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.display import percent, terminal, usd
+from vpp_pipeline.core.errors import without_secrets
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.paths import REQUESTS, example_file
 from vpp_pipeline.core.tables import Day
+from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
 from vpp_pipeline.verification.schedule import the_schedule_is_proven_to_be_good
 from vpp_pipeline.warehouse.day import LakeDay, published_day, unpublished_bids
 from vpp_pipeline.warehouse.publish import complete
+
+if TYPE_CHECKING:
+    from vpp_pipeline.inputs.day_inputs import DayInputs
 
 LOG = logging.getLogger(__name__)
 NOT_SETTLED = "could not be settled"  # in `dispatch.proof.method`, where bids were given up for it
@@ -48,7 +55,25 @@ def shown_day(data: Path, market_date: date) -> LakeDay:
     return day
 
 
-def bids_document(data: Path, day: LakeDay, seconds: dict[str, float]) -> dict[str, Any]:
+def inputs_in_words(inputs: DayInputs, day: LakeDay) -> dict[str, str]:
+    """Which prices, fleet, and requests the day's bids were made from: files, or what stands in for them."""
+    prices, fleet = inputs.prices, inputs.settings.fleet
+    requests = inputs.settings.opportunities.requests or inputs.requests_file
+    asked = day["market.opportunities"].filter(pl.col("origin") == "request").height
+    refused = day["market.request_quarantine"]["file_row"].n_unique()
+    file = "embedded example" if requests == example_file(REQUESTS) else requests
+    if isinstance(prices, OasisSettings):
+        source = f"OASIS, {without_secrets(prices.url)}"
+    else:
+        source = str(prices) if prices else "synthetic, from the embedded generator"
+    return {
+        "prices": source,
+        "fleet": str(fleet.path) if fleet.path else f"{fleet.prosumers} prosumers, generated from seed {fleet.seed}",
+        "requests": f"{file}: {asked} of this day offered, {refused} set aside",
+    }
+
+
+def bids_document(data: Path, day: LakeDay, seconds: dict[str, float], inputs: Mapping[str, str]) -> dict[str, Any]:
     """The day's bids for programs: rows of the tables that :func:`show_bids` prints, by table."""
     return {
         "market_date": day.market_date,
@@ -57,6 +82,7 @@ def bids_document(data: Path, day: LakeDay, seconds: dict[str, float]) -> dict[s
         "checks": day["bids.checks"],
         "proof": day["dispatch.proof"].row(0, named=True),
         "reconciliation": day["dispatch.reconciliation"].row(0, named=True),
+        "inputs": inputs,
         "seconds": seconds,
         "warehouse": data / "vpp.duckdb",
         "report": report_file(data, day.market_date),
@@ -70,20 +96,22 @@ def is_proven(day: LakeDay) -> bool:
     return bool(passed) and NOT_SETTLED not in day["dispatch.proof"]["method"][0]
 
 
-def show_bids(data: Path, day: LakeDay, seconds: dict[str, float]) -> None:
-    """The table of bids, a summary, seconds per stage, and where the warehouse lies."""
+def show_bids(data: Path, day: LakeDay, seconds: dict[str, float], inputs: Mapping[str, str]) -> None:
+    """The table of bids, a summary, what they were made from, seconds per stage, and where the warehouse lies.
+
+    Of storage resources, which bid in every hour, a row for each resource.
+    """
     market_date, console = day.market_date, terminal()
     bids, source = day["bids.final_bids"], day["market.price_forecast"].row(0, named=True)
-    table = Table(
-        title=f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}",
-        title_justify="left",
-        box=SIMPLE,
-    )
+    resources = day["dispatch.storage_resources"]
+    hourly = bids.filter(~pl.col("resource_id").is_in(resources["resource_id"].implode()))
+    title = f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}"
+    table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column("opportunity", no_wrap=True)
     for name in ("MW", "bid/MWh", "forecast/MWh", "profit", "members"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why there is no bid", overflow="fold")
-    for bid in bids.sort("product", "start_utc").iter_rows(named=True):
+    for bid in hourly.sort("product", "start_utc").iter_rows(named=True):
         expected = usd(bid["forecast_price"])
         if bid["status"] == "bid":
             table.add_row(
@@ -97,23 +125,62 @@ def show_bids(data: Path, day: LakeDay, seconds: dict[str, float]) -> None:
             )
         else:
             table.add_row(bid["opportunity_id"], "no bid", "", expected, "", "", bid["reason"], style="dim")
-    console.print(table)
+    if hourly.height:
+        console.print(table)
+    if not resources.is_empty():
+        console.print(_storage_table(title, resources, day["dispatch.storage_limits"], bids))
     _show_summary(console, day, bids.filter(pl.col("status") == "bid"))
+    for name, words in inputs.items():
+        console.print(f"{name}: {words}", soft_wrap=True)
     stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
     console.print(f"seconds: {stages}", soft_wrap=True)
     console.print(f"warehouse: {data / 'vpp.duckdb'}  (select * from bids.final_bids)", soft_wrap=True)
+    if not resources.is_empty():
+        console.print("storage resources by hour: select * from dispatch.storage_by_hour", soft_wrap=True)
     console.print(f"report: {report_file(data, market_date)}", soft_wrap=True)
+
+
+def _storage_table(title: str, resources: pl.DataFrame, limits: pl.DataFrame, bids: pl.DataFrame) -> Table:
+    """What each storage resource offers over the day, its plan, and its money; the last row is their sum.
+
+    Of reserve the larger bid of each hour: both are offered over the same MW.
+    """
+    amounts = ("expected_revenue_usd", "payments_usd", "expected_profit_usd")
+    reserve = bids.filter(pl.col("product") != "energy").group_by("resource_id", "start_utc")
+    offered = reserve.agg(pl.col("total_capacity_mw").max()).group_by("resource_id")
+    cleared = pl.col("expected_mw").filter(pl.col("product") != "energy").sum()
+    rows = (
+        resources.select("resource_id", "members", "bound_members")
+        .join(limits.group_by("resource_id").agg(pl.col("max_charge_mw", "max_discharge_mw").sum()), on="resource_id")
+        .join(offered.agg(reserve_mw_h=pl.col("total_capacity_mw").sum()), on="resource_id", how="left")
+        .join(bids.group_by("resource_id").agg(cleared.alias("held_mw_h"), pl.col(*amounts).sum()), on="resource_id")
+        .sort("resource_id")
+    )
+    table = Table(title=f"{title}\nStorage resources: offered over the day", title_justify="left", box=SIMPLE)
+    heads = ("resource", "members", "with deals", "charge MWh", "discharge MWh", "reserve MW·h", "of it planned")
+    for name in (*heads, "revenue", "payments", "profit"):
+        table.add_column(name, justify="left" if name == "resource" else "right", no_wrap=name != "of it planned")
+    whole = rows.select(pl.lit("all").alias("resource_id"), pl.exclude("resource_id").sum())
+    for row in pl.concat([rows, whole], how="vertical_relaxed").iter_rows(named=True):
+        counts = (str(row["members"]), str(row["bound_members"]))
+        energy = ("max_charge_mw", "max_discharge_mw", "reserve_mw_h", "held_mw_h")
+        money = (usd(row[name]) for name in amounts)
+        table.add_row(row["resource_id"], *counts, *(f"{row[name] or 0.0:.2f}" for name in energy), *money)
+    return table
 
 
 def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None:
     proof, account = (day[table].row(0, named=True) for table in ("dispatch.proof", "dispatch.reconciliation"))
     checks, engines = day["bids.checks"], day["negotiation.summary"]["engine"].unique().sort()
     broken = int(checks.filter(~pl.col("passed") & ~pl.col("is_warning"))["violations"].sum())
-    energy, reserve = (trading.filter((pl.col("product") == "energy") == is_energy) for is_energy in (True, False))
+    cleared = trading.with_columns(expected_mwh=pl.col("expected_mw") * pl.col("duration_hours"))
+    energy, reserve = (cleared.filter((pl.col("product") == "energy") == is_energy) for is_energy in (True, False))
+    charged_mwh = -energy["expected_mwh"].clip(upper_bound=0.0).sum()
+    charges = f" and {charged_mwh:.2f} MWh of charging" if charged_mwh >= 0.005 else ""
     console.print(
-        f"{trading.height} bids: {energy['total_capacity_mw'].sum():.2f} MW of energy in {energy.height}, "
-        f"{reserve['total_capacity_mw'].sum():.2f} MW of reserve in {reserve.height} (each MW for its own hours), "
-        f"negotiated by {', '.join(engines)}",
+        f"{trading.height} bids, which clear at the forecast: {energy['expected_mwh'].clip(0.0).sum():.2f} MWh "
+        f"of energy{charges} in {energy.height}, {reserve['expected_mwh'].sum():.2f} MW·h of reserve in "
+        f"{reserve.height}, negotiated by {', '.join(engines)}",
         soft_wrap=True,
     )
     console.print(
@@ -133,6 +200,8 @@ def _show_summary(console: Console, day: LakeDay, trading: pl.DataFrame) -> None
     for words in _advice_in_words(day, proof):
         console.print(words, soft_wrap=True)
     console.print(f"violations found: {broken} ({checks.height} rules checked)")
+    if note := note_on_source(day["market.price_forecast"]["source"][0]):
+        console.print(f"warning: {note}", soft_wrap=True)
     for warning in checks.filter(~pl.col("passed") & pl.col("is_warning"))["description"]:
         console.print(f"warning: {warning}", soft_wrap=True)
     if NOT_SETTLED in proof["method"]:

@@ -150,7 +150,7 @@ def ingest_range(
     what is still missing, ``OasisDownError`` as soon as OASIS is down, and ``InputError`` for a wrong day: what came
     before is kept.
     """
-    from vpp_pipeline.cli.run_job import project_instance
+    from vpp_pipeline.cli.run_job import instance_of
     from vpp_pipeline.core.lake import Lake
     from vpp_pipeline.defs.asset_factory import DAYS
     from vpp_pipeline.defs.price_intake import is_in, materialisation_of, take_in
@@ -163,7 +163,7 @@ def ingest_range(
     days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
     wanted = days if anew else [day for day in days if not is_in(lake, day, source)]
     tried, missing = wanted, dict[date, NoDataError]()
-    with project_instance(keeps_history=keeps_history) as instance, progress_bar() as bar:
+    with instance_of(data, keeps_history=keeps_history) as instance, progress_bar() as bar:
         name = printable(f"{source.name} {source.node}")
         task = bar.add_task(name, total=len(days), completed=len(days) - len(wanted))
         for _ in range(2):

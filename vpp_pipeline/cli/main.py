@@ -37,9 +37,19 @@ from vpp_pipeline.cli.options import (
     verbose,
     with_options,
 )
-from vpp_pipeline.cli.query import dictionary, documents, export, report, runs, statement, transcript
+from vpp_pipeline.cli.query import (
+    LATEST,
+    dictionary,
+    documents,
+    export,
+    latest_day,
+    report,
+    runs,
+    statement,
+    transcript,
+)
 from vpp_pipeline.cli.sql import screen, sql
-from vpp_pipeline.cli.upkeep import rebuild, sweep
+from vpp_pipeline.cli.upkeep import dev, rebuild, sweep
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError, of_the_disk
 from vpp_pipeline.core.paths import keep_files_private
@@ -121,7 +131,7 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
     vpp-pipeline bids --date 2023-08-15 --json | jq '.final_bids[] | select(.status == "bid")'
     """
     begun = time.perf_counter()
-    from vpp_pipeline.cli.console import bids_document, is_proven, show_bids
+    from vpp_pipeline.cli.console import bids_document, inputs_in_words, is_proven, show_bids
     from vpp_pipeline.cli.run_job import run_job
     from vpp_pipeline.core.calendar import PACIFIC
     from vpp_pipeline.core.lake import Lake
@@ -129,13 +139,15 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
 
     day = market_date or datetime.now(PACIFIC).date() + timedelta(days=1)
     prices, settings = options.price_config(), options.settings_config()
+    inputs = options.inputs(day, options.settings())
     run_id, seconds = run_job("bid_day", day, options.data, prices, settings, keeps_history=keeps_history)
     seconds["in all"] = time.perf_counter() - begun
     made = published_day(Lake(options.data / "lake"), day, run_id)
+    read = inputs_in_words(inputs, made)
     if as_json:
-        print_json(bids_document(options.data, made, seconds))
+        print_json(bids_document(options.data, made, seconds, read))
     else:
-        show_bids(options.data, made, seconds)
+        show_bids(options.data, made, seconds, read)
     if not is_proven(made):
         click.get_current_context().exit(NOT_PROVEN)
 
@@ -219,13 +231,13 @@ def frontier(options: Options, market_date: date, points: int, output: Path | No
 
 @click.command()
 @with_options(
-    DATE,
+    LATEST,
     DATA,
     llm_mode("off", *LLM_MODES, words="Whether a model writes it:"),
     setting("llm.NAME=VALUE", "llm.model=…"),
 )
 @click.option("--out", type=FILE, help="File. [default: DATA/briefs/DATE.md]")
-def brief(options: Options, market_date: date, out: Path | None) -> None:
+def brief(options: Options, market_date: date | None, out: Path | None) -> None:
     """Write a short note on why the day's bids are what they are.
 
     By rule from the day's tables; with --llm-mode live by a language model, whose numbers are checked.
@@ -234,7 +246,8 @@ def brief(options: Options, market_date: date, out: Path | None) -> None:
     from vpp_pipeline.llm.brief import write_brief
 
     llm = options.settings().llm
-    click.echo(write_brief(llm, options.data, shown_day(options.data, market_date), out))
+    day = market_date or latest_day(options.warehouse)
+    click.echo(write_brief(llm, options.data, shown_day(options.data, day), out))
 
 
 @click.command("compare-notes")
@@ -290,7 +303,7 @@ commands = CommandGroups(
         "Results and reports": (settle, report, export, documents, transcript, statement),
         "Back-test and comparison": (backtest, compare_engines, frontier),
         "Warehouse (SQL)": (sql, screen, dictionary),
-        "Upkeep": (rebuild, sweep),
+        "Dagster and upkeep": (dev, rebuild, sweep),
         "Language model": (llm_check, brief, compare_notes),
     },
     name="vpp-pipeline",

@@ -75,6 +75,7 @@ class Options:
     prices: Path | None = None
     source: str | None = None
     node: str | None = None
+    timezone: str | None = None
     meters: Path | None = None
     fleet: Path | None = None
     prosumers: int | None = None
@@ -100,6 +101,7 @@ class Options:
             "path": self.prices and str(self.prices.resolve()),
             "meters": self.meters and str(self.meters.resolve()),
             "node": self.node,
+            "timezone": self.timezone,
             "kind": self.source,
         }
         return {name: value for name, value in config.items() if value is not None}
@@ -159,6 +161,7 @@ class Options:
             storage.requests,
             storage.lake.root,
             meters=source.meters_path(),
+            meters_time_zone=source.meters_time_zone(),
             weather=source.weather(),
         )
 
@@ -237,6 +240,11 @@ SOURCE = (
     ),
     click.option("--prices", type=FILE, help="File or folder of market prices."),
     click.option("--node", metavar="NAME", help="Pricing node, e.g. TH_SP15_GEN-APND."),
+    click.option(
+        "--timezone",
+        metavar="ZONE",
+        help="Zone of times without an offset in files of prices and meters, e.g. America/Los_Angeles.",
+    ),
 )
 ENGINE = click.option(
     "--engine",
@@ -249,7 +257,7 @@ DESK = (
     click.option("--prosumers", type=int, metavar="N", help="Size of the generated fleet. [default: 200]"),
     click.option("--seed", type=int, metavar="N", help="Seed of the generated fleet."),
     click.option("--meters", type=FILE, help="File or folder of metered hours (docs/meters.md)."),
-    click.option("--requests", type=FILE, help="CSV of requests. [default: data/opportunities.csv]"),
+    click.option("--requests", type=FILE, help="CSV of requests. [default: data/opportunities.csv, else one example]"),
     click.option("--resources", type=FILE, help="CSV of resources (docs/fleet.md). [default: one for all]"),
     setting(),
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpp_pipeline.cli.options import DATA, DATE, FILE, JSON, Options, print_json, with_options
+from vpp_pipeline.cli.options import DATA, FILE, JSON, MARKET_DATE, Options, print_json, with_options
 from vpp_pipeline.cli.sql import rows_of, show_rows
 from vpp_pipeline.core.display import FORMULA
 from vpp_pipeline.core.errors import InputError, NoDataError, did_you_mean
@@ -41,43 +41,48 @@ CHANGES = """
 """
 FORMATS = {"csv": "format csv, header", "json": "format json, array", "parquet": "format parquet, compression zstd"}
 OASIS = "bids.oasis"
+LATEST = click.option(
+    "--date", "market_date", type=MARKET_DATE, metavar="DATE", help="Trade date. [default: the latest that there is]"
+)
 DEFAULTS = {"csv": OASIS, "parquet": "bids.final_bids"}  # what is exported where no table is named
 
 
 @click.command()
-@with_options(DATE, DATA, JSON)
+@with_options(LATEST, DATA, JSON)
 @click.option(
     "--compare", type=int, nargs=2, metavar="BEFORE AFTER", help="Two runs by number. [default: the last two]"
 )
-def runs(options: Options, market_date: date, compare: tuple[int, int] | None, as_json: bool) -> None:
+def runs(options: Options, market_date: date | None, compare: tuple[int, int] | None, as_json: bool) -> None:
     """List the day's runs, and what changed between two of them.
 
     \b
     vpp-pipeline runs --date 2023-08-15
     vpp-pipeline runs --date 2023-08-15 --compare 1 3
     """
+    day = market_date or latest_day(options.warehouse)
     if as_json:
-        print_json(runs_document(options.warehouse, market_date, compare))
+        print_json(runs_document(options.warehouse, day, compare))
         return
     from vpp_pipeline.core.display import terminal
 
-    show_runs(options.warehouse, market_date, compare, terminal())
+    show_runs(options.warehouse, day, compare, terminal())
 
 
 @click.command()
-@with_options(DATE, DATA)
+@with_options(LATEST, DATA)
 @click.option("--out", type=FILE, help="File. [default: DATA/reports/DATE.html]")
-def report(options: Options, market_date: date, out: Path | None) -> None:
+def report(options: Options, market_date: date | None, out: Path | None) -> None:
     """Write the day's report, one HTML file."""
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.reporting.page import write_report
 
-    shown_day(options.data, market_date)
-    click.echo(f"report: {write_report(options.data, market_date, out)}")
+    day = market_date or latest_day(options.warehouse)
+    shown_day(options.data, day)
+    click.echo(f"report: {write_report(options.data, day, out)}")
 
 
 @click.command()
-@with_options(DATE, DATA)
+@with_options(LATEST, DATA)
 @click.option(
     "--format",
     "kind",
@@ -93,7 +98,9 @@ def report(options: Options, market_date: date, out: Path | None) -> None:
 )
 @click.option("--out", type=FILE, help="File, or folder of the documents. [default: in DATA/exports]")
 @click.option("--raw", is_flag=True, help="Of CSV: text as it is, also what a spreadsheet would calculate.")
-def export(options: Options, market_date: date, kind: str, table: str | None, out: Path | None, raw: bool) -> None:
+def export(
+    options: Options, market_date: date | None, kind: str, table: str | None, out: Path | None, raw: bool
+) -> None:
     """Export the day's bids or any table: CSV, JSON, Parquet.
 
     \b
@@ -103,21 +110,41 @@ def export(options: Options, market_date: date, kind: str, table: str | None, ou
     In CSV a text that begins with =, +, -, @, a tab or a line break gets a ' before it, since a spreadsheet would
     calculate it; numbers stay as they are. For a program: --raw, or another format.
     """
-    table, exports = table or DEFAULTS.get(kind), options.data / "exports"
+    table, exports, day = table or DEFAULTS.get(kind), options.data / "exports", market_date
+    day = day or latest_day(options.warehouse)
     if table is None:
-        _write_documents(options, market_date, out or exports / market_date.isoformat())
+        _write_documents(options, day, out or exports / day.isoformat())
         return
-    file = out or exports / f"{table.replace('.', '_')}_{market_date}.{kind}"
-    count = export_table(options.warehouse, market_date, table, kind, file, is_raw=raw)
+    file = out or exports / f"{table.replace('.', '_')}_{day}.{kind}"
+    count = export_table(options.warehouse, day, table, kind, file, is_raw=raw)
     click.echo(f"{count} rows of {table} in {file}")
 
 
 @click.command()
-@with_options(DATE, DATA)
+@with_options(LATEST, DATA)
 @click.option("--out", type=FILE, help="Folder. [default: DATA/documents/DATE]")
-def documents(options: Options, market_date: date, out: Path | None) -> None:
+def documents(options: Options, market_date: date | None, out: Path | None) -> None:
     """Write the day's results, a JSON document per opportunity."""
-    _write_documents(options, market_date, out or options.data / "documents" / market_date.isoformat())
+    day = market_date or latest_day(options.warehouse)
+    _write_documents(options, day, out or options.data / "documents" / day.isoformat())
+
+
+def latest_day(warehouse: Path, opportunity: str | None = None) -> date:
+    """The latest day whose bids are published, with the opportunity where one is named.
+
+    Raises NoDataError where there is none.
+    """
+    from vpp_pipeline.warehouse.tables import open_warehouse
+
+    asked = "select max(market_date) from bids.final_bids where coalesce(opportunity_id = $1, true)"
+    with open_warehouse(warehouse) as connection:
+        day: date | None = connection.execute(asked, [opportunity]).fetchall()[0][0]
+    if day is None:
+        what = f"no published day has an opportunity {opportunity}" if opportunity else "no bids are published"
+        raise NoDataError(
+            what, file=warehouse, remedy="vpp-pipeline sql lists what there is: select * from bids.final_bids"
+        )
+    return day
 
 
 def _write_documents(options: Options, market_date: date, folder: Path) -> None:
@@ -134,21 +161,22 @@ def _write_documents(options: Options, market_date: date, folder: Path) -> None:
 
 
 @click.command()
-@with_options(DATE, DATA)
+@with_options(LATEST, DATA)
 @click.option("--opportunity", metavar="ID", required=True, help="E.g. energy_20230815_1200.")
 @click.option("--prosumer", metavar="ID", help="One prosumer only, e.g. prosumer_020.")
-def transcript(options: Options, market_date: date, opportunity: str, prosumer: str | None) -> None:
+def transcript(options: Options, market_date: date | None, opportunity: str, prosumer: str | None) -> None:
     """Print one negotiation message by message, as JSON lines.
 
     \b
-    vpp-pipeline transcript --date 2023-08-15 --opportunity energy_20230815_1200 --prosumer prosumer_020
+    vpp-pipeline transcript --opportunity energy_20230815_1200 --prosumer prosumer_020
     """
     import polars as pl
 
     from vpp_pipeline.cli.console import shown_day
     from vpp_pipeline.reporting.documents import transcript_of
 
-    messages = shown_day(options.data, market_date)["negotiation.messages"]
+    day = market_date or latest_day(options.warehouse, opportunity)
+    messages = shown_day(options.data, day)["negotiation.messages"]
     wanted = messages.filter(pl.col("opportunity_id") == opportunity)
     if prosumer is not None:
         wanted = wanted.filter(pl.col("prosumer_id") == prosumer)
@@ -164,11 +192,11 @@ def transcript(options: Options, market_date: date, opportunity: str, prosumer: 
 
 
 @click.command()
-@with_options(DATE, DATA)
+@with_options(LATEST, DATA)
 @click.option("--prosumer", metavar="ID", help="One owner only, e.g. prosumer_020. [default: all who were paid]")
 @click.option("--days", type=click.IntRange(min=1), default=1, metavar="N", help="Days up to the date. [default: 1]")
 @click.option("--out", type=FILE, help="Folder for a file per owner. [default: printed]")
-def statement(options: Options, market_date: date, prosumer: str | None, days: int, out: Path | None) -> None:
+def statement(options: Options, market_date: date | None, prosumer: str | None, days: int, out: Path | None) -> None:
     """Write what owners were paid on settled days, and why.
 
     \b
@@ -180,10 +208,12 @@ def statement(options: Options, market_date: date, prosumer: str | None, days: i
     from vpp_pipeline.reporting.documents import statement_of
     from vpp_pipeline.warehouse.tables import open_warehouse
 
-    first = market_date - timedelta(days=days - 1)
     with open_warehouse(options.warehouse) as connection:
+        settled = connection.execute("select max(market_date) from explain.statement").fetchall()[0][0]
+        last = market_date or settled or latest_day(options.warehouse)
+        first = last - timedelta(days=days - 1)
         wanted = "select * from explain.statement where market_date between $first and $last"
-        rows = pl.DataFrame(rows_of(connection.execute(wanted, {"first": first, "last": market_date})))
+        rows = pl.DataFrame(rows_of(connection.execute(wanted, {"first": first, "last": last})))
     if rows.is_empty():
         rows = pl.DataFrame(schema={"prosumer_id": pl.String})
     owners = rows["prosumer_id"].unique().sort().to_list()
@@ -192,8 +222,8 @@ def statement(options: Options, market_date: date, prosumer: str | None, days: i
     elif prosumer is not None or not owners:
         raise InputError(
             "nothing was paid",
-            value=f"{prosumer or 'any prosumer'}, {first} to {market_date}",
-            remedy=f"Settle the day first: vpp-pipeline settle --date {market_date}",
+            value=f"{prosumer or 'any prosumer'}, {first} to {last}",
+            remedy=f"Settle the day first: vpp-pipeline settle --date {last}",
         )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -218,6 +248,7 @@ def dictionary(out: Path) -> None:
     """Write the data dictionary of the warehouse."""
     from vpp_pipeline.warehouse.tables import data_dictionary
 
+    out.parent.mkdir(parents=True, exist_ok=True)  # without a checkout there is no docs
     out.write_text(data_dictionary(), encoding="utf-8")
     click.echo(f"wrote {out}")
 

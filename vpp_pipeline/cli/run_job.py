@@ -1,9 +1,11 @@
-"""Run a job in this process against the project's own Dagster instance, so that `dagster dev` shows it too."""
+"""Run a job in this process against the Dagster instance of its data folder, so that Dagster's pages show it too."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from filelock import FileLock
 from sqlalchemy.exc import DBAPIError
 
 from vpp_pipeline.core.errors import InputError, ViolationError
-from vpp_pipeline.core.paths import project_folder, project_home
+from vpp_pipeline.core.paths import dagster_settings, history_folder
 from vpp_pipeline.definitions import definitions_of
 from vpp_pipeline.defs.asset_factory import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.defs.owner import Owner, owners_part, run_part
@@ -34,6 +36,10 @@ from vpp_pipeline.verification.settled_days import SETTLED
 
 LOG = logging.getLogger(__name__)
 OPENING_TIMEOUT_S = 120.0
+HOME_NOTE = """# Written by vpp-pipeline at each start: changes are lost. For settings of your own, name another folder,
+# which has a dagster.yaml, by the environment variable DAGSTER_HOME.
+#
+"""
 STAGES = {
     "market": "prices and forecasts",
     "fleet": "fleet",
@@ -55,8 +61,8 @@ class Ran(NamedTuple):
 
 
 @contextmanager
-def project_instance(*, keeps_history: bool = True) -> Iterator[dg.DagsterInstance]:
-    """The instance that `dagster dev` uses in the project folder (DAGSTER_HOME's, where that is set).
+def instance_of(data: Path, *, keeps_history: bool = True) -> Iterator[dg.DagsterInstance]:
+    """The instance of a data folder, which `vpp-pipeline dev` shows (DAGSTER_HOME's, where that is set).
 
     Without ``keeps_history`` one that is gone when the process ends. Raises InputError where the history is damaged.
     """
@@ -65,49 +71,58 @@ def project_instance(*, keeps_history: bool = True) -> Iterator[dg.DagsterInstan
             yield instance
         return
     try:
-        with _kept_instance(project_home()) as instance:
+        with _kept_instance(data) as instance:
             yield instance
     except (DBAPIError, sqlite3.Error) as error:
         raise InputError(
             f"Dagster's run history cannot be used: {' '.join(str(getattr(error, 'orig', error)).split())}",
-            file=project_home(),
+            file=history_folder(data),
             remedy="Bids need no history: add --no-history to the command. Then free the disk, or move the folder "
             "aside; Dagster makes a new one",
         ) from error
 
 
 @contextmanager
-def _kept_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    home.mkdir(parents=True, exist_ok=True)
-    # dagster.yaml's own paths are relative to the folder that Dagster is started in; here they must not depend on it
-    overrides: dict[str, Any] = {
-        "storage": {"sqlite": {"base_dir": str(home / "history")}},
-        "local_artifact_storage": _local("dagster._core.storage.root", "LocalArtifactStorage", home),
-        "compute_logs": _local(
-            "dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", home / "logs"
-        ),
-        "telemetry": {"enabled": False},
-    }
+def _kept_instance(data: Path) -> Iterator[dg.DagsterInstance]:
+    home = prepare_home(data)
     # two processes that make a new history's databases at once would leave them with two schema versions
     with FileLock(home / "opening.lock", timeout=OPENING_TIMEOUT_S):
-        if os.getenv("DAGSTER_HOME"):
-            instance = dg.DagsterInstance.get()
-        else:
-            # public, and lasting in spite of its name: the folder's dagster.yaml, and paths of our own beside it
-            instance = dg.DagsterInstance.local_temp(str(project_folder()), overrides)
+        is_named = bool(os.getenv("DAGSTER_HOME"))
+        # `local_temp` is public, and lasting in spite of its name: what the folder's dagster.yaml says
+        instance = dg.DagsterInstance.get() if is_named else dg.DagsterInstance.local_temp(str(home))
     with instance:
         yield instance
 
 
-def _local(module: str, name: str, folder: Path) -> dict[str, Any]:
-    return {"module": module, "class": name, "config": {"base_dir": str(folder)}}
+def prepare_home(data: Path) -> Path:
+    """The folder of the history of ``data``, ready to be a DAGSTER_HOME; one that the user names stays as it is.
+
+    The project's `dagster.yaml` is written there, its paths absolute: those of the original are relative to the folder
+    that Dagster is started in.
+    """
+    home = history_folder(data).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if os.getenv("DAGSTER_HOME"):
+        return home
+    settings = HOME_NOTE + re.sub(
+        r"(?m)^( +base_dir: )data/dagster(.*)$",
+        lambda line: line[1] + json.dumps(f"{home.as_posix()}{line[2]}", ensure_ascii=False),
+        dagster_settings(),
+    )
+    file = home / "dagster.yaml"
+    with FileLock(home / "opening.lock", timeout=OPENING_TIMEOUT_S):
+        if not file.is_file() or file.read_text(encoding="utf-8") != settings:
+            draft = file.with_name(".dagster.yaml.draft")
+            draft.write_text(settings, encoding="utf-8")
+            os.replace(draft, file)
+    return home
 
 
 @contextmanager
-def _living_run() -> Iterator[tuple[str, dict[str, str]]]:
-    """Id and tags of a new run, whose lock is held while this process lives."""
+def _living_run(data: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Id and tags of a new run on ``data``, whose lock is held while this process lives."""
     run_id = str(uuid4())
-    file = lock_of(run_id)
+    file = lock_of(run_id, data)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file):
         # Dagster's own retries start a run again from its code location, which a run of the command line has not
@@ -148,9 +163,9 @@ def run_job(
         "resources": {name: {"config": chosen} for name, chosen in resources.items()},
         "loggers": {"console": {"config": {"log_level": "DEBUG" if LOG.isEnabledFor(logging.DEBUG) else "CRITICAL"}}},
     }
-    living = _living_run() if keeps_history else _unrecorded_run()
-    with project_instance(keeps_history=keeps_history) as instance, living as (run_id, tags):
-        close_lost_runs(instance)
+    living = _living_run(data) if keeps_history else _unrecorded_run()
+    with instance_of(data, keeps_history=keeps_history) as instance, living as (run_id, tags):
+        close_lost_runs(instance, data)
         LOG.info("job %s for %s, run %s", job, partition, run_id)
         try:
             result = execute(definitions_of(owner).resolve_job_def(job), config, partition, instance, run_id, tags)

@@ -1,13 +1,38 @@
-"""Commands that keep lake, warehouse, and run history in order."""
+"""Commands that serve Dagster's pages, and keep lake, warehouse, and run history in order."""
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import date, datetime
+from importlib.util import find_spec
 
 import click
 
 from vpp_pipeline.cli.options import DATA, MARKET_DATE, NO_HISTORY, Options, with_options
 from vpp_pipeline.core.errors import InputError
+
+
+@click.command()
+@with_options(DATA)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, metavar="N", help="Port. [default: 3000]")
+def dev(options: Options, port: int) -> None:
+    """Serve Dagster's pages here, and run its schedules.
+
+    \b
+    vpp-pipeline dev          http://localhost:3000, until Ctrl-C
+
+    It shows the runs of the command line on the same data folder. Only this machine can reach it: it has no login.
+    """
+    from vpp_pipeline.cli.run_job import prepare_home
+
+    if find_spec("dagster_webserver") is None:
+        raise InputError("Dagster's pages are not installed", remedy="Install them: pip install dagster-webserver")
+    here = {"DAGSTER_HOME": str(prepare_home(options.data)), "VPP_DATA_FOLDER": str(options.data.resolve())}
+    served = [sys.executable, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
+    sys.stdout.flush()
+    # in this process's place, so that Ctrl-C reaches Dagster alone, which stops its own processes
+    os.execve(sys.executable, [*served, "--port", str(port)], {**os.environ, **here})
 
 
 @click.command()
@@ -61,7 +86,7 @@ def sweep(options: Options, keeps_history: bool) -> None:
     under [retention] in data/prices.toml. Bids, prices, and settlements stay for good. The job sweep_storage does the
     same every night.
     """
-    from vpp_pipeline.cli.run_job import project_instance
+    from vpp_pipeline.cli.run_job import instance_of
     from vpp_pipeline.core.calendar import PACIFIC
     from vpp_pipeline.core.lake import Lake
     from vpp_pipeline.defs.resources import Prices, prices_beside
@@ -70,5 +95,5 @@ def sweep(options: Options, keeps_history: bool) -> None:
 
     kept = Prices(**prices_beside(options.data)).retention()
     click.echo(str(sweep_data(Lake(options.data / "lake"), options.warehouse, kept, datetime.now(PACIFIC).date())))
-    with project_instance(keeps_history=keeps_history) as instance:
+    with instance_of(options.data, keeps_history=keeps_history) as instance:
         click.echo(f"{forget_runs(instance, kept.history_days)} runs removed from Dagster's history")

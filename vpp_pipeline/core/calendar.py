@@ -164,6 +164,16 @@ def comparable(days: Sequence[date], market_date: date, source: str) -> list[dat
     return [day for day in days if regime_of(day) == regime_of(market_date)]
 
 
+def note_on_source(source: str) -> str:
+    """What to say of bids that rest on prices which no market has published; empty for others.
+
+    >>> note_on_source("synthetic (file)"), note_on_source("OASIS")
+    ('the prices are synthetic: no market has published them, and bids that rest on them are for trial alone', '')
+    """
+    words = "the prices are synthetic: no market has published them, and bids that rest on them are for trial alone"
+    return words if source.startswith(GENERATED) else ""
+
+
 def note_on(days: Sequence[date], market_date: date, source: str) -> str:
     """Why some of ``days`` do not count, in words; empty where all do."""
     left_out = sorted(set(days) - set(comparable(days, market_date, source)))

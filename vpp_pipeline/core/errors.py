@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from vpp_pipeline.core.display import printable
 
@@ -21,6 +22,9 @@ def without_secrets(text: str) -> str:
     'no answer (file https://***@oasis.example/api?apikey=***&node=SP15)'
     """
     return _SECRET_FIELD.sub(r"\1***", _USER.sub("***@", text))
+
+
+LONGEST = 500  # characters of a file's name or a value, in a message
 
 
 class InputError(ValueError):
@@ -41,8 +45,13 @@ class InputError(ValueError):
         value: object = None,
     ) -> None:
         named = [("file", file), ("row", row), ("column", column), ("key", key), ("value", value)]
-        # a value of a file may hold line breaks; the message stays one paragraph
-        where = ", ".join(f"{name} {' '.join(str(item).splitlines())}" for name, item in named if item is not None)
+        # a value of a file may hold line breaks, or be long; the message stays one paragraph
+        where = ", ".join(
+            f"{name} {text[:LONGEST]}{' …' if len(text) > LONGEST else ''}"
+            for name, item in named
+            if item is not None
+            for text in [" ".join(str(item).splitlines())]
+        )
         end = "" if problem.endswith("?") and not where else "."
         super().__init__(printable(without_secrets(f"{problem}{f' ({where})' if where else ''}{end} {remedy}")))
 
@@ -75,6 +84,48 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         if closest and likeness(closest) >= enough:
             return f"; did you mean {closest}?"
     return ""
+
+
+#: pydantic's types of errors -> what to say of a value; its limits are filled in
+_SETTING_WORDS = {
+    "greater_than_equal": "it must be {ge:,g} or more",
+    "greater_than": "it must be above {gt:,g}",
+    "less_than_equal": "it must be {le:,g} or less",
+    "less_than": "it must be below {lt:,g}",
+    "literal_error": "it must be {expected}",
+    "string_pattern_mismatch": "it must match the pattern {pattern}",
+    "string_too_short": "it must have {min_length} letters or more",
+    "missing": "it is missing",
+    "extra_forbidden": "there is no such name",
+    "finite_number": "it must be a finite number",
+    "int_from_float": "it must be a whole number",
+    "path_type": "it must be a path",
+}
+#: the same by the beginning of the type: ``int_parsing``, ``int_type``, …
+_KIND_WORDS = {
+    "int_": "it must be a whole number",
+    "float_": "it must be a number",
+    "bool_": "it must be true or false",
+    "string_type": "it must be text",
+    "dict_": "it must be a table of names and values",
+    "model_": "it must be a table of names and values",
+    "tuple_": "it must be a list",
+}
+
+
+def setting_problem(error: Mapping[str, Any]) -> str:
+    """What is wrong with a setting, in our words, from one of pydantic's errors; a check of our own words it itself.
+
+    >>> setting_problem({"type": "less_than_equal", "ctx": {"le": 10}, "msg": "Input should be less than …"})
+    'it must be 10 or less'
+    >>> setting_problem({"type": "int_parsing", "msg": "Input should be a valid integer, unable to parse …"})
+    'it must be a whole number'
+    """
+    kind, limits = str(error["type"]), error.get("ctx", {})
+    if kind in _SETTING_WORDS:
+        return _SETTING_WORDS[kind].format(**limits)
+    by_kind = next((words for begin, words in _KIND_WORDS.items() if kind.startswith(begin)), None)
+    return by_kind or str(error["msg"]).removeprefix("Value error, ")
 
 
 class NoDataError(InputError):

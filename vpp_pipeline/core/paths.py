@@ -9,6 +9,7 @@ import stat
 import tempfile
 from contextlib import suppress
 from hashlib import sha256
+from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from vpp_pipeline.core.errors import InputError
 LOG = logging.getLogger(__name__)
 LONGEST_NAME = 120  # characters: file systems take 255 bytes, with ending and draft
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # devices, on Windows
+REQUESTS = "opportunities.csv"  # the file of requests, in a data folder or among the examples
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -33,10 +35,28 @@ def data_folder() -> Path:
     return Path(named) if named else project_folder() / "data"
 
 
-def project_home() -> Path:
-    """The folder of the project's Dagster history: ``data/dagster``, or DAGSTER_HOME where that is set."""
+def example_file(name: str) -> Path:
+    """A file of examples that comes with the package, in a checkout and in a wheel."""
+    return Path(str(resources.files("vpp_pipeline") / "examples" / name))
+
+
+def requests_file(data: Path) -> Path:
+    """The user's file of requests: of the data folder, else of the project; the example where there is neither."""
+    own = (folder / REQUESTS for folder in (data, project_folder() / "data"))
+    return next((file for file in own if file.is_file()), example_file(REQUESTS))
+
+
+def history_folder(data: Path) -> Path:
+    """The folder of Dagster's history of the runs on ``data``: ``dagster`` in it, or DAGSTER_HOME where that is set."""
     named = os.getenv("DAGSTER_HOME")
-    return Path(named) if named else project_folder() / "data" / "dagster"
+    return Path(named) if named else data / "dagster"
+
+
+def dagster_settings() -> str:
+    """The project's `dagster.yaml`, of the checkout or as the wheel brings it."""
+    packaged = resources.files("vpp_pipeline") / "dagster.yaml"
+    own = _CHECKOUT / "dagster.yaml"
+    return own.read_text(encoding="utf-8") if own.is_file() else packaged.read_text(encoding="utf-8")
 
 
 def keep_files_private() -> None:

@@ -47,8 +47,9 @@ def _fresh(deadline: str, hours: float) -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=timedelta(hours=hours), timezone=str(PACIFIC))
 
 
-# 10:00: the market closes. Up to 20 hours before: later than the 08:00 run of the day before
-BY_TEN = _fresh("0 10 * * *", 20.0)
+# 09:00: an hour before the market closes, so that there is time to bid again, and an hour after the run began at 08:00.
+# Up to 20 hours before: later than the 08:00 run of the day before
+BY_NINE = _fresh("0 9 * * *", 20.0)
 FRESHNESS = {
     "market.prices": _fresh("30 14 * * *", 2.5),  # published at 13:00; by 14:30 those that came since noon are in
     # settled at 14:00, or when late prices are in
@@ -66,7 +67,7 @@ def told_of(table: str) -> dict[str, Any]:
     group = table.split(".")[0]
     return {
         "owners": [OWNERS_BY_TABLE.get(table, OWNERS[group])],
-        "freshness_policy": FRESHNESS.get(table, BY_TEN),
+        "freshness_policy": FRESHNESS.get(table, BY_NINE),
         "code_version": code_version(),
     }
 

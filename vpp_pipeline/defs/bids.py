@@ -102,7 +102,6 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
 @table_asset(
     "warehouse.published",
     {"duckdb"},
-    pool="warehouse",
     metadata={"dagster/column_schema": tables_of_file()},
     deps=[key_of(table) for table in [*INPUTS, *BIDS.values(), INFEASIBLE, *SETTLED.values()]],
 )

@@ -44,7 +44,7 @@ def settlement_of_day(
         yield dg.Output(settled[table], output, metadata={SETTLES: of_bids})
 
 
-@table_asset(BENCHMARK, {"cvxpy", "duckdb"}, deps=[key_of("market.prices")], pool="warehouse")
+@table_asset(BENCHMARK, {"cvxpy", "duckdb"}, deps=[key_of("market.prices")])
 def benchmark(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
 ) -> dg.MaterializeResult[None]:

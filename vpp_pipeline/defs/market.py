@@ -7,7 +7,7 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.core.calendar import comparable, history_dates
+from vpp_pipeline.core.calendar import comparable, history_dates, note_on_source
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset, table_outs
@@ -65,6 +65,8 @@ def price_forecast(
     forecast = inputs.forecast
     if inputs.regime_note:
         LOG.warning(inputs.regime_note)
+    if note := note_on_source(forecast["source"][0]):
+        context.log.warning(note)
     for day in comparable(history_dates(inputs.market_date), inputs.market_date, forecast["source"][0]):
         if day not in inputs.history:
             LOG.warning("the source holds no prices of %s; the forecast does without", day)

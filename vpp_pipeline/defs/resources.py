@@ -10,7 +10,8 @@ import polars as pl
 from pydantic import Field
 
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.paths import project_folder, requests_file
+from vpp_pipeline.core.table_cells import zone_of
 from vpp_pipeline.data_settings import RetentionSettings, WeatherSettings, read_price_file
 from vpp_pipeline.defs.metadata import figures_of, history_of
 from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source
@@ -42,12 +43,9 @@ class Storage(dg.ConfigurableResource[Any]):
         return Path(self.data_folder) / "vpp.duckdb"
 
     @property
-    def requests(self) -> Path | None:
-        """The file of requests beside the data, else the project's own, if there is one."""
-        folders = (Path(self.data_folder), project_folder() / "data")
-        return next(
-            (folder / "opportunities.csv" for folder in folders if (folder / "opportunities.csv").is_file()), None
-        )
+    def requests(self) -> Path:
+        """The file of requests beside the data, else the project's own, else the example of the package."""
+        return requests_file(Path(self.data_folder))
 
     def day(self, market_date: date) -> LakeDay:
         """The day's tables as the run has made them so far; those it has not made, as they are published."""
@@ -86,6 +84,9 @@ class Prices(dg.ConfigurableResource[Any]):
     path: str | None = Field(None, description="File or folder of prices; empty: what `defaults` names.")
     node: str | None = Field(None, description="Pricing node; empty: what `defaults` names, the source's own, or SP15.")
     meters: str | None = Field(None, description="File or folder of metered hours; empty: what `defaults` names.")
+    timezone: str | None = Field(
+        None, description="Zone of moments without an offset in files of prices and meters; empty: see `defaults`."
+    )
     archive: str | None = Field(None, description="Folder of our copy of what OASIS gave; empty: see `defaults`.")
     defaults: str = Field(
         str(project_folder() / "data" / "prices.toml"),
@@ -99,11 +100,25 @@ class Prices(dg.ConfigurableResource[Any]):
 
     def chosen(self) -> tuple[PriceChoice, str | None]:
         """File or folder of prices, or how to ask OASIS, and node; nothing for the generator."""
-        return choose_source(Path(self.defaults), self.kind, self.path, self.node, self.archive)
+        return choose_source(Path(self.defaults), self.kind, self.path, self.node, self.archive, self.timezone)
+
+    def unnamed(self) -> str | None:
+        """Why schedules do not bid on this source: it is the generator, and its owner has not asked; else None."""
+        if self.kind or self.path or read_price_file(Path(self.defaults), self.archive).names_source:
+            return None
+        return (
+            "no source of prices is named, and generated prices are no basis of bids: write a source into "
+            f'{self.defaults} (kind = "oasis", or path = "…"), or synthetic = true to bid on generated prices'
+        )
 
     def meters_path(self) -> Path | None:
         """File or folder of metered hours: the run's own, else what the file of defaults names, if anything."""
         return Path(self.meters) if self.meters else read_price_file(Path(self.defaults)).meters.path
+
+    def meters_time_zone(self) -> str | None:
+        """The zone of moments in meter files that have no offset. Raises InputError where there is none of the name."""
+        zone = self.timezone or read_price_file(Path(self.defaults)).meters.timezone
+        return zone and zone_of(zone)
 
     def retention(self) -> RetentionSettings:
         """How long things are kept. Raises InputError for an unusable setting."""

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from vpp_pipeline.core.calendar import HISTORY_DAYS, PACIFIC, history_dates, prices_published_utc
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.core.paths import project_home
+from vpp_pipeline.core.paths import history_folder
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.price_intake import PRICES, is_in
 from vpp_pipeline.defs.resources import Prices, Storage
@@ -174,21 +174,21 @@ def can_give(source: PriceSource, day: date) -> bool:
     return source.is_due(day) if isinstance(source, OasisPrices) else has(source, day)
 
 
-def lock_of(run_id: str) -> Path:
-    """The file that a run of the command line holds locked: named after its id alone, beside the history.
+def lock_of(run_id: str, data: Path) -> Path:
+    """The file that a run of the command line holds locked: named after its id alone, beside the history of ``data``.
 
     Raises ValueError where the id is not one that Dagster makes.
     """
-    return project_home() / "running" / f"{uuid.UUID(run_id)}.lock"
+    return history_folder(data) / "running" / f"{uuid.UUID(run_id)}.lock"
 
 
-def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs as failed whose lock is free; their ids."""
+def close_lost_runs(instance: dg.DagsterInstance, data: Path) -> list[str]:
+    """Mark runs as failed whose lock, beside the history of ``data``, is free; their ids."""
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
         if LOCK_TAG not in run.tags:
             continue
-        file = lock_of(run.run_id)
+        file = lock_of(run.run_id, data)
         if not file.is_file():  # of another machine, or begun again from Dagster's UI, which copies tags
             continue
         try:
@@ -208,6 +208,6 @@ def close_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     "and completes a publication that was stopped between its commit and the warehouse.",
 )
 def lost_runs(context: dg.SensorEvaluationContext, storage: Storage) -> dg.SkipReason:
-    closed = close_lost_runs(context.instance)
+    closed = close_lost_runs(context.instance, Path(storage.data_folder))
     complete(storage.lake, storage.warehouse)
     return dg.SkipReason(f"closed {', '.join(closed)}" if closed else "every run has its process")

@@ -28,7 +28,7 @@ def forget_runs(instance: dg.DagsterInstance, days: int) -> int:
             return count
 
 
-@dg.op(pool="warehouse")
+@dg.op
 def sweep_past(context: dg.OpExecutionContext, storage: Storage, prices_source: Prices) -> None:
     """Remove what [retention] in data/prices.toml no longer keeps."""
     kept = prices_source.retention()
@@ -45,6 +45,7 @@ def sweep_storage() -> None:
 sweep_at_three = dg.ScheduleDefinition(
     job=sweep_storage,
     cron_schedule="0 3 * * *",
+    tags={"dagster/priority": "-5"},
     execution_timezone=str(PACIFIC),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="03:00 Pacific: what is past its time goes, long before the morning's bids.",

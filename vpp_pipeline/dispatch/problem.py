@@ -122,6 +122,7 @@ class DaySolution:
     expected_mw: Array | None = None  # (O,) what clears at the forecast; None: all that is bid
     own_charging_usd: Array | None = None  # (N,) charging that is no part of a bid, of storage; not a number elsewhere
     storage: Mapping[str, pl.DataFrame] = field(default_factory=dict)  # tables of storage resources, by name
+    callable_members: Indices | None = None  # (O,) how many a storage resource may call; None of another resource
 
     @property
     def clears_mw(self) -> Array:

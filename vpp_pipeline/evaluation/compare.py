@@ -74,8 +74,9 @@ def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
     summary, bids = tables["negotiation.summary"], tables["bids.final_bids"].filter(pl.col("status") == "bid")
     under_option = summary.select(pl.min_horizontal("committed_capacity_mw", "required_capacity_mw").sum()).item()
     met = (summary.sort("opportunity_id")["status"] != "no_bid").to_numpy()
-    terms = terms_of(tables, settings)
-    feasible = _is_feasible(terms, settings)[np.argsort(terms.opportunity_id)]
+    of_resources = terms_of(tables, settings)
+    names = np.concatenate([terms.opportunity_id for terms in of_resources])
+    feasible = np.concatenate([_is_feasible(terms, settings) for terms in of_resources])[np.argsort(names)]
     held = options(tables["negotiation.agreements"]).select(
         *DEAL, "committed_capacity_kw", least="reservation_price_usd_per_mwh"
     )

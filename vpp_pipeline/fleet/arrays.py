@@ -18,20 +18,19 @@ from vpp_pipeline.settings import NegotiationPolicy
 
 SHARE_OF_R = "the largest share of R that one prosumer may commit"
 CLOSED = "its resource, which may not offer it"
-OTHER_RESOURCE = "another resource than its own"
 #: what bounds the capacity that a prosumer can offer in an hour, in words that follow "bound by"
 BOUNDS = (
     "its EV being away",
     "its opt-out day",
     "its hours without export",
     "its quiet hours",
+    "its state of charge, below its floor",
     "a store that may not discharge, with no sun to spare",
     "its site's export limit",
     "the stored energy above what it must keep",
     "the power of its devices",
     SHARE_OF_R,
     CLOSED,
-    OTHER_RESOURCE,
 )
 TOLERANCE_KWH = 1e-4  # that of the schedule's verification
 
@@ -121,8 +120,8 @@ class Fleet:
                 (capacity_kw < offered_kw) & (capacity_kw >= self.export_room_kw),
                 capacity_kw < offered_kw,
             ],
-            [self.limited_by, np.int8(4), np.int8(5), np.int8(6)],
-            default=np.int8(7),
+            [self.limited_by, *(np.int8(len(LIMITED_BY) + k) for k in range(3))],
+            default=np.int8(len(LIMITED_BY) + 3),
         ).astype(np.int8)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.paths import example_file
 from vpp_pipeline.core.tables import Day
 from vpp_pipeline.fleet.notes.apply import Reader, by_rules
 from vpp_pipeline.llm.adviser import ModelAdviser
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vpp_pipeline.dispatch.problem import DayProblem
     from vpp_pipeline.llm.formulation import Formulated
 
-EXAMPLE_ANSWERS = "example_answers.jsonl"  # of the project's data folder: made by our local server, no model's words
+EXAMPLE_ANSWERS = "example_answers.jsonl"  # of the package: made by our local server, no model's words
 
 
 def store_of(llm: LLMSettings, data_folder: Path) -> Path:
@@ -34,10 +34,8 @@ def store_of(llm: LLMSettings, data_folder: Path) -> Path:
 
 
 def example_answers(data_folder: Path) -> Path | None:
-    """The project's example answers, for a desk that has none of its own to replay."""
-    example, own = project_folder() / "data" / EXAMPLE_ANSWERS, data_folder / "llm.sqlite"
-    if not example.is_file():
-        return None
+    """The package's example answers, for a desk that has none of its own to replay."""
+    example, own = example_file(EXAMPLE_ANSWERS), data_folder / "llm.sqlite"
     if own.is_file():
         store = CallStore(own)
         try:

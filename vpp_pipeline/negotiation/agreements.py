@@ -46,7 +46,7 @@ def agreements_of(outcome: Outcome, terms: Terms, policy: NegotiationPolicy, kep
     was asked) and then the id break ties. Everyone whose deal closes holds an option; where ``maximum_coalition`` is
     set, the best-ranked that many.
     """
-    o, i = np.nonzero(outcome.is_closed | (kept[None, :] & terms.is_member))
+    o, i = np.nonzero(outcome.is_closed | kept[None, :])
     is_deal = outcome.is_closed[o, i]
     prices = deal_prices(outcome, terms, policy).of((o, i))
     agreed = np.where(is_deal, prices.expected(terms.index_price[o, i]), np.nan)

@@ -44,8 +44,8 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Flags, Texts
 from vpp_pipeline.negotiation.agreements import agreements_of
 from vpp_pipeline.negotiation.contract import of_others
-from vpp_pipeline.negotiation.outcome import End, Floor, Outcome, is_kept, messages_of, segments_of
-from vpp_pipeline.negotiation.terms import Terms
+from vpp_pipeline.negotiation.outcome import End, Floor, Outcome, messages_of, segments_of
+from vpp_pipeline.negotiation.terms import Terms, is_kept
 from vpp_pipeline.settings import NegotiationPolicy
 
 BLOCK_PAIRS = 500_000  # opportunities x prosumers held in memory at once: about 100 MB
@@ -228,6 +228,8 @@ def _posted(terms: Terms, policy: NegotiationPolicy) -> Outcome:
 
 def _of_others(terms: Terms, quantile: float) -> Array:
     """The quantile (O, N) of the segment's other owners' reservation prices, of each product once."""
+    if quantile in terms.of_others:
+        return terms.of_others[quantile]
     found, known = np.empty_like(terms.reservation), dict[bytes, Array]()
     for o, reservation in enumerate(terms.reservation):
         of_product = reservation.tobytes()
@@ -273,7 +275,9 @@ def in_blocks(
     pairs: int = BLOCK_PAIRS,
 ) -> Iterator[Negotiations]:
     """The same, some opportunities at a time, so that memory does not grow with their number; at least one block."""
-    engine, kept = engine or ENGINES[policy.engine], is_kept(len(terms.prosumer_id), policy.transcript_prosumers)
+    engine, kept = engine or ENGINES[policy.engine], terms.heard
+    if kept is None:
+        kept = is_kept(len(terms.prosumer_id), policy.transcript_prosumers)
     step, count = max(1, pairs // max(1, len(terms.prosumer_id))), len(terms.opportunity_id)
     for start in range(0, max(1, count), step):
         block = terms.only((np.arange(count) >= start) & (np.arange(count) < start + step))

@@ -36,15 +36,6 @@ WORDS = {
 }
 
 
-def is_kept(prosumers: int, most: int) -> Flags:
-    """Prosumers whose messages are published (N,): all in a fleet of up to ``most``, else ``most``, evenly spaced."""
-    kept = np.ones(prosumers, dtype=bool)
-    if prosumers > most:
-        kept[:] = False
-        kept[np.linspace(0, prosumers - 1, most).astype(int)] = True
-    return kept
-
-
 def messages_of(outcome: Outcome, terms: Terms, kept: Flags) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Messages` of the prosumers ``kept`` (N,)."""
     places = np.flatnonzero(kept)

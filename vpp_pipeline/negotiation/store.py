@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -80,7 +81,7 @@ class InMemory:
 def negotiate_missing(
     store: Store,
     opportunities: pl.DataFrame,
-    terms: Terms,
+    terms: Sequence[Terms],
     policy: NegotiationPolicy,
     rules: MarketRules,
     adviser: Adviser | None = None,
@@ -91,6 +92,8 @@ def negotiate_missing(
 ) -> pl.DataFrame:
     """Negotiate every opportunity that ``store`` holds on other terms, policy, or code (all: ``reuse=False``).
 
+    ``terms``: of all ``opportunities``, by resource.
+
     With an ``adviser`` all are: its advice may differ from before, and answers have a store of their own. The
     fingerprint then is of the deals as well, so that other advice is another version. ``engine``: another than the
     policy names. ``keep_others``: what is not among ``opportunities`` stays in ``store`` as it is.
@@ -99,13 +102,15 @@ def negotiate_missing(
     joint negotiation), is_new.
     """
     context = f"{policy.model_dump_json()} {rules.model_dump_json()} {code_version()}"
+    now = {name: of for one in terms for name, of in zip(one.opportunity_id, one.fingerprints(context), strict=True)}
     state = opportunities.select("opportunity_id", "slot").with_columns(
-        fingerprint=pl.Series(terms.fingerprints(context), dtype=pl.String), engine=pl.lit(policy.engine)
+        fingerprint=pl.Series([now[name] for name in opportunities["opportunity_id"]], dtype=pl.String),
+        engine=pl.lit(policy.engine),
     )
     known, wanted = store.bases(), state["opportunity_id"].to_list()
     stored = [known.get(name, {}) if reuse and adviser is None else {} for name in wanted]
     is_new = np.array(
-        [basis.get("fingerprint") != now for basis, now in zip(stored, state["fingerprint"], strict=True)], dtype=bool
+        [basis.get("fingerprint") != own for basis, own in zip(stored, state["fingerprint"], strict=True)], dtype=bool
     )
     kept = {name for name, new in zip(wanted, is_new, strict=True) if not new}
     if keep_others:
@@ -116,7 +121,8 @@ def negotiate_missing(
     if is_new.any() or kept != known.keys() or not known:
         with store.writing(kept) as add:
             begun = time.perf_counter()
-            for block in in_blocks(terms.only(is_new), policy, adviser, engine):
+            missing = [one.only(~np.isin(one.opportunity_id.astype(str), list(kept))) for one in terms]
+            for block in chain.from_iterable(in_blocks(one, policy, adviser, engine) for one in missing):
                 names = block.opportunity_id.tolist()
                 share = (time.perf_counter() - begun) / max(1, len(names))
                 deals = block.agreements.partition_by("opportunity_id", as_dict=True) if adviser else {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -12,16 +13,18 @@ import polars as pl
 from vpp_pipeline.core.arrays import Array, Codes, Flags, Indices, Texts
 from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.core.tables import with_missing
-from vpp_pipeline.fleet.arrays import BOUNDS, CLOSED, OTHER_RESOURCE, SHARE_OF_R, Fleet, reservation_price
-from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh
+from vpp_pipeline.fleet.arrays import BOUNDS, CLOSED, SHARE_OF_R, Fleet, reservation_price
+from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, of_others
 from vpp_pipeline.negotiation.opportunities import hours_of
 from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
+POSTED = (0.25, 0.5)  # quantiles of what others ask, on which posted prices rest
+
 
 @dataclass(frozen=True)
 class Terms:
-    """O opportunities by N prosumers. Prices are $/MWh, for reserves $ per MW held for one hour."""
+    """O opportunities of one resource by its N members. Prices are $/MWh, for reserves $ per MW held for one hour."""
 
     market_date: date
     opportunity_id: Texts  # (O,)
@@ -39,17 +42,14 @@ class Terms:
     availability_fraction: Array  # (N,)
     recharge_factor: Array  # (N,) MWh bought for each MWh of energy delivered
     cheapest_usd_per_mwh: float  # mean of the cheapest forecast hours
-
-    @property
-    def is_member(self) -> Flags:
-        """Whether each prosumer belongs to the resource of each opportunity (O, N)."""
-        return np.asarray(self.bound_by != BOUNDS.index(OTHER_RESOURCE))
+    heard: Flags | None = None  # (N,) whose messages are kept; None: by the number of members
+    #: quantile -> that of the reservation prices of the other owners of each one's kind in the whole fleet (O, N)
+    of_others: Mapping[float, Array] = field(default_factory=dict)
 
     @property
     def asked(self) -> Indices:
-        """Prosumers called for each opportunity (O,): the members of its resource, where that may offer it."""
-        may_offer = self.is_member & (self.bound_by != BOUNDS.index(CLOSED))
-        return np.asarray(may_offer.sum(axis=1))
+        """Members called for each opportunity (O,): all, where their resource may offer it."""
+        return np.asarray((self.bound_by != BOUNDS.index(CLOSED)).sum(axis=1))
 
     @property
     def factors(self) -> Array:
@@ -65,7 +65,8 @@ class Terms:
         """The same terms for some of the opportunities: ``wanted`` (O,)."""
         by_opportunity = ("opportunity_id", "is_energy", "expected_price", "required_kw")
         rows = (*by_opportunity, "capacity_kw", "bound_by", "reservation", "opening_ask", "ceiling")
-        return replace(self, **{name: getattr(self, name)[wanted] for name in rows})
+        of_others = {quantile: prices[wanted] for quantile, prices in self.of_others.items()}
+        return replace(self, of_others=of_others, **{name: getattr(self, name)[wanted] for name in rows})
 
     def fingerprints(self, context: str) -> list[str]:
         """One hash per opportunity of all that its negotiation depends on; ``context``: policy and code version."""
@@ -77,26 +78,66 @@ class Terms:
             repr(self.cheapest_usd_per_mwh).encode(),
             "\n".join(self.prosumer_id).encode(),
             "\n".join(self.segment).encode(),
+            b"" if self.heard is None else self.heard.tobytes(),
         ):
             shared.update(values)
         hashes = []
         for o, name in enumerate(self.opportunity_id):
             own = shared.copy()
             own.update(f"{name} {self.is_energy[o]} {self.required_kw[o]!r} {self.expected_price[o]!r}".encode())
-            for rows in (self.capacity_kw, self.bound_by, self.reservation, self.opening_ask, self.ceiling):
-                own.update(rows[o].tobytes())
+            for prices in (self.capacity_kw, self.reservation, self.opening_ask, self.ceiling):
+                own.update(prices[o].tobytes())
+            own.update(self.bound_by[o].tobytes())
+            for prices in self.of_others.values():
+                own.update(prices[o].tobytes())
             hashes.append(own.hexdigest())
         return hashes
+
+
+def is_kept(prosumers: int, most: int) -> Flags:
+    """Prosumers whose messages are published (N,): all in a fleet of up to ``most``, else ``most``, evenly spaced."""
+    kept = np.ones(prosumers, dtype=bool)
+    if prosumers > most:
+        kept[:] = False
+        kept[np.linspace(0, prosumers - 1, most).astype(int)] = True
+    return kept
+
+
+def terms_by_resource(
+    opportunities: pl.DataFrame, forecast: pl.DataFrame, fleet: Fleet, policy: NegotiationPolicy, rules: MarketRules
+) -> list[Terms]:
+    """Terms of every opportunity, by resource, of whose opportunities its own members alone are asked.
+
+    Whose messages are kept, and what other owners ask, are of the whole ``fleet``.
+    """
+    rows, heard = with_missing(opportunities, resource_id=DESK), is_kept(len(fleet), policy.transcript_prosumers)
+    posts = policy.engine == "uniform_clearing" and policy.contract == "indexed"
+    quantiles = {product: _of_others(fleet, product, policy) for product in PRICE_COLUMN} if posts else {}
+    found = []
+    for name in rows["resource_id"].unique().sort():
+        mine, own = np.flatnonzero(fleet.resource_id == name), rows.filter(resource_id=name)
+        terms = prepare_terms(own, forecast, fleet.part(mine), policy, rules)
+        prices = {
+            quantile: np.stack([quantiles[product][quantile][mine] for product in own["product"]])
+            for quantile in (POSTED if posts else ())
+        }
+        found.append(replace(terms, heard=heard[mine], of_others=prices))
+    return found
+
+
+def _of_others(fleet: Fleet, product: str, policy: NegotiationPolicy) -> dict[float, Array]:
+    """Each of POSTED of the reservation prices of the other owners of each one's kind (N,)."""
+    asked = reservation_price(fleet, product, policy)
+    return {quantile: of_others(asked, fleet.segment, quantile) for quantile in POSTED}
 
 
 def prepare_terms(
     opportunities: pl.DataFrame, forecast: pl.DataFrame, fleet: Fleet, policy: NegotiationPolicy, rules: MarketRules
 ) -> Terms:
-    """Terms of every opportunity; nothing here depends on another negotiation's outcome.
+    """Terms of every opportunity of one resource, whose members are ``fleet``; nothing depends on another outcome.
 
     Capacity: the least the envelope allows over the block, and at most ``maximum_commitment_fraction`` of R (but not of
-    a storage resource, whose R is what its members give together); none where the resource may not offer it, and none
-    of those who belong to another resource.
+    a storage resource, whose R is what its members give together); none where the resource may not offer it.
     Ceiling: reserve, price x (1 - margin); energy, (price - recharging) x (1 - margin), where recharging a store costs
     the mean of the four cheapest forecast hours (never below 0) over the round-trip efficiency.
     Opening ask for a fixed price: reservation plus the larger of the markup and the value of the prosumer's best other
@@ -117,12 +158,9 @@ def prepare_terms(
     shape, everyone = (opportunities.height, len(fleet)), np.arange(len(fleet))
     capacity, reservation, opening, ceiling = (np.empty(shape) for _ in range(4))
     bound_by = np.empty(shape, dtype=np.int8)
-    opportunities = with_missing(opportunities, resource_id=DESK, participation=None, closed_reason=None)
+    opportunities = with_missing(opportunities, participation=None, closed_reason=None)
     is_storage = (opportunities["participation"] == "storage").fill_null(False).to_list()
-    resources, is_closed = (
-        opportunities["resource_id"].to_list(),
-        opportunities["closed_reason"].is_not_null().to_list(),
-    )
+    is_closed = opportunities["closed_reason"].is_not_null().to_list()
     products, prices = opportunities["product"].to_list(), opportunities["forecast_price"].to_list()
     for o, block in enumerate(hours_of(opportunities, forecast["start_utc"])):
         product = products[o]
@@ -133,8 +171,6 @@ def prepare_terms(
         bound_by[o] = np.where(least_kw > largest_kw, BOUNDS.index(SHARE_OF_R), bound_of[product][everyone, tightest])
         if is_closed[o]:
             capacity[o], bound_by[o] = 0.0, BOUNDS.index(CLOSED)
-        is_other = fleet.resource_id != resources[o]
-        capacity[o, is_other], bound_by[o, is_other] = 0.0, BOUNDS.index(OTHER_RESOURCE)
         reservation[o] = reservation_of[product]
         if policy.contract == "indexed":
             opening[o] = (1.0 + policy.opening_premium_fraction) * reservation_of[product]

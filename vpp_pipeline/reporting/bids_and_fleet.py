@@ -9,11 +9,13 @@ from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.reporting.charts import PricedBid, Series, energy_chart, prices_chart, stacked_hours
 from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Table, many, number, price
-from vpp_pipeline.reporting.queries import Facts
+from vpp_pipeline.reporting.queries import Facts, Rows
+from vpp_pipeline.reporting.storage import certified
 
 RESERVES = tuple(reserve.name for reserve in CAISO.reserves)
 FAULT = ("column_name", "value", "problem", "remedy")
 EXPLAINED = 9  # bids whose reasons are shown at once, by profit; the others one step away
+MOST_ROWS = 100  # bids in the table and among the reasons, by profit; the others one step away
 
 
 def glance(facts: Facts) -> dict[str, Any]:
@@ -29,9 +31,10 @@ def glance(facts: Facts) -> dict[str, Any]:
         "unallocated_usd": facts.one("books").get("unallocated_usd") or 0.0,
         "payments_usd": _total(bids, "payments_usd"),
         "delivering": facts.one("deliveries").get("prosumers", 0),
-        "energy_mwh": _total(energy, "total_mwh"),
+        "energy_mwh": sum(max(bid["expected_mwh"], 0.0) for bid in energy),
+        "charged_mwh": sum(max(-bid["expected_mwh"], 0.0) for bid in energy),
         "energy_bids": len(energy),
-        "reserve_mw_h": _total(reserve, "total_mwh"),
+        "reserve_mw_h": _total(reserve, "expected_mwh"),
         "reserve_bids": len(reserve),
         "satisfaction_score": facts.one("content").get("satisfaction_score"),
         "sample": facts.sample,
@@ -39,14 +42,19 @@ def glance(facts: Facts) -> dict[str, Any]:
         "checks": len(checks),
         "warnings": sum(1 for check in checks if not check["passed"] and check["is_warning"]),
         "gap_fraction": facts.one("proof").get("gap_fraction"),
-        "lowest_reliability": min((bid["reliability_score"] for bid in bids), default=None),
+        "lowest_reliability": min(
+            (bid["reliability_score"] for bid in bids if bid["reliability_score"] is not None), default=None
+        ),
     }
 
 
 def bids(facts: Facts) -> dict[str, Any]:
-    """Every bid against the forecast, in charts and as a table, with the reasons of bids and no-bids."""
-    trading, labels = facts.trading, [hour["pacific"] for hour in facts["forecast"]]
-    idle = [bid for bid in facts["bids"] if bid["status"] != "bid"]
+    """Every bid against the forecast, in charts and as a table, with the reasons of bids and no-bids.
+
+    Bids of storage resources are in the tables of these, hour by hour.
+    """
+    trading, labels, stores = facts.trading, [hour["pacific"] for hour in facts["forecast"]], facts.stores
+    by_hour = [bid for bid in trading if bid["resource_id"] not in stores]
     columns = {
         "Hour, PT": "text",
         "Product": "product",
@@ -65,32 +73,31 @@ def bids(facts: Facts) -> dict[str, Any]:
     )
     if len(facts["resources"]) > 1:
         columns, names = {"Hour, PT": "text", "Resource": "text"} | columns, (names[0], "resource_id", *names[1:])
-    rows = [[bid[name] for name in names] for bid in trading]
+    largest = {bid["opportunity_id"] for bid in sorted(by_hour, key=_by_profit)[:MOST_ROWS]}
+    rows, more = (
+        [[bid[name] for name in names] for bid in by_hour if (bid["opportunity_id"] in largest) == is_large]
+        for is_large in (True, False)
+    )
+    caption = "Bids of the day; prices per MWh, for reserve per MW and hour"
     reasons = {row["opportunity_id"]: row["why"] for row in facts["why"]}
     explained = [
-        {**bid, "reason": reasons.get(bid["opportunity_id"], bid["reason"])}
-        for bid in sorted(trading, key=lambda bid: -bid["expected_profit_usd"])
+        {**bid, "reason": reasons.get(bid["opportunity_id"], bid["reason"])} for bid in sorted(trading, key=_by_profit)
     ]
+    others = [bid for bid in explained[EXPLAINED:] if bid["opportunity_id"] in largest]
     return {
         "counts": {name: sum(bid["product"] == name for bid in trading) for name in PRODUCTS},
         "charts": [_prices(facts, product, labels) for product in PRODUCTS],
         "resources": _resources(facts),
-        "table": Table("Bids of the day; prices per MWh, for reserve per MW and hour", columns, rows),
+        "are_several": len(facts["resources"]) > 1,
+        "is_spread": any(len(each) > 1 for each in _by_hour_and_product(trading).values()),
+        "in_storage": len(trading) - len(by_hour),
+        "table": Table(caption, columns, rows),
+        "more": Table(f"{caption}: the other {len(more)}", columns, more),
         "explained": explained[:EXPLAINED],
-        "others": explained[EXPLAINED:],
-        "idle": Table(
-            "Opportunities without a bid",
-            {"Hour, PT": "text", "Product": "product", "Expected price": "usd", "Reason": "text"},
-            [
-                [
-                    bid["pacific"],
-                    bid["product"],
-                    bid["forecast_price"],
-                    reasons.get(bid["opportunity_id"], bid["reason"]),
-                ]
-                for bid in idle
-            ],
-        ),
+        "others": others,
+        "unexplained": len(explained) - len(explained[:EXPLAINED]) - len(others),
+        "idle_count": len(facts["bids"]) - len(trading),
+        "idle": _idle([bid for bid in facts["bids"] if bid["status"] != "bid"], reasons),
         "aside": Table(
             "Requests set aside",
             {"Row": "text", "Column": "text", "Value": "text", "Problem": "text", "Remedy": "text"},
@@ -102,8 +109,43 @@ def bids(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _by_profit(bid: dict[str, Any]) -> tuple[float, str]:
+    """Highest first."""
+    return -bid["expected_profit_usd"], bid["opportunity_id"]
+
+
+def _by_hour_and_product(bids: Rows) -> dict[tuple[object, str], Rows]:
+    found: dict[tuple[object, str], Rows] = {}
+    for bid in bids:
+        found.setdefault((bid["start_utc"], bid["product"]), []).append(bid)
+    return found
+
+
+def _idle(idle: Rows, reasons: dict[str, str]) -> Table:
+    """No-bids with their reasons; of many, those of one resource, product, and reason in one row."""
+    told = [(bid, str(reasons.get(bid["opportunity_id"], bid["reason"]))) for bid in idle]
+    if len(idle) <= MOST_ROWS:
+        columns = {"Hour, PT": "text", "Product": "product", "Expected price": "usd", "Reason": "text"}
+        rows = [[bid["pacific"], bid["product"], bid["forecast_price"], why] for bid, why in told]
+        return Table("Opportunities without a bid", columns, rows)
+    hours: dict[tuple[str, ...], list[str]] = {}
+    for bid, why in told:
+        hours.setdefault((bid["resource_id"], bid["product"], why), []).append(bid["pacific"])
+    return Table(
+        "Opportunities without a bid, by resource and reason",
+        {"Resource": "text", "Product": "product", "Hours": "count", "First and last, PT": "text", "Reason": "text"},
+        [
+            [name, product, len(of_reason), f"{of_reason[0]}, {of_reason[-1]}", why]
+            for (name, product, why), of_reason in sorted(hours.items())
+        ],
+    )
+
+
 def _resources(facts: Facts) -> Table:
-    """What each resource earns with ancillary services and without, and what it is certified for."""
+    """What each resource earns with ancillary services and without, and what it is certified for.
+
+    Storage resources have a table of their own.
+    """
     columns = {
         "Resource": "text",
         "Takes part": "text",
@@ -117,18 +159,13 @@ def _resources(facts: Facts) -> Table:
     rows = [
         [
             *(row[name] for name in ("resource_id", "participation", "prosumers")),
-            *(_certified(row, reserve.certified_column) for reserve in CAISO.reserves),
+            *(certified(row, reserve.certified_column, facts) for reserve in CAISO.reserves),
             *(row[f"{name}_usd"] for name in ("energy_profit", "reserve_profit", "expected_profit", "payments")),
         ]
         for row in facts["resources"]
+        if row["pool_id"] is None
     ]
     return Table("Expected earnings of each resource, with ancillary services and without", columns, rows)
-
-
-def _certified(row: dict[str, Any], column: str) -> str:
-    if row["participation"] is None:
-        return ""  # of a day that was published before there were resources
-    return "assumed" if row[column] is None else number(row[column])
 
 
 def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
@@ -145,6 +182,7 @@ def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
             bid["forecast_price"],
         )
         for bid in mine
+        if bid["bid_price_usd_per_mwh"] is not None  # only charges, sells sun, or covers reserve
     ]
     forecast = [hour[product] for hour in hours]
     best = max(mine, key=lambda bid: bid["expected_profit_usd"], default=None)
@@ -153,10 +191,13 @@ def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
         caption += f"; highest at {best['pacific']} PT, {usd(best['expected_profit_usd'])}"
     unit = f"$/{PER[product]}"
     words = f"{caption}. Expected prices range from {usd(min(forecast))} to {price(max(forecast), product)}."
-    legend = [(product, "bid"), ("forecast", "forecast")]
+    bids_at = [[bid for bid in priced if bid.place <= k < bid.place + bid.hours] for k in range(len(labels))]
+    is_spread = any(bid.price != of_hour[0].price for of_hour in bids_at for bid in of_hour)
+    legend = [(product, "lowest bid" if is_spread else "bid"), ("forecast", "forecast")]
+    if is_spread:
+        legend.insert(1, (f"{product} spread", "up to the highest"))
     if any(bid.hours == 1 and abs(bid.expected - forecast[bid.place]) > 0.005 for bid in priced):
         legend.append(("offered", "price of a request"))
-    bids_at = [[bid for bid in priced if bid.place <= k < bid.place + bid.hours] for k in range(len(labels))]
     rows = [
         [hour, expected, min(bid.price for bid in of_hour), sum(bid.mw for bid in of_hour)]
         if of_hour
@@ -176,7 +217,8 @@ def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
 def fleet(facts: Facts) -> dict[str, Any]:
     """The schedule by hour, stacked by product, and the state of charge behind it; no charts where there is none."""
     hours = facts["hours"]
-    return {**facts.one("fleet"), "charts": [_dispatch(hours), _stored(hours)] if hours else []}
+    charts = [_dispatch(hours), _stored(hours)] if hours else []
+    return {**facts.one("fleet"), "has_storage": bool(facts["storage"]), "charts": charts}
 
 
 def _dispatch(hours: Sequence[dict[str, Any]]) -> Figure:

@@ -240,6 +240,14 @@ class Frame:
         x, width = self.x(place) + self.step * (1 - share) / 2, self.step * share
         return rectangle(x, top, width, max(low - top, 0.6), kind, tooltip)
 
+    def between(self, low: Sequence[float], high: Sequence[float], kind: str) -> ET.Element:
+        """The area from one value to the other, level over each place."""
+
+        def edge(values: Sequence[float]) -> list[tuple[float, float]]:
+            return [(self.x(k + side), self.y(value)) for k, value in enumerate(values) for side in (0, 1)]
+
+        return element("path", d=f"{way([*edge(high), *reversed(edge(low))])}Z", class_=kind)
+
     def steps(self, values: Sequence[float | None], kind: str) -> ET.Element:
         """A line that is level over each place; broken where there is no value."""
         parts, is_open = [], False
@@ -286,16 +294,27 @@ def prices_chart(
     kind: str,
     bids: Sequence[PricedBid],
 ) -> Markup:
-    """Bars up to each bid's price, under the line of the forecast; a dot where a request offers another price."""
+    """Bars up to the bid price, under the line of the forecast; a dot where a request offers another price.
+
+    Where several resources bid in one hour the bar reaches to the price nearest to zero, and a lighter one spans them.
+    """
     values = [*forecast, *(bid.price for bid in bids), *(bid.expected for bid in bids), 0.0]
     frame = Frame(NARROW, LOW, labels, ticks(min(values), max(values)))
     bars, dots = [], []
-    for bid in bids:
-        for place in range(bid.place, min(bid.place + bid.hours, len(labels))):
-            tooltip = f"{labels[place]}: {number(bid.mw)} MW at {usd(bid.price)}, expected price {usd(bid.expected)}"
-            bars.append(frame.bar(place, 0.0, bid.price, kind, tooltip))
+    for place, hour in enumerate(labels):
+        mine = [bid for bid in bids if bid.place <= place < bid.place + bid.hours]
+        if mine:
+            low, high = min(bid.price for bid in mine), max(bid.price for bid in mine)
+            mw, prices = number(sum(bid.mw for bid in mine)), usd(low)
+            if low < high:
+                prices += f" to {usd(high)}"
+                tooltip = f"{hour}: {many(len(mine), 'bid')}, {mw} MW at {prices}"
+                bars.append(frame.bar(place, low, high, f"{kind} spread", tooltip))
+            tooltip = f"{hour}: {mw} MW at {prices}, expected price {usd(mine[0].expected)}"
+            bars.append(frame.bar(place, 0.0, min(max(0.0, low), high), kind, tooltip))
+        for bid in mine:
             if bid.hours == 1 and abs(bid.expected - forecast[place]) > 0.005:
-                tooltip = f"{labels[place]}: a request offers {usd(bid.expected)}"
+                tooltip = f"{hour}: a request offers {usd(bid.expected)}"
                 dots.append(dot(frame.x(place + 0.5), frame.y(bid.expected), 4.5, "offered", tooltip))
     line = frame.steps(forecast, "forecast")
     return frame.drawing(title, description, [*frame.axes(unit, every_third_hour(labels)), *bars, line, *dots])
@@ -338,19 +357,57 @@ def energy_chart(
     stored: Sequence[float],
     low: Sequence[float],
     high: Sequence[float],
+    cleared: Sequence[float] | None = None,
 ) -> Markup:
-    """State of charge at the end of each hour as a line between its limits."""
-    frame = Frame(WIDE, HIGH, labels, ticks(0.0, max([*high, 0.1])))
-    lower, line, upper = (
-        [(frame.x(place + 1), frame.y(value)) for place, value in enumerate(values)] for values in (low, stored, high)
+    """State of charge at the end of each hour as a line between its limits; ``cleared``: as awarded, once settled."""
+    frame = Frame(WIDE, HIGH, labels, ticks(0.0, max([*high, 0.001])))
+    lower, line, upper, awarded = (
+        [(frame.x(place + 1), frame.y(value)) for place, value in enumerate(values)]
+        for values in (low, stored, high, cleared or ())
     )
     dots = [
-        dot(x, y, 3.0, "stored-dot", f"end of the hour from {hour}: {number(value)} MWh")
+        dot(x, y, 3.0, "stored-dot", f"end of the hour from {hour}: {number(value, 3)} MWh")
         for hour, (x, y), value in zip(labels, line, stored, strict=True)
     ]
     band = element("path", d=f"{way([*upper, *reversed(lower)])}Z", class_="band")
     curve = element("path", d=way(line), class_="stored")
-    return frame.drawing(title, description, [band, *frame.axes("MWh", every_third_hour(labels)), curve, *dots])
+    parts = [band, *frame.axes("MWh", every_third_hour(labels)), curve, *dots]
+    if awarded:
+        parts.append(element("path", d=way(awarded), class_="cleared"))
+    return frame.drawing(title, description, parts)
+
+
+def range_chart(
+    title: str,
+    description: str,
+    labels: Sequence[str],
+    ranges: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    energy: Sequence[float],
+    reserves: Sequence[Series],
+    cleared: Sequence[float | None],
+) -> Markup:
+    """MW of a storage resource by hour: ``ranges`` (class, low, high) of its curve, within them the planned award.
+
+    ``energy``: net, negative where it charges. ``reserves`` stand on it. ``cleared``: net award, once settled.
+    """
+    bounds = [value for _, low, high in ranges for value in (*low, *high)]
+    frame = Frame(WIDE, HIGH, labels, ticks(min([*bounds, 0.0]), max([*bounds, 0.001])))
+    bars, top = [], [max(value, 0.0) for value in energy]
+    for place, (hour, value) in enumerate(zip(labels, energy, strict=True)):
+        if abs(value) >= 0.0005:
+            tooltip = f"{hour}: {number(value, 3)} MW of energy"
+            bars.append(frame.bar(place, 0.0, value, "energy" if value > 0.0 else "charge", tooltip, share=0.5))
+        for each in reserves:
+            if each.values[place] >= 0.0005:
+                high, tooltip = (
+                    top[place] + each.values[place],
+                    f"{hour}: {number(each.values[place], 3)} MW {each.name}",
+                )
+                bars.append(frame.bar(place, top[place], high, each.kind, tooltip, share=0.5))
+                top[place] = high
+    areas = [frame.between(low, high, f"range {kind}") for kind, low, high in ranges]
+    parts = [*areas, *frame.axes("MW", every_third_hour(labels)), *bars, frame.steps(cleared, "cleared")]
+    return frame.drawing(title, description, parts)
 
 
 def rounds_chart(

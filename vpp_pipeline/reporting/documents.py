@@ -11,16 +11,19 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
 from vpp_pipeline.core.display import markdown, usd
+from vpp_pipeline.core.tables import optional_table
 from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.schemas.documents import (
     AggregatorOffer,
     CoalitionMember,
+    CurvePoint,
     CycleResult,
     FinalBid,
     NegotiationResult,
     OptimizationResult,
     ProsumerBid,
     ProsumerResponse,
+    StorageBid,
 )
 
 KINDS = ("ask", "offer", "accept", "reject", "withdraw")
@@ -29,8 +32,11 @@ KINDS = ("ask", "offer", "accept", "reject", "withdraw")
 def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
     """One document per opportunity, in the order of their ids."""
     held = options(day["negotiation.agreements"])
-    agreements = _by_opportunity(held)
-    payments = _by_opportunity(day["dispatch.payments"])
+    agreements = _by("opportunity_id", held)
+    payments = _by("opportunity_id", day["dispatch.payments"])
+    limits, segments = optional_table(day, "dispatch.storage_limits"), day["bids.bid_segments"]
+    self_scheduled = {} if limits is None else _self_scheduled(limits)
+    curves = _by("bid_id", segments) if self_scheduled else {}
     summary = day["negotiation.summary"].select(
         "opportunity_id", "rounds", negotiated="status", negotiation_reason="reason"
     )
@@ -38,12 +44,17 @@ def documents_of(day: Mapping[str, pl.DataFrame]) -> Iterator[CycleResult]:
         name = bid["opportunity_id"]
         members = agreements.get((name,), held.clear()).sort("rank")
         delivered = payments.get((name,), day["dispatch.payments"].clear())
+        sun_mw = self_scheduled.get((bid["resource_id"], bid["start_utc"]))
+        final: FinalBid | StorageBid | None = None
+        if bid["status"] == "bid":
+            curve = curves.get((bid["bid_id"],), segments.clear())
+            final = FinalBid(**_bid_fields(bid)) if sun_mw is None else _storage_bid(bid, sun_mw, curve)
         yield CycleResult(
             opportunity_id=name,
             created=bid["created_utc"],
             negotiation=_negotiation(bid, members),
             optimization=_optimization(bid, delivered),
-            final_bid=_final_bid(bid) if bid["status"] == "bid" else None,
+            final_bid=final,
             reason=bid["reason"],
         )
 
@@ -67,8 +78,14 @@ def transcript_of(messages: pl.DataFrame) -> Iterator[ProsumerBid | AggregatorOf
             )
 
 
-def _by_opportunity(frame: pl.DataFrame) -> dict[tuple[object, ...], pl.DataFrame]:
-    return frame.partition_by("opportunity_id", as_dict=True)
+def _by(column: str, frame: pl.DataFrame) -> dict[tuple[object, ...], pl.DataFrame]:
+    return frame.partition_by(column, as_dict=True)
+
+
+def _self_scheduled(limits: pl.DataFrame) -> dict[tuple[object, ...], float]:
+    """MW by storage resource and start of the hour."""
+    rows = limits.select("resource_id", "start_utc", "self_schedule_mw").iter_rows()
+    return {(name, start): mw for name, start, mw in rows}
 
 
 def _negotiation(bid: dict[str, Any], members: pl.DataFrame) -> NegotiationResult:
@@ -107,18 +124,28 @@ def _optimization(bid: dict[str, Any], delivered: pl.DataFrame) -> OptimizationR
     )
 
 
-def _final_bid(bid: dict[str, Any]) -> FinalBid:
-    return FinalBid.model_validate(
-        {
-            "bid_id": bid["bid_id"],
-            "opportunity_id": bid["opportunity_id"],
-            "total_capacity_mw": bid["total_capacity_mw"],
-            "bid_price_mwh": bid["bid_price_usd_per_mwh"],
-            "expected_profit": bid["expected_profit_usd"],
-            "profit_margin": bid["profit_margin_fraction"],
-            "reliability_score": bid["reliability_score"],
-            "coalition_size": bid["coalition_size"],
-        }
+def _bid_fields(bid: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "bid_id": bid["bid_id"],
+        "opportunity_id": bid["opportunity_id"],
+        "total_capacity_mw": bid["total_capacity_mw"],
+        "bid_price_mwh": bid["bid_price_usd_per_mwh"],
+        "expected_profit": bid["expected_profit_usd"],
+        "profit_margin": bid["profit_margin_fraction"],
+        "reliability_score": bid["reliability_score"],
+        "coalition_size": bid["coalition_size"],
+    }
+
+
+def _storage_bid(bid: dict[str, Any], self_scheduled_mw: float, segments: pl.DataFrame) -> StorageBid:
+    rows = segments.sort("segment").iter_rows(named=True)
+    return StorageBid(
+        **_bid_fields(bid),
+        expected_mw=bid["expected_mw"],
+        self_scheduled_mw=round(self_scheduled_mw, 9) if bid["product"] == "energy" else 0.0,
+        curve=[
+            CurvePoint(from_mw=row["from_mw"], to_mw=row["to_mw"], price_mwh=row["price_usd_per_mwh"]) for row in rows
+        ],
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
@@ -22,12 +23,14 @@ from vpp_pipeline.reporting.checks import checks, reproduction
 from vpp_pipeline.reporting.html import FOLDER, long_date, render
 from vpp_pipeline.reporting.negotiation_and_payments import limits, negotiation, payments
 from vpp_pipeline.reporting.queries import Facts, read_facts
+from vpp_pipeline.reporting.storage import storage
 from vpp_pipeline.settings import Settings
 
 #: values of each section by the name of its template, in the order of the page
 SECTIONS = {
     "glance": glance,
     "bids": bids,
+    "storage": storage,
     "fleet": fleet,
     "negotiation": negotiation,
     "limits": limits,
@@ -35,7 +38,7 @@ SECTIONS = {
     "checks": checks,
     "reproduction": reproduction,
 }
-#: what the navigation leads to
+#: what the navigation leads to, where the day has it
 PARTS = {name: name.capitalize() for name in SECTIONS if name != "glance"}
 BIDS = "bids.final_bids"
 
@@ -44,6 +47,7 @@ def page(facts: Facts) -> str:
     """The day's report as HTML that is well-formed XML too; a browser loads nothing for it and runs nothing in it."""
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
     source = (facts["forecast"] or [{"node": "unknown node", "source": "unknown"}])[0]
+    values = {name: values_of(facts) for name, values_of in SECTIONS.items()}
     text = render(
         "page.html.j2",
         policy=f"default-src 'none'; style-src 'sha256-{_hash(style)}'; base-uri 'none'; form-action 'none'",
@@ -51,10 +55,11 @@ def page(facts: Facts) -> str:
         style=Markup(style),
         node=source["node"],
         source=source["source"],
+        banner=note_on_source(source["source"]),
         best=max(facts.trading, key=lambda bid: bid["expected_profit_usd"], default=None),
-        parts=PARTS,
+        parts={name: words for name, words in PARTS.items() if values[name]},
         sections=list(SECTIONS),
-        **{name: values(facts) for name, values in SECTIONS.items()},
+        **values,
     )
     return printable(text)  # owners' words may hold characters that XML does not know
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN
 from vpp_pipeline.warehouse.day import no_bids
 from vpp_pipeline.warehouse.tables import open_warehouse
@@ -28,6 +31,10 @@ QUERIES = {
     "bids": "select * from bids.bids_of_day where market_date = $day order by start_utc, product",
     "requests_aside": "select * from market.request_quarantine where market_date = $day order by file_row, column_name",
     "resources": "select * from bids.by_resource where market_date = $day order by resource_id",
+    "certificates": f"""
+        select resource_id, {", ".join(reserve.certified_column for reserve in CAISO.reserves)}
+        from market.resources where market_date = $day""",
+    "storage": "select * from dispatch.storage_by_hour where market_date = $day order by resource_id, start_utc",
     "hours": "select * from dispatch.fleet_hours where market_date = $day order by start_utc",
     "funnel": """
         select product, sum(asked)::bigint as asked, sum(bids)::bigint as bids, sum(countered)::bigint as countered,
@@ -76,8 +83,13 @@ QUERIES = {
         select settings from bids.runs
         where market_date = $day and run_id in (select run_id from bids.final_bids where market_date = $day)""",
 }
-#: query -> its table, which a warehouse whose last day an earlier version published does not have
-ADDED = {"requests_aside": "market.request_quarantine"}
+#: query -> its table or view, which a warehouse whose last day an earlier version published does not have
+ADDED = {"requests_aside": "market.request_quarantine", "storage": "dispatch.storage_by_hour"}
+#: query -> columns that a view of such a warehouse does not have -> the column that says the same there
+ADDED_COLUMNS: dict[str, dict[str, str | None]] = {
+    "bids": {"expected_mw": "total_capacity_mw", "expected_mwh": "total_mwh"},
+    "resources": dict.fromkeys(("pool_id", "bound_members")),
+}
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,11 @@ class Facts:
         """Opportunities with a bid."""
         return [bid for bid in self.results["bids"] if bid["status"] == "bid"]
 
+    @property
+    def stores(self) -> dict[str, Rows]:
+        """Hours of each storage resource, by its name."""
+        return {name: list(rows) for name, rows in groupby(self.results["storage"], key=itemgetter("resource_id"))}
+
 
 def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] | None = None) -> Facts:
     """The results of a day. Raises NoDataError where the warehouse has neither bids nor no-bids of it."""
@@ -115,7 +132,10 @@ def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] |
             "select count(*) from fleet.prosumers where market_date = $day", {"day": market_date}
         ).fetchall()[0]
         every = max(1, round(size / COUNTED_PROSUMERS))
-        tables = "select schema_name || '.' || table_name from duckdb_tables() where database_name = current_database()"
+        tables = """
+            select schema_name || '.' || table_name from duckdb_tables() where database_name = current_database()
+            union all
+            select schema_name || '.' || view_name from duckdb_views() where database_name = current_database()"""
         held = {table for (table,) in connection.execute(tables).fetchall()}
         results: dict[str, Rows] = {name: [] for name, table in ADDED.items() if table not in held}
         for name, query in QUERIES.items():
@@ -125,6 +145,9 @@ def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] |
             found = connection.execute(query, {key: value for key, value in values.items() if f"${key}" in query})
             names = [column[0] for column in found.description or ()]
             results[name] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+            for row in results[name]:
+                for column, same in ADDED_COLUMNS.get(name, {}).items():
+                    row.setdefault(column, same and row[same])
     if not results["bids"]:
         raise no_bids(warehouse, market_date)
     return Facts(market_date, results, every, settings or {})

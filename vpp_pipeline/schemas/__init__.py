@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataframely as dy
 import polars as pl
+from dataframely.exc import ValidationError
 
+from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.schemas.bids import BidSegments, Checks, FinalBids, RunBids, Runs, Settlement
 from vpp_pipeline.schemas.columns import PRODUCTS
 from vpp_pipeline.schemas.dispatch import (
@@ -170,17 +172,41 @@ TABLES: dict[str, type[dy.Schema]] = {
 }
 
 
+#: stages whose tables hold what comes from outside; the others compute theirs
+TAKEN_IN = ("market", "fleet")
+#: dataframely's rule -> what is wrong with the rows that break it
+BROKEN = {
+    "primary_key": "comes twice",
+    "nullability": "is empty",
+    "dtype": "is of another kind",
+    "nan": "is not a number",
+    "inf": "is not finite",
+    "min": "is below",
+    "min_exclusive": "is not above",
+    "max": "is above",
+    "check": "is none of the allowed values",
+}
+
+
 def sentence(schema: type[dy.Schema]) -> str:
     """The description of a table."""
     return (schema.__doc__ or "").strip()
 
 
 def validate(schema: type[dy.Schema], frame: pl.DataFrame) -> pl.DataFrame:
-    """``frame`` with its columns in declared order and rows in key order. Raises where a value breaks the schema.
+    """``frame`` with its columns in declared order and rows in key order.
 
     A large table is validated in slices, and its key by neighboring rows once it is in order: half the time, and no
-    copy of its columns.
+    copy of its columns. Where a value breaks the schema, raises InputError for a table of what is taken in, and
+    ViolationError for one that is computed.
     """
+    try:
+        return _validated(schema, frame)
+    except (ValidationError, pl.exceptions.InvalidOperationError):  # the latter where a kind cannot be changed
+        raise _error_of(schema, frame) from None  # in our words: the library's are of its own rules
+
+
+def _validated(schema: type[dy.Schema], frame: pl.DataFrame) -> pl.DataFrame:
     key = schema.primary_key()
     if frame.height <= SLICE or not key:
         return schema.validate(frame.select(schema.column_names()), cast=True).sort(key)
@@ -192,6 +218,23 @@ def validate(schema: type[dy.Schema], frame: pl.DataFrame) -> pl.DataFrame:
     for part in rows.iter_slices(SLICE):
         schema.validate(part)
     return rows
+
+
+def _error_of(schema: type[dy.Schema], frame: pl.DataFrame) -> InputError | ViolationError:
+    """What to say of a table that breaks its schema: the first rule that is broken, in how many rows, and a value."""
+    _, failure = schema.filter(frame.select(schema.column_names()), cast=True)
+    rule, count = next(iter(failure.counts().items()))
+    name, _, kind = rule.rpartition("|")
+    names, declared = [name] if name else schema.primary_key(), schema.columns().get(name)
+    first = failure.details().filter(pl.col(rule) == "invalid").row(0, named=True)
+    table = next((name for name, one in TABLES.items() if one is schema), schema.__name__)
+    limit = getattr(declared, kind) if kind.startswith(("min", "max")) else None
+    problem = f"{BROKEN.get(kind, 'is against its declaration')}{'' if limit is None else f' {limit:,g}'}"
+    words = f"the table {table} cannot be used: {', '.join(names)} {problem} in {count} of {frame.height} rows"
+    value = ", ".join(str(first[name]) for name in names)
+    if table.partition(".")[0] in TAKEN_IN:
+        return InputError(words, column=", ".join(names), value=value, remedy="Correct the values where they come from")
+    return ViolationError(f"{words} (value {value}). Nothing is published")
 
 
 def is_in_order(rows: pl.DataFrame, key: list[str]) -> bool:

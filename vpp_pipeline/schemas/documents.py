@@ -113,6 +113,30 @@ class FinalBid(_Message):
     coalition_size: int = Field(ge=1)
 
 
+class CurvePoint(_Message):
+    """A range of MW at one price; negative MW charge."""
+
+    from_mw: float
+    to_mw: float
+    price_mwh: float
+
+
+class StorageBid(_Message):
+    """The bid of a storage resource, which the market clears over the day: a curve from charge to discharge."""
+
+    bid_id: str
+    opportunity_id: str
+    total_capacity_mw: float = Field(ge=0)
+    bid_price_mwh: float | None = Field(description="Price of the first segment that sells; null: it sells nothing.")
+    expected_profit: float
+    profit_margin: float | None = Field(description="Profit over revenue; null where the revenue is 0.")
+    reliability_score: float | None = Field(ge=0, le=1, description="Null where it sells nothing.")
+    coalition_size: int = Field(ge=0)
+    expected_mw: float = Field(description="MW that clear at the forecast, negative where it charges.")
+    self_scheduled_mw: float = Field(ge=0, description="Sun that is sold whatever the price; the curve begins at it.")
+    curve: list[CurvePoint]
+
+
 class CycleResult(_Message):
     """All three results of one opportunity; the bid is null for a no-bid."""
 
@@ -120,7 +144,7 @@ class CycleResult(_Message):
     created: AwareDatetime
     negotiation: NegotiationResult
     optimization: OptimizationResult
-    final_bid: FinalBid | None
+    final_bid: StorageBid | FinalBid | None
     prosumer_top_ups: dict[str, float] = Field(
         default_factory=dict, description="$ by prosumer beyond its payments; empty unless `payments.rule` is owen."
     )

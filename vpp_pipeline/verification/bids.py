@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from functools import reduce
-from operator import add
 
 import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.core.tables import Day, optional_table, rows_where, with_missing
+from vpp_pipeline.core.tables import Day, optional_table, with_missing
 from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import MarketRules, Settings
+from vpp_pipeline.verification.certificate import coalitions_of_storage, hours_of_storage
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
-from vpp_pipeline.verification.schedule import resources_of_prosumers
-from vpp_pipeline.verification.terms import block_hours
+from vpp_pipeline.verification.terms import (
+    bids_of,
+    block_hours,
+    resources_of_prosumers,
+    storage_pools,
+    table_or_none,
+    with_expected,
+)
 
 HALF_CENT = 0.005
 MW_TOLERANCE = 1e-9
 MONEY = ["expected_revenue_usd", "payments_usd", "charging_cost_usd", "expected_profit_usd"]
 CENT = 0.01
 SHARE_TOLERANCE_USD = 1e-3
-
-
-def _trading(day: Day) -> pl.DataFrame:
-    return day["bids.final_bids"].filter(pl.col("status") == "bid")
 
 
 def _stated(rules: MarketRules, setting: dict[str, str], unknown: float) -> pl.Expr:
@@ -38,73 +39,109 @@ def _stated(rules: MarketRules, setting: dict[str, str], unknown: float) -> pl.E
 
 
 def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> CheckResult:
-    """Every bid offers 80-100% of R as scheduled, in steps and above the market's minimum; no-bids offer nothing."""
-    rules, bids = settings.rules, _trading(day)
-    least = pl.max_horizontal(
-        rules.required_fraction * pl.col("required_capacity_mw"),
-        _stated(rules, {product.name: product.minimum for product in CAISO.products}, math.inf),
+    """Every bid offers 80-100% of R as scheduled, in steps and above the market's minimum; no-bids offer nothing.
+
+    Energy of a storage resource may offer no discharge: then it is bid to charge, to sell sun, or to cover reserve. Its
+    minimum is the largest R of its day. What may not be offered is not.
+    """
+    rules = settings.rules
+    asked = with_missing(day["market.opportunities"], closed_reason=None, resource_id=DESK).select(
+        "opportunity_id",
+        "required_capacity_mw",
+        is_closed=pl.col("closed_reason").is_not_null(),
+        size_mw=pl.col("required_capacity_mw").filter(product="energy").max().over("resource_id"),
     )
-    quantity = pl.col("total_capacity_mw")
-    steps = quantity / rules.quantity_step_mw
+    bids = bids_of(day).join(asked.drop("required_capacity_mw"), on="opportunity_id", how="left")
+    quantity, is_storage = pl.col("total_capacity_mw"), pl.col("is_storage")
+    minimum = _stated(rules, {product.name: product.minimum for product in CAISO.products}, math.inf)
+    least = pl.max_horizontal(
+        rules.required_fraction * pl.col("required_capacity_mw"), pl.when(is_storage).then(0.0).otherwise(minimum)
+    )
+    steps = quantity / pl.when(is_storage).then(rules.storage_step_mw).otherwise(rules.quantity_step_mw)
+    sells_nothing = is_storage & (pl.col("product") == "energy") & (quantity == 0.0)
+    too_small = is_storage & (pl.col("size_mw") < rules.energy_minimum_mw - MW_TOLERANCE)
     broken = bids.filter(
-        (quantity < least - MW_TOLERANCE)
+        ((quantity < least - MW_TOLERANCE) & ~sells_nothing)
         | (quantity > pl.col("required_capacity_mw") + MW_TOLERANCE)
         | ((steps - steps.round()).abs() > 1e-6)
+        | (is_storage & pl.col("is_closed") & (quantity > 0.0))
+        | (too_small & (quantity > 0.0))
     )
-    idle = day["bids.final_bids"].filter(
-        (pl.col("status") == "no_bid")
-        & (pl.any_horizontal(quantity != 0, pl.col(MONEY) != 0) | pl.col("bid_price_usd_per_mwh").is_not_null())
-    )
-    share = float((bids["total_capacity_mw"] / bids["required_capacity_mw"]).to_numpy().min(initial=1.0))
+    nothing = pl.any_horizontal(quantity != 0, pl.col(MONEY) != 0, pl.col("expected_mw") != 0)
+    told = with_expected(day["bids.final_bids"], "total_capacity_mw")
+    idle = told.filter((pl.col("status") == "no_bid") & (nothing | pl.col("bid_price_usd_per_mwh").is_not_null()))
+    selling = bids.filter(quantity > 0.0)
+    share = float((selling["total_capacity_mw"] / selling["required_capacity_mw"]).to_numpy().min(initial=1.0))
     held = f"{bids.height} bids, the smallest offers {percent(share)} of its R"
-    asked = day["market.opportunities"].select("opportunity_id", "required_capacity_mw")
-    misstated = day["bids.final_bids"].join(asked, on=["opportunity_id", "required_capacity_mw"], how="anti")
-    decided = day["dispatch.positions"].select("opportunity_id", total_capacity_mw="quantity_mw")
-    changed = day["bids.final_bids"].join(decided, on=["opportunity_id", "total_capacity_mw"], how="anti")
-    forgotten = asked.join(day["bids.final_bids"], on="opportunity_id", how="anti").select(
+    misstated = told.join(asked, on=["opportunity_id", "required_capacity_mw"], how="anti")
+    decided = with_expected(day["dispatch.positions"], "quantity_mw")
+    decided = decided.select("opportunity_id", "expected_mw", total_capacity_mw="quantity_mw")
+    changed = told.join(decided, on=decided.columns, how="anti")
+    forgotten = asked.join(told, on="opportunity_id", how="anti").select(
         bid_id="opportunity_id", total_capacity_mw=pl.lit(None, pl.Float64), required_capacity_mw="required_capacity_mw"
     )
-    rows = pl.concat([broken, idle, misstated, changed]).select("bid_id", "total_capacity_mw", "required_capacity_mw")
+    named = ["bid_id", "total_capacity_mw", "required_capacity_mw"]
+    rows = pl.concat([frame.select(named) for frame in (broken, idle, misstated, changed)])
     rows = pl.concat([rows, forgotten]).unique("bid_id", keep="first", maintain_order=True)
     return count_violations(rows, "bids outside 80-100% of R", held, share)
 
 
 def coalitions_have_enough_members(day: Day, settings: Settings) -> CheckResult:
-    """Every bid has a coalition of at least three prosumers, counted from the payments."""
+    """Every bid has a coalition of at least three prosumers, counted from the payments.
+
+    Of a storage resource those count who may be called, and the pool that it is cut from must have three for each
+    product and hour.
+    """
+    least_members, bids = settings.rules.minimum_members, bids_of(day)
     members = day["dispatch.payments"].group_by("opportunity_id").agg(found=pl.col("prosumer_id").n_unique())
-    bids = _trading(day).join(members, on="opportunity_id", how="left").with_columns(pl.col("found").fill_null(0))
-    broken = bids.filter(
-        (pl.col("found") < settings.rules.minimum_members) | (pl.col("found") != pl.col("coalition_size"))
-    )
-    least = int(bids["found"].to_numpy().min(initial=10**6)) if bids.height else 0
+    hourly = bids.filter(~pl.col("is_storage")).join(members, on="opportunity_id", how="left")
+    hourly = hourly.with_columns(pl.col("found").fill_null(0))
+    broken = [hourly.filter((pl.col("found") < least_members) | (pl.col("found") != pl.col("coalition_size")))]
+
+    storage = bids.filter("is_storage").join(coalitions_of_storage(day), on="opportunity_id", how="left")
+    storage = storage.with_columns(pl.col("found", "at_most").fill_null(0)).join(storage_pools(day), on="resource_id")
+    counted = pl.col("coalition_size").is_between(pl.col("found"), pl.col("at_most"))
+    selling = storage.filter(pl.col("total_capacity_mw") > 0.0)
+    pooled = selling.with_columns(pl.col("found").sum().over("pool_id", "product", "start_utc"))
+    broken += [storage.filter(~counted), pooled.filter(counted & (pl.col("found") < least_members))]
+
+    found = pl.concat([hourly["found"].cast(pl.Int64), pooled["found"].cast(pl.Int64)])
+    least = int(found.to_numpy().min(initial=10**6)) if len(found) else 0
+    rows = pl.concat([frame.select("bid_id", "coalition_size", pl.col("found").cast(pl.Int64)) for frame in broken])
     held = f"{bids.height} bids, the smallest coalition has {least} members"
-    return count_violations(
-        broken.select("bid_id", "coalition_size", "found"), "coalitions too small or miscounted", held, least
-    )
+    return count_violations(rows, "coalitions too small or miscounted", held, least)
 
 
 def resources_bid_within_their_limits(day: Day, settings: Settings) -> CheckResult:
     """Each bid is of a known resource that takes part, with its own members alone; in each hour a resource offers no
-    more reserve than it is certified for, no spin as proxy demand, and no more than its Pmax in all."""
+    more reserve than it is certified for, no spin as proxy demand, and no more than its Pmax in all.
+
+    Storage resources are parts of the one whose members they are cut from, and its limits hold for their sum: each
+    reserve, and from Pmin to Pmax all that the market may award, energy and reserve over the same MW.
+    """
     table = optional_table(day, "market.resources")
     if table is None:
         return CheckResult(0, "0 resources are stored with this day", 0.0)
-    bids = with_missing(_trading(day), resource_id=DESK).join(table.drop("market_date"), on="resource_id", how="left")
+    bids = bids_of(day)
     hours = block_hours(bids).join(bids.drop("product", "start_utc"), on="opportunity_id")
     mw = {name: pl.col("total_capacity_mw").filter(product=name).sum() for name in CAISO.names}
-    limits = pl.col("participation", "maximum_mw", *(reserve.certified_column for reserve in CAISO.reserves)).first()
-    offered = hours.group_by("resource_id", "start_utc").agg(limits, **mw).sort("resource_id", "start_utc")
+    hourly = hours.filter(~pl.col("is_storage")).group_by("resource_id", "start_utc").agg(**mw)
+    hourly = hourly.with_columns(lowest_mw=pl.lit(0.0), highest_mw=pl.sum_horizontal(*mw), is_pool=pl.lit(False))
+    offered = pl.concat([hourly, _offered_by_pools(day).select(hourly.columns)])
+    offered = offered.join(table.drop("market_date"), on="resource_id", how="left").sort("resource_id", "start_utc")
     kind = pl.col("participation")
     faults = {
         "no such resource": kind.is_null(),
         "a resource that takes no part": kind == "none",
+        "a resource of storage that is bid hour by hour": (kind == "storage") & ~pl.col("is_pool"),
         **{
             f"{reserve.name} beyond its certification": pl.col(reserve.name)
             > pl.col(reserve.certified_column) + MW_TOLERANCE
             for reserve in CAISO.reserves
         },
         "spin of proxy demand": (kind == "proxy_demand") & (pl.col("spin") > 0.0),
-        "more than its Pmax": pl.sum_horizontal(*mw) > pl.col("maximum_mw") + MW_TOLERANCE,
+        "more than its Pmax": pl.col("highest_mw") > pl.col("maximum_mw") + MW_TOLERANCE,
+        "less than its Pmin": pl.col("lowest_mw") < pl.col("minimum_mw") - MW_TOLERANCE,
     }
     broken = [
         offered.filter(fault.fill_null(False)).select("resource_id", "start_utc", fault=pl.lit(words))
@@ -114,6 +151,7 @@ def resources_bid_within_their_limits(day: Day, settings: Settings) -> CheckResu
     paid = paid.join(bids.select("opportunity_id", "resource_id", "start_utc"), on="opportunity_id")
     strangers = paid.join(resources_of_prosumers(day), on=["prosumer_id", "resource_id"], how="anti")
     broken.append(strangers.select("resource_id", "start_utc", fault=pl.format("{} is no member of it", "prosumer_id")))
+    broken.append(_otherwise_than_stated(day, table))
     most = float(
         offered.select(pl.max_horizontal(reserve.name for reserve in CAISO.reserves))
         .to_series()
@@ -124,13 +162,52 @@ def resources_bid_within_their_limits(day: Day, settings: Settings) -> CheckResu
     return count_violations(pl.concat(broken), "bids beyond the limits of their resource", held, most)
 
 
+def _offered_by_pools(day: Day) -> pl.DataFrame:
+    """What the storage resources of each pool offer together in each hour, from the most charging to the most sold."""
+    rows = hours_of_storage(day).join(storage_pools(day), on="resource_id")
+    return rows.group_by("start_utc", resource_id="pool_id").agg(
+        **{name: pl.col(f"{name}_offered_mw").sum() for name in CAISO.names},
+        lowest_mw=(pl.col("self_schedule_mw") - pl.col("max_charge_mw")).sum(),
+        highest_mw=(pl.col("self_schedule_mw") + pl.col("power_mw")).sum(),
+        is_pool=pl.lit(True),
+    )
+
+
+def _otherwise_than_stated(day: Day, table: pl.DataFrame) -> pl.DataFrame:
+    """Opportunities that take part otherwise than their resource, and storage resources of no pool or of another's
+    name: resource_id, start_utc, fault."""
+    pools = storage_pools(day)
+    kinds = pl.concat(
+        [
+            table.select("resource_id", kind="participation"),
+            pools.filter(pl.col("resource_id") != pl.col("pool_id")).select("resource_id", kind=pl.lit("storage")),
+        ]
+    )
+    asked = with_missing(day["market.opportunities"], resource_id=DESK, participation=None)
+    asked = asked.filter(pl.col("participation").is_not_null()).join(kinds, on="resource_id", how="left")
+    otherwise = asked.filter(~(pl.col("participation") == pl.col("kind")).fill_null(False))
+    classes = table_or_none(day, "fleet.storage_classes").select("resource_id", "pool_id").unique()
+    unknown = classes.join(pools, on=["resource_id", "pool_id"], how="anti")
+    twice = kinds.filter(pl.col("resource_id").is_duplicated()).unique()
+    no_hour = pl.lit(None, asked.schema["start_utc"])
+    return pl.concat(
+        [
+            otherwise.select("resource_id", "start_utc", fault=pl.lit("takes part otherwise than it is bid")),
+            unknown.select("resource_id", no_hour.alias("start_utc"), fault=pl.lit("cut from no resource of storage")),
+            twice.select("resource_id", no_hour.alias("start_utc"), fault=pl.lit("two resources of one name")),
+        ]
+    )
+
+
 def bid_curves_are_valid_for_caiso(day: Day, settings: Settings) -> CheckResult:
     """Segments from 0 to the bid's MW without gaps, rising in MW and price, within price limits and number; the first
     spans at least 80% of R at no less than the average cost of a MWh delivered, every other has the cost of its dearest
-    member; reserve has one segment. Cost is the call price and the charging to be recovered."""
-    rules = settings.rules
-    segments = day["bids.bid_segments"].sort("bid_id", "segment")
-    bids = _trading(day).select(
+    member; reserve has one segment. Cost is the call price and the charging to be recovered. Curves of storage
+    resources, from charging to discharging, have a check of their own."""
+    rules, trading = settings.rules, bids_of(day)
+    of_storage = trading.filter("is_storage")
+    segments = day["bids.bid_segments"].join(of_storage, on="bid_id", how="anti").sort("bid_id", "segment")
+    bids = trading.filter(~pl.col("is_storage")).select(
         "bid_id",
         "opportunity_id",
         "product",
@@ -219,145 +296,6 @@ def _dearest_faults(day: Day, curve: pl.DataFrame, low: pl.Expr, high: pl.Expr) 
     return wrong.select("bid_id", "segment", fault=pl.lit("price is not that of the dearest member"))
 
 
-def money_adds_up(day: Day, settings: Settings) -> CheckResult:
-    """Each bid's money follows from MW, price, and payments; the bid profits and the unallocated amount add up to the
-    objective, to the cent."""
-    bids, payments = _trading(day), day["dispatch.payments"]
-    owed = payments.group_by("opportunity_id").agg(
-        pl.col("payment_usd").sum(), recovered=pl.col("charging_cost_usd").sum()
-    )
-    rows = bids.join(owed, on="opportunity_id", how="left")
-    revenue = pl.col("forecast_price") * pl.col("total_capacity_mw") * pl.col("duration_hours")
-    profit = pl.col("expected_revenue_usd") - pl.col("payments_usd") - pl.col("charging_cost_usd")
-    cent = HALF_CENT + 1e-6
-    faults = {
-        "revenue": (revenue - pl.col("expected_revenue_usd")).abs() > cent,
-        "payments": (pl.col("payment_usd") - pl.col("payments_usd")).abs() > cent,
-        "charging": (pl.col("recovered") - pl.col("charging_cost_usd")).abs() > cent,
-        "profit": (profit - pl.col("expected_profit_usd")).abs() > 1e-6,
-        "margin": pl.when(pl.col("expected_revenue_usd") == 0.0)
-        .then(pl.col("profit_margin_fraction").is_not_null())  # a share of 0
-        .otherwise(
-            (pl.col("expected_profit_usd") / pl.col("expected_revenue_usd") - pl.col("profit_margin_fraction")).abs()
-            > 1e-6
-        ),
-    }
-    broken = [rows.filter(fault.fill_null(True)).select("bid_id", fault=pl.lit(name)) for name, fault in faults.items()]
-    amount = pl.col("agreed_price_usd_per_mwh") * pl.col("dispatched_kwh") / 1000.0
-    broken.append(
-        payments.filter((amount - pl.col("payment_usd")).abs() > 1e-6).select(
-            bid_id="opportunity_id", fault=pl.lit("a payment")
-        )
-    )
-    broken.append(_call_price_faults(day))
-
-    broken += _charging_faults(day, settings)
-
-    books = day["dispatch.reconciliation"].row(0, named=True)
-    left = books["sum_bid_profit_usd"] + books["unallocated_usd"]
-    right = books["objective_usd"] - books["satisfaction_term_usd"] - books["no_sale_value_usd"] - books["premium_usd"]
-    called_usd = (
-        float(payments.select((pl.col("call_price_usd_per_mwh") * pl.col("dispatched_kwh")).sum()).item()) / 1e3
-    )
-    unrecovered = float(payments["charging_cost_usd"].sum()) - float(day["dispatch.charging"]["to_recover_usd"].sum())
-    exact_profit = float(rows.select((revenue - pl.col("payment_usd") - pl.col("recovered")).sum()).item())
-    no_sale_charging = float(day["dispatch.charging"]["no_sale_charging_usd"].sum())
-    statements = {
-        "bid profits + unallocated = objective - satisfaction - premium - no-sale value": abs(left - right)
-        < 0.01 - 1e-6,
-        "premium = payments - calls": abs(float(payments["payment_usd"].sum()) - called_usd - books["premium_usd"])
-        < cent,
-        "sum of bid profits": abs(float(bids["expected_profit_usd"].sum()) - books["sum_bid_profit_usd"]) < HALF_CENT,
-        "objective": abs(float(day["dispatch.proof"]["objective_usd"][0]) - books["objective_usd"]) < cent,
-        "unallocated = charging not recovered + rounding": abs(
-            books["unallocated_usd"] - unrecovered - books["rounding_usd"]
-        )
-        < 0.03,
-        "rounding is at most half a cent a figure": abs(books["rounding_usd"]) <= cent * 3 * max(1, bids.height),
-        "no-sale value": abs(books["no_sale_value_usd"] + no_sale_charging) < cent,
-        "rounding": abs(books["rounding_usd"] - (exact_profit - books["sum_bid_profit_usd"])) < 1e-3,
-        "the day does not lose against no bid": _is_cautious(day)
-        or books["objective_usd"] >= books["no_sale_value_usd"] - 0.01,
-    }
-    broken += [pl.DataFrame({"bid_id": ["day"], "fault": [name]}) for name, holds in statements.items() if not holds]
-    held = (
-        f"{usd(books['sum_bid_profit_usd'])} of bid profit + {usd(books['unallocated_usd'])} unallocated "
-        f"= {usd(right)}, to the cent"
-    )
-    return count_violations(pl.concat(broken), "sums that do not add up", held, books["sum_bid_profit_usd"])
-
-
-def _call_price_faults(day: Day) -> pl.DataFrame:
-    """Payments at another price than their deal's, or called for another: bid_id, fault.
-
-    A deal is called for its floor; one with a share beyond a reference below the floor, for the price whose share
-    reaches the floor.
-    """
-    prices = [f"{name}_price_usd_per_mwh" for name in ("floor", "reference", "agreed")]
-    terms = ["prosumer_id", "share_fraction", *prices]
-    paid = ["opportunity_id", "prosumer_id", "call_price_usd_per_mwh", prices[2]]
-    floor, reference = (pl.col(name) for name in prices[:2])
-    beyond = reference + (floor - reference) / pl.col("share_fraction")
-    call = pl.when(reference < floor).then(beyond).otherwise(floor)
-    same = ((pl.col("call_price_usd_per_mwh") - call).abs() <= 1e-6) & (
-        (pl.col("agreed_price_usd_per_mwh") - pl.col("agreed_price_usd_per_mwh_of_deal")).abs() <= 1e-6
-    )
-    broken = [pl.DataFrame(schema={"bid_id": pl.String, "fault": pl.String})]
-    for name in day["dispatch.payments"]["opportunity_id"].unique().sort():  # one at a time: there are millions
-        of_opportunity = pl.col("opportunity_id") == name
-        deals = rows_where(day, "negotiation.agreements", of_opportunity, terms)
-        payments = rows_where(day, "dispatch.payments", of_opportunity, paid)
-        rows = payments.join(deals, on="prosumer_id", how="left", suffix="_of_deal")
-        faulty = rows.filter(~same.fill_null(False))
-        broken.append(faulty.select(bid_id="opportunity_id", fault=pl.lit("a price of no deal")))
-    return pl.concat(broken)
-
-
-def _is_cautious(day: Day) -> bool:
-    """Whether the objective weighs profit against risk; False for days without the column `aversion`."""
-    proof = day["dispatch.proof"]
-    return "aversion" in proof.columns and bool(proof["aversion"][0] > 0.0)
-
-
-def _charging_faults(day: Day, settings: Settings) -> list[pl.DataFrame]:
-    """Faults of charging costs: not those of schedule and forecast, or not recovered from owners with paying sales."""
-    trading = day["dispatch.positions"].filter("is_bid").select("opportunity_id")
-    opportunities = with_missing(day["market.opportunities"], resource_id=DESK)
-    energy = opportunities.filter(pl.col("product") == "energy").join(trading, on="opportunity_id")
-    hours = block_hours(energy).join(energy.select("opportunity_id", "resource_id"), on="opportunity_id")
-    charged = day["dispatch.schedule"].select("prosumer_id", "start_utc", "grid_charge_kw")
-    charged = charged.join(resources_of_prosumers(day), on="prosumer_id")
-    bought = charged.join(hours, on=["resource_id", "start_utc"], how="anti")
-    price = pl.col("energy_usd_per_mwh") + settings.optimiser.charging_adder_usd_per_mwh
-    rebuilt = (
-        bought.join(day["market.price_forecast"].select("start_utc", "energy_usd_per_mwh"), on="start_utc")
-        .group_by("prosumer_id")
-        .agg(bought_usd=(pl.col("grid_charge_kw") * price).sum() / 1000.0)
-    )
-    worth = day["market.opportunities"].select("opportunity_id", "forecast_price")
-    earned = (pl.col("forecast_price") - pl.col("call_price_usd_per_mwh")) * pl.col("dispatched_kwh") / 1000.0
-    shares = (
-        day["dispatch.payments"]
-        .lazy()  # so that columns of no use are not joined
-        .join(worth.lazy(), on="opportunity_id")
-        .group_by("prosumer_id")
-        .agg(recovered=pl.col("charging_cost_usd").sum(), earned=earned.clip(lower_bound=0.0).sum())
-        .collect()
-    )
-    rows = (
-        day["dispatch.charging"].join(rebuilt, on="prosumer_id", how="left").join(shares, on="prosumer_id", how="left")
-    )
-    rows = rows.with_columns(pl.col("bought_usd", "recovered", "earned").fill_null(0.0))
-    owed = pl.when(pl.col("earned") > 0.0).then(pl.col("to_recover_usd").clip(lower_bound=0.0)).otherwise(0.0)
-    caused = pl.col("charging_usd") - pl.col("no_sale_charging_usd")
-    faults = {
-        "charging cost is not that of the schedule": (pl.col("charging_usd") - pl.col("bought_usd")).abs() > 1e-6,
-        "charging to recover": (caused - pl.col("to_recover_usd")).abs() > 1e-6,
-        "recovered charging is not what its sales caused": (pl.col("recovered") - owed).abs() > 1e-6,
-    }
-    return [rows.filter(fault).select(bid_id="prosumer_id", fault=pl.lit(name)) for name, fault in faults.items()]
-
-
 def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_scheduled: bool = False) -> CheckResult:
     """Bids of a scheduled run are earlier than the deadline, and so are the inputs of every run."""
     forecast, bids = day["market.price_forecast"], day["bids.final_bids"]
@@ -375,78 +313,3 @@ def bids_were_ready_before_the_deadline(day: Day, settings: Settings, is_schedul
         f"{hours_early:.0f} hours later"
     )
     return count_violations(pl.concat([inputs_late, bids_late]), "hours or bids after the deadline", held, hours_early)
-
-
-def top_ups_are_a_fair_part_of_the_profit(day: Day, settings: Settings) -> CheckResult:
-    """Under `payments.rule` = owen, top-ups are one fraction of every prosumer's Owen share and leave the margin.
-
-    Each Owen share is at least what the prosumer's schedule earns at the day's internal prices.
-    """
-    shares, books = day["dispatch.owen_shares"], day["dispatch.reconciliation"].row(0, named=True)
-    profit_usd = books["sum_bid_profit_usd"] + books["unallocated_usd"]
-    paid_usd = float(shares["top_up_usd"].sum())
-    owed_usd = float(shares["owen_share_usd"].clip(lower_bound=0.0).sum())
-    statements = {
-        "books hold the sum of top-ups": abs(paid_usd - books["top_ups_usd"]) < CENT / 2 + 1e-6,
-        "kept profit = bid profits + unallocated - top-ups": abs(
-            profit_usd - books["top_ups_usd"] - books["kept_profit_usd"]
-        )
-        < 1e-6,
-        "the margin is kept": paid_usd
-        <= (1.0 - settings.negotiation.minimum_margin_fraction) * max(profit_usd, 0.0) + 2 * CENT,
-    }
-    broken = [
-        pl.DataFrame({"prosumer_id": ["all"], "fault": [name]}) for name, holds in statements.items() if not holds
-    ]
-    broken += _rows_of_another_rule(day, settings) if settings.payments.rule == "agreed" else _unfair(day, owed_usd)
-    held = (
-        f"{usd(paid_usd)} of top-ups for {shares.height} prosumers, of Owen shares of {usd(owed_usd)}; "
-        f"profit after top-ups {usd(books['kept_profit_usd'])}"
-    )
-    return count_violations(pl.concat(broken) if broken else shares.clear(), "faults in top-ups", held, paid_usd)
-
-
-def _rows_of_another_rule(day: Day, settings: Settings) -> list[pl.DataFrame]:
-    rows = day["dispatch.owen_shares"]
-    return [rows.select("prosumer_id", fault=pl.lit(f"a share, though payments.rule is {settings.payments.rule}"))]
-
-
-def _unfair(day: Day, owed_usd: float) -> list[pl.DataFrame]:
-    """Prosumers without a share, with another fraction of it as top-up, or with a share that is too small."""
-    shares = day["dispatch.owen_shares"]
-    part = float(shares["top_up_usd"].sum()) / max(owed_usd, 1e-9)
-    due = part * pl.col("owen_share_usd").clip(lower_bound=0.0)
-    rows = day["fleet.prosumers"].select("prosumer_id").join(shares, on="prosumer_id", how="full", coalesce=True)
-    rows = rows.join(_earned(day), on="prosumer_id", how="left")
-    faults = {
-        "no Owen share": pl.col("owen_share_usd").is_null() | pl.col("earned_usd").is_null(),
-        "top-up is another fraction of the share": (pl.col("top_up_usd") - due).abs() > 1e-6,
-        "share below what its schedule earns": pl.col("owen_share_usd") < pl.col("earned_usd") - SHARE_TOLERANCE_USD,
-        "sources do not add up to what its schedule earns": (
-            pl.sum_horizontal("from_energy_usd", "from_reserve_usd", "from_charging_usd") - pl.col("earned_usd")
-        ).abs()
-        > SHARE_TOLERANCE_USD,
-    }
-    return [rows.filter(fault).select("prosumer_id", fault=pl.lit(name)) for name, fault in faults.items()]
-
-
-def _earned(day: Day) -> pl.DataFrame:
-    """Earnings of each prosumer's schedule at internal prices, less payments and charging without sales."""
-    prices = with_missing(day["dispatch.internal_prices"].drop("market_date"), resource_id=DESK)
-    prices = prices.with_columns(pl.col("sell_usd_per_mwh").fill_null(0.0))
-    worth = (
-        (pl.col("discharge_kw") + pl.col("solar_sold_kw")) * pl.col("sell_usd_per_mwh")
-        + reduce(add, (pl.col(one.held_column) * pl.col(one.price_column) for one in CAISO.reserves))
-        - pl.col("grid_charge_kw") * pl.col("buy_usd_per_mwh")
-    ) / 1000.0
-    done = day["dispatch.schedule"].join(resources_of_prosumers(day), on="prosumer_id")
-    sold = done.join(prices, on=["resource_id", "start_utc"]).group_by("prosumer_id").agg(worth_usd=worth.sum())
-    paid = day["dispatch.payments"].group_by("prosumer_id").agg(pl.col("payment_usd").sum())
-    return (
-        sold.join(paid, on="prosumer_id", how="left")
-        .join(day["dispatch.charging"], on="prosumer_id")
-        .select(
-            "prosumer_id",
-            earned_usd=pl.col("worth_usd") - pl.col("payment_usd").fill_null(0.0) + pl.col("no_sale_charging_usd"),
-        )
-    )

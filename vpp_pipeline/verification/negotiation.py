@@ -9,10 +9,11 @@ from __future__ import annotations
 import polars as pl
 
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day, rows_where
+from vpp_pipeline.core.tables import LLM_CALLS_BEFORE, Day, rows_where, with_missing
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
-from vpp_pipeline.verification.terms import DEAL, Negotiations, Pairs, negotiations_of
+from vpp_pipeline.verification.terms import DEAL, Negotiations, Pairs, is_of_storage, negotiations_of
 
 MESSAGES, AGREEMENTS = "negotiation.messages", "negotiation.agreements"
 TOLERANCE = 1e-9
@@ -264,17 +265,22 @@ def _silence_faults(talks: Negotiations, sample: pl.DataFrame) -> list[pl.DataFr
 
 
 def _summary_faults(day: Day, rules: MarketRules) -> list[pl.DataFrame]:
-    """Summaries that are missing or contradict agreements and opportunities."""
+    """Summaries that are missing or contradict agreements and opportunities.
+
+    A storage resource may have deals with a single member; how many its pool must have is a rule of its bids.
+    """
     both = ["opportunity_id"]
     members = (
         rows_where(day, AGREEMENTS, pl.col("holds_option"), ["opportunity_id", "committed_capacity_kw"])
         .group_by(both)
         .agg(found=pl.len(), mw=pl.col("committed_capacity_kw").sum() / 1e3)
     )
-    asked = day["market.opportunities"].select("opportunity_id", asked_mw="required_capacity_mw")
+    asked = with_missing(day["market.opportunities"], resource_id=DESK).select(
+        "opportunity_id", asked_mw="required_capacity_mw", is_storage=is_of_storage(day)
+    )
     rows = day["negotiation.summary"].join(asked, on=both, how="full", coalesce=True).join(members, on=both, how="left")
     rows = rows.with_columns(pl.col("found", "mw").fill_null(0.0))
-    enough = pl.col("found") >= rules.minimum_members
+    enough = pl.col("found") >= pl.when("is_storage").then(1).otherwise(rules.minimum_members)
     reaches = {
         share: enough & (pl.col("mw") >= share * pl.col("asked_mw") - 1e-9) for share in (1.0, rules.required_fraction)
     }

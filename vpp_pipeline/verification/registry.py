@@ -18,10 +18,9 @@ from vpp_pipeline.verification.bids import (
     bids_meet_80_percent_of_required_capacity,
     bids_were_ready_before_the_deadline,
     coalitions_have_enough_members,
-    money_adds_up,
     resources_bid_within_their_limits,
-    top_ups_are_a_fair_part_of_the_profit,
 )
+from vpp_pipeline.verification.certificate import storage_members_can_deliver_every_award
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import (
     charging_is_forecast_as_asked,
@@ -36,6 +35,7 @@ from vpp_pipeline.verification.inputs import (
     solar_is_forecast_as_asked,
     the_load_is_forecast_as_asked,
 )
+from vpp_pipeline.verification.money import money_adds_up, top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline.verification.negotiation import (
     advice_comes_from_the_model_that_was_asked,
     negotiations_follow_the_protocol,
@@ -53,6 +53,11 @@ from vpp_pipeline.verification.settled_days import (
     settled_dispatch_stays_within_limits,
     storage_awards_stay_within_what_was_bid,
     the_settled_account_adds_up,
+)
+from vpp_pipeline.verification.storage import (
+    storage_curves_span_their_resource,
+    storage_reserve_is_covered,
+    storage_state_of_charge_is_consistent,
 )
 
 Check = Callable[[Day, Settings], CheckResult]
@@ -75,6 +80,8 @@ GUARDS: dict[Check, str] = {
     initial_state_of_charge_is_as_stated_or_carried_over: "dispatch.starts",
     no_prosumer_is_pushed_past_its_limits: "dispatch.schedule",
     proxy_demand_exports_nothing: "dispatch.schedule",
+    storage_state_of_charge_is_consistent: "dispatch.storage_plan",
+    storage_members_can_deliver_every_award: "dispatch.storage_limits",
     the_schedule_is_proven_to_be_good: "dispatch.proof",
     no_kilowatt_hour_is_sold_twice: "dispatch.payments",
     nobody_is_paid_below_reservation: "dispatch.payments",
@@ -82,6 +89,8 @@ GUARDS: dict[Check, str] = {
     coalitions_have_enough_members: "bids.final_bids",
     resources_bid_within_their_limits: "bids.final_bids",
     bid_curves_are_valid_for_caiso: "bids.final_bids",
+    storage_curves_span_their_resource: "bids.final_bids",
+    storage_reserve_is_covered: "bids.final_bids",
     money_adds_up: "bids.final_bids",
     top_ups_are_a_fair_part_of_the_profit: "bids.final_bids",
     bids_were_ready_before_the_deadline: "bids.final_bids",
@@ -118,6 +127,8 @@ METRICS: dict[Check, str] = {
     initial_state_of_charge_is_as_stated_or_carried_over: "carried_over_count",
     no_prosumer_is_pushed_past_its_limits: "largest_excess_kw_or_kwh",
     proxy_demand_exports_nothing: "largest_export_kw",
+    storage_state_of_charge_is_consistent: "largest_difference_mwh",
+    storage_members_can_deliver_every_award: "largest_use_fraction",
     the_schedule_is_proven_to_be_good: "gap_of_bidding_gain_fraction",
     no_kilowatt_hour_is_sold_twice: "sold_kwh",
     nobody_is_paid_below_reservation: "smallest_surplus_usd_per_mwh",
@@ -125,6 +136,8 @@ METRICS: dict[Check, str] = {
     coalitions_have_enough_members: "smallest_coalition_count",
     resources_bid_within_their_limits: "largest_reserve_bid_mw",
     bid_curves_are_valid_for_caiso: "highest_price_usd_per_mwh",
+    storage_curves_span_their_resource: "widest_curve_mw",
+    storage_reserve_is_covered: "largest_reserve_mw",
     money_adds_up: "bid_profit_usd",
     top_ups_are_a_fair_part_of_the_profit: "top_ups_usd",
     bids_were_ready_before_the_deadline: "input_lead_hours",

@@ -18,7 +18,15 @@ from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, optional_table, rows_
 from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations, parts_of
-from vpp_pipeline.verification.terms import DEAL, Pairs, block_hours
+from vpp_pipeline.verification.terms import (
+    DEAL,
+    Pairs,
+    block_hours,
+    is_of_storage,
+    resources_of_prosumers,
+    table_or_none,
+    with_expected,
+)
 
 TOLERANCE = 1e-4  # kW or kWh: a tenth of a watt
 BOTH_WAYS_KW = 1e-3
@@ -177,10 +185,15 @@ def sales_of(schedule: pl.DataFrame, product: str) -> pl.DataFrame:
 
 
 def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
-    """Prosumers' sales add up to the bids, each kWh once and within its commitment; nothing is sold without a bid."""
+    """Prosumers' sales add up to the bids, each kWh once and within its commitment; nothing is sold without a bid.
+
+    A storage resource bids the day as a whole: what its members sell less what they charge for it is what is expected
+    to clear, in every hour.
+    """
     opportunities = with_missing(day["market.opportunities"].drop("market_date"), resource_id=DESK)
-    bids = day["dispatch.positions"].join(opportunities, on="opportunity_id")
-    mine = ["opportunity_id", "is_bid", "quantity_mw", "resource_id"]
+    bids = with_expected(day["dispatch.positions"], "quantity_mw").join(opportunities, on="opportunity_id")
+    bids = bids.with_columns(is_storage=is_of_storage(day))
+    mine = ["opportunity_id", "is_bid", "is_storage", "quantity_mw", "expected_mw", "resource_id"]
     hours = block_hours(bids).join(bids.select(mine), on="opportunity_id")
     overlaps = hours.group_by("product", "start_utc", "resource_id").len().filter(pl.col("len") > 1)
     of_resource = resources_of_prosumers(day)
@@ -192,8 +205,9 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
         sold = sales.filter(pl.col("sold_kw") > TOLERANCE)
         sold_kwh, deliveries = sold_kwh + float(sold["sold_kw"].sum()), deliveries + sold.height
         faults += [
-            *_faults_ofsales_of(day, bids, sold.join(covered.drop("product"), on=HOUR, how="left"), product),
-            _unequal(day, covered.filter("is_bid"), sales, product),
+            *_faults_of_sales(day, bids, sold.join(covered.drop("product"), on=HOUR, how="left"), product),
+            _unequal(day, covered.filter("is_bid", ~pl.col("is_storage")), sales, product),
+            _unequal_storage(day, covered.filter("is_storage"), sales, product),
         ]
     strange = paid.join(bids, on="opportunity_id", how="anti")
     faults.append(strange.select(product="opportunity_id", fault=pl.format("{} is paid for nothing", "prosumer_id")))
@@ -204,7 +218,7 @@ def no_kilowatt_hour_is_sold_twice(day: Day, settings: Settings) -> CheckResult:
     return count_violations(pl.concat(faults), "quantities that do not add up", held, sold_kwh)
 
 
-def _faults_ofsales_of(day: Day, bids: pl.DataFrame, sold: pl.DataFrame, product: str) -> list[pl.DataFrame]:
+def _faults_of_sales(day: Day, bids: pl.DataFrame, sold: pl.DataFrame, product: str) -> list[pl.DataFrame]:
     """Sales beyond their commitment, and those that are not what is paid: product, fault.
 
     ``sold``: sales of ``product`` by prosumer and hour, with the bid of the hour, if any.
@@ -252,6 +266,25 @@ def _unequal(day: Day, hours: pl.DataFrame, sales: pl.DataFrame, product: str) -
     return unequal.select("product", fault=pl.format("{}: members deliver a different quantity", "opportunity_id"))
 
 
+def _unequal_storage(day: Day, hours: pl.DataFrame, sales: pl.DataFrame, product: str) -> pl.DataFrame:
+    """Hours of storage resources in which members sell less charge another quantity than is expected: product, fault.
+
+    Charging of the baseline is load beside the bids. Without a bid nothing is expected.
+    """
+    own = table_or_none(day, "fleet.baseline").select(*ROW, own_kw="grid_charge_kw")
+    charged = day["dispatch.schedule"].lazy().select(*ROW, "grid_charge_kw").join(own.lazy(), on=ROW)
+    for_bids = pl.col("grid_charge_kw") - pl.col("own_kw") if product == "energy" else pl.lit(0.0)
+    of_resource = resources_of_prosumers(day).lazy()
+    charging = charged.join(of_resource, on="prosumer_id").group_by(HOUR).agg(charged_kw=for_bids.sum()).collect()
+    totals = sales.group_by(HOUR).agg(total_kw=pl.col("sold_kw").sum())
+    expected = hours.select(*HOUR, expected_mw=pl.when("is_bid").then("expected_mw").otherwise(0.0))
+    rows = charging.join(expected, on=HOUR, how="full", coalesce=True).join(totals, on=HOUR, how="left")
+    net_mw = (pl.col("total_kw").fill_null(0.0) - pl.col("charged_kw")) / 1000.0
+    unequal = rows.filter(((net_mw - pl.col("expected_mw").fill_null(0.0)).abs() > MW_TOLERANCE).fill_null(True))
+    words = pl.format("{}: members deliver a different quantity at {}", *HOUR)
+    return unequal.select(product=pl.lit(product), fault=words)
+
+
 def proxy_demand_exports_nothing(day: Day, settings: Settings) -> CheckResult:
     """Members of a proxy demand resource sell and hold no more than the load that their own solar does not serve."""
     table = optional_table(day, "market.resources")
@@ -266,16 +299,6 @@ def proxy_demand_exports_nothing(day: Day, settings: Settings) -> CheckResult:
     largest = float(rows["export_kw"].to_numpy().max(initial=0.0))
     held = f"{members.height} members of {len(kept_in)} proxy demand resources export at most {largest:.3f} kW"
     return count_violations(broken, "hours in which proxy demand is exported", held, largest)
-
-
-def resources_of_prosumers(day: Day) -> pl.DataFrame:
-    """prosumer_id, resource_id: that of its site, or the storage resource that it is bid with."""
-    of_sites = with_missing(day["fleet.prosumers"], resource_id=DESK).select("prosumer_id", "resource_id")
-    members = optional_table(day, "fleet.storage_members")
-    if members is None or members.is_empty():
-        return of_sites
-    rows = of_sites.join(members.select("prosumer_id", bid_with="resource_id"), on="prosumer_id", how="left")
-    return rows.select("prosumer_id", resource_id=pl.coalesce("bid_with", "resource_id"))
 
 
 def the_schedule_is_proven_to_be_good(day: Day, settings: Settings) -> CheckResult:

@@ -22,10 +22,9 @@ from vpp_pipeline.verification.schedule import (
     ROW,
     TOLERANCE,
     limits_kept,
-    resources_of_prosumers,
     sales_of,
 )
-from vpp_pipeline.verification.terms import DEAL, block_hours
+from vpp_pipeline.verification.terms import DEAL, block_hours, resources_of_prosumers
 
 PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 STEP_MW = 1e-6  # MW or MWh of a storage resource: a watt

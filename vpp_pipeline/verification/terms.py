@@ -9,8 +9,8 @@ from datetime import datetime
 import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.tables import Day, rows_where, with_missing
-from vpp_pipeline.schemas import DESK
+from vpp_pipeline.core.tables import Day, optional_table, rows_where, with_missing
+from vpp_pipeline.schemas import DESK, TABLES
 from vpp_pipeline.settings import NegotiationPolicy, Settings
 
 DEAL = ["opportunity_id", "prosumer_id"]
@@ -48,8 +48,9 @@ class Pairs:
     def __init__(self, day: Day) -> None:
         calls = with_missing(day["market.opportunities"], resource_id=DESK, closed_reason=None)
         self.calls = calls.with_row_index("call")
-        devices = with_missing(day["fleet.prosumers"], resource_id=DESK)
-        self.devices = devices.drop("market_date").with_row_index("device")
+        devices = day["fleet.prosumers"].drop("market_date", "resource_id", strict=False)
+        of_each = resources_of_prosumers(day)
+        self.devices = devices.join(of_each, on="prosumer_id", maintain_order="left").with_row_index("device")
 
     def number(self) -> pl.Expr:
         """The pair's number, from the places of its opportunity and its prosumer."""
@@ -69,6 +70,50 @@ class Pairs:
         placed = placed.join(self.devices.select("prosumer_id", "device", *PRICE_TERMS), on="prosumer_id", how="left")
         reservation = pl.when(pl.col("call").is_not_null()).then(reservation_price(policy))
         return placed.select(*rows.columns, deal=self.number(), reservation=reservation)
+
+
+def table_or_none(day: Day, table: str) -> pl.DataFrame:
+    """The table; without rows for a day that was published before there was such a table."""
+    found = optional_table(day, table)
+    return TABLES[table].create_empty() if found is None else found
+
+
+def storage_pools(day: Day) -> pl.DataFrame:
+    """resource_id of each storage resource, and pool_id, the resource of `market.resources` that it is cut from.
+
+    None of a pool that there is not, or that takes part otherwise.
+    """
+    classes = table_or_none(day, "fleet.storage_classes").select("resource_id", "pool_id").unique()
+    pools = table_or_none(day, "market.resources").filter(participation="storage").select(pool_id="resource_id")
+    return classes.join(pools, on="pool_id", how="semi")
+
+
+def is_of_storage(day: Day) -> pl.Expr:
+    """Whether a row's `resource_id` is a storage resource."""
+    return pl.col("resource_id").is_in(storage_pools(day)["resource_id"].implode())
+
+
+def resources_of_prosumers(day: Day) -> pl.DataFrame:
+    """prosumer_id, resource_id: the resource that each prosumer is bid with, its storage resource if it has one."""
+    own = with_missing(day["fleet.prosumers"], resource_id=DESK).select("prosumer_id", "resource_id")
+    members = table_or_none(day, "fleet.storage_members")
+    if members.is_empty():
+        return own
+    placed = own.join(members.select("prosumer_id", of_storage="resource_id"), on="prosumer_id", how="left")
+    return placed.select("prosumer_id", resource_id=pl.coalesce("of_storage", "resource_id"))
+
+
+def with_expected(rows: pl.DataFrame, offered: str) -> pl.DataFrame:
+    """``rows`` with `expected_mw`; what is ``offered`` on days that were published before that column."""
+    if "expected_mw" not in rows.columns:
+        return rows.with_columns(expected_mw=offered)
+    return rows.with_columns(pl.coalesce("expected_mw", offered).alias("expected_mw"))
+
+
+def bids_of(day: Day) -> pl.DataFrame:
+    """Bids with their resource, whether it is a storage resource, and the MW that are expected to clear."""
+    bids = with_missing(day["bids.final_bids"].filter(pl.col("status") == "bid"), resource_id=DESK)
+    return with_expected(bids, "total_capacity_mw").with_columns(is_storage=is_of_storage(day))
 
 
 def negotiations_of(day: Day, settings: Settings) -> Iterator[Negotiations]:
@@ -116,7 +161,10 @@ def _limits_by_slice(day: Day, settings: Settings) -> Iterator[pl.DataFrame]:
     unknown = none.clear(pairs.devices.height)  # what is posted for a product that there is not
     limits = {
         "deal": pairs.number(),
-        "share_kw": 1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw"),
+        # R of a storage resource is what its members give together, so that no part of it bounds one of them
+        "share_kw": pl.when(is_of_storage(day))
+        .then(float("inf"))
+        .otherwise(1000.0 * settings.rules.maximum_commitment_fraction * pl.col("required_capacity_mw")),
         "reservation": reservation_price(settings.negotiation),
         "ceiling": left * (1.0 - settings.negotiation.minimum_margin_fraction),
         "index": left,

@@ -227,11 +227,13 @@ class LakeNegotiations:
         """Take blocks of new negotiations, by table and with their bases; on leaving, the day is those and what there
         was of the opportunities to ``keep``."""
         bases = {name: basis for name, basis in self.bases().items() if name in keep}
+        in_order = True  # of the key, as the blocks of one resource are
         with TemporaryDirectory(dir=self._scratch()) as scratch:
             blocks = 0
 
             def add(tables: Mapping[str, pl.DataFrame], basis: Mapping[str, Mapping[str, str]]) -> None:
-                nonlocal blocks
+                nonlocal blocks, in_order
+                in_order &= not basis or not bases or min(basis) > max(bases)
                 for table in NEGOTIATED:
                     write_parquet(Path(scratch, f"{table}_{blocks:05}"), tables[table], {})
                 bases.update(basis)
@@ -245,8 +247,7 @@ class LakeNegotiations:
                 if before:
                     parts.insert(0, self._of(table, before))
                 rows = pl.concat(parts, how="diagonal")
-                # blocks come in the order of the key; with what is kept, a day is as small as to be sorted
-                self.kept.write(stored, rows.sort(TABLES[table].primary_key()) if before else rows, told)
+                self.kept.write(stored, rows if in_order else rows.sort(TABLES[table].primary_key()), told)
 
     def read(self, table: str, opportunities: Sequence[str], columns: list[str] | None = None) -> pl.DataFrame:
         """The table's rows of ``opportunities``, each of which must have been written; all columns, or those named."""

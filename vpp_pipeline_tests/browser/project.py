@@ -1,4 +1,4 @@
-"""`dagster dev` as a user starts it, in a copy of the project: the checkout's own data stay as they are."""
+"""`vpp-pipeline dev` as a user starts it, in a copy of the project: the checkout's own data stay as they are."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from vpp_pipeline.core.paths import project_folder
 
 START_S = 120.0
 COPIED = ("vpp_pipeline", "dagster.yaml", "workspace.yaml")
-EXAMPLES = ("opportunities.csv",)
 
 
 @contextmanager
 def project_copy() -> Iterator[Path]:
-    """A temporary folder with code, configuration and requests of the project, and no data."""
+    """A temporary folder with code and configuration of the project, and no data."""
     folder = Path(tempfile.mkdtemp(prefix="vpp_screens_"))
     try:
         for name in COPIED:
@@ -35,23 +34,22 @@ def project_copy() -> Iterator[Path]:
             else:
                 shutil.copy2(source, folder / name)
         (folder / "data").mkdir()
-        for name in EXAMPLES:
-            shutil.copy2(project_folder() / "data" / name, folder / "data" / name)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def dagster_dev(folder: Path) -> Iterator[str]:
-    """The address of `dagster dev` in ``folder``; it ends, with all its processes, on leaving."""
+def dagster_dev(folder: Path, package: Path | None = None) -> Iterator[str]:
+    """The address of `vpp-pipeline dev` in ``folder``, by the code in ``package`` or there; it ends, with all its
+    processes, on leaving."""
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     with (folder / "dev.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "--port", str(port)],
+            [sys.executable, "-m", "vpp_pipeline", "dev", "--port", str(port)],
             cwd=folder,
-            env=environment | {"PYTHONPATH": str(folder)},
+            env=environment | {"PYTHONPATH": str(package or folder)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -81,7 +79,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
             if process.poll() is not None:
                 break
             pause.wait(0.25)
-    raise RuntimeError(f"dagster dev did not start:\n{log.read_text(errors='replace')[-3000:]}")
+    raise RuntimeError(f"vpp-pipeline dev did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

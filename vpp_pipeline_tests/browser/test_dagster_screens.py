@@ -66,7 +66,7 @@ def test_the_bids_of_the_day_are_those_of_the_table(screens: Screens, desk: Desk
     screens.partition("bids/final_bids", FIRST)
     bids = final.filter(pl.col("status") == "bid")
     assert float(screens.value("expected_profit_usd")) == pytest.approx(bids["expected_profit_usd"].sum(), abs=0.005)
-    assert float(screens.value("bid_mw")) == pytest.approx(bids["total_capacity_mw"].sum(), abs=0.005)
+    assert float(screens.value("bid_mw_h")) == pytest.approx(bids["total_capacity_mw"].sum(), abs=0.005)
     assert int(screens.value("violations")) == 0
     assert int(screens.value("dagster/row_count")) == final.height
     assert screens.value("in_a_sentence").startswith(f"{bids.height} bids of ")
@@ -116,7 +116,7 @@ def test_the_history_of_figures_is_plotted_over_both_runs(screens: Screens, desk
     screens.wait_for_green(desk.runs[SECOND])
     profits = [table(desk, "bids.final_bids", day)["expected_profit_usd"].sum() for day in (FIRST, SECOND)]
     page = screens.plots("bids/final_bids")
-    for figure in ("expected_profit_usd", "bid_mw", "mean_satisfaction_score", "gap_fraction", "violations"):
+    for figure in ("expected_profit_usd", "bid_mw_h", "mean_satisfaction_score", "gap_fraction", "violations"):
         assert page.get_by_text(figure, exact=True).last.is_visible(), figure
     assert page.locator("canvas").count() > 8
     screens.open("/runs")

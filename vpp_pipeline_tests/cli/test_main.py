@@ -67,8 +67,9 @@ def test_without_a_date_tomorrows_bids_are_made(desk: TradingDesk, capsys: pytes
 
 
 def test_bids_are_printed_for_programs(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
-    print_json(bids_document(desk.data, desk.day(), {"in all": 1.0}))
+    print_json(bids_document(desk.data, desk.day(), {"in all": 1.0}, {"prices": "synthetic"}))
     printed = json.loads(capsys.readouterr().out)
+    assert printed["inputs"] == {"prices": "synthetic"}
     assert printed["market_date"] == DAY
     rows = desk.lake.day(DAY).read("bids.final_bids")
     found = {bid["bid_id"]: bid for bid in printed["final_bids"]}
@@ -131,8 +132,8 @@ def test_a_day_that_is_no_market_day_of_ours_is_refused(
         (["--set", "negotiation.round=4"], ["no setting negotiation.round; did you mean negotiation.rounds? `vpp-"]),
         (["--set", "bargaining.rounds=5"], ["bargaining.rounds; did you mean negotiation.rounds?"]),
         (["--set", "negotation.engine=llm"], ["negotation.engine; did you mean negotiation.engine?"]),
-        (["--set", "negotiation.rounds=99"], ["negotiation.rounds", "99", "less than or equal to 10"]),
-        (["--set", "negotiation.rounds=many"], ["negotiation.rounds", "many", "integer"]),
+        (["--set", "negotiation.rounds=99"], ["negotiation.rounds", "99", "it must be 10 or less"]),
+        (["--set", "negotiation.rounds=many"], ["negotiation.rounds", "many", "a whole number"]),
         (["--set", "negotiation.engine=auction"], ["negotiation.engine", "auction", "concession"]),
         (["--set", "rounds"], ["rounds"]),
         (
@@ -149,7 +150,7 @@ def test_a_day_that_is_no_market_day_of_ours_is_refused(
             ["optimiser.solver", "'GUROBY'", "no solver of that name", "GUROBI"],
             marks=pytest.mark.slow,
         ),
-        (["--prosumers", "2"], ["fleet.prosumers", "2", "greater than or equal to 3"]),
+        (["--prosumers", "2"], ["fleet.prosumers", "2", "it must be 3 or more"]),
         (["--prices", "/nowhere/prices.csv"], ["/nowhere/prices.csv", "no such file"]),
         (["--fleet", "/nowhere/fleet.csv"], ["/nowhere/fleet.csv", "does not exist"]),
         pytest.param(
@@ -184,7 +185,7 @@ def test_a_command_that_cannot_be_read_shows_the_usage(arguments: list[str], cap
 
 def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
     """The seconds of each stage are those of a run: test_end_to_end.py."""
-    show_bids(desk.data, desk.day(), {"in all": 1.0})
+    show_bids(desk.data, desk.day(), {"in all": 1.0}, {"fleet": "30 prosumers"})
     shown = capsys.readouterr()
     for words in (
         "Bids for Tuesday 15 August 2023, TH_SP15_GEN-APND, prices: synthetic",
@@ -197,6 +198,8 @@ def test_bids_are_shown_as_a_person_reads_them(desk: TradingDesk, capsys: pytest
         "violations found: 0 (",
         "reports/2023-08-15.html",
         "seconds: in all 1.0",
+        "fleet: 30 prosumers\n",
+        "warning: the prices are synthetic: no market has published them",
         f"warehouse: {desk.warehouse}",
     ):
         assert words in shown.out

@@ -47,6 +47,7 @@ NAMES_RESERVES = {
     "market/price_files.py": "what the columns of files mean",
     "cli/query.py": "columns of wide tables",
     "reporting/style.css": "colors",
+    "warehouse/sql/00_dispatch_storage_by_hour.sql": "columns of wide tables",
     "warehouse/sql/02_dispatch_site_hours.sql": "columns of wide tables",
     "warehouse/sql/05_dispatch_position_by_hour.sql": "columns of wide tables",
     "warehouse/sql/06_dispatch_fleet_hours.sql": "columns of wide tables",

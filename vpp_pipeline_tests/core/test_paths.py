@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.paths import LONGEST_NAME, acquire, keep_files_private, safe_file_name
+from vpp_pipeline.core.paths import (
+    LONGEST_NAME,
+    acquire,
+    history_folder,
+    keep_files_private,
+    safe_file_name,
+)
 
 
 def lock(folder: Path) -> FileLock:
@@ -45,6 +51,13 @@ def test_patience_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with lock(tmp_path), pytest.raises(Timeout):
         acquire(lock(tmp_path), 0.1, "another run is under way")
     assert caplog.records == []
+
+
+def test_a_history_lies_in_its_data_folder_or_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    assert history_folder(tmp_path) == tmp_path / "dagster"
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "named"))
+    assert history_folder(tmp_path) == tmp_path / "named"
 
 
 @pytest.fixture

@@ -100,17 +100,29 @@ NOT_THE_RULE = {
     "owen_share_usd": 1.0,
     "top_up_usd": 1.0,
 }
-AWARD_WITHOUT_A_BID = {
-    "market_date": date.fromisoformat(DAY),
-    "resource_id": "vpp-01",
-    "start_utc": datetime(2023, 8, 15, 19, tzinfo=UTC),
-    "charge_mw": 0.0,
-    "discharge_mw": 0.1,
-    "spin_mw": 0.0,
-    "nonspin_mw": 0.0,
-    "stored_mwh": 0.0,
-    "stored_value_usd_per_mwh": 0.0,
-}
+#: a storage resource of no pool, in each table of such resources
+STORAGE = {"market_date": date.fromisoformat(DAY), "resource_id": "vpp-99"}
+FIRST_HOUR = {"start_utc": datetime(2023, 8, 15, 7, tzinfo=UTC)}
+LIMITS_OF_NONE = (
+    STORAGE
+    | FIRST_HOUR
+    | dict.fromkeys(("self_schedule_mw", "own_charging_mw", "max_charge_mw", "max_discharge_mw"), 0.0)
+    | dict.fromkeys(("reserve_beyond_mw", "lowest_stored_mwh", "highest_stored_mwh", "charge_price_usd_per_mwh"), 0.0)
+    | dict.fromkeys(("discharge_price_usd_per_mwh", "spin_usd_per_mw_h", "nonspin_usd_per_mw_h"), None)
+)
+AWARD_OF_NONE = (
+    STORAGE
+    | FIRST_HOUR
+    | dict.fromkeys(("charge_mw", "discharge_mw", "spin_mw", "nonspin_mw", "stored_mwh"), 0.0)
+    | {"stored_value_usd_per_mwh": 0.0}
+)
+RESOURCE_OF_NONE = (
+    STORAGE
+    | {"pool_id": "vpp", "members": 0, "bound_members": 0, "charge_efficiency": 1.0, "discharge_efficiency": 1.0}
+    | dict.fromkeys(("initial_stored_mwh", "first_backing_mwh", "final_stored_mwh", "daily_discharge_mwh"), 0.0)
+    | {"certified_spin_mw": 0.0, "certified_nonspin_mw": 0.0, "call_hours": 1.0}
+)
+SHARE_OF_NONE = STORAGE | {"prosumer_id": "prosumer_001", "is_bound": True, "share_fraction": 1.0}
 
 
 def seed(desk: TradingDesk, table: str, fault: Fault) -> None:
@@ -188,7 +200,7 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
     "storage_awards_stay_within_what_was_bid": (
         "evaluation.storage_awards",
         "evaluation.storage_awards",
-        with_row(AWARD_WITHOUT_A_BID),
+        with_row(AWARD_OF_NONE),
     ),
     "owners_are_paid_by_their_deals": (
         "evaluation.deliveries",
@@ -229,6 +241,26 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "bids.final_bids",
         "bids.bid_segments",
         changed("price_usd_per_mwh", pl.lit(1_500.0)),
+    ),
+    "storage_state_of_charge_is_consistent": (
+        "dispatch.storage_plan",
+        "dispatch.storage_plan",
+        with_row(AWARD_OF_NONE),
+    ),
+    "storage_members_can_deliver_every_award": (
+        "dispatch.storage_limits",
+        "dispatch.storage_shares",
+        with_row(SHARE_OF_NONE),
+    ),
+    "storage_curves_span_their_resource": (
+        "bids.final_bids",
+        "dispatch.storage_limits",
+        with_row(LIMITS_OF_NONE),
+    ),
+    "storage_reserve_is_covered": (
+        "bids.final_bids",
+        "dispatch.storage_resources",
+        with_row(RESOURCE_OF_NONE),
     ),
     "money_adds_up": (
         "bids.final_bids",

@@ -14,6 +14,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.pipeline import AGGREGATED, BOUND
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.warehouse.day import BY_RUN, LakeNegotiations
@@ -35,7 +36,9 @@ from vpp_pipeline_tests.defs.desk import (
 
 #: what is made once the day's prices are known
 BESIDE = ("negotiation.messages", "negotiation.segments")  # what `negotiation/rounds` and `summary` write
-LATER = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days", "benchmark")}
+LATER = {f"evaluation.{name}" for name in ("dispatched", "deliveries", "settlement", "settled_days", "benchmark")} | {
+    "evaluation.storage_awards"
+}
 ROUNDS_KEY = key_of("negotiation.rounds")
 PRICES_FILE = project_folder() / "data" / "example_prices_2023-08.csv"
 REQUESTS = """product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh
@@ -113,6 +116,8 @@ def test_every_table_and_column_of_the_warehouse_is_there_and_described():
         "fleet.quarantine",
         "dispatch.infeasibilities",
         "dispatch.scenario_quantities",
+        *AGGREGATED,  # no resource takes part as storage
+        *BOUND,
         *LATER,
     }
     mute = "select count(*) from duckdb_columns() where database_name = 'vpp' and coalesce(comment, '') = ''"

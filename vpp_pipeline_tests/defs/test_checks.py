@@ -92,7 +92,7 @@ def test_the_button_of_the_checks_page_checks_the_day_made_last(desk: TradingDes
     """It starts a run of checks that names no partition."""
     assert desk.materialise(*FORMED).success
     found = desk.check("bids.final_bids", day=None)
-    assert len(found) == 7
+    assert len(found) == 9
     assert all(check.passed for check in found.values())
     assert not new_desk(made_day.data).check("bids.final_bids", day=None)  # nothing was made by this history
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.instance.config import PoolGranularity
+from dagster._core.test_utils import create_run_for_test
+from dagster._utils.tags import TagConcurrencyLimitsCounter
+
+from vpp_pipeline.definitions import defs
 
 PROJECT = Path(__file__).parents[2]
 
@@ -49,13 +52,30 @@ def test_the_packages_own_logs_stand_in_the_event_log_of_a_run(project: Path):
         ]
 
 
-def test_a_market_day_is_run_once_at_a_time(project: Path):
+@pytest.mark.parametrize(
+    ("running", "queued", "waits"),
+    [
+        ({"dagster/partition": "2023-08-15"}, {"dagster/partition": "2023-08-15"}, True),
+        ({"dagster/partition": "2023-08-15"}, {"dagster/partition": "2023-08-16"}, False),
+        ({"dagster/partition": "2023-08-15", "dagster/backfill": "a"}, {"dagster/partition": "2023-08-16"}, False),
+        (
+            {"dagster/partition": "2023-08-15", "dagster/backfill": "a"},
+            {"dagster/partition": "2023-08-16", "dagster/backfill": "b"},
+            True,
+        ),
+    ],
+)
+def test_two_days_run_at_once_but_not_one_day_twice_nor_two_days_of_back_fills(
+    running: dict[str, str], queued: dict[str, str], waits: bool, project: Path
+):
     with dg.DagsterInstance.from_config(str(project)) as instance:
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None
-        assert queue.tag_concurrency_limits == [
-            {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
-        ]
+        assert queue.max_concurrent_runs == 2
+        begun = create_run_for_test(instance, "bid_day", status=dg.DagsterRunStatus.STARTED, tags=running)
+        counter = TagConcurrencyLimitsCounter(queue.tag_concurrency_limits, [begun])
+        asked = create_run_for_test(instance, "bid_day", tags=queued)
+        assert counter.is_blocked(asked) == waits
 
 
 def test_only_a_lost_process_is_retried(project: Path):
@@ -67,11 +87,12 @@ def test_only_a_lost_process_is_retried(project: Path):
         assert instance.run_monitoring_max_runtime_seconds == 7200
 
 
-def test_one_run_publishes_at_a_time_and_a_killed_step_keeps_no_place(project: Path):
-    with dg.DagsterInstance.from_config(str(project)) as instance:
-        pools = instance.get_concurrency_config().pool_config
-        assert pools.default_pool_limit == 1
-        assert pools.pool_granularity == PoolGranularity.RUN
+def test_no_run_waits_for_the_publication_of_another():
+    """Publications take turns by a file lock (warehouse/test_publish_at_once.py), which a killed process lets go of."""
+    jobs = [defs.resolve_job_def(job.name) for job in defs.get_repository_def().get_all_jobs()]
+    pools = {(job.name, node.name): node.definition.pool for job in jobs for node in job.nodes}
+    assert len(pools) > 20
+    assert {name: pool for name, pool in pools.items() if pool is not None} == {}
 
 
 def test_nothing_is_sent_to_dagster(project: Path):

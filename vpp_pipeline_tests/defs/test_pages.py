@@ -38,11 +38,11 @@ MADE_BY_BID_DAY = [name for name in ASSETS if name not in {"market.prices", *AFT
 #: what the desk follows from run to run, and where
 FOLLOWED = {
     "bids.final_bids": {
-        *("bids", "bid_mw", "expected_profit_usd", "payments_usd", "gap_fraction", "violations"),
+        *("bids", "bid_mw_h", "expected_profit_usd", "payments_usd", "gap_fraction", "violations"),
         *("mean_satisfaction_score", "mean_reliability_score"),
     },
     "warehouse.published": {
-        *("bid_mw", "expected_profit_usd", "mean_satisfaction_score", "gap_fraction", "violations"),
+        *("bid_mw_h", "expected_profit_usd", "mean_satisfaction_score", "gap_fraction", "violations"),
         *("publication_seconds", "file_mb"),
     },
     "dispatch.proof": {"objective_usd", "bound_usd", "gap_fraction", "solve_seconds"},

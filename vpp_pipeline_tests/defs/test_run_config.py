@@ -16,7 +16,7 @@ from dagster._core.workspace.load_target import ModuleTarget
 from filelock import FileLock
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.paths import project_folder, project_home
+from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import definitions_of, defs
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.owner import Owner, resources_of
@@ -225,8 +225,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tick(instance: dg.DagsterInstance) -> None:
-    storage = Storage(data_folder=str(project_home() / "data"))
+def tick(instance: dg.DagsterInstance, home: Path) -> None:
+    storage = Storage(data_folder=str(home / "data"))
     with dg.build_sensor_context(instance=instance, resources={"storage": storage}) as context:
         lost_runs(context)
 
@@ -242,12 +242,12 @@ def test_a_file_named_by_a_tag_survives(home: Path, tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         started(instance, str(victim))
         started(instance, str(tmp_path / "new.lock"))
-        tick(instance)
+        tick(instance, home)
     assert victim.read_text() == "ours"
     assert not (tmp_path / "new.lock").exists()
     assert not any((home / "running").iterdir())
     with pytest.raises(ValueError, match="UUID"):
-        lock_of("../victim.csv")
+        lock_of("../victim.csv", tmp_path)
 
 
 def test_a_lost_run_is_closed_by_its_id_whatever_its_tag_says(home: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_lost_run_is_closed_by_its_id_whatever_its_tag_says(home: Path) -> Non
         for run_id in (lost, alive):
             (home / "running" / f"{run_id}.lock").touch()
         with FileLock(home / "running" / f"{alive}.lock", is_singleton=False):
-            tick(instance)
+            tick(instance, home)
         found = {each.run_id: each.status for each in instance.get_runs()}
         assert found == {lost: dg.DagsterRunStatus.FAILURE, alive: dg.DagsterRunStatus.STARTED}
     assert not (home / "running" / f"{lost}.lock").exists()
@@ -267,7 +267,7 @@ def test_a_run_begun_again_in_dagster_keeps_its_tag_and_is_not_closed(home: Path
     """It has no process of the command line, and no lock."""
     with dg.DagsterInstance.ephemeral() as instance:
         run_id = started(instance, str(home / "running" / f"{uuid.uuid4()}.lock"))
-        tick(instance)
+        tick(instance, home)
         again = instance.get_run_by_id(run_id)
         assert again is not None
         assert again.status == dg.DagsterRunStatus.STARTED

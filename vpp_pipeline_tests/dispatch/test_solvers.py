@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import cvxpy as cp
 import numpy as np
 import pytest
 
 from vpp_pipeline.core.errors import InputError, SolveError
+from vpp_pipeline.dispatch import without_output
 from vpp_pipeline.dispatch.exact import Log, solve_lp
 from vpp_pipeline.dispatch.formulation import Formulation, formulate
 from vpp_pipeline.dispatch.problem import unlimited_mw
@@ -28,6 +33,28 @@ INSTALLED = cp.installed_solvers()
 DECIDING = [name for name in INSTALLED if decides_bids(name)]  # others than SCIPY where the machine has them
 STOPPED = "stopped at its time limit of 0.0001 s"
 missing = pytest.mark.skipif("GUROBI" in INSTALLED or "CPLEX" in INSTALLED, reason="the solver is here")
+
+
+def test_what_a_library_writes_meanwhile_is_lost_and_nothing_after_it(capfd: pytest.CaptureFixture[str]):
+    os.write(1, b"before ")
+    with without_output():
+        os.write(1, b"Running HiGHS")
+    os.write(1, b"after")
+    assert capfd.readouterr().out == "before after"
+
+
+def test_highs_prints_nothing():
+    """In a process of its own, since HiGHS 1.16 prints its banner once a process."""
+    script = """
+import cvxpy as cp
+from vpp_pipeline.dispatch.warm_lp import WarmLinearProgram
+x = cp.Variable(2, bounds=[0.0, 1.0])
+problem = cp.Problem(cp.Maximize(cp.sum(x)), [cp.sum(x) <= 1.0])
+WarmLinearProgram(problem).solve()
+problem.solve(solver="HIGHS")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize("seed", seeds(range(12)))

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dataframely.exc import ValidationError
 
 from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.errors import ViolationError
 from vpp_pipeline.dispatch.column_generation.best_response import POWERS
 from vpp_pipeline.dispatch.column_generation.pricing import stores_of
 from vpp_pipeline.dispatch.column_generation.recovery import stored_after
@@ -75,7 +75,7 @@ def test_the_schedule_of_an_emptied_store_is_valid_and_that_of_an_overdrawn_one_
         schedule_table(day, replace(answer, schedule=exact_energy(day.fleet, discharging(kw))))
 
     table(TENTHS)
-    with pytest.raises(ValidationError, match="stored_kwh"):
+    with pytest.raises(ViolationError, match="stored_kwh"):
         table([0.1, 0.1, 0.1002])
 
 
@@ -93,5 +93,5 @@ def test_what_was_done_is_clipped_by_the_same_rule() -> None:
     done = redispatch(day.fleet, planned, np.ones((3, 3, 3)), 1.0)
     assert (schedule_arrays(schedule_rows(done, like)).stored_kwh >= 0.0).all()
     overdrawn = DaySchedule(**{**vars(done), "stored_kwh": done.stored_kwh - 0.001})
-    with pytest.raises(ValidationError, match="stored_kwh"):
+    with pytest.raises(ViolationError, match="stored_kwh"):
         validate(Dispatched, schedule_rows(overdrawn, like))

@@ -1,4 +1,4 @@
-"""Makes data/example_answers.jsonl again, so that `bids --engine llm --llm-mode replay` works without a key.
+"""Makes the package's example_answers.jsonl again, so that `bids --engine llm --llm-mode replay` works without a key.
 
     python -m vpp_pipeline_tests.llm.example_answers
 
@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.paths import REQUESTS, example_file
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.gateway import Gateway
@@ -32,9 +32,9 @@ LABEL = "Made from a seed by our own local test server (vpp_pipeline_tests/llm).
 
 def main() -> None:
     """Negotiate the example day once, and write what was answered."""
-    file = project_folder() / "data" / EXAMPLE_ANSWERS
+    file = example_file(EXAMPLE_ANSWERS)
     settings = Settings.model_validate({"negotiation": {"engine": "llm"}, "llm": {"mode": "live"}})
-    inputs = DayInputs(EXAMPLE_DAY, settings, None, None, project_folder() / "data" / "opportunities.csv").tables()
+    inputs = DayInputs(EXAMPLE_DAY, settings, None, None, example_file(REQUESTS)).tables()
     with FakeGemini(lambda request: seeded(json.loads(request.prompt))) as server, TemporaryDirectory() as folder:
         store = CallStore(Path(folder) / "llm.sqlite")
         provider = PROVIDERS[settings.llm.provider]("no key is needed here", server.url)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.paths import REQUESTS, example_file
 from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.interface import LLMError, LLMRequest, T
@@ -35,4 +35,4 @@ class Spoken:
 @cache
 def example_inputs() -> Tables:
     """What the bids of the example day are made from; frames are shared, never change one in place."""
-    return DayInputs(EXAMPLE_DAY, Settings(), None, None, project_folder() / "data" / "opportunities.csv").tables()
+    return DayInputs(EXAMPLE_DAY, Settings(), None, None, example_file(REQUESTS)).tables()

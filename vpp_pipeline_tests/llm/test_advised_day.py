@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.paths import example_file
 from vpp_pipeline.core.tables import Tables
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.gateway import Gateway
@@ -93,7 +93,7 @@ def test_replay_repeats_failures_as_well(sdk: str, server: FakeGemini, tmp_path:
 def test_the_example_answers_fit_the_example_day_and_say_what_they_are(tmp_path: Path) -> None:
     """Prompts, prices and fleet decide the questions; where one changed, make the answers again:
     python -m vpp_pipeline_tests.llm.example_answers"""
-    file = project_folder() / "data" / EXAMPLE_ANSWERS
+    file = example_file(EXAMPLE_ANSWERS)
     label = json.loads(file.read_text(encoding="utf-8").splitlines()[0])["label"]
     assert label == LABEL
     assert "No language model wrote" in label

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.data_settings import ADDRESSES, TABLES, OasisSettings, PriceFile, default_of, read_price_file
-from vpp_pipeline.market.open_source import choose_source
+from vpp_pipeline.defs.resources import Prices
+from vpp_pipeline.market.open_source import PriceFiles, choose_source
 
 
 @pytest.fixture(autouse=True)
@@ -64,17 +65,30 @@ def test_addresses_of_the_environment_go_before_the_file(tmp_path: Path, monkeyp
         ("", "no source of prices", "value nothing", 'Write kind = "oasis", or path'),
         ('node = "N"', "no source of prices", "value node", 'Write kind = "oasis", or path'),
         ("[oasis]\nattempts = 3", "no source of prices", "value oasis", 'Write kind = "oasis", or path'),
-        ('kind = "oasys"', "kind cannot be used: Input should be 'oasis'", "key kind, value oasys", "Source of prices"),
+        ('kind = "oasys"', "kind cannot be used: it must be 'oasis'", "key kind, value oasys", "Source of prices"),
         ('path = "a"\nnodes = 3', "unknown key or table nodes", "key nodes, value 3", "Did you mean node?"),
         ('path = "a"\n[oasys]\nurl = "x"', "unknown key or table oasys", "key oasys", "Did you mean oasis?"),
         ('path = "a"\noasis = 3', "oasis is a table, written as [oasis]", "key oasis, value 3", "[oasis] may hold url"),
         ('path = "a"\nattempts = 3', "table attempts", "key attempts", "It belongs under [oasis] or [weather]"),
         ('kind = "oasis"\n[oasis]\nnode = "N"', "node under [oasis]", "key oasis.node", "at the head of the file"),
         ('kind = "oasis"\n[oasis]\npatience = 3', "patience under [oasis]", "key oasis.patience", "mean patience_s?"),
-        ('kind = "oasis"\n[oasis]\nattempts = 0', "greater than or equal to 1", "key oasis.attempts, value 0", "6"),
-        ('kind = "oasis"\n[oasis]\nattempts = "x"', "a valid integer", "key oasis.attempts, value x", "Default: 6"),
+        ('kind = "oasis"\n[oasis]\nattempts = 0', "must be 1 or more", "key oasis.attempts, value 0", "6"),
+        (
+            'kind = "oasis"\n[oasis]\nattempts = "x"',
+            "must be a whole number",
+            "key oasis.attempts, value x",
+            "Default: 6",
+        ),
         ('kind = "oasis"\n[oasis]\ninterval_s = 1', "acceptable use policy", "key oasis", "[oasis] may hold"),
-        ('path = "a"\n[weather]\ntimeout_s = 0', "greater than 0", "key weather.timeout_s, value 0", "Default: 20"),
+        (
+            'path = "a"\nsynthetic = true',
+            "another source of prices is named",
+            "key synthetic, value True",
+            "then no other",
+        ),
+        ('kind = "oasis"\nsynthetic = true', "another source of prices is named", "key synthetic", "then no other"),
+        ('synthetic = "perhaps"', "synthetic cannot be used", "key synthetic, value perhaps", "Schedules may bid"),
+        ('path = "a"\n[weather]\ntimeout_s = 0', "must be above 0", "key weather.timeout_s, value 0", "Default: 20"),
         ('path = "a"\n[weather]\ngate = "x"', "gate under [weather]", "key weather.gate", "belongs under [oasis]"),
         ('path = "a"\n[meters]\nfile = "x"', "file under [meters]", "key meters.file", "[meters] may hold path"),
         ('path = "a"\n[meters]\npath = 3', "path under [meters]", "key meters.path, value 3", "relative to prices"),
@@ -102,8 +116,9 @@ def test_prices_that_are_not_there_are_refused_with_the_file_that_names_them(tmp
     file = written(tmp_path, 'path = "nowhere.csv"')
     with pytest.raises(InputError, match=rf"file {file}, key path, value {tmp_path}/nowhere\.csv\)\. Correct the path"):
         choose_source(file)
-    assert choose_source(file, path="/named.csv") == (Path("/named.csv"), None)
+    assert choose_source(file, path="/named.csv") == (PriceFiles(Path("/named.csv")), None)
     assert choose_source(file, kind="synthetic") == (None, None)
+    assert choose_source(written(tmp_path, "synthetic = true")) == (None, None)
     assert isinstance(choose_source(file, kind="oasis")[0], OasisSettings)
 
 
@@ -114,6 +129,22 @@ def rows_of(model: type[BaseModel], table: str = "") -> Iterator[str]:
         else:
             default = default_of(field)
             yield f"| `{table}{name}` | {f'`{default}`' if default else ''} | {field.description} |"
+
+
+def test_the_zone_of_local_time_comes_from_the_run_or_the_file(tmp_path: Path):
+    named = written(tmp_path, 'path = "prices.csv"\ntimezone = "America/Denver"\n[meters]\ntimezone = "Etc/GMT+8"')
+    (tmp_path / "prices.csv").write_text("", encoding="utf-8")
+    resource = Prices(defaults=str(named))
+    assert (resource.chosen()[0], resource.meters_time_zone()) == (
+        PriceFiles(tmp_path / "prices.csv", "America/Denver"),
+        "Etc/GMT+8",
+    )
+    run = Prices(defaults=str(named), timezone="America/Los_Angeles")
+    assert (run.chosen()[0].time_zone, run.meters_time_zone()) == ("America/Los_Angeles", "America/Los_Angeles")
+    with pytest.raises(InputError, match="did you mean America/Los_Angeles"):
+        Prices(defaults=str(named), timezone="America/LosAngeles").chosen()
+    with pytest.raises(InputError, match="no time zone"):
+        Prices(defaults=str(named), timezone="Pacific").meters_time_zone()
 
 
 def test_the_docs_list_every_key_as_the_model_has_it():

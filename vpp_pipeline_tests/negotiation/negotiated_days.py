@@ -43,7 +43,8 @@ class NegotiatedDay:
 
     @cached_property
     def terms(self) -> Terms:
-        return terms_of(self.given, self.settings)
+        (terms,) = terms_of(self.given, self.settings)
+        return terms
 
     @cached_property
     def struck(self) -> Negotiations:

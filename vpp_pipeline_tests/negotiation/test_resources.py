@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.calendar import pacific_moment_utc
-from vpp_pipeline.fleet.arrays import BOUNDS, CLOSED, OTHER_RESOURCE, Fleet
+from vpp_pipeline.fleet.arrays import BOUNDS, CLOSED, Fleet
 from vpp_pipeline.negotiation.negotiate import negotiate
 from vpp_pipeline.negotiation.opportunities import Resource, find_opportunities
 from vpp_pipeline.negotiation.requests import Requests, place_requests
-from vpp_pipeline.negotiation.terms import prepare_terms
+from vpp_pipeline.negotiation.terms import terms_by_resource
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, OpportunityPolicy
 from vpp_pipeline_tests.conftest import request_table
 from vpp_pipeline_tests.examples import DAY, fleet_of, forecast_of
@@ -138,8 +138,8 @@ def test_of_several_resources_a_request_goes_to_the_largest_that_may_offer_it():
 
 
 def test_only_members_are_asked_and_only_for_what_their_resource_may_offer():
-    north, south = (battery_of(400.0) | {"resource_id": name} for name in ("north", "south"))
-    fleet = fleet_of(*[north] * 3, *[south] * 4)
+    one, other = (battery_of(400.0) | {"resource_id": name} for name in ("north", "south"))
+    fleet = fleet_of(*[one] * 3, *[other] * 4)
     policy = NegotiationPolicy()
     fixed = OpportunityPolicy(sizing="fixed_mw", fixed_mw=1.0)
     rows = pl.concat(
@@ -149,14 +149,14 @@ def test_only_members_are_asked_and_only_for_what_their_resource_may_offer():
             (Resource("south"), range(3, 7)),
         )
     ).sort("opportunity_id")
-    terms = prepare_terms(rows, forecast_of(), fleet, policy, RULES)
-    place = {name: o for o, name in enumerate(terms.opportunity_id)}
+    north, south = terms_by_resource(rows, forecast_of(), fleet, policy, RULES)
+    place = {name: o for one in (north, south) for o, name in enumerate(one.opportunity_id)}
     energy, spin = place["energy_20230815_1200_north"], place["spin_20230815_1200_north"]
-    assert (terms.capacity_kw[energy] > 0.0).tolist() == [True] * 3 + [False] * 4
-    assert not terms.capacity_kw[spin].any()
-    assert [BOUNDS[code] for code in terms.bound_by[spin]] == [CLOSED] * 3 + [OTHER_RESOURCE] * 4
-    assert (terms.asked[energy], terms.asked[spin], terms.asked[place["spin_20230815_1200_south"]]) == (3, 0, 4)
-    deals = negotiate(terms, policy).agreements
+    assert (north.capacity_kw[energy] > 0.0).tolist() == [True] * 3
+    assert not north.capacity_kw[spin].any()
+    assert [BOUNDS[code] for code in north.bound_by[spin]] == [CLOSED] * 3
+    assert (north.asked[energy], north.asked[spin], south.asked[place["spin_20230815_1200_south"]]) == (3, 0, 4)
+    deals = pl.concat([negotiate(one, policy).agreements for one in (north, south)])
     members = deals.group_by("opportunity_id").agg(pl.col("prosumer_id").sort())
     found = dict(members.iter_rows())
     assert found["energy_20230815_1200_north"] == ["prosumer_1", "prosumer_2", "prosumer_3"]

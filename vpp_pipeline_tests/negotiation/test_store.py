@@ -40,7 +40,7 @@ def terms(least: float = 30.0) -> Terms:
 
 def negotiated(store: Store, given: Terms, policy: NegotiationPolicy = POLICY, **more: bool) -> list[bool]:
     calls = calls_of(given, [1.0, 1.0]).with_columns(slot=pl.Series(SLOTS))
-    return negotiate_missing(store, calls, given, policy, RULES, **more)["is_new"].to_list()
+    return negotiate_missing(store, calls, [given], policy, RULES, **more)["is_new"].to_list()
 
 
 def test_an_opportunity_is_negotiated_again_where_what_it_rests_on_has_changed(store: Store) -> None:
@@ -90,7 +90,7 @@ def test_a_slot_that_is_no_longer_traded_goes_and_one_that_is_negotiated_alone_l
     before = store.read(AGREEMENTS, NAMES[:1])
     both, one = terms(least=31.0), np.array([False, True])
     calls = calls_of(both, [1.0, 1.0]).with_columns(slot=pl.Series(SLOTS))
-    alone = (calls.filter(pl.Series(one)), both.only(one))
+    alone = (calls.filter(pl.Series(one)), [both.only(one)])
     negotiate_missing(store, *alone, POLICY, RULES, reuse=False, keep_others=True)
     assert store.read(AGREEMENTS, NAMES[:1]).equals(before)
     assert set(store.bases()) == set(NAMES)
@@ -98,15 +98,27 @@ def test_a_slot_that_is_no_longer_traded_goes_and_one_that_is_negotiated_alone_l
     assert set(store.bases()) == {NAMES[1]}
 
 
+def test_blocks_of_several_resources_are_put_in_the_order_of_the_key(tmp_path: Path) -> None:
+    both = terms()
+    calls = calls_of(both, [1.0, 1.0]).with_columns(slot=pl.Series(SLOTS))
+    by_resource = [both.only(np.array([False, True])), both.only(np.array([True, False]))]
+    memory, lake = InMemory(), LakeNegotiations(Lake(tmp_path).day(DAY, "run"))
+    for store in (memory, lake):
+        negotiate_missing(store, calls, by_resource, POLICY, RULES)
+    for table in (MESSAGES, AGREEMENTS, SEGMENTS):
+        assert memory.read(table, NAMES).equals(lake.read(table, NAMES))
+        assert is_in_order(lake.read(table, NAMES), TABLES[table].primary_key())
+
+
 def test_opportunities_of_two_resources_share_a_slot(store: Store) -> None:
     both = terms()
     calls = calls_of(both, [1.0, 1.0]).with_columns(slot=pl.lit(SLOTS[0]))
-    made = negotiate_missing(store, calls, both, POLICY, RULES)
+    made = negotiate_missing(store, calls, [both], POLICY, RULES)
     assert made["is_new"].to_list() == [True, True]
     assert {name: basis["slot"] for name, basis in store.bases().items()} == dict.fromkeys(NAMES, SLOTS[0])
     for name in NAMES:
         assert store.read(AGREEMENTS, [name])["opportunity_id"].unique().to_list() == [name]
-    assert not negotiate_missing(store, calls, both, POLICY, RULES)["is_new"].any()
+    assert not negotiate_missing(store, calls, [both], POLICY, RULES)["is_new"].any()
 
 
 def test_bases_that_were_kept_by_slot_are_found_by_opportunity(tmp_path: Path) -> None:

@@ -197,7 +197,12 @@ def test_the_fingerprint_changes_with_what_recharging_costs() -> None:
 
 # the day is part of every opportunity's name
 @pytest.mark.parametrize(
-    "array", [field.name for field in fields(Terms) if field.name not in ("market_date", "cheapest_usd_per_mwh")]
+    "array",
+    [
+        field.name
+        for field in fields(Terms)
+        if field.name not in ("market_date", "cheapest_usd_per_mwh", "heard", "of_others")
+    ],
 )
 def test_the_fingerprint_changes_with_each_input_and_only_where_it_is_used(array: str) -> None:
     _, terms = terms_of(only="_20230815_12")  # three opportunities
@@ -206,6 +211,16 @@ def test_the_fingerprint_changes_with_each_input_and_only_where_it_is_used(array
     changed = replace(terms, **{array: nudged(values, (1,) if values.ndim == 1 else (1, 0))})
     differs = [a != b for a, b in zip(terms.fingerprints("v1"), changed.fingerprints("v1"), strict=True)]
     assert differs == ([True] * 3 if is_shared else [False, True, False])
+
+
+def test_the_fingerprint_changes_with_what_the_whole_fleet_decides() -> None:
+    _, terms = terms_of(only="_20230815_12")
+    heard = np.ones(len(terms.prosumer_id), dtype=bool)
+    given = replace(terms, heard=heard, of_others={0.5: terms.reservation})
+    others = replace(given, of_others={0.5: nudged(terms.reservation, (1, 0))})
+    assert not set(given.fingerprints("v1")) & set(replace(given, heard=nudged(heard, (0,))).fingerprints("v1"))
+    differs = [a != b for a, b in zip(given.fingerprints("v1"), others.fingerprints("v1"), strict=True)]
+    assert differs == [False, True, False]
 
 
 def test_the_names_of_opportunities_carry_the_day() -> None:

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp_pipeline.negotiation.negotiate import negotiate
-from vpp_pipeline.negotiation.outcome import is_kept
-from vpp_pipeline.negotiation.terms import Terms
+from vpp_pipeline.negotiation.terms import Terms, is_kept
 from vpp_pipeline.settings import NegotiationPolicy
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.examples import terms_of

@@ -143,13 +143,13 @@ def run_chain(case: Case, folder: Path, outcome: Outcome) -> None:
     from vpp_pipeline.bidding.bids import Stamp
     from vpp_pipeline.core.calendar import bid_deadline_utc
     from vpp_pipeline.core.errors import InputError
-    from vpp_pipeline.core.paths import project_folder
+    from vpp_pipeline.core.paths import REQUESTS, example_file
     from vpp_pipeline.inputs.day_inputs import DayInputs
     from vpp_pipeline.pipeline import bid, verify
 
     try:
         settings = settings_of(case, folder)
-        requests = project_folder() / "data" / "opportunities.csv"
+        requests = example_file(REQUESTS)
         inputs = DayInputs(case.market_date, settings, Path("prices.csv"), NODE, requests, Path("data/lake").resolve())
         tables = bid(inputs.tables(), settings, Stamp("", "", None, "", bid_deadline_utc(case.market_date)))
     except InputError as error:

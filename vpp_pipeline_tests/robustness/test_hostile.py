@@ -76,5 +76,6 @@ def test_everything_that_make_installs_is_hashed() -> None:
 
 
 def test_dagster_listens_to_this_machine_alone() -> None:
+    """That of `vpp-pipeline dev` is tried by `hostile_pages.pages`."""
     makefile = (project_folder() / "Makefile").read_text(encoding="utf-8")
-    assert "-m dagster dev --host 127.0.0.1\n" in makefile
+    assert "-m vpp_pipeline dev\n" in makefile

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.verification.bids import money_adds_up
+from vpp_pipeline.verification.money import money_adds_up
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.verification.tampering import (
     BIDS,
@@ -66,6 +66,14 @@ def swapped_charging(day: Day) -> pl.DataFrame:
 
 FAULTS = [
     Fault(MONEY, "revenue by a cent", BIDS, cent(BIDS, "expected_revenue_usd", BID), "fault revenue", None),
+    Fault(
+        MONEY,
+        "another expectation than all that is bid",
+        BIDS,
+        edit(BIDS, BID, expected_mw=sees("expected_mw", 0.01)),
+        "fault MW expected",
+        1,
+    ),
     Fault(MONEY, "payments by a cent", BIDS, cent(BIDS, "payments_usd", BID), "fault payments", None),
     Fault(MONEY, "charging by a cent", BIDS, cent(BIDS, "charging_cost_usd", BID), "fault charging", None),
     Fault(MONEY, "profit by a cent", BIDS, cent(BIDS, "expected_profit_usd", BID), "fault profit", None),

@@ -28,6 +28,7 @@ from vpp_pipeline_tests.verification import (
     test_proof,
     test_sales,
     test_schedule,
+    test_storage,
     test_top_ups,
 )
 from vpp_pipeline_tests.verification.tampering import BIDS, FLEET, FORECAST, PAID, Fault, edited
@@ -44,6 +45,7 @@ MODULES = (
 )
 WARNINGS: list[Fault] = test_fleet.WARNINGS + test_advice.WARNINGS + test_forecast.WARNINGS + test_proof.WARNINGS
 FAULTS: list[Fault] = [fault for module in MODULES for fault in module.FAULTS]
+OF_STORAGE: list[Fault] = test_storage.FAULTS  # of a day of storage resources
 
 
 @pytest.mark.parametrize("check", GUARDS, ids=lambda check: check.__name__)
@@ -54,7 +56,7 @@ def test_the_claim_holds_on_an_honest_day(honest: SolvedDay, check: Callable[...
 
 
 def test_every_claim_has_faults() -> None:
-    assert {fault.check for fault in FAULTS + WARNINGS} == set(GUARDS)
+    assert {fault.check for fault in FAULTS + OF_STORAGE + WARNINGS} == set(GUARDS)
 
 
 def test_every_metric_ends_in_its_unit() -> None:
@@ -80,12 +82,15 @@ def test_the_table_of_checks_holds_every_claim(honest: SolvedDay) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", {fault.check: fault for fault in FAULTS if fault.name != "spin is cheaper than nonspin"}.values(), ids=str
+    "fault",
+    {fault.check: fault for fault in FAULTS + OF_STORAGE if fault.name != "spin is cheaper than nonspin"}.values(),
+    ids=str,
 )
-def test_no_bids_are_published_with_a_fault(honest: SolvedDay, fault: Fault) -> None:
-    tampered = honest.with_table(fault.table, fault.tamper(honest.tables))
+def test_no_bids_are_published_with_a_fault(honest: SolvedDay, storage_day: SolvedDay, fault: Fault) -> None:
+    day = storage_day if fault in OF_STORAGE else honest
+    tampered = day.with_table(fault.table, fault.tamper(day.tables))
     with pytest.raises(ViolationError, match=f"no bids are published; .*{fault.check.__name__}: "):
-        checks_table(tampered, honest.settings)
+        checks_table(tampered, day.settings)
 
 
 def test_a_warning_is_written_down_but_stops_nothing(honest: SolvedDay) -> None:

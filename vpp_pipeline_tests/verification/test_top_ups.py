@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.settings import PaymentSettings, Settings
-from vpp_pipeline.verification.bids import top_ups_are_a_fair_part_of_the_profit
+from vpp_pipeline.verification.money import top_ups_are_a_fair_part_of_the_profit
 from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.verification.tampering import BOOKS, PAID, Fault, Tamper, assert_caught, edit, sees
 

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from vpp_pipeline.warehouse.tables import open_warehouse
-from vpp_pipeline_tests.published import published
+from vpp_pipeline_tests.published import STORAGE, published
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -23,8 +23,16 @@ def warehouse(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return published(solved_day(), tmp_path_factory.mktemp("published"), runs=2) / "vpp.duckdb"
 
 
+@pytest.fixture(scope="module")
+def of_storage(solved_day, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A day whose one resource takes part as storage."""
+    day = solved_day(settings=STORAGE, requests=())
+    return published(day, tmp_path_factory.mktemp("storage"), is_settled=False) / "vpp.duckdb"
+
+
 @pytest.mark.parametrize("question", QUESTIONS, ids=[question.splitlines()[0][:60] for question in QUESTIONS])
-def test_the_question_has_an_answer(warehouse: Path, question: str):
+def test_the_question_has_an_answer(request: pytest.FixtureRequest, question: str):
+    warehouse = request.getfixturevalue("of_storage" if "storage resource" in question else "warehouse")
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         assert len(connection.execute(question).fetchall()) > 0
 

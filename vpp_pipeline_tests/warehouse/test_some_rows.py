@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.tables import rows_where
-from vpp_pipeline.verification.bids import money_adds_up
+from vpp_pipeline.verification.money import money_adds_up
 from vpp_pipeline.verification.negotiation import negotiations_follow_the_protocol
 from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice
 from vpp_pipeline.warehouse.day import LakeDay

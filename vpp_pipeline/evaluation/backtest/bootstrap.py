@@ -86,7 +86,7 @@ def differences(rows: pl.DataFrame, measure: str, other: str) -> dict[str, Inter
     wide = rows.pivot("arm", index="market_date", values=measure).sort("market_date")
     found = {}
     for arm in wide.columns[1:]:
-        pairs = wide.select(other, arm).drop_nulls() if arm != other else wide.clear()
+        pairs = wide.select(other, arm).drop_nulls().drop_nans() if arm != other else wide.clear()
         if arm != other and not pairs.is_empty():
             found[arm] = block_bootstrap((pairs[other] - pairs[arm]).to_numpy())
     return found

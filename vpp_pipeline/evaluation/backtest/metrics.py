@@ -112,7 +112,7 @@ def _success(day: PastDay, plan: Plan) -> dict[str, float | int | None]:
     An opportunity is feasible where a linear program over it alone reaches 80% (or all) of R: with commitments of at
     most 0.39 R its optimum is the sum of what everyone can commit whose reservation price the aggregator could pay.
     """
-    rules, terms = day.settings.rules, terms_of(day.inputs, day.settings)
+    rules, (terms,) = day.settings.rules, terms_of(day.inputs, day.settings)
     required = terms.required_kw
     payable = (terms.capacity_kw > 0.0) & (terms.reservation <= terms.ceiling)
     reach = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)

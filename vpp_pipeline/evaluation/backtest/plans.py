@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.aggregation.classes import Classes
-from vpp_pipeline.aggregation.offer import StorageOffer, classes_of, offer_of
-from vpp_pipeline.bidding.bids import curves_of
+from vpp_pipeline.aggregation.offer import StorageOffer
+from vpp_pipeline.aggregation.pool import offer_of_tables
+from vpp_pipeline.bidding.bids import Stamp, curves_of
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.core.tables import Day, Tables, with_missing
@@ -31,8 +32,19 @@ from vpp_pipeline.negotiation.agreements import options
 from vpp_pipeline.negotiation.contract import Prices, cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
 from vpp_pipeline.negotiation.outcome import End, Floor, Outcome
+from vpp_pipeline.negotiation.requests import Requests
 from vpp_pipeline.negotiation.terms import Terms
-from vpp_pipeline.pipeline import fleet_of, limit_fleet, pay, prepare_problem, solve, tabulate
+from vpp_pipeline.pipeline import (
+    aggregate,
+    bid_solution,
+    find_opportunities,
+    fleet_of,
+    limit_fleet,
+    pay,
+    prepare_problem,
+    solve,
+    tabulate,
+)
 from vpp_pipeline.settings import NegotiationPolicy, OptimiserSettings, Settings
 
 NO_PREFERENCES = {
@@ -47,7 +59,6 @@ NO_PREFERENCES = {
     "maximum_cycles_per_day": 24.0,  # more than any store can do
 }
 ENERGY = PRODUCTS.index("energy")
-MOST_RESOURCES = 10  # storage resources of a fleet
 
 
 def without_preferences(inputs: Day) -> Tables:
@@ -114,41 +125,42 @@ def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: S
     return segments.join(place, on="bid_id").with_columns(bid_id=pl.col("place").cast(pl.String))
 
 
-def storage_plan(inputs: Day, settings: Settings, engine: Engine, classes: Classes) -> Plan:
-    """Deals by ``engine`` for all that owners can give, bid by storage resources at floors."""
+def storage_plan(inputs: Day, settings: Settings, engine: Engine, classes: Day) -> Plan:
+    """The day's only resource as storage: deals by ``engine``, bids as the desk forms them; ``classes`` as for
+    :func:`as_storage`.
+    """
     begun = time.perf_counter()
-    day, problem = _struck(inputs, settings, engine)
-    blank = np.zeros(len(problem.opportunity_id))
-    plan = _plan(day, problem, no_schedule(problem.fleet), blank, None, 0.0)
-    floor = floors_of(plan)
-    forecast = prices_by_hour(day["market.price_forecast"])
-    offer = offer_of(problem.fleet, floor, forecast, classes, settings.rules.backing_hours)
+    day, problem = _struck(as_storage(inputs, settings, classes), settings, engine)
+    stamp = Stamp("back-test", "", None, "back-test", datetime.now(UTC))
+    tables = bid_solution(day, problem, solve(problem, settings), settings, stamp)
+    fleet, hours = problem.fleet, problem.covers.shape[1]
+    parts = {name: np.flatnonzero(fleet.resource_id == name) for name in np.unique(fleet.resource_id.astype(str))}
+    offers = [(mine, offer_of_tables(name, fleet.part(mine), tables)) for name, mine in parts.items()]
+    # one row per product and hour: an owner has deals with its own resource alone
+    product, hour = (grid.ravel() for grid in np.indices((len(PRODUCTS), hours)))
+    place = (problem.product * hours + problem.covers.argmax(axis=1))[problem.agreement_opportunity]
+    committed, deals = _deals(day, problem, place, len(product))
+    plan = Plan(fleet, no_schedule(fleet), product, hour, np.zeros(len(product)), None, committed, deals, 0.0)
     seconds = time.perf_counter() - begun
-    return replace(plan, storage=offer, is_dispatched_anew=True, seconds=seconds)
+    return replace(plan, storage=offers, is_dispatched_anew=True, seconds=seconds)
 
 
-def storage_classes(inputs: Day, settings: Settings, prices: Sequence[pl.DataFrame]) -> Classes:
-    """Classes of the day's fleet, made at ``prices`` of typical days (rows of `market.prices` or the forecast)."""
-    fleet = fleet_of(inputs)
-    shape = fleet.max_charge_kw.shape
-    floors = [reservation_price(fleet, product, settings.negotiation)[:, None] for product in PRODUCTS]
-    floor = np.stack([np.broadcast_to(of_product, shape) for of_product in floors])
-    days = np.stack([prices_by_hour(of_day) for of_day in prices])
-    return classes_of(fleet, floor, days, settings.rules.backing_hours, MOST_RESOURCES)
+def as_storage(inputs: Day, settings: Settings, classes: Day) -> Tables:
+    """The same day with its only resource as storage.
+
+    ``classes``: CLASSES_BEFORE and MEMBERS_BEFORE of another day, which are kept; without them they are made for this
+    one.
+    """
+    resources = inputs["market.resources"].with_columns(participation=pl.lit("storage"))
+    day = {**inputs, **classes, "market.resources": resources}
+    day |= aggregate(day, settings)
+    return day | find_opportunities(day, settings, Requests())
 
 
 def no_schedule(fleet: Fleet) -> DaySchedule:
     """Nothing charged, sold, or held, to be replaced."""
     nothing = np.zeros(fleet.max_charge_kw.shape)
     return DaySchedule(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
-
-
-def floors_of(plan: Plan) -> Array:
-    """Call prices (3, N, T) of the deals; infinite without one."""
-    call_price = np.where(plan.committed_kw > 0.0, plan.deals.call_price, np.inf)
-    found = np.full((len(PRODUCTS), plan.schedule.stored_kwh.shape[1], len(plan.fleet)), np.inf)
-    found[plan.product, plan.hour] = call_price
-    return found.transpose(0, 2, 1)
 
 
 def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, is_there: Flags) -> Plan:
@@ -216,9 +228,14 @@ def _plan(
     segments: pl.DataFrame | None,
     seconds: float,
 ) -> Plan:
-    fleet: Fleet = problem.fleet
-    shape = (len(problem.opportunity_id), len(fleet))
-    pair = (problem.agreement_opportunity, problem.agreement_prosumer)
+    committed, deals = _deals(day, problem, problem.agreement_opportunity, len(problem.opportunity_id))
+    product, hour = places(day)
+    return Plan(problem.fleet, schedule, product, hour, quantity_mw, segments, committed, deals, seconds)
+
+
+def _deals(day: Day, problem: DayProblem, place: Indices, count: int) -> tuple[Array, Prices]:
+    """What each may be asked for (``count``, N), and for what; ``place`` (K,): row of each agreement."""
+    shape, pair = (count, len(problem.fleet)), (place, problem.agreement_prosumer)
     committed = np.zeros(shape)
     committed[pair] = problem.committed_kw
     held = prices_of(options(day["negotiation.agreements"]))
@@ -228,9 +245,7 @@ def _plan(
         every[pair] = values
         return every
 
-    deals = Prices(**{name: spread(values) for name, values in vars(held).items()})
-    product, hour = places(day)
-    return Plan(fleet, schedule, product, hour, quantity_mw, segments, committed, deals, seconds)
+    return committed, Prices(**{name: spread(values) for name, values in vars(held).items()})
 
 
 def at_fixed(price: Array) -> Prices:
@@ -259,7 +274,8 @@ class Plan:
     gap_usd: float | None = None
     goes_as_planned: bool = False  # with everything known: awards and dispatch are the plan's
     is_dispatched_anew: bool = False  # after awards, by the linear program of a settled day
-    storage: StorageOffer | None = None  # bid as storage resources: awards and schedule follow from all prices at once
+    #: bid as storage resources, each with the places of its members: awards and schedule follow from all prices at once
+    storage: Sequence[tuple[Indices, StorageOffer]] = ()
 
     def by_product_and_hour(self, values: Array) -> Array:
         """Spread ``values`` (O, …) over (3, T, …); zero where there is no opportunity."""
@@ -269,9 +285,12 @@ class Plan:
 
     def cleared(self, price: Array) -> Plan:
         """The plan once storage resources are cleared at ``price`` (3, T): its schedule, and what was awarded."""
-        if self.storage is None:
+        if not self.storage:
             return self
-        schedule = self.storage.schedule(self.storage.awards(price))
+        schedule = DaySchedule(**{name: np.zeros_like(kw) for name, kw in vars(self.schedule).items()})
+        for mine, offer in self.storage:
+            for name, kw in vars(offer.schedule(offer.awards(price))).items():
+                getattr(schedule, name)[mine] = kw
         sold_mw = np.stack([net_export_mw(schedule), *(kw.sum(axis=0) for kw in schedule.held_kw)])
         sold_mw[1:] /= 1000.0
         return replace(self, schedule=schedule, quantity_mw=np.maximum(sold_mw[self.product, self.hour], 0.0))

@@ -17,25 +17,25 @@ from typing import Any
 
 import polars as pl
 
-from vpp_pipeline.aggregation.classes import Classes
-from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.core.provenance import code_version
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, with_missing
+from vpp_pipeline.core.provenance import code_version, frame_hash
+from vpp_pipeline.core.tables import CLASSES_BEFORE, MEMBERS_BEFORE, SCHEDULE_BEFORE, Day, with_missing
 from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
-from vpp_pipeline.evaluation.backtest.plans import no_sale_plan, storage_classes
+from vpp_pipeline.evaluation.backtest.plans import as_storage, no_sale_plan
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
 from vpp_pipeline.evaluation.settlement import draw_available, same_source
 from vpp_pipeline.forecasting.meters import content_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
 from vpp_pipeline.market.price_source import PriceSource
+from vpp_pipeline.pipeline import CLASSES, MEMBERS
 from vpp_pipeline.schemas import DESK, Benchmark, validate
 from vpp_pipeline.settings import Settings
 
 TABLE = "evaluation.benchmark"
 MADE_WITH = "vpp_backtest"
+NO_CLASSES: Day = {}
 READS_ONLY = ("bootstrap",)  # files of this package that no row depends on
 
 #: a day -> its tables before any negotiation, and its clearing prices
@@ -49,15 +49,15 @@ class By:
 
     settings: Settings
     arms: Sequence[str]
-    classes: Classes | None
+    classes: Day
 
 
 def replay(
-    inputs: Day, prices: pl.DataFrame, settings: Settings, arms: Sequence[str], classes: Classes | None = None
+    inputs: Day, prices: pl.DataFrame, settings: Settings, arms: Sequence[str], classes: Day = NO_CLASSES
 ) -> pl.DataFrame:
     """Rows of `evaluation.benchmark` of one day: every arm on the same fleet, prices, absences and settlement.
 
-    ``classes``: of storage resources, made before; None: made for this day.
+    ``classes``: of storage resources, made before; none: made for this day.
     """
     same_source(inputs["market.price_forecast"], prices)
     rows = with_missing(inputs["fleet.prosumers"].sort("prosumer_id"), resource_id=DESK)
@@ -95,7 +95,7 @@ def replay_days(
     source: str,
     report: Callable[[date], None],
     workers: int = 1,
-    classes: Classes | None = None,
+    classes: Day = NO_CLASSES,
 ) -> list[date]:
     """Replay ``days`` into the lake, calling ``report`` after each; returns those that were not there already.
 
@@ -163,12 +163,12 @@ def is_done(lake: Lake, day: date, made_with: str) -> bool:
     return False
 
 
-def fingerprint_of(settings: Settings, arms: Sequence[str], source: str, classes: Classes | None = None) -> str:
+def fingerprint_of(settings: Settings, arms: Sequence[str], source: str, classes: Day = NO_CLASSES) -> str:
     """What a day's rows depend on, the day aside."""
     text = "\n".join([code_version(), settings.model_dump_json(), *arms, source])
     digest = hashlib.sha256(text.encode())
-    if classes is not None:  # they are of the first day of a range
-        digest.update(classes.shape.tobytes() + classes.member.tobytes())
+    for name, rows in sorted(classes.items()):  # of the first day of a range
+        digest.update(f"{name} {frame_hash(rows)}".encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         if file.stem not in READS_ONLY:
             digest.update(file.read_bytes())
@@ -192,12 +192,10 @@ class PastDays:
         tables.pop(SCHEDULE_BEFORE, None)  # it is of the bids that were published, not of the arm that is replayed
         return tables, self.source.day(day)
 
-    def classes(self, settings: Settings) -> Classes:
-        """Classes of storage resources, made once: for the first day, at the prices of the week before."""
-        tables, hours = self(self.first.market_date)[0], market_hours(self.first.market_date).height
-        week = self.first.history
-        typical = [prices for _, prices in sorted(week.items()) if prices.height == hours]
-        return storage_classes(tables, settings, typical or [tables["market.price_forecast"]])
+    def classes(self, settings: Settings) -> Day:
+        """Classes of storage resources, made once: for the first day, at its forecast."""
+        made = as_storage(self(self.first.market_date)[0], settings, NO_CLASSES)
+        return {CLASSES_BEFORE: made[CLASSES], MEMBERS_BEFORE: made[MEMBERS]}
 
     @cached_property
     def source(self) -> PriceSource:

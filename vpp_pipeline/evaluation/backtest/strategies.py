@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.aggregation.classes import Classes
 from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.tables import Day
@@ -42,7 +41,6 @@ from vpp_pipeline.evaluation.backtest.plans import (
     places,
     posted_price,
     sized_freely,
-    storage_classes,
     storage_plan,
     without_preferences,
 )
@@ -64,14 +62,7 @@ class PastDay:
     prices: pl.DataFrame  # rows of `market.prices` of the day itself
     is_there: Flags  # (N,)
     no_sale: Plan
-    classes: Classes | None = None  # of storage resources, made before; None: made for the day, at its forecast
-
-    @cached_property
-    def storage_classes(self) -> Classes:
-        """Which owners bid as one storage resource."""
-        if self.classes is not None:
-            return self.classes
-        return storage_classes(self.inputs, self.settings, [self.inputs["market.price_forecast"]])
+    classes: Day = field(default_factory=dict)  # of storage resources, made before; none: made for the day
 
     @cached_property
     def central(self) -> Plan:
@@ -142,7 +133,7 @@ def _foresight(day: PastDay) -> Plan:
 def _storage(engine: str) -> Arm:
     def arm(day: PastDay) -> Plan:
         settings = negotiating(day.settings, engine=engine, contract="indexed", posted="cap")
-        return storage_plan(sized_freely(day.inputs, day.settings), settings, ENGINES[engine], day.storage_classes)
+        return storage_plan(day.inputs, settings, ENGINES[engine], day.classes)
 
     return arm
 

@@ -10,17 +10,19 @@ from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.reporting.asset_pages.layout import Line, Page, kinds, mean, total, where
 
 TRADES = pl.col("status") == "bid"
+#: MW times hours that clear at the forecast; charging counts as energy does
+CLEARED_MW_H = (pl.coalesce("expected_mw", "total_capacity_mw") * pl.col("duration_hours")).abs().sum()
 BROKEN = ~pl.col("passed") & ~pl.col("is_warning")
 
 PAGES = {
     "bids.final_bids": Page(
-        text="{bids} bids of {bid_mw:.2f} MW, expected profit {expected_profit_usd:usd}: revenue "
+        text="{bids} bids of {bid_mw_h:.2f} MW·h, expected profit {expected_profit_usd:usd}: revenue "
         "{expected_revenue_usd:usd} less payments {payments_usd:usd} and charging; mean satisfaction "
         "{mean_satisfaction_score:.2f} of 10.",
         figures={
             "opportunities": pl.len(),
             "bids": where(TRADES),
-            "bid_mw": total("total_capacity_mw").round(2),
+            "bid_mw_h": CLEARED_MW_H.round(2),
             "expected_revenue_usd": total("expected_revenue_usd").round(2),
             "payments_usd": total("payments_usd").round(2),
             "expected_profit_usd": total("expected_profit_usd").round(2),
@@ -28,7 +30,7 @@ PAGES = {
             "mean_reliability_score": pl.col("reliability_score").filter(TRADES).mean(),
             "smallest_coalition": pl.col("coalition_size").filter(TRADES).min(),
         },
-        line=Line("bid capacity by hour, all products", total("total_capacity_mw"), "MW", by="start_utc"),
+        line=Line("MW by hour that clear at the forecast, all products", CLEARED_MW_H, "MW·h", by="start_utc"),
         columns={
             "opportunity": "opportunity_id",
             "MW": "total_capacity_mw",
@@ -38,13 +40,12 @@ PAGES = {
         first="expected_profit_usd",
     ),
     "bids.bid_segments": Page(
-        text="{bids} bid curves of {segments} segments, {offered_mw:.2f} MW; prices from {lowest_price:usd} to "
+        text="{bids} bid curves of {segments} segments; prices from {lowest_price:usd} to "
         "{highest_price:usd} per MWh (reserve: per MW and hour).",
         empty="0 bid curves: no bids.",
         figures={
             "bids": kinds("bid_id"),
             "segments": pl.len(),
-            "offered_mw": (pl.col("to_mw") - pl.col("from_mw")).sum(),
             "lowest_price": pl.col("price_usd_per_mwh").min(),
             "highest_price": pl.col("price_usd_per_mwh").max(),
         },
@@ -67,7 +68,7 @@ PAGES = {
 EXPORTED = pl.col("discharge_kw") + pl.col("solar_sold_kw")
 OURS, BEST = pl.col("arm") == "indexed", pl.col("arm") == "perfect_foresight"
 PAGE = Page(
-    text="{rows:,} rows in {tables} tables published: {bids} bids of {bid_mw:.2f} MW, expected profit "
+    text="{rows:,} rows in {tables} tables published: {bids} bids of {bid_mw_h:.2f} MW·h, expected profit "
     "{expected_profit_usd:usd}, gap {gap_fraction:percent.3}, {violations} violations. File size {file_mb:.1f} MB.",
     figures={"rows": total("rows"), "tables": where(pl.col("rows") > 0)},
     line=Line("rows of the day by table, highest first", pl.col("rows"), "rows"),
@@ -125,8 +126,8 @@ EVALUATION_PAGES = {
         first="payment_usd",
     ),
     "evaluation.settlement": Page(
-        text="Awards for {awards} of {bids} bids, {awarded_mw:.2f} MW, {delivered_mw:.2f} MW delivered; profit "
-        "{profit_usd:usd} after payments of {payments_usd:usd}.",
+        text="Awards for {awards} of {bids} bids; revenue {revenue_usd:usd}, profit {profit_usd:usd} after payments of "
+        "{payments_usd:usd}.",
         empty="0 bids to settle.",
         figures={
             "bids": pl.len(),
@@ -186,12 +187,12 @@ EVALUATION_PAGES = {
 
 
 def day_at_a_glance(day: Mapping[str, pl.DataFrame]) -> dict[str, float]:
-    """Profit, MW, satisfaction, gap and violations of a whole day."""
+    """Profit, MW·h, satisfaction, gap and violations of a whole day."""
     final, checks, proof = day["bids.final_bids"], day["bids.checks"], day["dispatch.proof"]
     trading = final.filter(pl.col("status") == "bid")
     found = {
         "bids": trading.height,
-        "bid_mw": round(float(trading["total_capacity_mw"].sum()), 2),
+        "bid_mw_h": round(float(trading.select(CLEARED_MW_H).item()), 2),
         "expected_profit_usd": round(float(trading["expected_profit_usd"].sum()), 2),
         "mean_satisfaction_score": trading["satisfaction_score"].mean(),
         "gap_fraction": proof["gap_fraction"][0],

@@ -56,12 +56,12 @@ SOLVED = {
         first="discharge_kw",
     ),
     "dispatch.positions": Page(
-        text="Positions in {bids} of {opportunities} opportunities, {bid_mw:.2f} MW in all; highest shadow price "
-        "{highest_shadow_price:usd} per MW.",
+        text="Positions in {bids} of {opportunities} opportunities, the largest {largest_mw:.2f} MW; highest shadow "
+        "price {highest_shadow_price:usd} per MW.",
         figures={
             "opportunities": pl.len(),
             "bids": where(TRADES),
-            "bid_mw": total("quantity_mw"),
+            "largest_mw": pl.col("quantity_mw").max(),
             "highest_shadow_price": pl.col("shadow_price_usd_per_mwh").max(),
         },
         line=Line("position by opportunity, highest first", pl.col("quantity_mw"), "MW"),

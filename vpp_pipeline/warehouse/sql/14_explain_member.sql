@@ -14,8 +14,9 @@ held as (
            coalesce(a.floor_price_usd_per_mwh, a.agreed_price_usd_per_mwh) as floor_price_usd_per_mwh,
            coalesce(a.cap_price_usd_per_mwh, a.agreed_price_usd_per_mwh) as cap_price_usd_per_mwh,
            coalesce(p.dispatched_kw, 0) as dispatched_kw, coalesce(p.payment_usd, 0) as payment_usd,
-           o.forecast_price - a.agreed_price_usd_per_mwh as margin_usd_per_mwh
+           o.forecast_price - a.agreed_price_usd_per_mwh as margin_usd_per_mwh, s.share_fraction, s.is_bound
     from negotiation.agreements a
+    left join dispatch.storage_shares s using (market_date, prosumer_id)
     join market.opportunities o using (market_date, opportunity_id)
     left join dispatch.payments p using (market_date, opportunity_id, prosumer_id)
     where a.holds_option
@@ -50,7 +51,7 @@ other as (
         -- stored energy can be sold at another hour; power held or sold in one hour takes nothing from another
         and ((h.product = 'energy' and e.product = 'energy')
              or (e.start_utc < h.start_utc + to_hours(h.duration_hours) and h.start_utc < e.start_utc + to_hours(e.duration_hours)))
-    where h.dispatched_kw < h.committed_capacity_kw - 1e-3
+    where h.dispatched_kw < h.committed_capacity_kw - 1e-3 and h.is_bound is null -- a storage resource has no choice to make for it
     group by all
 )
 select h.market_date, h.opportunity_id, h.prosumer_id, h.product, h.start_utc, h.committed_capacity_kw, h.dispatched_kw, h.payment_usd,
@@ -58,14 +59,16 @@ select h.market_date, h.opportunity_id, h.prosumer_id, h.product, h.start_utc, h
        h.floor_price_usd_per_mwh, h.cap_price_usd_per_mwh, h.agreed_price_usd_per_mwh, t.first_ask - h.agreed_price_usd_per_mwh as owner_conceded_usd_per_mwh,
        h.agreed_price_usd_per_mwh - t.first_offer as desk_conceded_usd_per_mwh, h.closed_round, h.forecast_price, h.margin_usd_per_mwh,
        k.kept_usd_per_mwh, o.instead_opportunity_id, o.instead_usd_per_mwh,
-       case when h.dispatched_kw >= h.committed_capacity_kw - 1e-3 then 'its commitment'
+       case when not h.is_bound then 'left out: no deal for all that its part may be asked for'
+            when h.dispatched_kw >= h.committed_capacity_kw - 1e-3 then 'its commitment'
+            when h.is_bound then format('its part ({:.1f}%) of the award to its storage resource', 100 * h.share_fraction)
             when s.limits is not null then s.limits
             when h.dispatched_kw > 1e-3 and b.is_full then 'R: required capacity is reached'
             when h.dispatched_kw > 1e-3 then 'price: the rest is worth more elsewhere'
             when o.instead_opportunity_id is not null then 'price: worth more in ' || o.instead_opportunity_id
             when b.is_full then 'R: others deliver it'
             when b.status = 'no_bid' then 'no-bid'
-            else 'price: not worth it here' end as limit_name
+            else 'price: not worth it here' end as limit_name, h.share_fraction
 from held h
 left join bid b using (market_date, opportunity_id)
 left join talk t using (market_date, opportunity_id, prosumer_id)
@@ -86,3 +89,4 @@ comment on column explain.member.kept_usd_per_mwh is 'Value to the day of keepin
 comment on column explain.member.instead_opportunity_id is 'Most valuable opportunity in which this prosumer delivers instead: energy in any hour, or another product of the same hour; null if it delivers its commitment.';
 comment on column explain.member.instead_usd_per_mwh is 'Expected price less the agreed price there.';
 comment on column explain.member.limit_name is 'Limit that keeps it from delivering more.';
+comment on column explain.member.share_fraction is 'Part of the stored energy of its storage resource that it gives; null where it is no member of one.';

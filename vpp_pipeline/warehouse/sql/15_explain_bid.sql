@@ -42,6 +42,41 @@ instead as (
     )
     group by all
 ),
+storage as (
+    select b.market_date, b.opportunity_id, h.*,
+           format('{:.3f} to {:.3f} MWh of {:.3f} to {:.3f}', h.planned_opening_mwh, h.planned_stored_mwh, h.lowest_stored_mwh, h.highest_stored_mwh)
+               as stored_words,
+           case when b.product != 'energy' then '' else
+               case when b.total_capacity_mw > 0 then
+                   format('Discharge of up to {:.3f} MW, R is {:.3f} MW, is bid from ${:.2f}/MWh, the mean floor of {} members. ',
+                          b.total_capacity_mw, b.required_capacity_mw, b.bid_price_usd_per_mwh, b.coalition_size)
+                   else 'No discharge is bid in this hour. ' end
+               || case when h.max_charge_mw > 0 then
+                   replace(format('Charging of up to {:.3f} MW is bid at ${:.2f}/MWh, as it costs {} beyond the market''s price; what the energy earns later is the market''s to weigh. ',
+                                  h.max_charge_mw, c.first_price + 0, if(h.charge_price_usd_per_mwh < 0, format('${:.2f}/MWh', -h.charge_price_usd_per_mwh), 'nothing')),
+                           '$-', '-$')
+                   else '' end
+               || case when h.self_schedule_mw > 0 then
+                   format('{:.3f} MW of the members'' sun is a self-schedule, sold whatever the price: the forecast reaches their floors. ', h.self_schedule_mw)
+                   else '' end
+               || case when c.top_mw > h.self_schedule_mw + h.max_discharge_mw + 1e-9 then
+                   format('The last {:.3f} MW, at the market''s cap of ${:,.2f}/MWh, cover reserve that members hold beyond this power: reserve needs an energy bid over its range. ',
+                          c.top_mw - h.self_schedule_mw - h.max_discharge_mw, c.top_price)
+                   else '' end
+           end as curve_words,
+           case b.product when 'energy' then
+               case when h.planned_discharge_mw > 1e-6 then format('it discharges {:.3f} MW', h.planned_discharge_mw)
+                    when h.planned_charge_mw > 1e-6 then format('it charges {:.3f} MW', h.planned_charge_mw) else 'it neither charges nor discharges' end
+               else format('{:.3f} MW of it clear', b.expected_mw + 0) end as plan_words
+    from bids.final_bids b
+    join dispatch.storage_by_hour h using (market_date, resource_id, start_utc)
+    left join (
+        select bid_id, arg_min(price_usd_per_mwh, segment) as first_price, arg_max(price_usd_per_mwh, segment) as top_price, max(to_mw) as top_mw
+        from bids.bid_segments
+        group by bid_id
+    ) c using (bid_id)
+    where b.status = 'bid'
+),
 facts as (
     select b.market_date, b.opportunity_id, b.product, b.start_utc, b.status, b.total_capacity_mw, b.required_capacity_mw,
            if(b.product = 'energy', '/MWh', '/MW per hour') as unit, b.forecast_price, b.bid_price_usd_per_mwh, b.expected_profit_usd, p.shadow_price_usd_per_mwh,
@@ -49,13 +84,16 @@ facts as (
                 when b.status = 'no_bid' and n.status = 'no_bid' then 'too few deals'
                 when b.status = 'no_bid' and p.refusal is not null then 'cost above the market''s cap'
                 when b.status = 'no_bid' then 'worth more elsewhere'
+                when h.opportunity_id is not null and b.total_capacity_mw = 0 then 'energy: charging, sun, or cover of reserve alone'
                 when b.total_capacity_mw >= b.required_capacity_mw - 0.005 then 'R: required capacity is reached'
+                when h.opportunity_id is not null then 'deals: members without one for all that their part may be asked for are left out'
                 when p.shadow_price_usd_per_mwh < -1e-6 then 'smallest quantity: below it there would be no bid'
                 else 'price: members deliver no more at it' end as binding,
            coalesce(m.delivering, 0) as delivering, coalesce(m.options, 0) as options, l.limits, m.mean_ask as first_ask_usd_per_mwh,
            m.mean_offer as first_offer_usd_per_mwh, m.mean_agreed as agreed_usd_per_mwh,
            m.mean_floor as floor_usd_per_mwh, m.mean_cap as cap_usd_per_mwh, m.owners_conceded_more, m.kept as kept_usd_per_mwh,
-           m.unused_mw, i.instead_opportunity_id, i.instead_usd_per_mwh, i.here_usd_per_mwh, i.instead_mw, b.reason
+           m.unused_mw, i.instead_opportunity_id, i.instead_usd_per_mwh, i.here_usd_per_mwh, i.instead_mw, b.reason, b.coalition_size,
+           h.curve_words, h.plan_words, h.stored_words, h.stored_value_usd_per_mwh
     from bids.final_bids b
     left join dispatch.positions p using (market_date, opportunity_id)
     left join negotiation.summary n using (market_date, opportunity_id)
@@ -63,8 +101,18 @@ facts as (
     left join members m using (market_date, opportunity_id)
     left join limits l using (market_date, opportunity_id)
     left join instead i using (market_date, opportunity_id)
+    left join storage h using (market_date, opportunity_id)
 )
-select * exclude (unit), rtrim(case when status = 'bid' then
+select * exclude (unit, coalition_size, curve_words, plan_words, stored_words, stored_value_usd_per_mwh), rtrim(case
+    when curve_words is not null then
+        if(product = 'energy', curve_words,
+           format('{:.3f} of {:.3f} MW from ${:.2f}{}, the mean floor of {} members; the market awards energy and reserve over the same MW. ', total_capacity_mw,
+                  required_capacity_mw, bid_price_usd_per_mwh, unit, coalition_size))
+        || replace(format('At the forecast of ${:.2f}{} {}; state of charge {}, a stored MWh then worth ${:.2f}. ', forecast_price, unit, plan_words, stored_words,
+                          stored_value_usd_per_mwh), '$-', '-$')
+        || coalesce(replace(format('{} members deliver, from a mean floor of ${:.2f} to a mean cap of ${:.2f}, paid ${:.2f}{} on average. ', delivering,
+                                   floor_usd_per_mwh, cap_usd_per_mwh, agreed_usd_per_mwh, unit), '$-', '-$'), '')
+    when status = 'bid' then
         format('{:.2f} of {:.2f} MW: {}. ', total_capacity_mw, required_capacity_mw, binding)
         || replace(format('{} of {} prosumers with an option deliver, {}, at ${:.2f}{} on average against an expected ${:.2f}{}. ', delivering, options,
                           if(cap_usd_per_mwh > floor_usd_per_mwh + 1e-9,

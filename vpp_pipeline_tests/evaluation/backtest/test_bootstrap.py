@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, timedelta
 
 import numpy as np
@@ -92,3 +93,5 @@ def test_differences_are_taken_day_by_day():
     found = differences(rows({"ours": [4.0] * 14, "other": [1.0] * 7 + [5.0] * 7}), "net_usd", "ours")
     assert list(found) == ["other"]
     assert (found["other"].mean, found["other"].low, found["other"].high) == (1.0, -1.0, 3.0)
+    unknown = rows({"ours": [4.0, math.nan, 4.0], "other": [1.0, 1.0, math.nan]})
+    assert differences(unknown, "net_usd", "ours")["other"].mean == 3.0  # of the day that both have

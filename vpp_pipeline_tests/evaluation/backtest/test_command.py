@@ -22,6 +22,8 @@ def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
     assert "2 days, 2023-08-15 to 2023-08-16 (2 made now)" in first
     assert "net_usd_per_kw_year" in first
     assert "indexed less each arm" in first
+    assert first.count("[too few weeks]") == 4  # net, net and surplus, satisfaction, Gini of the other arm
+    assert "nan" not in first
     assert (tmp_path / "vpp.duckdb").is_file()
     assert main(arguments) == 0
     again = capsys.readouterr().out

@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vpp_pipeline.aggregation.classes import Classes
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.core.tables import Day
+from vpp_pipeline.core.tables import CLASSES_BEFORE, Day
 from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay, replay_days
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, BEST, OURS
 from vpp_pipeline.inputs.day_inputs import DayInputs
@@ -121,7 +120,7 @@ def test_other_classes_of_storage_resources_are_another_back_test(tmp_path: Path
     """They are of a range's first day, so that another range may not take over the days of this one."""
     lake = Lake(tmp_path / "lake")
     for shape in (1.0, 2.0):
-        classes = Classes(np.full((1, 99), shape), np.zeros(3, dtype=np.int64))
+        classes = {CLASSES_BEFORE: pl.DataFrame({"shape_kwh": [shape]})}
         for new in (DAYS[:1], []):
             assert replay_days(DAYS[:1], read, SETTINGS, ARM, lake, "s", lambda day: None, classes=classes) == new
 

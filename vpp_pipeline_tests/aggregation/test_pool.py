@@ -1,0 +1,183 @@
+"""A pool in the daily chain: its storage resources before and after deals, and classes kept from day to day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vpp_pipeline.aggregation.offer import StorageOffer
+from vpp_pipeline.aggregation.pool import bound_offer, storage_resources
+from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.tables import CLASSES_BEFORE, MEMBERS_BEFORE, Tables
+from vpp_pipeline.fleet.arrays import Fleet, begin_with, reservation_price, starts_of
+from vpp_pipeline.inputs.day_inputs import DayInputs
+from vpp_pipeline.negotiation.opportunities import Resource, resources_of
+from vpp_pipeline.pipeline import BASELINE, CLASSES, MEMBERS, aggregate, fleet_of
+from vpp_pipeline.settings import Settings
+from vpp_pipeline_tests.aggregation.attacks import Figures, attack
+
+DAY = date(2023, 8, 15)
+SETTINGS = Settings.model_validate({"fleet": {"prosumers": 80}, "resources": {"participation": "storage"}})
+RULES = SETTINGS.rules
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A day whose fleet is a pool, before its deals."""
+
+    day: Tables
+    fleet: Fleet
+    resources: list[Resource]
+    forecast: Array
+
+    def floor(self, fleet: Fleet) -> Array:
+        """What owners ask (3, n, T), all of whom have deals."""
+        asked = [reservation_price(fleet, product, SETTINGS.negotiation) for product in PRODUCTS]
+        return np.broadcast_to(np.stack(asked)[:, :, None], (len(asked), *fleet.load_kw.shape)).copy()
+
+    def members(self, resource: Resource) -> Fleet:
+        return self.fleet.part(np.flatnonzero(self.fleet.resource_id == resource.resource_id))
+
+    def offer(self, resource: Resource, floor: Array | None = None) -> StorageOffer:
+        fleet = self.members(resource)
+        may = np.ones((len(PRODUCTS), fleet.load_kw.shape[1]), dtype=bool)
+        asked = self.floor(fleet) if floor is None else floor
+        return bound_offer(resource, fleet, self.day, asked, may, self.forecast, RULES)[0]
+
+
+def pooled(day: Tables) -> Pooled:
+    fleet = begin_with(fleet_of(day), starts_of(day["fleet.prosumers"], None))
+    forecast = np.stack([day["market.price_forecast"][column].to_numpy() for column in PRICE_COLUMN.values()])
+    return Pooled(day, fleet, storage_resources(resources_of(day["market.resources"]), day, fleet, RULES), forecast)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pooled:
+    return pooled(DayInputs(DAY, SETTINGS, None, None, None).tables())
+
+
+def test_every_owner_is_in_one_storage_resource_and_shares_add_up(pool: Pooled):
+    members = pool.day[MEMBERS]
+    assert members["prosumer_id"].sort().equals(pool.day["fleet.prosumers"]["prosumer_id"].sort())
+    sums = members.group_by("resource_id").agg(pl.col("share_fraction").sum())["share_fraction"]
+    assert np.allclose(sums.to_numpy(), 1.0)
+    assert set(members["resource_id"]) == {one.resource_id for one in pool.resources}
+    assert 1 < len(pool.resources) <= 10
+
+
+def test_an_opportunity_asks_for_all_that_a_resource_offers_before_deals(pool: Pooled):
+    calls = pool.day["market.opportunities"]
+    for resource in pool.resources:
+        assert resource.offers_mw is not None
+        for product, offered_mw in resource.offers_mw.items():
+            rows = calls.filter(resource_id=resource.resource_id, product=product).sort("start_utc")
+            assert np.allclose(rows["required_capacity_mw"], np.maximum(offered_mw, RULES.storage_step_mw))
+    assert (calls["participation"] == "storage").all()
+
+
+def test_with_all_deals_a_resource_offers_its_whole_r(pool: Pooled):
+    for resource in pool.resources:
+        assert resource.offers_mw is not None
+        assert np.allclose(pool.offer(resource).offered_mw, np.stack(list(resource.offers_mw.values())), atol=1e-9)
+
+
+def test_no_award_of_the_daily_chain_breaks_a_limit_and_each_control_does(pool: Pooled):
+    figures, rng = Figures(), np.random.default_rng(3)
+    for resource in pool.resources:
+        offer = pool.offer(resource)
+        attack(replace(offer, call_hours=RULES.backing_hours), 12, rng, figures)
+    assert not figures.broken
+    assert figures.controls_caught > 0
+
+
+def test_a_member_without_a_deal_is_left_out_and_80_percent_of_r_decide(pool: Pooled):
+    resource = max(pool.resources, key=lambda one: len(pool.members(one)))
+    fleet = pool.members(resource)
+    share = pool.day[MEMBERS].filter(resource_id=resource.resource_id).sort("prosumer_id")["share_fraction"].to_numpy()
+    small = int(np.argmin(np.where(share > 0.0, share, np.inf)))
+    hour = int(pool.offer(resource).offered_mw[0].argmax())
+    without = pool.floor(fleet)
+    without[0, small, hour] = np.inf
+    found = pool.offer(resource, without)
+    assert found.resources.share[small] == 0.0
+    expected = (1.0 - share[small]) * pool.offer(resource).resources.box.discharge
+    assert np.allclose(found.resources.box.discharge[expected > 0.05], expected[expected > 0.05], rtol=0.05)
+    without[:, share < share.max(), :] = np.inf
+    if share.max() < RULES.required_fraction:
+        assert not pool.offer(resource, without).offered_mw.any()
+
+
+def test_certification_and_pmax_are_shared_out_and_hold(pool: Pooled):
+    limited = Resource("vpp", "storage", minimum_mw=-0.5, maximum_mw=0.8, certified_mw={"spin": 0.4, "nonspin": 0.0})
+    found = storage_resources([limited], pool.day, pool.fleet, RULES)
+    offers = [pool.offer(one) for one in found]
+    assert sum(one.certified_mw["spin"] for one in found) <= 0.4 + 1e-9
+    assert np.sum([one.offered_mw[1].max() for one in offers]) <= 0.4 + 1e-9
+    assert not any(one.offered_mw[2].any() for one in offers)
+    most = [one.self_schedule_kw + one.resources.max_discharge_kw[0] + one.resources.spare_kw[0] for one in offers]
+    assert (np.sum(most, axis=0) <= 800.0 + 1e-6).all()
+    assert (np.sum([one.resources.max_charge_kw[0] for one in offers], axis=0) <= 500.0 + 1e-6).all()
+
+
+def test_classes_are_kept_while_hardly_an_owner_comes_or_goes(pool: Pooled):
+    day = {name: rows for name, rows in pool.day.items() if name not in (CLASSES, MEMBERS, BASELINE)}
+    before = {CLASSES_BEFORE: pool.day[CLASSES], MEMBERS_BEFORE: pool.day[MEMBERS]}
+    ids = pool.day["fleet.prosumers"]["prosumer_id"]
+
+    def made_again(kept: pl.Series) -> Tables:
+        part = {
+            name: rows.filter(pl.col("prosumer_id").is_in(kept.implode()))
+            for name, rows in before.items()
+            if "prosumer_id" in rows.columns
+        }
+        return aggregate({**day, **before, **part}, SETTINGS)
+
+    same, few, many = made_again(ids), made_again(ids[4:]), made_again(ids[30:])
+    version = pool.day[CLASSES]["version"][0]
+    assert set(same[CLASSES]["version"]) == set(few[CLASSES]["version"]) == {version}
+    assert same[MEMBERS].equals(pool.day[MEMBERS])
+    assert few[MEMBERS]["prosumer_id"].sort().equals(ids.sort())  # the new ones have joined a class
+    assert many[CLASSES]["version"][0] == version  # made anew of the same fleet and forecast: the same classes
+    later = {
+        **day,
+        "market.price_forecast": day["market.price_forecast"].with_columns(pl.col("energy_usd_per_mwh") * 3),
+    }
+    assert set(aggregate({**later, **before}, SETTINGS)[CLASSES]["version"]) == {version}
+    fewer = SETTINGS.model_copy(update={"resources": SETTINGS.resources.model_copy(update={"storage_classes": 2})})
+    assert aggregate({**day, **before}, fewer)[CLASSES]["resource_id"].n_unique() <= 2
+
+
+def test_a_pool_too_small_for_the_market_offers_nothing_and_says_why():
+    settings = Settings.model_validate(
+        {"fleet": {"prosumers": 6, "business_sites": 0}, "resources": {"participation": "storage"}}
+    )
+    day = DayInputs(DAY, settings, None, None, None).tables()
+    calls = day["market.opportunities"]
+    assert calls["resource_id"].unique().to_list() == ["vpp"]
+    assert calls["closed_reason"].is_not_null().all()
+    assert "the minimum is 0.1 MW" in calls["closed_reason"][0]
+
+
+def test_requests_are_not_served_by_storage(pool: Pooled):
+    aside = pool.day["market.request_quarantine"]
+    assert (pool.day["market.opportunities"]["origin"] == "policy").all()
+    assert aside.height == 0 or aside["problem"].str.contains("is bid as storage").any()
+
+
+def test_a_resource_of_the_file_may_not_have_the_name_of_a_class(pool: Pooled):
+    rows = pool.day["market.resources"]
+    other = rows.with_columns(resource_id=pl.lit(pool.resources[0].resource_id), participation=pl.lit("hourly"))
+    with pytest.raises(InputError, match="name of a class"):
+        aggregate({**pool.day, "market.resources": pl.concat([rows, other])}, SETTINGS)
+
+
+def test_no_rows_where_none_takes_part_as_storage(pool: Pooled):
+    rows = pool.day["market.resources"].with_columns(participation=pl.lit("hourly"))
+    tables = aggregate({**pool.day, "market.resources": rows}, SETTINGS)
+    assert all(table.is_empty() for table in tables.values())
