@@ -211,10 +211,14 @@ def _storage_quality(
     """The same of storage bids: members who may be called, and the probability that 80% of what is offered comes."""
     deals = agreements.select("opportunity_id", "prosumer_id", score="expected_satisfaction_score")
     can = member_power(bids, storage, fleet).join(deals, on=["opportunity_id", "prosumer_id"], how="left")
-    rows = []
+    rows, known = [], dict[tuple[bytes, bytes], float]()
     for (name, offered_mw), group in can.group_by("opportunity_id", "total_capacity_mw", maintain_order=True):
         power, available = group["could_kw"].to_numpy(), group["availability_fraction"].to_numpy()
-        chance = delivery_probability(power, available, rules.required_fraction * 1000.0 * float(offered_mw))
+        of_offer = power / (1000.0 * float(offered_mw))
+        alike = (np.round(of_offer, 9).tobytes(), available.tobytes())  # many hours differ by their size alone
+        if alike not in known:
+            known[alike] = delivery_probability(of_offer, available, rules.required_fraction)
+        chance = known[alike]
         rows.append((name, group.height, chance, weighted_satisfaction(group["score"].to_numpy(), power)))
     return pl.DataFrame(rows, schema=QUALITY, orient="row")
 
