@@ -25,6 +25,7 @@ from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.settings import ForecastSettings
 from vpp_pipeline_tests.forecasting.real_meters import DATA, charging, homes
+from vpp_pipeline_tests.forecasting.real_meters import SETTINGS as READING
 
 PROJECT = Path(__file__).resolve().parents[1]
 OUTPUT = PROJECT / "docs/forecasts.md"
@@ -46,7 +47,7 @@ def measured(file: Path, days: list[date], quantity: str, site: str) -> dict[dat
     """What was metered on each whole day, from the file as it is known some days later."""
     found = {}
     for day in days[::20]:
-        rows = series_of(meters_of_day(file, day + timedelta(days=22)).hours, quantity, site)
+        rows = series_of(meters_of_day(file, day + timedelta(days=22), settings=READING).hours, quantity, site)
         for key, part in rows.group_by("market_date"):
             if part.height == market_hours(key[0]).height:
                 found.setdefault(key[0], part.sort("start_utc")["value"].to_numpy())
@@ -76,7 +77,10 @@ def main() -> None:
 def of_homes(file: Path) -> list[str]:
     days = days_of(date(2016, 8, 31), date(2017, 7, 28))
     made = {
-        day: {way: Expected(day, settings, meters_of_day(file, day), True) for way, settings in SETTINGS.items()}
+        day: {
+            way: Expected(day, settings, meters_of_day(file, day, settings=READING), True)
+            for way, settings in SETTINGS.items()
+        }
         for day in days
     }
     print(f"{len(days)} days read", flush=True)
@@ -99,7 +103,7 @@ def of_charging(file: Path) -> list[str]:
     rows = pl.read_parquet(file)
     expected, actual = {}, {}
     for day in days:
-        past = meters_of_day(file, day)
+        past = meters_of_day(file, day, settings=READING)
         expected[day] = Expected(day, ForecastSettings(), past, True).charging["charging_per_mean"].to_numpy().mean()
         hours = market_hours(day).join(rows, on="start_utc")["charging_kwh"].to_numpy()
         before = [market_hours(day - timedelta(days=k)) for k in range(2, 30)]

@@ -66,6 +66,9 @@ class MeterSettings(_Table):
     path: Path | None = Field(
         None, description="File or folder of metered hours, relative to prices.toml; empty: there are no meters."
     )
+    timezone: str | None = Field(
+        None, description="Zone of moments in meter files that have no offset, such as America/Los_Angeles."
+    )
 
 
 class WeatherSettings(_Table):
@@ -114,6 +117,9 @@ class PriceFile(_Table):
     )
     synthetic: bool = Field(
         False, description="Schedules may bid on generated prices, which no market has published; then no other source."
+    )
+    timezone: str | None = Field(
+        None, description="Zone of moments in price files that have no offset, such as America/Los_Angeles."
     )
     oasis: OasisSettings = OasisSettings()
     meters: MeterSettings = MeterSettings()

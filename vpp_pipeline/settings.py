@@ -57,6 +57,23 @@ class FleetSettings(_Group):
     quarantine_limit_fraction: float = Field(
         0.2, ge=0, le=1, description="Largest share of a fleet file in quarantine; a larger one stops the run."
     )
+    home_limit_kw: float = Field(
+        100.0, gt=0, description="Power, solar, or load above which a home of a file is set aside: probably W [cfg]."
+    )
+    home_limit_kwh: float = Field(
+        500.0, gt=0, description="Capacity above which a home of a file is set aside: probably Wh [cfg]."
+    )
+    business_limit_kw: float = Field(10_000.0, gt=0, description="The same power of a business [cfg].")
+    business_limit_kwh: float = Field(50_000.0, gt=0, description="The same capacity of a business [cfg].")
+    least_capacity_kwh: float = Field(
+        0.1, ge=0, description="Capacity below which a store of a file is set aside: probably MWh [cfg]."
+    )
+    shortest_duration_hours: float = Field(
+        0.05, ge=0, description="Capacity over power below which a store of a file is set aside: unlike units [cfg]."
+    )
+    longest_duration_hours: float = Field(
+        200.0, gt=0, description="Capacity over power above which a store of a file is set aside: unlike units [cfg]."
+    )
     carry_over: bool = Field(
         False,
         description="Begin with the terminal state of charge of the day before's schedule, where there is one.",
@@ -361,6 +378,10 @@ class ModelUseSettings(_Group):
         return self
 
 
+#: what meters and prices are suspected of, where they are held against the sun, their sizes, and the market
+SUSPICIONS = ("night", "clock", "running_total", "level", "price_shape", "price_level")
+
+
 class ForecastSettings(BaseModel):
     """How prices, solar, load and charging are forecast."""
 
@@ -383,6 +404,11 @@ class ForecastSettings(BaseModel):
     meters_late_hours: float = Field(
         48.0, gt=0, description="Meters whose newest hour is older than this when bids close get a warning."
     )
+    accepted_suspicions: str = Field(
+        "",
+        description="Suspicions against meters (night, clock, running_total, level) and prices (price_shape, "
+        "price_level) that do not count, with commas.",
+    )
     latitude_deg: float = Field(34.0, ge=-66, le=66, description="Latitude of the panels, for pvlib and the weather.")
     longitude_deg: float = Field(-118.0, ge=-180, le=180, description="Longitude of the panels; east is positive.")
     tilt_deg: float = Field(20.0, ge=0, le=90, description="Slope of the panels from the horizontal.")
@@ -393,6 +419,23 @@ class ForecastSettings(BaseModel):
     clearness: float | None = Field(
         None, ge=0, le=1.2, description="Factor on `clear_sky`; null: the month's mean in Fontana, California."
     )
+
+    @field_validator("accepted_suspicions")
+    @classmethod
+    def _are_known(cls, names: str) -> str:
+        unknown = [name for name in _listed(names) if name not in SUSPICIONS]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is no suspicion; write one or more of {', '.join(SUSPICIONS)}")
+        return names
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """The suspicions that do not count."""
+        return frozenset(_listed(self.accepted_suspicions))
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 class LLMSettings(BaseModel):

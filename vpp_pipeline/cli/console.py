@@ -65,7 +65,7 @@ def inputs_in_words(inputs: DayInputs, day: LakeDay) -> dict[str, str]:
     if isinstance(prices, OasisSettings):
         source = f"OASIS, {without_secrets(prices.url)}"
     else:
-        source = str(prices) if prices else "synthetic, from the embedded generator"
+        source = str(prices.path) if prices else "synthetic, from the embedded generator"
     return {
         "prices": source,
         "fleet": str(fleet.path) if fleet.path else f"{fleet.prosumers} prosumers, generated from seed {fleet.seed}",

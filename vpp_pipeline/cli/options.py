@@ -75,6 +75,7 @@ class Options:
     prices: Path | None = None
     source: str | None = None
     node: str | None = None
+    timezone: str | None = None
     meters: Path | None = None
     fleet: Path | None = None
     prosumers: int | None = None
@@ -100,6 +101,7 @@ class Options:
             "path": self.prices and str(self.prices.resolve()),
             "meters": self.meters and str(self.meters.resolve()),
             "node": self.node,
+            "timezone": self.timezone,
             "kind": self.source,
         }
         return {name: value for name, value in config.items() if value is not None}
@@ -159,6 +161,7 @@ class Options:
             storage.requests,
             storage.lake.root,
             meters=source.meters_path(),
+            meters_time_zone=source.meters_time_zone(),
             weather=source.weather(),
         )
 
@@ -237,6 +240,11 @@ SOURCE = (
     ),
     click.option("--prices", type=FILE, help="File or folder of market prices."),
     click.option("--node", metavar="NAME", help="Pricing node, e.g. TH_SP15_GEN-APND."),
+    click.option(
+        "--timezone",
+        metavar="ZONE",
+        help="Zone of times without an offset in files of prices and meters, e.g. America/Los_Angeles.",
+    ),
 )
 ENGINE = click.option(
     "--engine",

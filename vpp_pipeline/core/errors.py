@@ -24,6 +24,9 @@ def without_secrets(text: str) -> str:
     return _SECRET_FIELD.sub(r"\1***", _USER.sub("***@", text))
 
 
+LONGEST = 500  # characters of a file's name or a value, in a message
+
+
 class InputError(ValueError):
     """Input that cannot be used; the message names the place and the remedy.
 
@@ -42,8 +45,13 @@ class InputError(ValueError):
         value: object = None,
     ) -> None:
         named = [("file", file), ("row", row), ("column", column), ("key", key), ("value", value)]
-        # a value of a file may hold line breaks; the message stays one paragraph
-        where = ", ".join(f"{name} {' '.join(str(item).splitlines())}" for name, item in named if item is not None)
+        # a value of a file may hold line breaks, or be long; the message stays one paragraph
+        where = ", ".join(
+            f"{name} {text[:LONGEST]}{' …' if len(text) > LONGEST else ''}"
+            for name, item in named
+            if item is not None
+            for text in [" ".join(str(item).splitlines())]
+        )
         end = "" if problem.endswith("?") and not where else "."
         super().__init__(printable(without_secrets(f"{problem}{f' ({where})' if where else ''}{end} {remedy}")))
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder, requests_file
+from vpp_pipeline.core.table_cells import zone_of
 from vpp_pipeline.data_settings import RetentionSettings, WeatherSettings, read_price_file
 from vpp_pipeline.defs.metadata import figures_of, history_of
 from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source
@@ -83,6 +84,9 @@ class Prices(dg.ConfigurableResource[Any]):
     path: str | None = Field(None, description="File or folder of prices; empty: what `defaults` names.")
     node: str | None = Field(None, description="Pricing node; empty: what `defaults` names, the source's own, or SP15.")
     meters: str | None = Field(None, description="File or folder of metered hours; empty: what `defaults` names.")
+    timezone: str | None = Field(
+        None, description="Zone of moments without an offset in files of prices and meters; empty: see `defaults`."
+    )
     archive: str | None = Field(None, description="Folder of our copy of what OASIS gave; empty: see `defaults`.")
     defaults: str = Field(
         str(project_folder() / "data" / "prices.toml"),
@@ -96,7 +100,7 @@ class Prices(dg.ConfigurableResource[Any]):
 
     def chosen(self) -> tuple[PriceChoice, str | None]:
         """File or folder of prices, or how to ask OASIS, and node; nothing for the generator."""
-        return choose_source(Path(self.defaults), self.kind, self.path, self.node, self.archive)
+        return choose_source(Path(self.defaults), self.kind, self.path, self.node, self.archive, self.timezone)
 
     def unnamed(self) -> str | None:
         """Why schedules do not bid on this source: it is the generator, and its owner has not asked; else None."""
@@ -110,6 +114,11 @@ class Prices(dg.ConfigurableResource[Any]):
     def meters_path(self) -> Path | None:
         """File or folder of metered hours: the run's own, else what the file of defaults names, if anything."""
         return Path(self.meters) if self.meters else read_price_file(Path(self.defaults)).meters.path
+
+    def meters_time_zone(self) -> str | None:
+        """The zone of moments in meter files that have no offset. Raises InputError where there is none of the name."""
+        zone = self.timezone or read_price_file(Path(self.defaults)).meters.timezone
+        return zone and zone_of(zone)
 
     def retention(self) -> RetentionSettings:
         """How long things are kept. Raises InputError for an unusable setting."""

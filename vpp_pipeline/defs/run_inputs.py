@@ -41,6 +41,7 @@ def day_inputs(context: dg.AssetExecutionContext, desk: Desk, prices_source: Pri
             storage.lake.root,
             context.run.run_id,
             prices_source.meters_path(),
+            prices_source.meters_time_zone(),
             prices_source.weather(),
         ),
     )

@@ -24,6 +24,7 @@ BOUNDS = (
     "its opt-out day",
     "its hours without export",
     "its quiet hours",
+    "its state of charge, below its floor",
     "a store that may not discharge, with no sun to spare",
     "its site's export limit",
     "the stored energy above what it must keep",
@@ -119,8 +120,8 @@ class Fleet:
                 (capacity_kw < offered_kw) & (capacity_kw >= self.export_room_kw),
                 capacity_kw < offered_kw,
             ],
-            [self.limited_by, np.int8(4), np.int8(5), np.int8(6)],
-            default=np.int8(7),
+            [self.limited_by, *(np.int8(len(LIMITED_BY) + k) for k in range(3))],
+            default=np.int8(len(LIMITED_BY) + 3),
         ).astype(np.int8)
 
 

@@ -1,8 +1,10 @@
-"""What no prosumer can be: rules on sizes, hours and efficiencies, each with its remedy."""
+"""What no prosumer can be, and what none is likely to be: sizes, hours and efficiencies, each with its remedy."""
 
 from __future__ import annotations
 
 import polars as pl
+
+from vpp_pipeline.settings import FleetSettings
 
 TOLERANCE_KWH = 1e-6
 
@@ -79,3 +81,57 @@ def _device_rules() -> dict[str, tuple[pl.Expr, str]]:
             "Write has_solar true and its solar_size_kw, or has_solar false and 0",
         ),
     }
+
+
+def unlikely_sizes(prosumers: pl.DataFrame, settings: FleetSettings) -> pl.DataFrame:
+    """Who is of a size that points to another unit: prosumer_id, column_name, problem, remedy.
+
+    The bounds are far beyond any home or business with one meter, and each is a setting.
+    """
+    power, capacity = pl.max_horizontal("max_charge_kw", "max_discharge_kw"), "capacity_kwh"
+    hours, is_store = pl.col(capacity) / power, pl.col("store") != "none"
+    rules: list[tuple[str, pl.Expr, str, str]] = []
+    for kind in ("home", "business"):
+        limits = (
+            (f"{kind}_limit_kw", ("max_charge_kw", "max_discharge_kw", "solar_size_kw", "mean_load_kw"), "W", "kW"),
+            (f"{kind}_limit_kwh", (capacity,), "Wh", "kWh"),
+        )
+        for name, columns, probable, unit in limits:
+            most = getattr(settings, name)
+            problem = f"more than {most:g} {unit}, which no {kind} has: probably {probable}"
+            remedy = f"Write {unit}, or raise fleet.{name}"
+            is_kind = pl.col("site_type") == kind
+            rules += [(column, is_kind & (pl.col(column) > most), problem, remedy) for column in columns]
+    least, shortest, longest = (
+        settings.least_capacity_kwh,
+        settings.shortest_duration_hours,
+        settings.longest_duration_hours,
+    )
+    both = "capacity_kwh, max_charge_kw, max_discharge_kw"
+    unlike = "probably one of them in another unit"
+    rules += [
+        (
+            capacity,
+            is_store & (pl.col(capacity) < least),
+            f"less than {least:g} kWh, which no store has: probably MWh",
+            "Write kWh, or lower fleet.least_capacity_kwh",
+        ),
+        (
+            both,
+            is_store & (power > 0) & (hours < shortest),
+            f"full within {60 * shortest:g} minutes: {unlike}",
+            "Write kWh and kW, or lower fleet.shortest_duration_hours",
+        ),
+        (
+            both,
+            is_store & (power > 0) & (hours > longest),
+            f"not full within {longest:g} hours: {unlike}",
+            "Write kWh and kW, or raise fleet.longest_duration_hours",
+        ),
+    ]
+    return pl.concat(
+        prosumers.filter(broken).select(
+            "prosumer_id", column_name=pl.lit(column), problem=pl.lit(problem), remedy=pl.lit(remedy)
+        )
+        for column, broken, problem, remedy in rules
+    )

@@ -10,12 +10,15 @@ from vpp_pipeline.core.calendar import PACIFIC, between, day_flags, hour_flags
 from vpp_pipeline.schemas import Availability, validate
 
 TOLERANCE_KWH = 1e-6
-LIMITED_BY = ("away", "opted out", "no export", "quiet hours")  # why a store may not discharge, the first that holds
+#: why a store may not discharge, the first that holds
+LIMITED_BY = ("away", "opted out", "no export", "quiet hours", "below its floor")
 _NUMBERS = (
     "capacity_kwh",
     "max_charge_kw",
     "max_discharge_kw",
+    "charge_efficiency",
     "discharge_efficiency",
+    "initial_stored_kwh",
     "solar_size_kw",
     "mean_load_kw",
     "export_limit_kw",
@@ -39,11 +42,13 @@ def hourly_envelope(
     forecasts (without the last, every EV needs what it states).
 
     An EV that is away has no power and loses its driving energy, times the day's mean of the charging forecast, evenly
-    over those hours. Its ready charge is a lower
-    limit from the hour by which it must be ready (else the last one) until it leaves. The backup reserve, the larger
-    of a share of the store and of hours of the day's mean load (drawn through the discharge efficiency; at most the
-    store), is a lower limit of every hour. In quiet hours the store does not discharge; in hours without export, and on
-    an opt-out day, nothing is exported, from the store or from the sun.
+    over those hours; a trip in the hour that the spring day does not have is made in the next one. Its ready charge is
+    a lower limit from the hour by which it must be ready (else the last one) until it leaves. The backup reserve, the
+    larger of a share of the store and of hours of the day's mean load (drawn through the discharge efficiency; at most
+    the store), is a lower limit of every hour. Where even charging at full power from the day's start does not reach a
+    lower limit, that is the limit: the store charges at full power until it is there, and is free afterwards. In quiet
+    hours the store does not discharge; in hours without export, and on an opt-out day, nothing is exported, from the
+    store or from the sun.
 
     A slice of the fleet gives that slice's rows: memory is bounded by calling it slice by slice.
     """
@@ -55,6 +60,7 @@ def hourly_envelope(
     leaves, returns = _midnight_last(_hour(prosumers, "ev_departure_hour")), _hour(prosumers, "ev_arrival_hour")
     ready = _midnight_last(_hour(prosumers, "ev_ready_hour"))
     is_away = between(clock, leaves, returns)
+    is_away |= ~is_away.any(axis=1, keepdims=True) & _next_hour(clock, leaves)
     is_quiet = hour_flags(prosumers["quiet_hours"], clock[0])
     no_export = hour_flags(prosumers["no_export_hours"], clock[0])
     opted_out = day_flags(prosumers["opt_out_days"], hours["market_date"][0])[:, None]
@@ -66,16 +72,23 @@ def hourly_envelope(
     must_be_ready = _must_be_ready(clock, leaves, returns, ready)
     driven_kwh = p["ev_drive_kwh"] * (1.0 if charging is None else charging["charging_per_mean"].to_numpy().mean())
     away_hours = np.maximum(is_away.sum(axis=1, keepdims=True), 1)
-    why = np.select([is_away, opted_out, no_export, is_quiet], [0, 1, 2, 3], default=4)
+    drive_kwh = np.where(is_away, driven_kwh / away_hours, 0.0)
+    max_charge_kw = np.where(is_away | may_not_charge, 0.0, p["max_charge_kw"])
+    max_stored_kwh = capacity_kwh + 0.0 * clock
+    start_kwh, efficiency = p["initial_stored_kwh"][:, 0], p["charge_efficiency"][:, 0]
+    reach_kwh = highest_reachable_kwh(start_kwh, efficiency, max_charge_kw, max_stored_kwh, drive_kwh)[:, 1:]
+    floor_kwh = np.where(must_be_ready, np.maximum(reserve_kwh, ready_kwh), reserve_kwh)
+    is_below = (reach_kwh < floor_kwh - TOLERANCE_KWH) & (p["max_discharge_kw"] > 0.0)
+    why = np.select([is_away, opted_out, no_export, is_quiet, is_below], [0, 1, 2, 3, 4], default=5)
 
     columns = {
-        "max_charge_kw": np.where(is_away | may_not_charge, 0.0, p["max_charge_kw"]),
-        "max_discharge_kw": np.where(is_away | is_quiet | opted_out | no_export, 0.0, p["max_discharge_kw"]),
-        "min_stored_kwh": np.where(must_be_ready, np.maximum(reserve_kwh, ready_kwh), reserve_kwh),
-        "max_stored_kwh": capacity_kwh + 0.0 * clock,
+        "max_charge_kw": max_charge_kw,
+        "max_discharge_kw": np.where(why < len(LIMITED_BY), 0.0, p["max_discharge_kw"]),
+        "min_stored_kwh": np.where(reach_kwh < floor_kwh - TOLERANCE_KWH, np.maximum(reach_kwh, 0.0), floor_kwh),
+        "max_stored_kwh": max_stored_kwh,
         "solar_kw": p["solar_size_kw"] * solar["solar_kw_per_kw"].to_numpy()[None, :],
         "load_kw": load_kw,
-        "drive_kwh": np.where(is_away, driven_kwh / away_hours, 0.0),
+        "drive_kwh": drive_kwh,
         "export_limit_kw": np.where(opted_out | no_export, 0.0, p["export_limit_kw"]) + 0.0 * clock,
     }
     n, t = load_kw.shape
@@ -101,10 +114,10 @@ def highest_reachable_kwh(
 
 
 def out_of_reach(prosumers: pl.DataFrame, availability: pl.DataFrame) -> pl.DataFrame:
-    """Who cannot keep their own limits even if they charge all they can: prosumer_id, column_name, problem, remedy.
+    """Who cannot end the day, or drive, even if they charge all they can: prosumer_id, column_name, problem, remedy.
 
-    ``availability``: rows of :func:`hourly_envelope` for the same prosumers. One row per prosumer, for the first hour
-    whose lower limit (in the last hour: or the energy owed at the end of the day) is out of reach.
+    ``availability``: rows of :func:`hourly_envelope` for the same prosumers, whose floors are within reach. One row per
+    prosumer: for the first hour in which driving needs more than the store holds, else for the energy owed at the end.
     """
     rows, hourly = prosumers.sort("prosumer_id"), availability.sort("prosumer_id", "start_utc")
     shape = (rows.height, -1)
@@ -116,7 +129,7 @@ def out_of_reach(prosumers: pl.DataFrame, availability: pl.DataFrame) -> pl.Data
         table["max_stored_kwh"],
         table["drive_kwh"],
     )[:, 1:]
-    owed_kwh = table["min_stored_kwh"].copy()
+    owed_kwh = np.maximum(table["min_stored_kwh"], 0.0)
     owed_kwh[:, -1] = np.maximum(owed_kwh[:, -1], rows["terminal_stored_kwh"].to_numpy())
     is_short = reach < owed_kwh - TOLERANCE_KWH
     who = np.flatnonzero(is_short.any(axis=1))
@@ -131,18 +144,23 @@ def out_of_reach(prosumers: pl.DataFrame, availability: pl.DataFrame) -> pl.Data
             "start": starts.gather(when),
         }
     )
+    drives = pl.col("reached") < 0.0
     return found.select(
         "prosumer_id",
-        column_name=pl.lit("ev_ready_fraction, backup_reserve_fraction, backup_reserve_hours, terminal_stored_kwh"),
-        problem=pl.format(
-            "it must hold {} kWh at the end of the hour from {} Pacific but reaches at most {} kWh",
-            "owed",
-            "start",
-            "reached",
+        column_name=pl.when(drives).then(pl.lit("ev_drive_kwh")).otherwise(pl.lit("terminal_stored_kwh")),
+        problem=pl.when(drives)
+        .then(pl.format("it drives {} kWh more than it holds in the hour from {} Pacific", -pl.col("reached"), "start"))
+        .otherwise(
+            pl.format(
+                "it must hold {} kWh at the end of the hour from {} Pacific but reaches at most {} kWh",
+                "owed",
+                "start",
+                "reached",
+            )
         ),
-        remedy=pl.lit(
-            "Lower its ready charge, backup reserve, energy owed or driving energy, or raise its charging power"
-        ),
+        remedy=pl.when(drives)
+        .then(pl.lit("Lower its driving energy, or raise its charging power or initial state of charge"))
+        .otherwise(pl.lit("Lower the energy owed or its driving energy, or raise its charging power")),
     )
 
 
@@ -150,6 +168,13 @@ def _hour(prosumers: pl.DataFrame, name: str) -> Array:
     """A nullable integer column as (N, 1); an hour that never comes where it is empty."""
     values: Array = prosumers[name].fill_null(-99).to_numpy()[:, None]
     return values
+
+
+def _next_hour(clock: Array, leaves: Array) -> Flags:
+    """(N, T): the day's first hour from ``leaves`` on; none where there is no such hour."""
+    later = (clock >= leaves) & (leaves >= 0)
+    first: Flags = later & (np.cumsum(later, axis=1) == 1)
+    return first
 
 
 def _midnight_last(hour: Array) -> Array:

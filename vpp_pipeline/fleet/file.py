@@ -1,10 +1,8 @@
-"""A user's own fleet: one row per prosumer, from a CSV or Parquet file, checked cell by cell, then as a device."""
+"""A user's own fleet: one row per prosumer, from a file of theirs, checked cell by cell, then as a device."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -15,18 +13,14 @@ import polars as pl
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
+from vpp_pipeline.core.table_file import TableFile, check_columns, read_table
 from vpp_pipeline.fleet.device_rules import device_faults, device_remedies
 from vpp_pipeline.fleet.quarantine import LoadedFleet, check_share, first_problem, originals_of, quarantined, set_aside
 from vpp_pipeline.schemas import DESK, Prosumers, Quarantine, validate
 
 __all__ = ["DEFAULTS", "LoadedFleet", "check_fleet", "check_share", "first_problem", "read_fleet", "set_aside"]
 
-_COMMENT = r'^"?#'  # a spreadsheet puts quotes around a comment that holds a comma
-_BLANK = r'^[\s,"]*$'
-_QUOTED = r'(^|,)"(?:[^"]|"")*"'  # a cell between quotes
-_MARK = "\x01"  # stands for one
 COLUMNS = {name: column for name, column in Prosumers.columns().items() if name != "market_date"}
-OWN = ("_", "x_")  # columns that begin so are the user's own
 
 # What an empty cell, or a column left out, means; all others must be there and be filled.
 DEFAULTS: dict[str, object] = {
@@ -60,89 +54,34 @@ _NO_CELLS = (pl.Binary, pl.Duration, pl.Object, pl.List, pl.Array, pl.Struct)
 
 
 def read_fleet(path: Path, market_date: date, resources: Sequence[str] = (DESK,)) -> LoadedFleet:
-    """`fleet.prosumers` of ``market_date`` from a CSV or Parquet file, and the rows that cannot take part.
+    """`fleet.prosumers` of ``market_date`` from a CSV, XLSX or Parquet file, and the rows that cannot take part.
 
-    CSV: UTF-8, commas, a header, one line per prosumer. Lines that begin with ``#`` and blank ones are passed over;
-    ``file_row`` is the line's number in a text editor. A cell may hold commas between quotes, but no line break: the
-    lines of such a row are set aside, each under its own number. Parquet: the first row is 2, as after a header.
+    A row of text is one line: those of a cell with a line break in it are set aside, each under its own number.
     ``resources``: the single resource, to which rows belong that name none; where there are several, each row must.
 
     Raises InputError where the file as a whole cannot be used: it does not exist, is of another format, its columns
     are unknown or missing, or none of its rows can take part.
     """
-    if not path.is_file():
-        raise InputError("the fleet file does not exist", file=path, remedy="Name an existing CSV or Parquet file")
-    try:
-        if path.suffix.lower() == ".parquet":
-            return check_fleet(pl.read_parquet(path), market_date, path, resources=resources)
-        return _read_csv(
-            path.read_text(encoding="utf-8-sig"), market_date, path, resources
-        )  # with or without a byte-order mark
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
-        raise InputError(
-            f"the fleet file cannot be read: {error}",
-            file=path,
-            remedy="Save it again as CSV (in a spreadsheet: CSV UTF-8) or Parquet",
-        ) from None
+    numbers = [name for name, column in COLUMNS.items() if column.dtype.is_numeric()]
+    table = read_table(path, "the fleet").with_decimal_points(numbers)
+    check_layout(table.rows, path, resources, table.header_row)
+    return check_fleet(table.rows, market_date, path, table.numbers, _unread(table, market_date), resources)
 
 
-def _read_csv(text: str, market_date: date, path: Path, resources: Sequence[str]) -> LoadedFleet:
-    lines = pl.DataFrame({"line": text.split("\n")}).with_row_index("file_row", offset=1)
-    is_row = ~pl.col("line").str.contains(_COMMENT) & ~pl.col("line").str.contains(_BLANK)
-    lines = lines.cast({"file_row": pl.Int32}).filter(is_row)
-    names = _header(lines.head(1), path)
-    bare = pl.col("line").str.replace_all(_QUOTED, f"${{1}}{_MARK}")
-    cells = bare.str.count_matches(",", literal=True) + 1
-    lines = lines.slice(1).with_columns(
-        cells=cells, misquoted=bare.str.contains('"', literal=True) | bare.str.contains(f"{_MARK}[^,]")
-    )
-    is_whole = (pl.col("cells") == len(names)) & ~pl.col("misquoted")
-    whole, broken = lines.filter(is_whole), lines.filter(~is_whole)
-    rows = pl.read_csv(
-        io.BytesIO("\n".join(whole["line"]).encode()), has_header=False, schema=dict.fromkeys(names, pl.String())
-    )
-    unread = _unread(broken, names, market_date, path)
-    return check_fleet(rows, market_date, path, whole["file_row"], unread, resources)
-
-
-def _header(first: pl.DataFrame, path: Path) -> list[str]:
-    """Names of the columns. Raises InputError where they are not separated by commas, or are repeated."""
-    if first.is_empty():
-        raise InputError("the fleet file is empty", file=path, remedy="Write a header and one row per prosumer")
-    number, line = first.row(0)
-    names = [name.strip() for name in next(csv.reader([line]))]
-    if len(names) == 1:
-        separator = next((sign for sign in (";", "\t", "|") if sign in line), None)
-        raise InputError(
-            "the columns of the fleet file are not separated by commas",
-            file=path,
-            row=number,
-            value=line if separator is None else separator,
-            remedy="Save it with commas between cells and points in numbers, or as Parquet",
-        )
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise InputError(
-            "columns come twice in the fleet file",
-            file=path,
-            row=number,
-            column=", ".join(name or "(without a name)" for name in twice),
-            remedy="Keep one of each",
-        )
-    return names
-
-
-def _unread(broken: pl.DataFrame, names: list[str], market_date: date, path: Path) -> pl.DataFrame:
+def _unread(table: TableFile, market_date: date) -> pl.DataFrame:
     """Rows of `fleet.quarantine` for lines that do not split into the columns; ``row_json`` holds the whole line."""
+    names, sign = table.rows.columns, re.escape(table.separator or ",")
     place = names.index("prosumer_id") if "prosumer_id" in names else len(names)
     misquoted = pl.col("misquoted")
     return validate(
         Quarantine,
-        broken.select(
-            "file_row",
+        table.broken.select(
+            pl.col("row").alias("file_row"),
             market_date=pl.lit(market_date),
             column_name=pl.lit("the whole row"),
-            prosumer_id=pl.col("line").str.extract(rf'^(?:[^",]*,){{{place}}}([^",]+)').str.strip_chars(),
+            prosumer_id=pl.col("line")
+            .str.extract(rf'^(?:[^"{sign}]*{sign}){{{place}}}([^"{sign}]+)')
+            .str.strip_chars(),
             value=pl.when(misquoted).then("line").otherwise(pl.format("{} cells", "cells")),
             problem=pl.when(misquoted)
             .then(pl.lit("quotes that do not enclose a cell"))
@@ -154,7 +93,7 @@ def _unread(broken: pl.DataFrame, names: list[str], market_date: date, path: Pat
             .when(pl.col("cells") > len(names))
             .then(pl.lit('Put " right before and after a cell that holds a comma'))
             .otherwise(pl.lit("Write a comma for each cell, also for an empty one")),
-            file=pl.lit(file_name(path)),
+            file=pl.lit(file_name(table.name)),
             row_json=pl.struct("line").struct.json_encode(),
         ),
     )
@@ -184,7 +123,7 @@ def check_fleet(
 
     Raises InputError for columns that are unknown, missing or hold no cells, and where no row can be used.
     """
-    _check_columns(rows, path, resources)
+    check_layout(rows, path, resources)
     defaults = DEFAULTS | {"resource_id": resources[0] if len(resources) == 1 else None}
     found = rows.select(_found(name, rows.schema.get(name)).alias(name) for name in COLUMNS)
     read = found.select(_read(name, column.dtype, found.schema[name]) for name, column in COLUMNS.items())
@@ -212,28 +151,15 @@ def check_fleet(
     return loaded
 
 
-def _check_columns(rows: pl.DataFrame, path: object, resources: Sequence[str]) -> None:
-    """Raise InputError where the columns are not those of a fleet."""
-    alien = [name for name in rows.columns if name not in Prosumers.columns() and not name.startswith(OWN)]
-    if alien:
-        raise InputError(
-            "unknown columns in the fleet file",
-            file=path,
-            column=", ".join(name or "(without a name)" for name in alien),
-            remedy=f"{_did_you_mean(alien)}A column of your own begins with x_ or _; docs/fleet.md lists all others",
-        )
-    missing = [name for name in COLUMNS if name not in rows.columns and name not in DEFAULTS]
-    if missing:
-        raise InputError(
-            "columns are missing in the fleet file",
-            file=path,
-            column=", ".join(missing),
-            remedy="Add them; docs/fleet.md lists all columns",
-        )
+def check_layout(rows: pl.DataFrame, path: object, resources: Sequence[str], header_row: int | None = None) -> None:
+    """Raise InputError where the columns are not those of a fleet; ``header_row``: where the file names them."""
+    needed = [name for name in COLUMNS if name not in DEFAULTS]
+    check_columns(rows.columns, Prosumers.columns(), needed, "the fleet (docs/fleet.md)", path, header_row)
     if len(resources) > 1 and "resource_id" not in rows.columns:
         raise InputError(
             "the fleet file does not say which resource each prosumer belongs to",
             file=path,
+            row=header_row,
             column="resource_id",
             remedy=f"Add the column, with one of {', '.join(resources)} in each row",
         )
@@ -246,12 +172,6 @@ def _check_columns(rows: pl.DataFrame, path: object, resources: Sequence[str]) -
             value=", ".join(str(rows.schema[name]) for name in no_cells),
             remedy="Write text, numbers, true or false",
         )
-
-
-def _did_you_mean(alien: list[str]) -> str:
-    """A question for each column whose name is near a known one."""
-    near = {name: difflib.get_close_matches(name.lower().replace(" ", "_"), COLUMNS, n=1) for name in alien}
-    return "".join(f"Instead of {name}, did you mean {match[0]}? " for name, match in near.items() if match)
 
 
 def _found(name: str, kind: pl.DataType | None) -> pl.Expr:

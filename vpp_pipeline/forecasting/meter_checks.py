@@ -13,8 +13,10 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.core.paths import file_name
+from vpp_pipeline.forecasting.meter_plausibility import suspicions
 from vpp_pipeline.forecasting.metered import WINDOW_DAYS
 from vpp_pipeline.schemas import MeteredHours, MeterQuarantine, validate
+from vpp_pipeline.settings import ForecastSettings
 
 EVERY_METER = "every meter"
 LEAST_WHOLE_DAY = 23  # hours
@@ -55,18 +57,27 @@ class Metered:
         return self.quarantine.filter(of_it)
 
 
-def checked(measured: Measured, market_date: date) -> Metered:
+def checked(measured: Measured, market_date: date, settings: ForecastSettings | None = None) -> Metered:
     """The usable hours of all meters together, and what was set aside."""
     calendar = pl.concat(
         market_hours(market_date - timedelta(days=back)) for back in range(WINDOW_DAYS + 1, 0, -1)
     ).select(pl.col("market_date").alias("metered_date"), "start_utc", "hour_ending")
     there = [name for name in MEASURED if name in measured.rows.columns]
     good, faults = [], [late(measured, calendar["start_utc"][0])]
-    for column in there:
-        hours = _numbers(measured.rows, column, calendar)
-        wrong = pl.concat(
-            [wrong_rows(hours, column), gaps(hours, calendar, column), stuck(hours, column), dim(hours, column)]
-        )
+    rows = {column: _numbers(measured.rows, column, calendar) for column in there}
+    hourly = {column: whole_hours(part) for column, part in rows.items()}
+    days = calendar["metered_date"].unique().sort().to_list()
+    suspected = suspicions(hourly, days, settings or ForecastSettings())
+    for column, hours in hourly.items():
+        found = [
+            wrong_rows(rows[column], column),
+            gaps(hours, calendar, column),
+            stuck(hours, column),
+            dim(hours, column),
+        ]
+        mine = suspected.filter(column_name=column)
+        plain = pl.concat(found).join(mine, on="meter_id", how="anti")  # what a suspicion implies of hours is not told
+        wrong = pl.concat([plain, _every_day(mine, hours)])
         faults.append(wrong)
         usable = hours.join(
             wrong.select("meter_id", "metered_date").unique(), on=["meter_id", "metered_date"], how="anti"
@@ -88,6 +99,7 @@ def _numbers(rows: pl.DataFrame, column: str, calendar: pl.DataFrame) -> pl.Data
     hour = pl.col("start_utc").dt.truncate("1h")
     found = rows.filter(measures).with_columns(
         hour=hour,
+        step_min=_step_min(),
         text=pl.when(text != "").then(text),
         kwh=text.cast(pl.Float64, strict=False),
         size=size,
@@ -95,6 +107,37 @@ def _numbers(rows: pl.DataFrame, column: str, calendar: pl.DataFrame) -> pl.Data
     )
     dated = found.join(calendar.select("metered_date", hour="start_utc"), on="hour", how="left")
     return dated.sort("meter_id", "start_utc", "file", "row")
+
+
+def _step_min() -> pl.Expr:
+    """Minutes between the rows of a meter: 60 unless it has, throughout, each part of an hour that is cut evenly."""
+    minute = pl.col("start_utc").dt.minute()
+    parts = minute.n_unique().over("meter_id")
+    is_even = (minute % (60 // parts) == 0).all().over("meter_id")
+    is_throughout = ((minute > 0).mean() > 0.5 * (1 - 1 / minute.n_unique())).over("meter_id")
+    return pl.when(parts.is_in([2, 3, 4, 6, 12]) & is_even & is_throughout).then(60 // parts).otherwise(60)
+
+
+def whole_hours(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same with the parts of each hour added up; an hour that lacks a part is left out, as if it were missing."""
+    parted = rows.filter(pl.col("step_min") < 60)
+    if parted.is_empty():
+        return rows
+    first = [name for name in rows.columns if name not in ("meter_id", "hour", "start_utc", "kwh", "text")]
+    hours = parted.group_by("meter_id", "hour", maintain_order=True).agg(
+        *(pl.col(name).first() for name in first),
+        kwh=pl.when(pl.col("kwh").is_not_null().all()).then(pl.col("kwh").sum()),
+        count=pl.col("start_utc").n_unique(),  # a row that occurs twice has been told
+    )
+    whole = hours.filter(pl.col("count") * pl.col("step_min") == 60)
+    summed = whole.with_columns(start_utc="hour", text=pl.col("kwh").cast(pl.String)).select(rows.columns)
+    return pl.concat([rows.filter(pl.col("step_min") == 60), summed]).sort("meter_id", "start_utc", "file", "row")
+
+
+def _every_day(suspected: pl.DataFrame, hours: pl.DataFrame) -> pl.DataFrame:
+    """A fault for every day of the meters that are suspected."""
+    days = hours.group_by("meter_id", "metered_date").agg(pl.col("site_type", "file", "row").first())
+    return suspected.join(days, on="meter_id").sort("meter_id", "metered_date").select(_FAULT)
 
 
 def _together(usable: pl.DataFrame, column: str, market_date: date) -> pl.DataFrame:
@@ -179,7 +222,12 @@ def wrong_rows(hours: pl.DataFrame, column: str) -> pl.DataFrame:
     """One row for each fault of each row, the first that holds."""
     kind, kwh, size = MEASURED[column], pl.col("kwh"), pl.col("size")
     rules = [
-        (pl.col("start_utc") != pl.col("hour"), "not the start of an hour", "start_utc", "Give sums of whole hours"),
+        (
+            (pl.col("start_utc").dt.minute() % pl.col("step_min") > 0) | (pl.col("start_utc").dt.second() > 0),
+            "not the start of an hour",
+            "start_utc",
+            "Give sums of whole hours, or of all quarter hours",
+        ),
         (
             ~pl.col("start_utc").is_first_distinct().over("meter_id"),
             "the hour occurs twice",
@@ -208,7 +256,7 @@ def wrong_rows(hours: pl.DataFrame, column: str) -> pl.DataFrame:
             "Write the installed kW, or the site's yearly mean kW",
         ),
         (
-            kwh > kind.most_per_size * size,
+            kwh > kind.most_per_size * size * pl.col("step_min") / 60,
             f"more than {kind.most_per_size:g} times what the size says",
             column,
             "Correct the unit: kWh in the hour",
@@ -251,7 +299,7 @@ def gaps(hours: pl.DataFrame, calendar: pl.DataFrame, column: str) -> pl.DataFra
     missing = wanted.join(hours.select("meter_id", start_utc="hour"), on=["meter_id", "start_utc"], how="anti")
     before = hours.select("meter_id", "file", "row", start_utc="hour").sort("start_utc")
     near = missing.sort("start_utc").join_asof(before, on="start_utc", by="meter_id", check_sortedness=False)
-    problem = "an hour is missing; the row given is the one before"
+    problem = "an hour is missing, or a part of it; the row given is the one before"
     value = pl.col("start_utc").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     return _faults(near, column, problem, value, "Add the hour, or leave the meter's day out")
 

@@ -14,11 +14,14 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, local_midnight_utc, market_hours
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.table_cells import moments
+from vpp_pipeline.core.table_file import TableFile, check_columns, files_of, read_tables
 from vpp_pipeline.forecasting.meter_checks import EVERY_METER, MEASURED, Measured, Metered, checked
 from vpp_pipeline.forecasting.metered import WINDOW_DAYS
 from vpp_pipeline.forecasting.profiles import clear_sky, clearness, load_forecast
-from vpp_pipeline.market.price_files import PARQUET, SYNTHETIC_MARK, files_of, moments, read_lines, read_parquet
+from vpp_pipeline.market.price_files import SYNTHETIC_MARK
 from vpp_pipeline.schemas import MeterQuarantine, validate
+from vpp_pipeline.settings import ForecastSettings
 
 KEYS = ("start_utc", "meter_id", "site_type")
 COLUMNS = (*KEYS, "solar_size_kw", "mean_load_kw", *MEASURED)
@@ -32,8 +35,12 @@ REST_DAYS_CHARGE = 0.7  # of a working day's
 CHARGED_KWH_PER_DAY = 9.0
 
 
-def meters_of_day(path: Path | None, market_date: date) -> Metered:
+def meters_of_day(
+    path: Path | None, market_date: date, time_zone: str | None = None, settings: ForecastSettings | None = None
+) -> Metered:
     """What meters had shown when the bids of ``market_date`` closed; nothing without a source.
+
+    ``time_zone``: of moments without an offset; ``settings``: where the panels are, and which suspicions count.
 
     A file that cannot be read is no exception here: it is set aside whole, with its reason, so that a last good
     forecast can stand in.
@@ -41,7 +48,7 @@ def meters_of_day(path: Path | None, market_date: date) -> Metered:
     if path is None:
         return Metered()
     try:
-        return checked(read_meters(path, market_date), market_date)
+        return checked(read_meters(path, market_date, time_zone), market_date, settings)
     except InputError as error:
         row = {
             "market_date": market_date,
@@ -67,66 +74,54 @@ _KINDS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def read_meters(path: Path, market_date: date) -> Measured:
+def read_meters(path: Path, market_date: date, time_zone: str | None = None) -> Measured:
     """Rows of the four weeks before, to the last hour that is over when bids close; later rows are not looked at.
+
+    ``time_zone``: of moments without an offset.
 
     Raises ``InputError`` for a path, a layout, a moment or a row without a meter that cannot be used.
     """
-    source, tables = FILE, []
-    for file in files_of(path):
-        if file.name.endswith(PARQUET):
-            frame = read_parquet(file)
-        else:
-            frame, comments = read_lines(file)
-            if SYNTHETIC_MARK in (comment.strip() for comment in comments):
-                source = SYNTHETIC
-        tables.append(_rows_of(frame, file))
-    rows = pl.concat(tables, how="diagonal")
-    known = rows.filter(pl.col("start_utc") + HOUR <= bid_deadline_utc(market_date))
+    tables = read_tables(path, "meters")
+    is_synthetic = any(SYNTHETIC_MARK in (comment.strip() for comment in table.comments) for table in tables)
+    rows = pl.concat((_rows_of(table.whole(), time_zone) for table in tables), how="diagonal")
+    known = rows.filter(pl.col("start_utc").dt.truncate("1h") + HOUR <= bid_deadline_utc(market_date))
     first = local_midnight_utc(market_date - timedelta(days=WINDOW_DAYS + 1))
+    source = SYNTHETIC if is_synthetic else FILE
     return Measured(known.filter(pl.col("start_utc") >= first), _newest(known), source)
 
 
 def content_of(path: Path | None) -> str:
     """A hash of the files, for those who keep results that rest on them."""
     digest = hashlib.sha256()
-    for file in files_of(path) if path is not None else []:
+    for file in files_of(path, "meters") if path is not None else []:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
-def _rows_of(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """``file``, ``row`` and our columns of one file as text, ``start_utc`` as a moment."""
-    names = [name for name in frame.columns if name != "row"]
+def _rows_of(table: TableFile, time_zone: str | None) -> pl.DataFrame:
+    """``file``, ``row`` and our columns of one table as text, ``start_utc`` as a moment."""
+    names = table.rows.columns
     measured = [name for name in MEASURED if name in names]
     sizes = [size for name in measured if (size := MEASURED[name].per)]
-    missing = [name for name in (*KEYS, *sizes) if name not in names]
-    if not measured:
-        missing.append(" or ".join(MEASURED))
-    unknown = [name for name in names if name not in COLUMNS]
-    if missing or unknown:
-        raise InputError(
-            "columns missing" if missing else "unknown columns, which may be misspelt",
-            file=file,
-            row=1,
-            column=", ".join(missing or unknown),
-            remedy=f"The layout has {', '.join(COLUMNS)} (docs/meters.md).",
-        )
-    if frame.is_empty():
-        raise InputError("a header and no rows", file=file, remedy="Give a file with metered hours.")
-    rows = frame.select(pl.lit(str(file)).alias("file"), "row", *names)
+    needed = [*KEYS, *sizes, *([] if measured else [" or ".join(MEASURED)])]
+    check_columns(names, COLUMNS, needed, "meters (docs/meters.md)", table.name, table.header_row)
+    if table.rows.is_empty():
+        raise InputError("a header and no rows", file=table.name, remedy="Give a file with metered hours.")
+    rows = table.with_decimal_points([*measured, *sizes]).numbered.select(
+        "file", "row", *(name for name in COLUMNS if name in names)
+    )
     nameless = rows.filter(pl.col("meter_id").cast(pl.String).str.strip_chars().fill_null("") == "")
     if nameless.height:
         raise InputError(
             "a row without a meter",
-            file=file,
+            file=table.name,
             row=nameless["row"][0],
             column="meter_id",
             value=nameless["meter_id"][0],
             remedy="Name the meter of each row.",
         )
-    start = moments(rows, "start_utc", naive_is_utc=False)
-    text = [pl.col(name).cast(pl.String) for name in names if name != "start_utc"]
+    start = moments(rows, "start_utc", time_zone, ["meter_id"])
+    text = [pl.col(name).cast(pl.String) for name in rows.columns[2:] if name != "start_utc"]
     return rows.with_columns(*text).with_columns(start)
 
 

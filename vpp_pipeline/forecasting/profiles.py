@@ -61,7 +61,7 @@ def _season(market_date: date) -> int:
     return market_date.month % 12 // 3
 
 
-def clear_sky(market_date: date) -> Floats:
+def clear_sky(market_date: date, latitude_deg: float = LATITUDE_DEG, longitude_deg: float = LONGITUDE_DEG) -> Floats:
     """Output under a clear sky, kW per kW installed, mean of each of the day's 23, 24 or 25 hours.
 
     Solar position: Spencer's series (1971) for declination and equation of time. Irradiance: Haurwitz's clear-sky model
@@ -78,17 +78,17 @@ def clear_sky(market_date: date) -> Floats:
     equation_of_time_h = (
         229.18 * (0.000075 + 0.001868 * cos1 - 0.032077 * sin1 - 0.014615 * cos2 - 0.040849 * sin2) / 60
     )
-    hour_angle = np.radians(15 * (utc_hour + LONGITUDE_DEG / 15 + equation_of_time_h - 12))
+    hour_angle = np.radians(15 * (utc_hour + longitude_deg / 15 + equation_of_time_h - 12))
 
-    def cosine_of_incidence(latitude_deg: float) -> Floats:
-        latitude = np.radians(latitude_deg)
+    def cosine_of_incidence(at_deg: float) -> Floats:
+        latitude = np.radians(at_deg)
         across: Floats = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(
             hour_angle
         )
         return across.clip(min=0.0)
 
-    zenith = cosine_of_incidence(LATITUDE_DEG)
-    panel = np.where(zenith > 0, cosine_of_incidence(LATITUDE_DEG - TILT_DEG), 0.0)  # a south tilt is a lower latitude
+    zenith = cosine_of_incidence(latitude_deg)
+    panel = np.where(zenith > 0, cosine_of_incidence(latitude_deg - TILT_DEG), 0.0)  # a south tilt is a lower latitude
     safe = np.maximum(zenith, 0.02)
     horizontal = np.where(zenith > 0, 1.098 * zenith * np.exp(-0.057 / safe), 0.0)  # kW per m2
     sky_seen = (1 + np.cos(np.radians(TILT_DEG))) / 2

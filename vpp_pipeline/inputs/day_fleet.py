@@ -10,6 +10,7 @@ import polars as pl
 
 from vpp_pipeline.core.calendar import market_hours
 from vpp_pipeline.fleet.arrays import carries_less_than_stated, owes_less_than_it_starts_with
+from vpp_pipeline.fleet.device_rules import unlikely_sizes
 from vpp_pipeline.fleet.envelope import hourly_envelope, out_of_reach
 from vpp_pipeline.fleet.file import read_fleet
 from vpp_pipeline.fleet.generator import generate_fleet
@@ -44,7 +45,8 @@ def fleet_of_day(
 
     ``schedule_before``: `dispatch.schedule` of the day before, where stored energy carries over from it. ``read``: who
     reads owners' notes. ``expected``: sun, load and charging of the day; where left out, the embedded profiles. Who
-    cannot take part is set aside with the reason: a wrong row; a resource that is not of ``resources``, or not that of
+    cannot take part is set aside with the reason: a wrong row; a size
+    that points to another unit; a resource that is not of ``resources``, or not that of
     its site; a row whose site has a wrong one with a note, which might be meant for it; limits out of reach; stored
     energy that carries over below what deals would be struck from.
 
@@ -53,6 +55,7 @@ def fleet_of_day(
     path = settings.path or GENERATED
     if settings.path:
         loaded = read_fleet(settings.path, market_date, resources)
+        loaded = set_aside(loaded, unlikely_sizes(loaded.prosumers, settings), path)
         loaded = set_aside(loaded, _outside_resources(loaded.prosumers, resources), path)
     else:
         loaded = LoadedFleet(generate_fleet(settings, market_date, resources))

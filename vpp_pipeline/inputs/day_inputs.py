@@ -28,7 +28,7 @@ from vpp_pipeline.inputs.resource_file import check_settings, resources_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
-from vpp_pipeline.market.open_source import PriceChoice, open_source
+from vpp_pipeline.market.open_source import PriceChoice, PriceFiles, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.negotiation.requests import Requests
 from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, find_opportunities, limit_fleet
@@ -65,6 +65,7 @@ class DayInputs:
     lake: Path | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
     run_id: str = ""  # in whose name a language model is asked about notes, where it may be
     meters: Path | None = None  # file or folder of metered hours
+    meters_time_zone: str | None = None  # of their moments without an offset
     weather: WeatherSettings = field(default_factory=WeatherSettings)
     opened: PriceSource | None = None  # the source of ``prices``, where several days are read from it
 
@@ -80,7 +81,7 @@ class DayInputs:
         if not found:
             raise NoDataError(
                 f"{self._source.name} holds no prices in the week before {self.market_date}",
-                file=self.prices if isinstance(self.prices, Path) else None,
+                file=self.prices.path if isinstance(self.prices, PriceFiles) else None,
                 remedy="Choose a day inside its range, or another source of prices",
             )
         return found
@@ -165,7 +166,7 @@ class DayInputs:
     @cached_property
     def metered(self) -> Metered:
         """What meters had shown when the day's bids close; nothing without a source."""
-        return meters_of_day(self.meters, self.market_date)
+        return meters_of_day(self.meters, self.market_date, self.meters_time_zone, self.settings.forecast)
 
     @cached_property
     def expected(self) -> Expected:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
-from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
+from vpp_pipeline.core.table_cells import number
+from vpp_pipeline.core.table_file import TableFile, check_columns, read_table
 from vpp_pipeline.negotiation.requests import (
     PLACE_SCHEMA,
     REQUEST_SCHEMA,
@@ -27,8 +27,6 @@ COLUMNS = ("product", "start", "duration_hours", "required_capacity_mw", "offere
 LAYOUT = ",".join(COLUMNS)
 WHOLE_ROW = "the whole row"
 LONGEST_DAY_H = 25
-_BLANK = re.compile(r'[\s,"]*')  # a spreadsheet writes empty rows as commas
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class _Start(NamedTuple):
@@ -49,16 +47,15 @@ def read_requests(path: Path | None, market_date: date) -> Requests:
     """
     if path is None:
         return Requests()
+    table = read_table(path, "requests").with_decimal_points(COLUMNS[2:])
+    check_columns(table.rows.columns, COLUMNS, COLUMNS, "requests", path, table.header_row)
     rows, faults = [], []
-    for number, line in _lines(path):
-        cells = [cell.strip() for cell in line.split(",")]
-        start = _read_start(cells[1] if len(cells) > 1 else "")
+    for line, cell, problem in _lines(table):
+        start = _read_start(cell["start"] if "start" in cell else _start_in(cell[WHOLE_ROW], table))
         if start.day not in (None, market_date):
             continue
-        is_whole = len(cells) == len(COLUMNS)
-        cell = dict(zip(COLUMNS, cells, strict=True)) if is_whole else {WHOLE_ROW: line}
-        place = {"file_row": number, "file": file_name(path), "row_json": json.dumps(cell, ensure_ascii=False)}
-        found = list(_faults_of(cell, start)) if is_whole else [_wrong_count(len(cells))]
+        place = {"file_row": line, "file": file_name(path), "row_json": json.dumps(cell, ensure_ascii=False)}
+        found = [problem] if problem else list(_faults_of(cell, start))
         if found:
             faults += [(place, fault) for fault in found]
         else:
@@ -68,41 +65,24 @@ def read_requests(path: Path | None, market_date: date) -> Requests:
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each row after the header. Raises InputError where the file as a whole cannot be used."""
-    if not path.is_file():
-        raise InputError(
-            "the file of requests does not exist", file=path, remedy="Name an existing CSV file, or leave it out"
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"the file of requests is not text in UTF-8: {error}",
-            file=path,
-            remedy="Save it again as CSV (in a spreadsheet: CSV UTF-8)",
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"the file of requests cannot be read: {error}", file=path, remedy="Let your user read it"
-        ) from None
-    numbered = enumerate(text.split("\n"), start=1)
-    lines = ((number, line) for number, line in numbered if not line.startswith("#") and not _BLANK.fullmatch(line))
-    number, header = next(lines, (1, "nothing"))
-    if header.replace(" ", "") != LAYOUT:
-        raise InputError(
-            "unknown columns in the file of requests",
-            file=path,
-            row=number,
-            value=header,
-            remedy=f"The header must be {LAYOUT}",
-        )
-    return lines
+def _lines(table: TableFile) -> list[tuple[int, dict[str, str], RequestFault | None]]:
+    """Number and cells of each row in order; of a line that does not split into the columns, all of it and why."""
+    cells = table.rows.select(pl.col(name).cast(pl.String).str.strip_chars() for name in COLUMNS).fill_null("")
+    lines: list[tuple[int, dict[str, str], RequestFault | None]] = [
+        (line, cell, None) for line, cell in zip(table.numbers, cells.iter_rows(named=True), strict=True)
+    ]
+    for line in table.broken.iter_rows(named=True):
+        count = f"{line['cells']} instead of {table.rows.width} cells"
+        problem = "quotes that do not enclose a cell" if line["misquoted"] else count
+        fault = RequestFault(WHOLE_ROW, problem, f"Each row holds {LAYOUT}, with points for decimals")
+        lines.append((line["row"], {WHOLE_ROW: line["line"]}, fault))
+    return sorted(lines, key=lambda line: line[0])
 
 
-def _wrong_count(cells: int) -> RequestFault:
-    remedy = f"Each row holds {LAYOUT}, with points for decimals"
-    return RequestFault(WHOLE_ROW, f"{cells} instead of {len(COLUMNS)} cells", remedy)
+def _start_in(line: str, table: TableFile) -> str:
+    """What stands at the place of ``start`` in a line that does not split into the columns; empty if nothing does."""
+    cells, place = line.split(table.separator), table.rows.columns.index("start")
+    return cells[place].strip() if place < len(cells) else ""
 
 
 def _faults_of(cell: dict[str, str], start: _Start) -> Iterator[RequestFault]:
@@ -112,7 +92,7 @@ def _faults_of(cell: dict[str, str], start: _Start) -> Iterator[RequestFault]:
     if start.fault:
         yield start.fault
     for column in COLUMNS[2:]:
-        if not _NUMBER.fullmatch(cell[column]) or float(cell[column]) in (float("inf"), float("-inf")):
+        if number(cell[column]) is None:
             yield RequestFault(column, "not a number", "Write a number alone, with a point for decimals and no unit")
         elif column == "duration_hours" and not float(cell[column]).is_integer():
             yield RequestFault(column, "not a whole number of hours", "Requests last whole hours")

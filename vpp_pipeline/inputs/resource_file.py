@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -13,6 +12,8 @@ import polars as pl
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import file_name
+from vpp_pipeline.core.table_cells import number
+from vpp_pipeline.core.table_file import check_columns, read_table
 from vpp_pipeline.schemas import DESK, PARTICIPATION, Resources, validate
 from vpp_pipeline.settings import ResourceSettings, Settings
 
@@ -72,90 +73,38 @@ def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -
 
 
 def _read(path: Path, node: str | None) -> list[Row]:
-    """One row per resource; lines that begin with ``#`` and blank ones are passed over."""
-    if not path.is_file():
-        raise InputError("the file of resources does not exist", file=path, remedy="Name an existing CSV file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(
-            f"the file of resources cannot be read: {error}",
-            file=path,
-            remedy="Save it again as CSV (in a spreadsheet: CSV UTF-8)",
-        ) from None
-    lines = [
-        (number, line)
-        for number, line in enumerate(text.splitlines(), start=1)
-        if line.strip(' \t,"') and not line.lstrip('"').startswith("#")
-    ]
-    if len(lines) < 2:
+    """One row per resource."""
+    table = read_table(path, "resources").whole().with_decimal_points(IN_MW)
+    check_columns(table.rows.columns, COLUMNS, NEEDED, "resources", path, table.header_row)
+    if table.rows.is_empty():
         raise InputError(
             "the file of resources holds no resource", file=path, remedy="Write a header and one row per resource"
         )
-    names = _header(path, *lines[0])
+    cells = table.rows.select(pl.col(name).cast(pl.String).str.strip_chars() for name in table.rows.columns)
     found: dict[str, int] = {}
     rows = []
-    for number, line in lines[1:]:
-        row = _row(path, number, names, _cells(path, number, line), node)
+    for line, cell in zip(table.numbers, cells.fill_null("").iter_rows(named=True), strict=True):
+        row = _row(path, line, dict.fromkeys(COLUMNS, "") | cell, node)
         name = str(row["resource_id"])
         if name in found:
             raise InputError(
                 f"the resource is in row {found[name]} already",
                 file=path,
-                row=number,
+                row=line,
                 column="resource_id",
                 value=name,
                 remedy="Give each resource one row",
             )
-        found[name] = number
+        found[name] = line
         rows.append(row)
     return rows
 
 
-def _cells(path: Path, number: int, line: str) -> list[str]:
-    try:
-        return [cell.strip() for cell in next(csv.reader([line]))]
-    except csv.Error as error:
-        raise InputError(
-            f"a line of the file of resources cannot be read: {error}",
-            file=path,
-            row=number,
-            remedy=f"Each row holds {', '.join(COLUMNS)}",
-        ) from None
-
-
-def _header(path: Path, number: int, line: str) -> list[str]:
-    names = _cells(path, number, line)
-    faults = {
-        "unknown columns in the file of resources": [name for name in names if name not in COLUMNS],
-        "columns come twice in the file of resources": [name for name in dict.fromkeys(names) if names.count(name) > 1],
-        "columns are missing in the file of resources": [name for name in NEEDED if name not in names],
-    }
-    for problem, wrong in faults.items():
-        if wrong:
-            raise InputError(
-                problem,
-                file=path,
-                row=number,
-                column=", ".join(name or "(without a name)" for name in wrong),
-                remedy=f"The columns are {', '.join(COLUMNS)}, of which {', '.join(NEEDED)} are needed",
-            )
-    return names
-
-
-def _row(path: Path, number: int, names: list[str], cells: list[str], node: str | None) -> Row:
+def _row(path: Path, line: int, cell: dict[str, str], node: str | None) -> Row:
     """One resource. Raises InputError for the first cell that cannot be used."""
-    if len(cells) != len(names):
-        raise InputError(
-            f"{len(cells)} cells instead of {len(names)}",
-            file=path,
-            row=number,
-            remedy="Write a comma for each cell, also for an empty one",
-        )
-    cell = dict.fromkeys(COLUMNS, "") | dict(zip(names, cells, strict=True))
 
     def wrong(column: str, remedy: str, problem: str = "a resource cannot be used") -> InputError:
-        return InputError(problem, file=path, row=number, column=column, value=cell[column] or "nothing", remedy=remedy)
+        return InputError(problem, file=path, row=line, column=column, value=cell[column] or "nothing", remedy=remedy)
 
     mw = {name: _mw(name, cell[name], wrong) if cell[name] else 0.0 for name in IN_MW}
     row: Row = {name: cell[name] or None for name in COLUMNS} | mw | {"node": cell["node"] or node}
@@ -188,10 +137,9 @@ def _check_limits(
 
 
 def _mw(column: str, text: str, wrong: Callable[[str, str], InputError]) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise wrong(column, "Write a number alone, in MW") from None
-    if not -LARGEST_MW <= value <= LARGEST_MW:  # also what is not a number
+    value = number(text)
+    if value is None:
+        raise wrong(column, "Write a number alone, in MW, with a point for decimals")
+    if not -LARGEST_MW <= value <= LARGEST_MW:
         raise wrong(column, f"Write a number from {-LARGEST_MW:g} to {LARGEST_MW:g}")
     return value

@@ -196,7 +196,8 @@ def facts_of(day: Day) -> dict[str, Fact]:
     is_energy = pl.col("product") == "energy"
     energy, reserve = trading.filter(is_energy), trading.filter(~is_energy)
     refused = bids.filter(pl.col("status") != "bid")
-    found_too_little = day["negotiation.summary"].filter(pl.col("status") == "no_bid").height
+    without_deals = day["negotiation.summary"].filter(pl.col("status") == "no_bid").select("opportunity_id")
+    found_too_little = refused.join(without_deals, on="opportunity_id", how="semi").height
     dearest = prices.sort("energy_usd_per_mwh", descending=True).row(0, named=True)
     cheapest = prices.sort("energy_usd_per_mwh").row(0, named=True)
     profit, revenue = (float(trading[f"expected_{name}_usd"].sum()) for name in ("profit", "revenue"))
@@ -209,9 +210,9 @@ def facts_of(day: Day) -> dict[str, Fact]:
             refused.height - found_too_little, "count", "of those, because the day earns more without them"
         ),
         "energy_bids": Fact(energy.height, "count", "bids of energy"),
-        "energy_mw": Fact(_sum(energy, "total_capacity_mw"), "MW", "energy bid, each MW for its own hours"),
+        "energy_mw": Fact(_cleared(energy), "MW", "energy bid, each MW for its own hours"),
         "reserve_bids": Fact(reserve.height, "count", "bids of reserve"),
-        "reserve_mw": Fact(_sum(reserve, "total_capacity_mw"), "MW", "reserve bid, each MW for its own hours"),
+        "reserve_mw": Fact(_cleared(reserve), "MW", "reserve bid, each MW for its own hours"),
         "revenue": Fact(round(revenue, 2), "$", "expected revenue of all bids"),
         "payments": Fact(_sum(trading, "payments_usd"), "$", "payments to prosumers"),
         "profit": Fact(round(profit, 2), "$", "expected profit of all bids"),
@@ -245,6 +246,12 @@ def facts_of(day: Day) -> dict[str, Fact]:
 
 def _sum(rows: pl.DataFrame, column: str) -> float:
     return round(float(rows[column].sum()), 2)
+
+
+def _cleared(rows: pl.DataFrame) -> float:
+    """MW that clear at the forecast: of storage resources, which offer MW in several ways, what the plan sells."""
+    column = "expected_mw" if "expected_mw" in rows.columns else "total_capacity_mw"
+    return round(float(rows.select(pl.coalesce(column, "total_capacity_mw").clip(0.0).sum()).item()), 2)
 
 
 def _hour(row: Mapping[str, Any]) -> float:

@@ -1,13 +1,10 @@
-"""Files of prices: finding them, reading their lines, and the two layouts, our own and a public one of CAISO's."""
+"""Files of prices that hold all three prices of an hour in one row: our own layout and a public one of CAISO's."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,12 +13,12 @@ import polars as pl
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, local_midnight_utc
 from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.table_cells import moments
+from vpp_pipeline.core.table_file import TableFile, read_tables
 from vpp_pipeline.market.price_source import PRICE_COLUMNS, complete_day, day_by_day, whole_days
 from vpp_pipeline.market.synthetic_prices import NODE
 from vpp_pipeline.schemas import Prices, validate
 
-TEXT, PARQUET = (".csv", ".csv.gz"), (".parquet",)
-HAS_OFFSET = r"(Z|z|[+-]\d{2}:?\d{2})$"
 OUR_COLUMNS = ("start_utc", "node", *PRICE_COLUMNS)
 SYNTHETIC_MARK = "# source: synthetic"
 
@@ -34,13 +31,25 @@ class FilePrices:
 
     name: str = "file"
     columns: ClassVar[dict[str, str]] = {column: column for column in OUR_COLUMNS}  #: ours -> the layout's
-    naive_is_utc: ClassVar[bool] = False
+    naive_zone: ClassVar[str | None] = None  #: of moments without an offset, where nobody names one
 
-    def __init__(self, path: Path, node: str | None = None) -> None:
-        """Raises ``InputError`` for a path, a layout, a timestamp or a node that cannot be used."""
+    def __init__(
+        self,
+        path: Path,
+        node: str | None = None,
+        tables: Sequence[TableFile] | None = None,
+        time_zone: str | None = None,
+    ) -> None:
+        """``tables``: those of the path, where they are read already; ``time_zone``: of moments without an offset.
+
+        Raises ``InputError`` for a path, a layout, a timestamp or a node that cannot be used.
+        """
         self.path = path
-        rows = pl.concat([self._read(file) for file in files_of(path)])
-        self.node = _choose(node, rows["node"].unique().sort().to_list(), path)
+        rows = pl.concat(
+            self._rows_of(table.whole(), time_zone or self.naive_zone)
+            for table in (read_tables(path, "prices") if tables is None else tables)
+        )
+        self.node = choose_node(node, rows["node"].unique().sort().to_list(), path)
         self._rows = rows.filter(pl.col("node") == self.node)
         self._days: dict[date, pl.DataFrame] = {}  # those that were asked for: a back-test asks for each 400 times
 
@@ -86,152 +95,49 @@ class FilePrices:
             ),
         )
 
-    def _read(self, file: Path) -> pl.DataFrame:
-        """``file``, ``row``, ``start_utc``, ``node`` and the prices (still as text) of one file."""
-        frame, _ = read_lines(file)
-        return self._rows_of(frame, file)
-
-    def _rows_of(self, frame: pl.DataFrame, file: Path) -> pl.DataFrame:
-        """Our columns out of the file's, with moments as moments."""
-        missing = [column for column in self.columns.values() if column not in frame.columns]
+    def _rows_of(self, table: TableFile, time_zone: str | None) -> pl.DataFrame:
+        """``file``, ``row``, ``start_utc``, ``node`` and the prices (still as text) of one table."""
+        missing = [column for column in self.columns.values() if column not in table.rows.columns]
         if missing:
             raise InputError(
                 "columns missing",
-                file=file,
-                row=1,
+                file=table.name,
+                row=table.header_row,
                 column=", ".join(missing),
                 remedy=f"The layout has {', '.join(self.columns.values())}.",
             )
-        if frame.is_empty():
-            raise InputError("a header and no rows", file=file, remedy="Give a file with prices.")
-        rows = frame.select(
-            pl.lit(str(file)).alias("file"),
+        if table.rows.is_empty():
+            raise InputError("a header and no rows", file=table.name, remedy="Give a file with prices.")
+        prices = [self.columns[column] for column in PRICE_COLUMNS]
+        rows = table.with_decimal_points(prices).numbered.select(
+            "file",
             "row",
-            *(pl.col(theirs).alias(ours) for ours, theirs in self.columns.items()),
+            *(_bare(theirs, table.rows.schema[theirs]).alias(ours) for ours, theirs in self.columns.items()),
         )
         nameless = rows.filter(pl.col("node").is_null())
         if nameless.height:
             raise InputError(
                 "a row without a node",
-                file=file,
+                file=table.name,
                 row=nameless["row"][0],
                 column=self.columns["node"],
                 value=None,
                 remedy="Name the node of each row.",
             )
-        return rows.with_columns(moments(rows, self.columns["start_utc"], self.naive_is_utc))
+        if SYNTHETIC_MARK in (comment.strip() for comment in table.comments):
+            self.name = "synthetic (file)"
+        return rows.with_columns(moments(rows, self.columns["start_utc"], time_zone, ["node"]))
 
 
-def files_of(path: Path) -> list[Path]:
-    """The price files at ``path``, itself or a directory, in order of name; ``InputError`` if there are none."""
-    if not path.exists():
-        raise InputError("no such file or directory", file=path, remedy="Check the path of the prices.")
-    if path.is_file():
-        return [path]
-    text = sorted(file for file in path.iterdir() if file.name.endswith(TEXT))
-    parquet = sorted(file for file in path.iterdir() if file.name.endswith(PARQUET))
-    if bool(text) == bool(parquet):
-        raise InputError(
-            "a directory with both CSV and Parquet files" if text else "a directory without price files",
-            file=path,
-            remedy=f"Give one kind: {', '.join(TEXT)}, or {PARQUET[0]}.",
-        )
-    return text or parquet
+def _bare(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column's cells without the blanks around them; empty where there is nothing else."""
+    if kind != pl.String:
+        return pl.col(name)
+    text = pl.col(name).str.strip_chars()
+    return pl.when(text != "").then(text)
 
 
-def columns_of(file: Path) -> list[str]:
-    """The column names of one file; ``InputError`` if it cannot be read."""
-    if file.name.endswith(PARQUET):
-        return read_parquet(file).columns
-    return read_lines(file, header_only=True)[0].columns[1:]
-
-
-def read_parquet(file: Path) -> pl.DataFrame:
-    """A Parquet file; ``row`` counts its records from 1."""
-    try:
-        return pl.read_parquet(file).with_row_index("row", offset=1)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"not a readable Parquet file: {error}", file=file, remedy="Write the file again.") from None
-
-
-def read_lines(file: Path, header_only: bool = False) -> tuple[pl.DataFrame, list[str]]:
-    """A CSV file (gzip or not) as text, with ``row`` = line number, and the comments above its header.
-
-    Lines that start with ``#`` and empty lines are left out but counted. Raises ``InputError`` for a file that is not
-    UTF-8 text, and for the first line with more or fewer columns than the header.
-    """
-    try:
-        content = file.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        lines = [line.rstrip("\r") for line in content.decode("utf-8-sig").split("\n")]
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"not readable as text: {error}", file=file, remedy="Give CSV in UTF-8, or gzipped.") from None
-
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#"))
-    kept = list(islice(numbered, 1 if header_only else None))
-    if not kept:
-        raise InputError("an empty file", file=file, remedy="Give a file with a header and prices.")
-    (header_row, header), body = kept[0], kept[1:]
-    names = [name.strip('"') for name in header.split(",")]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(
-            "a column occurs twice", file=file, row=header_row, column=", ".join(repeated), remedy="Remove one of them."
-        )
-    commas = header.count(",")
-    for number, line in body:
-        if line.count(",") != commas and '"' not in line:
-            raise InputError(
-                f"{line.count(',') + 1} columns where the header has {commas + 1}",
-                file=file,
-                row=number,
-                value=line[:80],
-                remedy="Give every row one value for each column.",
-            )
-    try:
-        frame = pl.read_csv("\n".join(line for _, line in kept).encode(), infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"not readable as CSV: {error}", file=file, remedy="Check its quotes and commas.") from None
-    if frame.height != len(body):
-        raise InputError("quotes run over several lines", file=file, remedy="Keep each row on one line.")
-    rows = pl.Series("row", [number for number, _ in body], dtype=pl.UInt32)
-    return frame.drop("row", strict=False).insert_column(0, rows), [line for line in lines[: header_row - 1] if line]
-
-
-def moments(rows: pl.DataFrame, column: str, naive_is_utc: bool) -> pl.Series:
-    """``start_utc`` as moments; text needs an offset unless the layout says that naive is UTC."""
-    given = rows["start_utc"]
-    if isinstance(given.dtype, pl.Datetime) and given.dtype.time_zone is not None:
-        moments = given.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-    else:
-        words = given.cast(pl.String)
-        offset = words.str.contains(HAS_OFFSET).fill_null(True)
-        naive = rows.filter(~offset & words.str.contains(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"))
-        if naive.height and not naive_is_utc:
-            raise InputError(
-                "a timestamp without its offset could be any of 24 hours",
-                file=naive["file"][0],
-                row=naive["row"][0],
-                column=column,
-                value=naive["start_utc"][0],
-                remedy="Write UTC as 2023-08-15T07:00:00Z, or local time with its offset.",
-            )
-        aware = pl.select(pl.when(offset).then(words).otherwise(words + "+00:00")).to_series()
-        moments = aware.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
-    unread = rows.filter(moments.is_null())
-    if unread.height:
-        raise InputError(
-            "not a moment",
-            file=unread["file"][0],
-            row=unread["row"][0],
-            column=column,
-            value=unread["start_utc"][0],
-            remedy="Write it as 2023-08-15T07:00:00Z.",
-        )
-    return moments.alias("start_utc")
-
-
-def _choose(node: str | None, nodes: list[str], path: Path) -> str:
+def choose_node(node: str | None, nodes: list[str], path: Path) -> str:
     """The node asked for; else the only one there is; else SP15."""
     wanted = node if node is not None else nodes[0] if len(nodes) == 1 else NODE
     if wanted not in nodes:
@@ -246,11 +152,11 @@ def _choose(node: str | None, nodes: list[str], path: Path) -> str:
 
 
 class PriceTable(FilePrices):
-    """CSV (gzip or not) or Parquet with these columns; a CSV may hold comment lines that start with ``#``.
+    """Our own layout.
 
     | column | meaning |
     |---|---|
-    | ``start_utc`` | start of the hour with its offset, ``2023-08-15T07:00:00Z``; without one it is refused |
+    | ``start_utc`` | start of the hour with its offset, ``2023-08-15T07:00:00Z``, or in a zone that is named |
     | ``node`` | pricing node |
     | ``energy_usd_per_mwh`` | energy price |
     | ``spin_usd_per_mw_h``, ``nonspin_usd_per_mw_h`` | reserve prices, $ per MW held for one hour |
@@ -259,26 +165,18 @@ class PriceTable(FilePrices):
     directory says so, all its rows are.
     """
 
-    def _read(self, file: Path) -> pl.DataFrame:
-        if file.name.endswith(PARQUET):
-            return self._rows_of(read_parquet(file), file)
-        frame, comments = read_lines(file)
-        if SYNTHETIC_MARK in (comment.strip() for comment in comments):
-            self.name = "synthetic (file)"
-        return self._rows_of(frame, file)
-
 
 class CaisoFile(FilePrices):
-    """One or more ``*.csv`` or ``*.csv.gz`` with the columns datetime, node, SP15, Spin, NonSpin (others are ignored).
+    """The columns datetime, node, SP15, Spin, NonSpin (others are ignored).
 
     ``datetime`` is the start of the hour in UTC, written without an offset: that is the layout's own convention (an
-    offset, where written, counts). ``SP15``, in spite of its name, is the energy price [$/MWh] at the row's ``node``.
-    ``Spin`` and ``NonSpin`` are reserve prices [$/MW for an hour] summed over all reserve regions, so they overstate
-    SP15 where the north binds; values above 250 are real scarcity.
+    offset, where written, and a zone that is named, go before it). ``SP15``, in spite of its name, is the energy price
+    [$/MWh] at the row's ``node``. ``Spin`` and ``NonSpin`` are reserve prices [$/MW for an hour] summed over all
+    reserve regions, so they overstate SP15 where the north binds; values above 250 are real scarcity.
     """
 
     name = "caiso file"
-    naive_is_utc = True
+    naive_zone = "UTC"
     columns: ClassVar[dict[str, str]] = {
         "start_utc": "datetime",
         "node": "node",

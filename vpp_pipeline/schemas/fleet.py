@@ -126,7 +126,7 @@ class Availability(dy.Schema):
     export_limit_kw = amount("Largest export in the hour, net of the load that its own solar does not serve.")
     limited_by = choice(
         "Why the store may not discharge in the hour; null where it may.",
-        ("away", "opted out", "no export", "quiet hours"),
+        ("away", "opted out", "no export", "quiet hours", "below its floor"),
         nullable=True,
     )
 

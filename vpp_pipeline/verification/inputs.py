@@ -6,8 +6,8 @@ import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours
-from vpp_pipeline.core.display import printable
-from vpp_pipeline.core.tables import Day, optional_table, with_missing
+from vpp_pipeline.core.display import printable, usd
+from vpp_pipeline.core.tables import Day, optional_table, rows_where, with_missing
 from vpp_pipeline.fleet.device_rules import device_faults
 from vpp_pipeline.forecasting.price_baseline import IN_PLACE_OF
 from vpp_pipeline.schemas import DESK
@@ -16,6 +16,8 @@ from vpp_pipeline.verification.check_result import CheckResult, count_violations
 from vpp_pipeline.verification.terms import block_hours
 
 TOLERANCE_KWH = 1e-6
+LEAST_PEAK_USD_PER_MWH = 1.0  # the dearest hour of a week's mean was never below $33 in 2023 and 2024
+MOST_MEAN_USD_PER_MWH = 500.0  # the dearest week was at $157
 NAMED = 5  # rows that a description names; the table has the others
 SHOWN = 40  # characters of a value that a description shows
 USED = (
@@ -23,6 +25,8 @@ USED = (
     "max_charge_kw",
     "max_discharge_kw",
     "export_limit_kw",
+    "initial_stored_kwh",
+    "charge_efficiency",
     "discharge_efficiency",
     "backup_reserve_fraction",
     "backup_reserve_hours",
@@ -83,12 +87,44 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> CheckResult:
 
 
 def prices_are_forecast_as_asked(day: Day, settings: Settings) -> CheckResult:
-    """Prices are forecast by the method of the settings; a warning where another replaced it, with the reason."""
+    """Prices are forecast by the method of the settings and have the level and shape of this market; a warning where
+    another method replaced it, with the reason, and where a unit or time zone is probably wrong."""
     table = day["market.price_forecast"]
     method, days = table["method"][0], float(table["history_days"].to_numpy().max())
-    if IN_PLACE_OF in method:
-        return CheckResult(1, f"prices are forecast as {method}", days, is_warning=True)
+    problems = [f"prices are forecast as {method}"] if IN_PLACE_OF in method else []
+    for name, problem in _unlikely_prices(table).items():
+        if name not in settings.forecast.accepted:
+            problems.append(f"{problem}, or accept it: forecast.accepted_suspicions={name}")
+    if problems:
+        return CheckResult(len(problems), "; ".join(problems), days, is_warning=True)
     return CheckResult(0, f"prices are forecast by {method}, from {days:.0f} days", days)
+
+
+def _unlikely_prices(forecast: pl.DataFrame) -> dict[str, str]:
+    """Suspicion -> what is unlikely about the expected energy prices, the likely cause, and a remedy.
+
+    Solar power makes noon cheap: at NP15, SP15, and ZP26, the mean price from 10:00 to 15:00 reached that from 18:00 to
+    22:00 in none of 700 weeks of 2023 and 2024; with local time read as UTC it does in 98% of them.
+    """
+    clock = forecast["start_utc"].dt.convert_time_zone(PACIFIC_TIME).dt.hour()
+    price, found = forecast["energy_usd_per_mwh"], dict[str, str]()
+    noon = float(price.filter(clock.is_between(10, 14)).to_numpy().mean())
+    evening = float(price.filter(clock.is_between(18, 21)).to_numpy().mean())
+    if noon > evening:
+        found["price_shape"] = (
+            f"energy is expected to be dearer at noon, {usd(noon)}/MWh, than in the evening, {usd(evening)}/MWh, which "
+            "solar power rules out: local time is probably read as UTC. Name its zone with --timezone"
+        )
+    highest, mean = float(price.abs().to_numpy().max()), float(price.to_numpy().mean())
+    if highest < LEAST_PEAK_USD_PER_MWH:
+        found["price_level"] = (
+            f"in no hour is energy expected to cost more than {usd(highest)}/MWh: prices are probably in $/kWh"
+        )
+    elif mean > MOST_MEAN_USD_PER_MWH:
+        found["price_level"] = (
+            f"energy is expected to cost {usd(mean)}/MWh on average: prices are probably not in $/MWh"
+        )
+    return found
 
 
 def solar_is_forecast_as_asked(day: Day, settings: Settings) -> CheckResult:
@@ -206,6 +242,9 @@ def _violated_by(day: Day, prosumers: pl.DataFrame, envelope: pl.DataFrame) -> p
     hourly = hourly.sort("device", "start_utc").with_columns(clock=clock)
     hourly = hourly.with_columns(next_clock=pl.col("clock").shift(-1).over("device").fill_null(24))
     is_away = _between(pl.col("clock"), "ev_departure_hour", "ev_arrival_hour")
+    is_skipped = ~is_away.any().over("device") & pl.col("ev_arrival_hour").is_not_null()  # an hour that the day lacks
+    hourly = hourly.with_columns(is_away=is_away | (is_skipped & _follows("ev_departure_hour")))
+    is_away = pl.col("is_away")
     for windows in ("quiet_hours", "no_charge_hours", "no_export_hours"):
         hourly = hourly.join(_windows(fleet, windows), on=["device", "clock"], how="left")
     is_quiet, may_not_charge = pl.col("quiet_hours_now"), pl.col("no_charge_hours_now")
@@ -220,18 +259,28 @@ def _violated_by(day: Day, prosumers: pl.DataFrame, envelope: pl.DataFrame) -> p
     hours_of_load = pl.col("backup_reserve_hours") * pl.col("load_kw").mean().over("device")
     backup_kwh = pl.min_horizontal(hours_of_load / pl.col("discharge_efficiency"), "capacity_kwh")
     power = pl.max_horizontal("max_charge_kw", "max_discharge_kw")
+    hourly = hourly.with_columns(
+        reserve_kwh=pl.col("backup_reserve_fraction") * pl.col("capacity_kwh"),
+        backup_kwh=backup_kwh,
+        ready_kwh=pl.when(owes_ready_charge).then(pl.col("ev_ready_fraction") * pl.col("capacity_kwh")),
+    )
+    owed_kwh = pl.max_horizontal("reserve_kwh", "backup_kwh", "ready_kwh")
+    hourly = _with_reach(hourly, pl.col("min_stored_kwh") < owed_kwh - TOLERANCE_KWH)
+
+    def is_below(owed: str) -> pl.Expr:
+        """A floor lower than is owed, or than charging at full power from the start reaches where that is less."""
+        return pl.col("min_stored_kwh") < pl.min_horizontal(owed, "reach_kwh") - TOLERANCE_KWH
+
     faults = {
         "envelope exceeds the device": (pl.col("min_stored_kwh") > pl.col("max_stored_kwh") + TOLERANCE_KWH)
         | (pl.col("max_stored_kwh") > pl.col("capacity_kwh") + TOLERANCE_KWH)
         | (pl.col("max_charge_kw") > pl.col("max_charge_kw_of_device") + TOLERANCE_KWH)
         | (pl.col("max_discharge_kw") > pl.col("max_discharge_kw_of_device") + TOLERANCE_KWH)
         | (pl.col("export_limit_kw") > pl.col("export_limit_kw_of_device") + TOLERANCE_KWH),
-        "floor below the backup reserve": pl.col("min_stored_kwh")
-        < pl.col("backup_reserve_fraction") * pl.col("capacity_kwh") - TOLERANCE_KWH,
-        "floor below the backup hours": pl.col("min_stored_kwh") < backup_kwh - TOLERANCE_KWH,
+        "floor below the backup reserve": is_below("reserve_kwh"),
+        "floor below the backup hours": is_below("backup_kwh"),
         "power limit above 0 while the EV is away": is_away & (power > 0),
-        "EV leaves below its ready-by charge": owes_ready_charge
-        & (pl.col("min_stored_kwh") < pl.col("ev_ready_fraction") * pl.col("capacity_kwh") - TOLERANCE_KWH),
+        "EV leaves below its ready-by charge": pl.col("ready_kwh").is_not_null() & is_below("ready_kwh"),
         "discharge limit above 0 in quiet hours": is_quiet & (pl.col("max_discharge_kw") > 0),
         "charge limit above 0 in hours without charging": may_not_charge & (pl.col("max_charge_kw") > 0),
         "export limit above 0 in hours without export": pl.col("no_export_hours_now")
@@ -251,6 +300,32 @@ def _violated_by(day: Day, prosumers: pl.DataFrame, envelope: pl.DataFrame) -> p
     wrong = driven.filter((pl.col("lost_kwh") - pl.col("owed_kwh")).abs() > TOLERANCE_KWH)
     drives = wrong.select("prosumer_id", fault=pl.format("drives {} kWh instead of {}", "lost_kwh", "owed_kwh"))
     return pl.concat([*hours, drives])
+
+
+def _with_reach(hourly: pl.DataFrame, is_low: pl.Expr) -> pl.DataFrame:
+    """``hourly``, sorted by device and hour, with ``reach_kwh``: what charging at full power from the start reaches.
+
+    Of devices with an hour that ``is_low`` alone; null of the others, whose floors are all as owed.
+    """
+    reach: list[float | None] = []
+    columns = ["max_charge_kw", "drive_kwh", "capacity_kwh", "charge_efficiency", "initial_stored_kwh"]
+    low = hourly.select("device", *columns, low=is_low.fill_null(False).any().over("device"))
+    device, stored = None, 0.0
+    for row in low.filter("low").iter_rows(named=True):
+        if row["device"] != device:
+            device, stored = row["device"], row["initial_stored_kwh"]
+        charged = stored + row["charge_efficiency"] * row["max_charge_kw"] - row["drive_kwh"]
+        stored = min(charged, row["capacity_kwh"])
+        reach.append(max(stored, 0.0))
+    places = low["low"].arg_true()
+    nothing = pl.Series("reach_kwh", [None], dtype=pl.Float64).new_from_index(0, hourly.height)
+    return hourly.with_columns(nothing.scatter(places, pl.Series(reach, dtype=pl.Float64)))
+
+
+def _follows(start: str) -> pl.Expr:
+    """Whether the hour is the day's first from the Pacific hour ``start`` on."""
+    later = (pl.col("clock") >= pl.col(start)).fill_null(False)
+    return later & (later.cum_sum().over("device") == 1)
 
 
 def _charging_level(day: Day) -> float:
@@ -279,12 +354,35 @@ def _windows(fleet: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def every_prosumer_of_the_file_takes_part(day: Day, settings: Settings) -> CheckResult:
-    """No row of the fleet file is in quarantine; a warning with the first such row and its reason otherwise."""
+    """No row of the fleet file is in quarantine, and every store is above its floor; a warning with the first of each
+    otherwise: its row and reason, or how long it charges at full power."""
     fleet = day["fleet.prosumers"].height
     quarantine = day["fleet.quarantine"].unique("file_row", keep="first", maintain_order=True)
     rows = quarantine.select("file_row", "prosumer_id", "column_name", "problem")
     held = f"all {fleet} prosumers of the fleet take part"
-    return count_violations(rows, f"row(s) of {fleet + quarantine.height} in quarantine", held, fleet, is_warning=True)
+    result = count_violations(
+        rows, f"row(s) of {fleet + quarantine.height} in quarantine", held, fleet, is_warning=True
+    )
+    low = _below_their_floor(day)
+    if low.is_empty():
+        return result
+    first = "{} has {} kWh at the end of the hour from {} Pacific".format(*low.row(0))
+    words = f"{low.height} prosumer(s) below a floor that charging at full power does not reach in time; first: {first}"
+    described = f"{result.description}; {words}" if rows.height else words
+    return CheckResult(rows.height + low.height, printable(described), fleet, is_warning=True)
+
+
+def _below_their_floor(day: Day) -> pl.DataFrame:
+    """Who cannot reach a floor in time: ``prosumer_id``, and state of charge and start of the last such hour."""
+    low = rows_where(
+        day,
+        "fleet.availability",
+        pl.col("limited_by") == "below its floor",
+        ["prosumer_id", "start_utc", "min_stored_kwh"],
+    )
+    last = low.sort("start_utc").group_by("prosumer_id").last().sort("prosumer_id")
+    start = pl.col("start_utc").dt.convert_time_zone(PACIFIC_TIME).dt.strftime("%Y-%m-%d %H:%M")
+    return last.select("prosumer_id", pl.col("min_stored_kwh").round(2), start)
 
 
 def every_note_is_understood(day: Day, settings: Settings) -> CheckResult:

@@ -25,6 +25,7 @@ from vpp_pipeline_tests.cli.command_line import (
     refused,
 )
 from vpp_pipeline_tests.defs.desk import DAY, TradingDesk, files
+from vpp_pipeline_tests.evaluation.test_settled_storage import assert_adds_up
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,12 @@ def test_bids_are_printed_for_programs(desk: TradingDesk, capsys: pytest.Capture
     )
     assert printed["proof"]["bound_usd"] >= printed["proof"]["objective_usd"]
     assert all(check["passed"] for check in printed["checks"] if not check["is_warning"])
+
+
+def test_the_account_that_settle_prints_adds_up(desk: TradingDesk, capsys: pytest.CaptureFixture[str]):
+    mine = desk.copy()
+    assert main(["settle", "--date", DAY, "--data", str(mine.data)]) == 0
+    assert_adds_up(capsys.readouterr().out, mine.day()["evaluation.settled_days"].row(0, named=True))
 
 
 def test_engines_are_compared_on_the_same_day_and_nothing_is_written(

@@ -192,7 +192,7 @@ def test_a_file_of_requests_with_other_columns_is_refused(
     requests = tmp_path / "requests.csv"
     requests.write_text(f"# asked by telephone\nproduct,when\nenergy,{NEXT}T12:00\n")
     message = refused(["--date", NEXT, "--requests", str(requests)], desk, capsys)
-    wanted = [f"file {requests}", "row 2", "value product,when", f"The header must be {REQUESTS.strip()}"]
+    wanted = [f"file {requests}", "row 2", "column when", "all others are product, start"]
     assert [word for word in wanted if word not in message] == []
     assert_dagster_says(message)
 

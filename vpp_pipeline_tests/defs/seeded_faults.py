@@ -197,6 +197,11 @@ FAULTS: dict[str, tuple[str, str, Fault]] = {
         "evaluation.dispatched",
         changed("stored_kwh", pl.col("stored_kwh") + 1_000.0),
     ),
+    "storage_awards_stay_within_what_was_bid": (
+        "evaluation.storage_awards",
+        "evaluation.storage_awards",
+        with_row(AWARD_OF_NONE),
+    ),
     "owners_are_paid_by_their_deals": (
         "evaluation.deliveries",
         "evaluation.deliveries",

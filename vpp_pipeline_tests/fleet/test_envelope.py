@@ -132,6 +132,7 @@ def test_on_an_opt_out_day_nothing_is_exported(days: str, is_out: bool) -> None:
 )
 def test_backup_in_hours_of_load_is_a_floor_beside_the_share(fraction: float, hours: float, floor: float) -> None:
     owner = {**BATTERY, "backup_reserve_fraction": fraction, "backup_reserve_hours": hours, "mean_load_kw": 0.6}
+    owner["initial_stored_kwh"] = 10.0
     assert envelope(owner, load=2.0)["min_stored_kwh"].unique().to_list() == pytest.approx([floor])
 
 
@@ -153,6 +154,7 @@ def test_the_ready_charge_is_held_from_its_hour_until_the_ev_leaves(
     leaves: int, returns: int, ready: int | None, owed: list[int]
 ) -> None:
     ev = {**EV, "ev_departure_hour": leaves, "ev_arrival_hour": returns, "ev_ready_hour": ready}
+    ev["initial_stored_kwh"] = 50.0
     held = envelope(ev).filter(pl.col("min_stored_kwh") == 40.0)
     assert sorted(held["local_hour"]) == sorted(owed)
 
@@ -177,13 +179,62 @@ def test_days_of_clock_change_have_a_row_per_hour(day: date) -> None:
     assert hours.filter((pl.col("prosumer_id") == "prosumer_1") & (pl.col("max_charge_kw") == 0)).height == 9
 
 
-def test_an_impossible_ready_by_names_the_prosumer_and_the_shortfall() -> None:
+def test_a_ready_charge_out_of_reach_is_met_as_far_as_charging_at_full_power_goes() -> None:
     # 25 kWh at midnight + 5 h x 1 kW x 0.9 = 29.5 kWh at 5:00, where 40 are owed
-    late = {**EV, "ev_departure_hour": 5, "max_charge_kw": 1.0}
-    (row,) = short(EV, late).rows(named=True)
-    assert row["prosumer_id"] == "prosumer_2"
-    assert row["problem"].startswith("it must hold 40.0 kWh at the end of the hour from 2023-08-15 04:00 Pacific")
-    assert row["problem"].endswith("reaches at most 29.5 kWh")
+    late = {**EV, "ev_departure_hour": 5, "max_charge_kw": 1.0, "terminal_stored_kwh": 20.0}
+    hours = envelope(late)
+    assert short(late).is_empty()
+    assert at(hours, 4)["min_stored_kwh"].to_list() == pytest.approx([29.5])
+    assert except_at(hours, 4)["min_stored_kwh"].unique().to_list() == [10.0]
+    below = hours.filter(pl.col("limited_by") == "below its floor")
+    assert below.select("local_hour", "max_discharge_kw", "max_charge_kw").rows() == [(4, 0.0, 1.0)]
+
+
+def test_a_store_below_its_floor_charges_at_full_power_until_it_is_there_and_is_free_afterwards() -> None:
+    """The case from outside: 5 of 60 kWh, floor 12, 7 kW x 0.95 = 6.65 kWh an hour."""
+    ev = {**EV, "capacity_kwh": 60.0, "max_charge_kw": 7.0, "charge_efficiency": 0.95, "initial_stored_kwh": 5.0}
+    hours = envelope(ev | {"ev_ready_fraction": 0.5, "terminal_stored_kwh": 12.0})
+    floor = hours["min_stored_kwh"].to_list()
+    assert floor[:3] == pytest.approx([11.65, 12.0, 12.0])
+    assert hours.filter(pl.col("limited_by") == "below its floor")["local_hour"].to_list() == [0]
+    assert hours["max_discharge_kw"].to_list()[:3] == [0.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("start_kwh", "idle", "floor"),
+    [
+        (0.0, None, [4.5, 9.0, 9.0]),  # a battery at 0 of 10 kWh that keeps 9: two hours at 5 kW x 0.9
+        (0.0, "0-1", [0.0, 4.5, 9.0]),  # it may not charge in the first hour
+        (9.0, None, [9.0, 9.0, 9.0]),
+        (8.9, "0-2", [8.9, 8.9, 9.0]),
+    ],
+)
+def test_hours_without_charging_and_the_start_decide_how_long_a_store_recovers(
+    start_kwh: float, idle: str | None, floor: list[float]
+) -> None:
+    home = {**BATTERY, "backup_reserve_fraction": 0.9, "initial_stored_kwh": start_kwh, "no_charge_hours": idle}
+    assert envelope(home)["min_stored_kwh"].to_list()[:3] == pytest.approx(floor)
+    assert short(home).is_empty()
+
+
+def test_more_driving_than_the_store_holds_is_named() -> None:
+    # 25 kWh at midnight, full with 50 at 8:00; 63 kWh over nine hours are 7 an hour: 1 is missing after eight hours
+    (row,) = short({**EV, "ev_drive_kwh": 63.0, "terminal_stored_kwh": 0.0, "backup_reserve_fraction": 0.0}).rows(
+        named=True
+    )
+    assert row["column_name"] == "ev_drive_kwh"
+    assert row["problem"] == "it drives 6.0 kWh more than it holds in the hour from 2023-08-15 15:00 Pacific"
+
+
+@pytest.mark.parametrize(("leaves", "returns", "clock"), [(2, 3, 3), (2, 4, 3), (1, 3, 1)])
+def test_a_trip_in_the_hour_that_does_not_exist_is_driven_in_the_next(leaves: int, returns: int, clock: int) -> None:
+    """The case from outside: an EV that leaves at 2:00 and returns at 3:00 drives on the 23-hour day too."""
+    ev = {**EV, "ev_departure_hour": leaves, "ev_arrival_hour": returns, "ev_ready_fraction": 0.5}
+    hours = envelope(ev, day=SPRING)
+    assert hours["drive_kwh"].sum() == pytest.approx(9.0)
+    assert hours.filter(pl.col("drive_kwh") > 0)["local_hour"].to_list() == [clock]
+    assert at(hours, clock).select("max_charge_kw", "max_discharge_kw").row(0) == (0.0, 0.0)
+    assert set(at(hours, clock)["limited_by"]) == {"away"}
 
 
 def test_terminal_energy_out_of_reach_is_named() -> None:
@@ -195,7 +246,8 @@ def test_terminal_energy_out_of_reach_is_named() -> None:
 
 def test_hours_without_charging_can_put_the_ready_charge_out_of_reach() -> None:
     assert short({**EV, "no_charge_hours": "4-8"}).is_empty()  # 4 h x 10 kW x 0.9 + 25 = 61 kWh before 4:00
-    assert short({**EV, "no_charge_hours": "0-7"})["prosumer_id"].to_list() == ["prosumer_1"]
+    hours = envelope({**EV, "no_charge_hours": "0-7"})  # one hour, from 7:00: 25 + 9
+    assert at(hours, 7)["min_stored_kwh"].to_list() == pytest.approx([34.0])
 
 
 def test_a_ready_by_that_is_just_reached_is_accepted() -> None:

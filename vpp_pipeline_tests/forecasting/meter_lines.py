@@ -18,7 +18,12 @@ def lines(first: date = FIRST, last: date = DAY) -> pl.DataFrame:
     """Rows of docs/meters.md as text. Home b uses twice what home a does; EVs charge 2 kWh an hour, on rest days 1."""
     days = pl.concat(market_hours(first + timedelta(days=k)) for k in range((last - first).days + 1))
     clock = pl.col("local_hour")
-    sun = pl.when(clock.is_between(7, 18)).then(pl.lit(0.5) + 0.01 * clock).otherwise(0.0)
+    is_summer = pl.col("market_date").dt.month().is_between(6, 8)
+    sun = (
+        pl.when(clock.is_between(8, 15) | (is_summer & clock.is_between(7, 18)))
+        .then(pl.lit(0.5) + 0.01 * clock)
+        .otherwise(0.0)
+    )
     meters = []
     for meter, site, size, mean in (("a", "home", 4.0, 1.0), ("b", "home", 8.0, 2.0), ("c", "business", 100.0, 50.0)):
         shape = 0.5 + clock / 24.0

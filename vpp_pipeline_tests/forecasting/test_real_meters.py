@@ -13,7 +13,7 @@ from vpp_pipeline.forecasting.metered import series_of
 from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.settings import ForecastSettings
-from vpp_pipeline_tests.forecasting.real_meters import BROKEN_PV, HOMES, SESSIONS, charging, homes
+from vpp_pipeline_tests.forecasting.real_meters import BROKEN_PV, HOMES, SESSIONS, SETTINGS, charging, homes
 
 needs_homes = pytest.mark.skipif(not HOMES.exists(), reason="the real homes are not at hand")
 needs_sessions = pytest.mark.skipif(not SESSIONS.exists(), reason="the real charging sessions are not at hand")
@@ -27,7 +27,7 @@ def real_homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @needs_homes
 @pytest.mark.parametrize("day", [date(2016, 11, 9), date(2017, 3, 15), date(2017, 7, 10)])
 def test_the_two_broken_solar_meters_are_set_aside_and_no_other(real_homes: Path, day: date):
-    made = meters_of_day(real_homes, day)
+    made = meters_of_day(real_homes, day, settings=SETTINGS)
     dim = made.quarantine.filter(pl.col("problem").str.contains("less than half"))
     assert set(dim["meter_id"]) == set(BROKEN_PV)
     assert set(made.quarantine.filter(column_name="solar_kwh")["meter_id"]) == set(BROKEN_PV)
@@ -52,10 +52,8 @@ def test_a_year_of_days_is_forecast_without_a_gap(real_homes: Path):
     level: dict[str, list[float]] = {"solar": [], "load": []}
     for back in range(0, 300, 37):
         day = date(2016, 9, 15) + timedelta(days=back)
-        actual = meters_of_day(real_homes, day + timedelta(days=3)).hours
-        made = Expected(
-            day, ForecastSettings(latitude_deg=34.09, longitude_deg=-117.43), meters_of_day(real_homes, day), True
-        )
+        actual = meters_of_day(real_homes, day + timedelta(days=3), settings=SETTINGS).hours
+        made = Expected(day, SETTINGS, meters_of_day(real_homes, day, settings=SETTINGS), True)
         load = made.load.filter(site_type="home").sort("start_utc")["load_per_mean"]
         for name, site, values in (("solar", "all", made.solar["solar_kw_per_kw"]), ("load", "home", load)):
             seen = series_of(actual, name, site).filter(market_date=day)["value"]

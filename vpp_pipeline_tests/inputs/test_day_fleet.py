@@ -30,11 +30,16 @@ def test_the_example_fleet_takes_part_as_a_whole(tmp_path: Path) -> None:
     assert (fleet.quarantine.height, fleet.prosumers.height) == (0, 14)
 
 
-def test_who_cannot_be_ready_is_set_aside_and_the_others_stay(tmp_path: Path) -> None:
-    fleet = made(tmp_path, spoilt("elm_1_ev", max_charge_kw="0.1", ev_ready_fraction="1"))
+def test_who_cannot_end_the_day_as_owed_is_set_aside_and_the_others_stay(tmp_path: Path) -> None:
+    fleet = made(tmp_path, spoilt("elm_1_ev", max_charge_kw="0.5"))
     assert list(aside(fleet)) == ["elm_1_ev"]
-    assert "it must hold 75.0 kWh at the end of the hour from" in aside(fleet)["elm_1_ev"]
+    assert "it must hold 40.0 kWh at the end of the hour from" in aside(fleet)["elm_1_ev"]
     assert fleet.prosumers.height == 13
+
+
+def test_who_cannot_be_ready_takes_part_and_is_told(tmp_path: Path) -> None:
+    fleet = made(tmp_path, spoilt("elm_1_ev", max_charge_kw="3", ev_ready_fraction="1"))
+    assert (fleet.quarantine.height, fleet.prosumers.height) == (0, 14)
 
 
 def test_the_note_of_a_wrong_row_is_not_lost_on_its_site(tmp_path: Path) -> None:
@@ -55,9 +60,41 @@ def test_hours_of_a_load_that_is_not_there_are_not_pretended(tmp_path: Path) -> 
 
 
 def test_a_note_that_puts_a_limit_out_of_reach_is_named(tmp_path: Path) -> None:
-    fleet = made(tmp_path, spoilt("elm_1_battery", max_charge_kw="0.1", note="keep 90 %"))
-    assert aside(fleet)["elm_1_battery"].endswith('reaches at most 6.84 kWh; its owner\'s note says "keep 90 %"')
-    assert "00:00 Pacific" in aside(fleet)["elm_1_battery"]
+    fleet = made(tmp_path, spoilt("elm_1_ev", max_charge_kw="2", note="please don't charge the car before 11pm"))
+    assert aside(fleet)["elm_1_ev"].startswith("it must hold 40.0 kWh at the end of the hour from")
+    assert aside(fleet)["elm_1_ev"].endswith("its owner's note says \"please don't charge the car before 11pm\"")
+
+
+SIZES = {
+    "power in W": ({"max_charge_kw": "5000", "max_discharge_kw": "5000"}, "probably W", "max_charge_kw"),
+    "capacity in Wh": ({"capacity_kwh": "13500"}, "probably Wh", "capacity_kwh"),
+    "solar in W": ({"solar_size_kw": "6200"}, "probably W", "solar_size_kw"),
+    "load in W": ({"mean_load_kw": "900"}, "probably W", "mean_load_kw"),
+    "capacity in MWh": ({"capacity_kwh": "0.0135", "initial_stored_kwh": "0", "terminal_stored_kwh": "0"}, "MWh", ""),
+    "power in MW": ({"max_charge_kw": "0.005", "max_discharge_kw": "0.005"}, "another unit", "capacity_kwh"),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_that_points_to_another_unit_is_set_aside_with_its_likely_unit(tmp_path: Path, size: str) -> None:
+    cells, unit, column = SIZES[size]
+    fleet = made(tmp_path, spoilt("elm_1_battery", **cells))
+    assert set(fleet.quarantine["prosumer_id"]) == {"elm_1_battery"}
+    assert fleet.quarantine["problem"].str.contains(unit).any()
+    assert fleet.quarantine["column_name"].str.contains(column, literal=True).any()
+    assert fleet.quarantine["remedy"].str.contains("fleet.", literal=True).all()
+
+
+def test_homes_in_watts_are_refused_and_each_bound_is_a_setting(tmp_path: Path) -> None:
+    """The case from outside: 13500, 5000 and 7000 instead of 13.5, 5 and 7 were bid as 298.69 MW of reserve."""
+    path = tmp_path / "fleet.csv"
+    watts = {"capacity_kwh": "13500", "max_charge_kw": "5000", "max_discharge_kw": "5000", "export_limit_kw": "7000"}
+    stored = {"initial_stored_kwh": "6750", "terminal_stored_kwh": "6750"}
+    path.write_text(text_of([ROWS[0] | watts | stored]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"none of the 1 rows .* more than 500 kWh, which no home has: probably Wh"):
+        fleet_of_day(FleetSettings(path=path), DAY)
+    raised = FleetSettings(path=path, home_limit_kw=1e4, home_limit_kwh=1e5)
+    assert fleet_of_day(raised, DAY).prosumers.height == 1
 
 
 def ends(fleet: DayFleet, **kwh: float) -> pl.DataFrame:

@@ -124,7 +124,7 @@ def test_the_last_good_forecast_stands_in_for_seven_days_and_no_longer(tmp_path:
             assert set(stand_in["made_for_date"]) == {DAY}
             assert set(stand_in["market_date"]) == {DAY + timedelta(days=back)}
             assert stand_in["method"][0].startswith(f"last good, in place of metered: the forecast of {DAY} stands in")
-            assert "columns missing" in stand_in["method"][0]
+            assert "columns are missing" in stand_in["method"][0]
             kind = ["hour_ending", *(["site_type"] if table == LOAD else [])]
             value = stand_in.columns[4 if table == LOAD else 3]
             original = Lake(lake).day(DAY.isoformat()).read(table)

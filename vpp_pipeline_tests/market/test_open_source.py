@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.data_settings import ADDRESSES, TABLES, OasisSettings, PriceFile, default_of, read_price_file
-from vpp_pipeline.market.open_source import choose_source
+from vpp_pipeline.defs.resources import Prices
+from vpp_pipeline.market.open_source import PriceFiles, choose_source
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,7 @@ def test_prices_that_are_not_there_are_refused_with_the_file_that_names_them(tmp
     file = written(tmp_path, 'path = "nowhere.csv"')
     with pytest.raises(InputError, match=rf"file {file}, key path, value {tmp_path}/nowhere\.csv\)\. Correct the path"):
         choose_source(file)
-    assert choose_source(file, path="/named.csv") == (Path("/named.csv"), None)
+    assert choose_source(file, path="/named.csv") == (PriceFiles(Path("/named.csv")), None)
     assert choose_source(file, kind="synthetic") == (None, None)
     assert choose_source(written(tmp_path, "synthetic = true")) == (None, None)
     assert isinstance(choose_source(file, kind="oasis")[0], OasisSettings)
@@ -128,6 +129,22 @@ def rows_of(model: type[BaseModel], table: str = "") -> Iterator[str]:
         else:
             default = default_of(field)
             yield f"| `{table}{name}` | {f'`{default}`' if default else ''} | {field.description} |"
+
+
+def test_the_zone_of_local_time_comes_from_the_run_or_the_file(tmp_path: Path):
+    named = written(tmp_path, 'path = "prices.csv"\ntimezone = "America/Denver"\n[meters]\ntimezone = "Etc/GMT+8"')
+    (tmp_path / "prices.csv").write_text("", encoding="utf-8")
+    resource = Prices(defaults=str(named))
+    assert (resource.chosen()[0], resource.meters_time_zone()) == (
+        PriceFiles(tmp_path / "prices.csv", "America/Denver"),
+        "Etc/GMT+8",
+    )
+    run = Prices(defaults=str(named), timezone="America/Los_Angeles")
+    assert (run.chosen()[0].time_zone, run.meters_time_zone()) == ("America/Los_Angeles", "America/Los_Angeles")
+    with pytest.raises(InputError, match="did you mean America/Los_Angeles"):
+        Prices(defaults=str(named), timezone="America/LosAngeles").chosen()
+    with pytest.raises(InputError, match="no time zone"):
+        Prices(defaults=str(named), timezone="Pacific").meters_time_zone()
 
 
 def test_the_docs_list_every_key_as_the_model_has_it():

@@ -104,7 +104,7 @@ def test_naive_parquet_timestamps_are_refused(tmp_path: Path) -> None:
     rows = open_source(write(tmp_path / "p.csv", table_lines())).day(DAY).select(HEADER.split(","))
     path = tmp_path / "p.parquet"
     rows.with_columns(pl.col("start_utc").dt.replace_time_zone(None)).write_parquet(path)
-    assert "row 1, column start_utc" in complaint(path)
+    assert "row 2, column start_utc" in complaint(path)
 
 
 @pytest.mark.parametrize("lines", [table_lines(), caiso_lines()])
@@ -176,7 +176,7 @@ def test_a_broken_parquet_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_path_that_is_not_there_or_holds_nothing_is_refused(tmp_path: Path) -> None:
     assert "no such file or directory" in complaint(tmp_path / "nothing")
-    assert "without price files" in complaint(tmp_path)
+    assert "without files of prices" in complaint(tmp_path)
     write(tmp_path / "p.csv", table_lines())
     (tmp_path / "p.parquet").touch()
     assert "both CSV and Parquet" in complaint(tmp_path)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from vpp_pipeline.cli import console
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.llm.brief import facts_of
 from vpp_pipeline.reporting.documents import documents_of
 from vpp_pipeline.reporting.page import page, report_file, write_report
 from vpp_pipeline.reporting.queries import read_facts
@@ -218,6 +219,15 @@ def test_the_command_prints_a_row_for_each_resource_and_their_sum(day: SolvedDay
 
 def _sums(rows: pl.DataFrame, columns: list[str]) -> list[float]:
     return [rows[column].sum() for column in columns]
+
+
+def test_a_brief_counts_what_clears_once(day: SolvedDay):
+    """Offers of energy and of both reserves over the same MW; hours without deals, which only charge, are bids."""
+    facts = facts_of(day.tables)
+    bids, is_energy = day.tables["bids.final_bids"], pl.col("product") == "energy"
+    cleared = [bids.filter(of_kind)["expected_mw"].clip(0.0).sum() for of_kind in (is_energy, ~is_energy)]
+    assert [facts["energy_mw"].value, facts["reserve_mw"].value] == pytest.approx(cleared, abs=0.00501)
+    assert facts["no_deals"].value == facts["worth_more_elsewhere"].value == facts["no_bids"].value == 0
 
 
 def test_the_commands_json_has_every_bid(day: SolvedDay, data: Path):

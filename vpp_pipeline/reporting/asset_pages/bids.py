@@ -190,6 +190,8 @@ def day_at_a_glance(day: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     """Profit, MW·h, satisfaction, gap and violations of a whole day."""
     final, checks, proof = day["bids.final_bids"], day["bids.checks"], day["dispatch.proof"]
     trading = final.filter(pl.col("status") == "bid")
+    if "expected_mw" not in trading.columns:  # of a day that was published before there was such a column
+        trading = trading.with_columns(expected_mw="total_capacity_mw")
     found = {
         "bids": trading.height,
         "bid_mw_h": round(float(trading.select(CLEARED_MW_H).item()), 2),

@@ -32,7 +32,7 @@ left join offered o using (market_date, resource_id, start_utc)
 left join evaluation.storage_awards a using (market_date, resource_id, start_utc)
 window hours as (partition by l.market_date, l.resource_id order by l.start_utc);
 comment on view dispatch.storage_by_hour is 'Each storage resource hour by hour: limits and bid prices, the award that the forecast gives, its state of charge, and the award once settled. States of charge count from the lowest that any hour allows.';
-comment on column dispatch.storage_by_hour.hour_ending is 'OASIS hour label.';
+comment on column dispatch.storage_by_hour.hour_ending is 'OASIS hour label: 1-24, or 25 for the repeated autumn hour.';
 comment on column dispatch.storage_by_hour.pacific is 'Pacific time at which the hour starts; the repeated autumn hour shows twice.';
 comment on column dispatch.storage_by_hour.offered_spin_mw is 'Spinning reserve bid, over the same MW as its energy.';
 comment on column dispatch.storage_by_hour.offered_nonspin_mw is 'Non-spinning reserve bid, over the same MW as its energy.';
