@@ -211,6 +211,7 @@ def _as_table(
         "market_price": price,
         "origin": "request",
         "resource_id": DESK,
+        "participation": "hourly",
         "closed_reason": None,
         "deadline_utc": deadline,
     }

@@ -12,8 +12,8 @@ import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import usd
-from vpp_pipeline.core.tables import Day, optional_table, with_missing
-from vpp_pipeline.schemas import DESK, TABLES
+from vpp_pipeline.core.tables import Day, with_missing
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
 from vpp_pipeline.verification.schedule import (
@@ -24,7 +24,7 @@ from vpp_pipeline.verification.schedule import (
     limits_kept,
     sales_of,
 )
-from vpp_pipeline.verification.terms import DEAL, block_hours, resources_of_prosumers
+from vpp_pipeline.verification.terms import DEAL, block_hours, is_of_storage, resources_of_prosumers, table_or_none
 
 PRICE_TOLERANCE = 1e-6  # $/MWh between two ways of computing one price
 STEP_MW = 1e-6  # MW or MWh of a storage resource: a watt
@@ -54,7 +54,7 @@ def storage_awards_stay_within_what_was_bid(day: Day, settings: Settings) -> Che
     """What a storage resource is awarded is within its curve, its certification, and its state of charge, which follows
     from the awards; and each of its bids is settled for that.
     """
-    awards, resources, limits = (_storage(day, table) for table in (AWARDS, RESOURCES, LIMITS))
+    awards, resources, limits = (table_or_none(day, table) for table in (AWARDS, RESOURCES, LIMITS))
     limits = limits.join(_curves(day, limits), on=HOUR, how="left")
     rows = awards.drop("market_date").join(limits.drop("market_date"), on=HOUR, how="full", coalesce=True)
     rows = rows.join(resources.drop("market_date"), on="resource_id", how="left").sort(HOUR)
@@ -96,12 +96,6 @@ def storage_awards_stay_within_what_was_bid(day: Day, settings: Settings) -> Che
     words = f"faults in the awards of {count}"
     sold_mwh = float(rows["discharge_mw"].fill_null(0.0).sum())
     return count_violations(pl.concat(apart), words, f"{count} within their bids; {sold_mwh:.3f} MWh sold", sold_mwh)
-
-
-def _storage(day: Day, table: str) -> pl.DataFrame:
-    """The table; no rows of a day that was published before there was one."""
-    rows = optional_table(day, table)
-    return TABLES[table].create_empty() if rows is None else rows
 
 
 def _curves(day: Day, limits: pl.DataFrame) -> pl.DataFrame:
@@ -201,7 +195,7 @@ def _deals(day: Day) -> pl.DataFrame:
 
 def _paid_once(day: Day) -> pl.DataFrame:
     """Deliveries to awards in `evaluation.dispatched` that are paid for other kWh: the deal, and the fault."""
-    is_storage = pl.col("resource_id").is_in(_storage(day, RESOURCES)["resource_id"].implode())  # awarded a whole day
+    is_storage = is_of_storage(day)  # awarded a whole day
     settled = with_missing(day["evaluation.settlement"], resource_id=DESK)
     won = settled.filter((pl.col("awarded_mw") > 0.0) | is_storage).select("opportunity_id")
     hours = block_hours(day["market.opportunities"].join(won, on="opportunity_id", how="semi"))
@@ -270,7 +264,7 @@ def _deviations(day: Day, imbalance_factor: float) -> pl.DataFrame:
     of_bids = day["market.opportunities"].join(bids, on="opportunity_id", how="semi")
     sold = bids.select("opportunity_id", "resource_id", "bid_mw", "awarded_mw")
     sold = block_hours(of_bids).join(sold, on="opportunity_id").group_by(HOUR).agg(pl.col("bid_mw", "awarded_mw").sum())
-    own = _storage(day, LIMITS).select(*HOUR, "own_charging_mw")
+    own = table_or_none(day, LIMITS).select(*HOUR, "own_charging_mw")
     prices = day["market.prices"].select("start_utc", price="energy_usd_per_mwh")
     done, planned = _net_mw(day, "evaluation.dispatched", "done_mw"), _net_mw(day, "dispatch.schedule", "planned_mw")
     rows = done.join(planned, on=HOUR).join(sold, on=HOUR, how="left").join(own, on=HOUR, how="left")

@@ -380,4 +380,9 @@ def _hour_faults(day: Day) -> list[pl.DataFrame]:
         broken += [one.select(*HOUR, fault=pl.lit(f"{table} of another hour, or none")) for one in wrong]
     whole = table_or_none(day, RESOURCES)
     lacking = storage_pools(day).join(whole, on=["resource_id", "pool_id"], how="anti")
-    return [*broken, lacking.select("resource_id", NO_HOUR, fault=pl.lit(f"not in {RESOURCES}"))]
+    twice = whole.filter(pl.col("resource_id").is_duplicated())
+    return [
+        *broken,
+        lacking.select("resource_id", NO_HOUR, fault=pl.lit(f"not in {RESOURCES}")),
+        twice.select("resource_id", NO_HOUR, fault=pl.lit(f"twice in {RESOURCES}")),
+    ]

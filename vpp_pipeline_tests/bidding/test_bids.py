@@ -101,7 +101,7 @@ def test_the_books_by_hand() -> None:
         {
             "status": ["bid", "bid", "no_bid"],
             "forecast_price": [80.0, 10.004, 50.0],
-            "total_capacity_mw": [0.12, 1.0, 0.0],
+            "expected_mw": [0.12, 1.0, 0.0],
             "duration_hours": [1, 1, 1],
             "expected_profit_usd": [3.60, 2.00, 0.0],  # 9.60 - 6.00; 10.00 - 8.00
         }

@@ -377,6 +377,7 @@ FAULTS = [
     ),
     Fault(STATES, "an hour without a plan", PLAN, lambda day: day[PLAN].slice(1), "of another hour, or none", None),
     Fault(STATES, "no such resource", WHOLE, dropped(WHOLE, pl.col("members") > 0), "not in dispatch", None),
+    Fault(STATES, "a resource twice", WHOLE, added(WHOLE), "twice in dispatch.storage_resources", None),
     Fault(STATES, "a plan of no such resource", PLAN, added(PLAN, resource_id="vpp-99"), "no such one", None),
     Fault(
         STATES,
