@@ -249,7 +249,7 @@ def _sum(rows: pl.DataFrame, column: str) -> float:
 
 
 def _cleared(rows: pl.DataFrame) -> float:
-    """MW that clear at the forecast: of storage resources, which offer the same MW in many ways, what the plan sells."""
+    """MW that clear at the forecast: of storage resources, which offer the same MW twice, the plan."""
     column = "expected_mw" if "expected_mw" in rows.columns else "total_capacity_mw"
     return round(float(rows.select(pl.coalesce(column, "total_capacity_mw").clip(0.0).sum()).item()), 2)
 
