@@ -157,7 +157,7 @@ def _storage_table(title: str, resources: pl.DataFrame, limits: pl.DataFrame, bi
         .sort("resource_id")
     )
     table = Table(title=f"{title}\nStorage resources: offered over the day", title_justify="left", box=SIMPLE)
-    heads = ("resource", "members", "with deals", "charge MWh", "discharge MWh", "reserve MW·h", "of it planned")
+    heads = ("resource", "members", "bound", "charge MWh", "discharge MWh", "reserve MW·h", "of it planned")
     for name in (*heads, "revenue", "payments", "profit"):
         table.add_column(name, justify="left" if name == "resource" else "right", no_wrap=name != "of it planned")
     whole = rows.select(pl.lit("all").alias("resource_id"), pl.exclude("resource_id").sum())

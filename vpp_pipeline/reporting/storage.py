@@ -65,7 +65,7 @@ def _resources(rows: Rows, stores: Mapping[str, Rows], facts: Facts) -> Table:
     columns = {
         "Resource": "text",
         "Members": "count",
-        "With deals": "count",
+        "Bound by deals": "count",
         "Profit without reserve": "usd",
         "Profit of reserve": "usd",
         "Profit": "usd",

@@ -109,7 +109,8 @@ def test_the_keyboard_goes_through_it_from_top_to_bottom(opened: Callable[..., P
         assert outline, f"the focus on {name} cannot be seen"
         steps.append((name, top))
     assert steps[0][0] == "A Skip to the figures"
-    assert [name.removeprefix("A ") for name, _ in steps[1:8]] == list(PARTS.values())
+    parts = [words for name, words in PARTS.items() if name != "storage"]  # the day has none
+    assert [name.removeprefix("A ") for name, _ in steps[1 : len(parts) + 1]] == parts
     assert 10 < len(steps) < MOST_STEPS
     tops = [top for _, top in steps[1:]]
     assert tops == sorted(tops)

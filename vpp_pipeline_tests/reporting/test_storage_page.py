@@ -159,6 +159,15 @@ def test_a_day_without_storage_has_no_such_section(solved_day, tmp_path: Path):
     assert "#storage" not in {link.get("href") for link in shown.iter("a")}
 
 
+def test_runs_and_bids_write_a_curve_alike(data: Path):
+    asked = """
+        select count(*), count(*) filter (r.curve = b.curve)
+        from bids.run_bids r join bids.bids_of_day b using (opportunity_id) where b.status = 'bid'"""
+    with open_warehouse(data / "vpp.duckdb") as connection:
+        ((every, same),) = connection.execute(asked).fetchall()
+    assert every == same > 500
+
+
 def test_a_document_of_a_storage_bid_has_its_whole_curve(day: SolvedDay):
     limits = day.tables[LIMITS].select("resource_id", "start_utc", "self_schedule_mw", "max_charge_mw")
     bids = day.tables["bids.final_bids"].join(limits, on=["resource_id", "start_utc"])

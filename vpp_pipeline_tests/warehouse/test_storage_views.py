@@ -151,7 +151,7 @@ def test_a_curve_in_words_begins_at_its_charging(made: Made):
     assert sorted(answer) == [
         ("charge", "-0.60 to 0.00 MW from $0.00", -0.4),
         ("east", "2.00 MW from $50.00", 2.0),
-        ("sell", "0.10 to 0.60 MW from $33.34, 0.725 MW from $1000.00", 0.4),
+        ("sell", "0.10 to 0.60 MW from $33.34, 0.725 MW from $1,000.00", 0.4),
     ]
 
 
@@ -216,7 +216,7 @@ def test_a_storage_bid_is_explained_segment_by_segment(made: Made):
         "stored MWh then worth $40.00."
     )
     assert why["sell"] == (
-        "Discharge of up to 0.500 MW, R is 0.500 MW, is bid from $33.34/MWh, the mean floor of 1 members. "
+        "Discharge of up to 0.500 MW, R is 0.500 MW, is bid from $33.34/MWh, the mean floor of 1 member. "
         "0.100 MW of the members' sun is a self-schedule, sold whatever the price: the forecast reaches their floors. "
         "The last 0.125 MW, at the market's cap of $1,000.00/MWh, cover reserve that members hold beyond this power: "
         "reserve needs an energy bid over its range. "
@@ -224,7 +224,7 @@ def test_a_storage_bid_is_explained_segment_by_segment(made: Made):
         "stored MWh then worth $41.00."
     )
     assert why["spin"] == (
-        "0.600 of 0.700 MW from $2.00/MW per hour, the mean floor of 1 members; the market awards energy and reserve "
+        "0.600 of 0.700 MW from $2.00/MW per hour, the mean floor of 1 member; the market awards energy and reserve "
         "over the same MW. At the forecast of $6.00/MW per hour 0.100 MW of it clear; state of charge 0.860 to 0.530 "
         "MWh of 0.000 to 1.000, a stored MWh then worth $41.00."
     )
@@ -254,7 +254,11 @@ def test_a_member_gives_its_part_or_is_left_out(made: Made):
         is_bound=[True, False],
         share_fraction=[0.625, 0.0],
     )
-    made.table("dispatch.payments", opportunity_id=["sell"], prosumer_id=["a"], dispatched_kw=[187.5])
+    made.table(
+        "dispatch.payments", opportunity_id=["sell"], prosumer_id=["a"], dispatched_kw=[187.5], payment_usd=[6.2]
+    )
+    ((why,),) = made.ask("select why from explain.bid where opportunity_id = 'sell'")
+    assert " 1 member delivers, from a mean floor of $" in why
     asked = "select prosumer_id, limit_name, share_fraction from explain.member order by prosumer_id"
     assert made.ask(asked) == [
         ("a", "its part (62.5%) of the award to its storage resource", 0.625),

@@ -2,7 +2,7 @@
 create or replace view bids.bids_of_day as
 with curves as (
     select bid_id, string_agg(if(from_mw != 0 and segment = 1, from_words || ' to ', '')
-               || replace(format('{} MW from ${:.2f}', to_words, price_usd_per_mwh + 0), '$-', '-$'), ', ' order by segment) as curve
+               || replace(format('{} MW from ${:,.2f}', to_words, price_usd_per_mwh + 0), '$-', '-$'), ', ' order by segment) as curve
     from (
         -- steps of 0.01 MW; those of storage resources are kW
         select *, regexp_replace(format('{:.3f}', from_mw), '0$', '') as from_words, regexp_replace(format('{:.3f}', to_mw), '0$', '') as to_words

@@ -48,8 +48,8 @@ storage as (
                as stored_words,
            case when b.product != 'energy' then '' else
                case when b.total_capacity_mw > 0 then
-                   format('Discharge of up to {:.3f} MW, R is {:.3f} MW, is bid from ${:.2f}/MWh, the mean floor of {} members. ',
-                          b.total_capacity_mw, b.required_capacity_mw, b.bid_price_usd_per_mwh, b.coalition_size)
+                   format('Discharge of up to {:.3f} MW, R is {:.3f} MW, is bid from ${:.2f}/MWh, the mean floor of {}. ',
+                          b.total_capacity_mw, b.required_capacity_mw, b.bid_price_usd_per_mwh, if(b.coalition_size = 1, '1 member', b.coalition_size || ' members'))
                    else 'No discharge is bid in this hour. ' end
                || case when h.max_charge_mw > 0 then
                    replace(format('Charging of up to {:.3f} MW is bid at ${:.2f}/MWh, as it costs {} beyond the market''s price; what the energy earns later is the market''s to weigh. ',
@@ -106,11 +106,11 @@ facts as (
 select * exclude (unit, coalition_size, curve_words, plan_words, stored_words, stored_value_usd_per_mwh), rtrim(case
     when curve_words is not null then
         if(product = 'energy', curve_words,
-           format('{:.3f} of {:.3f} MW from ${:.2f}{}, the mean floor of {} members; the market awards energy and reserve over the same MW. ', total_capacity_mw,
-                  required_capacity_mw, bid_price_usd_per_mwh, unit, coalition_size))
+           format('{:.3f} of {:.3f} MW from ${:.2f}{}, the mean floor of {}; the market awards energy and reserve over the same MW. ', total_capacity_mw,
+                  required_capacity_mw, bid_price_usd_per_mwh, unit, if(coalition_size = 1, '1 member', coalition_size || ' members')))
         || replace(format('At the forecast of ${:.2f}{} {}; state of charge {}, a stored MWh then worth ${:.2f}. ', forecast_price, unit, plan_words, stored_words,
                           stored_value_usd_per_mwh), '$-', '-$')
-        || coalesce(replace(format('{} members deliver, from a mean floor of ${:.2f} to a mean cap of ${:.2f}, paid ${:.2f}{} on average. ', delivering,
+        || coalesce(replace(format('{}, from a mean floor of ${:.2f} to a mean cap of ${:.2f}, paid ${:.2f}{} on average. ', if(delivering = 1, '1 member delivers', delivering || ' members deliver'),
                                    floor_usd_per_mwh, cap_usd_per_mwh, agreed_usd_per_mwh, unit), '$-', '-$'), '')
     when status = 'bid' then
         format('{:.2f} of {:.2f} MW: {}. ', total_capacity_mw, required_capacity_mw, binding)
