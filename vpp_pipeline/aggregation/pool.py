@@ -46,6 +46,8 @@ SCHEDULE, BIDS, SEGMENTS = "dispatch.schedule", "bids.final_bids", "bids.bid_seg
 BOUND = {RESOURCES: StorageResourceRows, SHARES: StorageShares, LIMITS: StorageLimits, PLAN: StoragePlan}
 IN_DAY = ("first", "last", "cycles")
 KW_PER_MW = 1000.0
+STEEPER = 3.0
+DIGITS = 9  # of MW, as bids have them
 SAME_MW = 1e-6  # where two segments meet
 
 
@@ -82,7 +84,8 @@ def pool_tables(
     kept = _kept_from(before, pool_id, fleet, forecast.shape[1], settings)
     if kept is None:
         least_kwh = 1000.0 * settings.storage_least_mw
-        classes = make_classes(boxes, energy_floor, outlook, settings.storage_classes, least_kwh)
+        typical = outlook_of(fleet, floor, np.stack([forecast, _steeper(forecast)]), call_hours)
+        classes = make_classes(boxes, energy_floor, typical, settings.storage_classes, least_kwh)
         kept = _made(pool_id, market_date, classes)
     else:
         kept = replace(kept, classes=joined(kept.classes, boxes, energy_floor, outlook))
@@ -93,6 +96,15 @@ def pool_tables(
         MEMBERS: _member_rows(kept, resources, fleet, market_date),
         BASELINE: _baseline_rows(baseline, resources, fleet, market_date, hours),
     }
+
+
+def _steeper(forecast: Array) -> Array:
+    """A day (3, T) whose energy prices lie STEEPER times as far from their mean: classes are kept for other days too.
+
+    On a day whose own spread pays for nothing, all owners would be alike.
+    """
+    mean = forecast[0].mean()
+    return np.vstack([mean + STEEPER * (forecast[0] - mean), forecast[1:]])
 
 
 def _made(pool_id: str, market_date: date, classes: Classes) -> Kept:
@@ -317,7 +329,7 @@ def bound_tables(
     }
     limits = {
         "start_utc": hours,
-        "self_schedule_mw": offer.self_schedule_kw / KW_PER_MW,
+        "self_schedule_mw": np.round(offer.self_schedule_kw / KW_PER_MW, DIGITS),
         "own_charging_mw": offer.baseline.grid_charge_kw.sum(axis=0) / KW_PER_MW,
         "max_charge_mw": found.max_charge_kw[0] / KW_PER_MW,
         "max_discharge_mw": sold_kw / KW_PER_MW,
@@ -405,8 +417,9 @@ def award_rows(
         "stored_mwh": (initial_kwh + awards.stored_kwh[0]) / KW_PER_MW,
         "stored_value_usd_per_mwh": KW_PER_MW * awards.stored_value[0],
     }
-    rows = pl.DataFrame(columns).with_columns(market_date=pl.lit(market_date), resource_id=pl.lit(resource_id))
-    return validate(StoragePlan, rows)
+    rows = pl.DataFrame(columns).with_columns(pl.exclude("start_utc").round(DIGITS))
+    key = {"market_date": pl.lit(market_date), "resource_id": pl.lit(resource_id)}
+    return validate(StoragePlan, rows.with_columns(**key))
 
 
 def _offer(

@@ -172,7 +172,7 @@ def _money(
             payments_usd=payment,
             charging_cost_usd=charging,
             expected_profit_usd=profit,
-            profit_margin_fraction=pl.when(pl.col("is_bid") & (revenue != 0.0)).then(profit / revenue),
+            profit_margin_fraction=pl.when(pl.col("is_bid") & (revenue > 0.0)).then(profit / revenue),
             # what is delivered may be more than the bid: the fleet's own charging in that hour takes the rest
             average_cost=AVERAGE_COST,
         )

@@ -108,6 +108,8 @@ def _row(path: Path, line: int, cell: dict[str, str], node: str | None) -> Row:
 
     mw = {name: _mw(name, cell[name], wrong) if cell[name] else 0.0 for name in IN_MW}
     row: Row = {name: cell[name] or None for name in COLUMNS} | mw | {"node": cell["node"] or node}
+    if cell["participation"] == "storage" and not cell["minimum_mw"]:
+        row["minimum_mw"] = None  # what its members can do
     for column in ("resource_id", "scheduling_coordinator_id", "sub_lap"):
         if not _NAME.fullmatch(cell[column]) and (cell[column] or column == "resource_id"):
             raise wrong(column, "Use up to 40 letters, digits, _ and -")

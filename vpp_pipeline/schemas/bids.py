@@ -52,7 +52,7 @@ class FinalBids(dy.Schema):
     charging_cost_usd = number("Charging cost that this bid must recover.")
     expected_profit_usd = number("Expected revenue less payments and charging cost.")
     profit_margin_fraction = number(
-        "Expected profit over expected revenue; null where the revenue is 0.", nullable=True
+        "Expected profit over expected revenue; null where the revenue is not above 0.", nullable=True
     )
     reliability_score = fraction(
         "Probability that at least 80% of the MW are delivered; null for a no-bid.", nullable=True

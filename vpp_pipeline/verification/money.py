@@ -47,8 +47,8 @@ def money_adds_up(day: Day, settings: Settings) -> CheckResult:
         "payments": (pl.col("payment_usd") - pl.col("payments_usd")).abs() > cent,
         "charging": (pl.col("recovered") - pl.col("charging_cost_usd")).abs() > cent,
         "profit": (profit - pl.col("expected_profit_usd")).abs() > 1e-6,
-        "margin": pl.when(pl.col("expected_revenue_usd") == 0.0)
-        .then(pl.col("profit_margin_fraction").is_not_null())  # a share of 0
+        "margin": pl.when(pl.col("expected_revenue_usd") <= 0.0)
+        .then(pl.col("profit_margin_fraction").is_not_null())  # a share of nothing, or of a cost
         .otherwise(
             (pl.col("expected_profit_usd") / pl.col("expected_revenue_usd") - pl.col("profit_margin_fraction")).abs()
             > 1e-6
