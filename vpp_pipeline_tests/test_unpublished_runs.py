@@ -142,6 +142,20 @@ def test_after_a_killed_run_the_published_day_is_read_and_settled(
     assert note.count("\n") == (table == "bids.final_bids")
 
 
+@pytest.mark.slow
+def test_a_published_day_of_storage_is_settled_after_a_killed_run_that_bids_hour_by_hour(home: Path):
+    desk = replace(new_desk(), settings={**SMALL, "resources": {"participation": "storage"}})
+    assert desk.run().success
+    alone, disturbed = desk.copy(), desk.copy()
+    killed(disturbed, home, ["--prosumers", "24"], "dispatch.storage_limits")
+    for one in (alone, disturbed):
+        status, _, errors = command(one, "settle")
+        assert status == 0, errors
+    found = rows_of(disturbed)
+    assert found["evaluation.storage_awards"]
+    assert found == rows_of(alone)
+
+
 def test_a_day_of_which_no_run_has_published_is_refused_until_one_does(home: Path):
     desk = new_desk()
     assert desk.make("bids.final_bids").success

@@ -251,7 +251,7 @@ def show_settlement(data: Path, market_date: date) -> None:
     console.print(*settlement_tables(day, market_date))
     console.print(
         f"{account['present']} prosumers available, {account['absent']} unavailable; "
-        f"{account['limits_broken']} limits violated",
+        f"{account['limits_broken']} limits violated. Expected: at forecast prices, with all prosumers available.",
         soft_wrap=True,
     )
 
@@ -281,7 +281,7 @@ def _awards_by_product(day: Day, market_date: date) -> Table:
 def _account(account: dict[str, Any]) -> Table:
     """The day's account, whose lines add up to its net: at forecast prices as planned, and as settled."""
     table = Table(
-        title="Account of the day, expected at forecast prices with all prosumers available, and settled",
+        title="Account of the day",
         title_justify="left",
         box=SIMPLE,
         show_footer=True,
