@@ -46,7 +46,7 @@ SCHEDULE, BIDS, SEGMENTS = "dispatch.schedule", "bids.final_bids", "bids.bid_seg
 BOUND = {RESOURCES: StorageResourceRows, SHARES: StorageShares, LIMITS: StorageLimits, PLAN: StoragePlan}
 IN_DAY = ("first", "last", "cycles")
 KW_PER_MW = 1000.0
-STEEPER = 3.0
+STEEPER = 2.0
 DIGITS = 9  # of MW, as bids have them
 SAME_MW = 1e-6  # where two segments meet
 
