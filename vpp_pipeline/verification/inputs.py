@@ -65,7 +65,8 @@ def prices_are_complete_and_ordered(day: Day, settings: Settings, table: str = "
 
 
 def every_prosumer_is_physical(day: Day, settings: Settings) -> CheckResult:
-    """Device sizes, efficiencies, and limits are physical, and the envelope keeps every owner preference."""
+    """Device sizes, efficiencies, and limits are physical, and the envelope keeps every owner preference; a warning
+    where a store does not reach its floor in time, with how long it charges at full power."""
     fleet = day["fleet.prosumers"]
     unphysical = pl.concat(
         [fleet.filter(broken).select("prosumer_id", fault=pl.lit(fault)) for fault, broken in device_faults().items()]
@@ -81,9 +82,13 @@ def every_prosumer_is_physical(day: Day, settings: Settings) -> CheckResult:
     power_mw = float(fleet["max_discharge_kw"].sum()) / 1000.0
     energy_mwh = float(fleet["capacity_kwh"].sum()) / 1000.0
     held = f"{fleet.height} prosumers, {energy_mwh:.1f} MWh, {power_mw:.1f} MW: all within physical limits"
-    return count_violations(
-        pl.concat([unphysical, violated_preferences(day), short]), "faults in the fleet", held, power_mw
-    )
+    faults = pl.concat([unphysical, violated_preferences(day), short])
+    low = _below_their_floor(day)
+    if faults.is_empty() and low.height:
+        first = "{} has {} kWh at the end of the hour from {} Pacific".format(*low.row(0))
+        words = "prosumer(s) below a floor that charging at full power does not reach in time"
+        return CheckResult(low.height, printable(f"{low.height} {words}; first: {first}"), power_mw, is_warning=True)
+    return count_violations(faults, "faults in the fleet", held, power_mw)
 
 
 def prices_are_forecast_as_asked(day: Day, settings: Settings) -> CheckResult:
@@ -354,22 +359,12 @@ def _windows(fleet: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def every_prosumer_of_the_file_takes_part(day: Day, settings: Settings) -> CheckResult:
-    """No row of the fleet file is in quarantine, and every store is above its floor; a warning with the first of each
-    otherwise: its row and reason, or how long it charges at full power."""
+    """No row of the fleet file is in quarantine; a warning with the first such row and its reason otherwise."""
     fleet = day["fleet.prosumers"].height
     quarantine = day["fleet.quarantine"].unique("file_row", keep="first", maintain_order=True)
     rows = quarantine.select("file_row", "prosumer_id", "column_name", "problem")
     held = f"all {fleet} prosumers of the fleet take part"
-    result = count_violations(
-        rows, f"row(s) of {fleet + quarantine.height} in quarantine", held, fleet, is_warning=True
-    )
-    low = _below_their_floor(day)
-    if low.is_empty():
-        return result
-    first = "{} has {} kWh at the end of the hour from {} Pacific".format(*low.row(0))
-    words = f"{low.height} prosumer(s) below a floor that charging at full power does not reach in time; first: {first}"
-    described = f"{result.description}; {words}" if rows.height else words
-    return CheckResult(rows.height + low.height, printable(described), fleet, is_warning=True)
+    return count_violations(rows, f"row(s) of {fleet + quarantine.height} in quarantine", held, fleet, is_warning=True)
 
 
 def _below_their_floor(day: Day) -> pl.DataFrame:

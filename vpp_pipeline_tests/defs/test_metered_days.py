@@ -123,7 +123,7 @@ def test_where_meters_fail_the_last_good_forecast_stands_in_and_a_warning_says_w
         )
         words = answer.description or ""
         assert "the forecast of 2023-08-15 stands in for 2023-08-16" in words
-        assert "columns are missing" in words
+        assert "unknown columns" in words
         assert "1 days old" in words
     meters = found["meters_are_whole_and_up_to_date"]
     assert (meters.passed, meters.severity) == (False, dg.AssetCheckSeverity.WARN)

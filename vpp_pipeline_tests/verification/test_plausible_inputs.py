@@ -13,15 +13,15 @@ from vpp_pipeline.core.calendar import PACIFIC, history_dates
 from vpp_pipeline.forecasting.price_baseline import forecast_prices
 from vpp_pipeline.market.open_source import PriceFiles, open_source
 from vpp_pipeline.market.synthetic_prices import Synthetic
-from vpp_pipeline.schemas import Quarantine
 from vpp_pipeline.settings import ForecastSettings, Settings
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import (
-    every_prosumer_of_the_file_takes_part,
+    every_prosumer_is_physical,
     prices_are_forecast_as_asked,
     violated_preferences,
 )
 from vpp_pipeline_tests.examples import BATTERY, DAY, EV, SPRING, envelope, fleet_table
+from vpp_pipeline_tests.examples import forecast_of as flat_forecast
 from vpp_pipeline_tests.market.oasis.published import PRICES
 
 NODE = "TH_SP15_GEN-APND"
@@ -128,18 +128,21 @@ def test_a_trip_in_the_missing_hour_is_driven_or_caught():
     assert any(fault.startswith("power limit above 0 while") for fault in preferences(trip, power, SPRING))
 
 
-def test_who_is_below_a_floor_is_told():
+def test_who_is_below_a_floor_is_told_and_does_not_hold_the_bids_back():
     made = envelope(LOW, BATTERY).drop("local_hour")
+    prices = flat_forecast(50.0)
     day = {
-        "fleet.prosumers": fleet_table(LOW, BATTERY),
+        "fleet.prosumers": fleet_table(LOW, BATTERY | {"site_id": "site_2"}),
         "fleet.availability": made,
-        "fleet.quarantine": Quarantine.create_empty(),
+        "market.price_forecast": prices,
     }
-    result = every_prosumer_of_the_file_takes_part(day, Settings())
-    assert (result.is_warning, result.violations, result.value) == (True, 1, 2)
+    result = every_prosumer_is_physical(day, Settings())
+    assert (result.is_warning, result.violations, result.passed) == (True, 1, False)
     assert result.description == (
         "1 prosumer(s) below a floor that charging at full power does not reach in time; first: prosumer_1 has 11.3 "
         "kWh at the end of the hour from 2023-08-15 00:00 Pacific"
     )
+    lower = day | {"fleet.availability": made.with_columns(min_stored_kwh=pl.lit(0.0))}
+    assert not every_prosumer_is_physical(lower, Settings()).is_warning  # a fault that holds them back
     none = day | {"fleet.availability": envelope(BATTERY).drop("local_hour"), "fleet.prosumers": fleet_table(BATTERY)}
-    assert every_prosumer_of_the_file_takes_part(none, Settings()).passed
+    assert every_prosumer_is_physical(none, Settings()).passed
