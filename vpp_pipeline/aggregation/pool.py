@@ -234,7 +234,9 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
             )
             limited = _limited(offer, own, rules)
             offers_mw = dict(zip(PRODUCTS, limited.offered_mw, strict=True))
-            found.append(replace(own, offers_mw=offers_mw, sun_mw=limited.self_schedule_kw / KW_PER_MW))
+            size_mw = float(parts[name].max_discharge_kw.max(axis=1, initial=0.0).sum()) / KW_PER_MW
+            sun_mw = limited.self_schedule_kw / KW_PER_MW
+            found.append(replace(own, offers_mw=offers_mw, sun_mw=sun_mw, size_mw=size_mw))
     return found
 
 

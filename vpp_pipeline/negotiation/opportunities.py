@@ -29,6 +29,7 @@ class Resource:
     certified_mw: Mapping[str, float] = field(default_factory=dict)  # by reserve; one left out is not limited
     offers_mw: Mapping[str, Array] | None = None  # discharge and reserve of a storage resource (T,), before any deal
     sun_mw: Array | float = 0.0  # that its members may sell beside it (T,)
+    size_mw: float = np.inf  # of a storage resource: what the devices of all its members discharge
     pool_id: str | None = None  # of which a storage resource is a part
 
     def most_mw(self, product: str) -> float:
@@ -38,7 +39,7 @@ class Resource:
     def closed(self, product: str, rules: MarketRules) -> str | None:
         """Why it may not offer ``product`` in any hour; None where it may."""
         if self.offers_mw is not None:
-            return self._closed_as_storage(product, self.offers_mw, rules)
+            return self._closed_as_storage(product, rules)
         least_mw = rules.minimum_mw(product)
         if self.participation == "none":
             return f"resource {self.resource_id} takes no part in the market"
@@ -51,11 +52,11 @@ class Resource:
             return f"resource {self.resource_id} has a Pmax of {self.maximum_mw:g} MW, the minimum is {least_mw:g} MW"
         return None
 
-    def _closed_as_storage(self, product: str, offers_mw: Mapping[str, Array], rules: MarketRules) -> str | None:
-        """The market's minimum is one of the resource, not of each hour."""
-        size_mw, least_mw = float(offers_mw["energy"].max(initial=0.0)), rules.energy_minimum_mw
-        if size_mw < least_mw:
-            return f"resource {self.resource_id} can discharge {size_mw:.3f} MW, the minimum is {least_mw:g} MW"
+    def _closed_as_storage(self, product: str, rules: MarketRules) -> str | None:
+        """The market's minimum is one of the resource as it is registered, not of each day or hour."""
+        least_mw = rules.energy_minimum_mw
+        if self.size_mw < least_mw:
+            return f"resource {self.resource_id} can discharge {self.size_mw:.3f} MW, the minimum is {least_mw:g} MW"
         certified_mw, least_mw = self.certified_mw.get(product, np.inf), rules.storage_reserve_minimum_mw
         if certified_mw < least_mw:
             return f"resource {self.resource_id} is certified for {certified_mw:g} MW, the minimum is {least_mw:g} MW"

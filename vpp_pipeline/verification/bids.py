@@ -42,15 +42,19 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> C
     """Every bid offers 80-100% of R as scheduled, in steps and above the market's minimum; no-bids offer nothing.
 
     Energy of a storage resource may offer no discharge: then it is bid to charge, to sell sun, or to cover reserve. Its
-    minimum is the largest R of its day. What may not be offered is not.
+    minimum is what the devices of all its members can discharge. What may not be offered is not.
     """
     rules = settings.rules
     asked = with_missing(day["market.opportunities"], closed_reason=None, resource_id=DESK).select(
         "opportunity_id",
         "required_capacity_mw",
+        "resource_id",
         is_closed=pl.col("closed_reason").is_not_null(),
-        size_mw=pl.col("required_capacity_mw").filter(product="energy").max().over("resource_id"),
     )
+    power = day["fleet.availability"].group_by("prosumer_id").agg(kw=pl.col("max_discharge_kw").max())
+    of_resource = power.join(resources_of_prosumers(day), on="prosumer_id").group_by("resource_id")
+    asked = asked.join(of_resource.agg(size_mw=pl.col("kw").sum() / 1000.0), on="resource_id", how="left")
+    asked = asked.drop("resource_id")
     bids = bids_of(day).join(asked.drop("required_capacity_mw"), on="opportunity_id", how="left")
     quantity, is_storage = pl.col("total_capacity_mw"), pl.col("is_storage")
     minimum = _stated(rules, {product.name: product.minimum for product in CAISO.products}, math.inf)
@@ -59,7 +63,7 @@ def bids_meet_80_percent_of_required_capacity(day: Day, settings: Settings) -> C
     )
     steps = quantity / pl.when(is_storage).then(rules.storage_step_mw).otherwise(rules.quantity_step_mw)
     sells_nothing = is_storage & (pl.col("product") == "energy") & (quantity == 0.0)
-    too_small = is_storage & (pl.col("size_mw") < rules.energy_minimum_mw - MW_TOLERANCE)
+    too_small = is_storage & (pl.col("size_mw").fill_null(0.0) < rules.energy_minimum_mw - MW_TOLERANCE)
     broken = bids.filter(
         ((quantity < least - MW_TOLERANCE) & ~sells_nothing)
         | (quantity > pl.col("required_capacity_mw") + MW_TOLERANCE)
