@@ -469,7 +469,7 @@ def _limited(offer: StorageOffer, resource: Resource, rules: MarketRules) -> Sto
     """``offer`` of one resource within its Pmin, Pmax, and certification, in steps that the market takes."""
     step_kw, found = 1000.0 * rules.storage_step_mw, offer.resources
     sun_kw = offer.baseline.solar_sold_kw.sum(axis=0)
-    scaled = _ratio(round_down(sun_kw, step_kw), sun_kw)
+    scaled = _ratio(round_down(np.minimum(sun_kw, 1000.0 * resource.maximum_mw), step_kw), sun_kw)
     baseline = replace(offer.baseline, solar_sold_kw=scaled * offer.baseline.solar_sold_kw)
     left_kw = np.maximum(1000.0 * resource.maximum_mw - scaled * sun_kw, 0.0)
     discharge_kw = round_down(np.minimum(found.reachable_discharge_kw, left_kw), step_kw)

@@ -212,7 +212,7 @@ def test_prices_are_taken_in_and_the_day_settled(desk: TradingDesk, capsys: pyte
     assert main(["settle", "--date", DAY, "--data", str(desk.data)]) == 0
     shown = capsys.readouterr().out
     assert "Settlement of 2023-08-15" in shown
-    assert all(words in shown for words in ("energy", "revenue", "profit", "$", "terminal state of charge"))
+    assert all(words in shown for words in ("energy", "reserve held", "net", "$", "stored energy beyond"))
     print_json(settlement_document(desk.data, date.fromisoformat(DAY)))
     printed = json.loads(capsys.readouterr().out)
     profit_usd = sum(bid["profit_usd"] for bid in printed["settlement"])

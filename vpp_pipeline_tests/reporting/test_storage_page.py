@@ -196,7 +196,7 @@ def test_a_document_of_an_hourly_bid_is_as_it_was(solved_day):
 def printed(data: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     written = StringIO()
     monkeypatch.setattr(console, "terminal", lambda: Console(file=written, width=160))
-    console.show_bids(data, published_day(Lake(data / "lake"), DAY), {"in all": 1.0})
+    console.show_bids(data, published_day(Lake(data / "lake"), DAY), {"in all": 1.0}, {})
     return written.getvalue()
 
 
@@ -240,5 +240,5 @@ def test_a_brief_counts_what_clears_once(day: SolvedDay):
 
 
 def test_the_commands_json_has_every_bid(day: SolvedDay, data: Path):
-    document: Mapping[str, pl.DataFrame] = console.bids_document(data, published_day(Lake(data / "lake"), DAY), {})
+    document: Mapping[str, pl.DataFrame] = console.bids_document(data, published_day(Lake(data / "lake"), DAY), {}, {})
     assert document["final_bids"].height == day.tables["bids.final_bids"].height

@@ -18,7 +18,7 @@ from vpp_pipeline_tests.robustness.fuzz_days import LIMITS, Arm, Outcome, figure
 
 REFUSAL = "error: the fleet file is empty (file fleet.csv). Write a header and one row per prosumer"
 GOOD = Outcome(0, status=0, settled=0, bids="a1", count=3, method="exact")
-SEED, WITH_BIDS = 3, 1
+SEED, WITH_BIDS = 3, 6
 
 
 def test_a_drawn_day_is_made_settled_and_made_again_with_the_same_bids(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_process_that_ends_loses_its_day_and_no_other(tmp_path: Path) -> None:
     outcomes = list(run_days(Arm("chain", 0, 1), {0: tmp_path / "nothing", 1: tmp_path / "day"}))
     assert [(one.status, one.is_lost) for one in outcomes] == [(-1, True), (2, False)]
     assert outcomes[0].problem == "its process ended with status 1"
-    assert outcomes[1].problem.startswith("error: no such file or directory (file prices.csv)")
+    assert outcomes[1].problem.startswith("error: no such file or directory of prices (file prices.csv)")
 
 
 def test_every_numeric_setting_of_a_run_is_drawn_at_values_that_it_takes() -> None:

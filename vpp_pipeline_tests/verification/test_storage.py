@@ -615,7 +615,11 @@ EDGES: dict[str, tuple[int, dict[str, dict[str, object]], list[str]]] = {
     ),
     "members without a deal": (20, {"negotiation": {"contract": "fixed"}, "resources": {"storage_classes": 3}}, []),
     "beside an hourly resource, below its Pmax": (30, {}, ["north,storage,-0.7,1.1,0.3,0.35", HOURLY]),
-    "two owners behind a reserve": (30, {"resources": {"storage_classes": 6}}, ["north,storage,-3,3,0.35,0.12", HOURLY]),
+    "two owners behind a reserve": (
+        30,
+        {"resources": {"storage_classes": 6}},
+        ["north,storage,-3,3,0.35,0.12", HOURLY],
+    ),
 }
 SLOW_EDGES: dict[str, tuple[int, dict[str, dict[str, object]], list[str]]] = {
     "posted caps": (30, {"negotiation": {"engine": "uniform_clearing"}}, []),

@@ -293,8 +293,8 @@ def test_what_clears_at_the_forecast_adds_up_in_every_view(day: SolvedDay, wareh
     sums = f"sum(expected_mwh) filter ({is_energy}), sum(expected_mwh) filter (not {is_energy})"
     bids = f"select {sums} from bids.bids_of_day"
     position = "select sum(charge_bid_mw), sum(expected_mw) from dispatch.position_by_hour"
-    assert ask(warehouse, bids)[0] == pytest.approx(plan[0][:2], abs=1e-9)
-    assert ask(warehouse, position)[0] == pytest.approx((plan[0][2], plan[0][0] + plan[0][1]), abs=1e-9)
+    assert ask(warehouse, bids)[0] == pytest.approx(plan[0][:2], abs=1e-6)
+    assert ask(warehouse, position)[0] == pytest.approx((plan[0][2], plan[0][0] + plan[0][1]), abs=1e-6)
     assert ask(
         warehouse, "select count(*) from bids.by_resource where participation = 'storage' and prosumers > 0"
     ) == [(day.tables["dispatch.storage_resources"].height,)]
