@@ -306,6 +306,8 @@ def bound_tables(
     found, box, bids = offer.resources, offer.resources.box, offer.bids
     initial_kwh = float(max(box.below.max(initial=0.0), box.first.max(initial=0.0)))
     most_mw = float((found.max_discharge_kw + found.spare_kw).max(initial=0.0)) / KW_PER_MW
+    if np.isfinite(resource.size_mw):  # as it is registered, whatever the day leaves
+        most_mw = max(most_mw, resource.size_mw)
     whole = {
         "pool_id": resource.pool_id or resource.resource_id,
         "members": len(is_bound),

@@ -95,7 +95,8 @@ def test_the_offer_read_from_the_published_tables_is_the_one_that_was_published(
         offer = offer_of_tables(name, members(tables, name), tables)
         is_bound = tables[SHARES].filter(resource_id=name).sort("prosumer_id")["is_bound"].to_numpy()
         certified = {one.name: whole[one.certified_column] for one in CAISO.reserves}
-        resource = Resource(name, "storage", certified_mw=certified, pool_id=whole["pool_id"])
+        size_mw = max(certified.values())
+        resource = Resource(name, "storage", certified_mw=certified, pool_id=whole["pool_id"], size_mw=size_mw)
         again = bound_tables(resource, DAY, forecast["start_utc"], offer, is_bound, offer.awards(price))
         for table in BOUND:
             before = tables[table].filter(resource_id=name)
