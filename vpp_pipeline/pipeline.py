@@ -23,7 +23,7 @@ import polars as pl
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
 from vpp_pipeline.core.calendar import PRICE_COLUMN, market_hours
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.tables import SCHEDULE_BEFORE, Day, Tables, optional_table, with_missing
+from vpp_pipeline.core.tables import AGGREGATED, BOUND, SCHEDULE_BEFORE, Day, Tables, optional_table, with_missing
 from vpp_pipeline.dispatch.payments import owen_shares_table, payments_of
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, day_problem
 from vpp_pipeline.dispatch.scenarios import with_scenarios
@@ -41,11 +41,7 @@ from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.registry import checks_table
 
-#: what `aggregate` makes, and what storage resources are once deals are struck
-CLASSES, MEMBERS, BASELINE = "fleet.storage_classes", "fleet.storage_members", "fleet.baseline"
-AGGREGATED = (CLASSES, MEMBERS, BASELINE)
-BOUND = ("dispatch.storage_resources", "dispatch.storage_shares", "dispatch.storage_limits", "dispatch.storage_plan")
-STORAGE = (*AGGREGATED, *BOUND)
+CLASSES, MEMBERS, BASELINE = AGGREGATED
 SITE_FORECASTS = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
 
 
@@ -117,7 +113,7 @@ def _bid_as(day: Day, settings: Settings) -> list[Resource]:
     """The resources that bids are made for: those of `market.resources`, storage cut into its classes."""
     if not (pools := _pools(day)):
         return _resources(day)
-    from vpp_pipeline.aggregation.pool import storage_resources
+    from vpp_pipeline.aggregation.resource_offers import storage_resources
 
     fleet = begin_with(fleet_of(day), _starts(day, settings))
     others = [one for one in _resources(day) if one.participation != "storage"]
@@ -271,7 +267,7 @@ def form(day: Day, settings: Settings, stamp: Stamp) -> Tables:
         settings.rules,
         stamp,
         day["dispatch.scenario_quantities"],
-        {name: day[name] for name in STORAGE} if _pools(day) else {},
+        {name: day[name] for name in (*AGGREGATED, *BOUND)} if _pools(day) else {},
     )
     weight = settings.optimiser.satisfaction_weight_usd_per_mwh
     charging, proof, shares = (day[f"dispatch.{name}"] for name in ("charging", "proof", "owen_shares"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from vpp_pipeline.aggregation.clearing import Clearing
 from vpp_pipeline.aggregation.offer import StorageOffer
-from vpp_pipeline.aggregation.pool import bound_offer, bound_tables
+from vpp_pipeline.aggregation.resource_offers import bound_offer, bound_tables
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.tables import Day

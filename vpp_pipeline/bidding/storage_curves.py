@@ -17,13 +17,14 @@ import polars as pl
 from vpp_pipeline.bidding.curves import CENT, asked_price
 from vpp_pipeline.core.arrays import round_down
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.tables import Day
+from vpp_pipeline.core.tables import AGGREGATED, BOUND, Day
 from vpp_pipeline.schemas import BidSegments, validate
 from vpp_pipeline.settings import MarketRules
 
 HOUR = ["resource_id", "start_utc"]
 DIGITS = 9
-SHARES, LIMITS, RESOURCES = "dispatch.storage_shares", "dispatch.storage_limits", "dispatch.storage_resources"
+RESOURCES, SHARES, LIMITS, _ = BOUND
+BASELINE = AGGREGATED[-1]
 _SEGMENTS = {
     "market_date": pl.Date,
     "bid_id": pl.String,
@@ -118,7 +119,7 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
     of_resource = storage[RESOURCES].select("resource_id", efficiency="discharge_efficiency")
     members = members.join(devices, on="prosumer_id").join(of_resource, on="resource_id")
     hours = _within_shares(bids, storage[LIMITS])
-    baseline = storage["fleet.baseline"].select("prosumer_id", "start_utc", "spare_reserve_kw")
+    baseline = storage[BASELINE].select("prosumer_id", "start_utc", "spare_reserve_kw")
     selling = bids.filter(pl.col("total_capacity_mw") > 0.0).select(
         "opportunity_id", "product", "total_capacity_mw", *HOUR
     )

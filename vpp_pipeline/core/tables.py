@@ -12,6 +12,9 @@ from vpp_pipeline.core.errors import NoDataError
 Day = Mapping[str, pl.DataFrame]  # warehouse table name -> that table's rows of one day
 Tables = dict[str, pl.DataFrame]  # what a stage adds to it
 SCHEDULE_BEFORE = "dispatch.schedule_before"  # `dispatch.schedule` of the day before, where there is one
+#: tables of storage resources: cut from a pool before any deal, and once deals are struck
+AGGREGATED = ("fleet.storage_classes", "fleet.storage_members", "fleet.baseline")
+BOUND = ("dispatch.storage_resources", "dispatch.storage_shares", "dispatch.storage_limits", "dispatch.storage_plan")
 #: `fleet.storage_classes` and `fleet.storage_members` of the last day before that has any
 CLASSES_BEFORE, MEMBERS_BEFORE = "fleet.storage_classes_before", "fleet.storage_members_before"
 LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any

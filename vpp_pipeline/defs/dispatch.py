@@ -7,10 +7,11 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.core.tables import AGGREGATED, BOUND
 from vpp_pipeline.defs.asset_factory import DAY_BEFORE, DAYS, key_of, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.llm.session import solve_formulated
-from vpp_pipeline.pipeline import AGGREGATED, BOUND, pay, state_problem, tabulate
+from vpp_pipeline.pipeline import pay, state_problem, tabulate
 from vpp_pipeline.warehouse.publish import publish
 
 SOLVED = {

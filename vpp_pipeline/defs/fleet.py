@@ -6,11 +6,12 @@ import dagster as dg
 import polars as pl
 
 from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.core.tables import AGGREGATED
 from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.forecasting.meter_checks import Metered
-from vpp_pipeline.pipeline import AGGREGATED, SITE_FORECASTS, aggregate, limit_fleet
+from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, limit_fleet
 
 EXPECTED = [key_of(table) for table in SITE_FORECASTS]
 FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}

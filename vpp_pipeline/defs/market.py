@@ -10,13 +10,14 @@ import polars as pl
 from vpp_pipeline.core.calendar import comparable, history_dates, note_on_source
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.core.tables import AGGREGATED
 from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset, table_outs
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.price_intake import PRICES, materialisation_of, replace_prices, say_missing, take_in_days
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.defs.sensors import LOCK_TAG
-from vpp_pipeline.pipeline import AGGREGATED, find_opportunities
+from vpp_pipeline.pipeline import find_opportunities
 
 LOG = logging.getLogger(__name__)
 OFFERED = {name: f"market.{name}" for name in ("opportunities", "request_quarantine")}

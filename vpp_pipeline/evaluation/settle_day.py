@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
-from vpp_pipeline.core.tables import Tables, optional_table, with_missing
+from vpp_pipeline.core.tables import BOUND, Tables, optional_table, with_missing
 from vpp_pipeline.dispatch.schedule import DaySchedule, held_by_column, schedule_arrays, schedule_rows
 from vpp_pipeline.evaluation.settlement import (
     Awards,
@@ -38,7 +38,7 @@ from vpp_pipeline.settings import MarketRules, SettlementSettings
 if TYPE_CHECKING:
     from vpp_pipeline.dispatch.after_awards import Cleared, Deals
 
-RESOURCES, SHARES, LIMITS = "dispatch.storage_resources", "dispatch.storage_shares", "dispatch.storage_limits"
+RESOURCES, SHARES, LIMITS, _ = BOUND
 #: tables of storage resources that a settlement reads; days that older code published lack them
 OF_STORAGE = ("fleet.baseline", RESOURCES, SHARES, LIMITS)
 #: tables that a settlement reads
@@ -145,7 +145,7 @@ def _over_the_day(tables: Tables, fleet: Fleet) -> _Sold:
 
     Whoever has a deal may be called in every hour in which the resource bids, for the market awards the day as a whole.
     """
-    from vpp_pipeline.aggregation.pool import award_rows, offer_of_tables  # with HiGHS
+    from vpp_pipeline.aggregation.resource_offers import award_rows, offer_of_tables  # with HiGHS
 
     prices, opportunities = tables["market.prices"].sort("start_utc"), tables["market.opportunities"]
     whole, hours = tables[RESOURCES].row(0, named=True), prices["start_utc"]

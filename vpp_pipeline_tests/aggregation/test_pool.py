@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.aggregation.offer import StorageOffer
-from vpp_pipeline.aggregation.pool import bound_offer, storage_resources
+from vpp_pipeline.aggregation.resource_offers import bound_offer, storage_resources
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.core.errors import InputError

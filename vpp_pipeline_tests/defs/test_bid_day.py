@@ -13,8 +13,8 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.core.paths import project_folder
+from vpp_pipeline.core.tables import AGGREGATED, BOUND
 from vpp_pipeline.defs.asset_factory import key_of
-from vpp_pipeline.pipeline import AGGREGATED, BOUND
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.warehouse.day import BY_RUN, LakeNegotiations

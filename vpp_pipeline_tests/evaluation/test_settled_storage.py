@@ -15,7 +15,15 @@ import pytest
 from polars.testing import assert_frame_equal
 from scipy.optimize import linprog
 
-from vpp_pipeline.aggregation.pool import BOUND, LIMITS, PLAN, RESOURCES, SHARES, bound_tables, offer_of_tables
+from vpp_pipeline.aggregation.resource_offers import (
+    BOUND,
+    LIMITS,
+    PLAN,
+    RESOURCES,
+    SHARES,
+    bound_tables,
+    offer_of_tables,
+)
 from vpp_pipeline.cli.console import settlement_tables
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN

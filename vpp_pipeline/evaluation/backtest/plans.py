@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.aggregation.offer import StorageOffer
-from vpp_pipeline.aggregation.pool import offer_of_tables
+from vpp_pipeline.aggregation.resource_offers import offer_of_tables
 from vpp_pipeline.bidding.bids import Stamp, curves_of
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
