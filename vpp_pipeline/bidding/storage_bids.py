@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -24,8 +25,9 @@ KW_PER_MW = 1000.0
 def solve_storage(day: DayProblem, resource: Resource, tables: Day, rules: MarketRules) -> DaySolution:
     """The day of one storage resource, whose members are ``day.fleet``: what it bids, and what clears at the forecast.
 
-    ``tables``: those of `aggregation/pool.py`. Raises SolveError where the clearing has no answer.
+    ``tables``: AGGREGATED of the day. Raises SolveError where the clearing has no answer.
     """
+    begun = time.perf_counter()
     price, may_offer = _by_product_and_hour(day, day.price), _by_product_and_hour(day, day.may_bid) > 0.0
     price[ENERGY] = day.market_price
     floor = _floors(day)
@@ -57,7 +59,7 @@ def solve_storage(day: DayProblem, resource: Resource, tables: Day, rules: Marke
         method="storage resources, as the market clears them",
         solver="HiGHS",
         status="optimal",
-        seconds=0.0,
+        seconds=time.perf_counter() - begun,
         refusals=_refusals(day, is_bound, is_bid[of_each]),
         expected_mw=np.where(is_bid, cleared_mw, 0.0)[of_each],
         own_charging_usd=no_sale_usd + adder_usd,

@@ -42,13 +42,9 @@ def storage_segments(bids: pl.DataFrame, storage: Day, rules: MarketRules) -> pl
     storage resources.
     """
     floor, cap = rules.price_limits("energy")
-    placed = bids.join(storage[LIMITS].drop("market_date"), on=HOUR, how="left")
-    held = placed.filter(pl.col("product") != "energy").select(*HOUR, "total_capacity_mw")
-    covered = held.group_by(HOUR).agg(
-        largest_mw=pl.col("total_capacity_mw").max(), together_mw=pl.col("total_capacity_mw").sum()
-    )
+    hours = _awardable(bids, storage[LIMITS].drop("market_date"))
     rows = []
-    for bid in placed.join(covered, on=HOUR, how="left").sort("bid_id").iter_rows(named=True):
+    for bid in bids.join(hours, on=HOUR, how="left").sort("bid_id").iter_rows(named=True):
         if bid["product"] == "energy":
             curve = _energy(bid, floor, cap)
         else:
@@ -68,9 +64,7 @@ def _energy(bid: dict[str, float], floor: float, cap: float) -> list[tuple[float
     if discharge_mw > 0.0:
         asked = np.ceil(round(bid["discharge_price_usd_per_mwh"] / CENT, 6)) * CENT
         curve.append((sun_mw, sun_mw + discharge_mw, round(float(min(max(asked, charge_price, floor), cap)), 2)))
-    power_mw = max(discharge_mw + bid["reserve_beyond_mw"], bid["largest_mw"] or 0.0)
-    covered_mw = min(discharge_mw + (bid["together_mw"] or 0.0), power_mw)
-    curve.append((sun_mw + discharge_mw, sun_mw + covered_mw, cap))
+    curve.append((sun_mw + discharge_mw, sun_mw + bid["covered_mw"], cap))
     return curve
 
 
@@ -118,7 +112,7 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
     members = storage[SHARES].filter("is_bound").select("prosumer_id", "resource_id", "share_fraction")
     of_resource = storage[RESOURCES].select("resource_id", efficiency="discharge_efficiency")
     members = members.join(devices, on="prosumer_id").join(of_resource, on="resource_id")
-    hours = _within_shares(bids, storage[LIMITS])
+    hours = _awardable(bids, storage[LIMITS]).select(*HOUR, "max_discharge_mw", "reserve_beyond_mw", "held_mw")
     baseline = storage[BASELINE].select("prosumer_id", "start_utc", "spare_reserve_kw")
     selling = bids.filter(pl.col("total_capacity_mw") > 0.0).select(
         "opportunity_id", "product", "total_capacity_mw", *HOUR
@@ -138,14 +132,18 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
     return found.sort("opportunity_id", "prosumer_id")
 
 
-def _within_shares(bids: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
-    """``limits`` of each resource and hour with held_mw: the most reserve that members hold within their shares.
+def _awardable(bids: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
+    """``limits`` of each resource and hour with the most that may be awarded of what it ``bids``.
 
-    What they hold beyond comes first, so where that is all the reserve of an hour, shares give none.
+    `covered_mw`: discharge and all reserves together. `held_mw`: reserve that members hold within their shares; what
+    they hold beyond comes first, so where that is all the reserve of an hour, shares give none.
     """
     reserve = pl.col("total_capacity_mw").filter(pl.col("product") != "energy")
     offered = bids.group_by(HOUR).agg(largest_mw=reserve.max(), together_mw=reserve.sum())
-    rows = limits.select(*HOUR, "max_discharge_mw", "reserve_beyond_mw").join(offered, on=HOUR, how="left")
-    power_mw = pl.max_horizontal(pl.col("max_discharge_mw") + pl.col("reserve_beyond_mw"), "largest_mw")
-    held_mw = pl.min_horizontal(power_mw, "together_mw") - pl.col("reserve_beyond_mw")
-    return rows.with_columns(held_mw=held_mw.clip(lower_bound=0.0))
+    rows = limits.join(offered, on=HOUR, how="left").with_columns(pl.col("largest_mw", "together_mw").fill_null(0.0))
+    discharge, beyond, together = (pl.col(f"{name}_mw") for name in ("max_discharge", "reserve_beyond", "together"))
+    power_mw = pl.max_horizontal(discharge + beyond, "largest_mw")
+    return rows.with_columns(
+        covered_mw=pl.min_horizontal(discharge + together, power_mw),
+        held_mw=(pl.min_horizontal(power_mw, together) - beyond).clip(lower_bound=0.0),
+    )

@@ -20,7 +20,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.fleet.arrays import Fleet
+from vpp_pipeline.fleet.arrays import Fleet, reservation_by_energy
 from vpp_pipeline.settings import FleetSettings, NegotiationPolicy
 
 # Yearly mean load of 17 homes in Fontana, California: mean and standard deviation of its logarithm (kW).
@@ -251,9 +251,7 @@ def typical_floors(members: Fleet, fleet: FleetSettings, policy: NegotiationPoli
     segments = sorted(set(members.segment))
     middle = typical_prices(segments, fleet, policy)[:, TIERS // 2]
     energy = middle[np.searchsorted(np.array(segments), members.segment.astype(str))]
-    asked = [energy] + [
-        policy.holding_usd_per_mw_h(one.name) + policy.call_probability(one.name) * energy for one in CAISO.reserves
-    ]
+    asked = [reservation_by_energy(energy, product, policy) for product in CAISO.names]
     return np.broadcast_to(np.stack(asked)[:, :, None], (len(asked), *members.load_kw.shape))
 
 

@@ -190,6 +190,11 @@ def reservation_price(fleet: Fleet, product: str, policy: NegotiationPolicy) -> 
         + 1000.0 * fleet.minimum_compensation_usd_per_kwh
         + policy.inconvenience_usd_per_mwh * (1.0 - fleet.willingness_fraction)
     )
+    return reservation_by_energy(energy, product, policy)
+
+
+def reservation_by_energy(energy: Array, product: str, policy: NegotiationPolicy) -> Array:
+    """Reservation price of ``product`` for owners who ask ``energy``, $/MWh, for a MWh delivered."""
     if CAISO.product(product).is_energy:
         return energy
     return policy.holding_usd_per_mw_h(product) + policy.call_probability(product) * energy
