@@ -63,6 +63,8 @@ def tables_of(day: DayProblem, solution: DaySolution, rules: MarketRules) -> dic
     members = pl.DataFrame({"prosumer_id": day.fleet.prosumer_id.astype(str)}).with_columns(availability_fraction=0.9)
     bids, segments = form_bids(opportunities, summary, agreements, positions, payments, members, rules, STAMP)
     return {
+        "fleet.prosumers": members,
+        "fleet.availability": envelope,
         "market.opportunities": opportunities,
         "dispatch.positions": positions,
         "dispatch.payments": payments,
