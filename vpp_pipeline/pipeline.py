@@ -1,6 +1,7 @@
 """The chain of a market day: pure stage functions from named tables to named tables, and all of them in one call.
 
     market → forecasting → fleet        `inputs.day_inputs` reads prices, meters, weather, the fleet, and requests
+    serve_requests                      owners who serve requests where the others are storage
     limit_fleet → aggregate             what each prosumer can do, and owners cut into storage resources
     find_opportunities                  what can be sold
     negotiate                           the deals of each opportunity
@@ -21,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from vpp_pipeline.bidding.bids import Stamp, form_bids, reconcile
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN, market_hours
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.tables import AGGREGATED, BOUND, SCHEDULE_BEFORE, Day, Tables, optional_table, with_missing
@@ -33,7 +35,7 @@ from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
 from vpp_pipeline.negotiation.opportunities import Resource, members_of, resources_of
-from vpp_pipeline.negotiation.requests import Requests, place_requests
+from vpp_pipeline.negotiation.requests import Requests, place_requests, who_serves
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
 from vpp_pipeline.negotiation.terms import Terms, terms_by_resource
 from vpp_pipeline.schemas import DESK, TABLES, LLMCalls
@@ -42,7 +44,38 @@ from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.registry import checks_table
 
 CLASSES, MEMBERS, BASELINE = AGGREGATED
+CERTIFIED = [reserve.certified_column for reserve in CAISO.reserves]
+SERVING = f"{DESK}-requests"
 SITE_FORECASTS = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
+
+
+def serve_requests(day: Day, settings: Settings, requests: Requests) -> Tables:
+    """`market.resources` and `fleet.prosumers` of a day with ``requests``: whole sites, enough to serve them, move to a
+    resource of their own that is bid hour by hour, where the single resource of the settings takes part as storage.
+
+    Storage is awarded over the day, and promises nobody MW of an hour. A stated certification is shared out by the most
+    that the two can discharge. A file of resources says by itself which of them may serve requests.
+    """
+    resources, prosumers = day["market.resources"], day["fleet.prosumers"]
+    unchanged = {"market.resources": resources, "fleet.prosumers": prosumers}
+    if settings.resources.path is not None or not _pools(day) or requests.rows.is_empty():
+        return unchanged
+    fleet = fleet_arrays(prosumers, limit_fleet(day)["fleet.availability"])
+    floor = typical_floors(fleet, settings.fleet, settings.negotiation)
+    chosen = fleet.prosumer_id[who_serves(requests, day["market.price_forecast"], fleet, floor, settings.rules)]
+    if not len(chosen):
+        return unchanged
+    sites = prosumers.filter(pl.col("prosumer_id").is_in(chosen.tolist()))["site_id"].unique()
+    moves = pl.col("site_id").is_in(sites.implode())
+    placed = prosumers.with_columns(resource_id=pl.when(moves).then(pl.lit(SERVING)).otherwise("resource_id"))
+    power_kw = dict(placed.group_by("resource_id").agg(pl.col("max_discharge_kw").sum()).iter_rows())
+    shares = {name: power_kw.get(name, 0.0) / max(sum(power_kw.values()), 1e-9) for name in (DESK, SERVING)}
+    of_each = {
+        DESK: resources,
+        SERVING: resources.with_columns(resource_id=pl.lit(SERVING), participation=pl.lit("hourly")),
+    }
+    rows = [of_each[name].with_columns(pl.col(column) * shares[name] for column in CERTIFIED) for name in of_each]
+    return {"market.resources": pl.concat(rows), "fleet.prosumers": placed}
 
 
 def limit_fleet(day: Day) -> Tables:

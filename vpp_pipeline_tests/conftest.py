@@ -115,8 +115,9 @@ def _solve(market_date: date, settings: Settings, requests: tuple[tuple[object, 
 
 def _solved(market_date: date, settings: Settings, requests: tuple[tuple[object, ...], ...]) -> tuple[Any, ...]:
     """What a `SolvedDay` holds."""
-    inputs = DayInputs(market_date, settings, None, None, None)
-    day, problem = prepare_problem(inputs.tables(Requests(request_table(*requests))), settings)
+    stated = Requests(request_table(*requests))
+    inputs = DayInputs(market_date, settings, None, None, None, stated=stated)
+    day, problem = prepare_problem(inputs.tables(), settings)
     solution = solve(problem, settings)
     two_hours_early = bid_deadline_utc(market_date) - timedelta(hours=2)
     stamp = Stamp("fingerprint", "0.1.0", settings.fleet.seed, "run", two_hours_early)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from vpp_pipeline.verification.negotiation import negotiations_follow_the_protoc
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, proxy_demand_exports_nothing
 from vpp_pipeline.verification.settled_days import SETTLED
+from vpp_pipeline_tests.conftest import SolvedDay
 from vpp_pipeline_tests.examples import DAY
 
 HEADER = "resource_id,participation,maximum_mw,certified_spin_mw,certified_nonspin_mw"
@@ -35,11 +36,14 @@ NAMES = ["demand", "idle", "north", "south"]
 STAMP = Stamp("fingerprint", "0.1.0", 1, "run", bid_deadline_utc(DAY) - timedelta(hours=2))
 
 
+def settings_of_fleet() -> FleetSettings:
+    return FleetSettings(prosumers=90, business_sites=60, note_share=0.0)  # so many that reserve reaches its minimum
+
+
 def settings_of(folder: Path, *rows: str, **groups: object) -> Settings:
     file = folder / "resources.csv"
     file.write_text("\n".join([HEADER, *rows]), encoding="utf-8")
-    fleet = FleetSettings(prosumers=90, business_sites=60, note_share=0.0)  # so many that reserve reaches its minimum
-    return Settings(fleet=fleet, resources=ResourceSettings(path=file), **groups)
+    return Settings(fleet=settings_of_fleet(), resources=ResourceSettings(path=file), **groups)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +54,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def day(settings: Settings) -> Tables:
     """The day with bids, settled at the clearing prices of the generator."""
-    made = bid(DayInputs(DAY, settings, None, None, None).tables(Requests()), settings, STAMP)
+    made = bid(DayInputs(DAY, settings, None, None, None, stated=Requests()).tables(), settings, STAMP)
     made["market.prices"] = open_source().day(DAY)
     return made | settle_day(made, settings.rules, settings.settlement)
 
 
 def alone(day: Tables, settings: Settings, name: str) -> Tables:
     """The same day of one resource's members, and nothing else."""
-    inputs = {table: day[table] for table in DayInputs(DAY, settings, None, None, None).tables(Requests())}
+    inputs = {table: day[table] for table in DayInputs(DAY, settings, None, None, None, stated=Requests()).tables()}
     mine = day["fleet.prosumers"].filter(resource_id=name)
     inputs["fleet.prosumers"] = mine
     inputs["fleet.availability"] = day["fleet.availability"].join(mine, on="prosumer_id", how="semi")
@@ -205,8 +209,46 @@ def test_a_single_resource_without_certification_bids_energy_alone():
         resources=ResourceSettings(certified_spin_mw=0.0, certified_nonspin_mw=0.0),
         opportunities=OpportunityPolicy(sizing="fraction"),
     )
-    day = bid(DayInputs(DAY, settings, None, None, None).tables(Requests()), settings, STAMP)
+    day = bid(DayInputs(DAY, settings, None, None, None, stated=Requests()).tables(), settings, STAMP)
     assert set(day["bids.final_bids"].filter(status="bid")["product"]) == {"energy"}
     assert resources_bid_within_their_limits(day, settings).passed
     asked = day["negotiation.summary"].filter(pl.col("opportunity_id").str.starts_with("spin"))
     assert asked["asked"].unique().to_list() == [0]
+
+
+@pytest.fixture(scope="module")
+def requested_day(solved_day: Callable[..., SolvedDay]) -> SolvedDay:
+    """The example request, put to a fleet that takes part as storage and is certified for 2 MW of spin."""
+    own = ResourceSettings(participation="storage", storage_classes=4, certified_spin_mw=2.0)
+    return solved_day(prosumers=90, settings=Settings(resources=own, fleet=settings_of_fleet()))
+
+
+def test_a_request_to_storage_is_served_by_owners_who_leave_it_for_the_day(requested_day: SolvedDay):
+    day = requested_day.tables
+    results = verify(day, requested_day.settings)
+    assert [(name, result.description) for name, result in results.items() if not result.passed] == []
+    assert day["market.request_quarantine"].is_empty()
+    request = day["market.opportunities"].filter(origin="request")
+    assert request["resource_id"].to_list() == ["vpp-requests"]
+    bid = day["bids.final_bids"].join(request, on="opportunity_id", how="semi").row(0, named=True)
+    assert bid["status"] == "bid"
+    assert 0.8 * 2.0 <= bid["total_capacity_mw"] <= 2.0
+
+    members = day["fleet.storage_members"]["prosumer_id"].to_list()
+    prosumers = day["fleet.prosumers"]
+    serves = prosumers.filter(resource_id="vpp-requests")
+    assert not set(serves["prosumer_id"]) & set(members)
+    assert set(serves["prosumer_id"]) | set(members) == set(prosumers["prosumer_id"])
+    assert prosumers.group_by("site_id").agg(pl.col("resource_id").n_unique())["resource_id"].max() == 1
+
+    rows = day["market.resources"].sort("resource_id")
+    assert rows["participation"].to_list() == ["storage", "hourly"]
+    assert rows["certified_spin_mw"].sum() == pytest.approx(2.0)
+    assert rows["certified_spin_mw"].min() > 0.0
+    assert rows["certified_nonspin_mw"].to_list() == [None, None]
+
+
+def test_without_a_request_all_owners_are_storage(requested_day: SolvedDay):
+    inputs = DayInputs(DAY, requested_day.settings, None, None, None, stated=Requests())
+    assert inputs.resources["resource_id"].to_list() == ["vpp"]
+    assert inputs.fleet.prosumers["resource_id"].unique().to_list() == ["vpp"]

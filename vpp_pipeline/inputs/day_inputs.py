@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, PriceFiles, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.negotiation.requests import Requests
-from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, find_opportunities, limit_fleet
+from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, find_opportunities, limit_fleet, serve_requests
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import LakeDay, published
@@ -68,6 +68,7 @@ class DayInputs:
     meters_time_zone: str | None = None  # of their moments without an offset
     weather: WeatherSettings = field(default_factory=WeatherSettings)
     opened: PriceSource | None = None  # the source of ``prices``, where several days are read from it
+    stated: Requests | None = field(default=None, compare=False)  # in place of those of the file
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
@@ -178,16 +179,37 @@ class DayInputs:
         day, settings = self.market_date, self.settings.forecast
         return Expected(day, settings, metered, self.meters is not None, self.weather, self.lake)
 
-    @cached_property
+    @property
     def resources(self) -> pl.DataFrame:
         """Rows of `market.resources`, which settle at the node of the day's prices."""
+        return self._placed["market.resources"]
+
+    @cached_property
+    def _named(self) -> pl.DataFrame:
+        """The resources of the settings or their file."""
         found = resources_of_day(self.settings.resources, self.market_date, self.forecast["node"][0])
         check_settings(found, self.settings)
         return found
 
     @cached_property
+    def _placed(self) -> Tables:
+        """Resources and their prosumers, with those who serve requests where storage does not."""
+        day = {
+            FORECAST: self.forecast,
+            "market.resources": self._named,
+            **dict(zip(SITE_FORECASTS, self.expected.tables, strict=True)),
+            "fleet.prosumers": self._took_part.prosumers,
+        }
+        return serve_requests(day, self.settings, self.requests)
+
+    @cached_property
     def fleet(self) -> DayFleet:
         """Prosumers from the user's own file or generated, the readings of their notes, and quarantined rows."""
+        return replace(self._took_part, prosumers=self._placed["fleet.prosumers"])
+
+    @cached_property
+    def _took_part(self) -> DayFleet:
+        """The same, each prosumer in the resource that the fleet's file names."""
         folder = self.lake.parent if self.lake else project_folder() / "data"
         with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
             return fleet_of_day(
@@ -196,7 +218,7 @@ class DayInputs:
                 self.schedule_before,
                 read,
                 self.expected.tables,
-                self.resources["resource_id"].to_list(),
+                self._named["resource_id"].to_list(),
             )
 
     @cached_property
@@ -222,6 +244,8 @@ class DayInputs:
     @cached_property
     def requests(self) -> Requests:
         """Requests for the day, and rows of their file that cannot be read."""
+        if self.stated is not None:
+            return self.stated
         return read_requests(self.settings.opportunities.requests or self.requests_file, self.market_date)
 
     @cached_property
@@ -245,10 +269,10 @@ class DayInputs:
         if self.recent_deals is not None:
             keep_deals(kept, self.settings.opportunities.deal_days, prices_behind(self.forecast), self.recent_deals)
 
-    def tables(self, requests: Requests | None = None) -> Tables:
+    def tables(self) -> Tables:
         """The day's tables before any negotiation, opportunities included, for the stages of `pipeline.py`.
 
-        ``requests``: in place of those of the file. The schedule of the day before lies under SCHEDULE_BEFORE.
+        The schedule of the day before lies under SCHEDULE_BEFORE.
         """
         day = {
             FORECAST: self.forecast,
@@ -265,8 +289,7 @@ class DayInputs:
             day[SCHEDULE_BEFORE] = self.schedule_before
         day |= limit_fleet(day)
         day |= aggregate(day | self.classes_before, self.settings)
-        wanted = self.requests if requests is None else requests
-        return day | find_opportunities(day, self.settings, wanted, self.recent_deals)
+        return day | find_opportunities(day, self.settings, self.requests, self.recent_deals)
 
 
 def recent_deals(lake: Lake, market_date: date, days: int, prices: Mapping[str, str]) -> pl.DataFrame:

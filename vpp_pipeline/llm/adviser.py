@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 from vpp_pipeline.core.arrays import Array, Codes, Flags
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.llm.interface import LLMError, LLMRequest, StrictModel, T, schema_of
-from vpp_pipeline.negotiation.negotiate import Seen
+from vpp_pipeline.negotiation.negotiate import LEAST_KW, Seen
 from vpp_pipeline.settings import LLMSettings, NegotiationPolicy
 
 #: kinds of prosumers (site and store, as in `negotiation.segments`) by the ids that questions and answers use
@@ -211,7 +211,7 @@ def views(seen: Seen) -> Iterator[OpportunityView]:
             product=known[1] if known else None,
             local_hour=int(known[2]) if known else None,
             required_mw=_round(seen.required_kw[o] / 1000.0),
-            supply=_round(seen.capacity_kw[o, here].sum() / seen.required_kw[o]),
+            supply=_round(seen.capacity_kw[o, here].sum() / max(seen.required_kw[o], LEAST_KW)),
             rule=_round(seen.rule[o, here][0]),
             rounds=seen.rounds,
             segments=tuple(_segment(name, who, seen, int(o), asks_are_told) for name, who in present),
@@ -225,7 +225,7 @@ def _segment(segment: str, who: Flags, seen: Seen, o: int, asks_are_told: bool) 
     return SegmentView(
         segment=segment,
         prosumers=count,
-        supply=_round(capacity.sum() / seen.required_kw[o]),
+        supply=_round(capacity.sum() / max(seen.required_kw[o], LEAST_KW)),
         ask_over_ceiling=_round(np.average(ratio, weights=capacity)) if is_told else None,
         within_ceiling=_round(np.average(ratio <= 1.0, weights=capacity)) if is_told else None,
     )

@@ -49,6 +49,7 @@ from vpp_pipeline.negotiation.terms import Terms, is_kept
 from vpp_pipeline.settings import NegotiationPolicy
 
 BLOCK_PAIRS = 500_000  # opportunities x prosumers held in memory at once: about 100 MB
+LEAST_KW = 1.0  # of R, where supply is measured by it: storage may sell sun alone, and R is 0
 SCARCE_PATIENCE, AMPLE_PATIENCE = 4.0, 0.25  # bounds of the aggregator's concession exponent
 
 
@@ -146,7 +147,7 @@ def _ask(terms: Terms, round_: int, rounds: int) -> Array:
 
 def _rule(terms: Terms, round_: int, policy: NegotiationPolicy) -> Array:
     """Share (O, N) of the way to the ceiling that is conceded by ``round_``: sooner where capacity is scarce."""
-    supply = terms.capacity_kw.sum(axis=1) / terms.required_kw
+    supply = terms.capacity_kw.sum(axis=1) / np.maximum(terms.required_kw, LEAST_KW)
     patience = np.clip(1.5 / np.maximum(supply, 1e-9), AMPLE_PATIENCE, SCARCE_PATIENCE)
     return np.broadcast_to(_progress(round_, policy.rounds, patience)[:, None], terms.capacity_kw.shape)
 

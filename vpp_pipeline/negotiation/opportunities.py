@@ -181,7 +181,8 @@ def _of_storage(
 ) -> tuple[Array, dict[tuple[int, int], str]]:
     """R (3, T) of a storage resource, all that it offers before any deal; product and hour -> why it sells nothing.
 
-    Energy and reserves are over the same MW: the market awards no more than there is. Own sun comes on top of R.
+    Energy and reserves are over the same MW: the market awards no more than there is. Own sun comes on top of R, which
+    is 0 in hours that sell sun alone.
     """
     offered_mw, closed = np.stack([offers_mw[product] for product in PRODUCTS]), dict[tuple[int, int], str]()
     for p, product in enumerate(PRODUCTS):
@@ -189,7 +190,7 @@ def _of_storage(
         sold_mw = np.maximum(offered_mw[p], resource.sun_mw) if product == "energy" else offered_mw[p]
         for hour in np.flatnonzero((sold_mw < rules.storage_step_mw) | (reason is not None)).tolist():
             closed[p, hour] = reason or f"resource {resource.resource_id} cannot sell it in this hour"
-    return np.maximum(offered_mw, rules.storage_step_mw), closed
+    return offered_mw, closed
 
 
 def _down_to_step(mw: float, rules: MarketRules) -> float:

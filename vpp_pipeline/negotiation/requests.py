@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.arrays import Array, Flags
+from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.fleet.arrays import Fleet
-from vpp_pipeline.negotiation.opportunities import Resource
+from vpp_pipeline.negotiation.opportunities import Resource, requested_blocks
 from vpp_pipeline.schemas import RequestQuarantine, validate
 from vpp_pipeline.schemas.columns import PRICE_LIMIT_USD_PER_MWH
 from vpp_pipeline.settings import MarketRules
@@ -33,6 +34,7 @@ PLACE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "row_json": pl.String,
 }
 TOLERANCE_MW = 1e-9
+SPARE = 2.0  # what owners who serve a request can offer, over what it asks for: some decline
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,30 @@ def place_requests(
         today.with_columns(serves).filter(~pl.col("file_row").is_in(list(wrong))),
         validate(RequestQuarantine, pl.concat([requests.quarantine, new])),
     )
+
+
+def who_serves(requests: Requests, forecast: pl.DataFrame, fleet: Fleet, floor: Array, rules: MarketRules) -> Flags:
+    """Who of ``fleet`` (N,) is bid hour by hour, so that the day's ``requests`` can be served where all others are
+    storage; nobody for one that the whole fleet could not serve.
+
+    Row by row of their file, of who has not been chosen yet: first those who typically ask no more than it offers
+    (``floor``, (PRODUCTS, N, T)), of them those who can offer most, until they can offer SPARE times what is asked,
+    each counted with the most that one owner may commit. So few owners leave storage, and some may decline.
+    """
+    placed = place_requests(requests, forecast, {Resource(): fleet}, rules).rows
+    blocks = {product: requested_blocks(placed, product, forecast["start_utc"].to_list()) for product in PRODUCTS}
+    asked = [(p, *block) for p, product in enumerate(PRODUCTS) for block in blocks[product]]
+    serves = np.zeros(len(fleet), dtype=bool)
+    for p, first, last, request in sorted(asked, key=lambda one: int(one[-1]["file_row"])):
+        product, wanted_kw = PRODUCTS[p], 1000.0 * float(request["required_capacity_mw"])
+        offers_kw = fleet.capacity_kw(product, rules.call_hours(product))[:, first:last].min(axis=1)
+        is_dear = floor[p, :, first:last].max(axis=1) > request["offered_price_usd_per_mwh"]
+        order = np.lexsort((-offers_kw, is_dear))
+        order = order[(offers_kw > 0.0)[order] & ~serves[order]]
+        counted_kw = np.minimum(offers_kw[order], rules.maximum_commitment_fraction * wanted_kw)
+        before_kw = np.cumsum(counted_kw) - counted_kw
+        serves[order[before_kw < SPARE * wanted_kw]] = True
+    return serves
 
 
 def _server(

@@ -30,7 +30,7 @@ class MarketOpportunity(_Message):
     market_type: Product
     timestamp: datetime = Field(description="Start of the block; Pacific where it has no offset.")
     duration_hours: float = Field(1.0, gt=0)
-    required_capacity_mw: float = Field(gt=0)
+    required_capacity_mw: float = Field(ge=0)
     market_price_mwh: float | None = Field(None, description="Offered or expected price; null: the market's.")
     deadline: datetime | None = None
 

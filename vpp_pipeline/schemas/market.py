@@ -188,7 +188,10 @@ class Opportunities(dy.Schema):
     product = choice("Market product.", PRODUCTS)
     start_utc = moment("Start of the block.")
     duration_hours = column(dy.Int32, "Number of hours in the block.", min=1, max=25)
-    required_capacity_mw = number("Required capacity (R) throughout the block.", min_exclusive=0.0)
+    required_capacity_mw = amount(
+        "Required capacity (R) throughout the block; of storage the discharge or reserve that it offers before any "
+        "deal, 0 in hours in which it charges or sells sun alone."
+    )
     offerable_capacity_mw = amount("Capacity that all its members could offer throughout the block, by their limits.")
     forecast_price = price(
         "Expected price, or the offered price of a request, mean over the block; $/MWh, for reserves $/MW per hour."

@@ -77,7 +77,7 @@ def test_an_opportunity_asks_for_all_that_a_resource_offers_before_deals(pool: P
         assert resource.offers_mw is not None
         for product, offered_mw in resource.offers_mw.items():
             rows = calls.filter(resource_id=resource.resource_id, product=product).sort("start_utc")
-            assert np.allclose(rows["required_capacity_mw"], np.maximum(offered_mw, RULES.storage_step_mw))
+            assert np.allclose(rows["required_capacity_mw"], offered_mw)
     assert (calls["participation"] == "storage").all()
 
 

@@ -12,7 +12,7 @@ from vpp_pipeline.core.calendar import pacific_moment_utc
 from vpp_pipeline.fleet.arrays import BOUNDS, CLOSED, Fleet
 from vpp_pipeline.negotiation.negotiate import negotiate
 from vpp_pipeline.negotiation.opportunities import Resource, find_opportunities
-from vpp_pipeline.negotiation.requests import Requests, place_requests
+from vpp_pipeline.negotiation.requests import Requests, place_requests, who_serves
 from vpp_pipeline.negotiation.terms import terms_by_resource
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, OpportunityPolicy
 from vpp_pipeline_tests.conftest import request_table
@@ -163,3 +163,48 @@ def test_only_members_are_asked_and_only_for_what_their_resource_may_offer():
     assert len(found["energy_20230815_1200_south"]) == 4
     (why,) = deals.filter(opportunity_id="spin_20230815_1200_north")["reason"].unique()
     assert why == "Out: it has nothing to offer then, because of its resource, which may not offer it."
+
+
+FOUR = fleet_of(*(battery_of(kw) for kw in (4_000.0, 3_000.0, 2_000.0, 1_000.0)))  # p0 to p3
+
+
+def serving(*requests: tuple[object, ...], floor_usd: tuple[float, ...] = (30.0, 30.0, 30.0, 30.0)) -> list[bool]:
+    """Who of FOUR serves the requests, where each typically asks ``floor_usd`` of every product."""
+    floor = np.broadcast_to(np.array(floor_usd)[None, :, None], (3, 4, 24))
+    return who_serves(Requests(request_table(*requests)), forecast_of(), FOUR, floor, RULES).tolist()
+
+
+def test_the_fewest_owners_serve_a_request_and_each_counts_as_what_it_may_commit():
+    """2 MW, of which one owner may commit 0.39 x 2 = 0.78: the 4 MW wanted take all four; 0.5 MW, five times 0.195."""
+    assert serving(("energy", NOON, 1, 2.0, 85.0)) == [True, True, True, True]
+    rules = MarketRules(maximum_commitment_fraction=0.79, minimum_members=2, required_fraction=0.8)
+    floor = np.full((3, 4, 24), 30.0)
+    wanted = Requests(request_table(("energy", NOON, 1, 1.2, 85.0)))
+    chosen = who_serves(wanted, forecast_of(), FOUR, floor, rules)
+    assert chosen.tolist() == [True, True, True, False]  # 0.948 + 0.948 are less than 2.4, with the third they are not
+
+
+def test_who_asks_less_than_is_offered_goes_first():
+    rules = MarketRules(maximum_commitment_fraction=0.79, minimum_members=2, required_fraction=0.8)
+    floor = np.broadcast_to(np.array([90.0, 30.0, 30.0, 30.0])[None, :, None], (3, 4, 24))
+    wanted = Requests(request_table(("energy", NOON, 1, 1.2, 85.0)))
+    assert who_serves(wanted, forecast_of(), FOUR, floor, rules).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "request_row",
+    [
+        ("energy", NOON, 1, 20.0, 85.0),  # more than all can offer
+        ("energy", NOON, 1, 0.05, 85.0),  # less than the market takes
+        ("energy", NOON, 1, 2.0, 5_000.0),  # above the cap
+        ("energy", NOON, 13, 2.0, 85.0),  # into the next day
+    ],
+)
+def test_nobody_leaves_storage_for_a_request_that_is_set_aside(request_row: tuple[object, ...]):
+    assert serving(request_row) == [False] * 4
+
+
+def test_of_two_requests_the_second_takes_owners_that_are_left():
+    """0.195 MW count of each owner for the 0.5 MW: all four serve the first, and nobody is left for the second."""
+    both = ("energy", NOON, 1, 0.5, 85.0), ("spin", NOON, 1, 0.5, 5.0)
+    assert serving(*both) == serving(both[0]) == [True] * 4

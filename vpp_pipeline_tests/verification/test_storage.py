@@ -136,7 +136,9 @@ def day_of(
     merged = {group: own.get(group, {}) | groups.get(group, {}) for group in {*own, *groups}}
     settings = Settings.model_validate(merged)
     stamp = Stamp("fingerprint", "0.1.0", 1, "run", bid_deadline_utc(market_date) - timedelta(hours=2))
-    return bid(DayInputs(market_date, settings, None, None, None).tables(Requests()), settings, stamp), settings
+    return bid(
+        DayInputs(market_date, settings, None, None, None, stated=Requests()).tables(), settings, stamp
+    ), settings
 
 
 def assert_every_rule_holds(tables: Tables, settings: Settings) -> None:
