@@ -54,7 +54,7 @@ def serve_requests(day: Day, settings: Settings, requests: Requests) -> Tables:
     resource of their own that is bid hour by hour, where the single resource of the settings takes part as storage.
 
     Awards of storage follow from the whole day, so that it cannot commit MW to one hour. A stated certification is
-    shared out by the most that the two can discharge. A file of resources says by itself which of them may serve requests.
+    shared out by the most that the two can discharge. A file of resources says itself which may serve requests.
     """
     resources, prosumers = day["market.resources"], day["fleet.prosumers"]
     unchanged = {"market.resources": resources, "fleet.prosumers": prosumers}

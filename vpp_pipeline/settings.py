@@ -139,6 +139,16 @@ class MarketRules(_Group):
     storage_reserve_minimum_mw: float = Field(
         0.1, ge=0, description="Least certification for which a storage resource may offer a reserve [cfg]."
     )
+    storage_limits_by_hour: bool = Field(
+        True,
+        description="Whether the market takes limits of the state of charge by hour, day ahead [not verified]; false: "
+        "one range holds for the whole day.",
+    )
+    storage_limit_of_day: bool = Field(
+        True,
+        description="Whether it takes a limit of daily discharge [not verified]; false: all charging that is offered "
+        "adds up to no more than may be discharged, in the cheapest hours of the forecast.",
+    )
     required_fraction: float = Field(
         0.8, gt=0, le=1, description="The 80% rule: smallest share of R that a bid offers."
     )

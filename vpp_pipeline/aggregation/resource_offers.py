@@ -16,7 +16,7 @@ from vpp_pipeline.aggregation.pool import BASELINE, CLASSES, MEMBERS, entries_of
 from vpp_pipeline.aggregation.resources import StorageResources, composed
 from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.caiso import CAISO
-from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.core.tables import BOUND, Day, Tables
 from vpp_pipeline.fleet.arrays import Fleet
 from vpp_pipeline.negotiation.opportunities import Resource
@@ -36,6 +36,7 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
     ``fleet``: all prosumers, each of its storage resource. What a pool is certified for, and its Pmin and Pmax, are
     shared out by the most that its resources discharge.
     """
+    energy_price = day["market.price_forecast"].sort("start_utc")[PRICE_COLUMN["energy"]].to_numpy()
     found = []
     for pool in pools:
         names = day[CLASSES].filter(pool_id=pool.resource_id)["resource_id"].unique().sort().to_list()
@@ -55,7 +56,7 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
                     for reserve, mw in pool.certified_mw.items()
                 },
             )
-            limited = _limited(offer, own, rules)
+            limited = _limited(offer, own, energy_price, rules)
             offers_mw = dict(zip(PRODUCTS, limited.offered_mw, strict=True))
             size_mw = float(parts[name].max_discharge_kw.max(axis=1, initial=0.0).sum()) / KW_PER_MW
             sun_mw = limited.self_schedule_kw / KW_PER_MW
@@ -92,7 +93,7 @@ def bound_offer(
     sells = np.isfinite(floor[0]) & (floor[0] <= forecast[0])
     sun = replace(members.baseline, solar_sold_kw=np.where(sells, members.baseline.solar_sold_kw, 0.0))
     # sun that is not sold leaves its part of Pmax unused: R was found with it
-    limited = replace(_limited(offer, resource, rules), baseline=_sun_in_steps(sun, resource, rules))
+    limited = replace(_limited(offer, resource, forecast[0], rules), baseline=_sun_in_steps(sun, resource, rules))
     required_mw = np.stack(list((resource.offers_mw or {}).values()))
     is_enough = may_offer & (limited.offered_mw >= rules.required_fraction * required_mw - 1e-9)
     reserve_kw = np.minimum(limited.bids.reserve_kw, KW_PER_MW * required_mw[1:, None, :])
@@ -156,9 +157,11 @@ def _offer(members: _Members, floor: Array, is_bound: Flags, rules: MarketRules)
     )
 
 
-def _limited(offer: StorageOffer, resource: Resource, rules: MarketRules) -> StorageOffer:
-    """``offer`` of one resource within its Pmin, Pmax, and certification, in steps that the market takes."""
-    step_kw, found = KW_PER_MW * rules.storage_step_mw, offer.resources
+def _limited(offer: StorageOffer, resource: Resource, energy_price: Array, rules: MarketRules) -> StorageOffer:
+    """``offer`` of one resource within its Pmin, Pmax, and certification, in steps and with limits that the market
+    takes."""
+    step_kw = KW_PER_MW * rules.storage_step_mw
+    found = replace(offer.resources, box=_taken_by_the_market(offer.resources.box, energy_price, rules))
     baseline = _sun_in_steps(offer.baseline, resource, rules)
     left_kw = np.maximum(KW_PER_MW * resource.maximum_mw - baseline.solar_sold_kw.sum(axis=0), 0.0)
     discharge_kw = round_down(np.minimum(found.reachable_discharge_kw, left_kw), step_kw)
@@ -176,6 +179,28 @@ def _limited(offer: StorageOffer, resource: Resource, rules: MarketRules) -> Sto
     sold_kw = np.where(offer.bids.discharge_kw > 0.0, discharge_kw[:, :, None], 0.0)
     bids = replace(offer.bids, discharge_kw=sold_kw, reserve_kw=reserve_kw)
     return replace(offer, baseline=baseline, resources=resources, bids=bids)
+
+
+def _taken_by_the_market(box: Boxes, energy_price: Array, rules: MarketRules) -> Boxes:
+    """``box`` of one resource such that limits which the market does not take hold by themselves.
+
+    Without limits by hour, one range of stored energy holds for the day: the narrowest of all hours, that the day must
+    begin and end in included. Without a limit of the day, what is discharged is at most what is charged and what the
+    day may end below its start, Σq = Σc − S_T ≤ Σc + last: so charging is offered in the cheapest hours at
+    ``energy_price`` (T,) until that is used up.
+    """
+    rows, hours = box.rows.copy(), box.hours
+    if not rules.storage_limits_by_hour:
+        rows[:, 2 * hours : 3 * hours] = min(box.below.min(), rows[0, -3:].min())
+        rows[:, 3 * hours : 4 * hours] = box.above.min()
+        rows[:, -3:-1] = rows[0, 2 * hours]
+    if not rules.storage_limit_of_day:
+        rows[:, -2] = np.minimum(rows[:, -2], rows[:, -1])
+        cheapest = np.argsort(energy_price, kind="stable")
+        charge = rows[0, cheapest]
+        left = np.maximum(rows[0, -1] - rows[0, -2] - (np.cumsum(charge) - charge), 0.0)
+        rows[0, cheapest] = np.minimum(charge, left)
+    return Boxes(rows)
 
 
 def _sun_in_steps(baseline: Baseline, resource: Resource, rules: MarketRules) -> Baseline:

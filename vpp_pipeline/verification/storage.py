@@ -251,7 +251,8 @@ def _certified_twice(day: Day) -> pl.DataFrame:
 def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> CheckResult:
     """The planned award follows the state of charge from its start, with the efficiencies of the members, within the
     limits of every hour and of the day, never charging and discharging at once; it is what the members' schedules add
-    up to; and no limit is wider than that of the class for the members with deals."""
+    up to; and no limit is wider than that of the class for the members with deals. Limits that the market does not take
+    (settings `rules.storage_limits_by_hour`, `.storage_limit_of_day`) follow from those that it takes."""
     rows = hours_of_storage(day).join(_delivered(day), on=HOUR, how="left")
     into, out, stored = pl.col("charge_efficiency"), pl.col("discharge_efficiency"), pl.col("stored_mwh")
     change = into * pl.col("charge_mw") - pl.col("discharge_mw") / out
@@ -280,6 +281,22 @@ def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> Check
         "counts from below 0": -pl.col("lowest_stored_mwh"),
         "begins below what it counts from": pl.col("first_backing_mwh") - pl.col("initial_stored_mwh"),
     }
+    lowest, highest = pl.col("lowest_stored_mwh"), pl.col("highest_stored_mwh")
+    if not settings.rules.storage_limits_by_hour:  # then the market keeps one range, and nothing else
+        beyond |= {
+            "another range than in other hours": pl.max_horizontal(
+                lowest - lowest.min().over("resource_id"), highest.max().over("resource_id") - highest
+            ),
+            "may end below the least": pl.col("final_stored_mwh") - lowest,
+            "may begin below what backs its reserve": pl.col("initial_stored_mwh")
+            - lowest
+            - pl.col("first_backing_mwh"),
+        }
+    if not settings.rules.storage_limit_of_day:
+        may_charge = (into * pl.col("max_charge_mw")).sum().over("resource_id")
+        beyond["may discharge more than in a day it may"] = (
+            may_charge + pl.col("initial_stored_mwh") - pl.col("final_stored_mwh") - pl.col("daily_discharge_mwh")
+        )
     summed = {
         "members charge another quantity": pl.col("charge_mw") - pl.col("charged_mw"),
         "members discharge another quantity": pl.col("discharge_mw") - pl.col("discharged_mw"),

@@ -8,7 +8,9 @@ from datetime import date
 import numpy as np
 import polars as pl
 import pytest
+from scipy.optimize import linprog
 
+from vpp_pipeline.aggregation.boxes import Boxes
 from vpp_pipeline.aggregation.offer import StorageOffer
 from vpp_pipeline.aggregation.resource_offers import bound_offer, storage_resources
 from vpp_pipeline.core.arrays import Array
@@ -19,7 +21,7 @@ from vpp_pipeline.fleet.arrays import Fleet, begin_with, reservation_price, star
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.opportunities import Resource, resources_of
 from vpp_pipeline.pipeline import BASELINE, CLASSES, MEMBERS, aggregate, fleet_of
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import MarketRules, Settings
 from vpp_pipeline_tests.aggregation.attacks import Figures, attack
 
 DAY = date(2023, 8, 15)
@@ -44,11 +46,11 @@ class Pooled:
     def members(self, resource: Resource) -> Fleet:
         return self.fleet.part(np.flatnonzero(self.fleet.resource_id == resource.resource_id))
 
-    def offer(self, resource: Resource, floor: Array | None = None) -> StorageOffer:
+    def offer(self, resource: Resource, floor: Array | None = None, rules: MarketRules = RULES) -> StorageOffer:
         fleet = self.members(resource)
         may = np.ones((len(PRODUCTS), fleet.load_kw.shape[1]), dtype=bool)
         asked = self.floor(fleet) if floor is None else floor
-        return bound_offer(resource, fleet, self.day, asked, may, self.forecast, RULES)[0]
+        return bound_offer(resource, fleet, self.day, asked, may, self.forecast, rules)[0]
 
 
 def pooled(day: Tables) -> Pooled:
@@ -123,6 +125,52 @@ def test_certification_and_pmax_are_shared_out_and_hold(pool: Pooled):
     most = [one.self_schedule_kw + one.resources.max_discharge_kw[0] + one.resources.spare_kw[0] for one in offers]
     assert (np.sum(most, axis=0) <= 800.0 + 1e-6).all()
     assert (np.sum([one.resources.max_charge_kw[0] for one in offers], axis=0) <= 500.0 + 1e-6).all()
+
+
+def dearest_award(box: Boxes, price: Array, rules: MarketRules) -> tuple[Array, Array]:
+    """Discharge and stored energy (T,) that a market at ``price`` awards a resource of the limits that it takes: by the
+    hour or one range, of the day or none."""
+    hours, path = box.hours, np.tril(np.ones((box.hours, box.hours)))
+    low, high = (
+        one[0] if rules.storage_limits_by_hour else np.full(hours, one.max()) for one in (box.below, box.above)
+    )
+    if rules.storage_limits_by_hour:
+        low = np.append(low[:-1], min(low[-1], box.last[0]))
+    stored = np.hstack([path, -path])
+    rows, limits = [stored, -stored], [high, low]
+    if rules.storage_limit_of_day:
+        rows.append(np.append(np.zeros(hours), np.ones(hours))[None])
+        limits.append(box.cycles)
+    bounds = [(0.0, kwh) for kwh in (*box.charge[0], *box.discharge[0])]
+    cost = np.append(1.02 * price, -0.98 * price)
+    found = linprog(cost, A_ub=np.vstack(rows), b_ub=np.concatenate(limits), bounds=bounds)
+    assert found.success
+    charge, discharge = np.split(found.x, 2)
+    return discharge, np.cumsum(charge - discharge)
+
+
+@pytest.mark.parametrize(("by_hour", "of_day"), [(False, True), (True, False), (False, False)])
+def test_limits_that_the_market_does_not_take_hold_by_themselves(pool: Pooled, by_hour: bool, of_day: bool):
+    """At wild prices no award breaks a limit of an hour or of the day; with offers of the other kind some do."""
+    own = {"storage_limits_by_hour": by_hour, "storage_limit_of_day": of_day}
+    rules, rng = RULES.model_copy(update=own), np.random.default_rng(7)
+    broken = {"offered so": 0, "offered otherwise": 0}
+    pools = resources_of(pool.day["market.resources"])
+    for resource, full in zip(storage_resources(pools, pool.day, pool.fleet, rules), pool.resources, strict=True):
+        kept = pool.offer(full).resources.box
+        offers = {"offered so": pool.offer(resource, rules=rules).resources.box, "offered otherwise": kept}
+        for price in rng.normal(50.0, 80.0, (6, kept.hours)):
+            for how, box in offers.items():
+                discharge, stored = dearest_award(box, price, rules)
+                over_kwh = [
+                    (-kept.below[0] - stored).max(),
+                    (stored - kept.above[0]).max(),
+                    -kept.last[0] - stored[-1],
+                    discharge.sum() - kept.cycles[0],
+                ]
+                broken[how] += max(over_kwh) > 1e-6
+    assert broken["offered so"] == 0
+    assert broken["offered otherwise"] > 0
 
 
 def test_classes_are_kept_while_hardly_an_owner_comes_or_goes(pool: Pooled):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -86,6 +87,22 @@ def test_shares_of_one_percent_more_break_an_owners_limit(storage_day: SolvedDay
     assert result.value > 1.0
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("storage_limits_by_hour", "another range than in other hours|may end below|may begin below"),
+        ("storage_limit_of_day", "may discharge more than in a day it may"),
+    ],
+)
+def test_offers_to_a_market_that_takes_other_limits_are_found_out(
+    storage_day: SolvedDay, setting: str, words: str
+) -> None:
+    rules = storage_day.settings.rules.model_copy(update={setting: False})
+    result = STATES(storage_day.tables, storage_day.settings.model_copy(update={"rules": rules}))
+    assert not result.passed
+    assert re.search(words, result.description)
+
+
 def test_hourly_curves_are_no_business_of_storage(storage_day: SolvedDay) -> None:
     """A curve of no bid at all is found by the rule of hourly curves."""
     stray = added(SEGMENTS, ENERGY, bid_id="vpp_bid_of_none")(storage_day.tables)
@@ -95,6 +112,7 @@ def test_hourly_curves_are_no_business_of_storage(storage_day: SolvedDay) -> Non
 
 HEADER = "resource_id,participation,minimum_mw,maximum_mw,certified_spin_mw,certified_nonspin_mw"
 HOURLY = "south,hourly,-3,3,1,1"
+UNKNOWN: dict[str, object] = {"storage_limits_by_hour": False, "storage_limit_of_day": False}
 #: days at the edge: prosumers, settings, and rows of a file of resources
 EDGES: dict[str, tuple[int, dict[str, dict[str, object]], list[str]]] = {
     "one class, of the pool's name": (12, {"resources": {"storage_classes": 1}}, []),
@@ -105,6 +123,7 @@ EDGES: dict[str, tuple[int, dict[str, dict[str, object]], list[str]]] = {
         [],
     ),
     "members without a deal": (20, {"negotiation": {"contract": "fixed"}, "resources": {"storage_classes": 3}}, []),
+    "a market without limits by hour or of the day": (20, {"rules": UNKNOWN, "resources": {"storage_classes": 3}}, []),
     "beside an hourly resource, below its Pmax": (30, {}, ["north,storage,-0.7,1.1,0.3,0.35", HOURLY]),
     "two owners behind a reserve": (
         30,
