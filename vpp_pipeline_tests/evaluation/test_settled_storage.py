@@ -69,9 +69,16 @@ def cleared(day: Day, **prices: pl.Expr) -> pl.DataFrame:
     return day["market.price_forecast"].with_columns(published_utc=published, **prices)
 
 
+_settled: dict[str, ChainMap[str, pl.DataFrame]] = {}
+
+
 def settled(day: SolvedDay, settings: SettlementSettings = EVERYONE, **prices: pl.Expr) -> ChainMap[str, pl.DataFrame]:
-    tables = {**day.tables, "market.prices": cleared(day.tables, **prices)}
-    return ChainMap(settle_day(tables, day.settings.rules, settings), tables)
+    """The day at other prices, settled once for all tests that ask for the same."""
+    key = repr((day.settings, settings, prices))
+    if key not in _settled:
+        tables = {**day.tables, "market.prices": cleared(day.tables, **prices)}
+        _settled[key] = ChainMap(settle_day(tables, day.settings.rules, settings), tables)
+    return _settled[key]
 
 
 def with_factor(day: SolvedDay, settings: SettlementSettings = EVERYONE) -> Settings:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vpp_pipeline_tests.cases import seeds
 from vpp_pipeline_tests.defs.desk import DAY, settled_small_desk
 from vpp_pipeline_tests.robustness.damaged_days import files_of, run
 from vpp_pipeline_tests.robustness.powerloss import READING, SIZES, Figures, damage, try_case
@@ -15,12 +16,12 @@ BIDS = f"bids --date {DAY}"
 #: kind of file -> size, and what is tried
 CASES = {
     "data/lake/bids/final_bids/": ("half", (*READING[:2], BIDS)),
-    "data/lake/bids/runs/": ("empty", (BIDS,)),
-    "data/lake/dispatch/schedule/": ("empty", READING[:1]),
     "data/lake/market/prices/2023-08-15/": ("empty", READING[:1]),
-    "data/lake/manifests/2023-08-15/": ("half", (READING[0], BIDS)),
     "data/vpp.duckdb": ("half", (READING[3], BIDS)),
     "data/reports/": ("empty", READING[1:2]),
+    "data/lake/manifests/2023-08-15/": ("half", (READING[0], BIDS)),
+    "data/lake/bids/runs/": ("empty", (BIDS,)),
+    "data/lake/dispatch/schedule/": ("empty", READING[:1]),
 }
 
 
@@ -33,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", seeds(CASES, often=4))
 def test_what_is_cut_short_heals_or_is_told_with_a_remedy_that_works(kind: str, made: Path, tmp_path: Path):
     name = [name for name in files_of(made) if name.startswith(kind)][-1]
     size, commands = CASES[kind]

@@ -9,7 +9,7 @@ from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.dispatch.after_awards import Cleared, Deals
 from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.evaluation import settlement
-from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan, prices_by_hour
+from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan, no_schedule, prices_by_hour
 from vpp_pipeline.evaluation.backtest.strategies import PastDay
 from vpp_pipeline.evaluation.settle_day import dispatched_anew, limits_broken, past, redispatch
 from vpp_pipeline.evaluation.settlement import Awards, Money, position_mw
@@ -30,9 +30,8 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
     clearing = price[plan.product, plan.hour]
     awarded = plan.awarded_mw(clearing)
     share = np.divide(awarded, plan.quantity_mw, out=np.zeros_like(awarded), where=plan.quantity_mw > 0.0)
-    done = realise(plan, awarded, day.is_there, price, settings)
+    done, money = settled(day, plan, price)
     sold, paid = plan.sold_kw(done), paid_price(plan, price)
-    money = money_of(plan, done, awarded, price, own.terminal_stored_kwh, settings.settlement.imbalance_factor)
     least = np.stack([reservation_price(own, product, settings.negotiation) for product in PRODUCTS])[plan.product]
     is_paid = sold > DUST_KW
     paid_usd = paid * sold / 1000.0
@@ -77,6 +76,20 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
         "gap_usd": plan.gap_usd,
         "seconds": plan.seconds,
     }
+
+
+def settled(day: PastDay, plan: Plan, price: Array) -> tuple[DaySchedule, Money]:
+    """The day as it goes at ``price`` (3, T), and its money: that of each storage resource by itself, since members of
+    one do not make up for absent ones of another."""
+    done, factor = no_schedule(plan.fleet), day.settings.settlement.imbalance_factor
+    owed_kwh, accounts = day.no_sale.fleet.terminal_stored_kwh, []
+    for mine, part in plan.by_resource():
+        awarded = part.awarded_mw(price[part.product, part.hour])
+        did = realise(part, awarded, day.is_there[mine], price, day.settings)
+        for name, kw in vars(did).items():
+            getattr(done, name)[mine] = kw
+        accounts.append(vars(money_of(part, did, awarded, price, owed_kwh[mine], factor)))
+    return done, Money(**{name: sum(account[name] for account in accounts) for name in accounts[0]})
 
 
 def market_of(day: PastDay, plan: Plan) -> float:

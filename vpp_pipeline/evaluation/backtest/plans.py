@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -158,9 +158,8 @@ def as_storage(inputs: Day, settings: Settings, classes: Day) -> Tables:
 
 
 def no_schedule(fleet: Fleet) -> DaySchedule:
-    """Nothing charged, sold, or held, to be replaced."""
-    nothing = np.zeros(fleet.max_charge_kw.shape)
-    return DaySchedule(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
+    """Nothing charged, sold, or held, to be filled in."""
+    return DaySchedule(**{one.name: np.zeros(fleet.max_charge_kw.shape) for one in fields(DaySchedule)})
 
 
 def foresight_plan(inputs: Day, prices: pl.DataFrame, settings: Settings, is_there: Flags) -> Plan:
@@ -287,13 +286,32 @@ class Plan:
         """The plan once storage resources are cleared at ``price`` (3, T): its schedule, and what was awarded."""
         if not self.storage:
             return self
-        schedule = DaySchedule(**{name: np.zeros_like(kw) for name, kw in vars(self.schedule).items()})
+        schedule = no_schedule(self.fleet)
         for mine, offer in self.storage:
             for name, kw in vars(offer.schedule(offer.awards(price))).items():
                 getattr(schedule, name)[mine] = kw
-        sold_mw = np.stack([net_export_mw(schedule), *(kw.sum(axis=0) for kw in schedule.held_kw)])
-        sold_mw[1:] /= 1000.0
-        return replace(self, schedule=schedule, quantity_mw=np.maximum(sold_mw[self.product, self.hour], 0.0))
+        return _at_awards(self, schedule)
+
+    def by_resource(self) -> list[tuple[Indices, Plan]]:
+        """The plan of each storage resource by itself, with the places of its members, once it is cleared: each is
+        settled for its own awards. Any other plan as a whole."""
+        if not self.storage:
+            return [(np.arange(len(self.fleet)), self)]
+        return [
+            (
+                mine,
+                _at_awards(
+                    replace(
+                        self,
+                        fleet=self.fleet.part(mine),
+                        committed_kw=self.committed_kw[:, mine],
+                        deals=Prices(**{name: values[:, mine] for name, values in vars(self.deals).items()}),
+                    ),
+                    self.schedule.of(mine),
+                ),
+            )
+            for mine, _ in self.storage
+        ]
 
     def callable_kw(self, awarded_mw: Array) -> Array:
         """Most that each may be called for (O, N) with ``awarded_mw`` (O,): where something is awarded; a storage
@@ -315,6 +333,12 @@ class Plan:
         """What each prosumer sells in each opportunity (O, N) by ``schedule``."""
         sold = np.stack([schedule.sold_kw(product) for product in range(len(PRODUCTS))])
         return np.asarray(sold[self.product, :, self.hour])
+
+
+def _at_awards(plan: Plan, schedule: DaySchedule) -> Plan:
+    """``plan`` whose bids are what ``schedule`` sells."""
+    sold_mw = np.stack([net_export_mw(schedule), *(kw.sum(axis=0) / 1000.0 for kw in schedule.held_kw)])
+    return replace(plan, schedule=schedule, quantity_mw=np.maximum(sold_mw[plan.product, plan.hour], 0.0))
 
 
 def centralised(terms: Terms, policy: NegotiationPolicy, adviser: Adviser | None = None) -> Outcome:

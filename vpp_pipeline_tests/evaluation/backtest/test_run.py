@@ -19,6 +19,7 @@ from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, Settings
 from vpp_pipeline.warehouse.publish import publish_tables
 from vpp_pipeline.warehouse.tables import open_warehouse
+from vpp_pipeline_tests.cases import seeds
 
 SETTINGS = Settings(
     fleet=FleetSettings(prosumers=20, business_sites=4), optimiser=OptimiserSettings(time_limit_seconds=1.0)
@@ -57,7 +58,7 @@ def test_nobody_is_worth_more_than_perfect_foresight():
     assert rows.filter(arm=BEST)["net_usd"][0] >= rows["value_usd"].max() - 1e-6
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(range(6)))
 def test_no_arm_exceeds_the_bound_at_prices_that_nobody_expected(seed: int):
     """Prices drawn anew: spikes, hours below zero, dear reserve; the plans are those of the forecast."""
     inputs, prices = read(FIRST)
