@@ -29,8 +29,10 @@ from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.core.display import terminal
 from vpp_pipeline.core.tables import Day
+from vpp_pipeline.evaluation.backtest.run import replay
 from vpp_pipeline.evaluation.settle_day import OF_STORAGE, settle_day
 from vpp_pipeline.fleet.arrays import begin_with
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.opportunities import Resource
 from vpp_pipeline.pipeline import fleet_of
 from vpp_pipeline.schemas import DESK
@@ -91,7 +93,7 @@ def account(tables: Day) -> dict[str, float]:
 
 @pytest.fixture(params=["storage", "certified"])
 def day(request: pytest.FixtureRequest, solved_day: Callable[..., SolvedDay]) -> SolvedDay:
-    return solved_day(settings={"storage": STORAGE, "certified": CERTIFIED}[request.param])
+    return solved_day(settings={"storage": STORAGE, "certified": CERTIFIED}[request.param], requests=())
 
 
 def members(tables: Day, name: str):
@@ -149,13 +151,31 @@ def test_whoever_comes_no_limit_is_broken_and_the_account_adds_up(day: SolvedDay
         assert account(tables)["payments_usd"] == 0.0
 
 
+@pytest.mark.parametrize("prices", ["as forecast", "dearer"])
+def test_a_back_test_tells_the_account_of_the_settled_day(solved_day: Callable[..., SolvedDay], prices: str):
+    """Two ways to the same money; members of one resource do not make up for absent ones of another in either."""
+    some = SettlementSettings(availability="fixed", availability_fraction=0.6)
+    day = solved_day(settings=STORAGE, requests=())
+    tables = settled(day, some, **PRICES[prices])
+    hourly = STORAGE.resources.model_copy(update={"participation": "hourly"})
+    settings = day.settings.model_copy(update={"settlement": some, "resources": hourly})
+    inputs = DayInputs(DAY, settings, None, None, None).tables()
+    row = replay(inputs, tables["market.prices"], settings, ["storage"]).row(0, named=True)
+    told = account(tables)
+    for one in (row, told):  # a back-test counts charging that was awarded among charging, not among energy
+        one["traded_usd"] = one["energy_usd"] - one["charging_usd"]
+    for line in ("traded_usd", "reserve_usd", "imbalance_usd", "leftover_usd", "payments_usd"):
+        assert row[line] == pytest.approx(told[line], abs=0.5), line
+    assert row["net_usd"] + row["no_sale_usd"] == pytest.approx(told["net_usd"], abs=0.5)
+
+
 @pytest.mark.parametrize("prices", PRICES)
 @pytest.mark.parametrize("settings", [STORAGE, CERTIFIED, ONE], ids=["storage", "certified", "one resource"])
 def test_no_other_award_within_the_published_limits_is_worth_more(
     solved_day: Callable[..., SolvedDay], settings: Settings, prices: str
 ):
     """The award against a linear program written anew from the published tables alone, at the meter, in MW."""
-    tables = settled(solved_day(settings=settings), **PRICES[prices])
+    tables = settled(solved_day(settings=settings, requests=()), **PRICES[prices])
     if settings is ONE:
         assert tables[RESOURCES]["resource_id"].to_list() == [DESK]
     for name in tables[RESOURCES]["resource_id"]:
