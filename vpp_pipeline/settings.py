@@ -145,7 +145,7 @@ class MarketRules(_Group):
         "one range holds for the whole day.",
     )
     storage_limit_of_day: bool = Field(
-        True,
+        False,
         description="Whether it takes a limit of daily discharge [not verified]; false: all charging that is offered "
         "adds up to no more than may be discharged, in the cheapest hours of the forecast.",
     )

@@ -153,11 +153,16 @@ def dearest_award(box: Boxes, price: Array, rules: MarketRules) -> tuple[Array, 
 def test_limits_that_the_market_does_not_take_hold_by_themselves(pool: Pooled, by_hour: bool, of_day: bool):
     """At wild prices no award breaks a limit of an hour or of the day; with offers of the other kind some do."""
     own = {"storage_limits_by_hour": by_hour, "storage_limit_of_day": of_day}
-    rules, rng = RULES.model_copy(update=own), np.random.default_rng(7)
+    rules, takes_all = (
+        RULES.model_copy(update=own),
+        RULES.model_copy(update={"storage_limits_by_hour": True, "storage_limit_of_day": True}),
+    )
+    rng = np.random.default_rng(7)
     broken = {"offered so": 0, "offered otherwise": 0}
     pools = resources_of(pool.day["market.resources"])
-    for resource, full in zip(storage_resources(pools, pool.day, pool.fleet, rules), pool.resources, strict=True):
-        kept = pool.offer(full).resources.box
+    of_each = (storage_resources(pools, pool.day, pool.fleet, one) for one in (rules, takes_all))
+    for resource, full in zip(*of_each, strict=True):
+        kept = pool.offer(full, rules=takes_all).resources.box
         offers = {"offered so": pool.offer(resource, rules=rules).resources.box, "offered otherwise": kept}
         for price in rng.normal(50.0, 80.0, (6, kept.hours)):
             for how, box in offers.items():

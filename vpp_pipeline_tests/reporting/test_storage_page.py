@@ -185,7 +185,10 @@ def test_a_document_of_a_storage_bid_has_its_whole_curve(day: SolvedDay):
         assert final.self_scheduled_mw == pytest.approx(bid["self_schedule_mw"] if is_energy else 0.0, abs=1e-9)
     charging = [one for one in found.values() if one.final_bid and one.final_bid.bid_price_mwh is None]
     assert charging
-    assert json.loads(charging[0].model_dump_json())["final_bid"]["curve"][0]["from_mw"] < 0.0
+    begins_mw = [
+        json.loads(one.model_dump_json())["final_bid"]["curve"][0]["from_mw"] for one in found.values() if one.final_bid
+    ]
+    assert min(begins_mw) < 0.0
 
 
 def test_a_document_of_an_hourly_bid_is_as_it_was(solved_day):
