@@ -74,13 +74,12 @@ def classes_of(
 def offer_of(fleet: Fleet, floor: Array, forecast: Array, classes: Classes, call_hours: float) -> StorageOffer:
     """The offer at ``forecast`` (3, T). ``floor`` (3, N, T): what each owner must be paid, infinite without a deal.
 
-    Shapes are fitted to the day. An owner counts with its availability: what is offered is what can be expected to
-    come, and those who come deliver it (`dispatch/after_awards.py`).
+    Shapes are fitted to the day. Sun counts with its owner's availability.
     """
     baseline = baseline_of(fleet, forecast[0], floor[0])
     boxes = boxes_of(fleet, baseline)
     today = for_the_day(classes, boxes, outlook_of(fleet, floor, forecast[None], call_hours))
-    resources = resources_of(fleet, today, boxes, call_hours, fleet.availability_fraction)
+    resources = resources_of(fleet, today, boxes, call_hours)
     sold_kw = fleet.availability_fraction[:, None] * baseline.solar_sold_kw
     expected = replace(baseline, solar_sold_kw=sold_kw)
     return StorageOffer(fleet, expected, resources, bids_at_floors(resources, floor), call_hours)

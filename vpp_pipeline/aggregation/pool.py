@@ -67,7 +67,7 @@ def pool_tables(
     else:
         kept = replace(kept, classes=joined(kept.classes, boxes, energy_floor, outlook))
     today = for_the_day(kept.classes, boxes, outlook)
-    resources = resources_of(fleet, today, boxes, call_hours, fleet.availability_fraction)
+    resources = resources_of(fleet, today, boxes, call_hours)
     return {
         CLASSES: _class_rows(kept, resources, pool_id, market_date),
         MEMBERS: _member_rows(kept, resources, fleet, market_date),

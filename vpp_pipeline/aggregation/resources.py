@@ -111,18 +111,18 @@ class StorageAwards:
         return tuple(getattr(self, reserve.held_column) for reserve in CAISO.reserves)
 
 
-def resources_of(
-    fleet: Fleet, classes: Classes, boxes: Boxes, call_hours: float, present: Array | None = None
-) -> StorageResources:
-    """The resources of ``classes``. ``present`` (N,): how much of each owner counts on, its availability; None: all."""
-    call = np.ones(len(fleet)) if present is None else present
+def resources_of(fleet: Fleet, classes: Classes, boxes: Boxes, call_hours: float) -> StorageResources:
+    """The resources of ``classes``, each owner with all that it can give if it comes.
+
+    An absent owner's part is delivered by the others of its resource as far as they can, or bought back. To offer less
+    for that, by each owner's availability, earned less: what is not offered is lost on every day that it comes.
+    """
     weight = classes.weights(boxes) * INSIDE
     spare = np.zeros(fleet.max_charge_kw.shape)
     for k, shape in enumerate(classes.shape):
         mine = np.flatnonzero(classes.member == k)
         of_mine = spare_reserve(Boxes(boxes.rows[mine]), weight[mine], shape, call_hours)
-        spare[mine] = (call * fleet.discharge_efficiency)[mine, None] * of_mine
-    weight = weight * call
+        spare[mine] = fleet.discharge_efficiency[mine, None] * of_mine
     return composed(fleet, classes.member, weight, classes.shape, spare, call_hours)
 
 

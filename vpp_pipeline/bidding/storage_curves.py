@@ -107,7 +107,7 @@ def told_of_storage(bids: pl.DataFrame, storage: Day) -> pl.DataFrame:
 
 
 def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.DataFrame:
-    """What each member could give to each of ``bids`` that sells: could_kw, if it comes (`availability_fraction`)."""
+    """What each member could give to each of ``bids`` that sells, if it comes: could_kw, `availability_fraction`."""
     devices = fleet.select("prosumer_id", "availability_fraction", "discharge_efficiency")
     members = storage[SHARES].filter("is_bound").select("prosumer_id", "resource_id", "share_fraction")
     of_resource = storage[RESOURCES].select("resource_id", efficiency="discharge_efficiency")
@@ -122,12 +122,11 @@ def member_power(bids: pl.DataFrame, storage: Day, fleet: pl.DataFrame) -> pl.Da
         .join(members, on="resource_id")
         .join(baseline, on=["prosumer_id", "start_utc"], how="left")
     )
-    comes = pl.max_horizontal("availability_fraction", pl.lit(1e-9))
     is_energy = pl.col("product") == "energy"
     shared_mw = pl.when(is_energy).then("max_discharge_mw").otherwise("held_mw")
     shared_kw = 1000.0 * pl.col("share_fraction") * shared_mw / pl.col("efficiency")
     beside_kw = pl.when(is_energy | (pl.col("reserve_beyond_mw") <= 0.0)).then(0.0).otherwise("spare_reserve_kw")
-    could_kw = (shared_kw * pl.col("discharge_efficiency") + beside_kw) / comes
+    could_kw = shared_kw * pl.col("discharge_efficiency") + beside_kw
     found = rows.with_columns(could_kw=could_kw).filter(pl.col("could_kw") > 1e-6)
     return found.sort("opportunity_id", "prosumer_id")
 

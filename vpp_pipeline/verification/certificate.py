@@ -82,8 +82,8 @@ def hours_of_storage(day: Day) -> pl.DataFrame:
 
 def storage_members_can_deliver_every_award(day: Day, settings: Settings) -> CheckResult:
     """The share of every member in its storage resource's limits, hour by hour and over the day, lies within what its
-    devices and preferences leave around its baseline, weighted by its availability, and what it holds beside that as
-    reserve too; it has deals for all of it. Each owner is in one resource, and the shares of a resource add up to 1.
+    devices and preferences leave around its baseline, and what it holds beside that as reserve too; it has deals for
+    all of it. Each owner is in one resource, and the shares of a resource add up to 1.
     """
     hours, rules = hours_of_storage(day), settings.rules
     limits = {
@@ -134,8 +134,8 @@ def _boxes(day: Day, part: pl.Expr) -> pl.DataFrame:
         "last": pl.col("rebuilt_kwh").last().over(alone) - pl.col("terminal_stored_kwh"),
         "cycles": pl.col("maximum_cycles_per_day") * pl.col("capacity_kwh"),
     }
-    expected = pl.when(pl.col("store") != "none").then(pl.col("availability_fraction")).otherwise(0.0)
-    boxes = {f"{name}_left": expected * value.clip(lower_bound=0.0) for name, value in left.items()}
+    has_store = (pl.col("store") != "none").cast(pl.Float64)
+    boxes = {f"{name}_left": has_store * value.clip(lower_bound=0.0) for name, value in left.items()}
     return rows.with_columns(room_kw=room_kw, **boxes)
 
 
@@ -323,13 +323,11 @@ def coalitions_of_storage(day: Day) -> pl.DataFrame:
     """Members with a deal who may be called for an opportunity: opportunity_id, found, at_most (with parts so small
     that rounding decides)."""
     hours, deals, counted = hours_of_storage(day), deals_of_storage(day).select(DEAL), []
-    comes = day["fleet.prosumers"].select("prosumer_id", comes=pl.col("availability_fraction").clip(lower_bound=1e-9))
     for product in CAISO.names:
-        could = parts_of_members(day, hours, product).join(deals, on=DEAL).join(comes, on="prosumer_id")
-        could_kw = pl.col("part_kw") / pl.col("comes")
+        could = parts_of_members(day, hours, product).join(deals, on=DEAL)
         count = could.group_by("opportunity_id").agg(
-            found=(could_kw > 2.0 * DUST_KW).sum().cast(pl.Int64),
-            at_most=(could_kw > 0.5 * DUST_KW).sum().cast(pl.Int64),
+            found=(pl.col("part_kw") > 2.0 * DUST_KW).sum().cast(pl.Int64),
+            at_most=(pl.col("part_kw") > 0.5 * DUST_KW).sum().cast(pl.Int64),
         )
         counted.append(count)
     return pl.concat(counted)

@@ -241,7 +241,7 @@ FAULTS = [
         "a member that comes less often",
         FLEET,
         lambda day: day[FLEET].with_columns(availability_fraction=pl.col("availability_fraction") * 0.99),
-        "asked for|more sun than is expected",
+        "more sun than is expected",
         None,
     ),
     Fault(
