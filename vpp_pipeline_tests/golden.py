@@ -75,7 +75,7 @@ DAYS = {
             *("--set", "optimiser.time_limit_seconds=1000"),  # its gaps are a column: none may end by the clock
         ),
     ),
-    "embedded_storage": GoldenDay("2023-08-15", ("--prosumers", "60", "--set", "resources.participation=storage")),
+    "embedded_storage": GoldenDay("2023-08-16", ("--prosumers", "60", "--set", "resources.participation=storage")),
     "real_concession": GoldenDay("2024-07-11", _SMALL, REAL),
     "real_uniform_clearing": GoldenDay("2024-07-11", ("--engine", "uniform_clearing", *_SMALL), REAL),
 }
