@@ -87,7 +87,8 @@ def test_every_bid_is_in_the_table_with_its_figures(root: ET.Element, data: Path
         data,
         """select product, total_capacity_mw, bid_price_usd_per_mwh, forecast_price, expected_profit_usd, payments_usd,
                   coalition_size, 100 * reliability_score, satisfaction_score
-           from bids.final_bids where status = 'bid' order by start_utc, product""",
+           from bids.final_bids where status = 'bid'
+           order by product != 'energy', expected_profit_usd desc, opportunity_id""",
     )
     assert [row[1] for row in rows] == [bid[0] for bid in bids]
     for row, bid in zip(rows, bids, strict=True):
@@ -323,7 +324,7 @@ def test_requests_set_aside_are_listed_with_what_to_do(solved_day, tmp_path: Pat
     rows = pl.DataFrame([row], schema=day.tables[table].schema)
     shown = write_report(published(replace(day, tables=day.with_table(table, rows)), tmp_path), DAY).read_text("utf-8")
     listed = tables(parse(shown))["Requests set aside"]
-    assert listed == [["5 of requests.csv", "start", "<b>noon", "not a moment", "Write it out"]]
+    assert listed == [["row 5", "row 5 of requests.csv", "start", "<b>noon", "not a moment", "Write it out"]]
     assert "<b>noon" not in shown
 
 
