@@ -52,6 +52,18 @@ def history_folder(data: Path) -> Path:
     return Path(named) if named else data / "dagster"
 
 
+def desk_address() -> str | None:
+    """Where browsers find the desk, without a slash at the end: VPP_DESK_URL, which `vpp-pipeline dev` sets.
+
+    None where it is not known; what is no address is told, and costs links alone.
+    """
+    named = os.environ.get("VPP_DESK_URL", "").rstrip("/")
+    if named and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", named):
+        LOG.warning("VPP_DESK_URL is no address such as http://127.0.0.1:3001; reports are named as files")
+        return None
+    return named or None
+
+
 def dagster_settings() -> str:
     """The project's `dagster.yaml`, of the checkout or as the wheel brings it."""
     packaged = resources.files("vpp_pipeline") / "dagster.yaml"

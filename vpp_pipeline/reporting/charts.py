@@ -17,6 +17,7 @@ from vpp_pipeline.reporting.html import many, number
 
 NARROW, WIDE = 360.0, 520.0  # side by side in threes and in twos; on a phone both as wide as the screen
 LOW, HIGH = 220.0, 270.0  # their heights
+MOST_LABELS = 16  # below a chart of days
 LABEL_PX, VALUE_PX, ROOMY_PX = 26.0, 44.0, 62.0  # of a value above its dot; widths of a value, and of `123 deals`
 
 
@@ -334,6 +335,21 @@ def stack_chart(
     return frame.drawing(title, description, [*frame.axes("MW, by hour ending", hours), *bars, *lines])
 
 
+def days_chart(
+    title: str, description: str, labels: Sequence[str], settled: Sequence[float], expected: Sequence[float | None]
+) -> Markup:
+    """A bar of settled $ for each day, with the level that was expected."""
+    known = [*settled, *(value for value in expected if value is not None)]
+    frame = Frame(WIDE, HIGH, labels, ticks(min([*known, 0.0]), max([*known, 0.01])))
+    bars = [
+        frame.bar(place, 0.0, value, "paid", f"day {day}: settled {usd(value)}")
+        for place, (day, value) in enumerate(zip(labels, settled, strict=True))
+    ]
+    every = max(1, math.ceil(len(labels) / MOST_LABELS))
+    axes = frame.axes("$", range(0, len(labels), every))
+    return frame.drawing(title, description, [*axes, *bars, frame.levels(expected, "awarded")])
+
+
 def stacked_hours(
     title: str, description: str, unit: str, labels: Sequence[str], up: Sequence[Series], down: Sequence[Series]
 ) -> Markup:
@@ -443,7 +459,7 @@ def rounds_chart(
     frame = Frame(NARROW, LOW, names, ticks(min([*known, 0.0]), max(known)), below=44.0, right=16.0)
     while frame.y(max(known)) < frame.top + LABEL_PX:  # the highest value has its label above it
         frame = replace(frame, ticks=[*frame.ticks, 2 * frame.ticks[-1] - frame.ticks[-2]])
-    is_roomy = frame.step >= ROOMY_PX
+    is_roomy, every = frame.step >= ROOMY_PX, math.ceil(VALUE_PX / frame.step)
     below = [(frame.height - 25.0, "round", names), (frame.height - 8.0, "deal", [number(one, 0) for one in deals])]
     parts = frame.axes(unit, ())
     for y, word, texts in below:
@@ -452,8 +468,8 @@ def rounds_chart(
         else:
             parts.append(label(2.0, y, f"{word}s"))
         kind = "strong" if word == "round" else None
-        parts += [label(frame.x(place + 0.5), y, text, "middle", kind) for place, text in enumerate(texts)]
-    labeled = range(len(rounds)) if frame.step >= VALUE_PX else (0, len(rounds) - 1)
+        parts += [label(frame.x(place + 0.5), y, texts[place], "middle", kind) for place in range(0, len(texts), every)]
+    labeled = range(len(rounds)) if every == 1 else (0, len(rounds) - 1)
     for values, others, kind in ((asks, offers, "ask"), (offers, asks, "offer")):
         points = [(k, frame.x(k + 0.5), frame.y(value), value) for k, value in enumerate(values) if value is not None]
         parts.append(element("path", d=way((x, y) for _, x, y, _ in points), class_=f"way {kind}"))

@@ -10,17 +10,20 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import percent, printable, usd
+from vpp_pipeline.core.paths import safe_file_name
 
 FOLDER = Path(__file__).parent
 PRODUCTS = CAISO.names
 PER = {product.name: product.per for product in CAISO.products}  # what a price of the product is for
 MOST_COLUMNS = 10  # in the usual type, on a screen of 1280 pixels
+SHORT = 24  # letters: a date with its weekday, an id, a time
 Legend = Sequence[tuple[str, str]]  # class of the color, words
 
 
@@ -93,6 +96,11 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 }
 
 
+def is_short(text: str) -> bool:
+    """Whether the first cell of a row, a link or not, is to stay on one line."""
+    return len(Markup(text).striptags()) <= SHORT
+
+
 @dataclass(frozen=True)
 class Table:
     """A table: its caption, heading -> format of each column, and rows of plain values."""
@@ -136,6 +144,15 @@ class Place:
     notice: str = ""  # what to know about the warehouse at this moment
 
 
+def statement_address(owner: str, month: str) -> str:
+    """Address of an owner's statement of a month, below the desk's first page; the id is text from outside.
+
+    >>> statement_address("prosumer_017", "2024-07"), statement_address("../x", "2024-07")
+    ('owners/prosumer_017/2024-07.html', 'owners/%252E%252E%252Fx/2024-07.html')
+    """
+    return f"owners/{quote(safe_file_name(owner))}/{month}.html"
+
+
 @cache
 def environment() -> Environment:
     """The templates of this package; every value is escaped, and a name that is not given is an error."""
@@ -146,7 +163,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(usd=usd, percent=percent, number=number, many=many, moment=moment, signed=signed)
+    found.filters.update(
+        usd=usd, percent=percent, number=number, many=many, moment=moment, signed=signed, is_short=is_short
+    )
     return found
 
 

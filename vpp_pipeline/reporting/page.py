@@ -81,6 +81,11 @@ def report_file(data: Path, market_date: date) -> Path:
     return data / "reports" / f"{market_date}.html"
 
 
+def page_of_day(market_date: date) -> str:
+    """Address of the day's page, below the desk's."""
+    return f"days/{market_date}.html"
+
+
 def write_report(data: Path, market_date: date, file: Path | None = None) -> Path:
     """Write the report of a published day and return its path; the old one stays until the new one is whole."""
     file = file or report_file(data, market_date)

@@ -10,6 +10,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN
 from vpp_pipeline.reporting.html import Place
@@ -177,6 +179,13 @@ class Facts:
         return {name: list(rows) for name, rows in groupby(self.results["storage"], key=itemgetter("resource_id"))}
 
 
+def ask(connection: duckdb.DuckDBPyConnection, query: str, **values: Any) -> Rows:
+    """The rows of an answer, each by the names of its columns; ``values`` that the query does not name are left out."""
+    found = connection.execute(query, {key: value for key, value in values.items() if f"${key}" in query})
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
 def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] | None = None) -> Facts:
     """The results of a day. Raises NoDataError where the warehouse has neither bids nor no-bids of it."""
     with open_warehouse(warehouse) as connection:
@@ -193,10 +202,7 @@ def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] |
         for name, query in QUERIES.items():
             if name in results:
                 continue
-            values = {"day": market_date, "every": every}
-            found = connection.execute(query, {key: value for key, value in values.items() if f"${key}" in query})
-            names = [column[0] for column in found.description or ()]
-            results[name] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+            results[name] = ask(connection, query, day=market_date, every=every)
             for row in results[name]:
                 for column, same in ADDED_COLUMNS.get(name, {}).items():
                     row.setdefault(column, same and row[same])

@@ -73,8 +73,8 @@ def settlement(facts: Facts) -> dict[str, Any]:
         "present": account["present"],
         "absent": account["absent"],
         "limits_broken": account["limits_broken"],
-        "account": _account(account),
-        "causes": _causes(found) if found else None,
+        "account": account_table(account),
+        "causes": causes_chart(found) if found else None,
         "products": _by_product(bids),
         "bids": _bids("Bids by what they add or take away", ranked[:SHOWN], facts),
         "others": _bids("Bids that add or take away less", ranked[SHOWN:MOST_ROWS], facts),
@@ -88,19 +88,21 @@ def in_words(found: Mapping[str, float]) -> str:
     return "; ".join(f"{name} {signed(amount)}" for name, amount in ranked if name != "rounding")
 
 
-def _account(account: Mapping[str, Any]) -> Table:
-    columns = {"Account of the day": "text", "Expected": "usd", "Settled": "usd", "Difference": "signed"}
+def account_table(account: Mapping[str, Any]) -> Table:
+    """The lines of the account, and the net that they add up to."""
+    columns = {"Account": "text", "Expected": "usd", "Settled": "usd", "Difference": "signed"}
     return Table("Account, at forecast prices as planned, and as settled", columns, account_lines(account))
 
 
-def _causes(found: Mapping[str, float]) -> Figure:
+def causes_chart(found: Mapping[str, float]) -> Figure:
+    """Each cause as a bar, the largest amount first."""
     ranked = sorted(found.items(), key=lambda cause: -abs(cause[1]))
     bars = [
         Bar(name, [(abs(amount), "paid" if amount > 0.0 else "ask", signed(amount))], signed(amount))
         for name, amount in ranked
     ]
     caption = f"Together {signed(sum(found.values()))} against the expected net."
-    legend = [("gain paid", "adds"), ("loss ask", "takes away")]
+    legend = [("gain", "adds"), ("loss", "takes away")]
     return Figure(
         "What the difference comes from", bars_chart("Causes of the difference", caption, bars), caption, legend
     )
