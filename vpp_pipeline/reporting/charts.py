@@ -18,7 +18,7 @@ from vpp_pipeline.reporting.html import many, number
 NARROW, WIDE = 360.0, 520.0  # side by side in threes and in twos; on a phone both as wide as the screen
 LOW, HIGH = 220.0, 270.0  # their heights
 MOST_LABELS = 16  # below a chart of days
-LABEL_PX, VALUE_PX, ROOMY_PX = 26.0, 44.0, 62.0  # of a value above its dot; widths of a value, and of `123 deals`
+LABEL_PX, VALUE_PX = 26.0, 44.0  # height of a value above its dot, and width of a value
 
 
 @dataclass(frozen=True)
@@ -451,24 +451,20 @@ def rounds_chart(
 ) -> Markup:
     """Mean ask and mean offer of each round as two lines, with the deals that closed in it.
 
-    Values stand beside their dots, clear of the axes: above or below, wherever there is room. Many rounds have short
-    labels, and values at the first and the last alone.
+    Values stand beside their dots, clear of the axes; of many rounds, those of the first and the last.
     """
     known = [value for value in (*asks, *offers) if value is not None]
     names = [number(each, 0) for each in rounds]
     frame = Frame(NARROW, LOW, names, ticks(min([*known, 0.0]), max(known)), below=44.0, right=16.0)
     while frame.y(max(known)) < frame.top + LABEL_PX:  # the highest value has its label above it
         frame = replace(frame, ticks=[*frame.ticks, 2 * frame.ticks[-1] - frame.ticks[-2]])
-    is_roomy, every = frame.step >= ROOMY_PX, math.ceil(VALUE_PX / frame.step)
-    below = [(frame.height - 25.0, "round", names), (frame.height - 8.0, "deal", [number(one, 0) for one in deals])]
-    parts = frame.axes(unit, ())
-    for y, word, texts in below:
-        if is_roomy:
-            texts = [f"round {one}" for one in names] if word == "round" else [many(one, "deal") for one in deals]
-        else:
-            parts.append(label(2.0, y, f"{word}s"))
-        kind = "strong" if word == "round" else None
-        parts += [label(frame.x(place + 0.5), y, texts[place], "middle", kind) for place in range(0, len(texts), every)]
+    parts, every = frame.axes(unit, ()), math.ceil(VALUE_PX / frame.step)
+    for up, name, kind, texts in (
+        (25.0, "round", "strong", names),
+        (8.0, "deals", None, [f"{one:,}" for one in deals]),
+    ):
+        y, places = frame.height - up, range(0, len(texts), every)
+        parts += [label(2.0, y, name), *(label(frame.x(k + 0.5), y, texts[k], "middle", kind) for k in places)]
     labeled = range(len(rounds)) if every == 1 else (0, len(rounds) - 1)
     for values, others, kind in ((asks, offers, "ask"), (offers, asks, "offer")):
         points = [(k, frame.x(k + 0.5), frame.y(value), value) for k, value in enumerate(values) if value is not None]

@@ -24,9 +24,13 @@ MOST_PAID = 20  # owners of a period
 AS_SETTLED = "as bid and settled"
 DAYS = "select * from bids.days where market_date between $first and $last order by market_date desc"
 SPAN = "select min(market_date) as first, max(market_date) as last from bids.days"
+#: settled days whose expected account is known, as of all but those that older code settled: what can be compared
+COMPARED = """
+    market_date between $first and $last
+    and market_date in (select market_date from evaluation.settled_days where expected_net_usd is not null)"""
 #: sums over the settled bids of a period, for each product or resource
-SETTLED = """
-    select {key} as name, count(distinct market_date) as days, count(*) as bids,
+SETTLED = f"""
+    select {{key}} as name, count(distinct market_date) as days, count(*) as bids,
            sum(expected_mw * duration_hours) as expected_mwh, sum(awarded_mw * duration_hours) as awarded_mwh,
            sum(delivered_mw * duration_hours) as delivered_mwh, sum(expected_revenue_usd) as expected_revenue_usd,
            sum(paid_usd) as paid_usd, sum(expected_payments_usd) as expected_payments_usd,
@@ -34,13 +38,13 @@ SETTLED = """
            sum(profit_usd) as profit_usd, sum(difference_usd) as difference_usd,
            sum(price_effect_usd) as price_effect_usd, sum(award_effect_usd) as award_effect_usd,
            sum(no_pay_usd) as no_pay_usd
-    from evaluation.settled_bids where market_date between $first and $last group by {key} order by {order}"""
-ACCOUNT = r"""
+    from evaluation.settled_bids where {COMPARED} group by {{key}} order by {{order}}"""
+ACCOUNT = rf"""
     select count(*) as days, sum(present) as present, sum(absent) as absent, sum(limits_broken) as limits_broken,
            sum(columns('(.*_usd)')) as "\1"
-    from evaluation.settled_days where market_date between $first and $last"""
+    from evaluation.settled_days where {COMPARED}"""
 SATISFACTION = """
-    select count(*) as deliveries, count(distinct prosumer_id) as owners,
+    select count(*) as deliveries, count(distinct prosumer_id) as owners, sum(payment_usd) as payments_usd,
            sum(satisfaction_score * delivered_kwh) / nullif(sum(delivered_kwh), 0) as satisfaction_score
     from evaluation.deliveries where market_date between $first and $last"""
 #: each arm of a back-test on the days that foresight was replayed for, and what was settled on those of the same fleet

@@ -116,6 +116,26 @@ def test_a_period_adds_up_from_its_days(site: Site, data: Path):
     assert "Not known: no day of this period was replayed" in words(month)
 
 
+def test_days_without_an_expected_account_are_not_compared(data: Path, tmp_path: Path):
+    """As older code settled them: their net must not stand beside expected sums that lack them."""
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    older = "insert into evaluation.settled_days by name select * replace (date '2023-08-16' as market_date"
+    lines = ("energy", "reserve", "charging", "leftover", "payments", "net")
+    with duckdb.connect(str(copy / "vpp.duckdb")) as connection:
+        nothing = ", ".join(f"null as expected_{line}_usd" for line in lines)
+        connection.execute(f"{older}, {nothing}) from evaluation.settled_days")
+    root, before = (shown(Site(folder), f"periods/{MONTH}.html") for folder in (copy, data))
+    account = "Account, at forecast prices as planned, and as settled"
+    assert tables(root)[account] == tables(before)[account]
+    assert "2 settled days" in words(root)
+    assert "Of 1 day: older code has settled the others" in words(root)
+    with duckdb.connect(str(copy / "vpp.duckdb")) as connection:
+        connection.execute(f"delete from evaluation.settled_days where market_date = '{DAY}'")
+    alone = shown(Site(copy), f"periods/{MONTH}.html")
+    assert account not in tables(alone)
+    assert "Older code has settled these days" in words(alone)
+
+
 def test_foresight_is_told_where_a_back_test_has_replayed_the_day(data: Path, tmp_path: Path):
     copy = Path(shutil.copytree(data, tmp_path / "data"))
     with duckdb.connect(str(copy / "vpp.duckdb")) as connection:
