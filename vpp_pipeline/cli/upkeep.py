@@ -13,6 +13,7 @@ import click
 
 from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, NO_HISTORY, Options, with_options
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import DESK_NOTE
 
 DESK_PORT, DAGSTER_PORT = 3001, 3000
 PORT = click.IntRange(1, 65535)
@@ -71,15 +72,16 @@ def dev(options: Options, port: int, desk_port: int | None) -> None:
         raise InputError("Dagster's pages are not installed", remedy="Install them: pip install dagster-webserver")
     with free_server(options.data, desk_port, port + 1) as tried:  # a port that is taken is told before Dagster starts
         address, desk_port = tried.address, tried.server_port
-    here = {"DAGSTER_HOME": str(prepare_home(options.data)), "VPP_DATA_FOLDER": str(options.data.resolve())}
-    here["VPP_DESK_URL"] = os.environ.get("VPP_DESK_URL") or address
-    ours, this = [sys.executable, "-m", "vpp_pipeline", "desk", "--data", here["VPP_DATA_FOLDER"]], str(os.getpid())
-    subprocess.Popen([*ours, "--port", str(desk_port), "--beside", this], env={**os.environ, **here})
+    home, data = prepare_home(options.data), str(options.data.resolve())
+    here = {**os.environ, "DAGSTER_HOME": str(home), "VPP_DATA_FOLDER": data}
+    (home / DESK_NOTE).write_text(address, encoding="utf-8")  # runs link to it, also those of the command line
+    child = [sys.executable, "-m", "vpp_pipeline", "desk", "--port", str(desk_port), "--beside", str(os.getpid())]
+    subprocess.Popen(child, env=here)
     click.echo(f"desk: {address}   Dagster: http://localhost:{port}")
     served = [sys.executable, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
     sys.stdout.flush()
     # in this process's place, so that Ctrl-C reaches Dagster alone, which stops its own processes; the desk sees it end
-    os.execve(sys.executable, [*served, "--port", str(port)], {**os.environ, **here})
+    os.execve(sys.executable, [*served, "--port", str(port)], here)
 
 
 @click.command()

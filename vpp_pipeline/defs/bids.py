@@ -120,7 +120,8 @@ def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -
     else:
         rows = publish(storage.lake, storage.warehouse, market_date, made, run)
     storage.forget(market_date)
-    report, desk_url = write_report(storage.warehouse.parent, market_date), desk_address()
+    data = storage.warehouse.parent
+    report, desk_url = write_report(data, market_date), desk_address(data)
     glance = day_at_a_glance(published_day(storage.lake, market_date))
     return dg.MaterializeResult(
         metadata={

@@ -25,7 +25,7 @@ from vpp_pipeline.reporting.storage import certified
 
 RESERVES = tuple(reserve.name for reserve in CAISO.reserves)
 EXPLAINED = 9  # bids whose reasons are shown at once, by profit; the others one step away
-MOST_OFFERS = 8  # parts of an hour's stack that are drawn one by one; of more, those that clear at the forecast as one
+MOST_OFFERS = 8  # parts of an hour's stack that are drawn one by one; of more, those that the forecast reaches as one
 MOST_ROWS = 100  # bids in the table and among the reasons, by profit; the others one step away
 
 
@@ -252,10 +252,10 @@ def _stack(facts: Facts, product: str) -> Figure:
     ghost_day = next((row["market_date"] for row in facts["earlier"] if row["kind"] == "day"), None)
     kinds = {offer.kind for offer in offers}
     entries = [
-        (product, "clears at the forecast"),
-        (f"{product} dearer", "at a higher price"),
-        ("charge", "charging that clears"),
-        ("charge dearer", "charging at a lower price"),
+        (product, "at the forecast or below"),
+        (f"{product} dearer", "above the forecast"),
+        ("charge", "charging, forecast or above"),
+        ("charge dearer", "charging below the forecast"),
     ]
     legend = [(kind, words) for kind, words in entries if kind in kinds]
     lines: list[tuple[str, str, list[float | None]]] = [
@@ -304,7 +304,7 @@ def _offers(facts: Facts, product: str) -> Iterator[Offer]:
         hour = hours[place]
         for sign in (1.0, -1.0):
             mine = sorted(((at, mw) for at, mw in priced if mw * sign > 0.0), key=lambda part: sign * part[0])
-            does = [sign * at <= sign * hour[product] for at, _ in mine]  # whether it clears at the forecast
+            does = [sign * at <= sign * hour[product] for at, _ in mine]  # whether the forecast reaches it
             cut = sum(does)
             groups = [[part] for part in mine] if len(mine) <= MOST_OFFERS else [mine[:cut], mine[cut:]]
             for group in filter(None, groups):

@@ -42,7 +42,7 @@ CUT = """() => {
 
 @pytest.fixture(scope="module")
 def address(desk: Desk) -> str:
-    """Of the desk, whose first day is settled: by the command line, while the desk is served."""
+    """Of the desk, whose first day is settled: by the command line, which finds the desk's address in the history."""
     desk.screens.wait_for_green(desk.runs[SECOND])
     line = [sys.executable, "-m", "vpp_pipeline", "settle", "--date", FIRST]
     subprocess.run(line, cwd=desk.folder, check=True, capture_output=True, timeout=300)
@@ -124,7 +124,7 @@ def test_from_a_bid_to_its_reason(opened: Callable[..., Page]):
     page = opened(f"days/{FIRST}.html")
     row = page.locator("#bids tbody tr").filter(has_text="energy").filter(has=page.get_by_role("link", name="19:00"))
     row.first.get_by_role("link").click()
-    reason = page.locator(":target p").first
+    reason = page.locator(":target")
     reason.wait_for(state="visible")  # a browser opens the part that the address names
     assert "prosumers with an option deliver" in reason.inner_text()
 
@@ -150,7 +150,7 @@ def test_any_period_is_asked_for(opened: Callable[..., Page]):
 def test_bids_are_downloaded(opened: Callable[..., Page], tmp_path: Path):
     page = opened(f"days/{FIRST}.html")
     with page.expect_download() as download:
-        page.get_by_role("link", name="bids, csv").click()
+        page.get_by_role("link", name="bids, csv", exact=True).click()
     assert download.value.suggested_filename == f"{FIRST}_bids.csv"
     download.value.save_as(tmp_path / "bids.csv")
     assert (tmp_path / "bids.csv").read_text().startswith("bid_id,")
@@ -159,7 +159,7 @@ def test_bids_are_downloaded(opened: Callable[..., Page], tmp_path: Path):
 def test_dagster_s_link_opens_the_day(screens: Screens, address: str):
     page = screens.partition("warehouse/published", FIRST)
     with page.expect_popup() as opened_:
-        screens.cell("report").get_by_role("link").click()
+        screens.cell("report").get_by_role("link").first.click()
     opened_.value.wait_for_load_state()
     assert opened_.value.url == f"{address}/days/{FIRST}.html"
     assert "Bids for Tuesday 15 August 2023" in opened_.value.title()

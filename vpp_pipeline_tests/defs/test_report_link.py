@@ -12,9 +12,13 @@ from vpp_pipeline_tests.defs.desk import DAY, metadata_of, settled_small_desk, s
 @pytest.mark.parametrize("address", ["http://127.0.0.1:3001", None])
 def test_publication_writes_the_report_and_leads_to_it(address: str | None, monkeypatch: pytest.MonkeyPatch):
     """To the desk's page where its address is known: no browser follows a link from Dagster's page to a file."""
-    monkeypatch.setenv("VPP_DESK_URL", address or "")
+    monkeypatch.delenv("VPP_DESK_URL", raising=False)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
     desk = small_desk()
     shutil.rmtree(desk.data / "reports")
+    if address:  # as `vpp-pipeline dev` writes it
+        (desk.data / "dagster").mkdir()
+        (desk.data / "dagster" / "desk.url").write_text(address)
     result = desk.materialise("warehouse.published")
     assert result.success
     report = desk.data / "reports" / f"{DAY}.html"

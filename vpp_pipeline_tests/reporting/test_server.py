@@ -227,6 +227,17 @@ def test_only_an_address_of_a_page_is_linked(named: str, found: str | None, monk
     assert desk_address() == found
 
 
+def test_the_variable_goes_before_where_the_desk_was_served_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.delenv("VPP_DESK_URL", raising=False)
+    assert desk_address(tmp_path) is None
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "desk.url").write_text("http://127.0.0.1:3005")
+    assert desk_address(tmp_path) == "http://127.0.0.1:3005"
+    monkeypatch.setenv("VPP_DESK_URL", "https://desk.example.com")
+    assert desk_address(tmp_path) == "https://desk.example.com"
+
+
 def test_it_ends_with_the_process_that_it_serves_beside(data: Path):
     """As `vpp-pipeline dev` starts it; the parent is killed, and so cannot stop it."""
     script = (
