@@ -1,6 +1,6 @@
 # Needs make and Python >= 3.11 with venv; everything else goes into .venv.
 #   make bids    bids for one day (DATE=2023-08-15)      make test    set-up and tests
-#   make check   all that must be green before a push    make dev     Dagster's UI on http://localhost:3000
+#   make check   all that must be green before a push    make dev     Dagster on http://localhost:3000, desk on :3001
 #   make test-unit  functions and small days alone      make test-all  the slow tests as well
 #   make fuzz    the property tests with new random cases   make hostile  attacks from outside, and what got through
 #   make torture, powerloss: kills and damaged files in numbers that tests do not have time for
@@ -8,7 +8,7 @@
 #   make fuzz-days  random days through the command line (FUZZ_ARGS="--days 20 --seed 7")
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
-#   make test-browser  Dagster's pages and the report in Chromium   make screenshots  the README's pictures of them
+#   make test-browser  Dagster's pages, desk and report in Chromium   make screenshots  the README's pictures of them
 #   make compare what became slower or faster, against the stored ratios or AGAINST=main~5
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (BENCH_ARGS="--only 1 2": some rows)
 
@@ -143,7 +143,7 @@ format: $(STAMP)
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-# Dagster's pages of the data folder, whose history is in data/dagster; only this machine may reach them, and only this
+# Dagster's pages of the data folder, whose history is in data/dagster, and the desk; only this machine may reach them, and only this
 # user may read the history
 dev: $(STAMP)
 	$(BIN)/python -m vpp_pipeline dev
@@ -165,7 +165,7 @@ lock: $(STAMP)
 	$(BIN)/python -m uv pip compile - --output-file requirements-screen.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)
-	echo 'playwright>=1.49' | \
+	printf 'axe-playwright-python>=0.1.8\nplaywright>=1.49\n' | \
 	$(BIN)/python -m uv pip compile - --constraint requirements.lock --output-file requirements-browser.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -20,10 +22,17 @@ from vpp_pipeline_tests.conftest import SolvedDay
 STORAGE = Settings(fleet=FleetSettings(prosumers=60), resources=ResourceSettings(participation="storage"))
 
 
-def published(day: SolvedDay, data: Path, runs: int = 1, *, is_settled: bool = True) -> Path:
+def published(
+    day: SolvedDay,
+    data: Path,
+    runs: int = 1,
+    *,
+    is_settled: bool = True,
+    prices: Mapping[str, pl.Expr] = MappingProxyType({}),
+) -> Path:
     """Write, settle at the forecast and publish the day below ``data``, which is returned; earlier runs bid half.
 
-    Unless ``is_settled``, bids are neither checked nor settled.
+    Unless ``is_settled``, bids are neither checked nor settled. ``prices``: columns that clear otherwise.
     """
     market_date = day.tables["market.opportunities"]["market_date"][0]
     lake, told = Lake(data / "lake"), {"bids.final_bids": {"settings": day.settings.model_dump_json()}}
@@ -35,7 +44,7 @@ def published(day: SolvedDay, data: Path, runs: int = 1, *, is_settled: bool = T
         if table != "market.prices"
     }
     cleared = day.tables["market.price_forecast"].with_columns(
-        published_utc=pl.lit(datetime(2023, 8, 14, 20, tzinfo=UTC))
+        published_utc=pl.lit(datetime(2023, 8, 14, 20, tzinfo=UTC)), **prices
     )
     if is_settled:
         settled = settle_day(day.tables | {"market.prices": cleared}, day.settings.rules, day.settings.settlement)

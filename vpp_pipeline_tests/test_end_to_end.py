@@ -33,7 +33,7 @@ from vpp_pipeline.inputs.requests import LAYOUT, read_requests
 from vpp_pipeline.settings import SettlementSettings
 from vpp_pipeline.warehouse.publish import publish
 from vpp_pipeline.warehouse.tables import open_warehouse
-from vpp_pipeline_tests.browser.project import COPIED, dagster_dev, project_copy
+from vpp_pipeline_tests.browser.project import COPIED, dagster_dev, desk_of, project_copy
 from vpp_pipeline_tests.defs.desk import (
     DAY,
     EXAMPLE,
@@ -312,6 +312,10 @@ def test_the_wheel_in_an_empty_folder_makes_the_same_bids_as_the_checkout(instal
     assert differences(made.tables(), expected.tables()) == []
     with dagster_dev(tmp_path, installed) as address:
         assert runs_of(address) == [{"jobName": "bid_day", "status": "SUCCESS"}]
+        desk = f"{desk_of(tmp_path)}/days/{DAY}.html"
+        assert "Bids for Tuesday 15 August 2023" in httpx.get(desk, timeout=PATIENCE_S, trust_env=False).text
+    with pytest.raises(httpx.TransportError):  # it has ended with Dagster
+        httpx.get(desk, trust_env=False)
     assert "temporary directory" not in (tmp_path / "dev.log").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "dev.log"}
 

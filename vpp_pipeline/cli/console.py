@@ -22,6 +22,7 @@ from vpp_pipeline.core.tables import Day
 from vpp_pipeline.data_settings import OasisSettings
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
+from vpp_pipeline.reporting.settlement import account_lines
 from vpp_pipeline.verification.schedule import the_schedule_is_proven_to_be_good
 from vpp_pipeline.warehouse.day import LakeDay, published_day, unpublished_bids
 from vpp_pipeline.warehouse.publish import complete
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 NOT_SETTLED = "could not be settled"  # in `dispatch.proof.method`, where bids were given up for it
-#: lines of `evaluation.settled_days` -> in words, and whether they add to the net
-ACCOUNT = {
-    "energy": ("energy awarded, less charging awarded", 1.0),
-    "reserve": ("reserve held", 1.0),
-    "charging": ("charging beside the awards", -1.0),
-    "imbalance": ("deviations from the awards", -1.0),
-    "leftover": ("stored energy beyond what owners are owed", 1.0),
-    "payments": ("payments to prosumers", -1.0),
-}
 
 
 def shown_day(data: Path, market_date: date) -> LakeDay:
@@ -286,11 +278,12 @@ def _account(account: dict[str, Any]) -> Table:
         box=SIMPLE,
         show_footer=True,
     )
-    net = [account["expected_net_usd"], account["net_usd"]]
-    names, footers = ("", "expected", "settled", "difference"), ("net", *map(usd, (*net, net[1] - net[0])))
-    for name, footer in zip(names, footers, strict=True):
+    *lines, net = (
+        (words, *("" if amount is None else usd(amount) for amount in (expected, settled, change)))
+        for words, expected, settled, change in account_lines(account)
+    )
+    for name, footer in zip(("", "expected", "settled", "difference"), net, strict=True):
         table.add_column(name, footer, justify="right" if name else "left")
-    for line, (words, sign) in ACCOUNT.items():
-        expected, settled = (sign * account.get(f"{which}{line}_usd", 0.0) for which in ("expected_", ""))
-        table.add_row(words, *map(usd, (expected, settled, settled - expected)))
+    for line in lines:
+        table.add_row(*line)
     return table

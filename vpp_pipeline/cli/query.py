@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +12,7 @@ import click
 
 from vpp_pipeline.cli.options import DATA, FILE, JSON, MARKET_DATE, Options, print_json, with_options
 from vpp_pipeline.cli.sql import rows_of, show_rows
-from vpp_pipeline.core.display import FORMULA
-from vpp_pipeline.core.errors import InputError, NoDataError, did_you_mean
+from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder, safe_file_name
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ CHANGES = """
     from bids.changes_between_runs
     where market_date = $day and number_before = $before and run_number = $after order by product, start_utc
 """
-FORMATS = {"csv": "format csv, header", "json": "format json, array", "parquet": "format parquet, compression zstd"}
 OASIS = "bids.oasis"
 LATEST = click.option(
     "--date", "market_date", type=MARKET_DATE, metavar="DATE", help="Trade date. [default: the latest that there is]"
@@ -110,6 +106,8 @@ def export(
     In CSV a text that begins with =, +, -, @, a tab or a line break gets a ' before it, since a spreadsheet would
     calculate it; numbers stay as they are. For a program: --raw, or another format.
     """
+    from vpp_pipeline.reporting.documents import export_table
+
     table, exports, day = table or DEFAULTS.get(kind), options.data / "exports", market_date
     day = day or latest_day(options.warehouse)
     if table is None:
@@ -308,62 +306,3 @@ def show_runs(warehouse: Path, market_date: date, pair: tuple[int, int] | None, 
     sign = "+" if profit_usd > 0 else ""
     console.print(f"{words}, expected profit {sign}{usd(profit_usd)}", soft_wrap=True)
     console.print(f"causes: {why}", soft_wrap=True)
-
-
-def export_table(warehouse: Path, market_date: date, table: str, kind: str, file: Path, *, is_raw: bool = False) -> int:
-    """Write the day's rows of ``table``, or all rows where it has no market day; returns how many.
-
-    ``kind``: a key of FORMATS. The old file stays until the new one is whole. ``is_raw``: in CSV, text that a
-    spreadsheet would calculate stays as it is.
-    """
-    import duckdb
-
-    from vpp_pipeline.warehouse.day import no_bids
-    from vpp_pipeline.warehouse.tables import open_warehouse, quoted
-
-    with open_warehouse(warehouse) as connection:
-        known = connection.execute(
-            """
-            select schema_name || '.' || table_name, count(*) filter (column_name = 'market_date') > 0
-            from duckdb_columns() where database_name = 'vpp' and not internal group by all
-            """
-        ).fetchall()
-        has_day = dict(known)
-        if table not in has_day:
-            close = did_you_mean(table, has_day)
-            raise InputError(
-                f"no such table or view in the warehouse{close}",
-                value=None if close else table,
-                remedy=f"It has {', '.join(sorted(has_day))}",
-            )
-        if not connection.execute(
-            "select 1 from bids.final_bids where market_date = $1 limit 1", [market_date]
-        ).fetchall():
-            raise no_bids(warehouse, market_date)
-        rows = f"from {quoted(table)}" + (f" where market_date = date '{market_date}'" if has_day[table] else "")
-        draft = file.with_name(f".{file.name}.draft")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            path = str(draft).replace("'", "''")
-            columns = "* exclude (market_date)" if table == OASIS else "*"  # OASIS has no such column
-            if kind == "csv" and not is_raw:
-                columns += _as_text(connection, table)
-            (count,) = connection.execute(f"copy (select {columns} {rows}) to '{path}' ({FORMATS[kind]})").fetchall()[0]
-            os.replace(draft, file)
-        except (OSError, duckdb.IOException) as error:
-            with suppress(OSError):
-                draft.unlink()
-            raise InputError(
-                f"the file cannot be written: {error}", file=file, remedy="Name another with --out"
-            ) from None
-    return int(count)
-
-
-def _as_text(connection: duckdb.DuckDBPyConnection, table: str) -> str:
-    """The part of a select that puts a ' before text that a spreadsheet would calculate."""
-    from vpp_pipeline.warehouse.tables import quoted
-
-    described = connection.execute(f"describe {quoted(table)}").fetchall()
-    texts = [f'"{name}"' for name, data_type, *_ in described if data_type == "VARCHAR"]
-    cells = [f"regexp_replace({name}, '{FORMULA}', '''\\0') as {name}" for name in texts]
-    return f" replace ({', '.join(cells)})" if cells else ""

@@ -1,38 +1,87 @@
-"""Commands that serve Dagster's pages, and keep lake, warehouse, and run history in order."""
+"""Commands that serve the desk and Dagster's pages, and keep lake, warehouse, and run history in order."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from datetime import date, datetime
 from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
-from vpp_pipeline.cli.options import DATA, MARKET_DATE, NO_HISTORY, Options, with_options
+from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, NO_HISTORY, Options, with_options
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import DESK_NOTE
+
+DESK_PORT, DAGSTER_PORT = 3001, 3000
+PORT = click.IntRange(1, 65535)
 
 
 @click.command()
 @with_options(DATA)
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, metavar="N", help="Port. [default: 3000]")
-def dev(options: Options, port: int) -> None:
-    """Serve Dagster's pages here, and run its schedules.
+@click.option("--port", type=PORT, default=DESK_PORT, metavar="N", help=f"Port. [default: {DESK_PORT}]")
+@click.option("--write", "folder", type=FILE, metavar="FOLDER", help="Write the pages as files instead.")
+@click.option("--beside", type=int, hidden=True, help="Id of the parent process, with which it ends.")
+def desk(options: Options, port: int, folder: Path | None, beside: int | None) -> None:
+    """Serve days, periods, and owners as pages.
 
     \b
-    vpp-pipeline dev          http://localhost:3000, until Ctrl-C
+    vpp-pipeline desk                   http://127.0.0.1:3001, until Ctrl-C
+    vpp-pipeline desk --write pages     files that need no server
+
+    Pages are made from the warehouse as it is at that moment. Only this machine can reach them; they change nothing.
+    """
+    if folder is not None:
+        from vpp_pipeline.reporting.site import Site
+
+        options.warehouse  # noqa: B018 - completes a publication that was stopped
+        click.echo(f"{Site(options.data).write(folder)} files: {folder / 'index.html'}")
+        return
+    from vpp_pipeline.reporting.server import DeskServer, serve
+
+    server = DeskServer(options.data, port, beside)
+    if beside is None:
+        click.echo(f"desk: {server.address}, until Ctrl-C")
+    serve(server)
+
+
+@click.command()
+@with_options(DATA)
+@click.option("--port", type=PORT, default=DAGSTER_PORT, metavar="N", help=f"Port. [default: {DAGSTER_PORT}]")
+@click.option(
+    "--desk-port",
+    type=PORT,
+    default=None,
+    metavar="N",
+    help="Port of the desk. [default: that after --port, or a free one]",
+)
+def dev(options: Options, port: int, desk_port: int | None) -> None:
+    """Serve Dagster's pages and the desk here, and run schedules.
+
+    \b
+    vpp-pipeline dev          http://localhost:3000 and http://127.0.0.1:3001, until Ctrl-C
 
     It shows the runs of the command line on the same data folder. Only this machine can reach it: it has no login.
     """
     from vpp_pipeline.cli.run_job import prepare_home
+    from vpp_pipeline.reporting.server import free_server
 
     if find_spec("dagster_webserver") is None:
         raise InputError("Dagster's pages are not installed", remedy="Install them: pip install dagster-webserver")
-    here = {"DAGSTER_HOME": str(prepare_home(options.data)), "VPP_DATA_FOLDER": str(options.data.resolve())}
+    with free_server(options.data, desk_port, port + 1) as tried:  # a port that is taken is told before Dagster starts
+        address, desk_port = tried.address, tried.server_port
+    home, data = prepare_home(options.data), str(options.data.resolve())
+    here = {**os.environ, "DAGSTER_HOME": str(home), "VPP_DATA_FOLDER": data}
+    (home / DESK_NOTE).write_text(address, encoding="utf-8")  # runs link to it, also those of the command line
+    child = [sys.executable, "-m", "vpp_pipeline", "desk", "--port", str(desk_port), "--beside", str(os.getpid())]
+    subprocess.Popen(child, env=here)
+    click.echo(f"desk: {address}   Dagster: http://localhost:{port}")
     served = [sys.executable, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
     sys.stdout.flush()
-    # in this process's place, so that Ctrl-C reaches Dagster alone, which stops its own processes
-    os.execve(sys.executable, [*served, "--port", str(port)], {**os.environ, **here})
+    # in this process's place, so that Ctrl-C reaches Dagster alone, which stops its own processes; the desk sees it end
+    os.execve(sys.executable, [*served, "--port", str(port)], here)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from vpp_pipeline.core.errors import InputError
 
 LOG = logging.getLogger(__name__)
 LONGEST_NAME = 120  # characters: file systems take 255 bytes, with ending and draft
+DESK_NOTE = "desk.url"  # in the folder of the history: where the desk was served last
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # devices, on Windows
 REQUESTS = "opportunities.csv"  # the file of requests, in a data folder or among the examples
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,21 @@ def history_folder(data: Path) -> Path:
     """The folder of Dagster's history of the runs on ``data``: ``dagster`` in it, or DAGSTER_HOME where that is set."""
     named = os.getenv("DAGSTER_HOME")
     return Path(named) if named else data / "dagster"
+
+
+def desk_address(data: Path | None = None) -> str | None:
+    """Where browsers find the desk, without a slash at the end: VPP_DESK_URL, else where `vpp-pipeline dev` of ``data``
+    last served it.
+
+    None where it is not known; what is no address is told, and costs links alone.
+    """
+    note = history_folder(data) / DESK_NOTE if data else None
+    kept = note.read_text(encoding="utf-8") if note and note.is_file() else ""
+    named = (os.environ.get("VPP_DESK_URL") or kept).strip().rstrip("/")
+    if named and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", named):
+        LOG.warning("VPP_DESK_URL is no address such as http://127.0.0.1:3001; reports are named as files")
+        return None
+    return named or None
 
 
 def dagster_settings() -> str:

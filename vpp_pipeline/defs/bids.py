@@ -11,6 +11,7 @@ import polars as pl
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, run_tables
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.paths import desk_address
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
 from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
@@ -21,7 +22,7 @@ from vpp_pipeline.defs.run_inputs import BIDS_JOB, results_so_far
 from vpp_pipeline.defs.sensors import LOCK_TAG
 from vpp_pipeline.pipeline import form, verify
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
-from vpp_pipeline.reporting.page import write_report
+from vpp_pipeline.reporting.page import page_of_day, write_report
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import LakeDay, published_day
 from vpp_pipeline.warehouse.publish import publish, publish_settlement
@@ -119,13 +120,17 @@ def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -
     else:
         rows = publish(storage.lake, storage.warehouse, market_date, made, run)
     storage.forget(market_date)
-    report = write_report(storage.warehouse.parent, market_date)
+    data = storage.warehouse.parent
+    report, desk_url = write_report(data, market_date), desk_address(data)
     glance = day_at_a_glance(published_day(storage.lake, market_date))
     return dg.MaterializeResult(
         metadata={
             **figures_of_file(storage.warehouse, rows, glance, perf_counter() - begun),
             "warehouse": dg.MetadataValue.path(storage.warehouse),
-            "report": dg.MetadataValue.url(report.resolve().as_uri()),
+            # a browser follows no link from Dagster's page to a file
+            "report": dg.MetadataValue.url(f"{desk_url}/{page_of_day(market_date)}")
+            if desk_url
+            else dg.MetadataValue.path(report.resolve()),
         }
     )
 

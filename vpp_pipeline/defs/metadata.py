@@ -21,7 +21,7 @@ from vpp_pipeline.core.lake import Lake, read_days
 from vpp_pipeline.reporting.asset_pages import PAGES, Line, Page
 from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
 from vpp_pipeline.reporting.asset_pages.layout import SHARE, amount
-from vpp_pipeline.reporting.charts import sparkline
+from vpp_pipeline.reporting.pictures import sparkline
 from vpp_pipeline.schemas import TABLES, Messages, sentence
 from vpp_pipeline.schemas.columns import unit_of
 

@@ -18,7 +18,7 @@ from vpp_pipeline.dispatch.scenarios import outcome_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.agreements import options, satisfaction_worth, weighted_satisfaction
 from vpp_pipeline.pipeline import negotiate_in_memory, pay, prepare_problem, solve, state_problem, tabulate
-from vpp_pipeline.reporting.charts import Panel, draw
+from vpp_pipeline.reporting.pictures import Panel, draw
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
 

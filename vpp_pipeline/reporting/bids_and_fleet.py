@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import usd
-from vpp_pipeline.reporting.charts import PricedBid, Series, energy_chart, prices_chart, stacked_hours
-from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Table, many, number, price
+from vpp_pipeline.reporting.charts import (
+    Offer,
+    PricedBid,
+    Series,
+    energy_chart,
+    prices_chart,
+    stack_chart,
+    stacked_hours,
+)
+from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Link, Table, many, number, price
 from vpp_pipeline.reporting.queries import Facts, Rows
 from vpp_pipeline.reporting.storage import certified
 
 RESERVES = tuple(reserve.name for reserve in CAISO.reserves)
-FAULT = ("column_name", "value", "problem", "remedy")
 EXPLAINED = 9  # bids whose reasons are shown at once, by profit; the others one step away
+MOST_OFFERS = 8  # parts of an hour's stack that are drawn one by one; of more, those that the forecast reaches as one
 MOST_ROWS = 100  # bids in the table and among the reasons, by profit; the others one step away
 
 
@@ -73,10 +84,12 @@ def bids(facts: Facts) -> dict[str, Any]:
     )
     if len(facts["resources"]) > 1:
         columns, names = {"Hour, PT": "text", "Resource": "text"} | columns, (names[0], "resource_id", *names[1:])
-    largest = {bid["opportunity_id"] for bid in sorted(by_hour, key=_by_profit)[:MOST_ROWS]}
+    ranked = sorted(by_hour, key=_by_profit)
+    largest = {bid["opportunity_id"] for bid in ranked[:MOST_ROWS]}
+    explained_ids = {row["opportunity_id"] for row in facts["why"]} & largest
     rows, more = (
-        [[bid[name] for name in names] for bid in by_hour if (bid["opportunity_id"] in largest) == is_large]
-        for is_large in (True, False)
+        [[_cell(bid, name, explained_ids) for name in names] for bid in part]
+        for part in (ranked[:MOST_ROWS], ranked[MOST_ROWS:])
     )
     caption = "Bids of the day; prices per MWh, for reserve per MW and hour"
     reasons = {row["opportunity_id"]: row["why"] for row in facts["why"]}
@@ -87,6 +100,7 @@ def bids(facts: Facts) -> dict[str, Any]:
     return {
         "counts": {name: sum(bid["product"] == name for bid in trading) for name in PRODUCTS},
         "charts": [_prices(facts, product, labels) for product in PRODUCTS],
+        "stacks": [_stack(facts, product) for product in PRODUCTS],
         "resources": _resources(facts),
         "are_several": len(facts["resources"]) > 1,
         "is_spread": any(len(each) > 1 for each in _by_hour_and_product(trading).values()),
@@ -98,20 +112,18 @@ def bids(facts: Facts) -> dict[str, Any]:
         "unexplained": len(explained) - len(explained[:EXPLAINED]) - len(others),
         "idle_count": len(facts["bids"]) - len(trading),
         "idle": _idle([bid for bid in facts["bids"] if bid["status"] != "bid"], reasons),
-        "aside": Table(
-            "Requests set aside",
-            {"Row": "text", "Column": "text", "Value": "text", "Problem": "text", "Remedy": "text"},
-            [
-                [f"{row['file_row']} of {row['file']}", *(row[name] for name in FAULT)]
-                for row in facts["requests_aside"]
-            ],
-        ),
     }
 
 
-def _by_profit(bid: dict[str, Any]) -> tuple[float, str]:
-    """Highest first."""
-    return -bid["expected_profit_usd"], bid["opportunity_id"]
+def _by_profit(bid: dict[str, Any]) -> tuple[bool, float, str]:
+    """Energy first, then reserve, each with the highest profit first."""
+    return bid["product"] != PRODUCTS[0], -bid["expected_profit_usd"], bid["opportunity_id"]
+
+
+def _cell(bid: dict[str, Any], name: str, explained: set[str]) -> Any:
+    """A bid's cell of the table; its hour leads to the reason, where that is on the page."""
+    is_link = name == "pacific" and bid["opportunity_id"] in explained
+    return Link(bid[name], f"#why-{quote(bid['opportunity_id'])}") if is_link else bid[name]
 
 
 def _by_hour_and_product(bids: Rows) -> dict[tuple[object, str], Rows]:
@@ -189,6 +201,8 @@ def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
     caption = f"{many(len(mine), 'bid')}, expected profit {usd(_total(mine, 'expected_profit_usd'))}"
     if best is not None:
         caption += f"; highest at {best['pacific']} PT, {usd(best['expected_profit_usd'])}"
+    clearing = {hour["start_utc"]: hour[product] for hour in facts["cleared"] if hour["node"] == hours[0]["node"]}
+    cleared = [clearing.get(hour["start_utc"]) for hour in hours]
     unit = f"$/{PER[product]}"
     words = f"{caption}. Expected prices range from {usd(min(forecast))} to {price(max(forecast), product)}."
     bids_at = [[bid for bid in priced if bid.place <= k < bid.place + bid.hours] for k in range(len(labels))]
@@ -199,19 +213,108 @@ def _prices(facts: Facts, product: str, labels: Sequence[str]) -> Figure:
     if any(bid.hours == 1 and abs(bid.expected - forecast[bid.place]) > 0.005 for bid in priced):
         legend.append(("offered", "price of a request"))
     rows = [
-        [hour, expected, min(bid.price for bid in of_hour), sum(bid.mw for bid in of_hour)]
-        if of_hour
-        else [hour, expected, None, None]
+        [
+            hour,
+            expected,
+            *((min(bid.price for bid in of_hour), sum(bid.mw for bid in of_hour)) if of_hour else (None, None)),
+        ]
         for hour, expected, of_hour in zip(labels, forecast, bids_at, strict=True)
     ]
     columns = {"Hour, PT": "text", f"Forecast, {unit}": "number", f"Bid, {unit}": "number", "MW": "number"}
+    if clearing:
+        legend.append(("cleared", "clearing price"))
+        columns[f"Clearing price, {unit}"] = "number"
+        rows = [[*row, value] for row, value in zip(rows, cleared, strict=True)]
     return Figure(
         product.capitalize(),
-        prices_chart(f"Price of {product}, bids and forecast", words, unit, labels, forecast, product, priced),
+        prices_chart(f"Price of {product}, bids and forecast", words, unit, labels, forecast, product, priced, cleared),
         f"{caption}.",
         legend,
         Table(f"{product.capitalize()} by hour", columns, rows),
     )
+
+
+def _stack(facts: Facts, product: str) -> Figure:
+    """MW offered by hour ending in the order of their prices, awards once settled, and what was bid before."""
+    hours = facts["forecast"]
+    labels = [str(hour["hour_ending"]) for hour in hours]
+    offers = list(_offers(facts, product))
+    awarded: list[float | None] = [None] * len(hours)
+    for bid in facts["settled"]:
+        if bid["product"] == product:
+            for place in _places(hours, bid):
+                awarded[place] = (awarded[place] or 0.0) + bid["awarded_mw"]
+    before: dict[str, dict[int, float]] = {"run": {}, "day": {}}
+    for row in facts["earlier"]:
+        if row["product"] == product:
+            before[row["kind"]][row["hour_ending"]] = row["mw"]
+    runs, days = ([before[kind].get(hour["hour_ending"]) for hour in hours] for kind in ("run", "day"))
+    ghost_day = next((row["market_date"] for row in facts["earlier"] if row["kind"] == "day"), None)
+    kinds = {offer.kind for offer in offers}
+    entries = [
+        (product, "at the forecast or below"),
+        (f"{product} dearer", "above the forecast"),
+        ("charge", "charging, forecast or above"),
+        ("charge dearer", "charging below the forecast"),
+    ]
+    legend = [(kind, words) for kind, words in entries if kind in kinds]
+    lines: list[tuple[str, str, list[float | None]]] = [
+        ("awarded", "awarded", awarded),
+        ("ghost-run", "previous run", runs),
+        ("ghost-day", f"previous day, {ghost_day}", days),
+    ]
+    shown = [(kind, words, values) for kind, words, values in lines if any(value is not None for value in values)]
+    offered = [
+        sum(offer.mw for offer in offers if offer.place == place and offer.mw > 0.0) for place in range(len(hours))
+    ]
+    peak = max(range(len(hours)), key=offered.__getitem__, default=0)
+    caption = "No MW are offered."
+    if offers and offered[peak]:
+        caption = f"Most in hour ending {labels[peak]}: {number(offered[peak])} MW."
+    columns = {"Hour ending": "text", "Hour, PT": "text", "MW offered": "number"}
+    columns |= {words[:1].upper() + words[1:]: "number" for _, words, _ in shown}
+    rows = [
+        [label, hour["pacific"], offered[place], *(values[place] for _, _, values in shown)]
+        for place, (label, hour) in enumerate(zip(labels, hours, strict=True))
+    ]
+    title = f"Bid stack of {product} by hour ending"
+    ghosts = [("ghost-day", days), ("ghost-run", runs)]
+    chart = stack_chart(title, caption, labels, offers, awarded, ghosts)
+    legend += [(kind, words) for kind, words, _ in shown]
+    return Figure(product.capitalize(), chart, caption, legend, Table(f"{title}, MW", columns, rows))
+
+
+def _places(hours: Rows, block: dict[str, Any]) -> Iterator[int]:
+    """Places of the hours that a block covers."""
+    end = block["start_utc"] + timedelta(hours=block["duration_hours"])
+    return (place for place, hour in enumerate(hours) if block["start_utc"] <= hour["start_utc"] < end)
+
+
+def _offers(facts: Facts, product: str) -> Iterator[Offer]:
+    """Segments of all bids of a product by hour, the cheapest first, and of charging that which pays most first."""
+    hours = facts["forecast"]
+    of_place: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
+    for segment in facts["segments"]:
+        if segment["product"] == product:
+            low, high = segment["from_mw"], segment["to_mw"]
+            parts = (max(high, 0.0) - max(low, 0.0), min(low, 0.0) - min(high, 0.0))  # of selling, and of charging
+            for place in _places(hours, segment):
+                of_place[place] += [(segment["price"], mw) for mw in parts if abs(mw) > 1e-9]
+    for place, priced in sorted(of_place.items()):
+        hour = hours[place]
+        for sign in (1.0, -1.0):
+            mine = sorted(((at, mw) for at, mw in priced if mw * sign > 0.0), key=lambda part: sign * part[0])
+            does = [sign * at <= sign * hour[product] for at, _ in mine]  # whether the forecast reaches it
+            cut = sum(does)
+            groups = [[part] for part in mine] if len(mine) <= MOST_OFFERS else [mine[:cut], mine[cut:]]
+            for group in filter(None, groups):
+                low, high = min(at for at, _ in group), max(at for at, _ in group)
+                at = usd(low) if low == high else f"{usd(low)} to {usd(high)}"
+                mw = sum(mw for _, mw in group)
+                kind = product if sign > 0.0 else "charge"
+                kind += "" if sign * group[0][0] <= sign * hour[product] else " dearer"
+                words = f"hour ending {hour['hour_ending']}, {hour['pacific']} PT: {number(abs(mw), 3)} MW"
+                yield Offer(place, mw, kind, f"{words}{'' if sign > 0.0 else ' of charging'} at {at}")
 
 
 def fleet(facts: Facts) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""Charts as SVG without scripts: elements, scales, axes, bars, and lines, and every chart that is drawn with them.
+"""Charts of report and desk as SVG without scripts: elements, scales, axes, bars, lines, and what is drawn with them.
 
-Charts of the report take their colors from its style sheet, by class. Sparklines and pictures are images of their own
-and carry theirs.
+They take their colors from the page's style sheet, by class.
 """
 
 from __future__ import annotations
@@ -9,34 +8,17 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.reporting.html import many, number
 
-NAMESPACE = "http://www.w3.org/2000/svg"  # of an SVG that is not part of a page
 NARROW, WIDE = 360.0, 520.0  # side by side in threes and in twos; on a phone both as wide as the screen
 LOW, HIGH = 220.0, 270.0  # their heights
-SPARKLINE_WIDTH, SPARKLINE_HEIGHT, EDGE = 240, 40, 3
-MOST_POINTS = 48
-COLOR = "#3b7dbd"  # of a sparkline: legible on white and on black
-PICTURE_WIDTH, PICTURE_HEIGHT = 980, 452
-PANEL_WIDTH, PANEL_HEIGHT = 370, 280
-LEFT, TOP, BETWEEN = 82, 104, 120
-MARGIN, LABEL_MARGIN = 0.08, 0.25  # around the values, and where labels need it, as shares of their range
-DOT_RADIUS, CLOSE = 5.0, 9.0  # px; points closer than CLOSE share one dot and label
-PICTURE_STYLE = """
-text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #616e7c; }
-text.title { font-size: 19px; font-weight: 600; fill: #1f2933; }
-text.heading { font-size: 15px; font-weight: 600; fill: #1f2933; }
-text.name { fill: #1f2933; }
-path { fill: none; stroke: #616e7c; } path.grid { stroke: #e4e7eb; }
-path.curve { stroke: #0b69a3; stroke-width: 2; stroke-linejoin: round; }
-circle { fill: #0b69a3; stroke: #ffffff; }
-"""
+MOST_LABELS = 16  # below a chart of days
+LABEL_PX, VALUE_PX = 26.0, 44.0  # height of a value above its dot, and width of a value
 
 
 @dataclass(frozen=True)
@@ -63,6 +45,16 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Offer:
+    """MW that are offered at one price in one place; negative ones charge."""
+
+    place: int
+    mw: float
+    kind: str
+    tooltip: str
+
+
+@dataclass(frozen=True)
 class PricedBid:
     """A bid in the hours from ``place`` on."""
 
@@ -71,17 +63,6 @@ class PricedBid:
     mw: float
     price: float
     expected: float
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One curve of a picture: its points in the data's units, a label for each, and what the axes show."""
-
-    title: str
-    across: str
-    up: str
-    points: Sequence[tuple[float, float]]
-    labels: Sequence[str]
 
 
 # Elements
@@ -258,6 +239,12 @@ class Frame:
             is_open = value is not None
         return element("path", d="".join(parts) or "M0 0", class_=kind)
 
+    def levels(self, values: Sequence[float | None], kind: str) -> ET.Element:
+        """A level over each place that has a value, not joined to the next."""
+        known = [(place, value) for place, value in enumerate(values) if value is not None]
+        parts = [f"M{pixels(self.x(k))} {pixels(self.y(value))}H{pixels(self.x(k + 1))}" for k, value in known]
+        return element("path", d="".join(parts) or "M0 0", class_=kind)
+
     def stack(
         self, series: Sequence[Series], tooltip: Callable[[float, str], str], sign: float = 1.0, share: float = 0.78
     ) -> list[ET.Element]:
@@ -293,12 +280,15 @@ def prices_chart(
     forecast: Sequence[float],
     kind: str,
     bids: Sequence[PricedBid],
+    cleared: Sequence[float | None] = (),
 ) -> Markup:
-    """Bars up to the bid price, under the line of the forecast; a dot where a request offers another price.
+    """Bars up to the bid price, under the line of the forecast; a dot where a request offers another price, and the
+    clearing prices, once known, as a second line.
 
     Where several resources bid in one hour the bar reaches to the price nearest to zero, and a lighter one spans them.
     """
-    values = [*forecast, *(bid.price for bid in bids), *(bid.expected for bid in bids), 0.0]
+    known = [value for value in cleared if value is not None]
+    values = [*forecast, *known, *(bid.price for bid in bids), *(bid.expected for bid in bids), 0.0]
     frame = Frame(NARROW, LOW, labels, ticks(min(values), max(values)))
     bars, dots = [], []
     for place, hour in enumerate(labels):
@@ -316,8 +306,48 @@ def prices_chart(
             if bid.hours == 1 and abs(bid.expected - forecast[place]) > 0.005:
                 tooltip = f"{hour}: a request offers {usd(bid.expected)}"
                 dots.append(dot(frame.x(place + 0.5), frame.y(bid.expected), 4.5, "offered", tooltip))
-    line = frame.steps(forecast, "forecast")
-    return frame.drawing(title, description, [*frame.axes(unit, every_third_hour(labels)), *bars, line, *dots])
+    lines = [frame.steps(forecast, "forecast"), *([frame.steps(cleared, "cleared")] if known else [])]
+    return frame.drawing(title, description, [*frame.axes(unit, every_third_hour(labels)), *bars, *lines, *dots])
+
+
+def stack_chart(
+    title: str,
+    description: str,
+    labels: Sequence[str],
+    offers: Sequence[Offer],
+    awarded: Sequence[float | None],
+    before: Sequence[tuple[str, Sequence[float | None]]],
+) -> Markup:
+    """MW offered in each hour ending, the first offers of a place nearest to zero, under the MW ``awarded``, once
+    settled, and lines of what was offered ``before`` (class, MW)."""
+    ends: dict[tuple[int, bool], float] = {}
+    spans = []
+    for offer in offers:
+        start = ends.get((offer.place, offer.mw < 0.0), 0.0)
+        ends[offer.place, offer.mw < 0.0] = start + offer.mw
+        spans.append((offer, start, start + offer.mw))
+    drawn = [value for values in (awarded, *(values for _, values in before)) for value in values if value is not None]
+    reach = [*ends.values(), *drawn, 0.0]
+    frame = Frame(NARROW, LOW, labels, ticks(min(reach), max([*reach, 0.01])))
+    bars = [frame.bar(offer.place, start, end, offer.kind, offer.tooltip) for offer, start, end in spans]
+    hours = [place for place, hour in enumerate(labels) if int(hour) % 3 == 0]
+    lines = [*(frame.steps(values, kind) for kind, values in before), frame.levels(awarded, "awarded")]
+    return frame.drawing(title, description, [*frame.axes("MW, by hour ending", hours), *bars, *lines])
+
+
+def days_chart(
+    title: str, description: str, labels: Sequence[str], settled: Sequence[float], expected: Sequence[float | None]
+) -> Markup:
+    """A bar of settled $ for each day, with the level that was expected."""
+    known = [*settled, *(value for value in expected if value is not None)]
+    frame = Frame(WIDE, HIGH, labels, ticks(min([*known, 0.0]), max([*known, 0.01])))
+    bars = [
+        frame.bar(place, 0.0, value, "paid", f"day {day}: settled {usd(value)}")
+        for place, (day, value) in enumerate(zip(labels, settled, strict=True))
+    ]
+    every = max(1, math.ceil(len(labels) / MOST_LABELS))
+    axes = frame.axes("$", range(0, len(labels), every))
+    return frame.drawing(title, description, [*axes, *bars, frame.levels(expected, "awarded")])
 
 
 def stacked_hours(
@@ -419,26 +449,46 @@ def rounds_chart(
     offers: Sequence[float | None],
     deals: Sequence[int],
 ) -> Markup:
-    """Mean ask and mean offer of each round as two lines, with the deals that closed in it."""
+    """Mean ask and mean offer of each round as two lines, with the deals that closed in it.
+
+    Values stand beside their dots, clear of the axes; of many rounds, those of the first and the last.
+    """
     known = [value for value in (*asks, *offers) if value is not None]
-    names = [f"round {number(each, 0)}" for each in rounds]
+    names = [number(each, 0) for each in rounds]
     frame = Frame(NARROW, LOW, names, ticks(min([*known, 0.0]), max(known)), below=44.0, right=16.0)
-    parts = frame.axes(unit, ())
-    for place, (name, closed) in enumerate(zip(names, deals, strict=True)):
-        parts.append(label(frame.x(place + 0.5), frame.height - 25.0, name, "middle", "strong"))
-        parts.append(label(frame.x(place + 0.5), frame.height - 8.0, many(closed, "deal"), "middle"))
+    while frame.y(max(known)) < frame.top + LABEL_PX:  # the highest value has its label above it
+        frame = replace(frame, ticks=[*frame.ticks, 2 * frame.ticks[-1] - frame.ticks[-2]])
+    parts, every = frame.axes(unit, ()), math.ceil(VALUE_PX / frame.step)
+    for up, name, kind, texts in (
+        (25.0, "round", "strong", names),
+        (8.0, "deals", None, [f"{one:,}" for one in deals]),
+    ):
+        y, places = frame.height - up, range(0, len(texts), every)
+        parts += [label(2.0, y, name), *(label(frame.x(k + 0.5), y, texts[k], "middle", kind) for k in places)]
+    labeled = range(len(rounds)) if every == 1 else (0, len(rounds) - 1)
     for values, others, kind in ((asks, offers, "ask"), (offers, asks, "offer")):
-        points = [
-            (frame.x(place + 0.5), frame.y(value), value, other)
-            for place, (value, other) in enumerate(zip(values, others, strict=True))
-            if value is not None
-        ]
-        parts.append(element("path", d=way((x, y) for x, y, _, _ in points), class_=f"way {kind}"))
-        for x, y, value, other in points:
-            is_above = other is None or value >= other
+        points = [(k, frame.x(k + 0.5), frame.y(value), value) for k, value in enumerate(values) if value is not None]
+        parts.append(element("path", d=way((x, y) for _, x, y, _ in points), class_=f"way {kind}"))
+        for place, x, y, value in points:
             parts.append(dot(x, y, 4.0, f"dot {kind}", f"{kind} {usd(value)}"))
-            parts.append(label(x, y - 9.0 if is_above else y + 18.0, usd(value), "middle", f"strong {kind}"))
+            if place in labeled:
+                at = _beside(frame, y, others[place], is_above=value >= (others[place] or 0.0))
+                parts.append(label(x, at, usd(value), "middle", f"strong {kind}"))
     return frame.drawing(title, description, parts)
+
+
+def _beside(frame: Frame, y: float, other: float | None, *, is_above: bool) -> float:
+    """Where the label of a dot at ``y`` stands: on the side that is asked for, unless that one alone meets an axis or
+    the dot of the ``other`` line."""
+
+    def is_clear(baseline: float) -> bool:
+        top, bottom = baseline - 11.0, baseline + 3.0
+        lines = [frame.y(0.0), *([] if other is None else [frame.y(other)])]
+        return frame.top <= top and bottom <= frame.y.start and not any(top <= line <= bottom for line in lines)
+
+    above, below = y - 9.0, y + 18.0
+    first, second = (above, below) if is_above else (below, above)
+    return second if is_clear(second) and not is_clear(first) else first
 
 
 def bars_chart(title: str, description: str, bars: Sequence[Bar]) -> Markup:
@@ -457,99 +507,3 @@ def bars_chart(title: str, description: str, bars: Sequence[Bar]) -> Markup:
                 parts.append(rectangle(x, y + 6.0, max(across(value), 0.8), 12.0, kind, tooltip))
             x += across(value)
     return drawing(title, description, WIDE, row * len(bars) + 6.0, parts)
-
-
-# Images of their own
-
-
-def sparkline(values: Sequence[float], title: str) -> str:
-    """The text of a small SVG: the line, the level of zero, and a dot on the highest value."""
-    points = thinned(values)
-    low, high = min(0.0, *points), max(0.0, *points)
-    up = Scale((low, high if high > low else 1.0), SPARKLINE_HEIGHT - EDGE, EDGE)
-    across = Scale((0.0, max(len(points) - 1, 1)), EDGE, SPARKLINE_WIDTH - EDGE)
-    peak = max(range(len(points)), key=points.__getitem__)
-    zero = [(across(0), up(0.0)), (across(len(points) - 1), up(0.0))]
-    curve = [(across(place), up(value)) for place, value in enumerate(points)]
-    return svg(
-        element("title", title),
-        element(
-            "g",
-            # whole pixels, because Dagster hides long texts behind a button
-            element("path", d=way(curve, digits=0), fill="none", stroke_width="2"),
-            element("path", d=way(zero, digits=0), opacity=".4"),
-            dot(round(across(peak)), round(up(points[peak])), 2.5),
-            fill=COLOR,
-            stroke=COLOR,
-        ),
-        xmlns=NAMESPACE,
-        width=str(SPARKLINE_WIDTH),
-        height=str(SPARKLINE_HEIGHT),
-    )
-
-
-def thinned(values: Sequence[float]) -> list[float]:
-    """At most ``MOST_POINTS`` values: the means of as many runs of neighbors, as long as each other or one apart."""
-    count = len(values)
-    if count <= MOST_POINTS:
-        return [float(value) for value in values]
-    edges = [place * count // MOST_POINTS for place in range(MOST_POINTS + 1)]
-    return [sum(values[i:j]) / (j - i) for i, j in pairwise(edges)]
-
-
-def draw(title: str, note: str, panels: Sequence[Panel]) -> str:
-    """The text of an SVG file with the panels side by side."""
-    parts = [
-        part for place, panel in enumerate(panels) for part in _panel(panel, LEFT + place * (PANEL_WIDTH + BETWEEN))
-    ]
-    picture = svg(
-        element("title", title),
-        element("style", PICTURE_STYLE),
-        element("rect", width=float(PICTURE_WIDTH), height=float(PICTURE_HEIGHT), fill="#ffffff"),
-        label(28.0, 36.0, title, kind="title"),
-        label(28.0, 58.0, note),
-        *parts,
-        xmlns=NAMESPACE,
-        width=str(PICTURE_WIDTH),
-        height=str(PICTURE_HEIGHT),
-        viewBox=f"0 0 {PICTURE_WIDTH} {PICTURE_HEIGHT}",
-    )
-    return f"{picture}\n"
-
-
-def _panel(panel: Panel, left: float) -> list[ET.Element]:
-    right, bottom = left + PANEL_WIDTH, TOP + PANEL_HEIGHT
-    across = Scale(_padded(panel.points, 0, most=5, beyond=LABEL_MARGIN), left, right)
-    up = Scale(_padded(panel.points, 1, most=6, beyond=MARGIN), bottom, TOP)
-    parts = [label(left, TOP - 16.0, panel.title, kind="heading"), *up.grid(left, right)]
-    for tick in across.ticks:
-        parts.append(element("path", d=f"M{pixels(across(tick))} {bottom}v5"))
-        parts.append(label(across(tick), bottom + 21.0, across.text(tick), "middle"))
-    parts.append(element("path", d=f"M{left} {bottom}H{right}"))
-    parts.append(label((left + right) / 2, bottom + 46.0, panel.across, "middle", "name"))
-    side = label(left - 62.0, (TOP + bottom) / 2, panel.up, "middle", "name")
-    side.set("transform", f"rotate(-90 {side.get('x')} {side.get('y')})")
-    dots = [(across(x), up(y)) for x, y in panel.points]
-    parts += [side, element("path", d=way(dots), class_="curve")]
-    for x, y, text in _merged(dots, panel.labels):
-        parts += [dot(x, y, DOT_RADIUS), label(x + 9.0, y - 7.0, text, kind="name")]
-    return parts
-
-
-def _padded(points: Sequence[tuple[float, float]], axis: int, most: int, beyond: float) -> list[float]:
-    """Ticks of one coordinate with margins around its values."""
-    values = [point[axis] for point in points]
-    low, high = min(values), max(values)
-    reach = high - low or 0.1 * max(abs(high), 1.0)
-    return ticks(low - MARGIN * reach, high + beyond * reach, most)
-
-
-def _merged(dots: list[tuple[float, float]], labels: Sequence[str]) -> list[tuple[float, float, str]]:
-    """Dots that would cover each other as one, with all their labels."""
-    groups: list[tuple[float, float, list[str]]] = []
-    for (x, y), name in zip(dots, labels, strict=True):
-        if groups and math.hypot(groups[-1][0] - x, groups[-1][1] - y) < CLOSE:
-            groups[-1][2].append(name)
-        else:
-            groups.append((x, y, [name]))
-    return [(x, y, ", ".join(names)) for x, y, names in groups]

@@ -1,16 +1,66 @@
-"""Check results, optimality, and reconciliation of the day, and what reproduces it, as values for the templates."""
+"""Inputs, and what of them was set aside; checks, optimality, and reconciliation; and what reproduces the day."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from shlex import quote
 from typing import Any
 
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.reporting.html import Table, many, moment
-from vpp_pipeline.reporting.queries import Facts
+from vpp_pipeline.reporting.queries import Facts, Rows
 from vpp_pipeline.settings import Settings
+
+FAULT = {"Column": "text", "Value": "text", "Problem": "text", "Remedy": "text"}
+MOST_WORDS = 160  # letters of a value at fault: a row may hold more than a reader needs
+
+
+def inputs(facts: Facts) -> dict[str, Any]:
+    """What the day rests on, and the meters, rows of the fleet, and requests set aside, each with its reason."""
+    meters, fleet, requests = (facts[f"{name}_aside"] for name in ("meters", "fleet", "requests"))
+    asides = {
+        "Meters set aside": ("Meter", meters, lambda row: row["meter_id"]),
+        "Rows of the fleet set aside": ("Prosumer", fleet, lambda row: row["prosumer_id"] or f"row {row['file_row']}"),
+        "Requests set aside": ("Request", requests, lambda row: f"row {row['file_row']}"),
+    }
+    return {
+        "counts": {
+            "meter": len({row["meter_id"] for row in meters}),
+            "row": len({row["file_row"] for row in fleet}),
+            "request": len({row["file_row"] for row in requests}),
+        },
+        "methods": Table(
+            "Forecasts",
+            {"Forecast of": "text", "Method": "text", "Made for, or latest input": "text"},
+            [[row["what"], row["method"], str(row["made_for"])] for row in facts["methods"]],
+        ),
+        "metered": Table(
+            "Metered hours behind the forecasts",
+            {"Quantity": "text", "Source": "text", "Meters": "count", "First day": "text", "Last day": "text"},
+            [
+                [row["quantity"], row["source"], row["meters"], str(row["first_date"]), str(row["last_date"])]
+                for row in facts["metered"]
+            ],
+        ),
+        "asides": [_aside(caption, head, rows, name) for caption, (head, rows, name) in asides.items() if rows],
+    }
+
+
+def _aside(caption: str, head: str, rows: Rows, name: Callable[[dict[str, Any]], str]) -> Table:
+    """What was set aside: its name, what is wrong with it and where, and the remedy."""
+
+    def place(row: dict[str, Any]) -> str:
+        days = f"{many(row['days'], 'day')} from {row['first_date']}" if row.get("first_date") else ""
+        line = f"row {row['file_row']} of {row['file']}" if row["file"] and row["file_row"] else ""
+        return ", ".join(filter(None, (days, line)))
+
+    def value(row: dict[str, Any]) -> str | None:
+        text = row["value"]
+        return text if text is None or len(text) <= MOST_WORDS else f"{text[:MOST_WORDS]}…"
+
+    cells = [[name(row), place(row), row["column_name"], value(row), row["problem"], row["remedy"]] for row in rows]
+    return Table(caption, {head: "text", "Where": "text", **FAULT}, cells)
 
 
 def checks(facts: Facts) -> dict[str, Any]:

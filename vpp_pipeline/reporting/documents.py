@@ -1,16 +1,20 @@
-"""A day's tables as JSON documents in the form of the original project."""
+"""A day's results as files: JSON documents in the form of the original project, statements of owners, and tables."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC
-from vpp_pipeline.core.display import markdown, usd
+from vpp_pipeline.core.display import FORMULA, markdown, usd
+from vpp_pipeline.core.errors import InputError, did_you_mean
 from vpp_pipeline.core.tables import optional_table
 from vpp_pipeline.negotiation.agreements import options, weighted_satisfaction
 from vpp_pipeline.schemas.documents import (
@@ -25,7 +29,12 @@ from vpp_pipeline.schemas.documents import (
     ProsumerResponse,
     StorageBid,
 )
+from vpp_pipeline.warehouse.day import no_bids
+from vpp_pipeline.warehouse.tables import open_warehouse, quoted
 
+#: kind of an exported file -> how DuckDB writes it
+FORMATS = {"csv": "format csv, header", "json": "format json, array", "parquet": "format parquet, compression zstd"}
+OASIS = "bids.oasis"
 KINDS = ("ask", "offer", "accept", "reject", "withdraw")
 
 
@@ -181,3 +190,55 @@ def write_documents(day: Mapping[str, pl.DataFrame], folder: Path) -> int:
         os.replace(draft, target)
         count += 1
     return count
+
+
+def export_table(warehouse: Path, market_date: date, table: str, kind: str, file: Path, *, is_raw: bool = False) -> int:
+    """Write the day's rows of ``table``, or all rows where it has no market day; returns how many.
+
+    ``kind``: a key of FORMATS. The old file stays until the new one is whole. ``is_raw``: in CSV, text that a
+    spreadsheet would calculate stays as it is.
+    """
+    with open_warehouse(warehouse) as connection:
+        known = connection.execute(
+            """
+            select schema_name || '.' || table_name, count(*) filter (column_name = 'market_date') > 0
+            from duckdb_columns() where database_name = 'vpp' and not internal group by all
+            """
+        ).fetchall()
+        has_day = dict(known)
+        if table not in has_day:
+            close = did_you_mean(table, has_day)
+            raise InputError(
+                f"no such table or view in the warehouse{close}",
+                value=None if close else table,
+                remedy=f"It has {', '.join(sorted(has_day))}",
+            )
+        if not connection.execute(
+            "select 1 from bids.final_bids where market_date = $1 limit 1", [market_date]
+        ).fetchall():
+            raise no_bids(warehouse, market_date)
+        rows = f"from {quoted(table)}" + (f" where market_date = date '{market_date}'" if has_day[table] else "")
+        draft = file.with_name(f".{file.name}.draft")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            path = str(draft).replace("'", "''")
+            columns = "* exclude (market_date)" if table == OASIS else "*"  # OASIS has no such column
+            if kind == "csv" and not is_raw:
+                columns += _as_text(connection, table)
+            (count,) = connection.execute(f"copy (select {columns} {rows}) to '{path}' ({FORMATS[kind]})").fetchall()[0]
+            os.replace(draft, file)
+        except (OSError, duckdb.IOException) as error:
+            with suppress(OSError):
+                draft.unlink()
+            raise InputError(
+                f"the file cannot be written: {error}", file=file, remedy="Name another with --out"
+            ) from None
+    return int(count)
+
+
+def _as_text(connection: duckdb.DuckDBPyConnection, table: str) -> str:
+    """The part of a select that puts a ' before text that a spreadsheet would calculate."""
+    described = connection.execute(f"describe {quoted(table)}").fetchall()
+    texts = [f'"{name}"' for name, data_type, *_ in described if data_type == "VARCHAR"]
+    cells = [f"regexp_replace({name}, '{FORMULA}', '''\\0') as {name}" for name in texts]
+    return f" replace ({', '.join(cells)})" if cells else ""

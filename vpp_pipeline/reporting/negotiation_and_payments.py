@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.reporting.charts import Bar, Series, bars_chart, columns_chart, rounds_chart
-from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Table, many, number, price
+from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Link, Table, many, number, price, statement_address
 from vpp_pipeline.reporting.queries import Facts
 
 STEPS = {
@@ -141,7 +141,7 @@ def limits(facts: Facts) -> dict[str, Any]:
         **values,
         "chart": Figure("Most frequent limits", bars_chart("Binding limits", caption, bars), caption, legend),
         "table": Table(
-            "Binding limits",
+            "How often each limit binds",
             {"Limit": "text", "Times": "count", "Prosumers": "count"},
             [[row["limit_name"], row["times"], row["prosumers"]] for row in rows],
         ),
@@ -185,7 +185,7 @@ def payments(facts: Facts) -> dict[str, Any]:
         "Reason": "text",
     }
     earner_cells = (
-        *("prosumer_id", "archetype", "earned_usd", "above_least_usd", "energy_kwh", "reserve_kw_h"),
+        *("archetype", "earned_usd", "above_least_usd", "energy_kwh", "reserve_kw_h"),
         *("satisfaction_score", "why"),
     )
     return {
@@ -196,6 +196,13 @@ def payments(facts: Facts) -> dict[str, Any]:
         "earners": Table(
             "Highest earnings; surplus is the part above reservation prices",
             earner_columns,
-            [[row[name] for name in earner_cells] for row in facts["earners"]],
+            [[_owner(facts, row["prosumer_id"]), *(row[name] for name in earner_cells)] for row in facts["earners"]],
         ),
     }
+
+
+def _owner(facts: Facts, prosumer_id: str) -> str | Link:
+    """The owner's id; on the desk it leads to the statement of the month."""
+    if facts.place is None:
+        return prosumer_id
+    return Link(prosumer_id, facts.place.root + statement_address(prosumer_id, f"{facts.market_date:%Y-%m}"))

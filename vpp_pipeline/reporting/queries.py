@@ -10,8 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN
+from vpp_pipeline.reporting.html import Place
 from vpp_pipeline.warehouse.day import no_bids
 from vpp_pipeline.warehouse.tables import open_warehouse
 
@@ -20,6 +23,21 @@ Rows = list[dict[str, Any]]
 #: of larger fleets, figures that need every deal are from a sample of about this size, and bids have a short reason
 COUNTED_PROSUMERS = 5_000
 
+#: MW that was bid for the same hour by an earlier run of the day, or for the day before; blocks count in each hour
+EARLIER_MW = """
+    select '{kind}' as kind, b.product, f.hour_ending, any_value(b.market_date) as market_date,
+           sum(b.total_capacity_mw) as mw
+    from ({rows}) b join (select distinct market_date, start_utc, hour_ending from market.price_forecast) f
+        on f.market_date = b.market_date and f.start_utc >= b.start_utc
+        and f.start_utc < b.start_utc + to_hours(b.duration_hours)
+    group by b.product, f.hour_ending"""
+RUN_BEFORE = """
+    select b.* from bids.run_bids b join bids.runs_of_day r using (market_date, run_id)
+    join bids.runs_of_day l on l.market_date = r.market_date and l.is_last and l.run_number = r.run_number + 1
+    where market_date = $day and status = 'bid'"""
+DAY_BEFORE = """
+    select * from bids.final_bids where status = 'bid' and market_date = (
+        select max(market_date) from bids.final_bids where market_date between $day - 7 and $day - 1)"""
 PRICES = ", ".join(f"{column} as {product}" for product, column in PRICE_COLUMN.items())
 
 QUERIES = {
@@ -29,6 +47,25 @@ QUERIES = {
                node, source, method, latest_input_utc
         from market.price_forecast where market_date = $day order by start_utc""",
     "bids": "select * from bids.bids_of_day where market_date = $day order by start_utc, product",
+    "segments": """
+        select b.product, b.start_utc, b.duration_hours, s.from_mw, s.to_mw, s.price_usd_per_mwh as price
+        from bids.bid_segments s join bids.final_bids b using (market_date, bid_id)
+        where market_date = $day order by b.product, b.start_utc, price, b.resource_id, s.segment""",
+    "earlier": " union all ".join(
+        EARLIER_MW.format(kind=kind, rows=rows) for kind, rows in (("run", RUN_BEFORE), ("day", DAY_BEFORE))
+    ),
+    "cleared": f"select start_utc, node, {PRICES} from market.prices where market_date = $day order by start_utc",
+    "settled": "select * from evaluation.settled_bids where market_date = $day order by start_utc, product",
+    "account": "select * from evaluation.settled_days where market_date = $day",
+    "day": "select * from bids.days where market_date = $day",
+    "beside": """
+        select max(market_date) filter (market_date < $day) as before,
+               min(market_date) filter (market_date > $day) as after
+        from bids.final_bids""",
+    "meters_aside": """
+        select * from market.meter_quarantine where market_date = $day order by meter_id, column_name limit 500""",
+    "fleet_aside": """
+        select * from fleet.quarantine where market_date = $day order by file_row, column_name limit 500""",
     "requests_aside": "select * from market.request_quarantine where market_date = $day order by file_row, column_name",
     "resources": "select * from bids.by_resource where market_date = $day order by resource_id",
     "certificates": f"""
@@ -75,6 +112,17 @@ QUERIES = {
         select count(*) as prosumers, count(distinct site_id) as sites, sum(capacity_kwh) / 1000 as capacity_mwh,
                sum(max_discharge_kw) / 1000 as discharge_mw
         from fleet.prosumers where market_date = $day""",
+    "metered": """
+        select quantity, any_value(source) as source, max(meters) as meters, min(metered_date) as first_date,
+               max(metered_date) as last_date
+        from market.metered_hours where market_date = $day group by quantity order by quantity""",
+    "methods": """
+        select 'prices' as what, method, latest_input_utc::date as made_for from market.price_forecast
+        where market_date = $day
+        union select 'solar', method, made_for_date from market.solar_forecast where market_date = $day
+        union select 'load of ' || site_type, method, made_for_date from market.load_forecast where market_date = $day
+        union select 'charging', method, made_for_date from market.charging_forecast where market_date = $day
+        order by what""",
     "quarantine": "select count(*) as cells from fleet.quarantine where market_date = $day",
     "stamp": """
         select distinct seed, fingerprint, code_version, run_id, created_utc
@@ -84,7 +132,12 @@ QUERIES = {
         where market_date = $day and run_id in (select run_id from bids.final_bids where market_date = $day)""",
 }
 #: query -> its table or view, which a warehouse whose last day an earlier version published does not have
-ADDED = {"requests_aside": "market.request_quarantine", "storage": "dispatch.storage_by_hour"}
+ADDED = {
+    "requests_aside": "market.request_quarantine",
+    "storage": "dispatch.storage_by_hour",
+    "settled": "evaluation.settled_bids",
+    "day": "bids.days",
+}
 #: query -> columns that a view of such a warehouse does not have -> the column that says the same there
 ADDED_COLUMNS: dict[str, dict[str, str | None]] = {
     "bids": {"expected_mw": "total_capacity_mw", "expected_mwh": "total_mwh"},
@@ -100,6 +153,7 @@ class Facts:
     results: Mapping[str, Rows]
     every: int = 1  # the sample is one in this many prosumers
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the bids; empty where unknown
+    place: Place | None = None  # of the page in the desk; None where it stands alone
 
     def __getitem__(self, query: str) -> Rows:
         return self.results[query]
@@ -125,6 +179,13 @@ class Facts:
         return {name: list(rows) for name, rows in groupby(self.results["storage"], key=itemgetter("resource_id"))}
 
 
+def ask(connection: duckdb.DuckDBPyConnection, query: str, **values: Any) -> Rows:
+    """The rows of an answer, each by the names of its columns; ``values`` that the query does not name are left out."""
+    found = connection.execute(query, {key: value for key, value in values.items() if f"${key}" in query})
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
 def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] | None = None) -> Facts:
     """The results of a day. Raises NoDataError where the warehouse has neither bids nor no-bids of it."""
     with open_warehouse(warehouse) as connection:
@@ -141,10 +202,7 @@ def read_facts(warehouse: Path, market_date: date, settings: Mapping[str, Any] |
         for name, query in QUERIES.items():
             if name in results:
                 continue
-            values = {"day": market_date, "every": every}
-            found = connection.execute(query, {key: value for key, value in values.items() if f"${key}" in query})
-            names = [column[0] for column in found.description or ()]
-            results[name] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+            results[name] = ask(connection, query, day=market_date, every=every)
             for row in results[name]:
                 for column, same in ADDED_COLUMNS.get(name, {}).items():
                     row.setdefault(column, same and row[same])

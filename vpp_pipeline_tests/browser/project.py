@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -60,6 +61,11 @@ def dagster_dev(folder: Path, package: Path | None = None) -> Iterator[str]:
         yield address
     finally:
         _end(process)
+
+
+def desk_of(folder: Path) -> str:
+    """Address of the desk that `vpp-pipeline dev` serves in ``folder``, as it has printed it."""
+    return re.findall(r"(?m)^desk: (http://\S+)", (folder / "dev.log").read_text())[0]
 
 
 def _free_port() -> int:

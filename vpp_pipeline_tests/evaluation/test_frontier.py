@@ -18,7 +18,7 @@ from vpp_pipeline.cli.main import main
 from vpp_pipeline.evaluation.frontier import risk_frontier, satisfaction_frontier
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
-from vpp_pipeline.reporting.charts import Panel, draw
+from vpp_pipeline.reporting.pictures import Panel, draw
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import FleetSettings, OptimiserSettings, RiskSettings, Settings
 from vpp_pipeline.verification.registry import GUARDS

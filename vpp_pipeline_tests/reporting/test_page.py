@@ -87,7 +87,8 @@ def test_every_bid_is_in_the_table_with_its_figures(root: ET.Element, data: Path
         data,
         """select product, total_capacity_mw, bid_price_usd_per_mwh, forecast_price, expected_profit_usd, payments_usd,
                   coalition_size, 100 * reliability_score, satisfaction_score
-           from bids.final_bids where status = 'bid' order by start_utc, product""",
+           from bids.final_bids where status = 'bid'
+           order by product != 'energy', expected_profit_usd desc, opportunity_id""",
     )
     assert [row[1] for row in rows] == [bid[0] for bid in bids]
     for row, bid in zip(rows, bids, strict=True):
@@ -323,7 +324,7 @@ def test_requests_set_aside_are_listed_with_what_to_do(solved_day, tmp_path: Pat
     rows = pl.DataFrame([row], schema=day.tables[table].schema)
     shown = write_report(published(replace(day, tables=day.with_table(table, rows)), tmp_path), DAY).read_text("utf-8")
     listed = tables(parse(shown))["Requests set aside"]
-    assert listed == [["5 of requests.csv", "start", "<b>noon", "not a moment", "Write it out"]]
+    assert listed == [["row 5", "row 5 of requests.csv", "start", "<b>noon", "not a moment", "Write it out"]]
     assert "<b>noon" not in shown
 
 
@@ -344,3 +345,35 @@ def test_a_warehouse_of_an_earlier_version_is_reported(data: Path, shown: str, t
 
 def test_every_query_of_something_new_is_known():
     assert asking.ADDED.keys() | asking.ADDED_COLUMNS.keys() <= asking.QUERIES.keys()
+
+
+@pytest.mark.parametrize(
+    ("asks", "offers"),
+    [
+        ([71.86, 63.17, 55.21, 46.23, 36.41], [9.81, 11.23, 12.60, 15.17, 19.83]),  # beside the axis of zero
+        ([1.73, 1.53], [0.02, 0.0]),
+        ([0.86, 0.76, 0.44], [0.97, 0.36, 0.53]),  # they cross
+        ([99.9, 90.0, 80.0], [None, 10.0, 70.0]),  # up to the last tick
+        ([5.0], [5.0]),
+        ([40.0 + k for k in range(12)], [39.0 - k for k in range(12)]),
+    ],
+)
+def test_values_of_price_concessions_keep_clear_of_the_axes(asks: list[float], offers: list[float | None]):
+    rounds, deals = list(range(1, len(asks) + 1)), [1234] * len(asks)
+    root = ET.fromstring(charts.rounds_chart("t", "d", "$/MW per hour", rounds, asks, offers, deals))
+    texts = [(words(text), float(text.get("x")), float(text.get("y")), text) for text in root.iter("text")]
+    values = [text for text in texts if text[0].startswith("$") and text[0] != "$/MW per hour"]
+    assert len(values) >= 2
+    lines = [
+        float(re.findall(r"M[\d.]+ ([\d.]+)H", path.get("d"))[0])
+        for path in root.iter("path")
+        if path.get("class") == "axis"
+    ]
+    for _, x, y, _ in values:
+        assert not any(y - 10.0 <= line <= y + 2.0 for line in lines)
+        assert y - 10.0 >= 26.0
+        assert y <= charts.LOW - 44.0
+        assert x - 20.0 >= 30.0  # right of the numbers of the axis
+    below = [(text, x) for text, x, y, node in texts if y == charts.LOW - 8.0 and node.get("text-anchor") == "middle"]
+    for (one, x), (_, other) in pairwise(below):
+        assert other - x >= 6.3 * len(one)  # they do not run into each other

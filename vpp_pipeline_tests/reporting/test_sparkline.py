@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from vpp_pipeline.reporting.charts import EDGE, MOST_POINTS, SPARKLINE_HEIGHT, SPARKLINE_WIDTH, sparkline, thinned
+from vpp_pipeline.reporting.pictures import EDGE, MOST_POINTS, SPARKLINE_HEIGHT, SPARKLINE_WIDTH, sparkline, thinned
 
 SVG = "{http://www.w3.org/2000/svg}"
 

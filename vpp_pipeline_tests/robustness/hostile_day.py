@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import duckdb
@@ -216,6 +217,33 @@ def html(day: HostileDay) -> Attack:
     return attack
 
 
+def desk(day: HostileDay) -> Attack:
+    """Every page of the desk holds hostile text as text, and every link stays within the desk and leads somewhere."""
+    attack, pages = Attack("the pages of the desk"), day.folder / "pages"
+    status, said = day.run("desk", "--write", str(pages))
+    attack.expect(status == 0, f"not written: {said[-300:]}")
+    owners = 0
+    for file in sorted(pages.rglob("*")):
+        attack.expect(pages.resolve() in file.resolve().parents, f"{file} is elsewhere")
+        if file.suffix != ".html" or not file.is_file():
+            continue
+        owners += file.parent.parent.name == "owners"
+        tree = ElementTree.fromstring(file.read_text(encoding="utf-8").removeprefix("<!DOCTYPE html>"))
+        elements = [element for element in tree.iter() if isinstance(element.tag, str)]
+        kinds = {element.tag.rpartition("}")[2] for element in elements}
+        attack.expect(
+            not kinds & {"script", "iframe", "object", "embed", "form", "base", "img", "i", "raw"}, f"{kinds}"
+        )
+        names = {name.lower() for element in elements for name in element.attrib}
+        attack.expect(not {name for name in names if name.startswith("on") or name == "style"}, f"{names}")
+        for target in {element.get("href", "#") for element in elements} - {"#"}:
+            path = unquote(target.partition("#")[0])
+            is_ours = (file.parent / path).resolve().is_file() if path else target.startswith("#")
+            attack.expect(is_ours, f"{file.relative_to(pages)} leads to {target}")
+    attack.expect(owners == len(IDS), f"{owners} of {len(IDS)} owners have a page")
+    return attack
+
+
 def secrets(day: HostileDay) -> Attack:
     """Password and key of an address are in no file, table, footer, history, report or output."""
     attack = Attack("passwords of addresses")
@@ -374,4 +402,4 @@ def modes(day: HostileDay) -> Attack:
     return attack
 
 
-ATTACKS = (terminal, spreadsheets, file_names, html, statements, secrets, modes)
+ATTACKS = (terminal, spreadsheets, file_names, html, desk, statements, secrets, modes)

@@ -47,6 +47,10 @@ def test_the_report_loads_nothing_and_runs_nothing(day: HostileDay) -> None:
     repelled(hostile_day.html(day))
 
 
+def test_pages_of_the_desk_stay_within_it(day: HostileDay) -> None:
+    repelled(hostile_day.desk(day))
+
+
 def test_a_password_of_an_address_is_nowhere(day: HostileDay) -> None:
     repelled(hostile_day.secrets(day))
 

@@ -291,3 +291,72 @@ def test_a_bid_is_compared_with_that_of_the_same_resource(made: Made):
             bid_price_usd_per_mwh=[50.0, 50.0],
         )
     assert made.ask("select resource_id, mw_before, mw_now from bids.changes") == [("south", 2.0, 3.0)]
+
+
+def test_a_settled_bid_says_what_its_difference_comes_from(made: Made):
+    """2 MW for two hours, expected at $50 and cleared at $60, of which 1 MW is awarded; spin that is not awarded."""
+    names = {"opportunity_id": ["o1", "o2"], "product": ["energy", "spin"], "bid_id": ["a", "b"]}
+    bids(
+        made,
+        **names,
+        status=["bid", "bid"],
+        start_utc=[NOON, ONE],
+        duration_hours=[2, 1],
+        total_capacity_mw=[2.0, 1.0],
+        expected_mw=[2.0, None],
+        forecast_price=[50.0, 5.0],
+        bid_price_usd_per_mwh=[40.0, 4.0],
+        expected_revenue_usd=[200.0, 5.0],
+        payments_usd=[80.0, 2.0],
+        expected_profit_usd=[120.0, 3.0],
+    )
+    made.table(
+        "evaluation.settlement",
+        **names,
+        clearing_price=[60.0, 3.0],
+        bid_mw=[2.0, 1.0],
+        awarded_mw=[1.0, 0.0],
+        delivered_mw=[0.75, 0.0],
+        shortfall_mw=[0.25, 0.0],
+        absent_members=[3, 0],
+        revenue_usd=[120.0, 0.0],
+        no_pay_usd=[0.0, 0.0],
+        payments_usd=[40.0, 0.0],
+        profit_usd=[70.0, 0.0],
+    )
+    question = """
+        select pacific, expected_mw, paid_usd, price_effect_usd, award_effect_usd, difference_usd, what
+        from evaluation.settled_bids order by opportunity_id
+    """
+    assert made.ask(question) == [
+        (
+            *("12:00", 2.0, 120.0, 40.0, -120.0, -50.0),
+            "less awarded than expected; 0.250 MW not delivered, 3 members unavailable",
+        ),
+        ("13:00", 1.0, 0.0, -2.0, -3.0, -3.0, "not awarded: the price is below the bid"),
+    ]
+
+
+def test_each_day_is_one_row_with_its_status_and_its_checks(made: Made):
+    for day, status in ((DAY, "bid"), (NEXT_DAY, "no_bid")):
+        start = datetime(day.year, day.month, day.day, 19, tzinfo=UTC)
+        of_day = {"bid_id": ["a"], "status": [status], "expected_profit_usd": [40.0], "start_utc": [start]}
+        made.table("bids.final_bids", day, **of_day)
+        made.table("market.price_forecast", day, start_utc=[start], source=["OASIS"], node=["n"])
+    made.table("evaluation.settled_days", expected_net_usd=[30.0], net_usd=[25.0], payments_usd=[9.0])
+    made.table(
+        "bids.checks",
+        check_name=["solar_is_forecast_as_asked", "every_note_is_understood", "money_adds_up"],
+        passed=[False, False, True],
+        is_warning=[True, True, False],
+        description=["no meters", "one note", "fine"],
+    )
+    question = """
+        select status, bids, expected_profit_usd, expected_net_usd, net_usd, difference_usd, warnings, failed_checks,
+               is_synthetic, stand_ins
+        from bids.days order by market_date
+    """
+    assert made.ask(question) == [
+        ("settled", 1, 40.0, 30.0, 25.0, -5.0, 2, 0, False, "no meters"),
+        ("no bid", 0, 40.0, None, None, None, 0, 0, False, None),
+    ]
