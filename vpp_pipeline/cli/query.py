@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     import duckdb
     from rich.console import Console
 
-LOG = logging.getLogger(__name__)
 RUNS = """
     select run_number as run, published_pacific, started_by, engine, bids, round(energy_mwh, 2) as energy_mwh,
            round(spin_mw_h + nonspin_mw_h, 2) as reserve_mw_h, round(expected_profit_usd, 2) as profit_usd,
