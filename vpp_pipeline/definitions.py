@@ -8,6 +8,7 @@ import dagster as dg
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, comparable, history_dates
 from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
+from vpp_pipeline.defs.alerts import alert_of_failed_runs, alert_of_late_bids
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
 from vpp_pipeline.defs.owner import Owner, resources_of
@@ -163,7 +164,7 @@ def definitions_of(owner: Owner) -> dg.Definitions:
         asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
         jobs=[ingest_market, bid_day, settle_day, backtest_day, sweep_storage],
         schedules=[ingest_at_half_past_one, correct_prices_daily, bid_at_eight, settle_at_two, sweep_at_three],
-        sensors=[lost_runs, wait_for_prices],
+        sensors=[lost_runs, wait_for_prices, alert_of_failed_runs, alert_of_late_bids],
         executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
         resources=resources_of(owner),
     )

@@ -29,6 +29,7 @@ def dev(options: Options, port: int) -> None:
     if find_spec("dagster_webserver") is None:
         raise InputError("Dagster's pages are not installed", remedy="Install them: pip install dagster-webserver")
     here = {"DAGSTER_HOME": str(prepare_home(options.data)), "VPP_DATA_FOLDER": str(options.data.resolve())}
+    here |= {"VPP_DAGSTER_URL": os.environ.get("VPP_DAGSTER_URL") or f"http://127.0.0.1:{port}"}  # for links in alerts
     served = [sys.executable, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
     sys.stdout.flush()
     # in this process's place, so that Ctrl-C reaches Dagster alone, which stops its own processes
@@ -97,3 +98,35 @@ def sweep(options: Options, keeps_history: bool) -> None:
     click.echo(str(sweep_data(Lake(options.data / "lake"), options.warehouse, kept, datetime.now(PACIFIC).date())))
     with instance_of(options.data, keeps_history=keeps_history) as instance:
         click.echo(f"{forget_runs(instance, kept.history_days)} runs removed from Dagster's history")
+
+
+@click.command()
+@click.option("--test", "is_test", is_flag=True, help="Send a message by each way that is set up.")
+def alerts(is_test: bool) -> None:
+    """Show how failed runs and late bids are told.
+
+    \b
+    vpp-pipeline alerts            which ways the environment sets up
+    vpp-pipeline alerts --test     and a message by each of them
+
+    Environment variables set them up (docs/operations.md); `vpp-pipeline dev` tells.
+    """
+    from vpp_pipeline.defs.alerts import VARIABLES, Alert, channels_of
+
+    channels = channels_of()
+    if not channels.names:
+        raise InputError(
+            "no alerts are set up, so failed runs and late bids are shown on Dagster's pages alone",
+            remedy=f"Set VPP_ALERT_WEBHOOK ({VARIABLES['VPP_ALERT_WEBHOOK']}), or VPP_ALERT_MAIL_TO and VPP_SMTP_HOST; "
+            "docs/operations.md lists all of them",
+        )
+    for words in channels.in_words():
+        click.echo(words)
+    if not is_test:
+        return
+    message = Alert("test", "a test message", "Alerts of failed runs and late bids come here.")
+    answers = channels.deliver(message, channels.names)
+    for way, problem in answers.items():
+        click.echo(f"{way}: {'delivered' if problem is None else 'not delivered'}")
+    if problems := [problem for problem in answers.values() if problem]:
+        raise InputError("a test message was not delivered", remedy=" ".join(problems))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from inspect import getdoc
 from typing import Any
 
@@ -49,7 +49,8 @@ def _fresh(deadline: str, hours: float) -> dg.FreshnessPolicy:
 
 # 09:00: an hour before the market closes, so that there is time to bid again, and an hour after the run began at 08:00.
 # Up to 20 hours before: later than the 08:00 run of the day before
-BY_NINE = _fresh("0 9 * * *", 20.0)
+BIDS_DUE = time(9)
+BY_NINE = _fresh(f"0 {BIDS_DUE.hour} * * *", 20.0)
 FRESHNESS = {
     "market.prices": _fresh("30 14 * * *", 2.5),  # published at 13:00; by 14:30 those that came since noon are in
     # settled at 14:00, or when late prices are in
