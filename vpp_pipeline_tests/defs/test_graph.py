@@ -162,6 +162,9 @@ def test_every_rule_is_a_blocking_check_of_its_asset():
     for key in wanted:
         assert GRAPH.get(key).blocking == (key.name not in {check.__name__ for check in WARNINGS})
         assert GRAPH.get(key).description
+    of_no_day = watching - {dg.AssetCheckKey(key_of("market.price_forecast"), "the_forecast_rests_on_the_whole_week")}
+    for key in wanted | watching:  # whether prices come is asked of the newest day, whichever that is
+        assert GRAPH.get(key).partitions_def == (None if key in of_no_day else DAYS)
 
 
 def test_pages_stay_quick_with_the_number_of_negotiation_partitions():
@@ -200,6 +203,5 @@ def test_tags_are_named_as_dagster_names_them():
     assert own == (negotiation.DATA_VERSION_TAG, negotiation.CODE_VERSION_TAG)
     assert f"{negotiation.DATA_VERSION_OF}/{key.to_user_string()}" == versions.get_input_data_version_tag(key)
     assert f"{negotiation.EVENT_OF}/{key.to_user_string()}" == versions.get_input_event_pointer_tag(key)
-    assert checks.PARTITION_TAG == tags.PARTITION_NAME_TAG
     span = (tags.ASSET_PARTITION_RANGE_START_TAG, tags.ASSET_PARTITION_RANGE_END_TAG)
     assert span == (checks.RANGE_START_TAG, checks.RANGE_END_TAG)
