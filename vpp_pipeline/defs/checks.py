@@ -43,7 +43,7 @@ def _asset_check(check: Check, table: str) -> dg.AssetChecksDefinition:
                 of_day = dg.AssetCheckEvaluation(
                     asset_key=key_of(table), check_name=check.__name__, partition=day.isoformat(), **_told(check, one)
                 )
-                context.op_execution_context.log_event(of_day)
+                context.op_execution_context.log_event(of_day)  # type: ignore[arg-type]  # it takes this as well
         return dg.AssetCheckResult(**_told(check, next((one for one in results if not one.passed), results[-1])))
 
     return run_check

@@ -8,9 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from vpp_pipeline.core.provenance import PACKAGE
+from vpp_pipeline.core.provenance import PACKAGE, code_version
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.defs.asset_factory import DAYS, ROUNDS, key_of
+from vpp_pipeline.defs.asset_factory import COMPUTED_BY, DAYS, ROUNDS, key_of
 from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
@@ -128,6 +128,14 @@ def test_every_asset_is_explained(table: str):
         columns = asset.metadata["dagster/column_schema"].columns
         assert [column.name for column in columns] == TABLES[table].column_names()
         assert all(column.description for column in columns)
+
+
+def test_a_table_has_the_version_of_the_code_that_computes_it():
+    """And each entry of the list is of a table or a group that there is."""
+    versions = {name: GRAPH.get(key_of(name)).code_version for name in DEPENDENCIES}
+    assert len(set(versions.values())) > 15
+    assert versions["negotiation.summary"] == code_version("pipeline.negotiate")
+    assert set(COMPUTED_BY) <= set(DEPENDENCIES) | {name.split(".")[0] for name in DEPENDENCIES}
 
 
 def test_only_negotiations_are_partitioned_by_more_than_the_day():
