@@ -41,6 +41,7 @@ COMPUTED_BY: dict[str, tuple[str, ...]] = {
     "market.solar_forecast": (f"{_INPUTS}.expected_from",),
     "market.load_forecast": (f"{_INPUTS}.expected_from",),
     "market.charging_forecast": (f"{_INPUTS}.expected_from",),
+    "market.price_history": (f"{_INPUTS}.history",),
     "market.price_forecast": (f"{_INPUTS}.forecast",),
     "market.price_scenarios": (f"{_INPUTS}.price_scenarios",),
     "market.resources": (f"{_INPUTS}.resources",),

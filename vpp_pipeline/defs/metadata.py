@@ -26,6 +26,8 @@ from vpp_pipeline.schemas import TABLES, Messages, sentence
 from vpp_pipeline.schemas.columns import unit_of
 
 LOG = logging.getLogger(__name__)
+#: assets that are no tables of their own -> the table that their rows lie in
+ROWS_OF = {"negotiation.rounds": "negotiation.messages", "market.price_history": "market.prices"}
 HISTORY_DAYS = 30
 LONGEST = 40  # letters of a text in the five rows
 INLINE = 1000  # characters: longer Markdown is shown behind a button
@@ -117,8 +119,8 @@ def tables_of_file() -> dg.TableSchema:
 
 
 def declared(table: str) -> type[dy.Schema]:
-    """The declaration of an asset's table; `negotiation.rounds` holds messages."""
-    return TABLES.get(table, Messages)
+    """The declaration of an asset's table, or of the rows that it adds to another."""
+    return TABLES.get(ROWS_OF.get(table, table), Messages)
 
 
 def columns_of(schema: type[dy.Schema]) -> dg.TableSchema:

@@ -24,7 +24,7 @@ from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_source import PriceSource
 
 LOG = logging.getLogger(__name__)
-PRICES, FORECAST = "market.prices", "market.price_forecast"
+PRICES, PRICE_HISTORY, FORECAST = "market.prices", "market.price_history", "market.price_forecast"
 MOST_CHANGES = 12  # of one day that are named
 
 # where OASIS is down or torn, a run waits and asks again: half an hour in all, less than the sensor's hour

@@ -60,7 +60,8 @@ DEPENDENCIES: dict[str, set[str]] = {
     **{table: set() for table in METERS},
     **dict.fromkeys(EXPECTED, METERS),
     **dict.fromkeys(FLEET, EXPECTED | {"market.resources"}),
-    "market.price_forecast": {"market.prices"},
+    "market.price_history": set(),
+    "market.price_forecast": {"market.prices", "market.price_history"},
     "market.price_scenarios": {"market.price_forecast"},
     "fleet.availability": {"market.resources", "fleet.prosumers", *EXPECTED},
     "market.resources": {"market.price_forecast"},
@@ -110,7 +111,11 @@ def test_the_graph_is_that_of_the_design():
 
 def test_an_asset_is_a_table_of_its_groups_schema():
     beside = {"negotiation.messages", "negotiation.segments", *BY_RUN}
-    assert set(TABLES) - beside == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
+    assert set(TABLES) - beside == set(DEPENDENCIES) - {
+        "negotiation.rounds",
+        "warehouse.published",
+        "market.price_history",
+    }
     assert {name: GRAPH.get(key_of(name)).group_name for name in DEPENDENCIES} == {
         name: name.split(".")[0] for name in DEPENDENCIES
     }

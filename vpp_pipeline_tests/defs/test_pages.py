@@ -12,10 +12,9 @@ import pytest
 
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.defs.asset_factory import key_of
-from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
+from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE, declared
 from vpp_pipeline.evaluation.backtest.strategies import DEFAULT_ARMS
 from vpp_pipeline.reporting.asset_pages import PAGES
-from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.defs.desk import (
     CHECKS,
@@ -200,4 +199,4 @@ def test_every_check_answers_with_numbers(settled: dg.ExecuteInProcessResult):
 
 def test_the_columns_of_a_page_exist():
     for name, page in PAGES.items():
-        assert set(page.columns.values()) <= set(TABLES.get(name, TABLES["negotiation.messages"]).column_names()), name
+        assert set(page.columns.values()) <= set(declared(name).column_names()), name
