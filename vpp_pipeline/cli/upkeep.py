@@ -30,7 +30,9 @@ def dev(options: Options, port: int) -> None:
         raise InputError("Dagster's pages are not installed", remedy="Install them: pip install dagster-webserver")
     here = {"DAGSTER_HOME": str(prepare_home(options.data)), "VPP_DATA_FOLDER": str(options.data.resolve())}
     here |= {"VPP_DAGSTER_URL": os.environ.get("VPP_DAGSTER_URL") or f"http://127.0.0.1:{port}"}  # for links in alerts
-    served = [sys.executable, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
+    # `dg dev`, which Dagster would rather see, is another package that starts the same
+    quiet = ["-W", "ignore:Function `dev_command` is superseded"]
+    served = [sys.executable, *quiet, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
     sys.stdout.flush()
     # in this process's place, so that Ctrl-C reaches Dagster alone, which stops its own processes
     os.execve(sys.executable, [*served, "--port", str(port)], {**os.environ, **here})
@@ -80,8 +82,13 @@ def rebuild(options: Options, is_lake: bool, market_date: date | None) -> None:
 
 @click.command()
 @with_options(DATA, NO_HISTORY)
-def sweep(options: Options, keeps_history: bool) -> None:
+@click.option("--dry-run", "is_dry", is_flag=True, help="Remove nothing, and say what would be.")
+def sweep(options: Options, keeps_history: bool, is_dry: bool) -> None:
     """Remove what is past its time.
+
+    \b
+    vpp-pipeline sweep --dry-run     what it would remove
+    vpp-pipeline sweep
 
     Detail of old days, tables of runs that never published, and Dagster's run history; how long each is kept is said
     under [retention] in data/prices.toml. Bids, prices, and settlements stay for good. The job sweep_storage does the
@@ -95,9 +102,12 @@ def sweep(options: Options, keeps_history: bool) -> None:
     from vpp_pipeline.warehouse.retention import sweep as sweep_data
 
     kept = Prices(**prices_beside(options.data)).retention()
-    click.echo(str(sweep_data(Lake(options.data / "lake"), options.warehouse, kept, datetime.now(PACIFIC).date())))
+    today, said = datetime.now(PACIFIC).date(), "a dry run, which removes nothing: " if is_dry else ""
+    swept = sweep_data(Lake(options.data / "lake"), options.warehouse, kept, today, is_dry=is_dry)
+    click.echo(f"{said}{swept}")
     with instance_of(options.data, keeps_history=keeps_history) as instance:
-        click.echo(f"{forget_runs(instance, kept.history_days)} runs removed from Dagster's history")
+        count = forget_runs(instance, kept.history_days, is_dry=is_dry)
+    click.echo(f"{count} runs removed from Dagster's history")
 
 
 @click.command()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from vpp_pipeline.core.provenance import PACKAGE, code_version
+from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.definitions import defs
 from vpp_pipeline.defs.asset_factory import COMPUTED_BY, DAYS, ROUNDS, key_of
 from vpp_pipeline.evaluation.settle_day import READS
@@ -196,25 +195,3 @@ def test_jobs_and_what_they_make():
         "settle_day": SETTLING | {"warehouse.published"},
         "backtest_day": {"evaluation.benchmark"},
     }
-
-
-def test_private_parts_of_dagster_are_used_in_one_file():
-    """They may change with any upgrade; that file says why it needs them."""
-    private = [file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if "dagster._" in file.read_text("utf-8")]
-    assert private == [Path("cli/run_job.py")]
-
-
-def test_tags_are_named_as_dagster_names_them():
-    """They are written out here, since Dagster's own names for them are private."""
-    from dagster._core.definitions import data_version as versions
-    from dagster._core.storage import tags
-
-    from vpp_pipeline.defs import checks, negotiation
-
-    key = negotiation.ROUNDS_KEY
-    own = (versions.DATA_VERSION_TAG, versions.CODE_VERSION_TAG)
-    assert own == (negotiation.DATA_VERSION_TAG, negotiation.CODE_VERSION_TAG)
-    assert f"{negotiation.DATA_VERSION_OF}/{key.to_user_string()}" == versions.get_input_data_version_tag(key)
-    assert f"{negotiation.EVENT_OF}/{key.to_user_string()}" == versions.get_input_event_pointer_tag(key)
-    span = (tags.ASSET_PARTITION_RANGE_START_TAG, tags.ASSET_PARTITION_RANGE_END_TAG)
-    assert span == (checks.RANGE_START_TAG, checks.RANGE_END_TAG)

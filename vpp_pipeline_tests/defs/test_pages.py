@@ -12,9 +12,20 @@ import pytest
 
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.defs.asset_factory import key_of
-from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE, declared
+from vpp_pipeline.defs.metadata import (
+    INLINE,
+    LINEAGE,
+    LINEAGE_OF_COLUMNS,
+    ROW_COUNT,
+    ROWS,
+    SENTENCE,
+    SPARKLINE,
+    declared,
+    lineage_of,
+)
 from vpp_pipeline.evaluation.backtest.strategies import DEFAULT_ARMS
 from vpp_pipeline.reporting.asset_pages import PAGES
+from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.defs.desk import (
     CHECKS,
@@ -147,6 +158,20 @@ def test_the_figures_are_those_of_the_tables():
     rows = {tuple(each.partition.split("|")): each.metadata[ROW_COUNT].value for each in made["negotiation.rounds"]}
     assert len(rows) == 72
     assert sum(rows.values()) == desk.day()["negotiation.messages"].height
+
+
+def test_main_tables_say_which_columns_theirs_come_from():
+    """Of tables that the asset rests on, and of columns that these have."""
+    lineages = {name: made[0].metadata.get(LINEAGE_OF_COLUMNS) for name, made in materialisations().items()}
+    assert {name for name, lineage in lineages.items() if lineage} == set(LINEAGE) - SETTLED
+    for name in LINEAGE:
+        parents = GRAPH.get(key_of(name)).parent_keys
+        for column, sources in lineage_of(name).deps_by_column.items():
+            assert column in TABLES[name].column_names(), f"{name}.{column}"
+            for source in sources:
+                table = ".".join(source.asset_key.path)
+                assert source.asset_key in parents, f"{name}.{column}: {table}"
+                assert source.column_name in TABLES[table].column_names(), f"{name}.{column}: {source}"
 
 
 @pytest.fixture(scope="module")
