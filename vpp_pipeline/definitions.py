@@ -43,10 +43,27 @@ ingest_market = dg.define_asset_job(
     _ingest,
     description="Take in one day of published prices.",
 )
+LAUNCHPAD = """\
+resources:
+  prices_source:
+    config:
+      node: TH_SP15_GEN-APND  # pricing node; left out: as data/prices.toml says
+  desk:
+    config:
+      fleet:
+        prosumers: 200        # size of the generated fleet; or path: my_fleet.csv, of the data folder
+      negotiation:
+        engine: concession    # or uniform_clearing, or llm
+        rounds: 3             # the last one ends the negotiation
+      risk:
+        scenarios: 1          # price scenarios; 1: the forecast alone
+"""
 bid_day = dg.define_asset_job(
     BIDS_JOB,
     _bids,
-    description="From price history and fleet to the final bids of one trade date, checked and published.",
+    description="From price history and fleet to the final bids of one trade date, checked and published.\n\n"
+    f"What a run may choose, all of it optional:\n\n```yaml\n{LAUNCHPAD}```\n\n"
+    "In the launchpad, Ctrl+Space lists every other setting with its meaning and default.",
 )
 # prices take a range in one run, settlement a day: that this job then takes a day a run is what it should do
 warnings.filterwarnings("ignore", message="Asset job settle_day materializes assets with varying BackfillPolicies")

@@ -274,6 +274,8 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
         while error is not None and error.cause is not None:
             error = error.cause
         words = "" if error is None else error.message.strip()
+        if words.startswith("vpp_pipeline."):  # an error of ours, whose words say what to do
+            words = words.partition(": ")[2]
         return printable(without_secrets(f"{event.step_key}: {words}"))[:LONGEST]
     ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     said = (entry.get_dagster_event().message or "" for entry in ends)

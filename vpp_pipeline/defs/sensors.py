@@ -33,7 +33,8 @@ CHECK = "prices_are_in_when_they_should_be"
 
 State = Literal["in", "out", "awaited", "late", "down", "refused"]
 CALM: frozenset[State] = frozenset({"in", "out", "awaited"})
-LOCK_TAG = "vpp_pipeline/lock"  # marks a run of the command line; anyone may write tags, so its content is never read
+# marks a run of the command line, hidden on Dagster's pages; anyone may write tags, so its content is never read
+LOCK_TAG = ".dagster/vpp_lock"
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 

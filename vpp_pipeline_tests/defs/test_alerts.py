@@ -184,7 +184,9 @@ def test_a_failed_run_is_told_once_with_its_reason(
     monkeypatch.setenv("VPP_DAGSTER_URL", "http://127.0.0.1:3000")
     first = tick(desk)
     (message,) = hook.said
-    assert message["text"].startswith("*ingest_market of 2023-08-15 failed*\nmarket__prices: ")
+    assert message["text"].startswith(
+        "*ingest_market of 2023-08-15 failed*\nmarket__prices: no such file or directory of prices "
+    )
     assert "absent.csv" in message["text"]
     assert f"http://127.0.0.1:3000/runs/{run_id}" in message["text"]
     tick(desk, first.cursor)
