@@ -8,6 +8,7 @@ import dagster as dg
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, comparable, history_dates
 from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
+from vpp_pipeline.defs.alerts import alert_of_failed_runs, alert_of_late_bids
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
 from vpp_pipeline.defs.owner import Owner, resources_of
@@ -42,10 +43,27 @@ ingest_market = dg.define_asset_job(
     _ingest,
     description="Take in one day of published prices.",
 )
+LAUNCHPAD = """\
+resources:
+  prices_source:
+    config:
+      node: TH_SP15_GEN-APND  # pricing node; left out: as data/prices.toml says
+  desk:
+    config:
+      fleet:
+        prosumers: 200        # size of the generated fleet; or path: my_fleet.csv, of the data folder
+      negotiation:
+        engine: concession    # or uniform_clearing, or llm
+        rounds: 3             # the last one ends the negotiation
+      risk:
+        scenarios: 1          # price scenarios; 1: the forecast alone
+"""
 bid_day = dg.define_asset_job(
     BIDS_JOB,
     _bids,
-    description="From price history and fleet to the final bids of one trade date, checked and published.",
+    description="From price history and fleet to the final bids of one trade date, checked and published.\n\n"
+    f"What a run may choose, all of it optional:\n\n```yaml\n{LAUNCHPAD}```\n\n"
+    "In the launchpad, Ctrl+Space lists every other setting with its meaning and default.",
 )
 # prices take a range in one run, settlement a day: that this job then takes a day a run is what it should do
 warnings.filterwarnings("ignore", message="Asset job settle_day materializes assets with varying BackfillPolicies")
@@ -163,7 +181,7 @@ def definitions_of(owner: Owner) -> dg.Definitions:
         asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
         jobs=[ingest_market, bid_day, settle_day, backtest_day, sweep_storage],
         schedules=[ingest_at_half_past_one, correct_prices_daily, bid_at_eight, settle_at_two, sweep_at_three],
-        sensors=[lost_runs, wait_for_prices],
+        sensors=[lost_runs, wait_for_prices, alert_of_failed_runs, alert_of_late_bids],
         executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
         resources=resources_of(owner),
     )

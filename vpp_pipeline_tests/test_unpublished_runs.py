@@ -77,11 +77,12 @@ def undisturbed(made: TradingDesk) -> Answers:
 
 
 def command(desk: TradingDesk, name: str, *options: str) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error."""
+    """Exit status, standard output, and the standard error without progress."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         status = main([name, "--date", DAY, "--data", str(desk.data), *COMMANDS.get(name, []), *options])
-    return status, out.getvalue().replace(str(desk.data), "DATA"), err.getvalue()
+    said = [line for line in err.getvalue().splitlines(keepends=True) if not line.endswith(" …\n")]
+    return status, out.getvalue().replace(str(desk.data), "DATA"), "".join(said)
 
 
 def rows_of(desk: TradingDesk) -> dict[str, list[tuple[Any, ...]]]:

@@ -19,9 +19,9 @@ from vpp_pipeline.cli.options import (
     SOURCE,
     Options,
     print_json,
-    progress_bar,
     with_options,
 )
+from vpp_pipeline.cli.progress import Counted
 from vpp_pipeline.core.display import percent, usd
 from vpp_pipeline.core.errors import InputError, did_you_mean
 
@@ -124,12 +124,11 @@ def backtest(
     processes = min(workers or os.cpu_count() or 1, len(days))
     lake = Lake(options.data / "lake")
 
-    with progress_bar() as bar:
-        task = bar.add_task(f"{len(chosen)} arms", total=len(days))
+    with Counted(f"days by {len(chosen)} arms", len(days)) as done:
 
         def advance(day: date) -> None:
             LOG.info("%s: done", day)
-            bar.advance(task)
+            done.advance()
 
         classes = read.classes(settings) if set(chosen) & set(AS_STORAGE) else {}
         new = replay_days(days, read, settings, chosen, lake, read.name, advance, processes, classes)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, NO_HISTORY, SOURCE, Options, progress_bar, with_options
+from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, NO_HISTORY, SOURCE, Options, with_options
+from vpp_pipeline.cli.progress import Counted, is_quiet
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.paths import project_folder
@@ -67,7 +68,7 @@ def _say_what_is_asked(options: Options) -> None:
     from vpp_pipeline.defs.resources import Prices, prices_beside
 
     asked, _ = Prices(**{**prices_beside(options.data), **options.price_config()}).chosen()
-    if isinstance(asked, OasisSettings):
+    if isinstance(asked, OasisSettings) and not is_quiet():
         limits = f"up to {asked.attempts} attempts of a question, each of at most {asked.timeout_s:g} s"
         click.echo(f"prices of OASIS, {without_secrets(asked.url)}: {limits}", err=True)
         questions = logging.getLogger("vpp_pipeline.market.oasis.client")
@@ -131,8 +132,10 @@ def make_meters(out: Path, sites: int, first: date, last: date) -> None:
 
 
 def _must_be_new(file: Path) -> None:
+    """Makes its folder. Raises InputError where the file is there."""
     if file.exists():
         raise InputError("the file is there already", file=file, remedy="Name another one with --out, or remove it")
+    file.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _must_be_in_order(first: date, last: date) -> None:
@@ -163,9 +166,8 @@ def ingest_range(
     days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
     wanted = days if anew else [day for day in days if not is_in(lake, day, source)]
     tried, missing = wanted, dict[date, NoDataError]()
-    with instance_of(data, keeps_history=keeps_history) as instance, progress_bar() as bar:
-        name = printable(f"{source.name} {source.node}")
-        task = bar.add_task(name, total=len(days), completed=len(days) - len(wanted))
+    counted = Counted(printable(f"days of {source.name} {source.node}"), len(days), len(days) - len(wanted))
+    with instance_of(data, keeps_history=keeps_history) as instance, counted:
         for _ in range(2):
             missing = {}
             for day, found in _given(source, tried, anew):
@@ -177,7 +179,7 @@ def ingest_range(
                 if DAYS.has_partition_key(day.isoformat()):  # earlier days are kept, for those who learn from them
                     instance.report_runless_asset_event(materialisation_of(day, found))
                 LOG.info("%s: prices of %s at %s are in", day, source.name, source.node)
-                bar.advance(task)
+                counted.advance()
             tried = list(missing)
     done = f"{len(wanted) - len(missing)} of {len(days)} days taken in from {source.name}, {len(days) - len(wanted)} "
     done += f"were there; {first} to {last} at {source.node} in {lake.root}"

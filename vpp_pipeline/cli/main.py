@@ -7,9 +7,12 @@ where a command runs, so that help and completion stay fast.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,9 +37,9 @@ from vpp_pipeline.cli.options import (
     print_json,
     setting,
     settings_command,
-    verbose,
     with_options,
 )
+from vpp_pipeline.cli.progress import quiet, verbose
 from vpp_pipeline.cli.query import (
     LATEST,
     dictionary,
@@ -49,7 +52,7 @@ from vpp_pipeline.cli.query import (
     transcript,
 )
 from vpp_pipeline.cli.sql import screen, sql
-from vpp_pipeline.cli.upkeep import desk, dev, rebuild, sweep
+from vpp_pipeline.cli.upkeep import alerts, desk, dev, rebuild, sweep
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, SolveError, ViolationError, of_the_disk
 from vpp_pipeline.core.paths import keep_files_private
@@ -57,20 +60,48 @@ from vpp_pipeline.core.provenance import __version__
 
 WARM_UP_DAY = date(2023, 8, 15)  # any day: kernels are compiled for types of numbers
 NOT_PROVEN = 3  # of bids that are published with a wide MIP gap, or without any bid because none could be settled
-INTERRUPTED = 130  # what a shell reports of a process that Ctrl-C ended
+INTERRUPTED, TERMINATED = 130, 143  # what a shell reports of a process that Ctrl-C, or SIGTERM, ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 a rule was broken or nothing could be solved, 2 the input is wrong, 3 the
     bids are published and may be far from the best."""
+    with _stopped_by_signals() as was_sigterm:
+        try:
+            return int(commands.main(arguments, prog_name="vpp-pipeline", standalone_mode=False) or 0)
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except click.Abort:
+            by, status = ("stopped by SIGTERM", TERMINATED) if was_sigterm() else ("interrupted", INTERRUPTED)
+            click.echo(f"{by}; what was finished before is kept", err=True)
+            return status
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Callable[[], bool]]:
+    """SIGTERM ends a command as Ctrl-C does; a function that says whether it was SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal can be taken
+        yield lambda: False
+        return
+    # signals are read from here as well: while a job runs, both have a handler of Dagster's
+    numbers, written = os.pipe()
+    for end in (numbers, written):
+        os.set_blocking(end, False)
+    other, before = signal.set_wakeup_fd(written), signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+
+    def was_sigterm() -> bool:
+        with suppress(BlockingIOError):
+            return signal.SIGTERM in os.read(numbers, 4096)
+        return False
+
     try:
-        return int(commands.main(arguments, prog_name="vpp-pipeline", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        click.echo("interrupted; what was finished before is kept", err=True)
-        return INTERRUPTED
+        yield was_sigterm
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.set_wakeup_fd(other)
+        os.close(numbers)
+        os.close(written)
 
 
 class CommandGroups(click.Group):
@@ -80,7 +111,7 @@ class CommandGroups(click.Group):
         self.headings = headings
         found = [command for group in headings.values() for command in group]
         for command in found:
-            command.params.append(verbose())
+            command.params += [verbose(), quiet()]
         super().__init__(commands={str(command.name): command for command in found}, **attributes)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -303,7 +334,7 @@ commands = CommandGroups(
         "Results and reports": (settle, report, export, documents, transcript, statement),
         "Back-test and comparison": (backtest, compare_engines, frontier),
         "Warehouse (SQL)": (sql, screen, dictionary),
-        "Desk, Dagster, and upkeep": (desk, dev, rebuild, sweep),
+        "Desk, Dagster, and upkeep": (desk, dev, alerts, rebuild, sweep),
         "Language model": (llm_check, brief, compare_notes),
     },
     name="vpp-pipeline",
@@ -311,6 +342,6 @@ commands = CommandGroups(
     epilog=EPILOG,
     subcommand_metavar="COMMAND [OPTIONS]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    params=[verbose()],
+    params=[verbose(), quiet()],
 )
 click.version_option(__version__, prog_name="vpp-pipeline")(commands)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -14,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
-from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, did_you_mean
 from vpp_pipeline.core.paths import data_folder
 
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
-    from rich.progress import Progress
 
     from vpp_pipeline.inputs.day_inputs import DayInputs
     from vpp_pipeline.settings import Settings
@@ -261,46 +257,6 @@ DESK = (
     click.option("--resources", type=FILE, help="CSV of resources (docs/fleet.md). [default: one for all]"),
     setting(),
 )
-
-
-def _set_verbosity(context: click.Context, parameter: click.Parameter, count: int) -> None:
-    """Warnings of this package on the standard error, with -v what it does, with -vv its details and Dagster's events.
-
-    The option may stand before the command, behind it, or both.
-    """
-    total = context.meta["verbosity"] = context.meta.get("verbosity", 0) + count
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Message())
-    logger = logging.getLogger("vpp_pipeline")
-    logger.handlers[:] = [handler]
-    logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(total, 2)])
-
-
-class _Message(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return printable(kind + super().format(record))
-
-
-def verbose() -> click.Option:
-    """The option -v, which every command has."""
-    return click.Option(
-        ["-v", "--verbose"],
-        count=True,
-        expose_value=False,
-        callback=_set_verbosity,
-        help="Report progress on the standard error; -vv: details too.",
-    )
-
-
-def progress_bar() -> Progress:
-    """A bar on the standard error where that is a terminal; nothing where output is read by programs."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def print_json(document: Mapping[str, Any] | list[Any]) -> None:

@@ -7,8 +7,9 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,23 +20,35 @@ import dagster as dg
 # The one file that imports what Dagster keeps private. Its two public ways to run a job in this process both lose
 # something. `JobDefinition.execute_in_process` keeps every table of a run in memory to its end: 44 MB at 2,000
 # prosumers, 2 GB at 100,000. `execute_job` keeps none, but makes the run's id itself, and the lock that tells a living
-# run from a killed one is named after that id before the run begins.
+# run from a killed one is named after that id before the run begins. Neither says which code location the job is of,
+# without which Dagster's pages show the run on no timeline and with no job.
 from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.execute_in_process import core_execute_in_process, merge_run_tags
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.execute_in_process import merge_run_tags
+from dagster._core.execution.job_execution_result import JobExecutionResult
+from dagster._core.remote_origin import RemoteRepositoryOrigin
+from dagster._core.workspace.load import location_origin_from_module_name
 from filelock import FileLock
 from sqlalchemy.exc import DBAPIError
 
+from vpp_pipeline.cli.progress import stages
 from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import dagster_settings, history_folder
 from vpp_pipeline.definitions import definitions_of
 from vpp_pipeline.defs.asset_factory import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.defs.owner import Owner, owners_part, run_part
+from vpp_pipeline.defs.resources import Storage
+from vpp_pipeline.defs.run_inputs import BIDS_JOB, inputs_of, read_all
 from vpp_pipeline.defs.sensors import LOCK_TAG, close_lost_runs, lock_of
+from vpp_pipeline.market.oasis.source import OasisPrices
+from vpp_pipeline.settings import llm_of_environment, read_settings
 from vpp_pipeline.verification.registry import GUARDS
 from vpp_pipeline.verification.settled_days import SETTLED
+from vpp_pipeline.warehouse.day import published_day
 
 LOG = logging.getLogger(__name__)
 OPENING_TIMEOUT_S = 120.0
+LOCATION, REPOSITORY = "vpp_pipeline.definitions", "__repository__"  # as `vpp-pipeline dev` serves them
 HOME_NOTE = """# Written by vpp-pipeline at each start: changes are lost. For settings of your own, name another folder,
 # which has a dagster.yaml, by the environment variable DAGSTER_HOME.
 #
@@ -51,6 +64,9 @@ STAGES = {
     "settlement": "settlement",
     "evaluation": "back-test",
 }
+
+
+CHECKS = "checks"
 
 
 class Ran(NamedTuple):
@@ -119,21 +135,14 @@ def prepare_home(data: Path) -> Path:
 
 
 @contextmanager
-def _living_run(data: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Id and tags of a new run on ``data``, whose lock is held while this process lives."""
-    run_id = str(uuid4())
+def _living_run(run_id: str, data: Path) -> Iterator[dict[str, str]]:
+    """Tags of a new run on ``data``, whose lock is held while this process lives."""
     file = lock_of(run_id, data)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file):
-        # Dagster's own retries start a run again from its code location, which a run of the command line has not
-        yield run_id, {LOCK_TAG: "held", "dagster/max_retries": "0"}
+        # Dagster's own retries would start it again behind the back of who sits at the command line
+        yield {LOCK_TAG: "held", "dagster/max_retries": "0"}
     file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _unrecorded_run() -> Iterator[tuple[str, dict[str, str]]]:
-    """Id and tags of a run that only this process knows."""
-    yield str(uuid4()), {LOCK_TAG: "none"}
 
 
 def run_job(
@@ -145,7 +154,10 @@ def run_job(
     *,
     keeps_history: bool = True,
 ) -> Ran:
-    """Run ``job`` for one market day. Raises the failed asset's own error."""
+    """Run ``job`` for one market day. Raises the failed asset's own error.
+
+    Where its inputs cannot be used there is no run: a typo must not show a published day as failed.
+    """
     partition = market_date.isoformat()
     if not DAYS.has_partition_key(partition):
         raise InputError(
@@ -163,10 +175,37 @@ def run_job(
         "resources": {name: {"config": chosen} for name, chosen in resources.items()},
         "loggers": {"console": {"config": {"log_level": "DEBUG" if LOG.isEnabledFor(logging.DEBUG) else "CRITICAL"}}},
     }
-    living = _living_run(data) if keeps_history else _unrecorded_run()
-    with instance_of(data, keeps_history=keeps_history) as instance, living as (run_id, tags):
+    run_id = str(uuid4())
+    with stages() as begin:
+        _validate(job, market_date, owner, prices, settings, run_id)
+        return _run(job, partition, owner, config, run_id, data, begin, keeps_history=keeps_history)
+
+
+def _run(
+    job: str,
+    partition: str,
+    owner: Owner,
+    config: dict[str, Any],
+    run_id: str,
+    data: Path,
+    begin: Callable[[str], None],
+    *,
+    keeps_history: bool,
+) -> Ran:
+    """The run itself; ``begin`` is given the name of each stage that begins."""
+
+    def note(entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event and event.event_type_value == "STEP_START" and event.step_key:
+            stage = _stage(event.step_key)
+            if stage != CHECKS:
+                begin(stage)
+
+    living = _living_run(run_id, data) if keeps_history else nullcontext({LOCK_TAG: "none"})
+    with instance_of(data, keeps_history=keeps_history) as instance, living as tags:
         close_lost_runs(instance, data)
         LOG.info("job %s for %s, run %s", job, partition, run_id)
+        instance.add_event_listener(run_id, note)
         try:
             result = execute(definitions_of(owner).resolve_job_def(job), config, partition, instance, run_id, tags)
         except dg.DagsterError:  # that of a failed blocking check has no public name
@@ -184,6 +223,22 @@ def run_job(
     return Ran(run_id, seconds)
 
 
+def _validate(
+    job: str, market_date: date, owner: Owner, prices: dict[str, Any], settings: dict[str, Any], run_id: str
+) -> None:
+    """Read what the run will read; of the bids' inputs the run takes what was read. Raises InputError."""
+    storage, source = Storage(data_folder=str(owner.folder), owner=run_id), owner.prices_of(prices)
+    if job == BIDS_JOB:
+        owners = {"llm": {**llm_of_environment(), **settings.get("llm", {})}}
+        read_all(inputs_of(run_id, market_date, read_settings(settings | owners), source, storage))
+        return
+    if job == "settle_day":
+        published_day(storage.lake, market_date)
+    opened = source.open()
+    if not isinstance(opened, OasisPrices):  # which is asked by the run, with its waits
+        opened.day(market_date)
+
+
 def execute(
     job: dg.JobDefinition,
     config: dict[str, Any],
@@ -191,17 +246,17 @@ def execute(
     instance: dg.DagsterInstance,
     run_id: str,
     tags: dict[str, str],
-) -> dg.ExecuteInProcessResult:
-    """`JobDefinition.execute_in_process`, but for one thing: that keeps every table of the run in memory to the end."""
-    return core_execute_in_process(
-        job=InMemoryJob(job_def=job.as_ephemeral_job(resource_defs={}, input_values={})),
+) -> JobExecutionResult:
+    """Run the job in this process, as a run of the code location that `vpp-pipeline dev` serves."""
+    location = location_origin_from_module_name(LOCATION, None, str(Path.cwd()), LOCATION, sys.executable)
+    run = instance.create_run_for_job(
+        job_def=job,
         run_config=config,
-        instance=instance,
-        output_capturing_enabled=False,
-        raise_on_error=True,
-        run_tags=merge_run_tags(job, partition, tags, None, instance, config),
+        tags=merge_run_tags(job, partition, tags, None, instance, config),
         run_id=run_id,
+        remote_job_origin=RemoteRepositoryOrigin(location, REPOSITORY).get_job_origin(job.name),
     )
+    return execute_run(InMemoryJob(job_def=job), run, instance, raise_on_error=True)
 
 
 def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -216,4 +271,4 @@ def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
 def _stage(step: str) -> str:
     """What a person calls the step: ``market__price_forecast``, or that followed by the name of its check."""
     is_check = any(step.endswith(claim.__name__) for claim in (*GUARDS, *SETTLED))
-    return "checks" if is_check else STAGES[step.split("_")[0]]
+    return CHECKS if is_check else STAGES[step.split("_")[0]]

@@ -74,11 +74,14 @@ def dev(options: Options, port: int, desk_port: int | None) -> None:
         address, desk_port = tried.address, tried.server_port
     home, data = prepare_home(options.data), str(options.data.resolve())
     here = {**os.environ, "DAGSTER_HOME": str(home), "VPP_DATA_FOLDER": data}
+    here["VPP_DAGSTER_URL"] = os.environ.get("VPP_DAGSTER_URL") or f"http://127.0.0.1:{port}"  # for links in alerts
     (home / DESK_NOTE).write_text(address, encoding="utf-8")  # runs link to it, also those of the command line
     child = [sys.executable, "-m", "vpp_pipeline", "desk", "--port", str(desk_port), "--beside", str(os.getpid())]
     subprocess.Popen(child, env=here)
     click.echo(f"desk: {address}   Dagster: http://localhost:{port}")
-    served = [sys.executable, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
+    # `dg dev`, which Dagster would rather see, is another package that starts the same
+    quiet = ["-W", "ignore:Function `dev_command` is superseded"]
+    served = [sys.executable, *quiet, "-m", "dagster", "dev", "-m", "vpp_pipeline.definitions", "--host", "127.0.0.1"]
     sys.stdout.flush()
     # in this process's place, so that Ctrl-C reaches Dagster alone, which stops its own processes; the desk sees it end
     os.execve(sys.executable, [*served, "--port", str(port)], here)
@@ -128,8 +131,13 @@ def rebuild(options: Options, is_lake: bool, market_date: date | None) -> None:
 
 @click.command()
 @with_options(DATA, NO_HISTORY)
-def sweep(options: Options, keeps_history: bool) -> None:
+@click.option("--dry-run", "is_dry", is_flag=True, help="Remove nothing, and say what would be.")
+def sweep(options: Options, keeps_history: bool, is_dry: bool) -> None:
     """Remove what is past its time.
+
+    \b
+    vpp-pipeline sweep --dry-run     what it would remove
+    vpp-pipeline sweep
 
     Detail of old days, tables of runs that never published, and Dagster's run history; how long each is kept is said
     under [retention] in data/prices.toml. Bids, prices, and settlements stay for good. The job sweep_storage does the
@@ -143,6 +151,41 @@ def sweep(options: Options, keeps_history: bool) -> None:
     from vpp_pipeline.warehouse.retention import sweep as sweep_data
 
     kept = Prices(**prices_beside(options.data)).retention()
-    click.echo(str(sweep_data(Lake(options.data / "lake"), options.warehouse, kept, datetime.now(PACIFIC).date())))
+    today, said = datetime.now(PACIFIC).date(), "a dry run, which removes nothing: " if is_dry else ""
+    swept = sweep_data(Lake(options.data / "lake"), options.warehouse, kept, today, is_dry=is_dry)
+    click.echo(f"{said}{swept}")
     with instance_of(options.data, keeps_history=keeps_history) as instance:
-        click.echo(f"{forget_runs(instance, kept.history_days)} runs removed from Dagster's history")
+        count = forget_runs(instance, kept.history_days, is_dry=is_dry)
+    click.echo(f"{count} runs removed from Dagster's history")
+
+
+@click.command()
+@click.option("--test", "is_test", is_flag=True, help="Send a message by each way that is set up.")
+def alerts(is_test: bool) -> None:
+    """Show how failed runs and late bids are told.
+
+    \b
+    vpp-pipeline alerts            which ways the environment sets up
+    vpp-pipeline alerts --test     and a message by each of them
+
+    Environment variables set them up (docs/operations.md); `vpp-pipeline dev` tells.
+    """
+    from vpp_pipeline.defs.alerts import VARIABLES, Alert, channels_of
+
+    channels = channels_of()
+    if not channels.names:
+        raise InputError(
+            "no alerts are set up, so failed runs and late bids are shown on Dagster's pages alone",
+            remedy=f"Set VPP_ALERT_WEBHOOK ({VARIABLES['VPP_ALERT_WEBHOOK']}), or VPP_ALERT_MAIL_TO and VPP_SMTP_HOST; "
+            "docs/operations.md lists all of them",
+        )
+    for words in channels.in_words():
+        click.echo(words)
+    if not is_test:
+        return
+    message = Alert("test", "a test message", "Alerts of failed runs and late bids come here.")
+    answers = channels.deliver(message, channels.names)
+    for way, problem in answers.items():
+        click.echo(f"{way}: {'delivered' if problem is None else 'not delivered'}")
+    if problems := [problem for problem in answers.values() if problem]:
+        raise InputError("a test message was not delivered", remedy=" ".join(problems))

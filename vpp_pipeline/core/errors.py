@@ -120,12 +120,15 @@ def setting_problem(error: Mapping[str, Any]) -> str:
     'it must be 10 or less'
     >>> setting_problem({"type": "int_parsing", "msg": "Input should be a valid integer, unable to parse …"})
     'it must be a whole number'
+    >>> setting_problem({"type": "url_parsing", "msg": "Input should be a valid URL, relative URL without a base"})
+    'it is not what it must be'
     """
     kind, limits = str(error["type"]), error.get("ctx", {})
     if kind in _SETTING_WORDS:
         return _SETTING_WORDS[kind].format(**limits)
-    by_kind = next((words for begin, words in _KIND_WORDS.items() if kind.startswith(begin)), None)
-    return by_kind or str(error["msg"]).removeprefix("Value error, ")
+    if kind == "value_error":  # raised by a check of ours
+        return str(error["msg"]).removeprefix("Value error, ")
+    return next((words for begin, words in _KIND_WORDS.items() if kind.startswith(begin)), "it is not what it must be")
 
 
 class NoDataError(InputError):
@@ -140,6 +143,11 @@ DISK = {
     errno.EROFS: ("the disk is read-only", "Take another folder by --data"),
     errno.EACCES: ("the folder may not be written to", "Change its permissions, or take another folder by --data"),
     errno.EPERM: ("the folder may not be written to", "Change its permissions, or take another folder by --data"),
+    errno.ENOTDIR: ("a file stands where a folder must be", "Take another folder by --data"),
+    errno.EEXIST: ("a file stands where a folder must be", "Take another folder by --data"),
+    errno.EISDIR: ("a folder stands where a file must be", "Move it away"),
+    errno.ENAMETOOLONG: ("a name is longer than the disk takes", "Take a shorter one"),
+    errno.ELOOP: ("links lead in a circle", "Take another folder by --data"),
     errno.EIO: ("the disk gave an error", "Look at the disk, or take another folder by --data"),
 }
 #: how libraries that do not hand on the number say it

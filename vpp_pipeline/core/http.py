@@ -98,7 +98,17 @@ def get(url: str, parameters: Mapping[str, str], *, timeout_s: float, largest_by
 
     Raises ``Again`` for status 429 and 5xx, a broken connection and a late answer, ``Refused`` for any other answer.
     """
-    exchange = _Exchange(url, parameters, timeout_s, largest_bytes)
+    return _whole(_Exchange(url, parameters, timeout_s, largest_bytes))
+
+
+def post(url: str, document: Mapping[str, Any], *, timeout_s: float, largest_bytes: int = 100_000) -> bytes:
+    """The body of the answer to ``document``, sent as JSON, under the same limits; any status of success will do."""
+    return _whole(_Exchange(url, {}, timeout_s, largest_bytes, document))
+
+
+def _whole(exchange: _Exchange) -> bytes:
+    """The body, once it has come; within the exchange's own limit of time."""
+    timeout_s = exchange.timeout_s
     threading.Thread(target=exchange.run, name="http", daemon=True).start()
     try:
         if not exchange.done.wait(timeout_s):
@@ -116,9 +126,16 @@ class _Exchange:
     httpx's limits are per read, and a name is looked up without any: a header that comes byte by byte passes them.
     """
 
-    def __init__(self, url: str, parameters: Mapping[str, str], timeout_s: float, largest_bytes: int) -> None:
-        self._url, self._parameters = url, parameters
-        self._timeout_s, self._largest_bytes = timeout_s, largest_bytes
+    def __init__(
+        self,
+        url: str,
+        parameters: Mapping[str, str],
+        timeout_s: float,
+        largest_bytes: int,
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._url, self._parameters, self._document = url, parameters, document
+        self.timeout_s, self._largest_bytes = timeout_s, largest_bytes
         self.body, self.done = bytearray(), threading.Event()
         self.error: BaseException | None = None
         self._socket: socket.socket | None = None
@@ -156,22 +173,25 @@ class _Exchange:
         except (httpx.InvalidURL, UnicodeError):
             raise Refused("not an address") from None
         try:
-            client = httpx.Client(timeout=self._timeout_s)
+            client = httpx.Client(timeout=self.timeout_s)
         except (httpx.InvalidURL, ImportError, OSError, ValueError):
             raise Refused("the proxy or the certificates that the environment names cannot be used") from None
         try:
-            with client, client.stream("GET", address, auth=user, extensions={"trace": self._note}) as response:
+            method, sent = ("GET", None) if self._document is None else ("POST", self._document)
+            asked = client.stream(method, address, json=sent, auth=user, extensions={"trace": self._note})
+            with client, asked as response:
                 for part in response.iter_bytes():
                     if self._has_ended:
                         return
                     self.body += part
                     if len(self.body) > self._largest_bytes:
                         raise Refused(f"an answer of more than {self._largest_bytes / 1e6:g} MB")
-                _check_status(response, bytes(self.body[:300]))
+                if self._document is None or not response.is_success:
+                    _check_status(response, bytes(self.body[:300]))
         except (httpx.UnsupportedProtocol, UnicodeError):
             raise Refused("not an address") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            problem = f"{type(error).__name__}: {error or f'no answer within {self._timeout_s:g} s'}"
+            problem = f"{type(error).__name__}: {error or f'no answer within {self.timeout_s:g} s'}"
             raise Again(problem) from error
 
     def _note(self, event: str, about: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from inspect import getdoc
 from typing import Any
 
@@ -11,6 +11,7 @@ import dagster as dg
 
 from vpp_pipeline.core.calendar import PACIFIC, SLOTS
 from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.core.tables import AGGREGATED
 from vpp_pipeline.defs.metadata import columns_of, declared
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import SETTLED
@@ -29,6 +30,35 @@ OWNERS_BY_TABLE = {
     "dispatch.payments": "team:prosumer-accounts",
     "dispatch.owen_shares": "team:prosumer-accounts",
     "dispatch.reconciliation": "team:settlements",
+}
+_INPUTS = "inputs.day_inputs.DayInputs"
+_SOLUTION = ("dispatch.infeasibility.infeasibilities", "pipeline.state_problem", "pipeline.solve", "pipeline.tabulate")
+#: what computes a table, or all tables of a group that are not named; an edit elsewhere does not make it stale
+COMPUTED_BY: dict[str, tuple[str, ...]] = {
+    "market.prices": ("market.open_source.open_source",),
+    "market.metered_hours": (f"{_INPUTS}.metered",),
+    "market.meter_quarantine": (f"{_INPUTS}.metered",),
+    "market.solar_forecast": (f"{_INPUTS}.expected_from",),
+    "market.load_forecast": (f"{_INPUTS}.expected_from",),
+    "market.charging_forecast": (f"{_INPUTS}.expected_from",),
+    "market.price_history": (f"{_INPUTS}.history",),
+    "market.price_forecast": (f"{_INPUTS}.forecast",),
+    "market.price_scenarios": (f"{_INPUTS}.price_scenarios",),
+    "market.resources": (f"{_INPUTS}.resources",),
+    "market.opportunities": ("pipeline.find_opportunities", f"{_INPUTS}.requests", f"{_INPUTS}.recent_deals"),
+    "market.request_quarantine": ("pipeline.find_opportunities", f"{_INPUTS}.requests", f"{_INPUTS}.recent_deals"),
+    "fleet": (f"{_INPUTS}.fleet",),
+    "fleet.availability": ("pipeline.limit_fleet",),
+    **dict.fromkeys(AGGREGATED, ("pipeline.aggregate",)),
+    "negotiation": ("pipeline.negotiate",),
+    "negotiation.llm_calls": ("llm.session.audit_of",),
+    "dispatch": _SOLUTION,
+    "dispatch.payments": ("pipeline.pay",),
+    "dispatch.reconciliation": ("pipeline.form",),
+    "bids": ("pipeline.form", "pipeline.verify"),
+    "evaluation": ("evaluation.settle_day.settle_day",),
+    "evaluation.benchmark": ("evaluation.backtest.run.replay_days",),
+    "warehouse": ("warehouse.publish.publish", "warehouse.publish.publish_settlement"),
 }
 # 75 slots a day: a first day further back would put more than the ~100,000 keys that Dagster's pages stay quick with
 FIRST_MARKET_DATE = date(2023, 8, 1)
@@ -49,7 +79,8 @@ def _fresh(deadline: str, hours: float) -> dg.FreshnessPolicy:
 
 # 09:00: an hour before the market closes, so that there is time to bid again, and an hour after the run began at 08:00.
 # Up to 20 hours before: later than the 08:00 run of the day before
-BY_NINE = _fresh("0 9 * * *", 20.0)
+BIDS_DUE = time(9)
+BY_NINE = _fresh(f"0 {BIDS_DUE.hour} * * *", 20.0)
 FRESHNESS = {
     "market.prices": _fresh("30 14 * * *", 2.5),  # published at 13:00; by 14:30 those that came since noon are in
     # settled at 14:00, or when late prices are in
@@ -62,13 +93,18 @@ def key_of(table: str) -> dg.AssetKey:
     return dg.AssetKey(table.split("."))
 
 
+def version_of(table: str) -> str:
+    """Version of the code that computes the table."""
+    return code_version(*COMPUTED_BY[table if table in COMPUTED_BY else table.split(".")[0]])
+
+
 def told_of(table: str) -> dict[str, Any]:
     """An asset's page before it is ever materialized: its owners, freshness, and code version."""
     group = table.split(".")[0]
     return {
         "owners": [OWNERS_BY_TABLE.get(table, OWNERS[group])],
         "freshness_policy": FRESHNESS.get(table, BY_NINE),
-        "code_version": code_version(),
+        "code_version": version_of(table),
     }
 
 

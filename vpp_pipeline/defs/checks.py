@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of
 from vpp_pipeline.defs.bids import is_scheduled
 from vpp_pipeline.defs.resources import Desk, Storage
@@ -19,8 +18,7 @@ from vpp_pipeline.verification.registry import GUARDS, METRICS, WARNINGS
 from vpp_pipeline.verification.settled_days import SETTLED
 from vpp_pipeline.warehouse.day import LakeDay
 
-#: tags of a run: its partition, or the first and last of a range
-PARTITION_TAG = "dagster/partition"
+#: tags of a run: the first and last of a range
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 Check = Callable[..., CheckResult]
@@ -29,38 +27,44 @@ Check = Callable[..., CheckResult]
 def _asset_check(check: Check, table: str) -> dg.AssetChecksDefinition:
     """``check`` as Dagster's check of the asset ``table``; blocking, unless it is one of the warnings."""
 
-    @dg.asset_check(asset=key_of(table), name=check.__name__, description=check.__doc__, blocking=check not in WARNINGS)
+    @dg.asset_check(
+        asset=key_of(table),
+        name=check.__name__,
+        description=check.__doc__,
+        blocking=check not in WARNINGS,
+        partitions_def=DAYS,
+    )
     def run_check(context: dg.AssetCheckExecutionContext, desk: Desk, storage: Storage) -> dg.AssetCheckResult:
         tables_of = storage.settled_day if check in SETTLED else storage.figures
-        results = [_run(context, check, table, tables_of(day), desk.settings()) for day in _days_of(context, table)]
-        result = next((one for one in results if not one.passed), results[-1])
-        return dg.AssetCheckResult(
-            passed=result.passed,
-            severity=dg.AssetCheckSeverity.WARN if result.is_warning else dg.AssetCheckSeverity.ERROR,
-            description=result.description,
-            metadata={"violations": result.violations, METRICS[check]: float(result.value)},
-        )
+        days = _days_of(context)
+        results = [_run(context, check, table, tables_of(day), desk.settings()) for day in days]
+        if len(days) > 1:  # Dagster gives what a check returns to the day of its run, and that of a range to none
+            for day, one in zip(days, results, strict=True):
+                of_day = dg.AssetCheckEvaluation(
+                    asset_key=key_of(table), check_name=check.__name__, partition=day.isoformat(), **_told(check, one)
+                )
+                context.op_execution_context.log_event(of_day)  # type: ignore[arg-type]  # it takes this as well
+        return dg.AssetCheckResult(**_told(check, next((one for one in results if not one.passed), results[-1])))
 
     return run_check
 
 
-def _days_of(context: dg.AssetCheckExecutionContext, table: str) -> list[date]:
-    """The market days to check: all of a run over a range, else the one of :func:`_day_of`."""
+def _told(check: Check, result: CheckResult) -> dict[str, Any]:
+    """The result as Dagster takes it; the name of its number ends in the unit."""
+    return {
+        "passed": result.passed,
+        "severity": dg.AssetCheckSeverity.WARN if result.is_warning else dg.AssetCheckSeverity.ERROR,
+        "description": result.description,
+        "metadata": {"violations": result.violations, METRICS[check]: float(result.value)},
+    }
+
+
+def _days_of(context: dg.AssetCheckExecutionContext) -> list[date]:
+    """The market days of the run: that of its partition, or all of a range."""
     first, last = (context.run.tags.get(tag) for tag in (RANGE_START_TAG, RANGE_END_TAG))
     if first is None or last is None:
-        return [_day_of(context, table)]
+        return [market_date_of(context)]
     return [date.fromisoformat(key) for key in DAYS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))]
-
-
-def _day_of(context: dg.AssetCheckExecutionContext, table: str) -> date:
-    """The market day to check: the run's; the latest partition where the run has none, as from the *Checks* page."""
-    if context.run.tags.get(PARTITION_TAG):
-        return market_date_of(context)
-    latest = context.instance.get_latest_materialization_event(key_of(table))
-    partition = latest.asset_materialization.partition if latest and latest.asset_materialization else None
-    if partition is None:
-        raise NoDataError(f"there is no day of {table} yet", remedy="Make a day's bids first, by the job bid_day")
-    return date.fromisoformat(partition)
 
 
 def _run(

@@ -13,7 +13,14 @@ from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import AGGREGATED
 from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset, table_outs
 from vpp_pipeline.defs.metadata import figures_of
-from vpp_pipeline.defs.price_intake import PRICES, materialisation_of, replace_prices, say_missing, take_in_days
+from vpp_pipeline.defs.price_intake import (
+    PRICE_HISTORY,
+    PRICES,
+    materialisation_of,
+    replace_prices,
+    say_missing,
+    take_in_days,
+)
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.defs.sensors import LOCK_TAG
@@ -50,25 +57,21 @@ def prices(
         context.log_event(materialisation_of(day, frame))
 
 
-@table_asset("market.price_forecast", {"polars"}, deps=[dg.AssetDep(key_of(PRICES), partition_mapping=WEEK_BEFORE)])
-def price_forecast(
+@table_asset(PRICE_HISTORY, {"polars"})
+def price_history(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
-) -> dg.Output[pl.DataFrame]:
-    """Prices expected for the day, from prices published before its bids close.
+) -> dg.MaterializeResult[None]:
+    """Prices of the seven days before, taken in before the forecast is made from them.
 
-    By models that learn from up to two years before (setting `forecast.price`), else the mean by hour of the seven days
-    before; the column `method` says which. Days before that week are read from the source of prices itself.
-
-    Days of that week that the lake does not hold yet, or holds from another source, are ingested on the way and
-    recorded as materialisations of `market/prices`. A price of the day itself is never read.
+    Days that the lake does not hold yet, or holds from another source, are ingested and recorded as materialisations of
+    `market/prices`, where their rows lie. The data version is a hash of all of them. A price of the day itself is never
+    read.
     """
     inputs = day_inputs(context, desk, prices_source, storage)
-    forecast = inputs.forecast
     if inputs.regime_note:
         LOG.warning(inputs.regime_note)
-    if note := note_on_source(forecast["source"][0]):
-        context.log.warning(note)
-    for day in comparable(history_dates(inputs.market_date), inputs.market_date, forecast["source"][0]):
+    week = pl.concat(inputs.history[day] for day in sorted(inputs.history))
+    for day in comparable(history_dates(inputs.market_date), inputs.market_date, week["source"][0]):
         if day not in inputs.history:
             LOG.warning("the source holds no prices of %s; the forecast does without", day)
             continue
@@ -79,6 +82,27 @@ def price_forecast(
             continue
         if is_new and DAYS.has_partition_key(day.isoformat()):
             context.log_event(materialisation_of(day, inputs.history[day]))
+    return dg.MaterializeResult(data_version=dg.DataVersion(frame_hash(week)), metadata=figures_of(PRICE_HISTORY, week))
+
+
+# Dagster notes which versions a step rests on when it begins: a forecast that took in its own week was stale at once
+@table_asset(
+    "market.price_forecast",
+    {"polars"},
+    deps=[dg.AssetDep(key_of(PRICES), partition_mapping=WEEK_BEFORE), key_of(PRICE_HISTORY)],
+)
+def price_forecast(
+    context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
+) -> dg.Output[pl.DataFrame]:
+    """Prices expected for the day, from prices published before its bids close.
+
+    By models that learn from up to two years before (setting `forecast.price`), else the mean by hour of the seven days
+    before; the column `method` says which. Days before that week are read from the source of prices itself. A price of
+    the day itself is never read.
+    """
+    forecast = day_inputs(context, desk, prices_source, storage).forecast
+    if note := note_on_source(forecast["source"][0]):
+        context.log.warning(note)
     return dg.Output(forecast, data_version=dg.DataVersion(frame_hash(forecast)))
 
 

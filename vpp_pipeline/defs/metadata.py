@@ -26,16 +26,81 @@ from vpp_pipeline.schemas import TABLES, Messages, sentence
 from vpp_pipeline.schemas.columns import unit_of
 
 LOG = logging.getLogger(__name__)
+#: assets that are no tables of their own -> the table that their rows lie in
+ROWS_OF = {"negotiation.rounds": "negotiation.messages", "market.price_history": "market.prices"}
+#: columns of the main tables -> the columns that they are computed from
+LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
+    "market.opportunities": {
+        "forecast_price": ("market.price_forecast.energy_usd_per_mwh", "market.price_forecast.spin_usd_per_mw_h"),
+        "market_price": ("market.price_forecast.energy_usd_per_mwh", "market.price_forecast.spin_usd_per_mw_h"),
+        "offerable_capacity_mw": ("fleet.availability.max_discharge_kw", "fleet.availability.export_limit_kw"),
+    },
+    "dispatch.payments": {
+        "dispatched_kw": (
+            "dispatch.schedule.discharge_kw",
+            "dispatch.schedule.solar_sold_kw",
+            "dispatch.schedule.spin_kw",
+            "dispatch.schedule.nonspin_kw",
+        ),
+        "agreed_price_usd_per_mwh": ("negotiation.agreements.agreed_price_usd_per_mwh",),
+        "payment_usd": (
+            "negotiation.agreements.agreed_price_usd_per_mwh",
+            "dispatch.schedule.discharge_kw",
+            "dispatch.schedule.solar_sold_kw",
+        ),
+        "charging_cost_usd": ("dispatch.charging.to_recover_usd", "market.opportunities.forecast_price"),
+    },
+    "bids.final_bids": {
+        "opportunity_id": ("market.opportunities.opportunity_id",),
+        "required_capacity_mw": ("market.opportunities.required_capacity_mw",),
+        "total_capacity_mw": ("dispatch.positions.quantity_mw",),
+        "expected_mw": ("dispatch.positions.expected_mw",),
+        "forecast_price": ("market.opportunities.forecast_price",),
+        "expected_revenue_usd": ("market.opportunities.forecast_price", "dispatch.positions.expected_mw"),
+        "payments_usd": ("dispatch.payments.payment_usd",),
+        "charging_cost_usd": ("dispatch.payments.charging_cost_usd",),
+        "expected_profit_usd": (
+            "market.opportunities.forecast_price",
+            "dispatch.positions.expected_mw",
+            "dispatch.payments.payment_usd",
+            "dispatch.payments.charging_cost_usd",
+        ),
+        "reliability_score": ("fleet.prosumers.availability_fraction", "dispatch.payments.dispatched_kw"),
+        "satisfaction_score": (
+            "dispatch.payments.satisfaction_score",
+            "negotiation.agreements.committed_capacity_kw",
+        ),
+    },
+    "evaluation.settlement": {
+        "bid_id": ("bids.final_bids.bid_id",),
+        "bid_mw": ("bids.final_bids.total_capacity_mw",),
+        "awarded_mw": ("bids.bid_segments.to_mw", "bids.bid_segments.price_usd_per_mwh"),
+        "clearing_price": ("market.prices.energy_usd_per_mwh", "market.prices.spin_usd_per_mw_h"),
+    },
+}
 HISTORY_DAYS = 30
 LONGEST = 40  # letters of a text in the five rows
 INLINE = 1000  # characters: longer Markdown is shown behind a button
 ROW_COUNT, SENTENCE, SPARKLINE, ROWS = "dagster/row_count", "in_a_sentence", "sparkline", "five_rows"
+LINEAGE_OF_COLUMNS = "dagster/column_lineage"
 
 
 def figures_of(table: str, frame: pl.DataFrame, history: pl.DataFrame | None = None) -> dict[str, Any]:
     """The metadata of one materialization of ``table``; ``history`` has its rows of this and earlier days."""
     page = PAGES[table]
-    return _metadata(page, frame, declared(table), line_of(page.line, frame if history is None else history))
+    shown = _metadata(page, frame, declared(table), line_of(page.line, frame if history is None else history))
+    return shown | ({LINEAGE_OF_COLUMNS: lineage_of(table)} if table in LINEAGE else {})
+
+
+def lineage_of(table: str) -> dg.TableColumnLineage:
+    """The *Column lineage* of an asset."""
+    placed = {name: [one.rpartition(".") for one in sources] for name, sources in LINEAGE[table].items()}
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(dg.AssetKey(source.split(".")), column) for source, _, column in sources]
+            for name, sources in placed.items()
+        }
+    )
 
 
 def _metadata(page: Page, frame: pl.DataFrame, schema: type[dy.Schema] | None, line: str) -> dict[str, Any]:
@@ -117,8 +182,8 @@ def tables_of_file() -> dg.TableSchema:
 
 
 def declared(table: str) -> type[dy.Schema]:
-    """The declaration of an asset's table; `negotiation.rounds` holds messages."""
-    return TABLES.get(table, Messages)
+    """The declaration of an asset's table, or of the rows that it adds to another."""
+    return TABLES.get(ROWS_OF.get(table, table), Messages)
 
 
 def columns_of(schema: type[dy.Schema]) -> dg.TableSchema:

@@ -9,8 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.core.provenance import code_version
-from vpp_pipeline.defs.asset_factory import ROUNDS, SAME_DAY, key_of, market_date_of, table_asset
+from vpp_pipeline.defs.asset_factory import ROUNDS, SAME_DAY, key_of, market_date_of, table_asset, version_of
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.llm.adviser import ModelAdviser
@@ -117,7 +116,7 @@ def _record(context: dg.AssetExecutionContext, store: LakeNegotiations, negotiat
     fingerprints = dict(by_slot.iter_rows())
     for slot, metadata in _figures_by_slot(store, negotiations):
         partition = dg.MultiPartitionKey({"date": day, "slot": slot})
-        own = {DATA_VERSION_TAG: fingerprints[slot], CODE_VERSION_TAG: code_version()}
+        own = {DATA_VERSION_TAG: fingerprints[slot], CODE_VERSION_TAG: version_of(ROUNDS_TABLE)}
         context.log_event(
             dg.AssetMaterialization(ROUNDS_KEY, partition=partition, tags=own | versions | pointers, metadata=metadata)
         )

@@ -25,6 +25,8 @@ from vpp_pipeline.warehouse.day import BY_HAND
 OWN_JOBS = ("bid_day", "settle_day")  # jobs that make a day's tables and publish them
 OF_RUN = ("kind", "path", "node", "meters")  # of `Prices`; its other fields name folders and hosts
 FILES = ("path", "meters")
+#: settings that the launchpad begins with; it completes the others, with meaning and default
+TEMPLATE = ("fleet.prosumers", "forecast.price", "negotiation.engine", "negotiation.rounds", "risk.scenarios")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Owner:
 
     def storage(self, context: dg.InitResourceContext) -> Storage:
         """Raises InputError for a run that is meant for another data folder."""
-        asked = context.resource_config["data_folder"]
+        asked = context.resource_config.get("data_folder")
         if asked is not None and Path(asked).resolve() != self.folder.resolve():
             raise InputError(
                 "a run is meant for another data folder than this one",
@@ -57,10 +59,13 @@ class Owner:
 
     def prices_source(self, context: dg.InitResourceContext) -> Prices:
         """What the run names, and the owner's file of defaults. Raises InputError for a file that it may not read."""
-        chosen = dict(context.resource_config)
-        for name in FILES:
-            chosen[name] = self._readable(f"prices_source.{name}", chosen[name])
-        return Prices(**{**prices_beside(self.folder), **self.prices, **chosen})
+        return self.prices_of(context.resource_config)
+
+    def prices_of(self, chosen: Mapping[str, str | None]) -> Prices:
+        """The same from the fields that a run names."""
+        files = {name: self._readable(f"prices_source.{name}", chosen.get(name)) for name in FILES}
+        named: dict[str, Any] = {**prices_beside(self.folder), **self.prices, **chosen, **files}
+        return Prices(**named)
 
     def desk(self, context: dg.InitResourceContext) -> Desk:
         """The run's settings and the owner's. Raises InputError for a file that the run may not read."""
@@ -69,7 +74,7 @@ class Owner:
             for name in values:
                 if _plain(_fields(group)[name])[0] is Path:
                     values[name] = self._readable(f"{group}.{name}", values[name])
-        groups["llm"] |= llm_of_environment() if self.llm is None else self.llm
+        groups.setdefault("llm", {}).update(llm_of_environment() if self.llm is None else self.llm)
         return Desk(groups=groups)
 
     def _readable(self, name: str, file: str | None) -> str | None:
@@ -133,32 +138,38 @@ def _plain(known: FieldInfo) -> tuple[type, bool]:
     return (kind if kind in (int, float, bool, Path) else str), NoneType in choices
 
 
-def _config_field(known: FieldInfo) -> dg.Field:
-    """Dagster's field for a setting.
+def _config_field(known: FieldInfo, is_shown: bool = False) -> dg.Field:
+    """Dagster's field for a setting; one without a default of Dagster's is not written out in the launchpad.
 
     Of plain types: for a class of pydantic's, Dagster would also take ``{"env": NAME}`` in a value's place, and read
     any environment variable of its server.
     """
     kind, is_optional = _plain(known)
-    plain = str if kind is Path else kind
-    return dg.Field(
-        dg.Noneable(plain) if is_optional else plain,
-        default_value=known.default,
-        is_required=False,
-        description=known.description,
-    )
+    plain: Any = str if kind is Path else kind
+    if is_optional:
+        plain = dg.Noneable(plain)
+    if is_shown:
+        return dg.Field(plain, default_value=known.default, description=known.description)
+    default = "" if known.default is None else f" Default: {known.default}."
+    return dg.Field(plain, is_required=False, description=f"{known.description}{default}")
 
 
 def _group_field(group: str) -> dg.Field:
-    fields = {name: _config_field(known) for name, known in _fields(group).items() if not _is_owners(group, name)}
-    return dg.Field(fields, description=type(Settings.model_fields[group].default).__doc__)
+    fields = {
+        name: _config_field(known, f"{group}.{name}" in TEMPLATE)
+        for name, known in _fields(group).items()
+        if not _is_owners(group, name)
+    }
+    about = type(Settings.model_fields[group].default).__doc__
+    if any(name.startswith(f"{group}.") for name in TEMPLATE):
+        return dg.Field(fields, description=about)
+    return dg.Field(fields, is_required=False, description=about)
 
 
 def resources_of(owner: Owner) -> dict[str, dg.ResourceDefinition]:
     """The resources of Dagster's definitions, by key; their configuration is what a run may choose."""
     data_folder = dg.Field(
         dg.Noneable(str),
-        default_value=None,
         is_required=False,
         description="The data folder that the run is meant for; with another one it fails. Empty: this server's.",
     )

@@ -15,8 +15,8 @@ from vpp_pipeline.core.calendar import PRICE_COLUMN
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline.core.provenance import code_version, frame_hash
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.core.provenance import frame_hash
+from vpp_pipeline.defs.asset_factory import key_of, version_of
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.evaluation.settlement import same_source
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisIncompleteError
@@ -24,7 +24,7 @@ from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.price_source import PriceSource
 
 LOG = logging.getLogger(__name__)
-PRICES, FORECAST = "market.prices", "market.price_forecast"
+PRICES, PRICE_HISTORY, FORECAST = "market.prices", "market.price_history", "market.price_forecast"
 MOST_CHANGES = 12  # of one day that are named
 
 # where OASIS is down or torn, a run waits and asks again: half an hour in all, less than the sensor's hour
@@ -136,5 +136,5 @@ def materialisation_of(day: date, frame: pl.DataFrame) -> dg.AssetMaterializatio
         key_of(PRICES),
         partition=day.isoformat(),
         metadata=figures_of(PRICES, frame),
-        tags={"dagster/data_version": frame_hash(frame), "dagster/code_version": code_version()},
+        tags={"dagster/data_version": frame_hash(frame), "dagster/code_version": version_of(PRICES)},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from functools import lru_cache
 
 import dagster as dg
@@ -29,26 +30,34 @@ def _of_run(run_id: str, inputs: DayInputs) -> DayInputs:
 
 def day_inputs(context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage) -> DayInputs:
     """The run's inputs. A run of the whole day reads all of them first: where one is wrong, nothing is made."""
-    file, node = prices_source.chosen()
-    inputs = _of_run(
-        context.run.run_id,
-        DayInputs(
-            market_date_of(context),
-            desk.settings(),
-            file,
-            node,
-            storage.requests,
-            storage.lake.root,
-            context.run.run_id,
-            prices_source.meters_path(),
-            prices_source.meters_time_zone(),
-            prices_source.weather(),
-        ),
+    inputs = inputs_of(context.run.run_id, market_date_of(context), desk.settings(), prices_source, storage)
+    return read_all(inputs) if context.run.job_name == BIDS_JOB else inputs
+
+
+def inputs_of(run_id: str, market_date: date, settings: Settings, prices: Prices, storage: Storage) -> DayInputs:
+    """The inputs of a run, those that it has already read among them."""
+    file, node = prices.chosen()
+    inputs = DayInputs(
+        market_date,
+        settings,
+        file,
+        node,
+        storage.requests,
+        storage.lake.root,
+        run_id,
+        prices.meters_path(),
+        prices.meters_time_zone(),
+        prices.weather(),
     )
-    if context.run.job_name == BIDS_JOB:
-        require_solvers(inputs.settings.optimiser)
-        require_model(inputs.settings)
-        inputs.read_all()
+    return _of_run(run_id, inputs)
+
+
+def read_all(inputs: DayInputs) -> DayInputs:
+    """The inputs, all of them read. Raises InputError for the first that cannot be used, or where a solver is
+    missing."""
+    require_solvers(inputs.settings.optimiser)
+    require_model(inputs.settings)
+    inputs.read_all()
     return inputs
 
 

@@ -19,7 +19,7 @@ from vpp_pipeline.core.calendar import HISTORY_DAYS, PACIFIC, history_dates, pri
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import history_folder
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.asset_factory import DAYS, key_of
 from vpp_pipeline.defs.price_intake import PRICES, is_in
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
@@ -33,7 +33,8 @@ CHECK = "prices_are_in_when_they_should_be"
 
 State = Literal["in", "out", "awaited", "late", "down", "refused"]
 CALM: frozenset[State] = frozenset({"in", "out", "awaited"})
-LOCK_TAG = "vpp_pipeline/lock"  # marks a run of the command line; anyone may write tags, so its content is never read
+# marks a run of the command line, hidden on Dagster's pages; anyone may write tags, so its content is never read
+LOCK_TAG = ".dagster/vpp_lock"
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -145,6 +146,7 @@ def prices_are_in(prices_source: Prices, storage: Storage) -> dg.AssetCheckResul
     asset=key_of("market.price_forecast"),
     name="the_forecast_rests_on_the_whole_week",
     description="All seven days before were there; where prices are late or down, the forecast does with fewer.",
+    partitions_def=DAYS,
 )
 def the_week_is_whole(context: dg.AssetCheckExecutionContext, storage: Storage) -> dg.AssetCheckResult:
     forecast = storage.day(date.fromisoformat(context.partition_key))["market.price_forecast"]
@@ -153,7 +155,7 @@ def the_week_is_whole(context: dg.AssetCheckExecutionContext, storage: Storage) 
         passed=days >= HISTORY_DAYS,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{days} of {HISTORY_DAYS} days before, the last one published {latest:%Y-%m-%d %H:%MZ}",
-        metadata={"days": float(days)},
+        metadata={"history_days": float(days)},
     )
 
 

@@ -12,12 +12,14 @@ AT_ONCE = 100
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
-def forget_runs(instance: dg.DagsterInstance, days: int) -> int:
+def forget_runs(instance: dg.DagsterInstance, days: int, *, is_dry: bool = False) -> int:
     """Remove runs that ended and were made more than ``days`` ago, with their logs; how many.
 
-    Their tables and bids are not touched: `bids.runs` keeps a row of each that published.
+    Their tables and bids are not touched: `bids.runs` keeps a row of each that published. ``is_dry``: count them alone.
     """
     before = datetime.now(UTC) - timedelta(days=days)
+    if is_dry:
+        return instance.get_runs_count(dg.RunsFilter(statuses=ENDED, created_before=before))
     count = 0
     while True:
         records = instance.get_run_records(dg.RunsFilter(statuses=ENDED, created_before=before), limit=AT_ONCE)
@@ -28,16 +30,22 @@ def forget_runs(instance: dg.DagsterInstance, days: int) -> int:
             return count
 
 
-@dg.op
+DRY = dg.Field(bool, default_value=False, description="Remove nothing, and say in the log what would be.")
+
+
+@dg.op(config_schema={"dry_run": DRY})
 def sweep_past(context: dg.OpExecutionContext, storage: Storage, prices_source: Prices) -> None:
     """Remove what [retention] in data/prices.toml no longer keeps."""
-    kept = prices_source.retention()
-    swept = sweep(storage.lake, storage.warehouse, kept, datetime.now(PACIFIC).date())
-    runs = forget_runs(context.instance, kept.history_days)
-    context.log.info(f"{swept}; {runs} runs removed from the history")
+    kept, is_dry = prices_source.retention(), context.op_config["dry_run"]
+    swept = sweep(storage.lake, storage.warehouse, kept, datetime.now(PACIFIC).date(), is_dry=is_dry)
+    runs = forget_runs(context.instance, kept.history_days, is_dry=is_dry)
+    context.log.info(f"{'a dry run: ' if is_dry else ''}{swept}; {runs} runs removed from the history")
 
 
-@dg.job(description="Remove detail of old days, tables that were never published, and old run history.")
+@dg.job(
+    description="Remove detail of old days, tables that were never published, and old run history, by [retention] in "
+    "data/prices.toml. With `dry_run: true` it removes nothing, and its log says what it would."
+)
 def sweep_storage() -> None:
     sweep_past()
 

@@ -20,6 +20,7 @@ from vpp_pipeline.settings import MarketRules, NegotiationPolicy
 
 MESSAGES, AGREEMENTS, SEGMENTS = "negotiation.messages", "negotiation.agreements", "negotiation.segments"
 NEGOTIATED = (MESSAGES, AGREEMENTS, SEGMENTS)
+STRIKES_DEALS = "negotiation.negotiate.in_blocks"  # an edit of other code leaves deals as they are
 
 
 Bases = Mapping[str, Mapping[str, str]]  # opportunity -> what its negotiation rests on
@@ -101,7 +102,7 @@ def negotiate_missing(
     Returns one row for each of ``opportunities``: opportunity_id, slot, engine, fingerprint, seconds (its share of a
     joint negotiation), is_new.
     """
-    context = f"{policy.model_dump_json()} {rules.model_dump_json()} {code_version()}"
+    context = f"{policy.model_dump_json()} {rules.model_dump_json()} {code_version(STRIKES_DEALS)}"
     now = {name: of for one in terms for name, of in zip(one.opportunity_id, one.fingerprints(context), strict=True)}
     state = opportunities.select("opportunity_id", "slot").with_columns(
         fingerprint=pl.Series([now[name] for name in opportunities["opportunity_id"]], dtype=pl.String),

@@ -56,17 +56,19 @@ class Swept:
         )
 
 
-def sweep(lake: Lake, warehouse: Path, settings: RetentionSettings, today: date) -> Swept:
+def sweep(lake: Lake, warehouse: Path, settings: RetentionSettings, today: date, *, is_dry: bool = False) -> Swept:
     """Reduce days that were published long ago, then remove files that no manifest names and no run has written lately.
 
-    A day whose manifest is damaged stays as it is, with a warning. Raises InputError where the warehouse is damaged.
+    A day whose manifest is damaged stays as it is, with a warning. ``is_dry``: remove nothing, and say what would be.
+    Raises InputError where the warehouse is damaged.
     """
     swept = Swept()
     first_kept = today - timedelta(settings.detail_days)
     last = [lake.manifest(day) for day in _readable_days(lake)]
     old = [one for one in last if max(one.day, one.committed_utc[:10]) < first_kept.isoformat()]
     reduced = [one.day for one in old if one.files.keys() - set(FOR_GOOD)]
-    if reduced:
+    swept.days = len(reduced)
+    if reduced and not is_dry:
 
         def keep(last: Manifest) -> dict[str, None]:
             return dict.fromkeys(last.files.keys() - set(FOR_GOOD))
@@ -75,8 +77,7 @@ def sweep(lake: Lake, warehouse: Path, settings: RetentionSettings, today: date)
             lake.commit(day, "detail is past its time", keep)
         detail = [table for table in TABLES if table not in FOR_GOOD]
         publish_tables(lake, warehouse, [date.fromisoformat(day) for day in reduced], detail)
-        swept.days = len(reduced)
-    _remove_unnamed(lake, settings.unpublished_hours * HOUR_S, swept)
+    _remove_unnamed(lake, settings.unpublished_hours * HOUR_S, swept, set(reduced), is_dry)
     return swept
 
 
@@ -90,7 +91,7 @@ def _readable_days(lake: Lake) -> Iterator[str]:
             yield day
 
 
-def _remove_unnamed(lake: Lake, age_s: float, swept: Swept) -> None:
+def _remove_unnamed(lake: Lake, age_s: float, swept: Swept, reduced: set[str], is_dry: bool) -> None:
     """Remove versions that nothing names, working sets that no run has written to, and drafts of killed writes.
 
     What is younger than ``age_s`` stays: a run may be about to name it, and a reader may hold an older manifest.
@@ -99,7 +100,8 @@ def _remove_unnamed(lake: Lake, age_s: float, swept: Swept) -> None:
     named: set[str] = set()
     for day in lake.days():
         *before, last = lake.manifests(day) if day not in damaged else [Manifest(day)]
-        named |= {file.key for file in last.files.values()}
+        kept = set(FOR_GOOD) if day in reduced else last.files.keys()
+        named |= {file.key for table, file in last.files.items() if table in kept}
         named |= {file.key for one in before for table, file in one.files.items() if table in OF_RUNS}
     living: dict[str, float] = {}
     for key in store.keys(WORKING):
@@ -107,17 +109,22 @@ def _remove_unnamed(lake: Lake, age_s: float, swept: Swept) -> None:
         living[owner] = min(store.age_s(key), living.get(owner, age_s))
     for owner, age in living.items():
         if age >= age_s:
-            store.remove(f"{WORKING}/{owner}")
             swept.runs += 1
-    for files in (files for day in lake.days() for files in lake.owners(day).values()):
-        named |= {file.key for file in files.values()}
+            if not is_dry:
+                store.remove(f"{WORKING}/{owner}")
+    ended = {owner for owner, age in living.items() if age >= age_s}
+    for owners in (lake.owners(day) for day in lake.days()):
+        named |= {file.key for owner, files in owners.items() if owner not in ended for file in files.values()}
     for key in list(store.keys("")):
         if key.split("/")[0] in (MANIFESTS, WORKING, SCRATCH) or not key.endswith(".parquet"):
             continue
         if key in named or key.split("/")[-2] in damaged or store.age_s(key) < age_s:
             continue
         swept.files, swept.bytes = swept.files + 1, swept.bytes + (store.size(key) or 0)
-        store.remove(key)
+        if not is_dry:
+            store.remove(key)
+    if is_dry:
+        return
     for draft in list(store.drafts()):
         if time.time() - draft.stat().st_mtime >= age_s:
             draft.unlink(missing_ok=True)

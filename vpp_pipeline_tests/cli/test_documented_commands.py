@@ -34,6 +34,7 @@ NOT_RUN = {
     r"--source oasis|^ingest --from 2025": "asks CAISO: market/oasis/test_ingest.py asks a local server",
     r"\blive\b": "asks a language model: llm/test_command_line.py asks a local server",
     r"^ingest$": "stands for ingest of any days: test_main.py takes in one",
+    r"^alerts\b": "needs a way to tell: defs/test_alerts.py asks local servers",
     r"^dev\b": "serves until Ctrl-C: test_end_to_end.py starts and asks it",
     r"^desk(?! --write)": "serves until Ctrl-C: reporting/test_server.py starts and asks it",
     r'^sql "…"$': "stands for any question: warehouse/test_queries.py asks those of the pages",

@@ -19,7 +19,7 @@ from vpp_pipeline.evaluation.compare import show_comparison
 from vpp_pipeline_tests.cli.command_line import (
     EXAMPLE_PRICES,
     NEXT,
-    assert_dagster_says,
+    assert_no_run,
     made_desk,
     own_history,
     refused,
@@ -109,7 +109,7 @@ def test_a_date_without_prices_is_refused(desk: TradingDesk, capsys: pytest.Capt
     assert "no prices in the week before 2023-10-20" in message
     assert str(EXAMPLE_PRICES) in message
     assert "Choose a day" in message
-    assert_dagster_says(message)
+    assert_no_run()
     message = refused(["--date", "2023-10-20", "--prices", str(EXAMPLE_PRICES)], desk, capsys, command="ingest")
     assert "no prices of TH_SP15_GEN-APND for market day 2023-10-20" in message
     assert "2023-07-25 to 2023-08-31" in message

@@ -100,18 +100,18 @@ class TradingDesk:
         keys = frozenset(key_of(table) for table in tables)
         return self._subset(keys, frozenset(check for check in CHECKS if checks and check.asset_key in keys), partition)
 
-    def check(self, table: str, day: str | None = DAY) -> dict[str, dg.AssetCheckEvaluation]:
-        """Only the checks of one asset, by name; without a day, as the button of its page starts them."""
+    def check(self, table: str, day: str = DAY) -> dict[str, dg.AssetCheckEvaluation]:
+        """Only the checks of one asset, by name."""
         wanted = frozenset(check for check in CHECKS if check.asset_key == key_of(table))
         return evaluations(self._subset(frozenset(), wanted, day))
 
     def _subset(
-        self, assets: frozenset[dg.AssetKey], checks: frozenset[dg.AssetCheckKey], partition: str | None
+        self, assets: frozenset[dg.AssetKey], checks: frozenset[dg.AssetCheckKey], partition: str
     ) -> ExecuteInProcessResult:
         everything = self.definitions().resolve_implicit_global_asset_job_def()
         chosen = everything.get_subset(asset_selection=assets, asset_check_selection=checks)
         # a run of checks alone names its partition by tag, as the page of an asset's checks does
-        tags = {"dagster/partition": partition} if partition else {}
+        tags = {"dagster/partition": partition}
         where: dict[str, Any] = {"partition_key": partition} if assets else {"tags": tags}
         return chosen.execute_in_process(
             run_config=self.config(), instance=self.instance, raise_on_error=False, **where

@@ -15,6 +15,7 @@ from dagster._core.loader import LoadingContextForTest
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import AGGREGATED, BOUND
 from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.price_intake import materialisation_of
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
 from vpp_pipeline.warehouse.day import BY_RUN, LakeNegotiations
@@ -62,7 +63,11 @@ def test_one_run_makes_every_table_and_every_check_passes():
     assert result.success
     assert not failures(result)
     by_hand = {*BESIDE, *BY_RUN, *LATER}
-    assert made(result) == (set(TABLES) - by_hand) | {"negotiation.rounds", "warehouse.published"}
+    assert made(result) == (set(TABLES) - by_hand) | {
+        "negotiation.rounds",
+        "market.price_history",
+        "warehouse.published",
+    }
     found = evaluations(result)
     assert found.pop("the_forecast_rests_on_the_whole_week").passed
     assert set(found) == {check.__name__ for check in GUARDS}
@@ -151,6 +156,25 @@ def not_fresh(desk: TradingDesk) -> set[str]:
 def test_a_fresh_folder_gives_the_same_tables_and_everything_is_fresh(small: TradingDesk):
     assert differences(small_desk().tables(), small.tables()) == []
     assert not_fresh(small) == set()
+
+
+def test_a_forecast_is_fresh_on_the_day_that_takes_in_one_more_day_of_prices():
+    """Six days of its week have a version when the run begins, and the seventh comes during it."""
+    desk = new_desk()
+    first, then = DAY, "2023-08-16"
+    for day in (first, then):
+        assert desk.make("market.price_forecast", day=day).success
+    resolver = CachingStaleStatusResolver(desk.instance, GRAPH, LoadingContextForTest(desk.instance))
+    found = [resolver.get_status(key_of("market.price_forecast"), day) for day in (first, then)]
+    assert found == [StaleStatus.FRESH, StaleStatus.FRESH]
+    # a correction of the week still counts
+    desk.instance.report_runless_asset_event(materialisation_of(date(2023, 8, 14), prices(desk, "2023-08-13")))
+    resolver = CachingStaleStatusResolver(desk.instance, GRAPH, LoadingContextForTest(desk.instance))
+    assert resolver.get_status(key_of("market.price_forecast"), then) == StaleStatus.STALE
+
+
+def prices(desk: TradingDesk, day: str) -> pl.DataFrame:
+    return desk.lake.day(day).read("market.prices")
 
 
 def test_a_second_run_negotiates_nothing_and_changes_nothing(small: TradingDesk):

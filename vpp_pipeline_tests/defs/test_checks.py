@@ -78,6 +78,7 @@ def test_a_rule_fails_on_its_fault_with_numbers(
     seed(desk, table, fault)
     found = desk.check(asset)[rule]
     assert (healthy.passed, found.passed) == (True, False)
+    assert (healthy.partition, found.partition) == (DAY, DAY)
     severity = dg.AssetCheckSeverity.WARN if rule in WARNINGS else dg.AssetCheckSeverity.ERROR
     assert (found.severity, found.blocking) == (severity, rule not in WARNINGS)
     assert found.metadata["violations"].value >= 1
@@ -88,13 +89,17 @@ def test_a_rule_fails_on_its_fault_with_numbers(
     assert any(letter.isdigit() for letter in healthy.description)
 
 
-def test_the_button_of_the_checks_page_checks_the_day_made_last(desk: TradingDesk, made_day: TradingDesk):
-    """It starts a run of checks that names no partition."""
-    assert desk.materialise(*FORMED).success
-    found = desk.check("bids.final_bids", day=None)
-    assert len(found) == 9
-    assert all(check.passed for check in found.values())
-    assert not new_desk(made_day.data).check("bids.final_bids", day=None)  # nothing was made by this history
+def test_dagster_answers_day_by_day_whether_a_rule_was_kept(desk: TradingDesk):
+    """The last result of one day says nothing of another."""
+    key = dg.AssetCheckKey(key_of("market.prices"), "prices_are_complete_and_ordered")
+    days = ("2023-08-14", "2023-08-16")
+    for day in days:
+        assert desk.run("ingest_market", day).success
+    desk.lake.write("market.prices", days[0], desk.lake.day(days[0]).read("market.prices").head(23))
+    desk.check("market.prices", day=days[0])
+    status = desk.instance.event_log_storage.get_asset_check_state([(key, GRAPH.get(key).partitions_def)])[key]
+    kept = {state.value: list(subset.value.get_partition_keys()) for state, subset in status.subsets.items()}
+    assert (kept["FAILED"], kept["SUCCEEDED"]) == ([days[0]], [days[1]])
 
 
 #: of another run than the bids', in which they stop the publication; bids made again go out beside an old settlement

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from vpp_pipeline.core.provenance import PACKAGE
+from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.defs.asset_factory import DAYS, ROUNDS, key_of
+from vpp_pipeline.defs.asset_factory import COMPUTED_BY, DAYS, ROUNDS, key_of
 from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS
@@ -60,7 +59,8 @@ DEPENDENCIES: dict[str, set[str]] = {
     **{table: set() for table in METERS},
     **dict.fromkeys(EXPECTED, METERS),
     **dict.fromkeys(FLEET, EXPECTED | {"market.resources"}),
-    "market.price_forecast": {"market.prices"},
+    "market.price_history": set(),
+    "market.price_forecast": {"market.prices", "market.price_history"},
     "market.price_scenarios": {"market.price_forecast"},
     "fleet.availability": {"market.resources", "fleet.prosumers", *EXPECTED},
     "market.resources": {"market.price_forecast"},
@@ -110,7 +110,11 @@ def test_the_graph_is_that_of_the_design():
 
 def test_an_asset_is_a_table_of_its_groups_schema():
     beside = {"negotiation.messages", "negotiation.segments", *BY_RUN}
-    assert set(TABLES) - beside == set(DEPENDENCIES) - {"negotiation.rounds", "warehouse.published"}
+    assert set(TABLES) - beside == set(DEPENDENCIES) - {
+        "negotiation.rounds",
+        "warehouse.published",
+        "market.price_history",
+    }
     assert {name: GRAPH.get(key_of(name)).group_name for name in DEPENDENCIES} == {
         name: name.split(".")[0] for name in DEPENDENCIES
     }
@@ -128,6 +132,14 @@ def test_every_asset_is_explained(table: str):
         columns = asset.metadata["dagster/column_schema"].columns
         assert [column.name for column in columns] == TABLES[table].column_names()
         assert all(column.description for column in columns)
+
+
+def test_a_table_has_the_version_of_the_code_that_computes_it():
+    """And each entry of the list is of a table or a group that there is."""
+    versions = {name: GRAPH.get(key_of(name)).code_version for name in DEPENDENCIES}
+    assert len(set(versions.values())) > 15
+    assert versions["negotiation.summary"] == code_version("pipeline.negotiate")
+    assert set(COMPUTED_BY) <= set(DEPENDENCIES) | {name.split(".")[0] for name in DEPENDENCIES}
 
 
 def test_only_negotiations_are_partitioned_by_more_than_the_day():
@@ -162,6 +174,9 @@ def test_every_rule_is_a_blocking_check_of_its_asset():
     for key in wanted:
         assert GRAPH.get(key).blocking == (key.name not in {check.__name__ for check in WARNINGS})
         assert GRAPH.get(key).description
+    of_no_day = watching - {dg.AssetCheckKey(key_of("market.price_forecast"), "the_forecast_rests_on_the_whole_week")}
+    for key in wanted | watching:  # whether prices come is asked of the newest day, whichever that is
+        assert GRAPH.get(key).partitions_def == (None if key in of_no_day else DAYS)
 
 
 def test_pages_stay_quick_with_the_number_of_negotiation_partitions():
@@ -180,26 +195,3 @@ def test_jobs_and_what_they_make():
         "settle_day": SETTLING | {"warehouse.published"},
         "backtest_day": {"evaluation.benchmark"},
     }
-
-
-def test_private_parts_of_dagster_are_used_in_one_file():
-    """They may change with any upgrade; that file says why it needs them."""
-    private = [file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if "dagster._" in file.read_text("utf-8")]
-    assert private == [Path("cli/run_job.py")]
-
-
-def test_tags_are_named_as_dagster_names_them():
-    """They are written out here, since Dagster's own names for them are private."""
-    from dagster._core.definitions import data_version as versions
-    from dagster._core.storage import tags
-
-    from vpp_pipeline.defs import checks, negotiation
-
-    key = negotiation.ROUNDS_KEY
-    own = (versions.DATA_VERSION_TAG, versions.CODE_VERSION_TAG)
-    assert own == (negotiation.DATA_VERSION_TAG, negotiation.CODE_VERSION_TAG)
-    assert f"{negotiation.DATA_VERSION_OF}/{key.to_user_string()}" == versions.get_input_data_version_tag(key)
-    assert f"{negotiation.EVENT_OF}/{key.to_user_string()}" == versions.get_input_event_pointer_tag(key)
-    assert checks.PARTITION_TAG == tags.PARTITION_NAME_TAG
-    span = (tags.ASSET_PARTITION_RANGE_START_TAG, tags.ASSET_PARTITION_RANGE_END_TAG)
-    assert span == (checks.RANGE_START_TAG, checks.RANGE_END_TAG)

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import TagType, get_tag_type
 from dagster._core.test_utils import create_run_for_test
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
+from vpp_pipeline.cli.main import main
+from vpp_pipeline.cli.run_job import LOCATION, REPOSITORY, instance_of
 from vpp_pipeline.definitions import defs
+from vpp_pipeline.defs.sensors import LOCK_TAG
 
 PROJECT = Path(__file__).parents[2]
 
@@ -99,3 +103,41 @@ def test_nothing_is_sent_to_dagster(project: Path):
     with dg.DagsterInstance.from_config(str(project)) as instance:
         assert not instance.telemetry_enabled
         assert not instance.nux_enabled
+
+
+def test_a_run_of_the_command_line_is_on_the_timeline_and_its_mark_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """By the code location that `vpp-pipeline dev` serves: Dagster's pages ask for runs of a location."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    assert main(["ingest", "--date", "2023-08-15", "--data", str(tmp_path)]) == 0
+    with instance_of(tmp_path) as instance:
+        here = dg.RunsFilter(tags={".dagster/repository": f"{REPOSITORY}@{LOCATION}"}, job_name="ingest_market")
+        (run,) = instance.get_runs(here)
+        shown = {name for name in run.tags if get_tag_type(name) != TagType.HIDDEN}
+        assert LOCK_TAG in set(run.tags) - shown
+        assert {name.partition("/")[0] for name in shown} == {"dagster"}
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["bids", "--node", "NOWHERE"], "does not make prices of this node"),
+        (["bids", "--fleet", "absent.csv"], "absent.csv"),
+        (["bids", "--engine", "auction"], "auction"),
+        (["ingest", "--prices", "absent.csv"], "no such file"),
+        (["settle"], "no bids of 2023-08-15 are published"),
+    ],
+)
+def test_there_is_no_run_where_the_input_cannot_be_used(
+    command: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A typo showed a published day as failed."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    name, *rest = command
+    assert main([name, "--date", "2023-08-15", "--data", str(tmp_path), *rest]) == 2
+    assert words in capsys.readouterr().err
+    with instance_of(tmp_path) as instance:
+        assert instance.get_runs() == []
+    assert not any((tmp_path / "dagster").glob("running/*.lock"))

@@ -12,7 +12,17 @@ import pytest
 
 from vpp_pipeline.core.display import usd
 from vpp_pipeline.defs.asset_factory import key_of
-from vpp_pipeline.defs.metadata import INLINE, ROW_COUNT, ROWS, SENTENCE, SPARKLINE
+from vpp_pipeline.defs.metadata import (
+    INLINE,
+    LINEAGE,
+    LINEAGE_OF_COLUMNS,
+    ROW_COUNT,
+    ROWS,
+    SENTENCE,
+    SPARKLINE,
+    declared,
+    lineage_of,
+)
 from vpp_pipeline.evaluation.backtest.strategies import DEFAULT_ARMS
 from vpp_pipeline.reporting.asset_pages import PAGES
 from vpp_pipeline.schemas import TABLES
@@ -150,6 +160,20 @@ def test_the_figures_are_those_of_the_tables():
     assert sum(rows.values()) == desk.day()["negotiation.messages"].height
 
 
+def test_main_tables_say_which_columns_theirs_come_from():
+    """Of tables that the asset rests on, and of columns that these have."""
+    lineages = {name: made[0].metadata.get(LINEAGE_OF_COLUMNS) for name, made in materialisations().items()}
+    assert {name for name, lineage in lineages.items() if lineage} == set(LINEAGE) - SETTLED
+    for name in LINEAGE:
+        parents = GRAPH.get(key_of(name)).parent_keys
+        for column, sources in lineage_of(name).deps_by_column.items():
+            assert column in TABLES[name].column_names(), f"{name}.{column}"
+            for source in sources:
+                table = ".".join(source.asset_key.path)
+                assert source.asset_key in parents, f"{name}.{column}: {table}"
+                assert source.column_name in TABLES[table].column_names(), f"{name}.{column}: {source}"
+
+
 @pytest.fixture(scope="module")
 def small() -> TradingDesk:
     return small_desk()
@@ -200,4 +224,4 @@ def test_every_check_answers_with_numbers(settled: dg.ExecuteInProcessResult):
 
 def test_the_columns_of_a_page_exist():
     for name, page in PAGES.items():
-        assert set(page.columns.values()) <= set(TABLES.get(name, TABLES["negotiation.messages"]).column_names()), name
+        assert set(page.columns.values()) <= set(declared(name).column_names()), name

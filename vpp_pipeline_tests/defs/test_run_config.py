@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
@@ -17,7 +18,7 @@ from filelock import FileLock
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.definitions import definitions_of, defs
+from vpp_pipeline.definitions import LAUNCHPAD, definitions_of, defs
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.owner import Owner, resources_of
 from vpp_pipeline.defs.resources import Storage
@@ -132,6 +133,25 @@ def test_no_job_takes_a_variable_a_host_or_a_place_to_write() -> None:
     assert not {name for name in names if name == "env" or name.endswith(("url", "variable", "key"))}
     assert not names & {"defaults", "archive", "gate", "store", "answers"}
     assert not {key for key in types if "Source" in key}
+
+
+def test_the_launchpad_begins_with_a_few_settings_and_explains_all() -> None:
+    """Of each other setting it knows meaning and default."""
+    job = defs.resolve_job_def("bid_day")
+    schema = job.run_config_schema.run_config_schema_type
+    desk = schema.fields["resources"].config_type.fields["desk"].config_type.fields["config"]
+    assert desk.default_value == {
+        "fleet": {"prosumers": 200},
+        "forecast": {"price": "auto"},
+        "negotiation": {"engine": "concession", "rounds": 3},
+        "risk": {"scenarios": 1},
+    }
+    for group in desk.config_type.fields.values():
+        for name, field in group.config_type.fields.items():
+            assert field.description, name
+            assert field.is_required is False
+    assert dg.validate_run_config(job, yaml.safe_load(LAUNCHPAD))
+    assert LAUNCHPAD in str(job.description)
 
 
 def _types_below(kind: Any) -> Iterator[Any]:

@@ -185,11 +185,12 @@ def _try_all(attack: Attack, page: Page, listener: FakeGemini, folder: Path, out
     told = page.launch({}, partition, root=f"../../../../{outside.name}/repeated")  # tables lie under a run's root
     attack.expect("run" in told, f"a root that is a path: {told}")
     tags = {**partition, LOCK_TAG: str(outside / "victim.csv")}
-    attack.expect("run" in page.launch({"desk": {"fleet": {"prosumers": 5}}}, tags), "the run with the tag")
+    told = page.launch({"desk": {"fleet": {"prosumers": 5}}}, tags)
+    attack.expect("run" in told, "the run with the tag")
     runs = page.wait()
     time.sleep(TICKS_S)
     for run in runs:
-        is_tagged = any(tag["key"] == LOCK_TAG for tag in run["tags"])
+        is_tagged = run["runId"] == told.get("run", {}).get("runId")  # the tag itself is hidden
         attack.expect(is_tagged or run["status"] == "FAILURE", f"read a file outside: {run}")
         said = page.send(LOGS, {"id": run["runId"]})
         attack.expect("data" in said and not _leaks(said), f"the log of {run['runId']}")

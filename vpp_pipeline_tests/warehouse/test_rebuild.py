@@ -199,6 +199,23 @@ def test_what_was_never_published_goes_after_its_hours_and_bids_of_replaced_runs
     assert lake.day(DAY).read("dispatch.schedule").height == 2
 
 
+def test_a_dry_run_removes_nothing_and_says_what_the_sweep_then_removes(both: tuple[Lake, Path]):
+    lake, warehouse = both
+    replaced = {table: lake.put(table, NEXT_DAY, rows(table, NEXT_DAY, n=2)) for table in (BIDS, "dispatch.schedule")}
+    publish(lake, warehouse, NEXT_DAY, replaced)
+    lake.day(DAY, "killed").write("dispatch.schedule", rows("dispatch.schedule"))
+    for day in (DAY, NEXT_DAY):
+        published_at(lake, day, TODAY - timedelta(days=9 if day == DAY else 8))
+    age(lake, 2.0)
+    before, files = content(warehouse), {file: file.stat().st_size for file in lake.root.rglob("*.*")}
+    told = sweep(lake, warehouse, KEPT, TODAY, is_dry=True)
+    assert content(warehouse) == before
+    assert {file: file.stat().st_size for file in lake.root.rglob("*.*")} == files
+    assert told == sweep(lake, warehouse, KEPT, TODAY)
+    assert (told.days, told.runs) == (1, 1)
+    assert told.files > len(TABLES) - len(FOR_GOOD)
+
+
 def test_a_damaged_manifest_keeps_its_day_from_being_swept(both: tuple[Lake, Path]):
     lake, warehouse = both
     lake.store.path(lake.manifest(DAY).key).write_bytes(b"")

@@ -27,6 +27,20 @@ PAGES = {
         columns=PRICES,
         first=ENERGY,
     ),
+    "market.price_history": Page(
+        text="{history_days} days of {source} prices at node {node}: energy cleared at "
+        "{mean_energy_usd_per_mwh:usd}/MWh on average, from {lowest_energy_usd_per_mwh:usd} to "
+        "{highest_energy_usd_per_mwh:usd}.",
+        figures=DAY_OF_PRICES
+        | {
+            "history_days": kinds("market_date"),
+            "source": pl.col("source").first(),
+            "node": pl.col("node").first(),
+        },
+        line=Line("mean energy price by day", mean(ENERGY), "$/MWh", by="market_date"),
+        columns={"day": "market_date", **PRICES},
+        first=ENERGY,
+    ),
     "market.price_forecast": Page(
         text="Expected energy price {mean_energy_usd_per_mwh:usd}/MWh on average, from "
         "{lowest_energy_usd_per_mwh:usd} to {highest_energy_usd_per_mwh:usd} at {highest_at_pacific} PT; method "
