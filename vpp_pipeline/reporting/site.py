@@ -45,6 +45,7 @@ class Answer:
     body: bytes
     kind: str = HTML
     headers: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""  # the words of a page that says why there is none
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ class Site:
             answer = site.answer(address)
             if answer.status != 200:
                 raise InputError(
-                    f"the page {address} cannot be made",
+                    f"the page {address} cannot be made: {answer.why.rstrip('.')}",
                     file=self.warehouse,
-                    remedy=f"Serve the desk, which says why: vpp-pipeline desk --data {self.data}",
+                    remedy="Then write the pages again",
                 )
             try:
                 file = folder / address
@@ -120,7 +121,8 @@ class Site:
         return Place("../" * address.count("/"), part, self.is_served, notice)
 
     def _message(self, status: int, place: Place, title: str, words: str) -> Answer:
-        return Answer(status, document("message.html.j2", place, title=title, banners={}, words=words).encode())
+        page = document("message.html.j2", place, title=title, banners={}, words=words)
+        return Answer(status, page.encode(), why=words)
 
 
 def _html(text: str) -> Answer:
