@@ -249,7 +249,8 @@ def test_a_checkout_anywhere_keeps_its_history_and_its_data_together(command: st
         shutil.copytree(source, project / name) if source.is_dir() else shutil.copy(source, project / name)
     data = project / "data"
     data.mkdir()
-    process = started(command, data, None, DAY, *(OPTIONS if command == "bids" else []), project=project)
+    options = ["--quiet", *(OPTIONS if command == "bids" else [])]
+    process = started(command, data, None, DAY, *options, project=project)
     output, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
     assert {path.name for path in project.iterdir()} == {"vpp_pipeline", "dagster.yaml", "data"}
@@ -279,7 +280,7 @@ def run_installed(installed: Path, folder: Path, *arguments: str, **variables: s
     named = ("DAGSTER_HOME", "PYTHONPATH", "VPP_DATA_FOLDER")
     environment = {name: value for name, value in os.environ.items() if name not in named}
     done = subprocess.run(
-        [sys.executable, str(installed / "bin" / "vpp-pipeline"), *arguments],
+        [sys.executable, str(installed / "bin" / "vpp-pipeline"), "--quiet", *arguments],
         cwd=folder,
         env=environment | {"PYTHONPATH": str(installed)} | variables,
         capture_output=True,
