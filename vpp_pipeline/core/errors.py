@@ -55,6 +55,19 @@ class InputError(ValueError):
         end = "" if problem.endswith("?") and not where else "."
         super().__init__(printable(without_secrets(f"{problem}{f' ({where})' if where else ''}{end} {remedy}")))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """From another process it comes as it is, for its message is made already.
+
+        >>> import pickle
+        >>> str(pickle.loads(pickle.dumps(InputError("no prices", file="a.csv", remedy="Take others"))))
+        'no prices (file a.csv). Take others'
+        """
+        return _from_message, (type(self), str(self)), self.__dict__
+
+
+def _from_message(kind: type[InputError], message: str) -> InputError:
+    return kind.__new__(kind, message)
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean …?`` with the known name closest to a misspelled one; empty where none is close.

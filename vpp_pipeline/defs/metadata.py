@@ -14,7 +14,8 @@ import dagster as dg
 import dataframely as dy
 import polars as pl
 
-from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.core.caiso import CAISO
+from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake, read_days
@@ -31,16 +32,15 @@ ROWS_OF = {"negotiation.rounds": "negotiation.messages", "market.price_history":
 #: columns of the main tables -> the columns that they are computed from
 LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
     "market.opportunities": {
-        "forecast_price": ("market.price_forecast.energy_usd_per_mwh", "market.price_forecast.spin_usd_per_mw_h"),
-        "market_price": ("market.price_forecast.energy_usd_per_mwh", "market.price_forecast.spin_usd_per_mw_h"),
+        "forecast_price": tuple(f"market.price_forecast.{column}" for column in PRICE_COLUMN.values()),
+        "market_price": tuple(f"market.price_forecast.{column}" for column in PRICE_COLUMN.values()),
         "offerable_capacity_mw": ("fleet.availability.max_discharge_kw", "fleet.availability.export_limit_kw"),
     },
     "dispatch.payments": {
         "dispatched_kw": (
             "dispatch.schedule.discharge_kw",
             "dispatch.schedule.solar_sold_kw",
-            "dispatch.schedule.spin_kw",
-            "dispatch.schedule.nonspin_kw",
+            *(f"dispatch.schedule.{reserve.held_column}" for reserve in CAISO.reserves),
         ),
         "agreed_price_usd_per_mwh": ("negotiation.agreements.agreed_price_usd_per_mwh",),
         "payment_usd": (
@@ -75,7 +75,7 @@ LINEAGE: dict[str, dict[str, tuple[str, ...]]] = {
         "bid_id": ("bids.final_bids.bid_id",),
         "bid_mw": ("bids.final_bids.total_capacity_mw",),
         "awarded_mw": ("bids.bid_segments.to_mw", "bids.bid_segments.price_usd_per_mwh"),
-        "clearing_price": ("market.prices.energy_usd_per_mwh", "market.prices.spin_usd_per_mw_h"),
+        "clearing_price": tuple(f"market.prices.{column}" for column in PRICE_COLUMN.values()),
     },
 }
 HISTORY_DAYS = 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -21,6 +22,7 @@ from vpp_pipeline.schemas.negotiation import LLMCalls
 
 VERSION = 1
 BUSY_SECONDS = 30.0  # how long a writer waits for the writers of other processes
+MODE_ATTEMPTS = 600  # within BUSY_SECONDS
 
 _TABLES = """
 create table if not exists reply (
@@ -157,8 +159,7 @@ class Database:
 
     def _prepare(self) -> None:
         execute = self._connection.execute
-        # in WAL mode a killed process loses nothing, and readers do not wait for the writer
-        execute("pragma journal_mode = wal")
+        self._begin_in_wal_mode()
         execute("pragma synchronous = normal")
         execute("begin immediate")
         found = execute("pragma user_version").fetchone()[0]
@@ -168,6 +169,21 @@ class Database:
             execute(statement)
         execute(f"pragma user_version = {VERSION}")
         execute("commit")
+
+    def _begin_in_wal_mode(self) -> None:
+        """In WAL mode a killed process loses nothing, and readers do not wait for the writer.
+
+        SQLite's own timeout does not hold for this change: of two processes that open a new file at once, one is
+        refused, and tries again.
+        """
+        for is_last in (*[False] * MODE_ATTEMPTS, True):
+            try:
+                self._connection.execute("pragma journal_mode = wal")
+                return
+            except sqlite3.OperationalError:
+                if is_last:
+                    raise
+                time.sleep(BUSY_SECONDS / MODE_ATTEMPTS)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -181,7 +181,7 @@ def _command(arguments: list[str]) -> tuple[int, str]:
 
     told = StringIO()
     with redirect_stdout(StringIO()), redirect_stderr(told):
-        status = vpp_pipeline(arguments)
+        status = vpp_pipeline([*arguments, "--quiet"])
     return status, told.getvalue().strip()
 
 
