@@ -39,7 +39,7 @@ from vpp_pipeline.cli.options import (
     settings_command,
     with_options,
 )
-from vpp_pipeline.cli.progress import quiet, verbose
+from vpp_pipeline.cli.progress import quiet, stages, verbose
 from vpp_pipeline.cli.query import (
     LATEST,
     dictionary,
@@ -228,7 +228,9 @@ def compare_engines(options: Options, market_date: date, as_json: bool) -> None:
     """
     from vpp_pipeline.evaluation import compare
 
-    rows = compare.compare_engines(options.inputs(market_date, options.settings()))
+    with stages() as begin:
+        begin("a day by each engine")
+        rows = compare.compare_engines(options.inputs(market_date, options.settings()))
     if as_json:
         print_json({"market_date": market_date, "engines": rows})
     else:
@@ -248,9 +250,13 @@ def frontier(options: Options, market_date: date, points: int, output: Path | No
     from vpp_pipeline.evaluation import frontier as frontiers
 
     day = options.inputs(market_date, frontiers.with_enough_scenarios(options.settings()))
-    inputs = day.tables()
-    risk = frontiers.risk_frontier(inputs, day.settings, points)
-    satisfaction = frontiers.satisfaction_frontier(inputs, day.settings, points)
+    with stages() as begin:
+        begin("prices and fleet")
+        inputs = day.tables()
+        begin(f"{points} points of risk")
+        risk = frontiers.risk_frontier(inputs, day.settings, points)
+        begin(f"{points} points of satisfaction")
+        satisfaction = frontiers.satisfaction_frontier(inputs, day.settings, points)
     file = output or options.data / f"frontier_{market_date}.svg"
     frontiers.write_picture(file, day, risk, satisfaction)
     if as_json:
@@ -290,7 +296,9 @@ def compare_notes(options: Options, market_date: date, as_json: bool) -> None:
     """
     from vpp_pipeline.evaluation import compare
 
-    comparison = compare.compare_notes(options.settings(), options.data, market_date)
+    with stages() as begin:
+        begin("notes by rules and by the model")
+        comparison = compare.compare_notes(options.settings(), options.data, market_date)
     if as_json:
         print_json({"market_date": market_date, **comparison._asdict()})
     else:
