@@ -221,6 +221,7 @@ def test_every_link_of_every_page_leads_somewhere(site: Site):
     assert len(done) > 200  # an owner each
 
 
+@pytest.mark.slow  # every page twice
 def test_written_pages_are_those_that_are_served_and_need_nobody(site: Site, tmp_path: Path):
     count = site.write(tmp_path / "pages")
     files = [file for file in (tmp_path / "pages").rglob("*") if file.is_file()]

@@ -21,6 +21,7 @@ GOOD = Outcome(0, status=0, settled=0, bids="a1", count=3, method="exact")
 SEED, WITH_BIDS = 1, 3
 
 
+@pytest.mark.slow  # a whole day in two processes
 def test_a_drawn_day_is_made_settled_and_made_again_with_the_same_bids(tmp_path: Path) -> None:
     """By two processes, as `make fuzz-days` does for hundreds of them."""
     figures = fuzz(SEED, [WITH_BIDS], tmp_path)
