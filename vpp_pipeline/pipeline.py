@@ -49,22 +49,28 @@ SERVING = f"{DESK}-requests"
 SITE_FORECASTS = ("market.solar_forecast", "market.load_forecast", "market.charging_forecast")
 
 
-def serve_requests(day: Day, settings: Settings, requests: Requests) -> Tables:
-    """`market.resources` and `fleet.prosumers` of a day with ``requests``: whole sites, enough to serve them, move to a
-    resource of their own that is bid hour by hour, where the single resource of the settings takes part as storage.
+def is_storage_asked(resources: pl.DataFrame, settings: Settings, requests: Requests) -> bool:
+    """Whether ``requests`` need owners who leave storage for the day: the single resource of the settings takes part as
+    storage, whose awards follow from the whole day, so that it cannot commit MW to one hour.
 
-    Awards of storage follow from the whole day, so that it cannot commit MW to one hour. A stated certification is
-    shared out by the most that the two can discharge. A file of resources says itself which may serve requests.
+    A file of resources says itself which may serve requests.
+    """
+    is_pool = settings.resources.path is None and (resources["participation"] == "storage").any()
+    return is_pool and not requests.rows.is_empty()
+
+
+def serve_requests(day: Day, settings: Settings, requests: Requests) -> Tables:
+    """`market.resources` and `fleet.prosumers` of a day of which :func:`is_storage_asked`: whole sites, enough to serve
+    ``requests``, move to a resource of their own that is bid hour by hour.
+
+    A stated certification is shared out by the most that the two can discharge.
     """
     resources, prosumers = day["market.resources"], day["fleet.prosumers"]
-    unchanged = {"market.resources": resources, "fleet.prosumers": prosumers}
-    if settings.resources.path is not None or not _pools(day) or requests.rows.is_empty():
-        return unchanged
     fleet = fleet_arrays(prosumers, limit_fleet(day)["fleet.availability"])
     floor = typical_floors(fleet, settings.fleet, settings.negotiation)
     chosen = fleet.prosumer_id[who_serves(requests, day["market.price_forecast"], fleet, floor, settings.rules)]
     if not len(chosen):
-        return unchanged
+        return {"market.resources": resources, "fleet.prosumers": prosumers}
     sites = prosumers.filter(pl.col("prosumer_id").is_in(chosen.tolist()))["site_id"].unique()
     moves = pl.col("site_id").is_in(sites.implode())
     placed = prosumers.with_columns(resource_id=pl.when(moves).then(pl.lit(SERVING)).otherwise("resource_id"))

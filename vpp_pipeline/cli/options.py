@@ -143,23 +143,11 @@ class Options:
     def inputs(self, market_date: date, settings: Settings) -> DayInputs:
         """What the day's bids would be made from, read without a run."""
         from vpp_pipeline.defs.resources import Prices, Storage, prices_beside
-        from vpp_pipeline.inputs.day_inputs import DayInputs
+        from vpp_pipeline.defs.run_inputs import inputs_of
         from vpp_pipeline.warehouse.day import BY_HAND
 
         source = Prices(**prices_beside(self.data), **self.price_config())
-        file, node = source.chosen()
-        storage = Storage(data_folder=str(self.data), owner=BY_HAND)
-        return DayInputs(
-            market_date,
-            settings,
-            file,
-            node,
-            storage.requests,
-            storage.lake.root,
-            meters=source.meters_path(),
-            meters_time_zone=source.meters_time_zone(),
-            weather=source.weather(),
-        )
+        return inputs_of("", market_date, settings, source, Storage(data_folder=str(self.data), owner=BY_HAND))
 
 
 def with_options(*declared: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

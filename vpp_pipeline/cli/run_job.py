@@ -38,7 +38,7 @@ from vpp_pipeline.definitions import definitions_of
 from vpp_pipeline.defs.asset_factory import DAYS, FIRST_MARKET_DATE
 from vpp_pipeline.defs.owner import Owner, owners_part, run_part
 from vpp_pipeline.defs.resources import Storage
-from vpp_pipeline.defs.run_inputs import BIDS_JOB, inputs_of, read_all
+from vpp_pipeline.defs.run_inputs import BIDS_JOB, inputs_of_run, read_all
 from vpp_pipeline.defs.sensors import LOCK_TAG, close_lost_runs, lock_of
 from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.settings import llm_of_environment, read_settings
@@ -230,7 +230,7 @@ def _validate(
     storage, source = Storage(data_folder=str(owner.folder), owner=run_id), owner.prices_of(prices)
     if job == BIDS_JOB:
         owners = {"llm": {**llm_of_environment(), **settings.get("llm", {})}}
-        read_all(inputs_of(run_id, market_date, read_settings(settings | owners), source, storage))
+        read_all(inputs_of_run(run_id, market_date, read_settings(settings | owners), source, storage))
         return
     if job == "settle_day":
         published_day(storage.lake, market_date)

@@ -36,7 +36,7 @@ def desk(options: Options, port: int, folder: Path | None, beside: int | None) -
     if folder is not None:
         from vpp_pipeline.reporting.site import Site
 
-        options.warehouse  # noqa: B018 - completes a publication that was stopped
+        _ = options.warehouse  # completes a publication that was stopped
         click.echo(f"{Site(options.data).write(folder)} files: {folder / 'index.html'}")
         return
     from vpp_pipeline.reporting.server import DeskServer, serve

@@ -30,14 +30,19 @@ def _of_run(run_id: str, inputs: DayInputs) -> DayInputs:
 
 def day_inputs(context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage) -> DayInputs:
     """The run's inputs. A run of the whole day reads all of them first: where one is wrong, nothing is made."""
-    inputs = inputs_of(context.run.run_id, market_date_of(context), desk.settings(), prices_source, storage)
+    inputs = inputs_of_run(context.run.run_id, market_date_of(context), desk.settings(), prices_source, storage)
     return read_all(inputs) if context.run.job_name == BIDS_JOB else inputs
 
 
-def inputs_of(run_id: str, market_date: date, settings: Settings, prices: Prices, storage: Storage) -> DayInputs:
+def inputs_of_run(run_id: str, market_date: date, settings: Settings, prices: Prices, storage: Storage) -> DayInputs:
     """The inputs of a run, those that it has already read among them."""
+    return _of_run(run_id, inputs_of(run_id, market_date, settings, prices, storage))
+
+
+def inputs_of(run_id: str, market_date: date, settings: Settings, prices: Prices, storage: Storage) -> DayInputs:
+    """The inputs of a day, none of them read yet; an empty ``run_id``: of no run."""
     file, node = prices.chosen()
-    inputs = DayInputs(
+    return DayInputs(
         market_date,
         settings,
         file,
@@ -49,7 +54,6 @@ def inputs_of(run_id: str, market_date: date, settings: Settings, prices: Prices
         prices.meters_time_zone(),
         prices.weather(),
     )
-    return _of_run(run_id, inputs)
 
 
 def read_all(inputs: DayInputs) -> DayInputs:

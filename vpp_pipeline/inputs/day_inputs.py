@@ -31,7 +31,14 @@ from vpp_pipeline.market.oasis.source import OasisPrices
 from vpp_pipeline.market.open_source import PriceChoice, PriceFiles, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.negotiation.requests import Requests
-from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, find_opportunities, limit_fleet, serve_requests
+from vpp_pipeline.pipeline import (
+    SITE_FORECASTS,
+    aggregate,
+    find_opportunities,
+    is_storage_asked,
+    limit_fleet,
+    serve_requests,
+)
 from vpp_pipeline.schemas import PriceScenarios
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.warehouse.day import LakeDay, published
@@ -182,7 +189,11 @@ class DayInputs:
     @property
     def resources(self) -> pl.DataFrame:
         """Rows of `market.resources`, which settle at the node of the day's prices."""
-        return self._placed["market.resources"]
+        return self._placed["market.resources"] if self._is_placed else self._named
+
+    @property
+    def _is_placed(self) -> bool:
+        return is_storage_asked(self._named, self.settings, self.requests)
 
     @cached_property
     def _named(self) -> pl.DataFrame:
@@ -193,7 +204,7 @@ class DayInputs:
 
     @cached_property
     def _placed(self) -> Tables:
-        """Resources and their prosumers, with those who serve requests where storage does not."""
+        """Resources and their prosumers, with those who serve requests, which storage does not."""
         day = {
             FORECAST: self.forecast,
             "market.resources": self._named,
@@ -205,7 +216,8 @@ class DayInputs:
     @cached_property
     def fleet(self) -> DayFleet:
         """Prosumers from the user's own file or generated, the readings of their notes, and quarantined rows."""
-        return replace(self._took_part, prosumers=self._placed["fleet.prosumers"])
+        found = self._took_part
+        return replace(found, prosumers=self._placed["fleet.prosumers"]) if self._is_placed else found
 
     @cached_property
     def _took_part(self) -> DayFleet:

@@ -111,7 +111,7 @@ def place_requests(
 
 def who_serves(requests: Requests, forecast: pl.DataFrame, fleet: Fleet, floor: Array, rules: MarketRules) -> Flags:
     """Who of ``fleet`` (N,) is bid hour by hour, so that the day's ``requests`` can be served where all others are
-    storage; none of it for one that the whole fleet could not serve.
+    storage. A request that the whole fleet could not serve takes no owner.
 
     Row by row of their file, of who has not been chosen yet: first those who typically ask no more than it offers
     (``floor``, (PRODUCTS, N, T)), of them those who can offer most, until they can offer SPARE times what is asked,
