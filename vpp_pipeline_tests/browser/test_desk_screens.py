@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from vpp_pipeline_tests.browser.conftest import FIRST, SECOND, Desk
 from vpp_pipeline_tests.browser.project import desk_of
-from vpp_pipeline_tests.browser.test_report_screens import FOCUSED, READING
+from vpp_pipeline_tests.browser.test_report_screens import FOCUSED, READING, assert_reads
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -78,17 +77,7 @@ def opened(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fits_and_reads(opened: Callable[..., Page], path: str, width: int, scheme: str):
     page = opened(path, width, scheme)
-    found = page.evaluate(READING)
-    assert not found["scrolls"]
-    assert found["wide"] == []
-    assert found["faint"] == []
-    assert found["nameless"] == []
-    assert found["tables"] == 0
-    assert len(found["ids"]) == len(set(found["ids"]))
-    assert found["language"] == "en"
-    assert found["headings"][0] == 1
-    assert found["headings"].count(1) == 1
-    assert all(after - before <= 1 for before, after in pairwise(found["headings"]))
+    assert_reads(page.evaluate(READING))
     if width == 1280:
         assert page.evaluate(CUT) == []
 

@@ -166,29 +166,30 @@ def test_only_members_are_asked_and_only_for_what_their_resource_may_offer():
 
 
 FOUR = fleet_of(*(battery_of(kw) for kw in (4_000.0, 3_000.0, 2_000.0, 1_000.0)))  # p0 to p3
+#: one owner may commit 0.79 R: of 1.2 MW 0.948, of 0.5 MW 0.395
+TWO_DO = MarketRules(maximum_commitment_fraction=0.79, minimum_members=2, required_fraction=0.8)
+ENERGY, SPIN = ("energy", NOON, 1, 1.2, 85.0), ("spin", NOON, 1, 0.5, 5.0)
 
 
-def serving(*requests: tuple[object, ...], floor_usd: tuple[float, ...] = (30.0, 30.0, 30.0, 30.0)) -> list[bool]:
+def serving(*requests: tuple[object, ...], floor_usd: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> list[bool]:
     """Who of FOUR serves the requests, where each typically asks ``floor_usd`` of every product."""
     floor = np.broadcast_to(np.array(floor_usd)[None, :, None], (3, 4, 24))
-    return who_serves(Requests(request_table(*requests)), forecast_of(), FOUR, floor, RULES).tolist()
+    return who_serves(Requests(request_table(*requests)), forecast_of(), FOUR, floor, TWO_DO).tolist()
 
 
 def test_the_fewest_owners_serve_a_request_and_each_counts_as_what_it_may_commit():
-    """2 MW, of which one owner may commit 0.39 x 2 = 0.78: the 4 MW wanted take all four; 0.5 MW, five times 0.195."""
-    assert serving(("energy", NOON, 1, 2.0, 85.0)) == [True, True, True, True]
-    rules = MarketRules(maximum_commitment_fraction=0.79, minimum_members=2, required_fraction=0.8)
-    floor = np.full((3, 4, 24), 30.0)
-    wanted = Requests(request_table(("energy", NOON, 1, 1.2, 85.0)))
-    chosen = who_serves(wanted, forecast_of(), FOUR, floor, rules)
-    assert chosen.tolist() == [True, True, True, False]  # 0.948 + 0.948 are less than 2.4, with the third they are not
+    """Twice 1.2 MW: 0.948 of each of the two largest are less, with the third they are not."""
+    assert serving(ENERGY) == [True, True, True, False]
 
 
 def test_who_asks_less_than_is_offered_goes_first():
-    rules = MarketRules(maximum_commitment_fraction=0.79, minimum_members=2, required_fraction=0.8)
-    floor = np.broadcast_to(np.array([90.0, 30.0, 30.0, 30.0])[None, :, None], (3, 4, 24))
-    wanted = Requests(request_table(("energy", NOON, 1, 1.2, 85.0)))
-    assert who_serves(wanted, forecast_of(), FOUR, floor, rules).tolist() == [False, True, True, True]
+    assert serving(ENERGY, floor_usd=(90.0, 30.0, 30.0, 30.0)) == [False, True, True, True]
+
+
+def test_of_two_requests_the_second_takes_owners_that_are_left():
+    """Alone it would take the three largest, as the first does; after it there is one."""
+    assert serving(SPIN) == [True, True, True, False]
+    assert serving(ENERGY, SPIN) == [True, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -202,9 +203,3 @@ def test_who_asks_less_than_is_offered_goes_first():
 )
 def test_nobody_leaves_storage_for_a_request_that_is_set_aside(request_row: tuple[object, ...]):
     assert serving(request_row) == [False] * 4
-
-
-def test_of_two_requests_the_second_takes_owners_that_are_left():
-    """0.195 MW count of each owner for the 0.5 MW: all four serve the first, and nobody is left for the second."""
-    both = ("energy", NOON, 1, 0.5, 85.0), ("spin", NOON, 1, 0.5, 5.0)
-    assert serving(*both) == serving(both[0]) == [True] * 4
