@@ -13,7 +13,6 @@ from vpp_pipeline.core.display import usd
 from vpp_pipeline.reporting.charts import (
     Offer,
     PricedBid,
-    Series,
     energy_chart,
     prices_chart,
     stack_chart,
@@ -22,6 +21,7 @@ from vpp_pipeline.reporting.charts import (
 from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Link, Table, many, number, price
 from vpp_pipeline.reporting.queries import Facts, Rows
 from vpp_pipeline.reporting.storage import certified
+from vpp_pipeline.reporting.svg import Series
 
 RESERVES = tuple(reserve.name for reserve in CAISO.reserves)
 EXPLAINED = 9  # bids whose reasons are shown at once, by profit; the others one step away

@@ -7,9 +7,10 @@ from typing import Any
 from markupsafe import Markup
 
 from vpp_pipeline.core.display import percent, usd
-from vpp_pipeline.reporting.charts import Bar, Series, bars_chart, columns_chart, rounds_chart
+from vpp_pipeline.reporting.charts import Bar, bars_chart, columns_chart, rounds_chart
 from vpp_pipeline.reporting.html import PER, PRODUCTS, Figure, Link, Table, many, number, price, statement_address
 from vpp_pipeline.reporting.queries import Facts
+from vpp_pipeline.reporting.svg import Series
 
 STEPS = {
     "asked": "contacted",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vpp_pipeline.reporting.charts import Scale, dot, element, label, pixels, svg, ticks, way
+from vpp_pipeline.reporting.svg import Scale, dot, element, label, pixels, svg, ticks, way
 
 NAMESPACE = "http://www.w3.org/2000/svg"  # of an SVG that is not part of a page
 SPARKLINE_WIDTH, SPARKLINE_HEIGHT, EDGE = 240, 40, 3

@@ -7,9 +7,10 @@ from typing import Any
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import usd
-from vpp_pipeline.reporting.charts import Series, energy_chart, range_chart
+from vpp_pipeline.reporting.charts import energy_chart, range_chart
 from vpp_pipeline.reporting.html import Figure, Legend, Table, number
 from vpp_pipeline.reporting.queries import Facts, Rows
+from vpp_pipeline.reporting.svg import Series
 
 RESERVES = tuple(reserve.name for reserve in CAISO.reserves)
 SHOWN = 3  # resources whose charts are shown at once, by profit; the others one step away

@@ -20,7 +20,7 @@ from jinja2 import UndefinedError
 
 from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.errors import NoDataError
-from vpp_pipeline.reporting import charts, html
+from vpp_pipeline.reporting import charts, html, svg
 from vpp_pipeline.reporting import queries as asking
 from vpp_pipeline.reporting.asset_pages import PAGES, layout
 from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
@@ -291,7 +291,7 @@ def test_texts_of_the_report_and_of_pages_are_in_the_terms_of_the_field():
     assert [found.group() for text in texts for found in DIALECT.finditer(text)] == []
 
 
-@pytest.mark.parametrize("module", [charts, html, layout])
+@pytest.mark.parametrize("module", [svg, html, layout])
 def test_examples_in_docstrings_hold(module: ModuleType):
     failed, tried = doctest.testmod(module)
     assert tried > 0
