@@ -9,6 +9,7 @@
 #   make test-legacy  the language model's other adapter, in an environment of its own
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages, desk and report in Chromium   make screenshots  the README's pictures of them
+#   make cluster  what several machines need, in an environment of its own   make cluster-test  its tests
 #   make compare what became slower or faster, against the stored ratios or AGAINST=main~5
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (BENCH_ARGS="--only 1 2": some rows)
 
@@ -27,7 +28,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days torture powerloss hostile
+.PHONY: bids cluster cluster-test screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days torture powerloss hostile
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -51,13 +52,13 @@ $(STAMP): requirements.lock pyproject.toml
 # of conftest.py, whole days first
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not browser and not cluster" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-unit: $(STAMP)
 	$(BIN)/python -m pytest -m "unit and not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "not browser" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not browser and not cluster" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 # Dagster's pages and the report in the system's Chromium, which Playwright drives and never downloads
 BROWSER_STAMP := $(VENV)/.browser
@@ -94,6 +95,26 @@ $(SCREEN_STAMP): requirements-screen.lock
 	@$(SCREEN)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(SCREEN)
 	$(SCREEN)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-screen.lock
 	@touch $(SCREEN_STAMP)
+
+# Ray, Postgres, and object stores: packages that no single machine needs; `--no-deps`, since pip 23 refuses a package that one
+# package asks for with an extra and another without
+CLUSTER := .venv-cluster
+CLUSTER_STAMP := $(CLUSTER)/.installed
+CLUSTER_TEST_STAMP := $(CLUSTER)/.tests
+cluster: $(CLUSTER_STAMP)
+
+cluster-test: $(CLUSTER_TEST_STAMP)
+	$(CLUSTER)/bin/python -m pytest -m cluster vpp_pipeline_tests/cluster $(PYTEST_ARGS)
+
+$(CLUSTER_STAMP): requirements-cluster.lock pyproject.toml
+	@$(CLUSTER)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(CLUSTER)
+	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-cluster.lock
+	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(CLUSTER_STAMP)
+
+$(CLUSTER_TEST_STAMP): $(CLUSTER_STAMP) requirements-cluster-test.lock
+	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-cluster-test.lock
+	@touch $(CLUSTER_TEST_STAMP)
 
 # other programs in an environment of their own: energy-py-linear asks for numpy 1, Python < 3.13
 COMPARISON := .venv-comparison
@@ -152,7 +173,8 @@ dev: $(STAMP)
 hostile: $(STAMP)
 	$(BIN)/python -W ignore -m vpp_pipeline_tests.robustness.hostile $(ARGS)
 
-# runtime, ui, gemini, solar and dev, with hashes; for one test alone, google-generativeai with what goes with it; the SQL screen
+# runtime, ui, gemini, solar and dev, with hashes; for one test alone, google-generativeai with what goes with it; the SQL
+# screen; several machines
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements.lock --quiet \
@@ -165,11 +187,18 @@ lock: $(STAMP)
 	$(BIN)/python -m uv pip compile - --output-file requirements-screen.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)
+	$(BIN)/python -m uv pip compile pyproject.toml --constraint requirements.lock --output-file requirements-cluster.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --strip-extras --custom-compile-command "make lock" $(LOCK_EXTRAS) --extra cluster $(LOCK_ARGS)
+	printf 'moto[server]>=5\n' | \
+	$(BIN)/python -m uv pip compile - --constraint requirements-cluster.lock --output-file requirements-cluster-test.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)
 	printf 'axe-playwright-python>=0.1.8\nplaywright>=1.49\n' | \
 	$(BIN)/python -m uv pip compile - --constraint requirements.lock --output-file requirements-browser.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_ARGS)
 
 clean:
-	rm -rf $(VENV) $(COMPARISON) $(LEGACY) $(SCREEN) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
+	rm -rf $(VENV) $(COMPARISON) $(LEGACY) $(SCREEN) $(CLUSTER) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .tmp_dagster_home_*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

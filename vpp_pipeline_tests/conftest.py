@@ -59,14 +59,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # markers are chosen from after this
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test `unit`, `integration` or `browser`; whole days go first, so that no process ends with them.
+    """Mark every test `unit`, `integration`, `browser` or `cluster`; whole days go first, so that no process ends with them.
 
     A file's tests stay together and in their order, for what they share.
     """
     for item in items:
         folder, names = item.path.relative_to(FOLDER).parts[0], vars(getattr(item, "module", item))
         is_integration = folder in INTEGRATION_FOLDERS or not INTEGRATION_NAMES.isdisjoint(names)
-        kind = "browser" if folder == "browser" else "integration" if is_integration else "unit"
+        kind = folder if folder in ("browser", "cluster") else "integration" if is_integration else "unit"
         item.add_marker(kind)
     count = Counter(item.path for item in items)
     items.sort(key=lambda item: (item.get_closest_marker("unit") is not None, -count[item.path], str(item.path)))
