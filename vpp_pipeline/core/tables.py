@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol, runtime_checkable
 
 import polars as pl
@@ -17,6 +17,7 @@ AGGREGATED = ("fleet.storage_classes", "fleet.storage_members", "fleet.baseline"
 BOUND = ("dispatch.storage_resources", "dispatch.storage_shares", "dispatch.storage_limits", "dispatch.storage_plan")
 #: `fleet.storage_classes` and `fleet.storage_members` of the last day before that has any
 CLASSES_BEFORE, MEMBERS_BEFORE = "fleet.storage_classes_before", "fleet.storage_members_before"
+PART_ROWS = 1_000_000  # of deals or payments that are worked on at a time
 LLM_CALLS_BEFORE = "negotiation.llm_calls_before"  # `negotiation.llm_calls` of the last day before that has any
 
 
@@ -35,6 +36,26 @@ def rows_where(day: Day, table: str, wanted: pl.Expr, columns: list[str] | None 
         return day.rows_where(table, wanted, columns)
     rows = day[table].lazy().filter(wanted)
     return (rows.select(columns) if columns else rows).collect()
+
+
+def in_parts(rows: pl.LazyFrame, name: str, most: int = PART_ROWS) -> Iterator[pl.Expr]:
+    """Conditions on column ``name``: each is of so many of its values, in order, as at most ``most`` rows have.
+
+    A value with more rows comes alone.
+
+    >>> rows = pl.LazyFrame({"x": ["a", "a", "b", "c", "c", "c"]})
+    >>> [rows.filter(part).collect()["x"].to_list() for part in in_parts(rows, "x", most=3)]
+    [['a', 'a', 'b'], ['c', 'c', 'c']]
+    """
+    counted = rows.group_by(name).len().sort(name).collect()
+    values, first, held = counted[name], 0, 0
+    for place, count in enumerate(counted["len"]):
+        if place > first and held + count > most:
+            yield pl.col(name).is_in(values[first:place].implode())
+            first, held = place, 0
+        held += count
+    if len(values):
+        yield pl.col(name).is_in(values[first:].implode())
 
 
 def side_by_side(

@@ -17,7 +17,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Indices
 from vpp_pipeline.core.calendar import PRODUCTS
-from vpp_pipeline.core.tables import side_by_side
+from vpp_pipeline.core.tables import in_parts, side_by_side
 from vpp_pipeline.dispatch.infeasibility import without_dust
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.dispatch.scenarios import outcome_of
@@ -98,25 +98,28 @@ def payments_of(
 def _deliveries(traded: pl.DataFrame, schedule: pl.DataFrame, agreements: pl.DataFrame) -> pl.DataFrame:
     """What each prosumer delivers of each of ``traded`` opportunities, with its deal, in the order of both.
 
-    One opportunity at a time: a day of a million prosumers has twenty million deliveries.
+    Some opportunities at a time: a day of a million prosumers has twenty million deliveries.
     """
-    hours = hours_covered(traded)
+    hours, keys = hours_covered(traded), ["opportunity_id", "prosumer_id"]
+    once = [name for name in (*AGREED, "forecast_price", "duration_hours") if name not in keys]
     found = [pl.DataFrame(schema=_DELIVERED)]
-    for (name, product), block in hours.group_by("opportunity_id", "product", maintain_order=True):
-        sold = schedule.lazy().filter(pl.col("start_utc").is_in(block["start_utc"].implode()), SOLD[product] != 0.0)
-        held = agreements.lazy().filter(pl.col("opportunity_id") == name, pl.col("holds_option"))
-        of_prosumer = sold.group_by("prosumer_id", maintain_order=True).agg(dispatched_kwh=SOLD[product].sum())
-        duration, price = block.select("duration_hours", "forecast_price").row(0)
-        delivered = (
-            of_prosumer.with_columns(
-                dispatched_kw=pl.col("dispatched_kwh") / duration, forecast_price=pl.lit(price, pl.Float64)
+    for product, kwh in SOLD.items():
+        of_product = hours.lazy().filter(pl.col("product") == product)
+        sold = schedule.lazy().select("prosumer_id", "start_utc", kwh=kwh).filter(pl.col("kwh") != 0.0).collect().lazy()
+        deals = agreements.lazy().filter("holds_option").join(of_product, on="opportunity_id", how="semi")
+        for part in in_parts(deals, "opportunity_id"):
+            delivered = (
+                deals.filter(part)
+                .select(AGREED)
+                .join(of_product.filter(part), on="opportunity_id")
+                .join(sold, on=["prosumer_id", "start_utc"])
+                .sort(*keys, "start_utc")
+                .group_by(keys, maintain_order=True)
+                .agg(pl.col(once).first(), dispatched_kwh=pl.col("kwh").sum())
+                .with_columns(dispatched_kw=pl.col("dispatched_kwh") / pl.col("duration_hours"))
+                .filter(pl.col("dispatched_kw") > DUST_KW)
             )
-            .filter(pl.col("dispatched_kw") > DUST_KW)
-            .join(held.select(AGREED), on="prosumer_id")
-            .sort("prosumer_id")
-            .select(*_DELIVERED)
-        )
-        found.append(delivered.collect())
+            found.append(delivered.select(pl.col(name).cast(kind) for name, kind in _DELIVERED.items()).collect())
     return pl.concat(found).sort("opportunity_id", maintain_order=True)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.display import usd
-from vpp_pipeline.core.tables import Day, rows_where, with_missing
+from vpp_pipeline.core.tables import Day, in_parts, rows_where, with_missing
 from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, count_violations
@@ -115,11 +115,10 @@ def _call_price_faults(day: Day) -> pl.DataFrame:
         (pl.col("agreed_price_usd_per_mwh") - pl.col("agreed_price_usd_per_mwh_of_deal")).abs() <= 1e-6
     )
     broken = [pl.DataFrame(schema={"bid_id": pl.String, "fault": pl.String})]
-    for name in day["dispatch.payments"]["opportunity_id"].unique().sort():  # one at a time: there are millions
-        of_opportunity = pl.col("opportunity_id") == name
-        deals = rows_where(day, "negotiation.agreements", of_opportunity, terms)
-        payments = rows_where(day, "dispatch.payments", of_opportunity, paid)
-        rows = payments.join(deals, on="prosumer_id", how="left", suffix="_of_deal")
+    for part in in_parts(day["dispatch.payments"].lazy(), "opportunity_id"):
+        deals = rows_where(day, "negotiation.agreements", part, ["opportunity_id", *terms])
+        payments = rows_where(day, "dispatch.payments", part, paid)
+        rows = payments.join(deals, on=["opportunity_id", "prosumer_id"], how="left", suffix="_of_deal")
         faulty = rows.filter(~same.fill_null(False))
         broken.append(faulty.select(bid_id="opportunity_id", fault=pl.lit("a price of no deal")))
     return pl.concat(broken)
