@@ -139,6 +139,11 @@ class MarketRules(_Group):
     storage_reserve_minimum_mw: float = Field(
         0.1, ge=0, description="Least certification for which a storage resource may offer a reserve [cfg]."
     )
+    storage_kept_by: Literal["market", "coordinator"] = Field(
+        "market",
+        description="Who keeps the state of charge of storage resources (PRR 922): the market, which awards no more "
+        "than it allows, or the scheduling coordinator, who bids such that any awards can be delivered.",
+    )
     storage_limits_by_hour: bool = Field(
         True,
         description="Whether the market takes limits of the state of charge by hour, day ahead [not verified]; false: "

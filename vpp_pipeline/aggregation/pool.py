@@ -15,6 +15,7 @@ import polars as pl
 
 from vpp_pipeline.aggregation.boxes import Baseline, baseline_of, boxes_of
 from vpp_pipeline.aggregation.classes import NO_CLASS, Classes, for_the_day, joined, make_classes
+from vpp_pipeline.aggregation.coordinator import kept_by_coordinator
 from vpp_pipeline.aggregation.offer import outlook_of
 from vpp_pipeline.aggregation.resources import StorageResources, resources_of
 from vpp_pipeline.core.arrays import Array
@@ -67,6 +68,8 @@ def pool_tables(
     else:
         kept = replace(kept, classes=joined(kept.classes, boxes, energy_floor, outlook))
     today = for_the_day(kept.classes, boxes, outlook)
+    if rules.storage_kept_by == "coordinator":
+        today = kept_by_coordinator(today, outlook)
     resources = resources_of(fleet, today, boxes, call_hours)
     return {
         CLASSES: _class_rows(kept, resources, pool_id, market_date),

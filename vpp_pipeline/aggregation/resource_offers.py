@@ -11,6 +11,7 @@ import polars as pl
 
 from vpp_pipeline.aggregation.boxes import Baseline, Boxes
 from vpp_pipeline.aggregation.clearing import Clearing, StorageBids, bids_at_floors
+from vpp_pipeline.aggregation.coordinator import backed_kwh, deliverable
 from vpp_pipeline.aggregation.offer import StorageOffer
 from vpp_pipeline.aggregation.pool import BASELINE, CLASSES, MEMBERS, entries_of
 from vpp_pipeline.aggregation.resources import StorageResources, composed
@@ -168,15 +169,25 @@ def _limited(offer: StorageOffer, resource: Resource, energy_price: Array, rules
     charge_kw = round_down(np.minimum(found.max_charge_kw, -KW_PER_MW * resource.minimum_mw), step_kw)
     spare_kw = round_down(np.minimum(found.spare_kw, left_kw - discharge_kw), step_kw)
     rows, hours = found.box.rows.copy(), found.box.hours
+    out = found.discharge_efficiency[:, None]
     rows[:, :hours] = charge_kw * found.charge_efficiency[:, None]
-    rows[:, hours : 2 * hours] = discharge_kw / found.discharge_efficiency[:, None]
+    backed_kw = found.backed_kw(offer.call_hours)
+    if rules.storage_kept_by == "coordinator":
+        discharge_kw = round_down(out * deliverable(rows[:, :hours], discharge_kw / out, found.box), step_kw)
+    rows[:, hours : 2 * hours] = discharge_kw / out
+    if rules.storage_kept_by == "coordinator":
+        backed_kw = out * backed_kwh(Boxes(rows)) / offer.call_hours
     resources = replace(found, box=Boxes(rows), spare=found.spare * _ratio(spare_kw, found.spare_kw))
-    held_kw = np.minimum(discharge_kw, round_down(found.backed_kw(offer.call_hours), step_kw)) + spare_kw
+    held_kw = np.minimum(discharge_kw, round_down(backed_kw, step_kw)) + spare_kw
     certified_kw = [KW_PER_MW * resource.certified_mw.get(reserve.name, np.inf) for reserve in CAISO.reserves]
     reserve_kw = np.where(
         offer.bids.reserve_kw > 0.0, np.minimum(held_kw[None], np.array(certified_kw)[:, None, None]), 0.0
     )
     sold_kw = np.where(offer.bids.discharge_kw > 0.0, discharge_kw[:, :, None], 0.0)
+    if rules.storage_kept_by == "coordinator":  # the market may award all reserves: the first has what is backed
+        most_kw = np.where(backed_kw < discharge_kw, held_kw, np.inf)
+        taken_kw = np.minimum(np.cumsum(reserve_kw, axis=0), most_kw)
+        reserve_kw = np.diff(taken_kw, axis=0, prepend=0.0)
     bids = replace(offer.bids, discharge_kw=sold_kw, reserve_kw=reserve_kw)
     return replace(offer, baseline=baseline, resources=resources, bids=bids)
 
@@ -190,6 +201,8 @@ def _taken_by_the_market(box: Boxes, energy_price: Array, rules: MarketRules) ->
     ``energy_price`` (T,) until that is used up.
     """
     rows, hours = box.rows.copy(), box.hours
+    if rules.storage_kept_by == "coordinator":  # then none of them is the market's
+        return box
     if not rules.storage_limits_by_hour:
         rows[:, 2 * hours : 3 * hours] = min(box.below.min(), rows[0, -3:].min())
         rows[:, 3 * hours : 4 * hours] = box.above.min()

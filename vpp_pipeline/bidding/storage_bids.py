@@ -33,6 +33,8 @@ def solve_storage(day: DayProblem, resource: Resource, tables: Day, rules: Marke
     floor = _floors(day)
     offer, is_bound = bound_offer(resource, day.fleet, tables, floor, may_offer, price, rules)
     charge_price = np.full_like(offer.bids.charge_price, -day.charging_adder)
+    if rules.storage_kept_by == "coordinator":  # what is charged is sold later: it must be awarded
+        charge_price[offer.resources.max_charge_kw > 0.0] = rules.energy_price_cap_usd_per_mwh
     offer = replace(offer, bids=replace(offer.bids, charge_price=charge_price))
     awards = offer.awards(price)
     schedule, own_kw = offer.schedule(awards), offer.baseline.grid_charge_kw
@@ -101,7 +103,7 @@ def _left_open_usd(
     """
     sun_kw = offer.baseline.solar_sold_kw
     sun_usd = float(((price[ENERGY] - day.by_prosumer_and_hour(ENERGY, day.call_price)) * sun_kw).sum())
-    bought_usd = float((price[ENERGY] + day.charging_adder) @ awards.charge_kw[0])
+    bought_usd = float((price[ENERGY] - offer.bids.charge_price[0]) @ awards.charge_kw[0])
     earned_usd = _earned_usd(day, schedule, price) - (sun_usd + bought_usd) / KW_PER_MW
     return max(0.0, float(awards.worth_usd.sum()) - earned_usd)
 

@@ -99,13 +99,16 @@ def storage_curves_span_their_resource(day: Day, settings: Settings) -> CheckRes
         "cover below the market's cap": is_cover & (asked != cap),
     }
     spans = pl.col("high_mw") - pl.col("low_mw") > MW_TOLERANCE
+    due_usd = pl.lit(-settings.optimiser.charging_adder_usd_per_mwh)
+    if rules.storage_kept_by == "coordinator":  # what is sold later must be charged, so it is bought at any price
+        due_usd = pl.when(pl.col("max_charge_mw") > 0.0).then(cap).otherwise(due_usd)
     curves = energy.group_by(HOUR).agg(curves=pl.col("bid_id").n_unique())
     of_hours = hours.join(curves, on=HOUR, how="left").with_columns(pl.col("curves").fill_null(0))
     hour_faults = {
         "not one curve": pl.col("curves") != spans.cast(pl.UInt32),
         "an energy bid without a use, or none": pl.col("energy_is_bid") != (spans | (sun > MW_TOLERANCE)),
         "offers another discharge than its limit": (pl.col(OFFERED["energy"]) - discharge).abs() > MW_TOLERANCE,
-        "pays another price for charging": (charge_usd + settings.optimiser.charging_adder_usd_per_mwh).abs() > 1e-9,
+        "pays another price for charging": (charge_usd - due_usd).abs() > 1e-9,
     }
     first = asked.filter(start >= pl.col("begins") - MW_TOLERANCE).first()
     begins = pl.when(pl.col("product") == "energy").then("zero_mw").otherwise(0.0)
@@ -252,7 +255,8 @@ def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> Check
     """The planned award follows the state of charge from its start, with the efficiencies of the members, within the
     limits of every hour and of the day, never charging and discharging at once; it is what the members' schedules add
     up to; and no limit is wider than that of the class for the members with deals. Limits that the market does not take
-    (settings `rules.storage_limits_by_hour`, `.storage_limit_of_day`) follow from those that it takes."""
+    (settings `rules.storage_limits_by_hour`, `.storage_limit_of_day`) follow from those that it takes; where the
+    coordinator keeps the state of charge (`rules.storage_kept_by`), any awards leave it within them."""
     rows = hours_of_storage(day).join(_delivered(day), on=HOUR, how="left")
     into, out, stored = pl.col("charge_efficiency"), pl.col("discharge_efficiency"), pl.col("stored_mwh")
     change = into * pl.col("charge_mw") - pl.col("discharge_mw") / out
@@ -282,7 +286,9 @@ def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> Check
         "begins below what it counts from": pl.col("first_backing_mwh") - pl.col("initial_stored_mwh"),
     }
     lowest, highest = pl.col("lowest_stored_mwh"), pl.col("highest_stored_mwh")
-    if not settings.rules.storage_limits_by_hour:  # then the market keeps one range, and nothing else
+    if settings.rules.storage_kept_by == "coordinator":
+        beyond |= _beyond_any_awards(rows)
+    elif not settings.rules.storage_limits_by_hour:  # then the market keeps one range, and nothing else
         beyond |= {
             "another range than in other hours": pl.max_horizontal(
                 lowest - lowest.min().over("resource_id"), highest.max().over("resource_id") - highest
@@ -292,7 +298,7 @@ def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> Check
             - lowest
             - pl.col("first_backing_mwh"),
         }
-    if not settings.rules.storage_limit_of_day:
+    if settings.rules.storage_kept_by == "market" and not settings.rules.storage_limit_of_day:
         may_charge = (into * pl.col("max_charge_mw")).sum().over("resource_id")
         beyond["may discharge more than in a day it may"] = (
             may_charge + pl.col("initial_stored_mwh") - pl.col("final_stored_mwh") - pl.col("daily_discharge_mwh")
@@ -325,6 +331,29 @@ def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> Check
     largest = float(differs.to_numpy().max(initial=0.0))
     held = f"{rows.height} hours of {rows['resource_id'].n_unique()} storage resources follow their state of charge"
     return count_violations(pl.concat(broken), "states of charge or limits that do not hold", held, largest)
+
+
+def _beyond_any_awards(rows: pl.DataFrame) -> dict[str, pl.Expr]:
+    """By how much a coordinator's limits could be passed if all charging and any discharge and reserve were awarded,
+    each hour by itself, MW or MWh: all of ``rows``, in the order of resources and hours.
+    """
+    alone, start = "resource_id", pl.col("initial_stored_mwh")
+    into = pl.col("charge_efficiency") * pl.col("max_charge_mw")
+    drawn = pl.col("max_discharge_mw") / pl.col("discharge_efficiency")
+    high, low = (start + change.cum_sum().over(alone) for change in (into, into - drawn))
+    is_last = pl.col("start_utc") == pl.col("start_utc").max()
+    above_floor = low - pl.col("lowest_stored_mwh")
+    before = above_floor.shift(1).over(alone).fill_null(pl.col("first_backing_mwh"))
+    within_mw = pl.col("reserve_mw") - pl.col("reserve_beyond_mw")
+    called = pl.col("call_hours") * within_mw / pl.col("discharge_efficiency")
+    return {
+        "charges and may discharge in one hour": pl.min_horizontal("max_charge_mw", "max_discharge_mw"),
+        "may rise above the highest": high - pl.col("highest_stored_mwh"),
+        "may fall below the lowest": -above_floor,
+        "may end below the least": pl.when(is_last).then(pl.col("final_stored_mwh") - low).otherwise(0.0),
+        "may discharge more than in a day it may": drawn.sum().over(alone) - pl.col("daily_discharge_mwh"),
+        "may be called for reserve that nothing backs": called - pl.min_horizontal(before, above_floor),
+    }
 
 
 def _delivered(day: Day) -> pl.DataFrame:

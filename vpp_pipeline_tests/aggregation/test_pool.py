@@ -11,8 +11,10 @@ import pytest
 from scipy.optimize import linprog
 
 from vpp_pipeline.aggregation.boxes import Boxes
+from vpp_pipeline.aggregation.coordinator import backed_kwh, deliverable
 from vpp_pipeline.aggregation.offer import StorageOffer
 from vpp_pipeline.aggregation.resource_offers import bound_offer, storage_resources
+from vpp_pipeline.aggregation.resources import StorageAwards
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.core.errors import InputError
@@ -22,7 +24,7 @@ from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.opportunities import Resource, resources_of
 from vpp_pipeline.pipeline import BASELINE, CLASSES, MEMBERS, aggregate, fleet_of
 from vpp_pipeline.settings import MarketRules, Settings
-from vpp_pipeline_tests.aggregation.attacks import Figures, attack
+from vpp_pipeline_tests.aggregation.attacks import TOLERANCE, Figures, attack, limits
 
 DAY = date(2023, 8, 15)
 SETTINGS = Settings.model_validate({"fleet": {"prosumers": 80}, "resources": {"participation": "storage"}})
@@ -53,10 +55,10 @@ class Pooled:
         return bound_offer(resource, fleet, self.day, asked, may, self.forecast, rules)[0]
 
 
-def pooled(day: Tables) -> Pooled:
+def pooled(day: Tables, rules: MarketRules = RULES) -> Pooled:
     fleet = begin_with(fleet_of(day), starts_of(day["fleet.prosumers"], None))
     forecast = np.stack([day["market.price_forecast"][column].to_numpy() for column in PRICE_COLUMN.values()])
-    return Pooled(day, fleet, storage_resources(resources_of(day["market.resources"]), day, fleet, RULES), forecast)
+    return Pooled(day, fleet, storage_resources(resources_of(day["market.resources"]), day, fleet, rules), forecast)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +178,48 @@ def test_limits_that_the_market_does_not_take_hold_by_themselves(pool: Pooled, b
                 broken[how] += max(over_kwh) > 1e-6
     assert broken["offered so"] == 0
     assert broken["offered otherwise"] > 0
+
+
+def some_awards(offer: StorageOffer, rng: np.random.Generator) -> StorageAwards:
+    """All charging, and of discharge and reserve as much as each hour by itself may be awarded, all or nothing or a
+    part of it."""
+    resources, sold_kw = offer.resources, offer.bids.discharge_kw.sum(axis=2)
+    into, out = resources.charge_efficiency[:, None], resources.discharge_efficiency[:, None]
+
+    def part(most_kw: Array) -> Array:
+        return most_kw * np.clip(rng.uniform(-0.5, 1.5, most_kw.shape), 0.0, 1.0)
+
+    discharge_kw, charge_kw = part(sold_kw), resources.max_charge_kw
+    room_kw = np.maximum(resources.max_discharge_kw, sold_kw) + resources.spare_kw - discharge_kw
+    nonspin_kw = part(np.minimum(offer.bids.reserve_kw[1], room_kw))
+    spin_kw = part(np.minimum(offer.bids.reserve_kw[0], room_kw - nonspin_kw))
+    stored_kwh = np.cumsum(into * charge_kw - discharge_kw / out, axis=1)
+    return StorageAwards(charge_kw, discharge_kw, spin_kw, nonspin_kw, stored_kwh)
+
+
+def test_any_awards_can_be_delivered_where_the_coordinator_keeps_the_state_of_charge() -> None:
+    """Each hour by itself, and no limit of an owner breaks; of offers to a market that keeps it, limits do."""
+    rng, broken, sold = np.random.default_rng(11), {"coordinator": 0, "market": 0}, 0.0
+    for keeper in broken:
+        groups = SETTINGS.model_dump() | {"rules": {"storage_kept_by": keeper}}
+        settings = Settings.model_validate(groups)
+        kept = pooled(DayInputs(DAY, settings, None, None, None).tables(), settings.rules)
+        for resource in kept.resources:
+            offer = kept.offer(resource, rules=settings.rules)
+            sold += float(offer.bids.discharge_kw.sum()) if keeper == "coordinator" else 0.0
+            for _ in range(60):
+                past = limits(offer.fleet, offer.schedule(some_awards(offer, rng)), settings.rules.backing_hours)
+                broken[keeper] += sum(int((of > TOLERANCE).sum()) for of in past.values())
+    assert broken["coordinator"] == 0
+    assert broken["market"] > 0
+    assert sold > 100.0
+
+
+def test_discharge_is_cut_to_what_is_left_after_all_of_it() -> None:
+    """By hand: 2 kWh in the store, 1 kWh more by hour 2, of which the day must keep 1.5; 3 kWh are asked for."""
+    box = Boxes(np.array([[*(0.0, 1.0, 0.0), *(1.0, 0.0, 2.0), *(2.0, 2.0, 2.0), *(9.0, 9.0, 9.0), 2.0, 0.5, 9.0]]))
+    assert deliverable(box.charge, box.discharge, box).tolist() == [[1.0, 0.0, 0.5]]
+    assert backed_kwh(box).tolist() == [[1.0, 1.0, 0.0]]
 
 
 def test_classes_are_kept_while_hardly_an_owner_comes_or_goes(pool: Pooled):

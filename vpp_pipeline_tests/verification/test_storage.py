@@ -108,6 +108,56 @@ def test_more_charging_than_a_day_may_discharge_is_found_out(storage_day: Solved
     assert "may discharge more than in a day it may" not in STATES(tables, known).description
 
 
+@pytest.fixture(scope="module")
+def coordinator_day(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tables, Settings]:
+    rules: dict[str, object] = {"storage_kept_by": "coordinator"}
+    return day_of(tmp_path_factory.mktemp("day"), 40, {"rules": rules, "resources": {"storage_classes": 3}}, [])
+
+
+def test_every_rule_holds_where_the_coordinator_keeps_the_state_of_charge(
+    coordinator_day: tuple[Tables, Settings],
+) -> None:
+    tables, settings = coordinator_day
+    assert_every_rule_holds(tables, settings)
+    sold = tables[LIMITS].filter(pl.col("max_discharge_mw") > 0.0)
+    assert sold.height
+    assert (sold["max_charge_mw"] == 0.0).all()
+
+
+_SELLS = pl.col("max_discharge_mw") > 0.0
+#: table, column, its value, and what the rule says
+OF_COORDINATORS: list[tuple[str, str, pl.Expr, str]] = [
+    (LIMITS, "max_charge_mw", pl.when(_SELLS).then(0.01).otherwise("max_charge_mw"), "may discharge in one hour"),
+    (LIMITS, "max_charge_mw", pl.col("max_charge_mw") * 1.01, "may rise above the highest"),
+    (LIMITS, "max_discharge_mw", pl.col("max_discharge_mw") * 1.01, "may fall below the lowest"),
+    (WHOLE, "final_stored_mwh", pl.col("final_stored_mwh") + 0.002, "below the least"),
+    (WHOLE, "daily_discharge_mwh", pl.col("daily_discharge_mwh") * 0.99, "more than in a day it may"),
+    (LIMITS, "reserve_beyond_mw", pl.col("reserve_beyond_mw") * 0.5, "called for reserve that nothing backs"),
+]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "words"), OF_COORDINATORS, ids=[one[3] for one in OF_COORDINATORS]
+)
+def test_awards_that_a_coordinator_could_not_deliver_are_found_out(
+    coordinator_day: tuple[Tables, Settings], table: str, column: str, value: pl.Expr, words: str
+) -> None:
+    tables, settings = coordinator_day
+    changed = {**tables, table: tables[table].with_columns(value.alias(column))}
+    assert words in STATES(changed, settings).description
+
+
+def test_charging_below_the_cap_could_leave_a_coordinator_short(coordinator_day: tuple[Tables, Settings]) -> None:
+    tables, settings = coordinator_day
+    cheaper = pl.when(pl.col("max_charge_mw") > 0.0).then(0.0).otherwise("charge_price_usd_per_mwh")
+    changed = {**tables, LIMITS: tables[LIMITS].with_columns(charge_price_usd_per_mwh=cheaper)}
+    charging = tables[BIDS].join(tables[LIMITS].filter(pl.col("max_charge_mw") > 0.0), on=["resource_id", "start_utc"])
+    is_charging = ENERGY & pl.col("bid_id").is_in(charging["bid_id"].implode()) & (pl.col("segment") == 1)
+    asked = pl.when(is_charging).then(0.0).otherwise("price_usd_per_mwh")
+    changed[SEGMENTS] = tables[SEGMENTS].with_columns(price_usd_per_mwh=asked)
+    assert "pays another price for charging" in CURVES(changed, settings).description
+
+
 def test_hourly_curves_are_no_business_of_storage(storage_day: SolvedDay) -> None:
     """A curve of no bid at all is found by the rule of hourly curves."""
     stray = added(SEGMENTS, ENERGY, bid_id="vpp_bid_of_none")(storage_day.tables)
