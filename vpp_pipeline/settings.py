@@ -107,7 +107,7 @@ class ResourceSettings(_Group):
     )
     certified_nonspin_mw: float | None = Field(None, ge=0, description="The same for non-spinning reserve.")
     storage_classes: int = Field(
-        10, ge=1, le=99, description="Most storage resources that one taking part as `storage` is cut into."
+        17, ge=1, le=99, description="Most storage resources that one taking part as `storage` is cut into."
     )
     storage_remade_fraction: float = Field(
         0.1,
