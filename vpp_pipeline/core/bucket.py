@@ -29,12 +29,13 @@ from vpp_pipeline.core.parquet_files import sync
 LAKE_ID = "lake.json"  # made with the lake: other copies and other warehouses belong to another one
 PUT_BYTES = 16 * 2**20  # up to here an object is one conditional request; beyond it goes up in parts of this size
 ANSWER_S, CONNECT_S, STALLED_S = 600, 5, 60  # limits of one exchange, of its connection, and of a pause in it
-RETRIES, RETRY_S, PAUSE_S = 6, 90, 8  # of one request: most repetitions, within so long, with pauses of at most
+RETRIES, RETRY_S, PAUSE_S = 8, 90, 8  # of one request: most repetitions, within so long, with pauses of at most
 IN_USE_S = 3_600.0  # a copy that was used within is not removed for want of room
 WRITER = "writer"  # metadata of an object: which call has made it
 GIB = 2**30
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")  # the first that is set counts
+_ENDPOINT = re.compile(r"Amazon S3$|https?://[\w.\[\]:-]+(/\S*)?$")
 _STATUS, _CODE = re.compile(r"status code: (\d{3})"), re.compile(r"<Code>(\w+)</Code>")
 
 
@@ -306,13 +307,15 @@ class Bucket:
                 file=self.url,
                 remedy="Set AWS_REGION to the region of the bucket, and AWS_ENDPOINT_URL where it is not Amazon's",
             )
-        if "builder error" in text or "InvalidEndpoint" in text or "Unable to parse" in text:
+        if "builder error" in text or "Unable to parse" in text:
+            return _unusable_endpoint(self.url)
+        if isinstance(error, kinds.NotSupportedError):
             return StoreError(
-                f"the address of the object store cannot be used: {at}",
+                "conditional writes are switched off, so that two machines could both commit a day",
                 file=self.url,
-                remedy="Write AWS_ENDPOINT_URL as https://host, or http://host:port",
+                remedy="Take AWS_CONDITIONAL_PUT out of the environment",
             )
-        if not status or status.startswith("5") or status in ("408", "409", "429"):
+        if not status or (status.startswith("5") and status != "501") or status in ("408", "409", "429"):
             answer = f"answers with an error ({told})" if status else "does not answer"
             return UnknownOutcomeError(
                 f"the object store at {at} {answer}, after as many as {RETRIES} repetitions",
@@ -332,6 +335,8 @@ class Bucket:
         """obstore's own client. It takes endpoint, region, and credentials from the environment."""
         from obstore.store import from_url
 
+        if (scheme := self.url.partition("://")[0]) == "s3" and not _ENDPOINT.match(endpoint(scheme)):
+            raise _unusable_endpoint(self.url)
         options = {
             "allow_http": endpoint("s3").startswith("http://"),
             "timeout": f"{ANSWER_S}s",
@@ -341,6 +346,14 @@ class Bucket:
         pauses = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=PAUSE_S), "base": 2}
         retries = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S), "backoff": pauses}
         return from_url(self.url, client_options=options, retry_config=retries)
+
+
+def _unusable_endpoint(url: str) -> StoreError:
+    return StoreError(
+        f"the address of the object store cannot be used: {endpoint(url.partition('://')[0])}",
+        file=url,
+        remedy="Write AWS_ENDPOINT_URL as https://host, or http://host:port",
+    )
 
 
 def endpoint(scheme: str) -> str:

@@ -266,11 +266,13 @@ class Lake:
 class LakeFiles:
     """The tables of one day: as committed last when this was made, and over them what ``owner`` has written since.
 
-    Rows come as they were written. Raises NoDataError for a table that is not there, and InputError for a damaged one.
+    Each table is the one that there was when it was first asked for here, or that was written here since: a step of a
+    run reads a table often, and a question to an object store takes 20 ms. Rows come as they were written. Raises NoDataError for a table that is not there, and InputError for a damaged one.
     """
 
     def __init__(self, lake: Lake, day: str, owner: str | None = None) -> None:
         self.lake, self.name, self.owner = lake, _day(day), owner
+        self._pointers: dict[str, File | None] = {}
         if owner is not None and not _OWNER.fullmatch(owner):
             raise InputError("not a name of a run", value=repr(owner), remedy="Use letters, digits, - and _.")
 
@@ -292,6 +294,7 @@ class LakeFiles:
             table = key.rsplit("/", 1)[1].removesuffix(".json")
             if file := _working(self.lake.store, key, table, self.name):
                 found[table] = file
+        self._pointers = dict[str, File | None](found)
         return found
 
     def write(self, table: str, frame: pl.DataFrame | pl.LazyFrame, metadata: Mapping[str, str] | None = None) -> File:
@@ -306,11 +309,13 @@ class LakeFiles:
             self.committed = self.lake.commit(self.name, table, lambda _: {table: file})
         else:
             self.lake.store.put(f"{self._folder}/{table}.json", json.dumps(_entry(file)).encode())
+            self._pointers[table] = file
 
     def forget(self) -> None:
         """Let go of what the owner has written; files that no manifest names go with the next sweep."""
         if self.owner is not None:
             self.lake.store.remove(self._folder)
+            self._pointers.clear()
 
     def exists(self, table: str) -> bool:
         """Whether the day has the table."""
@@ -353,7 +358,10 @@ class LakeFiles:
     def _own(self, table: str) -> File | None:
         if self.owner is None:
             return None
-        return _working(self.lake.store, f"{self._folder}/{table}.json", table, self.name)
+        if table not in self._pointers:
+            key = f"{self._folder}/{table}.json"
+            self._pointers[table] = _working(self.lake.store, key, table, self.name)
+        return self._pointers[table]
 
     @property
     def _folder(self) -> str:

@@ -3,7 +3,7 @@
     python -m vpp_pipeline_tests.cluster.object_server PORT
 
 Each request is answered alone, so that a condition is tested and the object made in one step, as real stores do. Posts
-to ``/fault`` say what goes wrong with the next requests, and ``/counts`` gives how many there were, by method and kind.
+to ``/fault`` say what goes wrong with the next requests, and ``/counts`` gives how many there were, by kind.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Server:
         if path == "/counts":
             return self._own(start, dict(self.counts))
         if path == "/fault":
-            self.faults.append(json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+            told = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            self.faults = [*self.faults, told] if told["times"] else []
             return self._own(start, {})
         with self.lock:
             if path.startswith(f"/{BUCKET}"):
@@ -51,6 +52,7 @@ class Server:
                 start(f"{fault['status']} Fault", [("Content-Type", "application/xml")])
                 return [b"<Error><Code>SlowDown</Code><Message>again</Message></Error>"]
             if fault and fault["kind"] == "wait":
+                self.counts["waited"] += 1
                 time.sleep(fault["seconds"])
             if fault and fault["kind"] == "unconditional":
                 environ.pop("HTTP_IF_NONE_MATCH", None)
@@ -96,17 +98,9 @@ class Running:
         return found
 
     def fault(self, kind: str, method: str = "PUT", within: str = "", times: int = 1, **how: Any) -> None:
-        """Let the next ``times`` requests go wrong whose path has ``within`` in it."""
+        """Let the next ``times`` requests go wrong whose path has ``within`` in it; 0: none any more."""
         told = {"kind": kind, "method": method, "within": within, "times": times, **how}
         httpx.post(f"{self.at}/fault", json=told).raise_for_status()
-
-    def put(self, key: str, content: bytes) -> None:
-        """Replace an object behind everyone's back."""
-        httpx.put(f"{self.at}/{BUCKET}/{key}", content=content).raise_for_status()
-
-    def delete(self, key: str) -> None:
-        """Remove an object behind everyone's back."""
-        httpx.delete(f"{self.at}/{BUCKET}/{key}").raise_for_status()
 
 
 @contextmanager
