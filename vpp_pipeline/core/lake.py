@@ -267,7 +267,8 @@ class LakeFiles:
     """The tables of one day: as committed last when this was made, and over them what ``owner`` has written since.
 
     Each table is the one that there was when it was first asked for here, or that was written here since: a step of a
-    run reads a table often, and a question to an object store takes 20 ms. Rows come as they were written. Raises NoDataError for a table that is not there, and InputError for a damaged one.
+    run reads a table often, and a question to an object store takes some 20 ms. Rows come as they were written. Raises
+    NoDataError for a table that is not there, and InputError for a damaged one.
     """
 
     def __init__(self, lake: Lake, day: str, owner: str | None = None) -> None:

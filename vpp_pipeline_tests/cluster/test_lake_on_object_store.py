@@ -24,6 +24,7 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.object_store import TEMPORARY
 from vpp_pipeline.data_settings import RetentionSettings, lake_of
+from vpp_pipeline.reporting.server import DeskServer
 from vpp_pipeline.warehouse.day import BIDS
 from vpp_pipeline.warehouse.publish import complete, note_of, publish
 from vpp_pipeline.warehouse.rebuild import damaged_days, rebuild_warehouse, restore_days
@@ -31,7 +32,7 @@ from vpp_pipeline.warehouse.retention import sweep
 from vpp_pipeline_tests import golden
 from vpp_pipeline_tests.cluster.object_server import BUCKET, KEY_ID, SECRET, Running, running
 from vpp_pipeline_tests.core.test_lake import *  # noqa: F403 (the same tests, of another `lake`)
-from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, days, fill, rows
+from vpp_pipeline_tests.warehouse.rows import DAY, NEXT_DAY, RUN, days, fill, rows
 
 TABLES = ("bids.final_bids", "bids.bid_segments", "dispatch.schedule", "fleet.prosumers")
 DATE = str(DAY)
@@ -180,7 +181,7 @@ def test_the_race_shows_where_a_store_ignores_the_condition(lake: Lake, server: 
 
 def test_a_store_that_ignores_conditions_is_refused(lake: Lake, server: Running):
     server.fault("unconditional", times=10**9)
-    with pytest.raises(StoreError, match="overwrites objects .*If-None-Match"):
+    with pytest.raises(StoreError, match=r"overwrites objects .*If-None-Match"):
         _one_run(lake, "run")
     server.fault("none", times=0)
     server.fault("status", times=10**9, status=501)  # as others say that they do not know the condition
@@ -250,6 +251,25 @@ def test_a_warehouse_follows_what_other_machines_commit(machine: Callable[[str],
     assert days(of_two) == {DAY: 6, NEXT_DAY: 4}
 
 
+def test_the_desk_shows_what_other_machines_commit(
+    machine: Callable[[str], tuple[Lake, Path]], url: str, monkeypatch: pytest.MonkeyPatch
+):
+    (one, of_one), (_, of_two) = machine("one"), machine("two")
+    fill(one)
+    publish(one, of_one, DAY)
+    monkeypatch.setenv("VPP_LAKE_URL", url)
+    with DeskServer(of_two.parent, 0) as server:
+        server.follow()
+        assert days(of_two) == {DAY: 3}
+        fill(one, NEXT_DAY)
+        publish(one, of_one, NEXT_DAY)
+        server.follow()
+        assert days(of_two) == {DAY: 3}  # it has just looked
+        monkeypatch.setattr("vpp_pipeline.reporting.server.FOLLOW_S", 0.0)
+        server.follow()
+        assert days(of_two) == {DAY: 3, NEXT_DAY: 3}
+
+
 def test_prices_that_another_machine_has_taken_in_make_no_day(machine: Callable[[str], tuple[Lake, Path]]):
     (one, of_one), (two, of_two) = machine("one"), machine("two")
     fill(one)
@@ -285,7 +305,8 @@ def test_copies_of_other_bytes_are_fetched_again_and_a_damaged_object_is_named(
 ):
     (one, of_one), (two, of_two) = machine("one"), machine("two")
     fill(one)
-    publish(one, of_one, DAY)
+    bids = rows(BIDS).with_columns(run_id=pl.lit(RUN))
+    publish(one, of_one, DAY, {BIDS: one.put(BIDS, DAY, bids)})
     file = one.manifest(DAY).files[BIDS]
     whole = one.path(file).read_bytes()
     one.path(file).write_bytes(b"")
@@ -384,7 +405,7 @@ store.create("a/large.parquet", lambda draft: draft.write_bytes(bytes(4 * {PUT_B
 def test_a_run_that_is_killed_is_settled_by_another_machine(
     url: str, server: Running, tmp_path: Path, place: str, is_committed: bool
 ):
-    """Killed while it uploads: the old day counts. Killed while the store commits: the new one, also in its warehouse."""
+    """Killed while it uploads: the old day counts. Killed while the store commits: the new one, on both machines."""
     done = command(tmp_path / "one", url, "bids", "--date", DATE, *SIZE)
     assert done.returncode == 0, done.stderr
     lake = Lake(tmp_path / "reader", url)
@@ -501,6 +522,6 @@ def test_the_address_comes_from_the_environment_or_the_folder_s_own_file(
     assert lake_of(tmp_path).url == "gs://other/b"
     for wrong in ("s3://key:hidden@bucket/a", "s3://bucket/../a", "ftp://bucket", "s3://", "s3://b/a?key=hidden"):
         monkeypatch.setenv("VPP_LAKE_URL", wrong)
-        with pytest.raises(InputError, match="VPP_LAKE_URL.*s3://bucket/prefix") as found:
+        with pytest.raises(InputError, match=r"VPP_LAKE_URL.*s3://bucket/prefix") as found:
             lake_of(tmp_path)
         assert "hidden" not in str(found.value)
