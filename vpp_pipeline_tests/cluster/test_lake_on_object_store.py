@@ -92,16 +92,12 @@ def test_a_day_by_several_machines_is_that_of_one_folder(url: str, tmp_path: Pat
         done = command(tmp_path / name, url, *line, *(() if name == "three" else ("--date", DATE)))
         assert done.returncode == 0, done.stderr
         said.append(done.stdout + done.stderr)
-    assert (
-        tables(tmp_path / "one") == tables(tmp_path / "alone"),
-        (tmp_path / "one" / "lake" / "market").exists(),
-    ) == (
-        False,
-        False,
-    )
-    for name in ("one", "two", "three", "four"):  # one lacks the settlement until it is opened, four has nothing yet
-        done = command(tmp_path / name, url, "sql", "select count(*) from evaluation.settlement")
-        assert done.returncode == 0, done.stderr
+    assert tables(tmp_path / "one") != tables(tmp_path / "alone")
+    assert not (tmp_path / "one" / "lake" / "market").exists()
+    done = command(tmp_path / "four", url, "sql", "select count(*) from evaluation.settlement")  # there is nothing yet
+    assert done.returncode == 0, done.stderr
+    complete(Lake(tmp_path / "one" / "lake", url), tmp_path / "one" / "vpp.duckdb")  # which has no settlement yet
+    for name in ("one", "two", "three", "four"):
         assert tables(tmp_path / name) == tables(tmp_path / "alone")
     for file in tmp_path.rglob("*"):
         if file.is_file():
@@ -401,31 +397,38 @@ store.create("a/large.parquet", lambda draft: draft.write_bytes(bytes(4 * {PUT_B
     assert (list(lake.store.keys("a")), lake.store.size("a/large.parquet")) == ([], None)
 
 
-@pytest.mark.parametrize(("place", "is_committed"), [("dispatch", False), ("manifests/2023-08-15", True)])
-def test_a_run_that_is_killed_is_settled_by_another_machine(
-    url: str, server: Running, tmp_path: Path, place: str, is_committed: bool
-):
-    """Killed while it uploads: the old day counts. Killed while the store commits: the new one, on both machines."""
-    done = command(tmp_path / "one", url, "bids", "--date", DATE, *SIZE)
-    assert done.returncode == 0, done.stderr
-    lake = Lake(tmp_path / "reader", url)
-    old, waited = lake.manifest(DAY).run_id, server.counts().get("waited", 0)
+def kill_at(server: Running, place: str, url: str, data: Path, *line: str) -> None:
+    """SIGKILL for a command when the store has begun with an object that has ``place`` in its key; it then finishes."""
+    waited = server.counts().get("waited", 0)
     server.fault("wait", within=place, seconds=2.0)
-    line = [sys.executable, "-m", "vpp_pipeline", "bids", "--date", DATE, *SIZE, "--data", str(tmp_path / "one")]
-    more = ["--set", "negotiation.inconvenience_usd_per_mwh=9"]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen([*line, *more], env=_environment(url), stdout=quiet, stderr=quiet) as process:
+    whole, quiet = [sys.executable, "-m", "vpp_pipeline", *line, "--data", str(data)], subprocess.DEVNULL
+    with subprocess.Popen(whole, env=_environment(url), stdout=quiet, stderr=quiet) as process:
         while server.counts().get("waited", 0) == waited:
             assert process.poll() is None
             time.sleep(0.05)
         process.kill()
     time.sleep(2.5)
-    assert (lake.manifest(DAY).run_id != old) == is_committed
-    for name in ("two", "one"):
-        done = command(tmp_path / name, url, "settle", "--date", DATE, *SIZE[2:])
+
+
+def test_a_run_that_is_killed_is_settled_by_another_machine(url: str, server: Running, tmp_path: Path):
+    """Killed while it uploads: the old day counts. Killed while the store commits: the new one, on both machines."""
+    one, two, lake = tmp_path / "one", tmp_path / "two", Lake(tmp_path / "reader", url)
+    bids, settle = ("bids", "--date", DATE, *SIZE), ("settle", "--date", DATE, *SIZE[2:])
+    other = (*bids, "--set", "negotiation.inconvenience_usd_per_mwh=9")
+    runs = []
+    for place in ("", "dispatch", f"manifests/{DATE}"):
+        if place:
+            kill_at(server, place, url, one, *other)
+        else:
+            done = command(one, url, *bids)
+            assert done.returncode == 0, done.stderr
+        runs.append(lake.manifest(DAY).run_id)
+        done = command(two, url, *settle)
         assert done.returncode == 0, done.stderr
-    assert tables(tmp_path / "two") == tables(tmp_path / "one")
-    assert lake.manifest(DAY).reason == "settlement"
+        assert (lake.manifest(DAY).reason, lake.manifest(DAY).run_id) == ("settlement", runs[-1])
+    assert runs[0] == runs[1] != runs[2]
+    complete(Lake(one / "lake", url), one / "vpp.duckdb")
+    assert tables(one) == tables(two)
 
 
 def test_a_sweep_keeps_what_is_named_or_young_and_bounds_the_copies(
