@@ -1,4 +1,5 @@
-"""Settings of `data/prices.toml`: where prices, metered hours, and the weather come from, and how long days are kept.
+"""Settings of `data/prices.toml`: where prices, metered hours, and the weather come from, where days lie, and how long
+they are kept.
 
 They are not part of a bid's fingerprint; those of a run are in `settings.py`.
 """
@@ -6,19 +7,24 @@ They are not part of a bid's fingerprint; those of a run are in `settings.py`.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from vpp_pipeline.core.errors import InputError, setting_problem
+from vpp_pipeline.core.lake import Lake
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9.-]*(/(?!\.+(/|$))[A-Za-z0-9_.=-]+)*/?")
 
 #: table -> the environment variable that takes precedence over its `url`
-ADDRESSES: Mapping[str, str] = {"oasis": "VPP_OASIS_URL", "weather": "VPP_WEATHER_URL"}
+ADDRESSES: Mapping[str, str] = {"oasis": "VPP_OASIS_URL", "weather": "VPP_WEATHER_URL", "lake": "VPP_LAKE_URL"}
 
 
 class _Table(BaseModel):
@@ -102,6 +108,29 @@ class RetentionSettings(_Table):
     )
 
 
+class LakeSettings(_Table):
+    """Where the tables of all days lie: the table [lake] in `data/prices.toml`."""
+
+    url: str | None = Field(
+        None,
+        description="Place in an object store that several machines may share, such as s3://bucket/prefix; empty: the "
+        "folder `lake` beside prices.toml. The environment variable VPP_LAKE_URL takes precedence.",
+    )
+    copies_gb: float = Field(
+        20.0, ge=0, description="Room for copies of what is read of the object store; `sweep` keeps to it."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_bucket(cls, value: str | None) -> str | None:
+        if value and not _BUCKET.fullmatch(value):
+            raise ValueError(
+                "it must be s3://, gs:// or az:// with bucket and prefix, of letters, digits, and . _ = -, without "
+                "user, password, or query"
+            )
+        return value and value.rstrip("/")
+
+
 class PriceFile(_Table):
     """What `data/prices.toml` says: where prices, metered hours, and the weather come from where a run names nothing.
 
@@ -125,6 +154,7 @@ class PriceFile(_Table):
     meters: MeterSettings = MeterSettings()
     weather: WeatherSettings = WeatherSettings()
     retention: RetentionSettings = RetentionSettings()
+    lake: LakeSettings = LakeSettings()
 
     @property
     def names_source(self) -> bool:
@@ -144,6 +174,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "meters": MeterSettings,
     "weather": WeatherSettings,
     "retention": RetentionSettings,
+    "lake": LakeSettings,
 }
 _WRITE = 'Write kind = "oasis", or path = "…", and node = "…"; synthetic = true for generated prices'
 
@@ -154,14 +185,31 @@ def read_price_file(file: Path, archive: str | None = None) -> PriceFile:
     Environment variables go before the file's addresses, and ``archive`` before its folders of copies, which are
     `archive` beside it by default. Raises InputError, which names file, key, value, and a remedy.
     """
-    written = _tables_of(file)
+    return _with_absolute_paths(_validated(PriceFile, _tables_of(file), file), file.parent, archive)
+
+
+class _LakeAlone(BaseModel):
+    lake: LakeSettings = LakeSettings()
+
+
+def lake_of(data: Path) -> Lake:
+    """The lake of a data folder: at the address that VPP_LAKE_URL or the folder's own `prices.toml` names, else in it.
+
+    Raises InputError for an address that cannot be used. The project's `prices.toml` does not count for other folders:
+    their days would get among its own.
+    """
+    settings = _validated(_LakeAlone, _toml(data / "prices.toml"), data / "prices.toml").lake
+    return Lake(data / "lake", settings.url or "", settings.copies_gb)
+
+
+def _validated(model: type[_Model], written: Mapping[str, Any], file: Path) -> _Model:
     addresses = {table: os.environ[name] for table, name in ADDRESSES.items() if os.environ.get(name)}
     merged = dict(written)
     for table, address in addresses.items():
         if isinstance(merged.get(table, {}), dict):
             merged[table] = {**merged.get(table, {}), "url": address}
     try:
-        read = PriceFile.model_validate(merged)
+        return model.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
@@ -173,7 +221,6 @@ def read_price_file(file: Path, archive: str | None = None) -> PriceFile:
             value=None if isinstance(first["input"], dict) else first["input"],
             remedy=_remedy(place, first["type"]),
         ) from None
-    return _with_absolute_paths(read, file.parent, archive)
 
 
 def _with_absolute_paths(read: PriceFile, folder: Path, archive: str | None) -> PriceFile:
@@ -192,18 +239,24 @@ def _with_absolute_paths(read: PriceFile, folder: Path, archive: str | None) -> 
 
 def _tables_of(file: Path) -> dict[str, Any]:
     """The file's own words; nothing where there is none. Raises InputError unless it is TOML that names a source."""
+    if not file.exists():
+        return {}
+    found = _toml(file)
+    has_other_feed = {"meters", "weather", "retention", "lake"} & set(found) and "node" not in found
+    if set(found) <= {*PriceFile.model_fields} and not ({"kind", "path", "synthetic"} & set(found) or has_other_feed):
+        raise InputError("no source of prices", file=file, value=", ".join(sorted(found)) or "nothing", remedy=_WRITE)
+    return found
+
+
+def _toml(file: Path) -> dict[str, Any]:
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not TOML: {error}", file=file, remedy=_WRITE) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"not a readable text file: {error}", file=file, remedy=_WRITE) from None
-    has_other_feed = {"meters", "weather", "retention"} & set(found) and "node" not in found
-    if set(found) <= {*PriceFile.model_fields} and not ({"kind", "path", "synthetic"} & set(found) or has_other_feed):
-        raise InputError("no source of prices", file=file, value=", ".join(sorted(found)) or "nothing", remedy=_WRITE)
-    return found
 
 
 def _problem(place: list[str], kind: str, words: str) -> str:

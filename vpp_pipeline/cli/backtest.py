@@ -107,7 +107,8 @@ def backtest(
 
     Days and arms that were replayed before, with the same code, prices and settings, are not computed again.
     """
-    from vpp_pipeline.core.lake import Lake, read_days
+    from vpp_pipeline.core.lake import read_days
+    from vpp_pipeline.data_settings import lake_of
     from vpp_pipeline.evaluation.backtest.run import TABLE, PastDays, replay_days
     from vpp_pipeline.evaluation.backtest.strategies import ARMS, AS_STORAGE, DEFAULT_ARMS
     from vpp_pipeline.warehouse.publish import publish_tables
@@ -122,7 +123,7 @@ def backtest(
     days = [first + timedelta(days=k) for k in range(0, (last - first).days + 1, every)]
     read = PastDays(options.inputs(first, settings))
     processes = min(workers or os.cpu_count() or 1, len(days))
-    lake = Lake(options.data / "lake")
+    lake = lake_of(options.data)
 
     with Counted(f"days by {len(chosen)} arms", len(days)) as done:
 

@@ -16,10 +16,9 @@ from rich.table import Table
 from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.errors import without_secrets
-from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import REQUESTS, example_file
 from vpp_pipeline.core.tables import Day
-from vpp_pipeline.data_settings import OasisSettings
+from vpp_pipeline.data_settings import OasisSettings, lake_of
 from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.reporting.page import report_file
 from vpp_pipeline.reporting.settlement import account_lines
@@ -39,7 +38,7 @@ def shown_day(data: Path, market_date: date) -> LakeDay:
 
     Raises NoDataError where no bids of the day are published.
     """
-    lake = Lake(data / "lake")
+    lake = lake_of(data)
     complete(lake, data / "vpp.duckdb")
     day = published_day(lake, market_date)
     if words := unpublished_bids(day):

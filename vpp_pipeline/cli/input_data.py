@@ -56,9 +56,10 @@ def ingest(
         click.echo(printable(done))
     elif market_date is not None:
         from vpp_pipeline.cli.run_job import run_job
+        from vpp_pipeline.data_settings import lake_of
 
         run_job("ingest_market", market_date, options.data, options.price_config(), {}, keeps_history=keeps_history)
-        click.echo(f"prices of {market_date} are in {options.data / 'lake'}")
+        click.echo(f"prices of {market_date} are in {lake_of(options.data).address}")
 
 
 def _say_what_is_asked(options: Options) -> None:
@@ -154,13 +155,13 @@ def ingest_range(
     before is kept.
     """
     from vpp_pipeline.cli.run_job import instance_of
-    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.data_settings import lake_of
     from vpp_pipeline.defs.asset_factory import DAYS
     from vpp_pipeline.defs.price_intake import is_in, materialisation_of, take_in
     from vpp_pipeline.defs.resources import Prices, prices_beside
     from vpp_pipeline.defs.sensors import newest_due
 
-    source, lake = Prices(**{**prices_beside(data), **prices}).open(), Lake(data / "lake")
+    source, lake = Prices(**{**prices_beside(data), **prices}).open(), lake_of(data)
     last = last or newest_due(datetime.now(UTC))
     _must_be_in_order(first, last)
     days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
@@ -182,7 +183,7 @@ def ingest_range(
                 counted.advance()
             tried = list(missing)
     done = f"{len(wanted) - len(missing)} of {len(days)} days taken in from {source.name}, {len(days) - len(wanted)} "
-    done += f"were there; {first} to {last} at {source.node} in {lake.root}"
+    done += f"were there; {first} to {last} at {source.node} in {lake.address}"
     if missing:
         names = ", ".join(map(str, list(missing)[:10])) + (" …" if len(missing) > 10 else "")
         raise NoDataError(

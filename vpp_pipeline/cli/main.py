@@ -165,7 +165,7 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
     from vpp_pipeline.cli.console import bids_document, inputs_in_words, is_proven, show_bids
     from vpp_pipeline.cli.run_job import run_job
     from vpp_pipeline.core.calendar import PACIFIC
-    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.data_settings import lake_of
     from vpp_pipeline.warehouse.day import published_day
 
     day = market_date or datetime.now(PACIFIC).date() + timedelta(days=1)
@@ -173,7 +173,7 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
     inputs = options.inputs(day, options.settings())
     run_id, seconds = run_job("bid_day", day, options.data, prices, settings, keeps_history=keeps_history)
     seconds["in all"] = time.perf_counter() - begun
-    made = published_day(Lake(options.data / "lake"), day, run_id)
+    made = published_day(lake_of(options.data), day, run_id)
     read = inputs_in_words(inputs, made)
     if as_json:
         print_json(bids_document(options.data, made, seconds, read))

@@ -85,10 +85,10 @@ class Options:
     @property
     def warehouse(self) -> Path:
         """The DuckDB file, with every publication in it."""
-        from vpp_pipeline.core.lake import Lake
+        from vpp_pipeline.data_settings import lake_of
         from vpp_pipeline.warehouse.publish import complete
 
-        complete(Lake(self.data / "lake"), file := self.data / "vpp.duckdb")
+        complete(lake_of(self.data), file := self.data / "vpp.duckdb")
         return file
 
     def price_config(self) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def _plain(value: Any) -> Any:
 
 def _groups() -> Iterator[tuple[str, type[BaseModel], str]]:
     """Name and model of each group of settings, and where its settings are given."""
-    from vpp_pipeline.data_settings import OasisSettings, RetentionSettings, WeatherSettings
+    from vpp_pipeline.data_settings import LakeSettings, OasisSettings, RetentionSettings, WeatherSettings
     from vpp_pipeline.settings import Settings
 
     for group, field in Settings.model_fields.items():
@@ -283,6 +283,7 @@ def _groups() -> Iterator[tuple[str, type[BaseModel], str]]:
     yield "oasis", OasisSettings, "data/prices.toml"
     yield "weather", WeatherSettings, "data/prices.toml"
     yield "retention", RetentionSettings, "data/prices.toml"
+    yield "lake", LakeSettings, "data/prices.toml"
 
 
 def _fields() -> Iterator[tuple[str, FieldInfo, str]]:

@@ -105,16 +105,16 @@ def rebuild(options: Options, is_lake: bool, market_date: date | None) -> None:
     Both hold every published day. With --lake, days that are damaged there are taken from the warehouse; so are days
     that an older version has published, which are in the warehouse alone.
     """
-    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.data_settings import lake_of
     from vpp_pipeline.warehouse.rebuild import damaged_days, rebuild_warehouse, restore_days
 
-    lake, warehouse = Lake(options.data / "lake"), options.data / "vpp.duckdb"
+    lake, warehouse = lake_of(options.data), options.data / "vpp.duckdb"
     if is_lake:
         days = [market_date] if market_date else damaged_days(lake, warehouse)
         for day, count in restore_days(lake, warehouse, days).items():
-            click.echo(f"{day}: {count} rows in {lake.root}")
+            click.echo(f"{day}: {count} rows in {lake.address}")
         if not days:
-            click.echo(f"every day that {warehouse} has is whole in {lake.root}")
+            click.echo(f"every day that {warehouse} has is whole in {lake.address}")
         return
     if market_date is not None:
         raise InputError("--date goes with --lake", value=market_date, remedy="The warehouse is made as a whole")
@@ -145,14 +145,14 @@ def sweep(options: Options, keeps_history: bool, is_dry: bool) -> None:
     """
     from vpp_pipeline.cli.run_job import instance_of
     from vpp_pipeline.core.calendar import PACIFIC
-    from vpp_pipeline.core.lake import Lake
+    from vpp_pipeline.data_settings import lake_of
     from vpp_pipeline.defs.resources import Prices, prices_beside
     from vpp_pipeline.defs.upkeep import forget_runs
     from vpp_pipeline.warehouse.retention import sweep as sweep_data
 
     kept = Prices(**prices_beside(options.data)).retention()
     today, said = datetime.now(PACIFIC).date(), "a dry run, which removes nothing: " if is_dry else ""
-    swept = sweep_data(Lake(options.data / "lake"), options.warehouse, kept, today, is_dry=is_dry)
+    swept = sweep_data(lake_of(options.data), options.warehouse, kept, today, is_dry=is_dry)
     click.echo(f"{said}{swept}")
     with instance_of(options.data, keeps_history=keeps_history) as instance:
         count = forget_runs(instance, kept.history_days, is_dry=is_dry)

@@ -6,7 +6,8 @@
 
 A day is committed by creating its next manifest, which succeeds for one of those who try, or not at all: a reader
 sees all of a commit or nothing of it. What a run writes is seen by that run alone until it commits. The lake is the
-truth of the pipeline; what DuckDB serves is made from it (`warehouse/publish.py`).
+truth of the pipeline; what DuckDB serves is made from it (`warehouse/publish.py`). It lies in a folder, or in a bucket
+of an object store that several machines share.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from vpp_pipeline.core.bucket import Bucket
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.object_store import LocalFolder
+from vpp_pipeline.core.object_store import LocalFolder, ObjectStore
 from vpp_pipeline.core.parquet_files import (
     UNREADABLE,
     read_footer,
@@ -39,7 +41,9 @@ from vpp_pipeline.core.provenance import columns_hash
 LOG = logging.getLogger(__name__)
 FORMAT = 1  # of manifests
 MANIFESTS, WORKING = "manifests", "working"
+COPIES = "copies"  # folder below the lake's own, for what is read of a bucket
 RESTORED = "restored from the warehouse"  # reason of a commit whose rows are those of all runs
+UNUSABLE = (ValueError, KeyError, TypeError, AttributeError)  # what reading a damaged manifest ends with
 _OWNER = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -77,14 +81,35 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Lake:
-    """The tables of all market days below ``root``; those of a day are reached by :meth:`day`."""
+    """The tables of all market days below ``root`` or, where there is a ``url``, in that bucket, of which some
+    ``copies_gb`` are kept below ``root``; those of a day are reached by :meth:`day`.
+
+    What a user has set is opened by `lake_of` in `data_settings.py`.
+    """
 
     root: Path
+    url: str = ""
+    copies_gb: float = 20.0
 
     @cached_property
-    def store(self) -> LocalFolder:
+    def store(self) -> ObjectStore:
         """Where the files lie."""
-        return LocalFolder(self.root)
+        return _bucket(self.url, self.root / COPIES, self.copies_gb) if self.is_shared else LocalFolder(self.root)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may commit to it."""
+        return bool(self.url)
+
+    @property
+    def shared_id(self) -> str:
+        """What tells a shared lake from any other; empty for one in a folder."""
+        return self.store.lake_id if isinstance(self.store, Bucket) else ""
+
+    @property
+    def address(self) -> str:
+        """How messages name the lake: its folder, or its URL."""
+        return self.store.address()
 
     def day(self, day: date | str, owner: str | None = None) -> LakeFiles:
         """The day as committed; with an ``owner``, what that one has written since lies over it."""
@@ -152,6 +177,17 @@ class Lake:
         keys = list(self.store.keys(f"{MANIFESTS}/{_day(day)}"))
         return self._manifest(keys[-1]) if keys else Manifest(_day(day))
 
+    def numbered(self, day: date | str, number: int) -> Manifest:
+        """The day's manifest of that number. Raises InputError where it is damaged or gone."""
+        return self._manifest(Manifest(_day(day), number).key)
+
+    def last_numbers(self) -> dict[str, int]:
+        """Day -> number of its last manifest, for all days, in order; no manifest is read."""
+        return {day: int(Path(key).stem) for day, key in self._last_keys().items()}
+
+    def _last_keys(self) -> dict[str, str]:
+        return {key.split("/")[1]: key for key in self.store.keys(MANIFESTS)}
+
     def manifests(self, day: date | str) -> list[Manifest]:
         """All of the day, in order; a damaged one is left out with a warning."""
         found = []
@@ -175,14 +211,14 @@ class Lake:
 
     def days(self) -> list[str]:
         """Days of which anything was committed, in order."""
-        return sorted({key.split("/")[1] for key in self.store.keys(MANIFESTS)})
+        return list(self._last_keys())
 
     def days_of(self, table: str) -> list[str]:
         """Days that have the table, in order. A day whose manifest is damaged is left out with a warning."""
         found = []
-        for day in self.days():
+        for day, key in self._last_keys().items():
             try:
-                found += [day] if table in self.manifest(day).files else []
+                found += [day] if table in self._manifest(key).files else []
             except InputError as error:
                 LOG.warning("%s", error)
         return found
@@ -203,16 +239,14 @@ class Lake:
     def _manifest(self, key: str) -> Manifest:
         day = key.split("/")[1]
         try:
-            told = json.loads(self.store.get(key) or b"")
-            files = {
-                name: File(entry["table"], day, entry["version"], entry["bytes"])
-                for name, entry in told["files"].items()
-            }
-            return Manifest(day, told["number"], told["committed_utc"], told["reason"], told["run_id"], files)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            try:
+                return _of_json(day, self.store.get(key, is_final=True))
+            except UNUSABLE:  # it may be this machine's copy alone
+                return _of_json(day, self.store.get(key))
+        except UNUSABLE as error:
             raise InputError(
                 f"the manifest of {day} is damaged: {error}",
-                file=self.store.path(key),
+                file=self.store.address(key),
                 remedy=f"Take the day from the warehouse again: vpp-pipeline rebuild --lake --date {day}",
             ) from error
 
@@ -232,11 +266,14 @@ class Lake:
 class LakeFiles:
     """The tables of one day: as committed last when this was made, and over them what ``owner`` has written since.
 
-    Rows come as they were written. Raises NoDataError for a table that is not there, and InputError for a damaged one.
+    Each table is the one that there was when it was first asked for here, or that was written here since: a step of a
+    run reads a table often, and a question to an object store takes some 20 ms. Rows come as they were written. Raises
+    NoDataError for a table that is not there, and InputError for a damaged one.
     """
 
     def __init__(self, lake: Lake, day: str, owner: str | None = None) -> None:
         self.lake, self.name, self.owner = lake, _day(day), owner
+        self._pointers: dict[str, File | None] = {}
         if owner is not None and not _OWNER.fullmatch(owner):
             raise InputError("not a name of a run", value=repr(owner), remedy="Use letters, digits, - and _.")
 
@@ -258,6 +295,7 @@ class LakeFiles:
             table = key.rsplit("/", 1)[1].removesuffix(".json")
             if file := _working(self.lake.store, key, table, self.name):
                 found[table] = file
+        self._pointers = dict[str, File | None](found)
         return found
 
     def write(self, table: str, frame: pl.DataFrame | pl.LazyFrame, metadata: Mapping[str, str] | None = None) -> File:
@@ -272,11 +310,13 @@ class LakeFiles:
             self.committed = self.lake.commit(self.name, table, lambda _: {table: file})
         else:
             self.lake.store.put(f"{self._folder}/{table}.json", json.dumps(_entry(file)).encode())
+            self._pointers[table] = file
 
     def forget(self) -> None:
         """Let go of what the owner has written; files that no manifest names go with the next sweep."""
         if self.owner is not None:
             self.lake.store.remove(self._folder)
+            self._pointers.clear()
 
     def exists(self, table: str) -> bool:
         """Whether the day has the table."""
@@ -312,14 +352,17 @@ class LakeFiles:
         table_folder(table)
         file = self.file(table)
         if file is None:
-            raise NoDataError(f"{table} has no {self.name}", file=self.lake.root, remedy=_remedy(table, self.name))
+            raise NoDataError(f"{table} has no {self.name}", file=self.lake.address, remedy=_remedy(table, self.name))
         whole(self.lake, file)
         return file
 
     def _own(self, table: str) -> File | None:
         if self.owner is None:
             return None
-        return _working(self.lake.store, f"{self._folder}/{table}.json", table, self.name)
+        if table not in self._pointers:
+            key = f"{self._folder}/{table}.json"
+            self._pointers[table] = _working(self.lake.store, key, table, self.name)
+        return self._pointers[table]
 
     @property
     def _folder(self) -> str:
@@ -358,7 +401,7 @@ def footer(lake: Lake, file: File) -> dict[str, str]:
 
 def whole(lake: Lake, file: File) -> None:
     """Raise InputError where the version is gone, or has other bytes than were written."""
-    size = lake.store.size(file.key)
+    size = lake.store.fetch(file.key, file.bytes)
     if size is None:
         raise unreadable(lake, file, "it is gone")
     if size != file.bytes:
@@ -369,7 +412,7 @@ def unreadable(lake: Lake, file: File, error: object) -> InputError:
     """What to say of a version that cannot be read."""
     return InputError(
         f"{file.table} of {file.day} cannot be read: {error}",
-        file=lake.path(file),
+        file=lake.store.address(file.key),
         remedy=_remedy(file.table, file.day, is_damaged=True),
     )
 
@@ -393,17 +436,30 @@ def _remedy(table: str, day: str, *, is_damaged: bool = False) -> str:
     return f"M{again}"
 
 
-def _working(store: LocalFolder, key: str, table: str, day: str) -> File | None:
+def _working(store: ObjectStore, key: str, table: str, day: str) -> File | None:
     """The version that a working pointer names; None where there is none, or power was lost while it was written."""
     try:
         told = json.loads(store.get(key) or b"null")
         return None if told is None else File(told.get("table", table), day, told["version"], told["bytes"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UNUSABLE:
         return None
+
+
+@lru_cache
+def _bucket(url: str, copies: Path, copies_gb: float) -> Bucket:
+    """One for all lakes of a process, so that they share its connections."""
+    return Bucket(url, copies, copies_gb)
 
 
 def _entry(file: File) -> dict[str, Any]:
     return {name: value for name, value in asdict(file).items() if name != "day"}
+
+
+def _of_json(day: str, content: bytes | None) -> Manifest:
+    """Raises one of UNUSABLE for a damaged manifest."""
+    told = json.loads(content or b"")
+    files = {name: File(entry["table"], day, entry["version"], entry["bytes"]) for name, entry in told["files"].items()}
+    return Manifest(day, told["number"], told["committed_utc"], told["reason"], told["run_id"], files)
 
 
 def _as_json(manifest: Manifest) -> bytes:

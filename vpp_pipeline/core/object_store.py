@@ -1,7 +1,8 @@
 """What the lake asks of the place where its files lie: objects that never change, created once, and listed by prefix.
 
-A folder of this machine is one such place. A bucket of an object store is another: `create` is then a conditional
-write (``If-None-Match: *``), and `make_durable` has nothing to do, since a bucket keeps what it has acknowledged.
+A folder of this machine is one such place. A bucket of an object store is another (`core/bucket.py`): `create` is then
+a conditional write (``If-None-Match: *``), and `make_durable` has nothing to do, since a bucket keeps what it has
+acknowledged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ from typing import Protocol
 from vpp_pipeline.core.parquet_files import replacing, sync
 
 TEMPORARY = ".tmp"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a list."""
+
+    key: str
+    bytes: int
+    age_s: float  # seconds since it was made
 
 
 class ObjectStore(Protocol):
@@ -39,28 +49,42 @@ class ObjectStore(Protocol):
         """Return when the objects would survive a loss of power."""
         ...
 
-    def get(self, key: str) -> bytes | None:
-        """The content; None where there is no such object."""
+    def get(self, key: str, *, is_final: bool = False) -> bytes | None:
+        """The content; None where there is no such object. ``is_final``: of one that was created, which never changes,
+        so that a copy does as well."""
         ...
 
     def size(self, key: str) -> int | None:
-        """Its bytes; None where there is no such object."""
+        """Its bytes in the store; None where there is no such object."""
+        ...
+
+    def fetch(self, key: str, expected: int) -> int | None:
+        """Bytes of the file that `path` gives, which is made to have the ``expected`` ones if the store can give them;
+        None where there is no such object."""
         ...
 
     def path(self, key: str) -> Path:
-        """What polars and DuckDB read the object by."""
+        """What polars and DuckDB read the object by. It is there once `fetch` or `create` has returned."""
+        ...
+
+    def address(self, key: str = "") -> str:
+        """How a message names the object, or the whole store."""
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys that begin with the folder ``prefix``, in order."""
         ...
 
-    def age_s(self, key: str) -> float:
-        """Seconds since the object was made."""
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The same with size and age."""
         ...
 
     def remove(self, key: str) -> None:
-        """Remove the object, or all objects of a folder, if there are any."""
+        """Remove the object, or all objects of a folder, if there are any. The name of a folder has no ending."""
+        ...
+
+    def tidy(self, age_s: float) -> None:
+        """Remove what writes have left on this machine that died more than ``age_s`` ago."""
         ...
 
 
@@ -74,7 +98,7 @@ class LocalFolder:
         """Written beside and then linked under its name, which fails where there is one."""
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _draft(target) as draft:
+        with draft_beside(target) as draft:
             fill(draft)
             size = draft.stat().st_size
             os.link(draft, target)
@@ -97,7 +121,7 @@ class LocalFolder:
         for folder in folders:
             sync(folder)
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str, *, is_final: bool = False) -> bytes | None:
         """The file's content."""
         try:
             return self.path(key).read_bytes()
@@ -111,9 +135,17 @@ class LocalFolder:
         except FileNotFoundError:
             return None
 
+    def fetch(self, key: str, expected: int) -> int | None:
+        """The file's bytes, whatever is expected."""
+        return self.size(key)
+
     def path(self, key: str) -> Path:
         """Where the file is, or will be."""
         return self.root / key
+
+    def address(self, key: str = "") -> str:
+        """Its path."""
+        return str(self.root / key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Files below the folder ``prefix``; drafts of writes that are under way, or died, are none."""
@@ -121,13 +153,17 @@ class LocalFolder:
         files = [file for file in found if file.is_file() and not file.name.endswith(TEMPORARY)]
         yield from sorted(file.relative_to(self.root).as_posix() for file in files)
 
-    def drafts(self) -> Iterator[Path]:
-        """What writes have left that are under way, or died."""
-        yield from self.root.rglob(f".*{TEMPORARY}")
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The same files; one that is removed meanwhile is none."""
+        now = time.time()
+        for key in self.keys(prefix):
+            with suppress(FileNotFoundError):
+                found = self.path(key).stat()
+                yield Entry(key, found.st_size, now - found.st_mtime)
 
-    def age_s(self, key: str) -> float:
-        """Seconds since the file was written."""
-        return time.time() - self.path(key).stat().st_mtime
+    def tidy(self, age_s: float) -> None:
+        """Without drafts of writes that died."""
+        remove_drafts(self.root, age_s)
 
     def remove(self, key: str) -> None:
         """Remove the file, or the folder with all below it."""
@@ -143,8 +179,17 @@ class LocalFolder:
                 folder.rmdir()
 
 
+def remove_drafts(root: Path, age_s: float) -> None:
+    """Remove what writes below ``root`` have left that died more than ``age_s`` ago."""
+    for draft in list(root.rglob(f".*{TEMPORARY}")):
+        with suppress(FileNotFoundError):  # another process was first
+            if time.time() - draft.stat().st_mtime >= age_s:
+                draft.unlink()
+
+
 @contextmanager
-def _draft(target: Path) -> Iterator[Path]:
+def draft_beside(target: Path) -> Iterator[Path]:
+    """A path beside ``target`` to write to, which is removed on leaving if it is still there."""
     draft = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         yield draft

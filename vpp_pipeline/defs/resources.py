@@ -12,7 +12,7 @@ from pydantic import Field
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder, requests_file
 from vpp_pipeline.core.table_cells import zone_of
-from vpp_pipeline.data_settings import RetentionSettings, WeatherSettings, read_price_file
+from vpp_pipeline.data_settings import RetentionSettings, WeatherSettings, lake_of, read_price_file
 from vpp_pipeline.defs.metadata import figures_of, history_of
 from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source
 from vpp_pipeline.market.price_source import PriceSource
@@ -36,7 +36,7 @@ class Storage(dg.ConfigurableResource[Any]):
 
     @property
     def lake(self) -> Lake:
-        return Lake(Path(self.data_folder) / "lake")
+        return lake_of(Path(self.data_folder))
 
     @property
     def warehouse(self) -> Path:
@@ -164,7 +164,7 @@ class LakeIOManager(dg.IOManager):
         figures = figures_of(table, obj, history_of(lake, table, context.partition_key, obj))
         said = context.output_metadata  # what the asset says itself goes before
         context.add_output_metadata({name: value for name, value in figures.items() if name not in said})
-        context.add_output_metadata({"file": str(lake.path(file))})
+        context.add_output_metadata({"file": lake.store.address(file.key)})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
         table = ".".join(context.asset_key.path)

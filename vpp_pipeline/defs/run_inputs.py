@@ -48,7 +48,7 @@ def inputs_of(run_id: str, market_date: date, settings: Settings, prices: Prices
         file,
         node,
         storage.requests,
-        storage.lake.root,
+        storage.lake,
         run_id,
         prices.meters_path(),
         prices.meters_time_zone(),

@@ -51,7 +51,7 @@ def compare_engines(day: DayInputs) -> pl.DataFrame:
     dispatched, 0-10, weighted by commitment. `violations`: breaches found by all checks together.
     """
     inputs, rows = day.tables(), []
-    data = day.lake.parent if day.lake else project_folder() / "data"
+    data = day.lake.root.parent if day.lake else project_folder() / "data"
     for engine in ENGINES:
         if engine == "llm" and day.settings.llm.mode == "off":
             continue

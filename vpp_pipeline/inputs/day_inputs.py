@@ -69,7 +69,7 @@ class DayInputs:
     prices: PriceChoice
     node: str | None
     requests_file: Path | None
-    lake: Path | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
+    lake: Lake | None = None  # where earlier days lie: stored energy that carries over, and what was agreed
     run_id: str = ""  # in whose name a language model is asked about notes, where it may be
     meters: Path | None = None  # file or folder of metered hours
     meters_time_zone: str | None = None  # of their moments without an offset
@@ -222,7 +222,7 @@ class DayInputs:
     @cached_property
     def _took_part(self) -> DayFleet:
         """The same, each prosumer in the resource that the fleet's file names."""
-        folder = self.lake.parent if self.lake else project_folder() / "data"
+        folder = self.lake.root.parent if self.lake else project_folder() / "data"
         with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
             return fleet_of_day(
                 self.settings.fleet,
@@ -242,14 +242,14 @@ class DayInputs:
         """
         if not self.settings.fleet.carry_over or self.lake is None:
             return None
-        return LakeDay(Lake(self.lake), self.market_date).get(SCHEDULE_BEFORE)
+        return LakeDay(self.lake, self.market_date).get(SCHEDULE_BEFORE)
 
     @cached_property
     def classes_before(self) -> Tables:
         """Storage classes of the last day before and their members, which the day keeps; none without such a day."""
         if self.lake is None or not (self.resources["participation"] == "storage").any():
             return {}
-        day = LakeDay(Lake(self.lake), self.market_date)
+        day = LakeDay(self.lake, self.market_date)
         found = {name: day.get(name) for name in (CLASSES_BEFORE, MEMBERS_BEFORE)}
         return {name: table for name, table in found.items() if table is not None}
 
@@ -269,7 +269,7 @@ class DayInputs:
         policy = self.settings.opportunities
         if policy.sizing != "planned" or policy.deal_days == 0 or self.lake is None:
             return None
-        return recent_deals(Lake(self.lake), self.market_date, policy.deal_days, prices_behind(self.forecast))
+        return recent_deals(self.lake, self.market_date, policy.deal_days, prices_behind(self.forecast))
 
     def read_all(self) -> None:
         """Raises InputError for the first input that cannot be used."""

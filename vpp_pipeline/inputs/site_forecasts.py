@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property, partial
-from pathlib import Path
 
 import polars as pl
 
@@ -41,7 +40,7 @@ class Expected:
     metered: Metered = field(default_factory=Metered)
     has_meters: bool = False  # whether a source is configured
     weather: WeatherSettings = field(default_factory=WeatherSettings)
-    lake: Path | None = None  # where the forecasts of earlier days lie
+    lake: Lake | None = None  # where the forecasts of earlier days lie
 
     @property
     def tables(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -175,7 +174,7 @@ class Expected:
         return found if found.height else None
 
     def _rows(self, table: str, day: date, site: str | None) -> pl.DataFrame | None:
-        kept = Lake(self.lake).day(day) if self.lake is not None else None
+        kept = self.lake.day(day) if self.lake is not None else None
         if kept is None or not kept.exists(table):
             return None
         rows = kept.read(table)

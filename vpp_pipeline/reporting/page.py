@@ -13,6 +13,7 @@ from typing import Any
 from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.data_settings import lake_of
 from vpp_pipeline.reporting.bids_and_fleet import bids, fleet, glance
 from vpp_pipeline.reporting.checks import checks, inputs, reproduction
 from vpp_pipeline.reporting.documents import FORMATS
@@ -105,7 +106,7 @@ def write_report(data: Path, market_date: date, file: Path | None = None) -> Pat
 def facts_of(data: Path, market_date: date, place: Place | None = None) -> Facts:
     """What the page of a published day is computed from. Raises NoDataError where no bids of it are published."""
     facts = read_facts(data / "vpp.duckdb", market_date)
-    return replace(facts, settings=_settings(Lake(data / "lake"), facts), place=place)
+    return replace(facts, settings=_settings(lake_of(data), facts), place=place)
 
 
 def _settings(lake: Lake, facts: Facts) -> dict[str, Any]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import desk_address
+from vpp_pipeline.data_settings import lake_of
 from vpp_pipeline.reporting.site import Answer, Site
+from vpp_pipeline.warehouse.publish import complete
 
 LOG = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 OURS = {LOOPBACK, "localhost"}
 PATIENCE_S = 20.0  # for a request that comes in pieces
+FOLLOW_S = 30.0  # between two looks at a lake that other machines commit to
 MOST_AT_ONCE = 4  # pages that are made at the same time: each may read a large day
 METHODS = "GET, HEAD"
 #: no other site may frame, read, or keep what is answered
@@ -64,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             return Answer(400, b"this address cannot be read\n", "text/plain")
         with self.server.at_once:
+            self.server.follow()
             return self.server.site.answer(unquote(parts.path).removeprefix("/"), query)
 
     def _send(self, answer: Answer, *, is_head: bool = False) -> None:
@@ -94,6 +99,7 @@ class DeskServer(ThreadingHTTPServer):
 
     def __init__(self, data: Path, port: int, parent: int | None = None) -> None:
         self.site, self.parent, self.at_once = Site(data), parent, BoundedSemaphore(MOST_AT_ONCE)
+        self._following, self._followed_s = Lock(), -FOLLOW_S
         try:
             super().__init__((LOOPBACK, port), Handler)
         except OSError as error:
@@ -110,6 +116,20 @@ class DeskServer(ThreadingHTTPServer):
     def address(self) -> str:
         """Where a browser of this machine finds it."""
         return f"http://{LOOPBACK}:{self.server_port}"
+
+    def follow(self) -> None:
+        """Let the warehouse have what other machines have committed, where the lake is shared; a page that is asked for
+        meanwhile shows the former state."""
+        if time.monotonic() - self._followed_s < FOLLOW_S or not self._following.acquire(blocking=False):
+            return
+        try:
+            self._followed_s = time.monotonic()
+            if (lake := lake_of(self.site.data)).is_shared:
+                complete(lake, self.site.warehouse)
+        except InputError as error:
+            LOG.warning("%s", error)
+        finally:
+            self._following.release()
 
     def service_actions(self) -> None:
         """Between two requests, twice a second."""

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import Lake, LakeFiles, unreadable, whole
+from vpp_pipeline.core.lake import Lake, LakeFiles, read_file, unreadable, whole
 from vpp_pipeline.core.parquet_files import UNREADABLE, read_together, write_parquet
 from vpp_pipeline.core.tables import CLASSES_BEFORE, LLM_CALLS_BEFORE, MEMBERS_BEFORE, SCHEDULE_BEFORE
 from vpp_pipeline.schemas import TABLES
@@ -161,11 +161,11 @@ def published(lake: Lake, market_date: date, run_id: str | None = None) -> LakeD
 def published_day(lake: Lake, market_date: date, run_id: str | None = None) -> LakeDay:
     """The same. Raises NoDataError where no bids of the day are published."""
     if (day := published(lake, market_date, run_id)) is None:
-        raise no_bids(lake.root, market_date)
+        raise no_bids(lake.address, market_date)
     return day
 
 
-def no_bids(place: Path, market_date: date) -> NoDataError:
+def no_bids(place: Path | str, market_date: date) -> NoDataError:
     """What to say of a day that lake or warehouse has no bids of, whatever a run that stopped before has left."""
     return NoDataError(
         f"no bids of {market_date} are published",
@@ -181,7 +181,7 @@ def unpublished_bids(day: LakeDay) -> str | None:
     later = [file for file in left if file.version > committed.version]
     if not later:
         return None
-    made = read_together([day.lake.path(later[-1])], ["run_id"])["run_id"][0]
+    made = read_file(day.lake, later[-1], ["run_id"])["run_id"][0]
     return (
         f"run {made} has made bids of {day.market_date} and not published them; they are left aside, and what follows "
         f"is of the published bids, of run {day.run_id}. To publish new bids, make them with the options you want: "
@@ -197,7 +197,7 @@ def _rows_of_runs(lake: Lake, table: str, market_date: date, columns: list[str] 
     if not files:
         raise NoDataError(
             f"no run of {market_date} is kept",
-            file=lake.root,
+            file=lake.address,
             remedy=f"Make the day's bids: vpp-pipeline bids --date {market_date}",
         )
     rows = read_together(map(lake.path, files))
@@ -255,7 +255,7 @@ class LakeNegotiations:
         if missing := [name for name in opportunities if name not in bases]:
             raise NoDataError(
                 f"the negotiation of {self.kept.name} lacks {', '.join(missing)}",
-                file=self.kept.lake.root,
+                file=self.kept.lake.address,
                 remedy=f"Make the day's bids again: vpp-pipeline bids --date {self.kept.name}",
             )
         if set(opportunities) == set(bases):

@@ -2,8 +2,10 @@
 
 The lake's manifest is the truth: the draft is whole before it is written, and takes the warehouse's place right after.
 A process that is killed between the two leaves a note, and whoever opens the warehouse next completes it
-(:func:`complete`). Readers never wait and never see a part: an open session keeps the file it opened. The cost of a
-day is copying the file plus that day's rows, whatever the history. Runs are only ever added.
+(:func:`complete`). A lake that several machines share is followed: whoever opens or writes to the warehouse of one
+machine first puts in what others have committed since. Readers never wait and never see a part: an open session keeps
+the file it opened. The cost of a day is copying the file plus that day's rows, whatever the history. Runs are only ever
+added.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Thread
@@ -22,6 +25,7 @@ import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 
+from vpp_pipeline.core.bucket import StoreError, UnknownOutcomeError
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import File, Lake, Manifest, footer, read_file, whole
@@ -31,9 +35,11 @@ from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import APART, BIDS, BY_HAND, BY_RUN, SETTLED, no_bids
 from vpp_pipeline.warehouse.tables import (
     DamagedWarehouseError,
+    commits_of,
     create_tables,
     create_views,
     literal,
+    note_commits,
     open_warehouse,
     quoted,
 )
@@ -93,11 +99,11 @@ def publish_settlement(lake: Lake, warehouse: Path, market_date: date, made: Mad
 
     def change(last: Manifest) -> dict[str, File | None]:
         if BIDS not in last.files:
-            raise no_bids(lake.root, market_date)
+            raise no_bids(lake.address, market_date)
         if of_bids != {last.files[BIDS].version}:
             raise InputError(
                 f"bids of {market_date} were published while others were settled, so this settlement is not published",
-                file=lake.root,
+                file=lake.address,
                 remedy=f"Settle the new ones: vpp-pipeline settle --date {market_date}",
             )
         return dict(settled)
@@ -109,21 +115,35 @@ def publish_settlement(lake: Lake, warehouse: Path, market_date: date, made: Mad
 def publish_tables(lake: Lake, warehouse: Path, days: Collection[date], tables: Sequence[str]) -> None:
     """Put ``tables`` of many days, as committed, into the warehouse in one publication, as a back-test needs it."""
     with only_publisher(warehouse), _draft_of(lake, warehouse) as draft:
-        _fill(draft, lake, {day: lake.manifest(day).files for day in days}, tables)
+        _fill(draft, lake, {day: lake.manifest(day) for day in days}, tables)
 
 
 def complete(lake: Lake, warehouse: Path) -> None:
-    """Finish what a publication was at whose process ended between commit and swap; at once if there was none."""
-    if not note_of(warehouse).is_file():
-        return
+    """Finish what a publication was at whose process ended between commit and swap, and let the warehouse have what
+    other machines have committed; at once if there was neither.
+
+    Where the store does not answer, or nothing may be written, the warehouse stays as it is, with a warning.
+    """
     try:
-        with only_publisher(warehouse):
-            if (note := _read_note(warehouse)) is not None:  # no other process has done it meanwhile
-                LOG.warning("a publication of %s was stopped after its commit; the warehouse takes the day now", note)
-                _commit_and_fill(lake, warehouse, note, "", None)
-            note_of(warehouse).unlink(missing_ok=True)
+        if note_of(warehouse).is_file():
+            _finish(lake, warehouse)
+        if lake.is_shared and _is_behind(lake, warehouse):
+            with only_publisher(warehouse), _draft_of(lake, warehouse):
+                pass
     except OSError as error:  # whoever may only read, reads the day before it
-        LOG.warning("a publication was stopped, and cannot be completed here: %s", error)
+        LOG.warning("the warehouse cannot take what was committed since: %s", error)
+    except StoreError as error:
+        if not warehouse.exists():
+            raise
+        LOG.warning("%s. What follows is of the warehouse as this machine has it", error)
+
+
+def _finish(lake: Lake, warehouse: Path) -> None:
+    with only_publisher(warehouse):
+        if (note := _read_note(warehouse)) is not None:  # no other process has done it meanwhile
+            LOG.warning("a publication of %s was stopped after its commit; the warehouse takes the day now", note)
+            _commit_and_fill(lake, warehouse, note, "", None)
+        note_of(warehouse).unlink(missing_ok=True)
 
 
 def _commit_and_fill(
@@ -141,18 +161,23 @@ def _commit_and_fill(
     last = lake.last_readable(market_date) if states_all else lake.manifest(market_date)
     changed = change(last) if change else {}
     files = {table: file for table, file in {**last.files, **changed}.items() if file is not None}
+    expected = replace(last, number=last.number + bool(change), files=files)
     # what is not of the bids, is kept, and is damaged stays in the warehouse as it is there: it must not cost the day
     kept = [table for table in APART if table in files and table not in changed]
     lost = {table for table in kept if not _is_sound(lake, files[table])}
     with _draft_of(lake, warehouse) as draft:
-        rows = _fill(draft, lake, {market_date: files}, [table for table in tables if table not in lost])
+        rows = _fill(draft, lake, {market_date: expected}, [table for table in tables if table not in lost])
         if change:
             _write_note(warehouse, market_date)
             try:
-                lake.commit(market_date, reason, change, run_id=run_id, passes_damaged=states_all)
+                made = lake.commit(market_date, reason, change, run_id=run_id, passes_damaged=states_all)
+            except UnknownOutcomeError:  # the day may be committed: the note lets the warehouse take it then
+                raise
             except BaseException:
                 note_of(warehouse).unlink(missing_ok=True)
                 raise
+            if others := _differing(expected, made):  # what another commit changed since the draft was begun
+                _fill(draft, lake, {market_date: made}, others)
     note_of(warehouse).unlink(missing_ok=True)
     return rows
 
@@ -185,6 +210,8 @@ def _draft_of(lake: Lake, warehouse: Path) -> Iterator[Path]:
             problem = damage(warehouse)
         if warehouse.exists() and problem is None:
             shutil.copyfile(warehouse, draft)
+            if lake.is_shared:
+                _catch_up(draft, lake)
         else:
             fill_all(draft, lake)
         with _written_beside(draft):
@@ -209,7 +236,8 @@ def draft_of_new(warehouse: Path) -> Iterator[Path]:
 
 def fill_all(draft: Path, lake: Lake) -> tuple[dict[str, int], list[str]]:
     """Every day that the lake has published, without files that cannot be read; and the words on these."""
-    days: dict[date, dict[str, File]] = {}
+    days: dict[date, Manifest] = {}
+    prices: dict[date, Manifest] = {}
     faults: list[str] = []
     for name in lake.days():
         try:
@@ -224,9 +252,71 @@ def fill_all(draft: Path, lake: Lake) -> tuple[dict[str, int], list[str]]:
             except InputError as error:
                 faults.append(str(error))
                 del files[table]
-        if files.keys() - {PRICES}:  # prices alone are only taken in, and come with the days that rest on them
-            days[date.fromisoformat(name)] = files
-    return _fill(draft, lake, days, tuple(TABLES)), faults
+        # prices alone are only taken in, and come with the days that rest on them
+        found = days if files.keys() - {PRICES} else prices
+        found[date.fromisoformat(name)] = replace(manifest, files=files)
+    rows = _fill(draft, lake, days, tuple(TABLES))
+    if lake.is_shared and prices:
+        _fill(draft, lake, prices, ())
+    return rows, faults
+
+
+def _is_behind(lake: Lake, warehouse: Path) -> bool:
+    """Whether the shared lake has commits that the warehouse of this machine lacks. Of one that cannot be opened
+    whoever reads it says so."""
+    if not warehouse.exists():
+        return bool(lake.last_numbers())
+    try:
+        with open_warehouse(warehouse) as connection:
+            return bool(_behind(connection, lake))
+    except StoreError:
+        raise
+    except InputError:
+        return False
+
+
+def _behind(connection: duckdb.DuckDBPyConnection, lake: Lake) -> dict[str, int | None]:
+    """Days of the shared lake that the current database has up to an earlier commit -> its number; None: of none."""
+    known = commits_of(connection, lake.shared_id)
+    return {day: known.get(day) for day, number in lake.last_numbers().items() if known.get(day) != number}
+
+
+def _catch_up(draft: Path, lake: Lake) -> None:
+    """Put into the draft what the shared lake has committed since. A day that cannot be read stays as it was, and is
+    told by whoever reads it."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(f"attach {literal(draft)} as draft (read_only)")
+        connection.execute("use draft")
+        behind = _behind(connection, lake)
+    wanted: dict[tuple[str, ...], dict[date, Manifest]] = {}  # by the tables that are other ones now
+    for name, number in behind.items():
+        last, tables = _since(lake, name, number)
+        wanted.setdefault(tuple(tables), {})[date.fromisoformat(name)] = last
+    for changed, days in wanted.items():
+        _fill(draft, lake, days, changed)
+
+
+def _since(lake: Lake, day: str, number: int | None) -> tuple[Manifest, list[str]]:
+    """The day's last manifest, and the tables that have changed since that of ``number`` and can be read."""
+    try:
+        last = lake.manifest(day)
+    except StoreError:
+        raise
+    except InputError as error:
+        LOG.warning("%s", error)
+        return lake.last_readable(day), []
+    if not last.files.keys() - {PRICES}:  # as in `fill_all`
+        return last, []
+    former = None
+    with suppress(InputError):
+        former = None if number is None else lake.numbered(day, number)
+    tables = list(TABLES) if former is None else _differing(former, last)
+    return last, [table for table in tables if table not in last.files or _is_sound(lake, last.files[table])]
+
+
+def _differing(one: Manifest, other: Manifest) -> list[str]:
+    """Tables whose rows differ between two manifests of a day."""
+    return [table for table in TABLES if one.files.get(table) != other.files.get(table)]
 
 
 def damage(warehouse: Path) -> str | None:
@@ -248,8 +338,9 @@ def set_aside(warehouse: Path) -> Path:
     return aside
 
 
-def _fill(draft: Path, lake: Lake, days: Mapping[date, Made], tables: Sequence[str]) -> dict[str, int]:
-    """Bring the draft's tables up to date and put the days in; closes the draft with everything in the one file."""
+def _fill(draft: Path, lake: Lake, days: Mapping[date, Manifest], tables: Sequence[str]) -> dict[str, int]:
+    """Bring the draft's tables up to date and put the days in, of which it has all other tables; closes the draft with
+    everything in the one file."""
     rows: dict[str, int] = {}
     with duckdb.connect(":memory:") as connection:
         connection.execute(f"attach {literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
@@ -261,9 +352,9 @@ def _fill(draft: Path, lake: Lake, days: Mapping[date, Made], tables: Sequence[s
         create_views(connection)
         for table in tables:
             if table in BY_RUN:
-                files = [file for day, made in days.items() for file in _of_runs(lake, table, day, made)]
+                files = [file for day, made in days.items() for file in _of_runs(lake, table, day, made.files)]
             else:
-                found = {day: made[table] for day, made in days.items() if table in made}
+                found = {day: made.files[table] for day, made in days.items() if table in made.files}
                 found |= _prices_before(lake, days, found) if table == PRICES else {}
                 wanted = [*found, *days]
                 connection.execute(
@@ -271,6 +362,8 @@ def _fill(draft: Path, lake: Lake, days: Mapping[date, Made], tables: Sequence[s
                 )
                 files = list(found.values())
             rows[table] = _insert(connection, lake, table, files)
+        if lake.is_shared:
+            note_commits(connection, lake.shared_id, {str(day): made.number for day, made in days.items()})
         connection.execute("commit")
         connection.execute("checkpoint draft")
         connection.execute("use memory")
@@ -289,6 +382,8 @@ def _is_sound(lake: Lake, file: File) -> bool:
     """Whether the file can be read; a warning tells why not."""
     try:
         footer(lake, file)
+    except StoreError:
+        raise
     except InputError as error:
         LOG.warning("%s", error)
         return False

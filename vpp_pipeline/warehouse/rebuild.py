@@ -69,6 +69,8 @@ def _is_damaged(lake: Lake, day: date) -> bool:
         files = lake.manifest(day).files
         runs = [file for table in BY_RUN for file in lake.every(table, day)]
         for file in [*files.values(), *runs]:
+            if not _is_there(lake, file):  # of a shared lake this machine may have a copy
+                return True
             footer(lake, file)
     except InputError:
         return True
@@ -81,6 +83,25 @@ def _is_damaged_manifest(lake: Lake, day: date) -> bool:
     except InputError:
         return True
     return False
+
+
+def _is_there(lake: Lake, file: File) -> bool:
+    return lake.store.size(file.key) == file.bytes
+
+
+def _must_be_the_same_run(lake: Lake, connection: duckdb.DuckDBPyConnection, warehouse: Path, day: date) -> None:
+    """Raises InputError where another machine has published other bids of the day than this one's warehouse has."""
+    question = f"select any_value(run_id) from {quoted(BIDS)} where market_date = $day"
+    (ours,) = connection.execute(question, {"day": day}).fetchall()[0]
+    theirs = lake.last_readable(day).run_id
+    if theirs and ours != theirs:
+        raise InputError(
+            f"the bids of {day} that the lake names are of run {theirs}, and the warehouse of this machine has those "
+            f"of run {ours}",
+            file=warehouse,
+            remedy="Give the command on the machine that has published them, or make the day's bids again: "
+            f"vpp-pipeline bids --date {day}",
+        )
 
 
 def restore_days(lake: Lake, warehouse: Path, days: Sequence[date]) -> dict[date, int]:
@@ -96,6 +117,8 @@ def restore_days(lake: Lake, warehouse: Path, days: Sequence[date]) -> dict[date
         for day in days:
             files: dict[str, File | None] = {}
             run_id, rows[day], has_bids = "", 0, day in published
+            if lake.is_shared and has_bids:
+                _must_be_the_same_run(lake, connection, warehouse, day)
             if not has_bids and not _is_damaged_manifest(lake, day):
                 raise no_bids(warehouse, day)
             for table, schema in TABLES.items():
@@ -110,7 +133,9 @@ def restore_days(lake: Lake, warehouse: Path, days: Sequence[date]) -> dict[date
                 files[table] = lake.put(table, day, found.select(columns).sort(schema.primary_key()))
 
             def change(last: Manifest, found: dict[str, File | None] = files) -> dict[str, File | None]:
-                return {**dict.fromkeys(last.files), **found}
+                # of a shared lake this machine need not have every table
+                kept = {table for table, file in last.files.items() if lake.is_shared and _is_there(lake, file)}
+                return {**dict.fromkeys(last.files.keys() - kept), **found}
 
             lake.commit(day, RESTORED, change, run_id=run_id, passes_damaged=True)
     return rows

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import MANIFESTS, WORKING, Lake, Manifest
+from vpp_pipeline.core.lake import COPIES, MANIFESTS, WORKING, Lake, Manifest
 from vpp_pipeline.data_settings import RetentionSettings
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import SCRATCH
@@ -104,9 +104,9 @@ def _remove_unnamed(lake: Lake, age_s: float, swept: Swept, reduced: set[str], i
         named |= {file.key for table, file in last.files.items() if table in kept}
         named |= {file.key for one in before for table, file in one.files.items() if table in OF_RUNS}
     living: dict[str, float] = {}
-    for key in store.keys(WORKING):
-        owner = key.split("/")[1]
-        living[owner] = min(store.age_s(key), living.get(owner, age_s))
+    for entry in store.entries(WORKING):
+        owner = entry.key.split("/")[1]
+        living[owner] = min(entry.age_s, living.get(owner, age_s))
     for owner, age in living.items():
         if age >= age_s:
             swept.runs += 1
@@ -115,19 +115,18 @@ def _remove_unnamed(lake: Lake, age_s: float, swept: Swept, reduced: set[str], i
     ended = {owner for owner, age in living.items() if age >= age_s}
     for owners in (lake.owners(day) for day in lake.days()):
         named |= {file.key for owner, files in owners.items() if owner not in ended for file in files.values()}
-    for key in list(store.keys("")):
-        if key.split("/")[0] in (MANIFESTS, WORKING, SCRATCH) or not key.endswith(".parquet"):
+    for entry in list(store.entries("")):
+        key = entry.key
+        if key.split("/")[0] in (MANIFESTS, WORKING, SCRATCH, COPIES) or not key.endswith(".parquet"):
             continue
-        if key in named or key.split("/")[-2] in damaged or store.age_s(key) < age_s:
+        if key in named or key.split("/")[-2] in damaged or entry.age_s < age_s:
             continue
-        swept.files, swept.bytes = swept.files + 1, swept.bytes + (store.size(key) or 0)
+        swept.files, swept.bytes = swept.files + 1, swept.bytes + entry.bytes
         if not is_dry:
             store.remove(key)
     if is_dry:
         return
-    for draft in list(store.drafts()):
-        if time.time() - draft.stat().st_mtime >= age_s:
-            draft.unlink(missing_ok=True)
+    store.tidy(age_s)
     for folder in (lake.root / SCRATCH).glob("*"):
         if time.time() - folder.stat().st_mtime >= age_s:
             shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,7 @@ _TYPES: dict[type[dy.Column], str] = {
 
 CHECKS, RUN_BIDS = "bids.checks", "bids.run_bids"
 LAYOUT = "explain.layout"  # a macro that tells which layout the warehouse has
+COMMITS = "explain.commits"  # another that tells up to which commit of a shared lake it has each day
 OPENING = """# Data dictionary
 
 Every table and view of the warehouse, `data/vpp.duckdb`. Made by `python -m vpp_pipeline dictionary` from
@@ -116,13 +118,30 @@ def _layout(files: list[Path]) -> str:
 
 def _layout_of(connection: duckdb.DuckDBPyConnection) -> str | None:
     """The hash that the views of the current database were made with; None where there are none."""
+    return _told_by(connection, LAYOUT)
+
+
+def commits_of(connection: duckdb.DuckDBPyConnection, lake_id: str) -> dict[str, int]:
+    """Day -> number of the manifest of that shared lake up to which the current database has the day."""
+    told = json.loads(_told_by(connection, COMMITS) or "{}")
+    return dict(told["days"]) if told.get("lake") == lake_id else {}
+
+
+def note_commits(connection: duckdb.DuckDBPyConnection, lake_id: str, numbers: Mapping[str, int]) -> None:
+    """Keep with the current database up to which manifest it has the days."""
+    told = json.dumps({"lake": lake_id, "days": {**commits_of(connection, lake_id), **numbers}}, sort_keys=True)
+    connection.execute(f"create or replace macro {COMMITS}() as {_literal(told)}")
+
+
+def _told_by(connection: duckdb.DuckDBPyConnection, macro: str) -> str | None:
+    """What the macro of the current database says; None where there is none."""
     known = """
         select 1 from duckdb_functions()
         where database_name = current_database() and schema_name || '.' || function_name = $1
     """
-    if not connection.execute(known, [LAYOUT]).fetchall():
+    if not connection.execute(known, [macro]).fetchall():
         return None
-    return str(connection.execute(f"select {LAYOUT}()").fetchall()[0][0])
+    return str(connection.execute(f"select {macro}()").fetchall()[0][0])
 
 
 def _views(connection: duckdb.DuckDBPyConnection) -> set[str]:

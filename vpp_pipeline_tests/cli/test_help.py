@@ -19,7 +19,7 @@ from vpp_pipeline.cli.main import INTERRUPTED, commands, main
 from vpp_pipeline.cli.options import all_settings
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.provenance import __version__
-from vpp_pipeline.data_settings import OasisSettings, RetentionSettings, WeatherSettings
+from vpp_pipeline.data_settings import LakeSettings, OasisSettings, RetentionSettings, WeatherSettings
 from vpp_pipeline.settings import Settings
 
 DOCS = project_folder() / "docs"
@@ -165,7 +165,7 @@ def test_every_setting_is_listed_with_default_unit_bounds_and_description(capsys
     assert main(["settings", "--json"]) == 0
     listed = {setting["name"]: setting for setting in json.loads(capsys.readouterr().out)}
     groups = {name: type(field.default) for name, field in Settings.model_fields.items()}
-    groups |= {"oasis": OasisSettings, "weather": WeatherSettings, "retention": RetentionSettings}
+    groups |= {"oasis": OasisSettings, "weather": WeatherSettings, "retention": RetentionSettings, "lake": LakeSettings}
     assert set(listed) == {f"{group}.{name}" for group, model in groups.items() for name in model.model_fields}
     assert listed["negotiation.rounds"]["default"] == 3
     assert listed["negotiation.rounds"]["allowed"] == "1 to 10"

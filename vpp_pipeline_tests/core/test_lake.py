@@ -1,4 +1,7 @@
-"""Versions that never change, commits that happen whole or not at all, and what a run sees before it commits."""
+"""Versions that never change, commits that happen whole or not at all, and what a run sees before it commits.
+
+`cluster/test_lake_on_object_store.py` holds a lake in a bucket to the same tests.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,13 @@ DAY, PRICES, BIDS = "2023-08-15", "market.prices", "bids.final_bids"
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "a lake [1]")
+
+
+def damage(lake: Lake, key: str, content: bytes | None) -> None:
+    """Let the object have other bytes, or be gone."""
+    lake.store.remove(key)
+    if content is not None:
+        lake.store.put(key, content)
 
 
 def test_a_version_is_committed_read_and_never_written_to_again(lake: Lake):
@@ -121,11 +131,11 @@ def test_a_version_that_is_short_gone_or_no_parquet_is_named_with_its_remedy(lak
     content = lake.path(file).read_bytes()
     scrambled = content[:4] + bytes(len(content) - 8) + content[-4:]
     for damaged, words in ((content[:99], "has 99 of"), (b"", "has 0 of"), (scrambled, "cannot be read")):
-        lake.path(file).write_bytes(damaged)
+        damage(lake, file.key, damaged)
         for ask in (lake.day(DAY).read, lake.day(DAY).metadata, lake.day(DAY).schema):
             with pytest.raises(InputError, match=f"{words}.*rebuild --lake --date {DAY}"):
                 ask(BIDS)
-    lake.path(file).unlink()
+    damage(lake, file.key, None)
     with pytest.raises(InputError, match=f"it is gone.*rebuild --lake --date {DAY}"):
         lake.day(DAY).read(BIDS)
 
@@ -135,9 +145,9 @@ def test_a_damaged_manifest_stops_what_would_rest_on_it_and_not_a_commit_of_bids
 ):
     lake.write(PRICES, DAY, FRAME)
     lake.write(BIDS, DAY, FRAME)
-    last = lake.store.path(lake.manifest(DAY).key)
-    for damaged in (b"", last.read_bytes()[:40], b"[]", b"{}"):
-        last.write_bytes(damaged)
+    last = lake.manifest(DAY).key
+    for damaged in (b"", (lake.store.get(last) or b"")[:40], b"[]", b"{}"):
+        damage(lake, last, damaged)
         with pytest.raises(InputError, match=f"manifest of {DAY} is damaged.*rebuild --lake --date {DAY}"):
             lake.write(PRICES, DAY, OTHER)
     with caplog.at_level(logging.WARNING):
@@ -149,9 +159,24 @@ def test_a_damaged_manifest_stops_what_would_rest_on_it_and_not_a_commit_of_bids
     assert [manifest.number for manifest in lake.manifests(DAY)] == [1, 3]
 
 
+def test_objects_are_listed_by_folder_with_size_and_age_and_removed(lake: Lake):
+    store = lake.store
+    for key in ("a/b/1.json", "a/b/2.json", "a/bc/3.json", "d.json"):
+        store.put(key, key.encode())
+    assert list(store.keys("a/b")) == ["a/b/1.json", "a/b/2.json"]
+    assert list(store.keys("nothing")) == []
+    (found,) = [entry for entry in store.entries("") if entry.key == "d.json"]
+    assert (found.bytes, store.size("d.json"), store.size("e.json")) == (6, 6, None)
+    assert -5.0 < found.age_s < 60.0
+    store.remove("a/b")
+    store.remove("d.json")
+    store.remove("never.json")
+    assert [key for key in store.keys("") if key != "lake.json"] == ["a/bc/3.json"]
+
+
 def test_a_pointer_that_was_lost_with_the_power_is_none(lake: Lake):
     run = lake.day(DAY, "run")
     run.write(BIDS, FRAME)
-    (pointer,) = (lake.root / "working").rglob("*.json")
-    pointer.write_bytes(b"")
+    (pointer,) = lake.store.keys("working")
+    lake.store.put(pointer, b"")
     assert (run.own(), run.exists(BIDS), lake.owners(DAY)) == ({}, False, {})

@@ -59,7 +59,7 @@ def test_every_rule_holds_from_the_carried_start(carried: TradingDesk):
 
 def test_the_chain_without_dagster_begins_where_the_published_day_before_ended(carried: TradingDesk):
     settings = Settings.model_validate(CARRY)
-    inputs = DayInputs(date.fromisoformat(NEXT), settings, None, None, None, lake=carried.lake.root)
+    inputs = DayInputs(date.fromisoformat(NEXT), settings, None, None, None, lake=carried.lake)
     day, problem = prepare_problem(inputs.tables(), settings)
     assert day["dispatch.starts"].equals(starts(carried, NEXT))
     assert problem.fleet.initial_stored_kwh.tolist() == pytest.approx(ends(carried, DAY), abs=1e-9)

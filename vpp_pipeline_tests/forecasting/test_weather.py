@@ -137,7 +137,7 @@ def test_the_forecast_says_when_the_weather_was_asked_and_the_last_good_one_stan
 
     def made(day: date) -> Expected:
         asked = ForecastSettings(solar="weather")
-        return Expected(day, asked, weather=settings, lake=tmp_path / "lake")
+        return Expected(day, asked, weather=settings, lake=Lake(tmp_path / "lake"))
 
     good = made(tomorrow).solar
     assert good["method"][0].startswith("weather, asked 20")

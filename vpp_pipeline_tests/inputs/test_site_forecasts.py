@@ -22,14 +22,14 @@ pytest.importorskip("pvlib", reason="pvlib is in the extra `solar`")
 TABLES = {SOLAR: "solar", LOAD: "load", CHARGING: "charging"}
 
 
-def expected(file: Path | None, day: date = DAY, lake: Path | None = None, **settings: object) -> Expected:
+def expected(file: Path | None, day: date = DAY, lake: Lake | None = None, **settings: object) -> Expected:
     return Expected(day, ForecastSettings(**settings), meters_of_day(file, day), file is not None, lake=lake)
 
 
-def kept(lake: Path, made: Expected) -> None:
+def kept(lake: Lake, made: Expected) -> None:
     """Keep a day's forecasts as runs do."""
     for table, name in TABLES.items():
-        Lake(lake).write(table, made.market_date.isoformat(), getattr(made, name))
+        lake.write(table, made.market_date.isoformat(), getattr(made, name))
 
 
 def methods(made: Expected) -> dict[str, set[str]]:
@@ -113,7 +113,7 @@ def test_nothing_after_the_deadline_changes_a_forecast(tmp_path: Path):
 
 
 def test_the_last_good_forecast_stands_in_for_seven_days_and_no_longer(tmp_path: Path):
-    file, lake = write(tmp_path, lines()), tmp_path / "lake"
+    file, lake = write(tmp_path, lines()), Lake(tmp_path / "lake")
     kept(lake, expected(file, lake=lake))
     file.write_text("start_utc;meter_id\n")  # the feed breaks
     for back in range(1, 8):
@@ -127,7 +127,7 @@ def test_the_last_good_forecast_stands_in_for_seven_days_and_no_longer(tmp_path:
             assert "columns are missing" in stand_in["method"][0]
             kind = ["hour_ending", *(["site_type"] if table == LOAD else [])]
             value = stand_in.columns[4 if table == LOAD else 3]
-            original = Lake(lake).day(DAY.isoformat()).read(table)
+            original = lake.day(DAY.isoformat()).read(table)
             assert stand_in.sort(kind)[value].equals(original.sort(kind)[value])
     with pytest.raises(NoDataError, match="nor for the 7 days before"):
         _ = expected(file, DAY + timedelta(days=8), lake).solar
@@ -135,7 +135,7 @@ def test_the_last_good_forecast_stands_in_for_seven_days_and_no_longer(tmp_path:
 
 @pytest.mark.parametrize("name", TABLES.values())
 def test_with_no_last_good_one_it_fails_and_says_why(tmp_path: Path, name: str):
-    lake = tmp_path / "lake"
+    lake = Lake(tmp_path / "lake")
     kept(lake, expected(None, DAY - timedelta(days=1), lake))  # the embedded profile is no good forecast by meters
     with pytest.raises(NoDataError, match="no such file") as failed:
         getattr(expected(tmp_path / "nowhere.csv", lake=lake), name)
@@ -148,7 +148,7 @@ def test_a_broken_feed_brings_no_failure_to_what_it_never_measured(tmp_path: Pat
         .filter(pl.col("site_type") == "home")
         .select("start_utc", "meter_id", "site_type", "mean_load_kw", "load_kwh")
     )
-    file, lake = write(tmp_path, homes), tmp_path / "lake"
+    file, lake = write(tmp_path, homes), Lake(tmp_path / "lake")
     kept(lake, expected(file, lake=lake))
     file.unlink()
     made = expected(file, DAY + timedelta(days=1), lake)
