@@ -59,7 +59,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # markers are chosen from after this
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test `unit`, `integration`, `browser` or `cluster`; whole days go first, so that no process ends with them.
+    """Mark every test `unit`, `integration`, `browser` or `cluster`; whole days go first, so that no process ends so.
 
     A file's tests stay together and in their order, for what they share.
     """
