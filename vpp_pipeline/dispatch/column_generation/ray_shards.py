@@ -75,7 +75,7 @@ class ShardHolder:
     """An actor: the shards that it was asked for, by file."""
 
     def __init__(self, threads: int) -> None:
-        self.threads, self.life = threads, f"{socket.gethostname()} {os.getpid()} {uuid4().hex[:8]}"
+        self.threads, self.life = threads, f"{node_of_this()} {os.getpid()} {uuid4().hex[:8]}"
         self._shards: dict[str, Shard] = {}
         self._mixes: dict[int, Mix] = {}
 
@@ -140,14 +140,14 @@ class RayShards:
 
         if not self._actors:
             cpus = ray.cluster_resources().get("CPU", 0.0) / self._settings.shard_cpus
-            holder = ray.remote(ShardHolder).options(
+            as_actor = ray.remote(
                 num_cpus=self._settings.shard_cpus,
                 max_restarts=-1,
                 max_task_retries=-1,
                 scheduling_strategy="SPREAD",
                 concurrency_groups={"pulse": 1},
             )
-            threads = max(int(self._settings.shard_cpus), 1)
+            holder, threads = as_actor(ShardHolder), max(int(self._settings.shard_cpus), 1)
             count = self._settings.shards or max(int(cpus), 1)
             self._actors = [holder.remote(threads) for _ in range(min(count, groups))]
         self._fleets += 1
@@ -351,6 +351,11 @@ def _no_cluster(address: str, why: str) -> ClusterError:
     )
 
 
+def node_of_this() -> str:
+    """Address of this node, as `ray status` and the dashboard name it."""
+    return str(import_ray().util.get_node_ip_address())
+
+
 def made_with() -> str:
     """What must be the same on every node, so that it finds the same bits."""
     return f"vpp_pipeline {code_version()}, numba {numba.__version__}, numpy {np.__version__}"
@@ -382,7 +387,7 @@ def write_shard(file: str, stores: Stores, place: Indices, group: Indices) -> No
 
 def read_shard(held: ShardFile, threads: int) -> Shard:
     """The shard of a file. Raises InputError where this node cannot read it, or has another version of the code."""
-    node = socket.gethostname()
+    node = node_of_this()
     if held.made_with != (here := made_with()):
         raise ClusterError(
             f"node {node} of the cluster runs {here}, and the day is made with {held.made_with}",
