@@ -3,8 +3,9 @@
     python -m vpp_pipeline_tests.cluster.one_day DAY.pickle ANSWER.json '{"backend": "ray"}' [KILL]
 
 KILL is JSON: `question` (`price`, `powers_of`, `could_give_up`, `collect`), `call` (the how many-th of them), and
-`node`, the name of a node whose processes all end; without it, the process of one shard does. What is to be killed is
-stopped before the question is put, so that it cannot have answered.
+`node`, the name of a node whose processes all end; without it, the process of one shard does. With `again`, it is every
+shard's process of that node, as often as it is started again. What is to be killed is stopped before the question is
+put, so that it cannot have answered.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,18 @@ class Watched(RayShards):
         kill = self.kill
         self.calls[question] = self.calls.get(question, 0) + 1
         if kill and (question, self.calls[question]) == (kill["question"], kill["call"]):
-            if name := kill.get("node"):
+            if kill.get("again"):
+                node = Node("", "", name=kill["node"])
+                chosen = [one for one in node.processes() if is_shard(one)]
+
+                def end() -> None:
+                    while threading.main_thread().is_alive():
+                        for one in filter(is_shard, node.processes()):
+                            with suppress(ProcessLookupError):
+                                os.kill(one, signal.SIGKILL)
+                        time.sleep(2.0)
+
+            elif name := kill.get("node"):
                 node = Node("", "", name=name)
                 chosen, end = node.processes(), node.kill
             else:
@@ -62,8 +75,17 @@ class Watched(RayShards):
 
             for one in chosen:
                 os.kill(one, signal.SIGSTOP)
-            threading.Timer(STOPPED_S, end).start()
+            timer = threading.Timer(STOPPED_S, end)
+            timer.daemon = True
+            timer.start()
         return super().gather(held, question, given)
+
+
+def is_shard(process: int) -> bool:
+    """Whether a shard lives in it, as the process' title says."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::ShardHolder")
+    return False
 
 
 def hashes_of(solution: DaySolution) -> dict[str, str]:

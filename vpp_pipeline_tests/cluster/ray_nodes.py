@@ -46,11 +46,12 @@ class Node:
         """Start its processes. Raises RuntimeError with what Ray said where it does not."""
         port = self.address.rpartition(":")[2]
         options = ["--head", f"--port={port}", "--include-dashboard=false", f"--ray-client-server-port={free_port()}"]
-        options = [*options, f"--temp-dir={self.folder}"] if is_head else [f"--address={self.address}"]
+        options = options if is_head else [f"--address={self.address}"]
         command = [
             *self.before,
             *(sys.executable, "-m", "ray.scripts.scripts", "start", f"--node-ip-address={self.ip}"),
             *("--num-cpus", f"{cpus:g}", "--object-store-memory", "80000000", "--disable-usage-stats"),
+            f"--temp-dir={self.folder}",
             *(f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}"),
             *options,
         ]

@@ -112,6 +112,22 @@ def test_without_any_node_that_takes_a_shard_the_day_ends_with_a_sentence(solved
         assert answer["wall_s"] < 60.0 + 2.0 * PATIENCE_S
 
 
+def test_a_shard_that_ends_every_process_it_is_given_to_ends_the_day(solved: Callable[..., Answer]):
+    """As one that needs more memory than any node has."""
+    for nodes in start_cluster([2]):
+        kill = {"question": "price", "call": 4, "node": nodes[0].name, "again": True}
+        answer = solved(kill, **on(nodes, shards=1, shard_patience_s=60.0))
+        assert "shard 1 of the fleet is lost: it was restarted 5 times and gave no answer" in answer["error"]
+
+
+def test_without_the_head_the_day_ends_with_a_sentence(solved: Callable[..., Answer]):
+    """No shard can be placed any more: the driver does not wait for Ray's own limit."""
+    for nodes in start_cluster([0, 2]):
+        kill = {"question": "price", "call": 4, "node": nodes[0].name}
+        answer = solved(kill, **on(nodes, shards=2, shard_patience_s=PATIENCE_S))
+        assert "of the fleet is lost" in answer["error"]
+
+
 def test_a_folder_that_a_node_cannot_read_is_named(cluster: list[Node], solved: Callable[..., Answer], tmp_path: Path):
     answer = solved(**on(cluster, shards=1, shard_folder=str(tmp_path / "absent")))
     assert "shards of the fleet cannot be written" in answer["error"]

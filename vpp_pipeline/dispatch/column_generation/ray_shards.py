@@ -178,7 +178,7 @@ class RayShards:
                 try:
                     answers[shard] = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    raise error.cause if isinstance(error.cause, InputError) else error from None
+                    raise error.cause if isinstance(error.cause, InputError | OSError) else error from None
                 except ray.exceptions.RayError as error:
                     waits.lost(shard, error)
                     pending[call(shard)] = shard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +19,7 @@ from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, InProcess, Pricer, cut
 from vpp_pipeline.dispatch.column_generation.shard import GiveUp, Mix, Plan, Put, Scale, Shard, Trim, as_read_only
 from vpp_pipeline.dispatch.schedule import COLUMNS, DaySchedule
-from vpp_pipeline.settings import OptimiserSettings
+from vpp_pipeline.settings import COMPUTED_WHERE, OptimiserSettings, Settings, read_settings
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.dispatch.column_generation.drawn_stores import draw_prices, draw_stores
 from vpp_pipeline_tests.dispatch.conftest import make_day
@@ -152,3 +154,43 @@ def test_a_whole_day_is_the_same_to_the_bit_in_one_shard_and_in_seven(monkeypatc
             assert values.tobytes() == expected.tobytes(), name
         else:
             assert values == expected, name
+
+
+def test_without_ray_the_backend_is_refused_with_a_remedy():
+    """In a process that has no Ray, as after an installation without the extra."""
+    lines = (
+        "import sys; sys.modules['ray'] = None",
+        "from vpp_pipeline.dispatch.solvers import require_backend",
+        "from vpp_pipeline.settings import OptimiserSettings",
+        "require_backend(OptimiserSettings())",
+        "require_backend(OptimiserSettings(backend='ray'))",
+    )
+    said = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    last = said.stderr.strip().splitlines()[-1]
+    assert "InputError: the setting optimiser.backend cannot be used: Ray is not installed (value ray)." in last
+    assert "make cluster" in last
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    {
+        "backend": "ray",
+        "shards": 8,
+        "shard_cpus": 0.5,
+        "shard_folder": "/shared",
+        "shard_patience_s": 5.0,
+        "ray_address": "head:6379",
+    }.items(),
+)
+def test_where_a_day_is_computed_is_no_part_of_its_fingerprint(name: str, value: Any):
+    assert name in COMPUTED_WHERE
+    assert read_settings({"optimiser": {name: value}}).deciding() == Settings().deciding()
+
+
+def test_every_other_setting_of_the_optimiser_is_a_part_of_it():
+    for name, field in OptimiserSettings.model_fields.items():
+        other = {"auto": "exact", "HIGHS": "SCIPY", "CLARABEL": "HIGHS"}.get(field.default)
+        changed = {name: other or (1.0 if field.annotation is float else 1)}
+        if name not in COMPUTED_WHERE:
+            assert read_settings({"optimiser": changed}).deciding() != Settings().deciding(), name
