@@ -120,12 +120,16 @@ def test_a_shard_that_ends_every_process_it_is_given_to_ends_the_day(solved: Cal
         assert "shard 1 of the fleet is lost: it was restarted 5 times and gave no answer" in answer["error"]
 
 
-def test_without_the_head_the_day_ends_with_a_sentence(solved: Callable[..., Answer]):
-    """No shard can be placed any more: the driver does not wait for Ray's own limit."""
+def test_without_the_head_ray_ends_the_command_and_does_not_hang(day_file: Path):
+    """Ray itself ends the process, as SIGKILL would: no sentence of ours, nothing that was begun is finished."""
     for nodes in start_cluster([0, 2]):
         kill = {"question": "price", "call": 4, "node": nodes[0].name}
-        answer = solved(kill, **on(nodes, shards=2, shard_patience_s=PATIENCE_S))
-        assert "of the fleet is lost" in answer["error"]
+        answer = day_file.with_name("without_head.json")
+        command = [sys.executable, "-m", "vpp_pipeline_tests.cluster.one_day", day_file, answer]
+        command += [json.dumps(SHORT | on(nodes, shards=2)), json.dumps(kill)]
+        done = subprocess.run(command, capture_output=True, timeout=LONGEST_S, check=False)
+        assert done.returncode != 0
+        assert not answer.exists()
 
 
 def test_a_folder_that_a_node_cannot_read_is_named(cluster: list[Node], solved: Callable[..., Answer], tmp_path: Path):

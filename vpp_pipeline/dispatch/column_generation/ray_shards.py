@@ -112,8 +112,8 @@ class RayShards:
     """A cluster that holds fleets in shards, while it is open."""
 
     def __init__(self, settings: OptimiserSettings) -> None:
-        self._settings, self._opened = settings, connect(settings.ray_address)
-        self._folder, self._fleets = _new_folder(settings.shard_folder), 0
+        self._settings, self._fleets = settings, 0
+        self._folder, self._opened = _new_folder(settings.shard_folder), False
         self._actors: list[Any] = []
         self._lives: dict[int, str] = {}
         self.restarts: Counter[int] = Counter()
@@ -121,6 +121,11 @@ class RayShards:
         self.seconds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
 
     def __enter__(self) -> RayShards:
+        try:
+            self._opened = connect(self._settings.ray_address)
+        except InputError:
+            shutil.rmtree(self._folder)
+            raise
         return self
 
     def __exit__(
@@ -352,8 +357,10 @@ def _no_cluster(address: str, why: str) -> ClusterError:
 
 
 def node_of_this() -> str:
-    """Address of this node, as `ray status` and the dashboard name it."""
-    return str(import_ray().util.get_node_ip_address())
+    """Address of this actor's node, as it was given to `ray start`."""
+    ray = import_ray()
+    mine = ray.get_runtime_context().get_node_id()
+    return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == mine)
 
 
 def made_with() -> str:
