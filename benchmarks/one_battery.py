@@ -32,7 +32,8 @@ def prices(hours: int) -> Any:
 def ours(hours: int) -> dict[str, float]:
     """The dynamic programme of the pricing sweep, and the schedule that it finds."""
     from vpp_pipeline.dispatch.column_generation.best_response import POWERS, Stores, add_schedules
-    from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, per_kwh
+    from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer
+    from vpp_pipeline.dispatch.column_generation.shard import per_kwh
     from vpp_pipeline.dispatch.problem import Duals
 
     usd_per_mwh = prices(hours)

@@ -101,7 +101,8 @@ def relaxation(kind: str, prosumers: str, gap: str, verified: str = "yes") -> Ro
             answer, bound_usd = prepared.generation.converge(low, high, float(gap))
         if verified == "yes":
             with watch.phase("recover"):
-                schedule = recover(prepared.pricer, prepared.generation, answer)
+                plan = recover(prepared.pricer, prepared.generation, answer)
+                schedule = prepared.pricer.collect(plan, answer.duals, prepared.no_sale).schedule
     row = watch.stop() | {"prosumers": len(day.fleet), "agreements": len(day.agreement_prosumer)}
     row |= {"sweeps": prepared.pricer.sweeps, "columns": len(answer.weights), "bound_usd": bound_usd}
     row |= {"objective_usd": answer.objective_usd, "gap": _gap(answer.objective_usd, bound_usd)}

@@ -338,6 +338,32 @@ class OptimiserSettings(_Group):
         description="Weight of one unit of satisfaction (sigma) per MWh; fixed prices only, since floors leave none.",
     )
     charging_adder_usd_per_mwh: float = Field(0.0, ge=0, description="Addition to the market price for charging [cfg].")
+    backend: Literal["local", "ray"] = Field(
+        "local",
+        description="Where column generation holds the fleet: in this process, or in shards on a Ray cluster, with the "
+        "same results to the bit (docs/scaling.md).",
+    )
+    shards: int = Field(
+        0, ge=0, le=1000, description="Most shards of a fleet on Ray; 0: as many as the cluster has CPUs for."
+    )
+    shard_cpus: float = Field(
+        1.0, gt=0, le=1000, description="CPUs of a node that a shard takes; it runs as many threads, at least one."
+    )
+    shard_folder: str | None = Field(
+        None,
+        description="Folder for shards and what they find, which every node can read and write; empty: the temporary "
+        "folder, for a cluster on this machine.",
+    )
+    shard_patience_s: float = Field(
+        120.0, gt=0, description="A shard of which no node has answered for so long ends the day with an error."
+    )
+    ray_address: str | None = Field(
+        None, description="HOST:PORT of the cluster's head; empty: RAY_ADDRESS, else a head on this machine."
+    )
+
+
+#: settings of `optimiser` that say where a day is computed, which changes no bit of it
+COMPUTED_WHERE = {"backend", "shards", "shard_cpus", "shard_folder", "shard_patience_s", "ray_address"}
 
 
 class PaymentSettings(_Group):
@@ -558,6 +584,10 @@ class Settings(_Group):
     forecast: ForecastSettings = ForecastSettings()
     llm: LLMSettings = LLMSettings()
     model_use: ModelUseSettings = ModelUseSettings()
+
+    def deciding(self, *others: str) -> str:
+        """What results depend on, as JSON: all settings but where they are computed, and but groups ``others``."""
+        return self.model_dump_json(exclude={"optimiser": COMPUTED_WHERE, **dict.fromkeys(others, True)})
 
 
 def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:

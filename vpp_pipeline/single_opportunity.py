@@ -123,7 +123,7 @@ def run_cycle(
     )
 
     stamp = Stamp(
-        fingerprint({"fleet": prosumers, "opportunity": wanted}, settings.model_dump_json()),
+        fingerprint({"fleet": prosumers, "opportunity": wanted}, settings.deciding()),
         code_version(),
         None,
         "run_cycle",

@@ -22,6 +22,7 @@ import click
 from vpp_pipeline.cli.backtest import backtest
 from vpp_pipeline.cli.input_data import ingest, make_data, make_fleet, make_meters
 from vpp_pipeline.cli.options import (
+    BACKEND,
     DATA,
     DATE,
     DESK,
@@ -148,6 +149,7 @@ class CommandGroups(click.Group):
     *SOURCE,
     *DESK,
     ENGINE,
+    BACKEND,
     llm_mode("off", *LLM_MODES, words="Whether engine llm asks a model:"),
     NO_HISTORY,
     JSON,
@@ -159,6 +161,7 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
     vpp-pipeline bids --date 2023-08-15
     vpp-pipeline bids --date 2024-07-11 --prices PATH --node TH_SP15_GEN-APND
     vpp-pipeline bids --date 2023-08-15 --fleet my_fleet.csv --set negotiation.rounds=5
+    vpp-pipeline bids --date 2023-08-15 --prosumers 1000000 --backend ray
     vpp-pipeline bids --date 2023-08-15 --json | jq '.final_bids[] | select(.status == "bid")'
     """
     begun = time.perf_counter()

@@ -79,6 +79,7 @@ class Options:
     requests: Path | None = None
     resources: Path | None = None
     engine: str | None = None
+    backend: str | None = None
     llm_mode: str | None = None
     pairs: tuple[str, ...] = ()
 
@@ -113,6 +114,7 @@ class Options:
             "fleet.prosumers": self.prosumers,
             "fleet.seed": self.seed,
             "negotiation.engine": self.engine,
+            "optimiser.backend": self.backend,
             "llm.mode": self.llm_mode,
             "opportunities.requests": self.requests and str(self.requests.resolve()),
             "resources.path": self.resources and str(self.resources.resolve()),
@@ -235,6 +237,12 @@ ENGINE = click.option(
     metavar="NAME",
     shell_complete=_engines,
     help="Negotiation engine: concession, uniform_clearing or llm. [default: concession]",
+)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(["local", "ray"]),
+    metavar="NAME",
+    help="Where a large fleet is held: local, or ray, a cluster (docs/scaling.md). [default: local]",
 )
 DESK = (
     click.option("--fleet", type=FILE, help="CSV or Parquet file of your fleet. [default: a generated one]"),

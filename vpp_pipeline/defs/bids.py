@@ -80,7 +80,7 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
     hashes = _hashes_of_inputs(day)
     stamp = Stamp(
         # without how a model is reached; what it said is in the tables
-        fingerprint=fingerprint_of(hashes, settings.model_dump_json(exclude={"llm"})),
+        fingerprint=fingerprint_of(hashes, settings.deciding("llm")),
         code_version=code_version(),
         seed=None if settings.fleet.path else settings.fleet.seed,
         run_id=context.run.run_id,

@@ -11,7 +11,7 @@ import polars as pl
 
 from vpp_pipeline.defs.asset_factory import market_date_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
-from vpp_pipeline.dispatch.solvers import require_solvers
+from vpp_pipeline.dispatch.solvers import require_backend, require_solvers
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.llm.session import require_model
 from vpp_pipeline.settings import Settings
@@ -60,6 +60,7 @@ def read_all(inputs: DayInputs) -> DayInputs:
     """The inputs, all of them read. Raises InputError for the first that cannot be used, or where a solver is
     missing."""
     require_solvers(inputs.settings.optimiser)
+    require_backend(inputs.settings.optimiser)
     require_model(inputs.settings)
     inputs.read_all()
     return inputs

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from vpp_pipeline.core.arrays import Array
+from vpp_pipeline.core.arrays import Array, Flags
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
 from vpp_pipeline.forecasting.price_scenarios import Scenarios, cvar, deliveries
@@ -76,27 +76,55 @@ def tilted_prices(day: DayProblem, weight: Array) -> tuple[Array, Array]:
     return rest * day.price + weight @ scenarios.worth, rest * day.market_price + weight @ scenarios.market_price
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What the money of a schedule rests on."""
+
+    is_bid: Flags  # (O,)
+    quantity_mw: Array  # (O,)
+    charged_kw: Array  # (T,) from the grid, by the whole fleet
+    owners_usd: float  # payments to owners if everyone delivers, less the credit for their satisfaction
+
+
+def totals_of(day: DayProblem, solution: DaySolution) -> Totals:
+    """Those of a solution."""
+    charged_kw = solution.schedule.grid_charge_kw.sum(axis=0, dtype=float)
+    return Totals(solution.is_bid, solution.quantity_mw, charged_kw, _owners_usd(day, solution))
+
+
 def expected_of(day: DayProblem, solution: DaySolution) -> float:
     """Profit at the forecast with all prosumers available, $: revenue less purchases and owners' payments."""
-    revenue_usd = float(day.price @ (day.hours * solution.quantity_mw))
-    purchases_usd = float((day.market_price + day.charging_adder) @ _bought_mwh(day, solution))
-    return revenue_usd - purchases_usd - _owners_usd(day, solution)
+    return _expected(day, totals_of(day, solution))
 
 
 def objective_of(day: DayProblem, solution: DaySolution) -> float:
     """What the solution is worth in the day's objective, $: what it earns, less what its risk is feared."""
+    return objective_at(day, totals_of(day, solution))
+
+
+def objective_at(day: DayProblem, totals: Totals) -> float:
+    """The same from ``totals``."""
     is_averse = day.scenarios is not None and day.scenarios.aversion > 0.0
-    return outcome_of(day, solution).risk_adjusted_usd if is_averse else expected_of(day, solution)
+    return _outcome(day, totals).risk_adjusted_usd if is_averse else _expected(day, totals)
 
 
 def outcome_of(day: DayProblem, solution: DaySolution) -> Outcome:
     """What the solution earns, scenario by scenario. Raises ValueError where the day has no scenarios."""
+    return _outcome(day, totals_of(day, solution))
+
+
+def _expected(day: DayProblem, totals: Totals) -> float:
+    revenue_usd = float(day.price @ (day.hours * totals.quantity_mw))
+    purchases_usd = float((day.market_price + day.charging_adder) @ _bought_mwh(day, totals))
+    return revenue_usd - purchases_usd - totals.owners_usd
+
+
+def _outcome(day: DayProblem, totals: Totals) -> Outcome:
     scenarios = _scenarios_of(day)
-    sold_mwh = day.hours * solution.quantity_mw
-    bought_mwh = _bought_mwh(day, solution)
-    owners_usd = _owners_usd(day, solution)
-    expected_usd = expected_of(day, solution)
-    scenario_usd = scenarios.worth @ sold_mwh - (scenarios.market_price + day.charging_adder) @ bought_mwh - owners_usd
+    sold_mwh, bought_mwh = day.hours * totals.quantity_mw, _bought_mwh(day, totals)
+    expected_usd = _expected(day, totals)
+    purchases_usd = (scenarios.market_price + day.charging_adder) @ bought_mwh
+    scenario_usd = scenarios.worth @ sold_mwh - purchases_usd - totals.owners_usd
     cvar_usd = cvar(scenario_usd, scenarios.probability, scenarios.tail_fraction)
     weight = scenarios.aversion
     return Outcome(expected_usd, scenario_usd, cvar_usd, (1.0 - weight) * expected_usd + weight * cvar_usd)
@@ -108,14 +136,14 @@ def _scenarios_of(day: DayProblem) -> Scenarios:
     return day.scenarios
 
 
-def _bought_mwh(day: DayProblem, solution: DaySolution) -> Array:
+def _bought_mwh(day: DayProblem, totals: Totals) -> Array:
     """Charging bought from the market (T,): all of it outside the hours in which energy is bid."""
-    sells = day.covers[solution.is_bid & (day.product == ENERGY)].any(axis=0)
-    return np.asarray(np.where(sells, 0.0, solution.schedule.grid_charge_kw.sum(axis=0, dtype=float) / 1000.0))
+    sells = day.covers[totals.is_bid & (day.product == ENERGY)].any(axis=0)
+    return np.asarray(np.where(sells, 0.0, totals.charged_kw / 1000.0))
 
 
 def _owners_usd(day: DayProblem, solution: DaySolution) -> float:
-    """Payments to owners if everyone delivers, less the credit for their satisfaction."""
+    """Payments to owners if everyone delivers, less the credit for their satisfaction, $."""
     price = (day.call_price - day.satisfaction_worth) / 1000.0
     return sum(
         float(np.vdot(day.by_prosumer_and_hour(product, price), solution.schedule.sold_kw(product)))

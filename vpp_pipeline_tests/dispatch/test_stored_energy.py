@@ -11,7 +11,7 @@ from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.errors import ViolationError
 from vpp_pipeline.dispatch.column_generation.best_response import POWERS
 from vpp_pipeline.dispatch.column_generation.pricing import stores_of
-from vpp_pipeline.dispatch.column_generation.recovery import stored_after
+from vpp_pipeline.dispatch.column_generation.shard import stored_after
 from vpp_pipeline.dispatch.exact import exact_energy
 from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.dispatch.schedule import DUST, DaySchedule, schedule_arrays, schedule_rows, without_dust_below_zero

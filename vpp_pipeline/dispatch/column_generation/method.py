@@ -14,7 +14,9 @@ or read from its folder, before the search's work counts.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,8 +26,9 @@ from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.branch_and_price import SHORT_MW
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, MasterAnswer
-from vpp_pipeline.dispatch.column_generation.pricing import NONSPIN, SPIN, load_kernels
+from vpp_pipeline.dispatch.column_generation.pricing import LOCAL, NONSPIN, SPIN, Backend, Pricer, load_kernels
 from vpp_pipeline.dispatch.column_generation.recovery import PARTS, OnStep, give_up_excess, recover, settle_part
+from vpp_pipeline.dispatch.column_generation.shard import GRID, Plan
 from vpp_pipeline.dispatch.column_generation.warm_start import Prepared, prepare, search
 from vpp_pipeline.dispatch.exact import Log, solve_exactly
 from vpp_pipeline.dispatch.formulation import ENERGY, formulate
@@ -38,8 +41,7 @@ from vpp_pipeline.dispatch.problem import (
     prosumers_with_deals,
     unlimited_mw,
 )
-from vpp_pipeline.dispatch.scenarios import objective_of
-from vpp_pipeline.dispatch.schedule import DaySchedule
+from vpp_pipeline.dispatch.scenarios import Totals, objective_at
 from vpp_pipeline.settings import MarketRules, OptimiserSettings
 
 SEARCH_GAP = 0.8  # of the gap target: the rest is for rounding to the market's step
@@ -61,7 +63,8 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
     begun, log = time.perf_counter(), Log()
     solution: DaySolution | None = None
     try:
-        solution, fault = _solve(day, rules, settings, log)
+        with opened(settings) as backend:
+            solution, fault = _solve(day, rules, settings, log, backend)
     except SolveError as error:
         fault = str(error)
         if len(day.fleet) > EXACT_TAKES_OVER:
@@ -78,6 +81,18 @@ def solve_by_columns(day: DayProblem, rules: MarketRules, settings: OptimiserSet
     return replace(solution, method=method, seconds=seconds)
 
 
+@contextmanager
+def opened(settings: OptimiserSettings) -> Iterator[Backend]:
+    """Where the fleet of a day is held: in this process, or on the cluster that the settings name."""
+    if settings.backend == "local":
+        yield LOCAL
+        return
+    from vpp_pipeline.dispatch.column_generation.ray_shards import RayShards  # with Ray, which few have
+
+    with RayShards(settings) as cluster:
+        yield cluster
+
+
 def limits_of(prosumers: int, settings: OptimiserSettings) -> Limits:
     """The work that a search over so many prosumers may do."""
     thousands = prosumers / 1000.0
@@ -88,29 +103,44 @@ def limits_of(prosumers: int, settings: OptimiserSettings) -> Limits:
     )
 
 
-def _solve(day: DayProblem, rules: MarketRules, settings: OptimiserSettings, log: Log) -> tuple[DaySolution, str]:
+def _solve(
+    day: DayProblem, rules: MarketRules, settings: OptimiserSettings, log: Log, backend: Backend
+) -> tuple[DaySolution, str]:
     """The solution by columns, and why its bound must not be trusted; empty where nothing speaks against it."""
     if (compiled_s := load_kernels(day)) > SLOW_COMPILATION_S:
         log.note(f"kernels compiled in {compiled_s:.0f} s, once")
     gap_target = settings.gap_target_fraction * SEARCH_GAP
     limits = limits_of(len(day.fleet), settings)
-    prepared = prepare(day, gap_target, limits)
+    prepared = prepare(day, gap_target, limits, backend=backend)
     pricer, generation = prepared.pricer, prepared.generation
     found = search(prepared, gap_target, limits)
     log.note(f"branch and price, {found.nodes} nodes, {pricer.sweeps:.0f} sweeps")
     if found.ran_out:
         log.note(limits.reached(found.ran_out))
 
-    solution = _carried_out(day, prepared, found.decisions, rules, settings, log)
-    if solution.is_bid.any() and solution.objective_usd < found.no_bid_usd - 1e-6:
+    settled = _settled(day, prepared, found.decisions, rules, settings, log)
+    if (settled.decisions > 0.5).any() and settled.objective_usd < found.no_bid_usd - 1e-6:
         log.note("no bid: bidding would lose money")
-        solution = _carried_out(day, prepared, np.zeros_like(found.decisions), rules, settings, log)
-    solution = replace(
-        solution,
-        bound_usd=max(found.bound_usd, solution.objective_usd),
+        settled = _settled(day, prepared, np.zeros_like(found.decisions), rules, settings, log)
+    solved = pricer.collect(settled.plan, settled.duals, prepared.no_sale)
+    solution = DaySolution(
+        schedule=solved.schedule,
+        is_bid=settled.decisions > 0.5,
+        quantity_mw=settled.quantity_mw,
+        objective_usd=settled.objective_usd,
+        bound_usd=max(found.bound_usd, settled.objective_usd),
         no_bid_usd=found.no_bid_usd,
-        no_sale_charging_usd=-pricer.values(prepared.no_sale),
+        stored_value_usd_per_mwh=1000.0 * solved.stored_value,
+        shadow_price_usd_per_mwh=settled.shadow_price_usd_per_mwh,
+        duals=settled.duals,
+        no_sale_charging_usd=-solved.no_sale_usd,
+        method="",
+        solver="HIGHS",
+        status="optimal",
+        seconds=np.nan,
     )
+    for event in backend.events():
+        log.note(event)
     try:
         log.note(agreement(day, day.market_date.toordinal()))
     except Disagreement as error:
@@ -120,15 +150,22 @@ def _solve(day: DayProblem, rules: MarketRules, settings: OptimiserSettings, log
     return solution, ""
 
 
-def _carried_out(
-    day: DayProblem,
-    prepared: Prepared,
-    decisions: Array,
-    rules: MarketRules,
-    settings: OptimiserSettings,
-    log: Log,
-) -> DaySolution:
-    """The solution with these bids: columns for them, every schedule, quantities on the market's step.
+@dataclass(frozen=True)
+class _Settled:
+    """A plan that meets its bids, and what it earns."""
+
+    plan: Plan
+    decisions: Array  # (O,)
+    quantity_mw: Array  # (O,)
+    objective_usd: float
+    shadow_price_usd_per_mwh: Array  # (O,)
+    duals: Duals
+
+
+def _settled(
+    day: DayProblem, prepared: Prepared, decisions: Array, rules: MarketRules, settings: OptimiserSettings, log: Log
+) -> _Settled:
+    """The plan with these bids: columns for them, every schedule, quantities on the market's step.
 
     Bids that cannot be met are given up, and the others carried out; each time at least one, so that it ends.
     """
@@ -138,60 +175,47 @@ def _carried_out(
         answer, _ = generation.converge(decisions, decisions, gap)
         fails = answer.short_of_mw > SHORT_MW
         if not fails.any():
-            schedule = recover(pricer, generation, answer)
-            on_step, fails = give_up_excess(day, schedule, decisions, rules)
+            plan = recover(pricer, generation, answer)
+            on_step, fails = give_up_excess(day, pricer, plan, decisions, rules)
             if not fails.any():
                 break
-            made_up = _by_a_part(day, schedule, decisions, rules, settings, log)
+            made_up = _by_a_part(day, pricer, plan, decisions, rules, settings, log)
             if made_up is not None:
                 on_step = made_up
                 break
         log.note(f"{int(fails.sum())} bids given up that the fleet cannot quite meet")
         decisions = np.where(fails, 0.0, decisions)
     duals = _decided(day, generation.coordinator, answer, decisions)
+    shadow_price = _shadow_price(generation.coordinator, answer, decisions)
 
-    def solution_with(chosen: OnStep) -> DaySolution:
-        solution = DaySolution(
-            schedule=chosen.schedule,
-            is_bid=decisions > 0.5,
-            quantity_mw=chosen.quantity_mw,
-            objective_usd=np.nan,
-            bound_usd=np.nan,
-            no_bid_usd=np.nan,
-            stored_value_usd_per_mwh=np.zeros((0, 0)),  # a sweep, once the schedule is chosen
-            shadow_price_usd_per_mwh=_shadow_price(generation.coordinator, answer, decisions),
-            duals=duals,
-            no_sale_charging_usd=np.zeros(len(day.fleet)),
-            method="",
-            solver="HIGHS",
-            status="optimal",
-            seconds=np.nan,
-        )
-        return replace(solution, objective_usd=objective_of(day, solution))
+    def settled(chosen: OnStep) -> _Settled:
+        charged_kw, owners_usd = pricer.powers_of(chosen.plan)[GRID], pricer.paid_usd(chosen.plan)
+        worth = objective_at(day, Totals(decisions > 0.5, chosen.quantity_mw, charged_kw, owners_usd))
+        return _Settled(chosen.plan, decisions, chosen.quantity_mw, worth, shadow_price, duals)
 
-    solution = solution_with(on_step)
-    lost_usd = answer.objective_usd - solution.objective_usd
+    best = settled(on_step)
+    lost_usd = answer.objective_usd - best.objective_usd
     if lost_usd > gap * generation.worth_of_bidding(answer.objective_usd):
-        again = _by_a_part(day, schedule, decisions, rules, settings, log, PARTS[:1])
+        again = _by_a_part(day, pricer, plan, decisions, rules, settings, log, PARTS[:1])
         if again is not None:
-            solution = max(solution, solution_with(again), key=lambda one: one.objective_usd)
-    worth = 1000.0 * pricer.stored_values(duals, solution.schedule.stored_kwh)
-    return replace(solution, stored_value_usd_per_mwh=worth)
+            best = max(best, settled(again), key=lambda one: one.objective_usd)
+    return best
 
 
 def _by_a_part(
     day: DayProblem,
-    schedule: DaySchedule,
+    pricer: Pricer,
+    plan: Plan,
     decisions: Array,
     rules: MarketRules,
     settings: OptimiserSettings,
     log: Log,
     sizes: tuple[int, ...] = PARTS,
 ) -> OnStep | None:
-    """The bids met by a small part of the fleet solved again, beside ``schedule``; None if no part can."""
+    """The bids met by a small part of the fleet solved again, beside ``plan``; None if no part can."""
     for size in sizes:
         try:
-            return settle_part(day, schedule, decisions, rules, settings, size)
+            return settle_part(day, pricer, plan, decisions, rules, settings, size)
         except SolveError as error:
             log.note(f"{size} prosumers could not make up the rest: {error}")
     return None

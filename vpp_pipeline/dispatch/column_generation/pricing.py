@@ -1,40 +1,39 @@
 """The fleet behind one small interface: prices in, sums of groups out. The master never sees a prosumer.
 
-`FleetPricer` holds the fleet in this process. Another implementation may hold slices on several machines and add their
-sums in a fixed order; nothing else would change.
+`FleetPricer` holds the fleet in this process, `RayPricer` (`ray_shards.py`) in shards on several machines. Both are a
+`Pricer`, which joins what shards answer in the order of groups: the same bits for any number of shards.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags, Indices
 from vpp_pipeline.core.calendar import PRODUCTS
 from vpp_pipeline.core.errors import SolveError
-from vpp_pipeline.dispatch.column_generation.best_response import (
-    POWERS,
-    Stores,
-    add_responses,
-    add_schedules,
-    fill_stored_values,
-    fill_values,
-    spread,
+from vpp_pipeline.dispatch.column_generation.best_response import POWERS, Stores, spread
+from vpp_pipeline.dispatch.column_generation.shard import (
+    Collected,
+    Mix,
+    Plan,
+    Scale,
+    Shard,
+    as_read_only,
 )
 from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of
+from vpp_pipeline.dispatch.schedule import DaySchedule
 
-NO_SALE = -1e6  # $ per MWh: below any price, the hour is closed for sales
-MOST_BLOCKS, SMALLEST_BLOCK = 64, 64  # how many, and prosumers in one
-BLOCK_NUMBERS = 4_000_000  # numbers that the partial sums of all blocks may take
 SPIN, NONSPIN = 1, 2  # places among the products of the RESERVES that the kernels price
 RESERVES = 2
+MOST_BLOCKS, SMALLEST_BLOCK = 64, 64  # of a sweep: how many, and prosumers in one
+BLOCK_NUMBERS = 4_000_000  # numbers that the partial sums of all blocks may take
+ASKED_APART = 3  # of a fleet that is asked part by part: each part is spread evenly over the shards
 
 
 @dataclass(frozen=True)
@@ -54,70 +53,161 @@ class GroupSums:
         return (earned + self.spin_kw @ duals.spin + self.nonspin_kw @ duals.nonspin) / 1000.0 - self.paid_usd
 
 
-class Pricer(Protocol):
-    """What the master needs of a fleet."""
+@dataclass(frozen=True)
+class Solved:
+    """A plan of the whole fleet, prosumer by prosumer."""
 
-    groups: int
+    schedule: DaySchedule  # (N, T)
+    stored_value: Array  # (N, T) what one more kWh at the end of each hour is worth, $ per kWh
+    no_sale_usd: Array  # (N,) value of the best day with no sales
+
+
+class Pricer(ABC):
+    """What column generation needs of a fleet: sums by group, and at last the schedule that was decided.
+
+    ``group`` (N,): of each prosumer, 0 … ``groups`` − 1; ``shards``: into how many the groups are cut at most.
+    """
+
+    def __init__(self, group: Indices, groups: int, hours: int, shards: int = 1) -> None:
+        self.group, self.groups, self.sweeps = group, groups, 0.0
+        self._most_blocks = min(MOST_BLOCKS, max(BLOCK_NUMBERS // (groups * hours * 4), 1))
+        #: by who is asked: where blocks begin, and the share of the fleet
+        self._blocks, self._asked = dict[bytes, Indices](), dict[bytes, float]()
+        shard_of = cut(groups, shards)[group]
+        #: places (n,) in the fleet of each shard's prosumers, and its groups (g,), both ascending
+        self.members = [np.flatnonzero(shard_of == shard) for shard in np.unique(shard_of)]
+        self.own = [np.unique(group[members]) for members in self.members]
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @abstractmethod
+    def ask(self, question: str, *given: Any) -> Sequence[Any]:
+        """What each shard's method of that name answers."""
 
     def price(self, duals: Duals, asked: Flags | None = None) -> GroupSums:
         """Every prosumer's best response to ``duals``, summed by group in a fixed order; of groups ``asked`` (G,)."""
-        ...
+        answers = self.ask("price", duals, self._blocks_of(asked), asked)
+        power, money = (self._of_groups([answer[k] for answer in answers]) for k in (0, 1))
+        return GroupSums(*np.moveaxis(power, 2, 0), *money.T)
 
-
-class FleetPricer:
-    """A fleet in memory, answered for by as many threads as there are cores."""
-
-    def __init__(self, stores: Stores, group: Indices, groups: int, call_hours: float) -> None:
-        self.stores, self.group, self.groups, self.call_hours = stores, group, groups, call_hours
-        self.sweeps = 0.0
-
-    def __len__(self) -> int:
-        return len(self.stores.initial)
-
-    def price(self, duals: Duals, asked: Flags | None = None) -> GroupSums:
-        """Every prosumer's best response to ``duals``, summed by group in a fixed order; of groups ``asked`` (G,).
-
-        The fleet is cut into blocks whatever the number of threads, and their sums are added in the order of the
-        fleet: the same bits come out each time.
-        """
-        prices, hours = per_kwh(duals), len(duals.buy)
-        chosen = np.arange(len(self)) if asked is None else np.flatnonzero(asked[self.group])
-        most = min(MOST_BLOCKS, max(BLOCK_NUMBERS // (self.groups * hours * 4), 1))
-        count = int(np.clip(len(chosen) // SMALLEST_BLOCK, 1, most))
-        blocks = np.array_split(chosen, count)
-        power = np.zeros((len(blocks), self.groups, hours, 4))
-        money = np.zeros((len(blocks), self.groups, 2))
-
-        def answer(k: int) -> None:
-            add_responses(self.stores, blocks[k], self.group, prices, self.call_hours, power[k], money[k])
-
-        in_threads(answer, range(len(blocks)))
-        self.sweeps += len(chosen) / len(self)
-        sold, bought, spin, nonspin = np.moveaxis(power.sum(axis=0), 2, 0)
-        paid, value = money.sum(axis=0).T
-        return GroupSums(sold, bought, spin, nonspin, paid, value)
+    def _blocks_of(self, asked: Flags | None) -> Indices:
+        """Places where blocks of as many ``asked`` prosumers each begin, and the end of the fleet; counts the sweep."""
+        key = b"" if asked is None else asked.tobytes()
+        if key not in self._blocks:
+            chosen = np.arange(len(self)) if asked is None else np.flatnonzero(asked[self.group])
+            count = int(np.clip(len(chosen) // SMALLEST_BLOCK, 1, self._most_blocks))
+            begins = [block[0] for block in np.array_split(chosen, count) if len(block)]
+            self._blocks[key] = np.array([0, *begins[1:], len(self)])
+            self._asked[key] = len(chosen) / len(self)
+        self.sweeps += self._asked[key]
+        return self._blocks[key]
 
     def values(self, duals: Duals) -> Array:
         """What each prosumer's best day is worth at ``duals`` (N,), $."""
-        prices, out = per_kwh(duals), np.empty(len(self))
-        in_threads(
-            lambda block: fill_values(self.stores, *block, prices, self.call_hours, out), self._blocks(MOST_BLOCKS)
-        )
-        return out
+        return self._of_prosumers(self.ask("values", duals))
 
-    def stored_values(self, duals: Duals, stored_kwh: Array) -> Array:
-        """What one more kWh at the end of each hour is worth (N, T), $, with ``stored_kwh`` (N, T) in store."""
-        prices, out, stored_kwh = per_kwh(duals), np.empty(stored_kwh.shape), _as_read_only(stored_kwh)
-        in_threads(
-            lambda block: fill_stored_values(self.stores, *block, prices, self.call_hours, stored_kwh, out),
-            self._blocks(MOST_BLOCKS),
-        )
-        return out
+    def powers_of(self, plan: Plan, without: Indices | None = None) -> Array:
+        """Powers (POWERS, T) of the fleet, kW; ``without`` prosumers at those places (ascending)."""
+        return np.asarray(self._of_groups(self.ask("powers_of", plan, without)).sum(axis=0))
 
-    def _blocks(self, count: int) -> list[tuple[int, int]]:
-        """The fleet cut into at most ``count`` runs."""
-        edges = np.linspace(0, len(self), min(count, len(self)) + 1).astype(int)
-        return list(pairwise(edges.tolist()))
+    def paid_usd(self, plan: Plan) -> float:
+        """What owners are paid for what they sell, less the worth of their satisfaction, $."""
+        return float(self._of_groups(self.ask("paid_usd", plan)).sum())
+
+    def could_give_up(self, plan: Plan, hour: int, power: Literal["sun", "discharge", "charge"]) -> float:
+        """Most that the fleet could sell less in ``hour`` by ``power``, kW."""
+        return float(self._of_groups(self.ask("could_give_up", plan, hour, power)).sum())
+
+    def collect(self, plan: Plan, duals: Duals, no_sale: Duals) -> Solved:
+        """What ``plan`` comes to for each prosumer, once the day is decided."""
+        parts: Sequence[Collected] = self.ask("collect", plan, duals, no_sale)
+        grid, solar, discharge, sold, spin, nonspin = (
+            self._of_prosumers([part.powers[p] for part in parts]) for p in range(POWERS)
+        )
+        stored, worth, no_sale_usd = (
+            self._of_prosumers([getattr(part, name) for part in parts])
+            for name in ("stored", "stored_value", "no_sale_usd")
+        )
+        return Solved(DaySchedule(grid, solar, discharge, sold, spin, nonspin, stored), worth, no_sale_usd)
+
+    def _of_groups(self, parts: Sequence[Array]) -> Array:
+        """Values (G, …) from those of each shard's own groups."""
+        if len(parts) == 1 and len(self.own[0]) == self.groups:
+            return parts[0]
+        every = np.zeros((self.groups, *parts[0].shape[1:]))
+        for own, values in zip(self.own, parts, strict=True):
+            every[own] = values
+        return every
+
+    def _of_prosumers(self, parts: Sequence[Array]) -> Array:
+        """Values (N, …) from those of each shard's prosumers."""
+        if len(parts) == 1:
+            return parts[0]
+        every = np.empty((len(self), *parts[0].shape[1:]), dtype=parts[0].dtype)
+        for members, values in zip(self.members, parts, strict=True):
+            every[members] = values
+        return every
+
+
+class FleetPricer(Pricer):
+    """A fleet in memory, answered for by as many threads as there are cores; cut into ``shards`` if asked to."""
+
+    def __init__(self, stores: Stores, group: Indices, groups: int, call_hours: float, shards: int = 1) -> None:
+        super().__init__(group, groups, stores.max_charge.shape[1], shards)
+        self.shards = [
+            Shard(part_of_stores(stores, members), members, group[members], call_hours) for members in self.members
+        ]
+
+    def ask(self, question: str, *given: Any) -> Sequence[Any]:
+        """What each shard's method of that name answers."""
+        return [getattr(shard, question)(*given) for shard in self.shards]
+
+
+class Backend(Protocol):
+    """Where fleets are held."""
+
+    def pricer(self, stores: Stores, group: Indices, groups: int, call_hours: float) -> Pricer:
+        """The pricer of a fleet."""
+        ...
+
+    def events(self) -> list[str]:
+        """What happened to shards, in words for `dispatch.proof`."""
+        ...
+
+
+class InProcess:
+    """Fleets in this process: the backend `local`."""
+
+    def pricer(self, stores: Stores, group: Indices, groups: int, call_hours: float) -> Pricer:
+        """The pricer of a fleet."""
+        return FleetPricer(stores, group, groups, call_hours)
+
+    def events(self) -> list[str]:
+        """Nothing happens here."""
+        return []
+
+
+LOCAL = InProcess()
+
+
+def cut(groups: int, shards: int) -> Indices:
+    """Shard (G,) of each group: each has as many as another, or one more; so it is among those asked in one part.
+
+    >>> cut(8, 3).tolist()
+    [0, 0, 0, 1, 1, 1, 2, 2]
+    """
+    turn = np.lexsort((np.arange(groups), np.arange(groups) % ASKED_APART))
+    shard = np.empty(groups, dtype=np.int64)
+    shard[turn] = np.arange(groups) % max(shards, 1)
+    return shard
+
+
+def part_of_stores(stores: Stores, members: Indices) -> Stores:
+    """Those of ``members`` (n,) alone; the same arrays where they are all."""
+    if len(members) == len(stores.initial):
+        return stores
+    return Stores(*(as_read_only(values[members]) for values in stores))
 
 
 def load_kernels(day: DayProblem) -> float:
@@ -126,27 +216,12 @@ def load_kernels(day: DayProblem) -> float:
     On a fresh machine that is half a minute, which must not count as a search's.
     """
     begun, hours = time.process_time(), len(day.market_price)
-    stores, nothing = stores_of(part_of(day, np.arange(1), 1.0)), np.zeros(hours)
-    pricer, closed = FleetPricer(stores, np.zeros(1, dtype=np.int64), 1, day.call_hours), Duals(*np.zeros((4, hours)))
-    pricer.price(closed)
-    pricer.values(closed)
-    pricer.stored_values(closed, stores.lowest)
-    schedules = np.zeros((POWERS, 1, hours))
-    add_schedules(stores, 0, np.arange(1), nothing[:1], per_kwh(closed), day.call_hours, schedules)
+    stores, first = stores_of(part_of(day, np.arange(1), 1.0)), np.zeros(1, dtype=np.int64)
+    shard, closed = Shard(stores, first, first, day.call_hours), Duals(*np.zeros((4, hours)))
+    shard.price(closed, np.arange(2))
+    plan = Plan.of(Mix((closed,), np.ones((1, 1)))).then(Scale(np.ones((POWERS, hours))))
+    shard.collect(plan, closed, closed)
     return time.process_time() - begun
-
-
-def in_threads(work: Callable[[Any], None], parts: Iterable[Any]) -> None:
-    """Do ``work`` on every part; the kernels let go of the interpreter, so that threads are enough."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(work, parts))
-
-
-def per_kwh(duals: Duals) -> Array:
-    """Prices (4, T) in $ per kWh, as the kernels take them."""
-    prices = np.vstack([duals.sell, duals.buy, duals.spin, duals.nonspin]) / 1000.0
-    prices[0] = np.maximum(prices[0], NO_SALE / 1000.0)
-    return prices
 
 
 def stores_of(day: DayProblem) -> Stores:
@@ -162,7 +237,7 @@ def stores_of(day: DayProblem) -> Stores:
     shape = (6, *fleet.max_charge_kw.shape)
     committed = np.zeros(shape, dtype=exact)
     deals = (day.agreement_opportunity, day.agreement_prosumer, day.committed_kw, day.call_price)
-    spread(*(_as_read_only(each) for each in (*deals, day.satisfaction_worth, day.product, day.covers)), committed)
+    spread(*(as_read_only(each) for each in (*deals, day.satisfaction_worth, day.product, day.covers)), committed)
     lowest = fleet.min_stored_kwh.astype(np.float64)  # in full: it is what the owner finds at the day's end
     lowest[:, -1] = np.maximum(lowest[:, -1], fleet.terminal_stored_kwh)
     by_hour = (
@@ -174,7 +249,7 @@ def stores_of(day: DayProblem) -> Stores:
         fleet.export_room_kw,
         fleet.drive_kwh,
     )
-    charge, discharge, highest, floor, sun, room, drive = (_as_read_only(kw, exact) for kw in by_hour)
+    charge, discharge, highest, floor, sun, room, drive = (as_read_only(kw, exact) for kw in by_hour)
     of_store = (
         fleet.charge_efficiency,
         fleet.discharge_efficiency,
@@ -185,20 +260,12 @@ def stores_of(day: DayProblem) -> Stores:
     return Stores(
         charge,
         discharge,
-        _as_read_only(lowest),
+        as_read_only(lowest),
         highest,
         floor,
         sun,
         room,
         drive,
-        *(_as_read_only(each) for each in committed),
-        *(_as_read_only(each, np.float64) for each in of_store),
+        *(as_read_only(each) for each in committed),
+        *(as_read_only(each, np.float64) for each in of_store),
     )
-
-
-def _as_read_only(values: Any, dtype: Any = None) -> Any:
-    """A view that kernels may not write to: numba compiles arrays of the one kind and the other apart, and tables give
-    both."""
-    view = np.ascontiguousarray(values, dtype=dtype).view()
-    view.flags.writeable = False
-    return view

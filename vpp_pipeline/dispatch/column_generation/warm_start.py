@@ -14,7 +14,16 @@ from vpp_pipeline.dispatch.branch_and_bound import Limits
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.branch_and_price import DualBound, Found, Generation, Leaf, Search
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master, MasterAnswer
-from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, NONSPIN, SPIN, FleetPricer, stores_of
+from vpp_pipeline.dispatch.column_generation.pricing import (
+    ASKED_APART,
+    LOCAL,
+    NONSPIN,
+    SPIN,
+    Backend,
+    Pricer,
+    stores_of,
+)
+from vpp_pipeline.dispatch.column_generation.shard import NO_SALE
 from vpp_pipeline.dispatch.formulation import ENERGY, formulate
 from vpp_pipeline.dispatch.problem import DayProblem, Duals, part_of, unlimited_mw
 
@@ -23,11 +32,12 @@ SAMPLE_EVERY = 10  # a sample has every tenth prosumer
 SMALLEST_SAMPLED = 1_000  # smaller fleets are not sampled
 SAMPLE_WORK = 0.5  # of the work that the search for better decisions may do, where the sample does not search itself
 WEIGHT = 1e-9  # of a mixture: less is none
-PARTS = 3  # of the groups, of which one is asked at a time
+PARTS = ASKED_APART  # of the groups, of which one is asked at a time
 DUST, LEAST_DUST = 0.3, 1e-6  # reserve prices left out: share of gap target and dearest hour, $ per MW and hour
 MOST_GROUPS, LARGE, MOST_GROUPS_OF_LARGE = 100, 50_000, 200  # prosumers: there a sweep costs more than the master
 SEARCHED = 20_000  # prosumers: the largest sample of no more searches for the decisions of a larger fleet
 EXACT_SAMPLE = 500  # prosumers: the decisions of a sample no larger are found by the exact method
+LEAST_ELSEWHERE = 5_000  # prosumers: a smaller sample is priced here, since a round trip costs more than its sweep
 NO_SEARCH = Limits(nodes=0, pivots=np.inf)
 
 
@@ -35,7 +45,7 @@ NO_SEARCH = Limits(nodes=0, pivots=np.inf)
 class Prepared:
     """A day ready for column generation."""
 
-    pricer: FleetPricer
+    pricer: Pricer
     generation: Generation
     no_sale: Duals
     first: Array | None  # (O,) decisions that a sample of the fleet would take
@@ -50,15 +60,23 @@ class _Lead:
     asked: Flags | None
 
 
-def prepare(day: DayProblem, gap_target: float, limits: Limits = NO_SEARCH, *, decides: bool = True) -> Prepared:
+def prepare(
+    day: DayProblem,
+    gap_target: float,
+    limits: Limits = NO_SEARCH,
+    *,
+    decides: bool = True,
+    backend: Backend = LOCAL,
+) -> Prepared:
     """Fleet, coordinator and master of a day, with the columns of no sale and of the sample's prices.
 
     ``decides``: the sample decides its bids, within its part of the limits; otherwise it solves the relaxation alone.
+    ``backend``: where the fleet is held.
     """
     stores = stores_of(day)
     order = similarity_order(stores)
     group, count = groups_of(order, MOST_GROUPS if len(order) < LARGE else MOST_GROUPS_OF_LARGE)
-    pricer = FleetPricer(stores, group, count, day.call_hours)
+    pricer = backend.pricer(stores, group, count, day.call_hours)
     coordinator = Coordinator(
         day,
         np.minimum(stores.energy_kw, stores.room).sum(axis=0, dtype=float) / 1000.0,
@@ -74,7 +92,11 @@ def prepare(day: DayProblem, gap_target: float, limits: Limits = NO_SEARCH, *, d
     if len(day.fleet) < SMALLEST_SAMPLED:
         generation.put(_market_prices(coordinator))
         return Prepared(pricer, generation, no_sale, None)
-    leads, found = _sampled(day, order, pricer, gap_target, limits, decides)
+    chosen = np.sort(order[SAMPLE_EVERY // 2 :: SAMPLE_EVERY])
+    held = sum(kw.sum(axis=1, dtype=float) for kw in (stores.energy_kw, stores.spin_kw, stores.nonspin_kw))
+    share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
+    del stores, held  # a shard elsewhere has its own
+    leads, found = _sampled(day, chosen, share, pricer, gap_target, limits, decides, backend)
     for lead in leads:
         generation.put(lead.dual_bound.duals, lead.dual_bound.tilt, lead.asked)
     if found is None:
@@ -93,22 +115,20 @@ def _market_prices(coordinator: Coordinator) -> Duals:
 
 def _sampled(
     day: DayProblem,
-    order: Indices,
-    pricer: FleetPricer,
+    chosen: Indices,
+    share: float,
+    pricer: Pricer,
     gap_target: float,
     limits: Limits,
     decides: bool,
+    backend: Backend,
 ) -> tuple[list[_Lead], Found | None]:
-    """Prices and decisions with which a sample of the fleet ends, on opportunities of its share of their size.
+    """Prices and decisions with which a sample of the fleet ends, on opportunities of its ``share`` of their size.
 
-    The sample has prosumers of every kind: every tenth in ``order`` (N,) of similarity.
+    ``chosen`` (n,), ascending: every tenth in the order of similarity, so that the sample has prosumers of every kind.
     """
-    chosen = np.sort(order[SAMPLE_EVERY // 2 :: SAMPLE_EVERY])
-    stores = pricer.stores
-    held = sum(kw.sum(axis=1, dtype=float) for kw in (stores.energy_kw, stores.spin_kw, stores.nonspin_kw))
-    share = float(held[chosen].sum() / held.sum()) if held.any() else len(chosen) / len(day.fleet)
-    part = limits.part(SAMPLE_WORK)
-    sample = prepare(part_of(day, chosen, share), gap_target, part, decides=decides)
+    part, place = limits.part(SAMPLE_WORK), backend if len(chosen) >= LEAST_ELSEWHERE else LOCAL
+    sample = prepare(part_of(day, chosen, share), gap_target, part, decides=decides, backend=place)
     nothing, anything = np.zeros(len(day.price)), day.may_bid.astype(float)
     searches = len(chosen) <= SEARCHED < len(day.fleet)
     # a node costs the sample a tenth of what it costs the fleet, which takes over its tree

@@ -165,7 +165,7 @@ def is_done(lake: Lake, day: date, made_with: str) -> bool:
 
 def fingerprint_of(settings: Settings, arms: Sequence[str], source: str, classes: Day = NO_CLASSES) -> str:
     """What a day's rows depend on, the day aside."""
-    text = "\n".join([code_version(), settings.model_dump_json(), *arms, source])
+    text = "\n".join([code_version(), settings.deciding(), *arms, source])
     digest = hashlib.sha256(text.encode())
     for name, rows in sorted(classes.items()):  # of the first day of a range
         digest.update(f"{name} {frame_hash(rows)}".encode())

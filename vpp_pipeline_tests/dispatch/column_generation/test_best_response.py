@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.dispatch.column_generation.best_response import POWERS, Stores, add_schedules
-from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, per_kwh
-from vpp_pipeline.dispatch.column_generation.recovery import net
+from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer
+from vpp_pipeline.dispatch.column_generation.shard import net, per_kwh
 from vpp_pipeline.dispatch.problem import Duals
 from vpp_pipeline_tests.cases import seeds, tries
 from vpp_pipeline_tests.dispatch.column_generation.drawn_stores import burning_pays, draw_prices, draw_stores
@@ -277,8 +277,10 @@ def test_the_worth_of_stored_energy_is_the_same_at_any_size():
     rng, hours, size = np.random.default_rng(6), 12, 1e5
     stores, duals = draw_stores(rng, 12, hours), draw_prices(rng, hours)
     within = stores.lowest + 0.37 * (stores.highest - stores.lowest)
-    worth = pricer_of(stores, 1.0).stored_values(duals, within)
-    assert pricer_of(of_size(stores, size), 1.0).stored_values(duals, size * within) == pytest.approx(worth, abs=1e-6)
+    worth = pricer_of(stores, 1.0).shards[0].stored_values(duals, within)
+    assert pricer_of(of_size(stores, size), 1.0).shards[0].stored_values(duals, size * within) == pytest.approx(
+        worth, abs=1e-6
+    )
 
 
 def grid_best(stores: Stores, i: int, duals: Duals) -> float:
@@ -412,7 +414,7 @@ def test_the_worth_of_stored_energy_is_what_more_of_it_would_earn_from_there_on(
         - stores.drive
     )
     stored = stores.initial[:, None] + change.cumsum(axis=1)
-    worth = pricer_of(stores, 1.0).stored_values(duals, stored)
+    worth = pricer_of(stores, 1.0).shards[0].stored_values(duals, stored)
     judged = 0
     for t in (2, 5, 8):
         rest = Stores(*(values[:, t + 1 :].copy() if values.ndim == 2 else values for values in stores))

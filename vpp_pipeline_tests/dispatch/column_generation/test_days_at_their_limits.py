@@ -13,7 +13,7 @@ import numba as nb
 import pytest
 
 from vpp_pipeline.cli.main import main
-from vpp_pipeline.dispatch.column_generation import pricing, recovery
+from vpp_pipeline.dispatch.column_generation import pricing, shard
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.problem import DayProblem, DaySolution
@@ -92,7 +92,7 @@ def test_a_day_asks_for_no_kernel_but_those_of_the_warm_up(monkeypatch: pytest.M
 
         return called
 
-    for module in (pricing, recovery):
+    for module in (pricing, shard):
         for name, kernel in list(vars(module).items()):
             if hasattr(kernel, "signatures"):
                 monkeypatch.setattr(module, name, noted(name, kernel))

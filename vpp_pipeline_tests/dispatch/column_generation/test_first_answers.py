@@ -16,9 +16,13 @@ from vpp_pipeline.core.errors import SolveError
 from vpp_pipeline.dispatch.branch_and_bound import Allowance, Limits
 from vpp_pipeline.dispatch.column_generation.branch_and_price import Leaf
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
-from vpp_pipeline.dispatch.column_generation.recovery import give_up_excess
+from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, stores_of
+from vpp_pipeline.dispatch.column_generation.recovery import OnStep, give_up_excess
+from vpp_pipeline.dispatch.column_generation.shard import Mix, Plan, Put
 from vpp_pipeline.dispatch.column_generation.warm_start import decisions_of, prepare, search
 from vpp_pipeline.dispatch.formulation import Formulation
+from vpp_pipeline.dispatch.problem import DayProblem, DaySolution, Duals
+from vpp_pipeline.dispatch.schedule import DaySchedule
 from vpp_pipeline.dispatch.solvers import solve_day
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.cases import seeds
@@ -92,21 +96,32 @@ def test_a_search_that_stops_at_its_simplex_iterations_stops_at_the_same_ones_ea
     assert first.bound_usd == second.bound_usd
 
 
+def given_up(day: DayProblem, answer: DaySolution) -> tuple[OnStep, DaySchedule, Flags]:
+    """What `give_up_excess` makes of an answer whose bids are on a finer step: its plan, what that comes to, and which
+    bids fail."""
+    count, hours = len(day.fleet), len(day.market_price)
+    pricer = FleetPricer(stores_of(day), np.arange(count), count, day.call_hours)
+    plan = Plan.of(Mix((), np.zeros((0, count)))).then(Put(np.arange(count), answer.schedule))
+    on_step, fails = give_up_excess(day, pricer, plan, answer.is_bid.astype(float), COARSE)
+    nothing = Duals(*np.zeros((4, hours)))
+    return on_step, pricer.collect(on_step.plan, nothing, nothing).schedule, fails
+
+
 @pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_what_exceeds_a_coarser_step_is_given_up_within_every_limit(seed: int):
     """Reserve, sun and discharge are lowered and idle stores charged, or the bid is said to fail."""
     day, answer = random_day(seed), by_columns(seed)
-    on_step, fails = give_up_excess(day, answer.schedule, answer.is_bid.astype(float), COARSE)
-    for name, values in vars(on_step.schedule).items():
+    on_step, schedule, fails = given_up(day, answer)
+    for name, values in vars(schedule).items():
         assert values.min() >= min(getattr(answer.schedule, name).min(), 0.0), name
     steps = on_step.quantity_mw / COARSE.quantity_step_mw
     assert steps == pytest.approx(np.round(steps), abs=1e-6)
     assert (on_step.quantity_mw <= answer.quantity_mw + 1e-9).all()
     assert fails[answer.is_bid & (on_step.quantity_mw < day.minimum_mw - 1e-9)].all()
     if not fails.any():
-        given_up = replace(answer, schedule=on_step.schedule, quantity_mw=on_step.quantity_mw)
-        assert delivers_exactly(day, given_up)
-        assert keeps_its_limits(day, given_up)
+        lowered = replace(answer, schedule=schedule, quantity_mw=on_step.quantity_mw)
+        assert delivers_exactly(day, lowered)
+        assert keeps_its_limits(day, lowered)
 
 
 def test_full_stores_charge_no_more_and_the_bid_that_nobody_can_lower_fails():
@@ -116,7 +131,7 @@ def test_full_stores_charge_no_more_and_the_bid_that_nobody_can_lower_fails():
     full = replace(
         day, fleet=replace(day.fleet, max_stored_kwh=np.minimum(day.fleet.max_stored_kwh, answer.schedule.stored_kwh))
     )
-    _, fails = give_up_excess(full, answer.schedule, answer.is_bid.astype(float), COARSE)
+    *_, fails = given_up(full, answer)
     energy = answer.is_bid & (day.product == 0)
     assert energy.any()
     assert fails[energy].all()

@@ -14,7 +14,8 @@ import pytest
 from vpp_pipeline.dispatch.column_generation.branch_and_price import Generation
 from vpp_pipeline.dispatch.column_generation.master import Coordinator, Master
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
-from vpp_pipeline.dispatch.column_generation.pricing import NO_SALE, FleetPricer, stores_of
+from vpp_pipeline.dispatch.column_generation.pricing import FleetPricer, stores_of
+from vpp_pipeline.dispatch.column_generation.shard import NO_SALE
 from vpp_pipeline.dispatch.column_generation.warm_start import groups_of, similarity_order
 from vpp_pipeline.dispatch.exact import solve_exactly
 from vpp_pipeline.dispatch.formulation import formulate

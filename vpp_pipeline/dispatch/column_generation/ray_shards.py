@@ -1,0 +1,428 @@
+"""Shards of the fleet on a Ray cluster: the backend `ray`.
+
+Each actor reads its shard by itself from a Parquet file in a folder that every node can read, and writes what it found
+for its prosumers there, once the day is decided. Calls carry prices, plans, and sums of groups.
+
+Every call names the file of its shard and can be repeated: an actor that Ray has started again, on whatever node is
+left, reads the file anew and answers the same. A shard that no node takes for a stated time ends the day with an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+import numba
+import numpy as np
+import polars as pl
+
+from vpp_pipeline.core.arrays import Indices
+from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.dispatch.column_generation.best_response import Stores
+from vpp_pipeline.dispatch.column_generation.pricing import Pricer, part_of_stores
+from vpp_pipeline.dispatch.column_generation.shard import Collected, Mix, Plan, Shard, as_read_only
+from vpp_pipeline.settings import OptimiserSettings
+
+LOG = logging.getLogger(__name__)
+PULSE_S = 1.0  # how often a shard that has not answered is asked whether it is alive
+CONNECT_S = 5.0  # a head that takes no connection in that time is not there
+MOST_LIVES = 5  # of a shard while it answers one call: a shard that fails its process fails the next one
+MOST_REPEATS = 5  # of a call whose answer was lost
+LEFT_OVER_S = 2 * 24 * 3600.0  # files of a day that was killed are removed after
+PREFIX = "vpp_shards_"
+POWER_COLUMNS = ("grid_charge", "solar_charge", "discharge", "solar_sold", "spin", "nonspin")
+
+
+class ClusterError(InputError):
+    """The Ray cluster cannot be used, or is lost."""
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """Where a shard lies, and what made it."""
+
+    file: str
+    call_hours: float
+    made_with: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a shard answers, how long it took, s, and which life of its actor gave it."""
+
+    value: Any
+    busy_s: float
+    life: str
+
+
+class ShardHolder:
+    """An actor: the shards that it was asked for, by file."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads, self.life = threads, f"{node_of_this()} {os.getpid()} {uuid4().hex[:8]}"
+        self._shards: dict[str, Shard] = {}
+        self._mixes: dict[int, Mix] = {}
+
+    def pulse(self) -> str:
+        """Which life of the actor this is."""
+        return self.life
+
+    def answer(self, held: ShardFile, question: str, given: tuple[Any, ...]) -> Answer:
+        """What the shard's method of that name answers; ``collect`` writes it beside the shard and names the file."""
+        begun = time.perf_counter()
+        shard = self._shards.get(held.file)
+        if shard is None:
+            shard = self._shards[held.file] = read_shard(held, self.threads)
+        value = getattr(shard, question)(*map(self._received, given))
+        if isinstance(value, Collected):
+            value = _write_collected(value, f"{held.file}.{uuid4().hex}.parquet")
+        return Answer(value, time.perf_counter() - begun, self.life)
+
+    def _received(self, one: Any) -> Any:
+        """A mixture is fetched once; arrays are copied, since Ray's may not be written to and would be compiled for."""
+        if isinstance(one, np.ndarray):
+            return one.copy()
+        if not isinstance(one, Plan):
+            return one
+        import ray
+
+        number, first = one.numbers[0], one.steps[0]
+        if number not in self._mixes:
+            self._mixes = {number: ray.get(first)}  # a reference in its place
+        return replace(one, steps=(self._mixes[number], *one.steps[1:]))
+
+
+class RayShards:
+    """A cluster that holds fleets in shards, while it is open."""
+
+    def __init__(self, settings: OptimiserSettings) -> None:
+        self._settings, self._fleets = settings, 0
+        self._folder, self._opened = _new_folder(settings.shard_folder), False
+        self._actors: list[Any] = []
+        self._lives: dict[int, str] = {}
+        self.restarts: Counter[int] = Counter()
+        #: question -> calls, wall seconds, and busy seconds of the slowest shard of each call
+        self.seconds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+
+    def __enter__(self) -> RayShards:
+        try:
+            self._opened = connect(self._settings.ray_address)
+        except InputError:
+            shutil.rmtree(self._folder)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import ray
+
+        for actor in self._actors:
+            ray.kill(actor)
+        if self._opened:
+            ray.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def pricer(self, stores: Stores, group: Indices, groups: int, call_hours: float) -> RayPricer:
+        """The pricer of a fleet, whose shards are written for the actors to read."""
+        import ray
+
+        if not self._actors:
+            cpus = ray.cluster_resources().get("CPU", 0.0) / self._settings.shard_cpus
+            as_actor = ray.remote(
+                num_cpus=self._settings.shard_cpus,
+                max_restarts=-1,
+                max_task_retries=-1,
+                scheduling_strategy="SPREAD",
+                concurrency_groups={"pulse": 1},
+            )
+            holder, threads = as_actor(ShardHolder), max(int(self._settings.shard_cpus), 1)
+            count = self._settings.shards or max(int(cpus), 1)
+            self._actors = [holder.remote(threads) for _ in range(min(count, groups))]
+        self._fleets += 1
+        folder = self._folder / str(self._fleets)
+        folder.mkdir()
+        return RayPricer(self, folder, stores, group, groups, call_hours, len(self._actors))
+
+    def events(self) -> list[str]:
+        """Which shards were started again."""
+        times = {1: "", 2: " twice"}
+        return [f"shard {n + 1} was restarted{times.get(k, f' {k} times')}" for n, k in sorted(self.restarts.items())]
+
+    def gather(self, held: Sequence[ShardFile], question: str, given: tuple[Any, ...]) -> list[Any]:
+        """What each actor answers of its shard. Raises ClusterError where one is lost for good."""
+        import ray
+
+        def call(shard: int) -> Any:
+            return self._actors[shard].answer.remote(held[shard], question, given)
+
+        begun = time.perf_counter()
+        waits = _Waits(self._settings.shard_patience_s)
+        pending = {call(shard): shard for shard in range(len(held))}
+        answers: dict[int, Answer] = {}
+        while pending:
+            done, _ = ray.wait(list(pending), num_returns=len(pending), timeout=PULSE_S)
+            for reference in done:
+                shard = pending.pop(reference)
+                try:
+                    answers[shard] = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause if isinstance(error.cause, InputError | OSError) else error from None
+                except ray.exceptions.RayError as error:
+                    waits.lost(shard, error)
+                    pending[call(shard)] = shard
+                else:
+                    self._alive(shard, answers[shard].life, waits)
+            for shard in pending.values():
+                if (life := waits.pulse(shard, self._actors[shard])) is not None:
+                    self._alive(shard, life, waits)
+        slowest_s = max(answer.busy_s for answer in answers.values())
+        wall_s = time.perf_counter() - begun
+        self.seconds[question] = [a + b for a, b in zip(self.seconds[question], (1, wall_s, slowest_s), strict=True)]
+        return [answers[shard].value for shard in range(len(held))]
+
+    def _alive(self, shard: int, life: str, waits: _Waits) -> None:
+        """Take note of a new life of the shard's actor."""
+        before = self._lives.get(shard)
+        self._lives[shard] = life
+        if before is None or before == life:
+            return
+        self.restarts[shard] += 1
+        where, other = life.split()[0], before.split()[0]
+        LOG.warning("dispatch: shard %d of the fleet was lost on %s and restarted on %s", shard + 1, other, where)
+        waits.restarted(shard)
+
+
+class _Waits:
+    """How long and how often the shards of one call were waited for."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s, self._begun = patience_s, time.monotonic()
+        self._heard: dict[int, float] = {}
+        self._pulses: dict[int, Any] = {}
+        self._lives: Counter[int] = Counter()
+        self._repeats: Counter[int] = Counter()
+
+    def pulse(self, shard: int, actor: Any) -> str | None:
+        """The life of an actor that is busy; None where it has not said so. Raises ClusterError after the patience."""
+        import ray
+
+        asked = self._pulses.get(shard)
+        life = None
+        if asked is not None and ray.wait([asked], timeout=0)[0]:
+            with suppress(ray.exceptions.RayError):  # it is asked again
+                life = ray.get(asked)
+            asked = None
+        if asked is None:
+            self._pulses[shard] = actor.pulse.options(concurrency_group="pulse").remote()
+        if life is not None:
+            self._heard[shard] = time.monotonic()
+        elif time.monotonic() - self._heard.get(shard, self._begun) > self._patience_s:
+            raise _lost(shard, f"no node has answered for it in {self._patience_s:g} s")
+        return life
+
+    def restarted(self, shard: int) -> None:
+        """Raises ClusterError where the shard ends every process that it is given to."""
+        self._lives[shard] += 1
+        if self._lives[shard] >= MOST_LIVES:
+            raise _lost(shard, f"it was restarted {MOST_LIVES} times and gave no answer")
+
+    def lost(self, shard: int, error: Exception) -> None:
+        """Raises ClusterError where an answer is lost too often, or the actor is for good."""
+        import ray
+
+        self._repeats[shard] += 1
+        is_dead = isinstance(error, ray.exceptions.ActorDiedError)
+        if is_dead or self._repeats[shard] >= MOST_REPEATS:
+            raise _lost(shard, " ".join(str(error).split())) from error
+
+
+class RayPricer(Pricer):
+    """A fleet in shards on the cluster."""
+
+    def __init__(
+        self,
+        cluster: RayShards,
+        folder: Path,
+        stores: Stores,
+        group: Indices,
+        groups: int,
+        call_hours: float,
+        shards: int,
+    ) -> None:
+        super().__init__(group, groups, stores.max_charge.shape[1], shards)
+        self._cluster, self._mixes = cluster, dict[int, Any]()
+        self._held = [
+            ShardFile(str(folder / f"shard_{number}.parquet"), call_hours, made_with())
+            for number in range(1, len(self.members) + 1)
+        ]
+        for held, members in zip(self._held, self.members, strict=True):
+            write_shard(held.file, part_of_stores(stores, members), members, group[members])
+
+    def ask(self, question: str, *given: Any) -> Sequence[Any]:
+        """What each shard's method of that name answers."""
+        sent = tuple(self._sent(one) if isinstance(one, Plan) else one for one in given)
+        answers = self._cluster.gather(self._held, question, sent)
+        return [_read_collected(file) for file in answers] if question == "collect" else answers
+
+    def _sent(self, plan: Plan) -> Plan:
+        """The plan with a reference in place of its mixture, which is long and goes to each actor once."""
+        import ray
+
+        number = plan.numbers[0]
+        if number not in self._mixes:
+            self._mixes = {number: ray.put(plan.steps[0])}
+        return replace(plan, steps=(self._mixes[number], *plan.steps[1:]))
+
+
+def _lost(shard: int, why: str) -> ClusterError:
+    return ClusterError(
+        f"shard {shard + 1} of the fleet is lost: {why}",
+        remedy="See `ray status`. Add a node by `ray start --address=HOST:PORT`, lower optimiser.shards or "
+        "optimiser.shard_cpus, or leave optimiser.backend out; then give the command again",
+    )
+
+
+@cache  # once in a process
+def require_cluster(address: str | None) -> None:
+    """Raises InputError where there is no cluster, or no Ray to ask it."""
+    if connect(address):
+        import_ray().shutdown()
+
+
+def import_ray() -> Any:
+    """The library. Raises InputError where it is not installed."""
+    try:
+        import ray
+    except ImportError:
+        raise InputError(
+            "the setting optimiser.backend cannot be used: Ray is not installed",
+            value="ray",
+            remedy="Install it (`make cluster` in a checkout, or pip install 'vpp-pipeline[cluster]'), or leave the "
+            "setting out",
+        ) from None
+    return ray
+
+
+def connect(address: str | None) -> bool:
+    """Whether this process was connected to the cluster just now, and not before.
+
+    ``address``: of the cluster's head, else RAY_ADDRESS, else a head on this machine. Raises ClusterError where there
+    is none.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        return False
+    named = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if "://" not in named and named not in ("auto", "local"):
+        host, _, port = named.rpartition(":")
+        try:  # Ray itself asks for two minutes and then ends the process
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise _no_cluster(named, str(error)) from None
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=named, log_to_driver=False, logging_level=logging.ERROR)
+    except (Exception, SystemExit) as error:
+        raise _no_cluster(named, " ".join(str(error).split())) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own would end the command without a word
+    return True
+
+
+def _no_cluster(address: str, why: str) -> ClusterError:
+    return ClusterError(
+        f"there is no Ray cluster to hold the fleet: {why}",
+        value=address,
+        remedy="Start one by `ray start --head`, name the head of another by RAY_ADDRESS=HOST:PORT or "
+        "--set optimiser.ray_address=HOST:PORT, or leave optimiser.backend out",
+    )
+
+
+def node_of_this() -> str:
+    """Address of this actor's node, as it was given to `ray start`."""
+    ray = import_ray()
+    mine = ray.get_runtime_context().get_node_id()
+    return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == mine)
+
+
+def made_with() -> str:
+    """What must be the same on every node, so that it finds the same bits."""
+    return f"vpp_pipeline {code_version()}, numba {numba.__version__}, numpy {np.__version__}"
+
+
+def _new_folder(shared: str | None) -> Path:
+    """A folder for the files of this day, without those of days that were killed. Raises InputError where it cannot
+    be."""
+    parent = Path(shared or tempfile.gettempdir())
+    try:
+        for left in parent.glob(f"{PREFIX}*"):
+            if time.time() - left.stat().st_mtime > LEFT_OVER_S:
+                shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    except OSError as error:
+        raise InputError(
+            f"shards of the fleet cannot be written: {error.strerror}",
+            file=parent,
+            remedy="Let optimiser.shard_folder be a folder that every node of the cluster can read and write",
+        ) from None
+
+
+def write_shard(file: str, stores: Stores, place: Indices, group: Indices) -> None:
+    """A shard as Parquet: one row per prosumer, hours as arrays."""
+    columns = {"place": place, "group": group} | stores._asdict()
+    frame = pl.DataFrame([pl.Series(name, np.asarray(values)) for name, values in columns.items()])
+    frame.write_parquet(file, compression="lz4", statistics=False)
+
+
+def read_shard(held: ShardFile, threads: int) -> Shard:
+    """The shard of a file. Raises InputError where this node cannot read it, or has another version of the code."""
+    node = node_of_this()
+    if held.made_with != (here := made_with()):
+        raise ClusterError(
+            f"node {node} of the cluster runs {here}, and the day is made with {held.made_with}",
+            remedy="Install the same versions on every node (`make cluster` from the same checkout)",
+        )
+    try:
+        frame = pl.read_parquet(held.file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ClusterError(
+            f"node {node} of the cluster cannot read its shard of the fleet: {' '.join(str(error).split())}",
+            file=held.file,
+            remedy="Let optimiser.shard_folder be a folder that every node can read and write, such as a shared disk",
+        ) from None
+    columns = {name: np.array(frame[name].to_numpy()) for name in frame.columns}
+    place, group = columns.pop("place"), columns.pop("group")
+    stores = Stores(**{name: as_read_only(values) for name, values in columns.items()})
+    return Shard(stores, place, group, held.call_hours, threads)
+
+
+def _write_collected(found: Collected, file: str) -> str:
+    columns = dict(zip(POWER_COLUMNS, found.powers, strict=True))
+    columns |= {name: getattr(found, name) for name in ("stored", "stored_value", "no_sale_usd")}
+    frame = pl.DataFrame([pl.Series(name, values) for name, values in columns.items()])
+    frame.write_parquet(file, compression="lz4", statistics=False)
+    return file
+
+
+def _read_collected(file: str) -> Collected:
+    frame = pl.read_parquet(file)
+    powers = np.stack([frame[name].to_numpy() for name in POWER_COLUMNS])
+    return Collected(powers, *(np.array(frame[name].to_numpy()) for name in ("stored", "stored_value", "no_sale_usd")))
