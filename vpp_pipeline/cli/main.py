@@ -55,7 +55,7 @@ from vpp_pipeline.cli.query import (
 from vpp_pipeline.cli.sql import screen, sql
 from vpp_pipeline.cli.upkeep import alerts, desk, dev, rebuild, sweep
 from vpp_pipeline.core.display import printable
-from vpp_pipeline.core.errors import InputError, SolveError, ViolationError, of_the_disk
+from vpp_pipeline.core.errors import InputError, SolveError, StoreError, ViolationError, of_the_disk
 from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.core.provenance import __version__
 
@@ -129,7 +129,7 @@ class CommandGroups(click.Group):
             super().invoke(ctx)
         except BrokenPipeError:  # who reads our output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except InputError as error:
+        except (InputError, StoreError) as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
         except (ViolationError, SolveError) as error:

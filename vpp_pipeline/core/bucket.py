@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import StoreError
 from vpp_pipeline.core.object_store import Entry, draft_beside, remove_drafts
 from vpp_pipeline.core.parquet_files import sync
 
@@ -37,10 +37,6 @@ KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")  # the first that is set counts
 _ENDPOINT = re.compile(r"Amazon S3$|https?://[\w.\[\]:-]+(/\S*)?$")
 _STATUS, _CODE = re.compile(r"status code: (\d{3})"), re.compile(r"<Code>(\w+)</Code>")
-
-
-class StoreError(InputError):
-    """The object store could not be used; the message says why, and what to do."""
 
 
 class UnknownOutcomeError(StoreError):
@@ -363,12 +359,12 @@ def endpoint(scheme: str) -> str:
 
 
 def obstore() -> ModuleType:
-    """The library. Raises InputError where it is not installed."""
+    """The library. Raises StoreError where it is not installed."""
     try:
         library = import_module("obstore")
         import_module("obstore.exceptions")
     except ModuleNotFoundError:
-        raise InputError(
+        raise StoreError(
             "a lake on an object store needs the package obstore, which is not installed",
             remedy="Install it: pip install 'vpp-pipeline[cluster]', or make cluster in a checkout",
         ) from None

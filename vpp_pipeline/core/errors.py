@@ -27,11 +27,8 @@ def without_secrets(text: str) -> str:
 LONGEST = 500  # characters of a file's name or a value, in a message
 
 
-class InputError(ValueError):
-    """Input that cannot be used; the message names the place and the remedy.
-
-    The command line prints it and leaves with status 2; in Dagster the asset fails with this text.
-    """
+class _Told(Exception):
+    """An error whose message, of one paragraph, names the place and the remedy."""
 
     def __init__(
         self,
@@ -65,8 +62,23 @@ class InputError(ValueError):
         return _from_message, (type(self), str(self)), self.__dict__
 
 
-def _from_message(kind: type[InputError], message: str) -> InputError:
+def _from_message(kind: type[_Told], message: str) -> _Told:
     return kind.__new__(kind, message)
+
+
+class InputError(_Told, ValueError):
+    """Input that cannot be used; the message names the place and the remedy.
+
+    The command line prints it and leaves with status 2; in Dagster the asset fails with this text.
+    """
+
+
+class StoreError(_Told):
+    """The object store of the lake could not be used, so that nothing is known of what it holds.
+
+    It is no InputError: who goes without a damaged file, or takes another in its place, must not do so without an
+    answer. It ends a command just as that does.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

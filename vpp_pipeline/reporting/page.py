@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vpp_pipeline.core.calendar import note_on_source
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, StoreError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.data_settings import lake_of
 from vpp_pipeline.reporting.bids_and_fleet import bids, fleet, glance
@@ -113,7 +113,7 @@ def _settings(lake: Lake, facts: Facts) -> dict[str, Any]:
     """Settings of the published bids: they stand beside these in the lake or, where the day was taken from the
     warehouse again, in `bids.runs`, which has those that differ from the defaults."""
     kept = lake.day(facts.market_date)
-    with suppress(InputError):  # damaged: the report needs no more than the warehouse has
+    with suppress(InputError, StoreError):  # damaged, or not to be had: the report needs no more than the warehouse has
         if kept.exists(BIDS) and "settings" in (told := kept.metadata(BIDS)):
             found: dict[str, Any] = json.loads(told["settings"])
             return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, StoreError
 from vpp_pipeline.core.paths import desk_address
 from vpp_pipeline.data_settings import lake_of
 from vpp_pipeline.reporting.site import Answer, Site
@@ -126,7 +126,7 @@ class DeskServer(ThreadingHTTPServer):
             self._followed_s = time.monotonic()
             if (lake := lake_of(self.site.data)).is_shared:
                 complete(lake, self.site.warehouse)
-        except InputError as error:
+        except (InputError, StoreError) as error:
             LOG.warning("%s", error)
         finally:
             self._following.release()

@@ -25,9 +25,9 @@ import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 
-from vpp_pipeline.core.bucket import StoreError, UnknownOutcomeError
+from vpp_pipeline.core.bucket import UnknownOutcomeError
 from vpp_pipeline.core.calendar import history_dates
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, StoreError
 from vpp_pipeline.core.lake import File, Lake, Manifest, footer, read_file, whole
 from vpp_pipeline.core.parquet_files import replacing, sync
 from vpp_pipeline.core.paths import acquire
@@ -269,8 +269,6 @@ def _is_behind(lake: Lake, warehouse: Path) -> bool:
     try:
         with open_warehouse(warehouse) as connection:
             return bool(_behind(connection, lake))
-    except StoreError:
-        raise
     except InputError:
         return False
 
@@ -300,8 +298,6 @@ def _since(lake: Lake, day: str, number: int | None) -> tuple[Manifest, list[str
     """The day's last manifest, and the tables that have changed since that of ``number`` and can be read."""
     try:
         last = lake.manifest(day)
-    except StoreError:
-        raise
     except InputError as error:
         LOG.warning("%s", error)
         return lake.last_readable(day), []
@@ -382,8 +378,6 @@ def _is_sound(lake: Lake, file: File) -> bool:
     """Whether the file can be read; a warning tells why not."""
     try:
         footer(lake, file)
-    except StoreError:
-        raise
     except InputError as error:
         LOG.warning("%s", error)
         return False
