@@ -24,6 +24,7 @@ from vpp_pipeline.core.paths import project_folder
 
 DEPLOY = project_folder() / "deploy"
 BIN = Path(sys.executable).parent
+PORTFOLIO = "north"
 PASSWORD = "a-word-that-stands-nowhere-else"  # of Postgres: looked for in logs and processes
 
 
@@ -143,8 +144,8 @@ def _environment(root: Path) -> dict[str, str]:
         name: text for name, text in os.environ.items() if not name.startswith(("VPP_", "DAGSTER_", "RAY_", "PG"))
     }
     home, data, passwords = root / "home", root / "data", root / "pgpass"
-    for folder in (home, data):
-        folder.mkdir()
+    for folder in (home, data / "portfolios" / PORTFOLIO):
+        folder.mkdir(parents=True)
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(DEPLOY / "cluster" / name, home)
     for file in (passwords, token := root / "ray_token"):
@@ -207,9 +208,18 @@ def _start_ray(made: Deployment) -> None:
 
 
 def _start_dagster(made: Deployment) -> None:
-    python, port = str(BIN / "python"), made.environment["VPP_CODE_PORT"]
-    code = ("code-server", "start", "-h", "127.0.0.1", "-p", port, "-m", "vpp_pipeline.definitions")
-    made.start("code", python, "-m", "dagster", *code)
-    check = (python, "-m", "dagster", "api", "grpc-health-check", "-h", "127.0.0.1", "-p", port)
-    wait_until(lambda: made.run(*check) is not None, "the code location", pause_s=2.0)
-    made.start("daemon", str(BIN / "dagster-daemon"), "run", "-w", f"{made.environment['DAGSTER_HOME']}/workspace.yaml")
+    """The code location of the desk without a name, that of a portfolio, and the daemon, which sees both."""
+    python, workspace = str(BIN / "python"), Path(made.environment["DAGSTER_HOME"]) / "workspace.yaml"
+    portfolio_port = str(free_port())
+    locations = {
+        "code": (made.environment["VPP_CODE_PORT"], ("-m", "vpp_pipeline.definitions")),
+        f"code-{PORTFOLIO}": (portfolio_port, ("-m", "vpp_pipeline.location", "-a", PORTFOLIO)),
+    }
+    for name, (port, target) in locations.items():
+        made.start(name, python, "-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", port, *target)
+    for name, (port, _) in locations.items():
+        check = (python, "-m", "dagster", "api", "grpc-health-check", "-h", "127.0.0.1", "-p", port)
+        wait_until(lambda check=check: made.run(*check) is not None, name, pause_s=2.0)
+    entry = f"  - grpc_server: {{ host: 127.0.0.1, port: {portfolio_port}, location_name: {PORTFOLIO} }}\n"
+    workspace.write_text(workspace.read_text() + entry)
+    made.start("daemon", str(BIN / "dagster-daemon"), "run", "-w", str(workspace))

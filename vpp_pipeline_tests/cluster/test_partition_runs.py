@@ -18,7 +18,15 @@ pytest.importorskip("dagster_ray", reason="needs the extra cluster: make cluster
 pytest.importorskip("psycopg2", reason="needs the extra cluster: make cluster-test")
 
 from vpp_pipeline.core.lake import Lake
-from vpp_pipeline_tests.cluster.deployment import BIN, PASSWORD, Deployment, deployment, processes, wait_until
+from vpp_pipeline_tests.cluster.deployment import (
+    BIN,
+    PASSWORD,
+    PORTFOLIO,
+    Deployment,
+    deployment,
+    processes,
+    wait_until,
+)
 from vpp_pipeline_tests.defs.desk import WHEN_AND_WHO
 
 DAYS = ("2023-08-15", "2023-08-16")
@@ -33,12 +41,14 @@ OF_THE_RUN = ("published_utc", "started_utc", "made_utc", "started_by")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Deployment]:
-    """The deployment, with a desk of 30 prosumers on generated prices."""
+    """The deployment, with a desk of 30 prosumers and a portfolio of 25, on generated prices."""
     with deployment() as made:
-        for folder in (made.data, made.root / "alone"):
+        folders = {made.data: 30, made.root / "alone": 30}
+        folders |= {made.data / "portfolios" / PORTFOLIO: 25, made.root / PORTFOLIO: 25}
+        for folder, prosumers in folders.items():
             folder.mkdir(exist_ok=True)
             (folder / "prices.toml").write_text("synthetic = true\n")
-            (folder / "settings.toml").write_text("[fleet]\nprosumers = 30\n")
+            (folder / "settings.toml").write_text(f"[fleet]\nprosumers = {prosumers}\n")
         yield made
 
 
@@ -53,10 +63,10 @@ def history(cluster: Deployment) -> Iterator[dg.DagsterInstance]:
             yield instance
 
 
-def _backfill(cluster: Deployment, *days: str) -> str:
+def _backfill(cluster: Deployment, *days: str, location: str = "vpp_pipeline.definitions") -> str:
     """Ask for a back-fill of ``bid_day``, as Dagster's pages do; its id."""
-    location = {"repositoryLocationName": "vpp_pipeline.definitions", "repositoryName": "__repository__"}
-    selector = {"partitionSetName": "bid_day_partition_set", "repositorySelector": location}
+    repository = {"repositoryLocationName": location, "repositoryName": "__repository__"}
+    selector = {"partitionSetName": "bid_day_partition_set", "repositorySelector": repository}
     asked = json.dumps({"of": {"selector": selector, "partitionNames": list(days)}})
     workspace = f"{cluster.environment['DAGSTER_HOME']}/workspace.yaml"
     told = cluster.run(str(BIN / "dagster-graphql"), "-w", workspace, "-t", ASK, "-v", asked)
@@ -87,9 +97,9 @@ def _bids(data: Path, day: str) -> dict[str, pl.DataFrame]:
     }
 
 
-def _alone(cluster: Deployment, day: str) -> dict[str, pl.DataFrame]:
+def _alone(cluster: Deployment, day: str, folder: str = "alone") -> dict[str, pl.DataFrame]:
     """The same day by the command line, in a data folder of its own."""
-    data = cluster.root / "alone"
+    data = cluster.root / folder
     cluster.run(sys.executable, "-m", "vpp_pipeline", "bids", "--date", day, "--data", str(data), "--no-history")
     return _bids(data, day)
 
@@ -117,7 +127,8 @@ def test_days_of_a_back_fill_run_on_ray_and_bid_as_the_command_line_does(
     cluster: Deployment, history: dg.DagsterInstance
 ):
     runs = _ended(history, _backfill(cluster, *DAYS), len(DAYS))
-    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS] * len(DAYS)
+    assert [_why(history, run) for run in runs if run.status != dg.DagsterRunStatus.SUCCESS] == []
+    assert len(runs) == len(DAYS)
     jobs = json.dumps(_ray_jobs(cluster))
     for run in runs:
         assert f"dagster-run-{run.run_id}" in jobs
@@ -164,11 +175,28 @@ def test_two_back_fills_of_one_day_give_one_result(cluster: Deployment, history:
     _assert_equal(_bids(cluster.data, TWICE), _alone(cluster, TWICE))
 
 
+def test_a_portfolio_bids_beside_the_same_day_of_another_desk(cluster: Deployment, history: dg.DagsterInstance):
+    day, before = DAYS[0], Lake(cluster.data / "lake").manifest(DAYS[0])
+    folder = cluster.data / "portfolios" / PORTFOLIO
+    others = _bids(cluster.data, day)
+    (run,) = _ended(history, _backfill(cluster, day, location=PORTFOLIO), 1)
+    assert run.status == dg.DagsterRunStatus.SUCCESS, _why(history, run)
+    assert run.tags["vpp/day"] == f"{PORTFOLIO} {day}"
+    assert {key.path[0] for key in _materialized(history, run)} == {PORTFOLIO}
+    made = _bids(folder, day)
+    assert made["fleet.prosumers"].height == 25
+    _assert_equal(made, _alone(cluster, day, PORTFOLIO))
+    _assert_equal(_bids(cluster.data, day), others)
+    assert Lake(cluster.data / "lake").manifest(day) == before
+
+
 def test_a_run_that_brings_rays_configuration_is_not_launched(cluster: Deployment, history: dg.DagsterInstance):
     workspace = f"{cluster.environment['DAGSTER_HOME']}/workspace.yaml"
     tags = {"dagster-ray/config": json.dumps({"runtime_env": {"pip": ["anything"]}}), "dagster/partition": TWICE}
+    location = ("-l", "vpp_pipeline.definitions")
     cluster.run(
-        *(str(BIN / "dagster"), "job", "launch", "-w", workspace, "-j", "bid_day", "--tags", json.dumps(tags)),
+        *(str(BIN / "dagster"), "job", "launch", "-w", workspace, *location, "-j", "bid_day"),
+        *("--tags", json.dumps(tags)),
     )
     wanted = dg.RunsFilter(tags={"dagster-ray/config": tags["dagster-ray/config"]})
     run = wait_until(lambda: [run for run in history.get_runs(wanted) if run.is_finished], "the refusal", PATIENCE_S)[0]
@@ -183,6 +211,19 @@ def test_the_password_stands_in_its_file_alone(cluster: Deployment):
     kept = [file for file in cluster.root.rglob("*") if file.is_file() and file.name != "pgpass"]
     assert len(kept) > 100
     assert [file for file in kept if PASSWORD.encode() in file.read_bytes()] == []
+
+
+def _why(history: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """What the run's history says of its failure."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    events = [entry.get_dagster_event() for entry in history.all_logs(run.run_id, of_type=kinds)]
+    errors = [event.step_failure_data.error for event in events if event.is_step_failure]
+    return "; ".join([*(str(event.message) for event in events), *(error.to_string() for error in errors if error)])
+
+
+def _materialized(history: dg.DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
+    events = history.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return {entry.get_dagster_event().asset_key for entry in events}
 
 
 def _has_negotiated(history: dg.DagsterInstance, run_id: str) -> bool:

@@ -78,7 +78,9 @@ def test_dg_finds_the_project():
 
 
 def test_private_names_are_those_of_the_list():
-    assert imported() == dict.fromkeys(PRIVATE, {"cli/run_job.py"}) | dict.fromkeys(FOR_ANNOTATIONS, {"defs/cluster.py"})
+    assert imported() == dict.fromkeys(PRIVATE, {"cli/run_job.py"}) | dict.fromkeys(
+        FOR_ANNOTATIONS, {"defs/cluster.py"}
+    )
 
 
 @pytest.mark.parametrize("called", ARGUMENTS, ids=lambda called: called.__qualname__)
