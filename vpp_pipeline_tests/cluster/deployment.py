@@ -25,6 +25,14 @@ from vpp_pipeline.core.paths import project_folder
 DEPLOY = project_folder() / "deploy"
 BIN = Path(sys.executable).parent
 PORTFOLIO = "north"
+PORTS = (
+    "port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "runtime-env-agent-port",
+    "metrics-export-port",
+    "ray-client-server-port",
+)
 PASSWORD = "a-word-that-stands-nowhere-else"  # of Postgres: looked for in logs and processes
 
 
@@ -199,7 +207,9 @@ def _start_ray(made: Deployment) -> None:
     made.start(
         "ray",
         *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=3", "--node-ip-address=127.0.0.1"),
-        *(f"--port={free_port()}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        # beside another cluster of this machine, whose agent would take the jobs of this one
+        *(f"--{name}={free_port()}" for name in PORTS),
         *("--object-store-memory=80000000", f"--temp-dir={made.root / 'ray'}", "--disable-usage-stats"),
     )
     wait_until(
