@@ -119,7 +119,7 @@ def _reach(name: str, service: Mapping[str, Any], compose: Mapping[str, Any], de
         yield f"it needs nothing from outside, and is in {open_networks[0]}"
     if PROXY in compose["services"]:
         shared = {*service.get("networks", ())} & {*compose["services"][PROXY].get("networks", ())}
-        if name in ("postgres", "ray-head", "ray-worker", "daemon", "code") and shared - {"outside"}:
+        if name in ("postgres", "ray-head", "ray-worker", "daemon", "code") and shared:
             yield f"the proxy can reach it, in {sorted(shared)[0]}"
 
 

@@ -90,9 +90,15 @@ FAULTS = {
     ),
     "the proxy beside the database": (
         "compose.yaml",
-        "networks: [pages, outside]",
-        "networks: [pages, outside, inside]",
+        "networks: [pages, published]",
+        "networks: [pages, published, inside]",
         "postgres: the proxy can reach it",
+    ),
+    "the proxy beside Ray": (
+        "compose.yaml",
+        "networks: [pages, published]",
+        "networks: [pages, outside]",
+        "ray-head: the proxy can reach it",
     ),
     "a database on the internet": (
         "compose.yaml",

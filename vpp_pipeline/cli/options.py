@@ -394,8 +394,8 @@ def settings_command(words: str, as_json: bool) -> None:
     vpp-pipeline settings negotiation    one group, or one setting by its name
     vpp-pipeline settings gap            every setting that mentions a word
 
-    Change one for a run by --set, e.g. --set negotiation.rounds=5. The groups oasis and weather are tables of
-    data/prices.toml.
+    Change one for a run by --set, e.g. --set negotiation.rounds=5, and for all runs on a data folder in its
+    settings.toml. The groups oasis and weather are tables of data/prices.toml.
     """
     found = _matching(words)
     if as_json:

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import data_folder
-from vpp_pipeline.core.portfolios import portfolio, portfolio_folder
+from vpp_pipeline.core.portfolios import FOLDER, portfolio, portfolio_folder
 from vpp_pipeline.defs.resources import Desk, LakeIOManager, Prices, Storage, prices_beside
 from vpp_pipeline.settings import OWNERS_VARIABLES, Settings, llm_of_environment, settings_beside
 from vpp_pipeline.warehouse.day import BY_HAND
@@ -89,7 +89,9 @@ class Owner:
         if not file or self.names_any_file:
             return file
         path, folder = os.path.abspath(file), os.path.abspath(self.folder)  # noqa: PTH100 (links are not followed)
-        if not Path(path).is_relative_to(folder):
+        portfolios = os.path.join(folder, FOLDER)  # noqa: PTH118 (as above)
+        is_others = Path(path.casefold()).is_relative_to(portfolios.casefold())  # those are desks of their own
+        if is_others or not Path(path).is_relative_to(folder):
             raise InputError(
                 "a run's configuration may name files of the data folder alone",
                 file=self.folder,

@@ -89,3 +89,26 @@ def test_a_file_of_settings_that_cannot_be_used_fails_runs_and_leaves_the_pages(
     assert definitions_of(Owner(tmp_path)).resolve_job_def("bid_day").name == "bid_day"
     with pytest.raises(InputError, match=r"did you mean fleet\.prosumers\?.*settings\.toml"):
         _desk(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "name", ["portfolios/north/fleet.csv", "x/../portfolios/north/lake/a.parquet", "Portfolios/a.csv"]
+)
+def test_a_run_of_the_desk_without_a_name_reads_no_portfolio(name: str, tmp_path: Path):
+    with pytest.raises(InputError, match="may name files of the data folder alone"):
+        _desk(tmp_path, {"fleet": {"path": str(tmp_path / name)}})
+    with pytest.raises(InputError, match="may name files of the data folder alone"):
+        Owner(tmp_path).prices_of({"path": str(tmp_path / name)})
+
+
+def test_a_run_of_a_portfolio_reads_no_other_desk(tmp_path: Path):
+    north = tmp_path / "portfolios" / "north"
+    north.mkdir(parents=True)
+    assert _desk(north, {"fleet": {"path": str(north / "fleet.csv")}}).fleet.path == north / "fleet.csv"
+    for other in (
+        tmp_path / "fleet.csv",
+        north / ".." / "south" / "fleet.csv",
+        tmp_path / "portfolios" / "northwest" / "f",
+    ):
+        with pytest.raises(InputError, match="may name files of the data folder alone"):
+            _desk(north, {"fleet": {"path": str(other)}})
