@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from vpp_pipeline.core.errors import InputError, setting_problem
 from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.portfolios import place_of, portfolio
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _BUCKET = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9.-]*(/(?!\.+(/|$))[A-Za-z0-9_.=-]+)*/?")
@@ -192,14 +193,17 @@ class _LakeAlone(BaseModel):
     lake: LakeSettings = LakeSettings()
 
 
-def lake_of(data: Path) -> Lake:
+def lake_of(data: Path, name: str | None = None) -> Lake:
     """The lake of a data folder: at the address that VPP_LAKE_URL or the folder's own `prices.toml` names, else in it.
 
+    At an address each portfolio has a place of its own: ``name``, by default the one that this process works for.
     Raises InputError for an address that cannot be used. The project's `prices.toml` does not count for other folders:
     their days would get among its own.
     """
     settings = _validated(_LakeAlone, _toml(data / "prices.toml"), data / "prices.toml").lake
-    return Lake(data / "lake", settings.url or "", settings.copies_gb)
+    place = place_of(portfolio() if name is None else name)
+    url = f"{settings.url.rstrip('/')}/{place}" if settings.url and place else settings.url
+    return Lake(data / "lake", url or "", settings.copies_gb)
 
 
 def _validated(model: type[_Model], written: Mapping[str, Any], file: Path) -> _Model:

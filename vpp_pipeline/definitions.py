@@ -7,10 +7,12 @@ import dagster as dg
 
 from vpp_pipeline.core.calendar import LEAST_DAYS, PACIFIC, comparable, history_dates
 from vpp_pipeline.core.paths import keep_files_private
+from vpp_pipeline.core.portfolios import portfolio
 from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.defs.alerts import alert_of_failed_runs, alert_of_late_bids
 from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
+from vpp_pipeline.defs.keys import OWN_TAGS, PREFIX
 from vpp_pipeline.defs.owner import Owner, resources_of
 from vpp_pipeline.defs.price_intake import is_in
 from vpp_pipeline.defs.resources import Prices, Storage
@@ -32,7 +34,7 @@ all_assets = dg.with_source_code_references(
     dg.load_assets_from_modules([market, fleet, negotiation, dispatch, bids, evaluation])
 )
 _ingest = dg.AssetSelection.assets(key_of("market.prices"))
-_published = dg.AssetSelection.assets(dg.AssetKey(["warehouse", "published"]))
+_published = dg.AssetSelection.assets(key_of("warehouse.published"))
 _settled = dg.AssetSelection.assets(*(key_of(table) for table in evaluation.SETTLED.values()))
 _settle = _ingest | _settled | _published
 _by_hand = dg.AssetSelection.assets(key_of("negotiation.rounds"), key_of("evaluation.benchmark"))
@@ -41,6 +43,7 @@ _bids = dg.AssetSelection.all() - _ingest - _by_hand - _settled
 ingest_market = dg.define_asset_job(
     "ingest_market",
     _ingest,
+    tags=OWN_TAGS,
     description="Take in one day of published prices.",
 )
 LAUNCHPAD = """\
@@ -61,6 +64,7 @@ resources:
 bid_day = dg.define_asset_job(
     BIDS_JOB,
     _bids,
+    tags=OWN_TAGS,
     description="From price history and fleet to the final bids of one trade date, checked and published.\n\n"
     f"What a run may choose, all of it optional:\n\n```yaml\n{LAUNCHPAD}```\n\n"
     "In the launchpad, Ctrl+Space lists every other setting with its meaning and default.",
@@ -70,12 +74,14 @@ warnings.filterwarnings("ignore", message="Asset job settle_day materializes ass
 settle_day = dg.define_asset_job(
     "settle_day",
     _settle,
+    tags=OWN_TAGS,
     description="Account of the day's bids at clearing prices.",
 )
 
 backtest_day = dg.define_asset_job(
     "backtest_day",
     dg.AssetSelection.assets(key_of("evaluation.benchmark")),
+    tags=OWN_TAGS,
     description="What eight ways to run a past day would have earned; `evaluation.benchmark` of that day.",
 )
 
@@ -175,7 +181,12 @@ def settle_at_two(
 
 
 def definitions_of(owner: Owner) -> dg.Definitions:
-    """The definitions, with what ``owner`` alone decides."""
+    """The definitions, with what ``owner`` alone decides.
+
+    Raises RuntimeError where this process works for another portfolio than when they were imported.
+    """
+    if portfolio() != "".join(PREFIX):
+        raise RuntimeError(f"a process works for one portfolio: its assets are those of {PREFIX}, not {portfolio()!r}")
     return dg.Definitions(
         assets=all_assets,
         asset_checks=[*all_checks, prices_are_in, the_week_is_whole],

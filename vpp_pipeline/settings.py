@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.errors import InputError, did_you_mean, setting_problem
 
+SETTINGS_FILE = "settings.toml"  # in a data folder
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "VPP_LLM_API_KEY")
 
 #: settings that say where a key goes and which files are written, and the environment variable of each. The owner of
@@ -606,6 +608,42 @@ def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:
         remedy=f"`vpp-pipeline settings {group}` lists what is allowed"
         + (f"; the environment variable {variable} sets this one" if variable else ""),
     )
+
+
+def settings_beside(data: Path) -> dict[str, dict[str, Any]]:
+    """What `settings.toml` of a data folder sets, by group and name, with absolute paths; nothing where there is none.
+
+    A run's own settings go before these. Raises InputError, which names the file, where it cannot be used.
+    """
+    file = data / SETTINGS_FILE
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"not a file of settings: {error}",
+            file=file,
+            remedy="Write a setting below its group, such as prosumers = 500 below [fleet]",
+        ) from None
+    if others := [name for name, values in found.items() if not isinstance(values, dict)]:
+        raise InputError(
+            "a setting stands outside its group", file=file, key=others[0], remedy="Write it below [GROUP]"
+        )
+    try:
+        read_settings(found)
+    except InputError as error:
+        raise InputError(str(error).rstrip("."), file=file, remedy="Correct the file") from None
+    for group, values in found.items():
+        for name, value in values.items():
+            if Path in _types_of(group, name):
+                values[name] = str(data.resolve() / value)
+    return found
+
+
+def _types_of(group: str, name: str) -> tuple[object, ...]:
+    annotation = type(Settings.model_fields[group].default).model_fields[name].annotation
+    return (annotation, *get_args(annotation))
 
 
 def _unknown(group: str, name: str) -> InputError:

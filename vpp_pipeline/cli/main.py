@@ -53,7 +53,7 @@ from vpp_pipeline.cli.query import (
     transcript,
 )
 from vpp_pipeline.cli.sql import screen, sql
-from vpp_pipeline.cli.upkeep import alerts, desk, dev, rebuild, sweep
+from vpp_pipeline.cli.upkeep import alerts, desk, dev, portfolios_command, rebuild, sweep
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError, SolveError, StoreError, ViolationError, of_the_disk
 from vpp_pipeline.core.paths import keep_files_private
@@ -345,7 +345,7 @@ commands = CommandGroups(
         "Results and reports": (settle, report, export, documents, transcript, statement),
         "Back-test and comparison": (backtest, compare_engines, frontier),
         "Warehouse (SQL)": (sql, screen, dictionary),
-        "Desk, Dagster, and upkeep": (desk, dev, alerts, rebuild, sweep),
+        "Desk, Dagster, and upkeep": (desk, dev, portfolios_command, alerts, rebuild, sweep),
         "Language model": (llm_check, brief, compare_notes),
     },
     name="vpp-pipeline",

@@ -14,6 +14,7 @@ import click
 
 from vpp_pipeline.core.errors import InputError, did_you_mean
 from vpp_pipeline.core.paths import data_folder
+from vpp_pipeline.core.portfolios import VARIABLE, portfolio_folder, portfolios, working_for
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -68,6 +69,7 @@ class Options:
     """What the shared options of a command hold; None where the command lacks one, or the user left it out."""
 
     data: Path
+    portfolio: str | None = None
     prices: Path | None = None
     source: str | None = None
     node: str | None = None
@@ -105,10 +107,12 @@ class Options:
 
     def settings_config(self) -> dict[str, Any]:
         """Settings of this run, by group, checked as a whole; only those that differ from the defaults."""
-        from vpp_pipeline.settings import llm_of_environment, read_settings
+        from vpp_pipeline.settings import llm_of_environment, read_settings, settings_beside
 
         of_environment = llm_of_environment()
-        chosen: dict[str, dict[str, Any]] = {"llm": dict(of_environment)} if of_environment else {}
+        chosen = settings_beside(self.data)
+        if of_environment:
+            chosen["llm"] = {**chosen.get("llm", {}), **of_environment}
         named = {
             "fleet.path": self.fleet and str(self.fleet.resolve()),
             "fleet.prosumers": self.prosumers,
@@ -119,9 +123,11 @@ class Options:
             "opportunities.requests": self.requests and str(self.requests.resolve()),
             "resources.path": self.resources and str(self.resources.resolve()),
         }
+        if self.fleet is None and (self.prosumers is not None or self.seed is not None) and "fleet" in chosen:
+            chosen["fleet"]["path"] = None  # a generated fleet is asked for, not that of the data folder's settings
         pairs = [f"{name}={value}" for name, value in named.items() if value is not None] + list(self.pairs)
         has_answers = {"llm.answers", "llm.store"} & {pair.partition("=")[0] for pair in pairs}
-        if self.llm_mode == "replay" and not (has_answers or {"answers", "store"} & set(of_environment)):
+        if self.llm_mode == "replay" and not (has_answers or {"answers", "store"} & set(chosen.get("llm", {}))):
             from vpp_pipeline.llm.session import example_answers
 
             example = example_answers(self.data)
@@ -153,13 +159,20 @@ class Options:
 
 
 def with_options(*declared: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorator of a command: the ``declared`` options of its command line, the shared ones as one `Options`."""
+    """Decorator of a command: the ``declared`` options of its command line, the shared ones as one `Options`.
+
+    With a portfolio, ``data`` is its folder.
+    """
     shared = {field.name for field in fields(Options)}
 
     def decorate(run: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(run)
         def call(**chosen: Any) -> None:
-            run(Options(**{name: chosen.pop(name) for name in shared & chosen.keys()}), **chosen)
+            own = {name: chosen.pop(name) for name in shared & chosen.keys()}
+            with working_for(own.get("portfolio") or ""):
+                if "portfolio" in own:
+                    own["data"] = portfolio_folder(own["data"], own["portfolio"] or "")
+                run(Options(**own), **chosen)
 
         return functools.reduce(lambda command, option: option(command), reversed(declared), call)
 
@@ -183,6 +196,11 @@ def _engines(context: click.Context, parameter: click.Parameter, incomplete: str
     return [name for name in engines if name.startswith(incomplete)]
 
 
+def _portfolios(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    named = context.params.get("data") or data_folder()
+    return [name for name in portfolios(named) if name.startswith(incomplete)]
+
+
 def llm_mode(*choices: str, words: str, required: bool = False) -> Callable[..., Any]:
     """The option --llm-mode, one of ``choices``."""
     named = f"{', '.join(choices[:-1])} or {choices[-1]}"
@@ -200,12 +218,26 @@ def setting(metavar: str = "NAME=VALUE", example: str = "negotiation.rounds=5") 
 DATE = click.option(
     "--date", "market_date", type=MARKET_DATE, required=True, metavar="DATE", help="Trade date, e.g. 2023-08-15."
 )
-DATA = click.option(
+DATA_FOLDER = click.option(
     "--data",
     type=FILE,
     default=data_folder,
     help="Folder of lake and warehouse. [default: data, or $VPP_DATA_FOLDER]",
 )
+PORTFOLIO = click.option(
+    "--portfolio",
+    metavar="NAME",
+    envvar=VARIABLE,
+    shell_complete=_portfolios,
+    help="Portfolio in that folder (docs/how-to.md). [default: none, or $VPP_PORTFOLIO]",
+)
+
+
+def DATA(command: Callable[..., Any]) -> Callable[..., Any]:  # a name like those of the options beside it
+    """The options --data and --portfolio."""
+    return DATA_FOLDER(PORTFOLIO(command))
+
+
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document: public column names, numbers unrounded."
 )
@@ -371,8 +403,8 @@ def settings_command(words: str, as_json: bool) -> None:
     vpp-pipeline settings negotiation    one group, or one setting by its name
     vpp-pipeline settings gap            every setting that mentions a word
 
-    Change one for a run by --set, e.g. --set negotiation.rounds=5. The groups oasis and weather are tables of
-    data/prices.toml.
+    Change one for a run by --set, e.g. --set negotiation.rounds=5, and for all runs on a data folder in its
+    settings.toml. The groups oasis and weather are tables of data/prices.toml.
     """
     found = _matching(words)
     if as_json:

@@ -36,6 +36,7 @@ from vpp_pipeline.core.errors import InputError, ViolationError
 from vpp_pipeline.core.paths import dagster_settings, history_folder
 from vpp_pipeline.definitions import definitions_of
 from vpp_pipeline.defs.asset_factory import DAYS, FIRST_MARKET_DATE
+from vpp_pipeline.defs.keys import PREFIX
 from vpp_pipeline.defs.owner import Owner, owners_part, run_part
 from vpp_pipeline.defs.resources import Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB, inputs_of_run, read_all
@@ -271,4 +272,5 @@ def _broken_checks(instance: dg.DagsterInstance, run_id: str) -> str:
 def _stage(step: str) -> str:
     """What a person calls the step: ``market__price_forecast``, or that followed by the name of its check."""
     is_check = any(step.endswith(claim.__name__) for claim in (*GUARDS, *SETTLED))
-    return CHECKS if is_check else STAGES[step.split("_")[0]]
+    of_portfolio = "".join(f"{name.replace('-', '_')}__" for name in PREFIX)
+    return CHECKS if is_check else STAGES[step.removeprefix(of_portfolio).split("_")[0]]

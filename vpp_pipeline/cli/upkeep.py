@@ -8,15 +8,66 @@ import sys
 from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
-from vpp_pipeline.cli.options import DATA, FILE, MARKET_DATE, NO_HISTORY, Options, with_options
+from vpp_pipeline.cli.options import (
+    DATA,
+    DATA_FOLDER,
+    FILE,
+    JSON,
+    MARKET_DATE,
+    NO_HISTORY,
+    Options,
+    print_json,
+    with_options,
+)
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import DESK_NOTE
+from vpp_pipeline.core.portfolios import LONGEST_NAME, add_portfolio, portfolio_folder, portfolios
 
 DESK_PORT, DAGSTER_PORT = 3001, 3000
 PORT = click.IntRange(1, 65535)
+
+
+@click.command("portfolios")
+@with_options(DATA_FOLDER, JSON)
+@click.option("--add", "name", metavar="NAME", help="Make an empty portfolio of this name.")
+def portfolios_command(options: Options, name: str | None, as_json: bool) -> None:
+    """List the portfolios of a data folder, or add one.
+
+    \b
+    vpp-pipeline portfolios
+    vpp-pipeline portfolios --add north
+    vpp-pipeline bids --date 2023-08-15 --portfolio north
+
+    Each has prices.toml, settings.toml, lake, and warehouse of its own in DATA/portfolios/NAME.
+    """
+    from vpp_pipeline.data_settings import lake_of
+    from vpp_pipeline.settings import SETTINGS_FILE
+
+    if name is not None:
+        folder = add_portfolio(options.data, name)
+        click.echo(
+            f"{folder}: write prices.toml (docs/operations.md) and settings.toml (docs/how-to.md) there, and give "
+            f"--portfolio {name} to commands"
+        )
+        return
+    rows: list[dict[str, Any]] = []
+    for one in portfolios(options.data):
+        folder = portfolio_folder(options.data, one)
+        days = lake_of(folder, one).days_of("bids.final_bids")
+        files = [file for file in ("prices.toml", SETTINGS_FILE) if (folder / file).is_file()]
+        rows.append({"portfolio": one, "days": len(days), "last_day": days[-1] if days else None, "files": files})
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        told = f"{row['days']} days with bids, the last {row['last_day']}" if row["days"] else "no bids"
+        click.echo(f"{row['portfolio']:{LONGEST_NAME}} {told}; {' and '.join(row['files']) or 'no files of its own'}")
+    if not rows:
+        click.echo("no portfolios; vpp-pipeline portfolios --add NAME makes one")
 
 
 @click.command()
@@ -72,7 +123,9 @@ def dev(options: Options, port: int, desk_port: int | None) -> None:
         raise InputError("Dagster's pages are not installed", remedy="Install them: pip install dagster-webserver")
     with free_server(options.data, desk_port, port + 1) as tried:  # a port that is taken is told before Dagster starts
         address, desk_port = tried.address, tried.server_port
-    home, data = prepare_home(options.data), str(options.data.resolve())
+    home = prepare_home(options.data)
+    # the folder above that of a portfolio, which VPP_PORTFOLIO names to the processes that are started here
+    data = str((options.data.parent.parent if options.portfolio else options.data).resolve())
     here = {**os.environ, "DAGSTER_HOME": str(home), "VPP_DATA_FOLDER": data}
     here["VPP_DAGSTER_URL"] = os.environ.get("VPP_DAGSTER_URL") or f"http://127.0.0.1:{port}"  # for links in alerts
     (home / DESK_NOTE).write_text(address, encoding="utf-8")  # runs link to it, also those of the command line

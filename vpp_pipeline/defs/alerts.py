@@ -26,7 +26,9 @@ from vpp_pipeline.core.calendar import PACIFIC, bid_deadline_utc
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import Again, InputError, without_secrets
 from vpp_pipeline.core.http import Refused, post
+from vpp_pipeline.core.portfolios import portfolio
 from vpp_pipeline.defs.asset_factory import BIDS_DUE
+from vpp_pipeline.defs.keys import is_own
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB
 from vpp_pipeline.warehouse.day import published
@@ -49,6 +51,8 @@ TELL_WITHIN = timedelta(hours=2)  # failures that are older when they are first 
 REMEMBERED = timedelta(days=7)  # of what was told: back-fills last days
 MOST_AT_ONCE = 5  # alerts of one tick: each may take TIMEOUT_S by each way
 LONGEST = 1_500  # characters of an error
+
+OF_PORTFOLIO = f", portfolio {portfolio()}" if portfolio() else ""
 
 Told = dict[str, dict[str, Any]]  # thing -> when it was told first, and by which ways
 
@@ -248,7 +252,7 @@ def failed_runs(instance: dg.DagsterInstance, told: Told, ways: tuple[str, ...],
     found: dict[str, Alert] = {}
     for record in reversed(instance.get_run_records(lately)):
         run, ended = record.dagster_run, datetime.fromtimestamp(record.end_time or now.timestamp(), UTC)
-        if run.tags.get("dagster/will_retry") == "true" or now - ended > TELL_WITHIN:
+        if not is_own(run) or run.tags.get("dagster/will_retry") == "true" or now - ended > TELL_WITHIN:
             continue
         backfill = run.tags.get("dagster/backfill")
         thing = backfill or run.run_id
@@ -257,7 +261,7 @@ def failed_runs(instance: dg.DagsterInstance, told: Told, ways: tuple[str, ...],
         if len(found) == MOST_AT_ONCE:
             break
         day = run.tags.get("dagster/partition", "no day")
-        title = f"{run.job_name} of {day} failed"
+        title = f"{run.job_name} of {day} failed{OF_PORTFOLIO}"
         if backfill:
             title += f", the first of back-fill {backfill}, whose other failures are not told"
         where = f"\n{link}/runs/{run.run_id}" if (link := os.environ.get("VPP_DAGSTER_URL", "").rstrip("/")) else ""
@@ -293,11 +297,12 @@ def late_bids(
     if published(storage.lake, day) is not None:
         return None, f"bids of {day} are published"
     closes = bid_deadline_utc(day)
+    option = f" --portfolio {portfolio()}" if portfolio() else ""
     until = "the market closes at" if now < closes else "the market closed at"
-    title = f"no bids of {day} are published"
+    title = f"no bids of {day} are published{OF_PORTFOLIO}"
     text = (
         f"They were due at {BIDS_DUE:%H:%M} Pacific; {until} {closes.astimezone(PACIFIC):%H:%M}. "
-        f"{_what_became_of(instance, day, prices)}\nTo bid by hand: vpp-pipeline bids --date {day}"
+        f"{_what_became_of(instance, day, prices)}\nTo bid by hand: vpp-pipeline bids --date {day}{option}"
     )
     return Alert(f"bids of {day}", title, text), title
 
@@ -305,7 +310,7 @@ def late_bids(
 def _what_became_of(instance: dg.DagsterInstance, day: date, prices: Prices) -> str:
     """The last run of the day's bids, else why there was none."""
     of_day = dg.RunsFilter(job_name=BIDS_JOB, tags={"dagster/partition": day.isoformat()})
-    for run in instance.get_runs(of_day, limit=1):
+    for run in filter(is_own, instance.get_runs(of_day)):
         return f"The last run is {run.run_id}: {run.status.value.lower()}."
     try:
         skips = prices.unnamed()

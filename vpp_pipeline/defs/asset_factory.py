@@ -12,6 +12,8 @@ import dagster as dg
 from vpp_pipeline.core.calendar import PACIFIC, SLOTS
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.core.tables import AGGREGATED
+from vpp_pipeline.defs.keys import PREFIX
+from vpp_pipeline.defs.keys import key_of as key_of
 from vpp_pipeline.defs.metadata import columns_of, declared
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import SETTLED
@@ -88,11 +90,6 @@ FRESHNESS = {
 }
 
 
-def key_of(table: str) -> dg.AssetKey:
-    """``market.prices`` is the asset ``market/prices``."""
-    return dg.AssetKey(table.split("."))
-
-
 def version_of(table: str) -> str:
     """Version of the code that computes the table."""
     return code_version(*COMPUTED_BY[table if table in COMPUTED_BY else table.split(".")[0]])
@@ -115,7 +112,7 @@ def table_asset(table: str, kinds: set[str], **options: Any) -> Callable[[Callab
     arguments: dict[str, Any] = {"partitions_def": DAYS, "metadata": metadata} | told_of(table) | options
     decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         name=name,
-        key_prefix=group,
+        key_prefix=[*PREFIX, group],
         group_name=group,
         kinds=kinds,
         **arguments,

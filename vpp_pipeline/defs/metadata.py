@@ -19,6 +19,7 @@ from vpp_pipeline.core.calendar import PACIFIC, PRICE_COLUMN
 from vpp_pipeline.core.display import printable
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake, read_days
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.reporting.asset_pages import PAGES, Line, Page
 from vpp_pipeline.reporting.asset_pages.bids import PAGE as PUBLICATION
 from vpp_pipeline.reporting.asset_pages.layout import SHARE, amount
@@ -97,7 +98,7 @@ def lineage_of(table: str) -> dg.TableColumnLineage:
     placed = {name: [one.rpartition(".") for one in sources] for name, sources in LINEAGE[table].items()}
     return dg.TableColumnLineage(
         {
-            name: [dg.TableColumnDep(dg.AssetKey(source.split(".")), column) for source, _, column in sources]
+            name: [dg.TableColumnDep(key_of(source), column) for source, _, column in sources]
             for name, sources in placed.items()
         }
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -18,8 +19,9 @@ from pydantic.fields import FieldInfo
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import data_folder
+from vpp_pipeline.core.portfolios import FOLDER, portfolio, portfolio_folder
 from vpp_pipeline.defs.resources import Desk, LakeIOManager, Prices, Storage, prices_beside
-from vpp_pipeline.settings import OWNERS_VARIABLES, Settings, llm_of_environment
+from vpp_pipeline.settings import OWNERS_VARIABLES, Settings, llm_of_environment, settings_beside
 from vpp_pipeline.warehouse.day import BY_HAND
 
 OWN_JOBS = ("bid_day", "settle_day")  # jobs that make a day's tables and publish them
@@ -40,8 +42,12 @@ class Owner:
 
     @property
     def folder(self) -> Path:
-        """The data folder."""
-        return self.data or data_folder()
+        """The data folder, that of the portfolio where there is one."""
+        return self.data or portfolio_folder(data_folder(), portfolio())
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """What the owner sets for runs that say nothing else, by group and name: the data folder's `settings.toml`."""
+        return settings_beside(self.folder)
 
     def storage(self, context: dg.InitResourceContext) -> Storage:
         """Raises InputError for a run that is meant for another data folder."""
@@ -75,14 +81,17 @@ class Owner:
                 if _plain(_fields(group)[name])[0] is Path:
                     values[name] = self._readable(f"{group}.{name}", values[name])
         groups.setdefault("llm", {}).update(llm_of_environment() if self.llm is None else self.llm)
-        return Desk(groups=groups)
+        owners = self.settings()
+        return Desk(groups={group: {**owners.get(group, {}), **groups.get(group, {})} for group in owners | groups})
 
     def _readable(self, name: str, file: str | None) -> str | None:
         """Links in the data folder are the owner's own: only the text of the path is checked."""
         if not file or self.names_any_file:
             return file
         path, folder = os.path.abspath(file), os.path.abspath(self.folder)  # noqa: PTH100 (links are not followed)
-        if not Path(path).is_relative_to(folder):
+        portfolios = os.path.join(folder, FOLDER)  # noqa: PTH118 (as above)
+        is_others = Path(path.casefold()).is_relative_to(portfolios.casefold())  # those are desks of their own
+        if is_others or not Path(path).is_relative_to(folder):
             raise InputError(
                 "a run's configuration may name files of the data folder alone",
                 file=self.folder,
@@ -138,8 +147,9 @@ def _plain(known: FieldInfo) -> tuple[type, bool]:
     return (kind if kind in (int, float, bool, Path) else str), NoneType in choices
 
 
-def _config_field(known: FieldInfo, is_shown: bool = False) -> dg.Field:
-    """Dagster's field for a setting; one without a default of Dagster's is not written out in the launchpad.
+def _config_field(known: FieldInfo, is_shown: bool = False, owners: Any = None) -> dg.Field:
+    """Dagster's field for a setting, whose default may be the owner's; one without a default of Dagster's is not
+    written out in the launchpad.
 
     Of plain types: for a class of pydantic's, Dagster would also take ``{"env": NAME}`` in a value's place, and read
     any environment variable of its server.
@@ -149,14 +159,14 @@ def _config_field(known: FieldInfo, is_shown: bool = False) -> dg.Field:
     if is_optional:
         plain = dg.Noneable(plain)
     if is_shown:
-        return dg.Field(plain, default_value=known.default, description=known.description)
+        return dg.Field(plain, default_value=known.default if owners is None else owners, description=known.description)
     default = "" if known.default is None else f" Default: {known.default}."
     return dg.Field(plain, is_required=False, description=f"{known.description}{default}")
 
 
-def _group_field(group: str) -> dg.Field:
+def _group_field(group: str, owners: Mapping[str, Any]) -> dg.Field:
     fields = {
-        name: _config_field(known, f"{group}.{name}" in TEMPLATE)
+        name: _config_field(known, f"{group}.{name}" in TEMPLATE, owners.get(name))
         for name, known in _fields(group).items()
         if not _is_owners(group, name)
     }
@@ -174,11 +184,16 @@ def resources_of(owner: Owner) -> dict[str, dg.ResourceDefinition]:
         description="The data folder that the run is meant for; with another one it fails. Empty: this server's.",
     )
     prices = {name: _config_field(Prices.model_fields[name]) for name in OF_RUN}
+    owners: dict[str, dict[str, Any]] = {}
+    with suppress(InputError):  # runs end with it; the pages stay
+        owners = owner.settings()
     return {
         "storage": dg.ResourceDefinition(owner.storage, {"data_folder": data_folder}, Storage.__doc__),
         "prices_source": dg.ResourceDefinition(owner.prices_source, prices, Prices.__doc__),
         "desk": dg.ResourceDefinition(
-            owner.desk, {group: _group_field(group) for group in Settings.model_fields}, Desk.__doc__
+            owner.desk,
+            {group: _group_field(group, owners.get(group, {})) for group in Settings.model_fields},
+            Desk.__doc__,
         ),
         "io_manager": dg.IOManagerDefinition(
             lambda context: LakeIOManager(context.resources.storage), {}, required_resource_keys={"storage"}

@@ -13,6 +13,7 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder, requests_file
 from vpp_pipeline.core.table_cells import zone_of
 from vpp_pipeline.data_settings import RetentionSettings, WeatherSettings, lake_of, read_price_file
+from vpp_pipeline.defs.keys import table_of
 from vpp_pipeline.defs.metadata import figures_of, history_of
 from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source
 from vpp_pipeline.market.price_source import PriceSource
@@ -159,7 +160,7 @@ class LakeIOManager(dg.IOManager):
             for name in KEPT
             if isinstance(words := context.output_metadata.get(name), dg.JsonMetadataValue)
         }
-        table, lake = ".".join(context.asset_key.path), self.storage.lake
+        table, lake = table_of(context.asset_key), self.storage.lake
         file = lake.day(context.partition_key, self.storage.owner).write(table, obj, kept)
         figures = figures_of(table, obj, history_of(lake, table, context.partition_key, obj))
         said = context.output_metadata  # what the asset says itself goes before
@@ -167,6 +168,6 @@ class LakeIOManager(dg.IOManager):
         context.add_output_metadata({"file": lake.store.address(file.key)})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
-        table = ".".join(context.asset_key.path)
+        table = table_of(context.asset_key)
         keys = context.asset_partition_keys if context.has_asset_partitions else []
         return pl.concat([self.storage.lake.day(key, self.storage.owner).read(table) for key in keys], how="diagonal")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from vpp_pipeline.core.calendar import PACIFIC
+from vpp_pipeline.defs.keys import OWN_TAGS, is_own
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.warehouse.retention import sweep
 
@@ -13,20 +14,21 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
 
 
 def forget_runs(instance: dg.DagsterInstance, days: int, *, is_dry: bool = False) -> int:
-    """Remove runs that ended and were made more than ``days`` ago, with their logs; how many.
+    """Remove runs of this portfolio that ended and were made more than ``days`` ago, with their logs; how many.
 
     Their tables and bids are not touched: `bids.runs` keeps a row of each that published. ``is_dry``: count them alone.
     """
-    before = datetime.now(UTC) - timedelta(days=days)
-    if is_dry:
-        return instance.get_runs_count(dg.RunsFilter(statuses=ENDED, created_before=before))
-    count = 0
+    past = dg.RunsFilter(statuses=ENDED, created_before=datetime.now(UTC) - timedelta(days=days))
+    count, cursor = 0, None
     while True:
-        records = instance.get_run_records(dg.RunsFilter(statuses=ENDED, created_before=before), limit=AT_ONCE)
-        for record in records:
-            instance.delete_run(record.dagster_run.run_id)
-        count += len(records)
-        if len(records) < AT_ONCE:
+        runs = instance.get_runs(past, cursor=cursor, limit=AT_ONCE)
+        own = [run for run in runs if is_own(run)]
+        for run in own if not is_dry else ():
+            instance.delete_run(run.run_id)
+        count += len(own)
+        kept = runs if is_dry else [run for run in runs if not is_own(run)]
+        cursor = kept[-1].run_id if kept else cursor
+        if len(runs) < AT_ONCE:
             return count
 
 
@@ -43,8 +45,9 @@ def sweep_past(context: dg.OpExecutionContext, storage: Storage, prices_source: 
 
 
 @dg.job(
+    tags=OWN_TAGS,
     description="Remove detail of old days, tables that were never published, and old run history, by [retention] in "
-    "data/prices.toml. With `dry_run: true` it removes nothing, and its log says what it would."
+    "data/prices.toml. With `dry_run: true` it removes nothing, and its log says what it would.",
 )
 def sweep_storage() -> None:
     sweep_past()

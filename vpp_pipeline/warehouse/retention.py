@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import COPIES, MANIFESTS, WORKING, Lake, Manifest
+from vpp_pipeline.core.portfolios import FOLDER as PORTFOLIOS
 from vpp_pipeline.data_settings import RetentionSettings
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import SCRATCH
@@ -117,7 +118,7 @@ def _remove_unnamed(lake: Lake, age_s: float, swept: Swept, reduced: set[str], i
         named |= {file.key for owner, files in owners.items() if owner not in ended for file in files.values()}
     for entry in list(store.entries("")):
         key = entry.key
-        if key.split("/")[0] in (MANIFESTS, WORKING, SCRATCH, COPIES) or not key.endswith(".parquet"):
+        if key.split("/")[0] in (MANIFESTS, WORKING, SCRATCH, COPIES, PORTFOLIOS) or not key.endswith(".parquet"):
             continue
         if key in named or key.split("/")[-2] in damaged or entry.age_s < age_s:
             continue

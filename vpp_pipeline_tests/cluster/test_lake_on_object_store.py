@@ -553,3 +553,19 @@ def test_the_address_comes_from_the_environment_or_the_folder_s_own_file(
         with pytest.raises(InputError, match=r"VPP_LAKE_URL.*s3://bucket/prefix") as found:
             lake_of(tmp_path)
         assert "hidden" not in str(found.value)
+
+
+def test_portfolios_at_one_address_keep_apart_and_no_sweep_takes_anothers(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A sweep of the desk without a name lists the whole address, where versions of portfolios are none of its own."""
+    monkeypatch.setenv("VPP_LAKE_URL", url)
+    desk, north, south = (lake_of(tmp_path / name, name) for name in ("", "north", "south"))
+    fill(north)
+    before = sorted(north.store.keys(""))
+    assert desk.days() == south.days() == []
+    monkeypatch.setattr("vpp_pipeline.warehouse.retention.HOUR_S", 0.0)  # everything is old
+    for lake in (desk, south):
+        assert sweep(lake, tmp_path / "vpp.duckdb", RetentionSettings(), DAY).files == 0
+    assert sorted(north.store.keys("")) == before
+    assert north.days() == [DATE]

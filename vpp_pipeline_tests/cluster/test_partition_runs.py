@@ -1,0 +1,256 @@
+"""Market days as runs on Ray, by the daemon and `deploy/cluster/dagster.yaml`: real Postgres, real Ray, and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra cluster: make cluster-test")
+pytest.importorskip("dagster_ray", reason="needs the extra cluster: make cluster-test")
+pytest.importorskip("psycopg2", reason="needs the extra cluster: make cluster-test")
+
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline_tests.cluster.deployment import (
+    BIN,
+    PASSWORD,
+    PORTFOLIO,
+    Deployment,
+    deployment,
+    processes,
+    wait_until,
+)
+from vpp_pipeline_tests.defs.desk import WHEN_AND_WHO
+
+DAYS = ("2023-08-15", "2023-08-16")
+LOST_DAY, TWICE = "2023-08-17", "2023-08-18"
+PATIENCE_S = 600.0  # a day takes half a minute on an idle machine
+ASK = """mutation ($of: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $of) { ... on LaunchBackfillSuccess { backfillId } }
+}"""
+#: what the launch of a run, or its moment, is part of
+OF_THE_RUN = ("published_utc", "started_utc", "made_utc", "started_by")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Deployment]:
+    """The deployment, with a desk of 30 prosumers and a portfolio of 25, on generated prices."""
+    with deployment() as made:
+        folders = {made.data: 30, made.root / "alone": 30}
+        folders |= {made.data / "portfolios" / PORTFOLIO: 25, made.root / PORTFOLIO: 25}
+        for folder, prosumers in folders.items():
+            folder.mkdir(exist_ok=True)
+            (folder / "prices.toml").write_text("synthetic = true\n")
+            (folder / "settings.toml").write_text(f"[fleet]\nprosumers = {prosumers}\n")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def history(cluster: Deployment) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of the deployment, as its daemon has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in cluster.environment.items():
+            if name.startswith(("VPP_", "DAGSTER_", "PG", "RAY_")):
+                patch.setenv(name, text)
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+
+
+def _backfill(cluster: Deployment, *days: str, location: str = "vpp_pipeline.definitions") -> str:
+    """Ask for a back-fill of ``bid_day``, as Dagster's pages do; its id."""
+    repository = {"repositoryLocationName": location, "repositoryName": "__repository__"}
+    selector = {"partitionSetName": "bid_day_partition_set", "repositorySelector": repository}
+    asked = json.dumps({"of": {"selector": selector, "partitionNames": list(days)}})
+    workspace = f"{cluster.environment['DAGSTER_HOME']}/workspace.yaml"
+    told = cluster.run(str(BIN / "dagster-graphql"), "-w", workspace, "-t", ASK, "-v", asked)
+    return json.loads(told[told.index("{") :])["data"]["launchPartitionBackfill"]["backfillId"]
+
+
+def _runs(history: dg.DagsterInstance, backfill: str) -> list[dg.DagsterRun]:
+    return list(history.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill})))
+
+
+def _ended(history: dg.DagsterInstance, backfill: str, count: int) -> list[dg.DagsterRun]:
+    """The back-fill's runs, once ``count`` of them have ended and none is under way."""
+
+    def all_ended() -> list[dg.DagsterRun]:
+        runs = _runs(history, backfill)
+        return runs if len(runs) >= count and all(run.is_finished for run in runs) else []
+
+    return wait_until(all_ended, f"back-fill {backfill}", PATIENCE_S, pause_s=1.0)
+
+
+def _bids(data: Path, day: str) -> dict[str, pl.DataFrame]:
+    """The published tables of the day, without what belongs to a run; the bids of the day after take its prices in."""
+    made = Lake(data / "lake").day(day)
+    return {
+        table: made.read(table).drop([*WHEN_AND_WHO, *OF_THE_RUN], strict=False)
+        for table in made.committed.files
+        if table not in ("bids.runs", "market.prices")
+    }
+
+
+def _alone(cluster: Deployment, day: str, folder: str = "alone") -> dict[str, pl.DataFrame]:
+    """The same day by the command line, in a data folder of its own."""
+    data = cluster.root / folder
+    cluster.run(sys.executable, "-m", "vpp_pipeline", "bids", "--date", day, "--data", str(data), "--no-history")
+    return _bids(data, day)
+
+
+def _assert_equal(made: dict[str, pl.DataFrame], alone: dict[str, pl.DataFrame]) -> None:
+    assert made.keys() == alone.keys()
+    assert made["bids.final_bids"].height == 72
+    assert [table for table, rows in made.items() if not rows.equals(alone[table])] == []
+
+
+def _assert_whole(cluster: Deployment, day: str, run_id: str) -> None:
+    """One run's bids, all of them, in lake and warehouse, and nothing left of another."""
+    import duckdb
+
+    lake = Lake(cluster.data / "lake")
+    assert lake.manifest(day).run_id == run_id
+    assert lake.owners(day) == {}
+    assert lake.day(day).read("bids.final_bids")["run_id"].unique().to_list() == [run_id]
+    with duckdb.connect(cluster.data / "vpp.duckdb", read_only=True) as warehouse:
+        found = warehouse.execute("select distinct run_id from bids.final_bids where market_date = ?", [day]).fetchall()
+    assert found == [(run_id,)]
+
+
+def test_days_of_a_back_fill_run_on_ray_and_bid_as_the_command_line_does(
+    cluster: Deployment, history: dg.DagsterInstance
+):
+    runs = _ended(history, _backfill(cluster, *DAYS), len(DAYS))
+    assert [_why(history, run) for run in runs if run.status != dg.DagsterRunStatus.SUCCESS] == []
+    assert len(runs) == len(DAYS)
+    jobs = json.dumps(_ray_jobs(cluster))
+    for run in runs:
+        assert f"dagster-run-{run.run_id}" in jobs
+        assert run.tags["vpp/day"] == run.tags["dagster/partition"]
+        _assert_whole(cluster, run.tags["dagster/partition"], run.run_id)
+    for day in DAYS:
+        _assert_equal(_bids(cluster.data, day), _alone(cluster, day))
+
+
+def test_a_run_whose_process_is_killed_is_reported_and_run_again(cluster: Deployment, history: dg.DagsterInstance):
+    backfill = _backfill(cluster, LOST_DAY)
+    first = wait_until(
+        lambda: [run for run in _runs(history, backfill) if _has_negotiated(history, run.run_id)],
+        "the middle of the run",
+        PATIENCE_S,
+    )[0]
+    killed = [process for process in processes(first.run_id) if _is_run(process)]
+    assert killed
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
+    assert Lake(cluster.data / "lake").manifest(LOST_DAY).number == 0
+    runs = _ended(history, backfill, 2)
+    by_id = {run.run_id: run for run in runs}
+    again = next(run for run in runs if run.run_id != first.run_id)
+    assert by_id[first.run_id].status == dg.DagsterRunStatus.FAILURE
+    assert again.status == dg.DagsterRunStatus.SUCCESS
+    assert again.root_run_id == first.run_id
+    told = history.all_logs(first.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert any("Ray job" in (entry.get_dagster_event().message or "") for entry in told)
+    assert Lake(cluster.data / "lake").manifest(LOST_DAY).number == 1
+    _assert_whole(cluster, LOST_DAY, again.run_id)
+    _assert_equal(_bids(cluster.data, LOST_DAY), _alone(cluster, LOST_DAY))
+
+
+def test_two_back_fills_of_one_day_give_one_result(cluster: Deployment, history: dg.DagsterInstance):
+    asked = [_backfill(cluster, TWICE), _backfill(cluster, TWICE)]
+    (one,), (other,) = (_ended(history, backfill, 1) for backfill in asked)
+    assert {one.status, other.status} == {dg.DagsterRunStatus.SUCCESS}
+    first, last = sorted(
+        (history.get_run_record_by_id(run.run_id) for run in (one, other)), key=lambda it: it.start_time
+    )
+    assert first.end_time <= last.start_time  # the queue lets one run of a day at a time
+    _assert_whole(cluster, TWICE, last.dagster_run.run_id)
+    _assert_equal(_bids(cluster.data, TWICE), _alone(cluster, TWICE))
+
+
+def test_a_portfolio_bids_beside_the_same_day_of_another_desk(cluster: Deployment, history: dg.DagsterInstance):
+    day, before = DAYS[0], Lake(cluster.data / "lake").manifest(DAYS[0])
+    folder = cluster.data / "portfolios" / PORTFOLIO
+    others = _bids(cluster.data, day)
+    (run,) = _ended(history, _backfill(cluster, day, location=PORTFOLIO), 1)
+    assert run.status == dg.DagsterRunStatus.SUCCESS, _why(history, run)
+    assert run.tags["vpp/day"] == f"{PORTFOLIO} {day}"
+    assert {key.path[0] for key in _materialized(history, run)} == {PORTFOLIO}
+    made = _bids(folder, day)
+    assert made["fleet.prosumers"].height == 25
+    _assert_equal(made, _alone(cluster, day, PORTFOLIO))
+    _assert_equal(_bids(cluster.data, day), others)
+    assert Lake(cluster.data / "lake").manifest(day) == before
+
+
+def test_a_run_that_brings_rays_configuration_is_not_launched(cluster: Deployment, history: dg.DagsterInstance):
+    workspace = f"{cluster.environment['DAGSTER_HOME']}/workspace.yaml"
+    tags = {"dagster-ray/config": json.dumps({"runtime_env": {"pip": ["anything"]}}), "dagster/partition": TWICE}
+    location = ("-l", "vpp_pipeline.definitions")
+    cluster.run(
+        *(str(BIN / "dagster"), "job", "launch", "-w", workspace, *location, "-j", "bid_day"),
+        *("--tags", json.dumps(tags)),
+    )
+    wanted = dg.RunsFilter(tags={"dagster-ray/config": tags["dagster-ray/config"]})
+    run = wait_until(lambda: [run for run in history.get_runs(wanted) if run.is_finished], "the refusal", PATIENCE_S)[0]
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert f"dagster-run-{run.run_id}" not in json.dumps(_ray_jobs(cluster))
+
+
+def test_the_password_stands_in_its_file_alone(cluster: Deployment):
+    assert PASSWORD not in json.dumps(_ray_jobs(cluster))
+    assert PASSWORD not in cluster.logs()
+    assert [process for process in processes(PASSWORD) if process != os.getppid()] == []
+    kept = [file for file in cluster.root.rglob("*") if file.is_file() and file.name != "pgpass"]
+    assert len(kept) > 100
+    assert [file for file in kept if PASSWORD.encode() in file.read_bytes()] == []
+
+
+def _why(history: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """What the run's history says of its failure."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    events = [entry.get_dagster_event() for entry in history.all_logs(run.run_id, of_type=kinds)]
+    errors = [event.step_failure_data.error for event in events if event.is_step_failure]
+    return "; ".join([*(str(event.message) for event in events), *(error.to_string() for error in errors if error)])
+
+
+def _materialized(history: dg.DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
+    events = history.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return {entry.get_dagster_event().asset_key for entry in events}
+
+
+def _has_negotiated(history: dg.DagsterInstance, run_id: str) -> bool:
+    done = history.all_logs(run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
+    return any(entry.step_key == "negotiation__summary" for entry in done)
+
+
+def _is_run(process: int) -> bool:
+    """Whether the process is the run itself, not Ray's supervisor or the shell that started it."""
+    return b"execute_run" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def _ray_jobs(cluster: Deployment) -> list[dict[str, object]]:
+    """What Ray's dashboard shows of its jobs."""
+    import urllib.request
+
+    token = Path(cluster.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    address = f"{cluster.environment['VPP_RAY_ADDRESS']}/api/jobs/"
+    asked = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def test_ray_answers_nobody_without_the_token(cluster: Deployment):
+    import urllib.error
+    import urllib.request
+
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{cluster.environment['VPP_RAY_ADDRESS']}/api/jobs/", timeout=30)
+    assert refused.value.code in (401, 403)
