@@ -116,7 +116,8 @@ def _row(path: Path, line: int, cell: dict[str, str], node: str | None) -> Row:
     if cell["participation"] not in PARTICIPATION:
         raise wrong("participation", "Write storage, hourly, proxy_demand or none")
     if node is not None and row["node"] != node:
-        raise wrong("node", f"Leave it empty, or write {node}", "one pricing node serves all resources of a day")
+        other = f"Leave it empty, or write {node}; bid resources at another node as a portfolio (docs/how-to.md)"
+        raise wrong("node", other, "one pricing node serves all resources of a day")
     _check_limits(row, mw, wrong)
     return row
 
