@@ -6,15 +6,16 @@ import json
 import logging
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import File, Lake
+from vpp_pipeline.core.lake import File, Lake, Manifest
 from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.schemas.bids import RENAMED_CHECKS
@@ -65,6 +66,22 @@ def test_a_settlement_goes_with_its_bids_and_stays_where_another_run_makes_the_s
     publish(lake, warehouse, DAY, {BIDS: lake.put(BIDS, DAY, other)})
     assert [days(warehouse, table) for table in SETTLED] == [{}] * len(SETTLED)
     assert not set(SETTLED) & set(lake.manifest(DAY).files)
+
+
+class Overtaken(Lake):
+    """A lake in which prices of the day come between the draft of a publication and its commit."""
+
+    def commit(self, day: date | str, reason: str, *change: Any, **how: Any) -> Manifest:
+        if reason == "bids":
+            Lake(self.root, self.url).write("market.prices", day, rows("market.prices", n=5))
+        return super().commit(day, reason, *change, **how)
+
+
+def test_what_another_commit_brought_since_the_draft_is_in_the_warehouse_too(lake: Lake, warehouse: Path):
+    publish(lake, warehouse, DAY)
+    publish(Overtaken(lake.root, lake.url), warehouse, DAY, {BIDS: lake.put(BIDS, DAY, rows(BIDS, n=4))})
+    assert lake.day(DAY).read("market.prices").height == 5
+    assert (days(warehouse, "market.prices"), days(warehouse)) == ({DAY: 5}, {DAY: 4})
 
 
 def test_tables_without_a_file_are_there_and_empty(warehouse: Path, tmp_path: Path):
