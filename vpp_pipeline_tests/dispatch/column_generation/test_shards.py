@@ -138,7 +138,7 @@ def test_two_plans_of_one_mixture_do_not_mix():
 
 def test_a_whole_day_is_the_same_to_the_bit_in_one_shard_and_in_seven(monkeypatch: pytest.MonkeyPatch):
     """1,200 prosumers, of which a sample is solved first."""
-    settings = OptimiserSettings(method="column_generation", pivot_limit=0, gap_target_fraction=0.05)
+    settings = OptimiserSettings(method="column_generation", pivot_limit=0, gap_target_fraction=0.3)
     day = make_day(settings, prosumers=1_200)
     monkeypatch.setattr(method, "LOCAL", InShards(7))
     cut_up = solve_by_columns(day, RULES, settings)
