@@ -181,7 +181,9 @@ def _copied(source: str, root: Path, packaged: set[str], allowed: list[str]) -> 
         yield f"{source} is copied and is not there"
     if not any(name == source or name.startswith(f"{source}/") for name in packaged):
         yield f"{source} is copied and is not in the sdist"
-    if f"!{source}" not in allowed:
+    if not any(
+        source == name or source.startswith(f"{name}/") for name in (line[1:] for line in allowed if line[0] == "!")
+    ):
         yield f"{source} is copied and left out by Dockerfile.dockerignore"
 
 
@@ -194,7 +196,11 @@ def _instance(compose: Mapping[str, Any], root: Path) -> Iterator[str]:
             used |= set(_variables(yaml.safe_load((folder / file).read_text(encoding="utf-8"))))
         except (OSError, yaml.YAMLError) as error:
             yield f"{file} cannot be read: {' '.join(str(error).split())}"
-    image = set(re.findall(r"([A-Z_]+)=", (root / "deploy" / "Dockerfile").read_text(encoding="utf-8")))
+    text = (root / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    image = set(re.findall(r"([A-Z_]+)=", text))
+    home = re.findall(r"DAGSTER_HOME=(\S+)", text)
+    if not home or not re.search(rf"COPY --chown=vpp:vpp deploy/cluster/dagster.yaml {home[0]}/", text):
+        yield "DAGSTER_HOME has no dagster.yaml, or the image's user may not write there"
     for name in INSTANCE:
         has = image | set(compose["services"].get(name, {}).get("environment", {}))
         yield from (f"{name} lacks {variable}" for variable in sorted(used - has))

@@ -176,6 +176,8 @@ FAULTS = {
         "",
         "left out by Dockerfile.dockerignore",
     ),
+    "a home that only root may write to": ("Dockerfile", "COPY --chown=vpp:vpp", "COPY", "may not write there"),
+    "another home": ("Dockerfile", "DAGSTER_HOME=/srv/vpp/home", "DAGSTER_HOME=/opt/vpp", "has no dagster.yaml"),
     "a secret in the image": ("Dockerfile", "PYTHONUNBUFFERED=1", "API_KEY=1", "stands in the image"),
 }
 

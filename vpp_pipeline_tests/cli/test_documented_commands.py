@@ -32,6 +32,7 @@ NOT_RUN = {
     r"--prosumers 100000": "takes three minutes of CPU time: docs/benchmarks.md",
     r"^backtest --from 2024": "61 days of real prices: evaluation/backtest/test_command.py runs two days",
     r"--source oasis|^ingest --from 2025": "asks CAISO: market/oasis/test_ingest.py asks a local server",
+    r"^bids .*--portfolio": "a process works for one portfolio: cli/test_portfolios.py starts one for each",
     r"\blive\b": "asks a language model: llm/test_command_line.py asks a local server",
     r"^ingest$": "stands for ingest of any days: test_main.py takes in one",
     r"^alerts\b": "needs a way to tell: defs/test_alerts.py asks local servers",

@@ -1,4 +1,7 @@
-"""The parts of a deployment as real processes: Postgres, a Ray head, a code location, and Dagster's daemon."""
+"""The parts of a deployment as real processes: Postgres, a Ray head, code locations, and Dagster's daemon.
+
+``python -m vpp_pipeline_tests.cluster.deployment`` starts them and prints the memory of each while nothing runs.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from vpp_pipeline.core.paths import project_folder
 
 DEPLOY = project_folder() / "deploy"
 BIN = Path(sys.executable).parent
+PART = "VPP_TESTS_PART"  # in the environment of a part's processes
 PORTFOLIO = "north"
 PORTS = (
     "port",
@@ -80,7 +84,7 @@ class Deployment:
         with (self.root / f"{name}.log").open("ab") as log:
             self.parts[name] = subprocess.Popen(
                 command,
-                env={**self.environment, **variables},
+                env={**self.environment, **variables, PART: f"{name}."},
                 cwd=self.root,
                 stdout=log,
                 stderr=log,
@@ -111,6 +115,14 @@ class Deployment:
         for process in processes(str(self.root)):
             os.kill(process, signal.SIGKILL)
 
+    def memory_mb(self) -> dict[str, float]:
+        """Memory of each part with its children, in which what several share is counted once (PSS)."""
+        return {name: sum(map(_memory_mb, self._of_part(name))) for name in self.parts}
+
+    def _of_part(self, name: str) -> list[int]:
+        mine = set(processes(str(self.root)))
+        return [process for process in processes(f"{PART}={name}.") if process in mine]
+
     def logs(self) -> str:
         return "\n".join(file.read_text(errors="replace") for file in sorted(self.root.glob("*.log")))
 
@@ -126,6 +138,14 @@ def processes(word: str) -> list[int]:
         if word.encode() in told and int(folder.name) != os.getpid():
             found.append(int(folder.name))
     return found
+
+
+def _memory_mb(process: int) -> float:
+    try:
+        rolled_up = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:  # it has ended
+        return 0.0
+    return int(rolled_up.partition("\nPss:")[2].split()[0]) / 1024
 
 
 @contextmanager
@@ -233,3 +253,10 @@ def _start_dagster(made: Deployment) -> None:
     entry = f"  - grpc_server: {{ host: 127.0.0.1, port: {portfolio_port}, location_name: {PORTFOLIO} }}\n"
     workspace.write_text(workspace.read_text() + entry)
     made.start("daemon", str(BIN / "dagster-daemon"), "run", "-w", str(workspace))
+
+
+if __name__ == "__main__":
+    with deployment() as idle:
+        time.sleep(60)
+        for part, used_mb in idle.memory_mb().items():
+            print(f"{part:12} {used_mb:6.0f} MB")
