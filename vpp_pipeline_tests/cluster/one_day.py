@@ -54,7 +54,7 @@ class Watched(RayShards):
         self.calls[question] = self.calls.get(question, 0) + 1
         if kill and (question, self.calls[question]) == (kill["question"], kill["call"]):
             if kill.get("again"):
-                node = Node("", "", name=kill["node"])
+                node = Node("", "", name=kill["node"], folder=Path())
                 chosen = [one for one in node.processes() if is_shard(one)]
 
                 def end() -> None:
@@ -65,7 +65,7 @@ class Watched(RayShards):
                         time.sleep(2.0)
 
             elif name := kill.get("node"):
-                node = Node("", "", name=name)
+                node = Node("", "", name=name, folder=Path())
                 chosen, end = node.processes(), node.kill
             else:
                 chosen = [int(self._lives[0].split()[1])]
