@@ -353,8 +353,8 @@ class OptimiserSettings(_Group):
     )
     shard_folder: str | None = Field(
         None,
-        description="Folder for shards and what they find, which every node can read and write; empty: the temporary "
-        "folder, for a cluster on this machine.",
+        description="Folder for shards and what they find, which every node can read and write, or its URL in an "
+        "object store; empty: the temporary folder, for a cluster on this machine.",
     )
     shard_patience_s: float = Field(
         120.0, gt=0, description="A shard of which no node has answered for so long ends the day with an error."

@@ -283,7 +283,7 @@ class Bucket:
             return StoreError(
                 f"there is no bucket {name} at {at}",
                 file=self.url,
-                remedy="Make it, or correct VPP_LAKE_URL, or url under [lake] in prices.toml",
+                remedy="Make it, or correct VPP_LAKE_URL, url under [lake] in prices.toml, or optimiser.shard_folder",
             )
         if any(word in text for word in ("MissingAccessKeyId", "MissingSecretAccessKey", "169.254.", "MissingKey")):
             return StoreError(

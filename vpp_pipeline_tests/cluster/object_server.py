@@ -1,6 +1,6 @@
 """A server of S3's protocol in a process of its own (moto), which counts its requests and fails as it is told to.
 
-    python -m vpp_pipeline_tests.cluster.object_server PORT
+    python -m vpp_pipeline_tests.cluster.object_server PORT [ADDRESS]
 
 Each request is answered alone, so that a condition is tested and the object made in one step, as real stores do. Posts
 to ``/fault`` say what goes wrong with the next requests, and ``/counts`` gives how many there were, by kind.
@@ -13,9 +13,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 import httpx
@@ -83,8 +83,8 @@ class Server:
 class Running:
     """A server that runs, and what a process needs to use it."""
 
-    def __init__(self, port: int) -> None:
-        self.at = f"http://{LOOPBACK}:{port}"
+    def __init__(self, port: int, address: str = LOOPBACK) -> None:
+        self.at = f"http://{address}:{port}"
         self.environment = {
             "AWS_ENDPOINT_URL": self.at,
             "AWS_ACCESS_KEY_ID": KEY_ID,
@@ -104,15 +104,14 @@ class Running:
 
 
 @contextmanager
-def running() -> Iterator[Running]:
-    """A server with an empty bucket, until the block ends."""
-    command = [sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__, "0"]
+def running(address: str = LOOPBACK, before: Sequence[str] = ()) -> Iterator[Running]:
+    """A server with an empty bucket, until the block ends; ``before``: words that lead into its network."""
+    own = __spec__.name if __name__ == "__main__" else __name__
+    command = [*before, sys.executable, "-m", own, "0", address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            server = Running(int(process.stdout.readline()))
-            httpx.put(f"{server.at}/{BUCKET}", timeout=START_S).raise_for_status()
-            yield server
+            yield Running(int(process.stdout.readline()), address)
         finally:
             process.kill()
 
@@ -129,9 +128,13 @@ def main() -> None:
             """Requests are counted instead."""
 
     server = Server(DomainDispatcherApplication(create_backend_app))
-    served = make_server(LOOPBACK, int(sys.argv[1]), server, threaded=True, request_handler=Handler)
+    address = sys.argv[2] if len(sys.argv) > 2 else LOOPBACK
+    served = make_server(address, int(sys.argv[1]), server, threaded=True, request_handler=Handler)
+    serving = Thread(target=served.serve_forever)
+    serving.start()
+    httpx.put(f"http://{address}:{served.server_port}/{BUCKET}", timeout=START_S).raise_for_status()
     print(served.server_port, flush=True)
-    served.serve_forever()
+    serving.join()
 
 
 if __name__ == "__main__":

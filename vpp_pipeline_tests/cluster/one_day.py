@@ -26,11 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.errors import InputError, StoreError
 from vpp_pipeline.dispatch.column_generation import ray_shards
 from vpp_pipeline.dispatch.column_generation.method import solve_by_columns
 from vpp_pipeline.dispatch.column_generation.pricing import load_kernels
-from vpp_pipeline.dispatch.column_generation.ray_shards import RayShards, ShardFile
+from vpp_pipeline.dispatch.column_generation.ray_shards import RayShards
+from vpp_pipeline.dispatch.column_generation.shard_files import ShardFile
 from vpp_pipeline.dispatch.problem import DaySolution
 from vpp_pipeline.settings import OptimiserSettings
 from vpp_pipeline_tests.cluster.ray_nodes import Node
@@ -106,7 +107,7 @@ def main() -> None:
     begun = time.perf_counter(), time.process_time()
     try:
         solution = solve_by_columns(day, rules, chosen)
-    except InputError as error:
+    except (InputError, StoreError) as error:
         found: dict[str, Any] = {"error": str(error)}
     else:
         found = {

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import prepare_problem
 from vpp_pipeline.settings import FleetSettings, Settings
+from vpp_pipeline_tests.cluster.object_server import BUCKET, running
 from vpp_pipeline_tests.cluster.ray_nodes import Node, free_port, start_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed: make cluster")
@@ -93,6 +95,29 @@ def test_a_shard_killed_in_the_middle_answers_the_same_and_is_reported(
     assert answer["restarts"] == {"1": 1}
     assert answer["method"].replace("shard 1 was restarted; ", "") == local["method"] != answer["method"]
     assert "shard 1 of the fleet was lost on" in answer["log"]
+
+
+def test_shards_in_an_object_store_are_read_again_where_a_process_is_killed_and_leave_nothing(
+    solved: Callable[..., Answer], local: Answer, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither there nor among the copies of this machine."""
+    pytest.importorskip("moto", reason="moto is in requirements-cluster-test.lock: make cluster-test")
+    from vpp_pipeline.core.bucket import LAKE_ID, Bucket
+
+    with running() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        url = f"s3://{BUCKET}/shards"
+        for nodes in start_cluster([4]):
+            absent = solved(**on(nodes, shards=2, shard_folder="s3://nowhere/shards"))
+            assert "there is no bucket nowhere" in absent["error"]
+            answer = solved({"question": "collect", "call": 1}, **on(nodes, shards=2, shard_folder=url))
+        assert answer["hashes"] == local["hashes"]
+        assert answer["restarts"] == {"1": 1}
+        assert server.counts()["put"] >= 2 * 2  # two shards, and what they found
+        assert list(Bucket(url, Path("unused")).keys("")) == [LAKE_ID]
+        copies = Path(tempfile.gettempdir(), "vpp_shard_copies")
+        assert [file for file in copies.rglob("*") if file.is_file()] == []
 
 
 def test_the_node_that_is_left_takes_over_the_shards_of_one_that_is_lost(solved: Callable[..., Answer], local: Answer):

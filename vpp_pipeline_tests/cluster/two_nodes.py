@@ -4,9 +4,10 @@
 
 The day is solved in one process, then with its fleet on two nodes: undisturbed, and with every process of the second
 node ended by SIGKILL in the middle of a sweep, of the recovery of schedules, of what settles quantities, and while
-schedules are written. Prints what each run took; ends with 1 where a bit differs. Overhead is wall time less the
-slowest shard's busy time, call by call. Needs the right to make network namespaces; without it, it says so and ends
-with 0. The link is neither slow nor lossy, since not every kernel has `tc netem`.
+schedules are written. The nodes have no folder in common: shards lie in an object store beside the head. Prints what
+each run took; ends with 1 where a bit differs. Overhead is wall time less the slowest shard's busy time, call by call.
+Needs the right to make network namespaces; without it, it says so and ends with 0. The link is neither slow nor lossy,
+since not every kernel has `tc netem`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
+from vpp_pipeline_tests.cluster.object_server import BUCKET, running
 from vpp_pipeline_tests.cluster.ray_nodes import Node
 
 PORT = 6479
+SHARDS = f"s3://{BUCKET}/shards"
 SHORT = {"pivot_limit": 0, "gap_target_fraction": 0.05}
 LOST: dict[str, tuple[str, int]] = {  # when -> question, and the how many-th of them
     "sweep": ("price", 6),
@@ -93,8 +97,12 @@ def namespaces() -> Iterator[tuple[str, str, str]]:
 
 @contextmanager
 def two_nodes() -> Iterator[TwoNodes]:
-    """The cluster, each node with one CPU of its own where the machine has two."""
-    with namespaces() as (first, second, cable):
+    """The cluster, each node with one CPU of its own where the machine has two, and an object store beside the head."""
+    with (
+        namespaces() as (first, second, cable),
+        running("10.77.0.1", ("ip", "netns", "exec", first)) as store,
+        patch.dict(os.environ, store.environment),
+    ):
         cores = sorted(os.sched_getaffinity(0))
         nodes: list[Node] = []
         try:
@@ -142,7 +150,8 @@ def solve(
 def on_two_nodes(day: Path, settings: dict[str, Any], lost: str | None = None) -> dict[str, Any]:
     """The day with its fleet on two nodes, of which the second is ``lost`` in the middle of that (LOST)."""
     with two_nodes() as nodes:
-        chosen = settings | {"backend": "ray", "ray_address": nodes.head.address, "shard_cpus": 0.5}
+        chosen = {"backend": "ray", "ray_address": nodes.head.address, "shard_cpus": 0.5, "shard_folder": SHARDS}
+        chosen |= settings
         kill = None
         if lost:
             kill = {"question": LOST[lost][0], "call": LOST[lost][1], "node": nodes.other.name}

@@ -1,7 +1,8 @@
 """Shards of the fleet on a Ray cluster: the backend `ray`.
 
-Each actor reads its shard by itself from a Parquet file in a folder that every node can read, and writes what it found
-for its prosumers there, once the day is decided. Calls carry prices, plans, and sums of groups.
+Each actor reads its shard by itself from a Parquet file in a folder that every node can read, or in an object store,
+and writes what it found for its prosumers there, once the day is decided (`shard_files.py`). Calls carry prices, plans,
+and sums of groups.
 
 Every call names the file of its shard and can be repeated: an actor that Ray has started again, on whatever node is
 left, reads the file anew and answers the same. A shard that no node takes for a stated time ends the day with an error.
@@ -11,10 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
@@ -22,21 +21,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
-import numba
 import numpy as np
-import polars as pl
 
 from vpp_pipeline.core.arrays import Indices
-from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.core.errors import InputError, StoreError
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.pricing import Pricer, part_of_stores
-from vpp_pipeline.dispatch.column_generation.shard import Collected, Mix, Plan, Shard, as_read_only
+from vpp_pipeline.dispatch.column_generation.shard import Collected, Mix, Plan, Shard
+from vpp_pipeline.dispatch.column_generation.shard_files import (
+    ClusterError,
+    ShardFile,
+    ShardFolder,
+    made_with,
+    read_collected,
+    read_shard,
+    write_collected,
+    write_shard,
+)
 from vpp_pipeline.settings import OptimiserSettings
 
 LOG = logging.getLogger(__name__)
@@ -44,22 +49,6 @@ PULSE_S = 1.0  # how often a shard that has not answered is asked whether it is 
 CONNECT_S = 5.0  # a head that takes no connection in that time is not there
 MOST_LIVES = 5  # of a shard while it answers one call: a shard that fails its process fails the next one
 MOST_REPEATS = 5  # of a call whose answer was lost
-LEFT_OVER_S = 2 * 24 * 3600.0  # files of a day that was killed are removed after
-PREFIX = "vpp_shards_"
-POWER_COLUMNS = ("grid_charge", "solar_charge", "discharge", "solar_sold", "spin", "nonspin")
-
-
-class ClusterError(InputError):
-    """The Ray cluster cannot be used, or is lost."""
-
-
-@dataclass(frozen=True)
-class ShardFile:
-    """Where a shard lies, and what made it."""
-
-    file: str
-    call_hours: float
-    made_with: str
 
 
 @dataclass(frozen=True)
@@ -86,12 +75,12 @@ class ShardHolder:
     def answer(self, held: ShardFile, question: str, given: tuple[Any, ...]) -> Answer:
         """What the shard's method of that name answers; ``collect`` writes it beside the shard and names the file."""
         begun = time.perf_counter()
-        shard = self._shards.get(held.file)
+        shard = self._shards.get(held.file)  # a name is of one fleet: an actor lives for one day
         if shard is None:
-            shard = self._shards[held.file] = read_shard(held, self.threads)
+            shard = self._shards[held.file] = read_shard(held, node_of_this(), self.threads)
         value = getattr(shard, question)(*map(self._received, given))
         if isinstance(value, Collected):
-            value = _write_collected(value, f"{held.file}.{uuid4().hex}.parquet")
+            value = write_collected(value, held.folder, f"{held.file.removesuffix('.parquet')}_{uuid4().hex}.parquet")
         return Answer(value, time.perf_counter() - begun, self.life)
 
     def _received(self, one: Any) -> Any:
@@ -113,7 +102,7 @@ class RayShards:
 
     def __init__(self, settings: OptimiserSettings) -> None:
         self._settings, self._fleets = settings, 0
-        self._folder, self._opened = _new_folder(settings.shard_folder), False
+        self._folder, self._opened = ShardFolder.new(settings.shard_folder), False
         self._actors: list[Any] = []
         self._lives: dict[int, str] = {}
         self.restarts: Counter[int] = Counter()
@@ -124,7 +113,7 @@ class RayShards:
         try:
             self._opened = connect(self._settings.ray_address)
         except InputError:
-            shutil.rmtree(self._folder)
+            self._folder.remove()
             raise
         return self
 
@@ -137,7 +126,7 @@ class RayShards:
             ray.kill(actor)
         if self._opened:
             ray.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
     def pricer(self, stores: Stores, group: Indices, groups: int, call_hours: float) -> RayPricer:
         """The pricer of a fleet, whose shards are written for the actors to read."""
@@ -156,9 +145,7 @@ class RayShards:
             count = self._settings.shards or max(int(cpus), 1)
             self._actors = [holder.remote(threads) for _ in range(min(count, groups))]
         self._fleets += 1
-        folder = self._folder / str(self._fleets)
-        folder.mkdir()
-        return RayPricer(self, folder, stores, group, groups, call_hours, len(self._actors))
+        return RayPricer(self, self._folder, self._fleets, stores, group, groups, call_hours, len(self._actors))
 
     def events(self) -> list[str]:
         """Which shards were started again."""
@@ -183,7 +170,7 @@ class RayShards:
                 try:
                     answers[shard] = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    raise error.cause if isinstance(error.cause, InputError | OSError) else error from None
+                    raise error.cause if isinstance(error.cause, InputError | StoreError | OSError) else error from None
                 except ray.exceptions.RayError as error:
                     waits.lost(shard, error)
                     pending[call(shard)] = shard
@@ -259,7 +246,8 @@ class RayPricer(Pricer):
     def __init__(
         self,
         cluster: RayShards,
-        folder: Path,
+        folder: ShardFolder,
+        fleet: int,
         stores: Stores,
         group: Indices,
         groups: int,
@@ -267,19 +255,19 @@ class RayPricer(Pricer):
         shards: int,
     ) -> None:
         super().__init__(group, groups, stores.max_charge.shape[1], shards)
-        self._cluster, self._mixes = cluster, dict[int, Any]()
+        self._cluster, self._folder, self._mixes = cluster, folder, dict[int, Any]()
         self._held = [
-            ShardFile(str(folder / f"shard_{number}.parquet"), call_hours, made_with())
+            ShardFile(folder, f"fleet_{fleet}_shard_{number}.parquet", call_hours, made_with())
             for number in range(1, len(self.members) + 1)
         ]
         for held, members in zip(self._held, self.members, strict=True):
-            write_shard(held.file, part_of_stores(stores, members), members, group[members])
+            write_shard(held, part_of_stores(stores, members), members, group[members])
 
     def ask(self, question: str, *given: Any) -> Sequence[Any]:
         """What each shard's method of that name answers."""
         sent = tuple(self._sent(one) if isinstance(one, Plan) else one for one in given)
         answers = self._cluster.gather(self._held, question, sent)
-        return [_read_collected(file) for file in answers] if question == "collect" else answers
+        return [read_collected(self._folder, file) for file in answers] if question == "collect" else answers
 
     def _sent(self, plan: Plan) -> Plan:
         """The plan with a reference in place of its mixture, which is long and goes to each actor once."""
@@ -361,68 +349,3 @@ def node_of_this() -> str:
     ray = import_ray()
     mine = ray.get_runtime_context().get_node_id()
     return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == mine)
-
-
-def made_with() -> str:
-    """What must be the same on every node, so that it finds the same bits."""
-    return f"vpp_pipeline {code_version()}, numba {numba.__version__}, numpy {np.__version__}"
-
-
-def _new_folder(shared: str | None) -> Path:
-    """A folder for the files of this day, without those of days that were killed. Raises InputError where it cannot
-    be."""
-    parent = Path(shared or tempfile.gettempdir())
-    try:
-        for left in parent.glob(f"{PREFIX}*"):
-            if time.time() - left.stat().st_mtime > LEFT_OVER_S:
-                shutil.rmtree(left, ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    except OSError as error:
-        raise InputError(
-            f"shards of the fleet cannot be written: {error.strerror}",
-            file=parent,
-            remedy="Let optimiser.shard_folder be a folder that every node of the cluster can read and write",
-        ) from None
-
-
-def write_shard(file: str, stores: Stores, place: Indices, group: Indices) -> None:
-    """A shard as Parquet: one row per prosumer, hours as arrays."""
-    columns = {"place": place, "group": group} | stores._asdict()
-    frame = pl.DataFrame([pl.Series(name, np.asarray(values)) for name, values in columns.items()])
-    frame.write_parquet(file, compression="lz4", statistics=False)
-
-
-def read_shard(held: ShardFile, threads: int) -> Shard:
-    """The shard of a file. Raises InputError where this node cannot read it, or has another version of the code."""
-    node = node_of_this()
-    if held.made_with != (here := made_with()):
-        raise ClusterError(
-            f"node {node} of the cluster runs {here}, and the day is made with {held.made_with}",
-            remedy="Install the same versions on every node (`make cluster` from the same checkout)",
-        )
-    try:
-        frame = pl.read_parquet(held.file)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ClusterError(
-            f"node {node} of the cluster cannot read its shard of the fleet: {' '.join(str(error).split())}",
-            file=held.file,
-            remedy="Let optimiser.shard_folder be a folder that every node can read and write, such as a shared disk",
-        ) from None
-    columns = {name: np.array(frame[name].to_numpy()) for name in frame.columns}
-    place, group = columns.pop("place"), columns.pop("group")
-    stores = Stores(**{name: as_read_only(values) for name, values in columns.items()})
-    return Shard(stores, place, group, held.call_hours, threads)
-
-
-def _write_collected(found: Collected, file: str) -> str:
-    columns = dict(zip(POWER_COLUMNS, found.powers, strict=True))
-    columns |= {name: getattr(found, name) for name in ("stored", "stored_value", "no_sale_usd")}
-    frame = pl.DataFrame([pl.Series(name, values) for name, values in columns.items()])
-    frame.write_parquet(file, compression="lz4", statistics=False)
-    return file
-
-
-def _read_collected(file: str) -> Collected:
-    frame = pl.read_parquet(file)
-    powers = np.stack([frame[name].to_numpy() for name in POWER_COLUMNS])
-    return Collected(powers, *(np.array(frame[name].to_numpy()) for name in ("stored", "stored_value", "no_sale_usd")))
