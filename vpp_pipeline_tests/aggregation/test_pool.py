@@ -72,7 +72,7 @@ def test_every_owner_is_in_one_storage_resource_and_shares_add_up(pool: Pooled):
     sums = members.group_by("resource_id").agg(pl.col("share_fraction").sum())["share_fraction"]
     assert np.allclose(sums.to_numpy(), 1.0)
     assert set(members["resource_id"]) == {one.resource_id for one in pool.resources}
-    assert 1 < len(pool.resources) <= 10
+    assert 1 < len(pool.resources) <= 17
 
 
 def test_an_opportunity_asks_for_all_that_a_resource_offers_before_deals(pool: Pooled):

@@ -36,6 +36,8 @@ NAMES_RESERVES = {
     "dispatch/column_generation/method.py": "kernels of two reserves",
     "dispatch/column_generation/pricing.py": "kernels of two reserves",
     "dispatch/column_generation/recovery.py": "kernels of two reserves",
+    "dispatch/column_generation/shard.py": "kernels of two reserves",
+    "dispatch/column_generation/shard_files.py": "kernels of two reserves",
     "dispatch/column_generation/warm_start.py": "kernels of two reserves",
     "aggregation/classes.py": "linear programs of two reserves",
     "aggregation/clearing.py": "linear programs of two reserves",
