@@ -71,6 +71,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     days = [date.fromisoformat(first) + timedelta(days=k) for first, count in spans for k in range(count)]
     prices = pl.concat(Synthetic().days(days).values())
     prices.select("start_utc", "node", pl.selectors.contains("_usd_per_mw")).write_csv(folder / "prices.csv")
+    columns = "product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh\n"
+    (folder / "no_requests.csv").write_text(columns, encoding="utf-8")  # as from-bid-to-payment.md writes it
     for line in ("make-fleet --out my_fleet.csv --prosumers 12", "make-meters --out my_meters.csv --sites 3"):
         command, option, file, *others = line.split()
         assert main([command, option, str(folder / file), *others]) == 0

@@ -92,7 +92,7 @@ PRICE_FAULTS: dict[str, tuple[Rule, list[str]]] = {
     ),
     "wrong columns": (
         lambda lines, row: [line.replace("energy_usd_per_mwh", "energy_price") for line in lines],
-        ["columns missing", "row 1", "column energy_usd_per_mwh", "The layout has"],
+        ["columns missing", "row 4", "column energy_usd_per_mwh", "The layout has"],  # below three comments
     ),
     "unknown columns": (
         lambda lines, row: ["time,price", "1,2"],
