@@ -38,6 +38,7 @@ RULES = {
     "verification/registry.py:": "verification of the bids",
     "reporting/page.py:write_report": "report",
     "warehouse/publish.py:": "publication into DuckDB",
+    "warehouse/draft.py:": "publication into DuckDB",
     "core/lake.py:": "lake, read and written",
     "inputs/": "input data",
     "core/provenance.py:": "hashes",

@@ -6,7 +6,7 @@
 
 A day is committed by creating its next manifest, which succeeds for one of those who try, or not at all: a reader
 sees all of a commit or nothing of it. What a run writes is seen by that run alone until it commits. The lake is the
-truth of the pipeline; what DuckDB serves is made from it (`warehouse/publish.py`). It lies in a folder, or in a bucket
+truth of the pipeline; what DuckDB serves is made from it (`warehouse/draft.py`). It lies in a folder, or in a bucket
 of an object store that several machines share.
 """
 

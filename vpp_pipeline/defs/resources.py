@@ -19,7 +19,8 @@ from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_sou
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.settings import Settings, read_settings
 from vpp_pipeline.warehouse.day import BY_HAND, SETTLED, LakeDay, LakeNegotiations, published_day
-from vpp_pipeline.warehouse.publish import SETTLES, Made
+from vpp_pipeline.warehouse.draft import Made
+from vpp_pipeline.warehouse.publish import SETTLES
 
 SETTINGS, HASHES = "settings", "input_hashes"
 KEPT = (SETTINGS, HASHES, SETTLES)  # metadata of these names stays with the table, in its file

@@ -4,53 +4,36 @@ The lake's manifest is the truth: the draft is whole before it is written, and t
 A process that is killed between the two leaves a note, and whoever opens the warehouse next completes it
 (:func:`complete`). A lake that several machines share is followed: whoever opens or writes to the warehouse of one
 machine first puts in what others have committed since. Readers never wait and never see a part: an open session keeps
-the file it opened. The cost of a day is copying the file plus that day's rows, whatever the history. Runs are only ever
-added.
+the file it opened.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from threading import Thread
 
-import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.bucket import UnknownOutcomeError
-from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError, StoreError
-from vpp_pipeline.core.lake import File, Lake, Manifest, footer, read_file, whole
+from vpp_pipeline.core.lake import File, Lake, Manifest, footer, read_file
 from vpp_pipeline.core.parquet_files import replacing, sync
 from vpp_pipeline.core.paths import acquire
 from vpp_pipeline.schemas import TABLES
-from vpp_pipeline.warehouse.day import APART, BIDS, BY_HAND, BY_RUN, SETTLED, no_bids
-from vpp_pipeline.warehouse.tables import (
-    DamagedWarehouseError,
-    commits_of,
-    create_tables,
-    create_views,
-    literal,
-    note_commits,
-    open_warehouse,
-    quoted,
-)
+from vpp_pipeline.warehouse.day import APART, BIDS, BY_HAND, SETTLED, no_bids
+from vpp_pipeline.warehouse.draft import PRICES, Made, differing, draft_of, fill, is_behind, is_sound
 
 LOG = logging.getLogger(__name__)
-STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
 LOCK_TIMEOUT_S = 900.0
-PRICES, SEGMENTS = "market.prices", "bids.bid_segments"
+SEGMENTS = "bids.bid_segments"
 STAMP = ("run_id", "created_utc")  # of bids: what equal bids of two runs differ in
 SETTLES = "settles"  # in the footer of a settlement: the version of the bids that it is of
-Made = Mapping[str, File]
 
 
 def publish(
@@ -114,8 +97,8 @@ def publish_settlement(lake: Lake, warehouse: Path, market_date: date, made: Mad
 
 def publish_tables(lake: Lake, warehouse: Path, days: Collection[date], tables: Sequence[str]) -> None:
     """Put ``tables`` of many days, as committed, into the warehouse in one publication, as a back-test needs it."""
-    with only_publisher(warehouse), _draft_of(lake, warehouse) as draft:
-        _fill(draft, lake, {day: lake.manifest(day) for day in days}, tables)
+    with only_publisher(warehouse), draft_of(lake, warehouse) as draft:
+        fill(draft, lake, {day: lake.manifest(day) for day in days}, tables)
 
 
 def complete(lake: Lake, warehouse: Path) -> None:
@@ -127,8 +110,8 @@ def complete(lake: Lake, warehouse: Path) -> None:
     try:
         if note_of(warehouse).is_file():
             _finish(lake, warehouse)
-        if lake.is_shared and _is_behind(lake, warehouse):
-            with only_publisher(warehouse), _draft_of(lake, warehouse):
+        if lake.is_shared and is_behind(lake, warehouse):
+            with only_publisher(warehouse), draft_of(lake, warehouse):
                 pass
     except OSError as error:  # whoever may only read, reads the day before it
         LOG.warning("the warehouse cannot take what was committed since: %s", error)
@@ -164,9 +147,9 @@ def _commit_and_fill(
     expected = replace(last, number=last.number + bool(change), files=files)
     # what is not of the bids, is kept, and is damaged stays in the warehouse as it is there: it must not cost the day
     kept = [table for table in APART if table in files and table not in changed]
-    lost = {table for table in kept if not _is_sound(lake, files[table])}
-    with _draft_of(lake, warehouse) as draft:
-        rows = _fill(draft, lake, {market_date: expected}, [table for table in tables if table not in lost])
+    lost = {table for table in kept if not is_sound(lake, files[table])}
+    with draft_of(lake, warehouse) as draft:
+        rows = fill(draft, lake, {market_date: expected}, [table for table in tables if table not in lost])
         if change:
             _write_note(warehouse, market_date)
             try:
@@ -176,8 +159,8 @@ def _commit_and_fill(
             except BaseException:
                 note_of(warehouse).unlink(missing_ok=True)
                 raise
-            if others := _differing(expected, made):  # what another commit changed since the draft was begun
-                _fill(draft, lake, {market_date: made}, others)
+            if others := differing(expected, made):  # what another commit changed since the draft was begun
+                fill(draft, lake, {market_date: made}, others)
     note_of(warehouse).unlink(missing_ok=True)
     return rows
 
@@ -198,235 +181,6 @@ def _same_bids(lake: Lake, one: Made, other: Made) -> bool:
 
 
 @contextmanager
-def _draft_of(lake: Lake, warehouse: Path) -> Iterator[Path]:
-    """A copy of the warehouse to write to; it takes the warehouse's place if all goes well.
-
-    Where there is none, or a damaged one, which is then kept beside, it has what the lake has published.
-    """
-    problem = None
-    with draft_of_new(warehouse) as draft:
-        if warehouse.exists():
-            _settle_log(warehouse)
-            problem = damage(warehouse)
-        if warehouse.exists() and problem is None:
-            shutil.copyfile(warehouse, draft)
-            if lake.is_shared:
-                _catch_up(draft, lake)
-        else:
-            fill_all(draft, lake)
-        with _written_beside(draft):
-            yield draft
-        if problem is not None:
-            LOG.warning("%s; it was made again from the lake, and is kept as %s", problem, set_aside(warehouse).name)
-
-
-@contextmanager
-def draft_of_new(warehouse: Path) -> Iterator[Path]:
-    """The place of a new file beside the warehouse, which takes the warehouse's place if all goes well."""
-    warehouse = warehouse.absolute()
-    draft = warehouse.with_name(f"{warehouse.name}.draft")
-    remove_draft(draft)  # what a killed publication left
-    try:
-        yield draft
-        os.replace(draft, warehouse)
-        sync(warehouse.parent)
-    finally:
-        remove_draft(draft)
-
-
-def fill_all(draft: Path, lake: Lake) -> tuple[dict[str, int], list[str]]:
-    """Every day that the lake has published, without files that cannot be read; and the words on these."""
-    days: dict[date, Manifest] = {}
-    prices: dict[date, Manifest] = {}
-    faults: list[str] = []
-    for name in lake.days():
-        try:
-            manifest = lake.manifest(name)
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        files = dict(manifest.files)
-        for table, file in manifest.files.items():
-            try:
-                footer(lake, file)
-            except InputError as error:
-                faults.append(str(error))
-                del files[table]
-        # prices alone are only taken in, and come with the days that rest on them
-        found = days if files.keys() - {PRICES} else prices
-        found[date.fromisoformat(name)] = replace(manifest, files=files)
-    rows = _fill(draft, lake, days, tuple(TABLES))
-    if lake.is_shared and prices:
-        _fill(draft, lake, prices, ())
-    return rows, faults
-
-
-def _is_behind(lake: Lake, warehouse: Path) -> bool:
-    """Whether the shared lake has commits that the warehouse of this machine lacks. Of one that cannot be opened
-    whoever reads it says so."""
-    if not warehouse.exists():
-        return bool(lake.last_numbers())
-    try:
-        with open_warehouse(warehouse) as connection:
-            return bool(_behind(connection, lake))
-    except InputError:
-        return False
-
-
-def _behind(connection: duckdb.DuckDBPyConnection, lake: Lake) -> dict[str, int | None]:
-    """Days of the shared lake that the current database has up to an earlier commit -> its number; None: of none."""
-    known = commits_of(connection, lake.shared_id)
-    return {day: known.get(day) for day, number in lake.last_numbers().items() if known.get(day) != number}
-
-
-def _catch_up(draft: Path, lake: Lake) -> None:
-    """Put into the draft what the shared lake has committed since. A day that cannot be read stays as it was, and is
-    told by whoever reads it."""
-    with duckdb.connect(":memory:") as connection:
-        connection.execute(f"attach {literal(draft)} as draft (read_only)")
-        connection.execute("use draft")
-        behind = _behind(connection, lake)
-    wanted: dict[tuple[str, ...], dict[date, Manifest]] = {}  # by the tables that are other ones now
-    for name, number in behind.items():
-        last, tables = _since(lake, name, number)
-        wanted.setdefault(tuple(tables), {})[date.fromisoformat(name)] = last
-    for changed, days in wanted.items():
-        _fill(draft, lake, days, changed)
-
-
-def _since(lake: Lake, day: str, number: int | None) -> tuple[Manifest, list[str]]:
-    """The day's last manifest, and the tables that have changed since that of ``number`` and can be read."""
-    try:
-        last = lake.manifest(day)
-    except InputError as error:
-        LOG.warning("%s", error)
-        return lake.last_readable(day), []
-    if not last.files.keys() - {PRICES}:  # as in `fill_all`
-        return last, []
-    former = None
-    with suppress(InputError):
-        former = None if number is None else lake.numbered(day, number)
-    tables = list(TABLES) if former is None else _differing(former, last)
-    return last, [table for table in tables if table not in last.files or _is_sound(lake, last.files[table])]
-
-
-def _differing(one: Manifest, other: Manifest) -> list[str]:
-    """Tables whose rows differ between two manifests of a day."""
-    return [table for table in TABLES if one.files.get(table) != other.files.get(table)]
-
-
-def damage(warehouse: Path) -> str | None:
-    """What is wrong with the file where DuckDB cannot use it; None where nothing is, or others have it open."""
-    with suppress(InputError):
-        try:
-            with open_warehouse(warehouse):
-                return None
-        except DamagedWarehouseError as error:
-            return str(error)
-    return None
-
-
-def set_aside(warehouse: Path) -> Path:
-    """Give the file another name, under which it can be looked at; the last one so named is replaced."""
-    aside = warehouse.with_name(f"{warehouse.name}.damaged")
-    os.replace(warehouse, aside)
-    warehouse.with_name(f"{warehouse.name}.wal").unlink(missing_ok=True)
-    return aside
-
-
-def _fill(draft: Path, lake: Lake, days: Mapping[date, Manifest], tables: Sequence[str]) -> dict[str, int]:
-    """Bring the draft's tables up to date and put the days in, of which it has all other tables; closes the draft with
-    everything in the one file."""
-    rows: dict[str, int] = {}
-    with duckdb.connect(":memory:") as connection:
-        connection.execute(f"attach {literal(draft)} as draft (storage_version '{STORAGE_VERSION}')")
-        connection.execute("use draft")
-        # tables have no order; keeping the files' would write every row twice: twice the seconds and twice the file
-        connection.execute("set preserve_insertion_order = false")
-        connection.execute("begin")  # one transaction: each would wait for the disk
-        create_tables(connection)
-        create_views(connection)
-        for table in tables:
-            if table in BY_RUN:
-                files = [file for day, made in days.items() for file in _of_runs(lake, table, day, made.files)]
-            else:
-                found = {day: made.files[table] for day, made in days.items() if table in made.files}
-                found |= _prices_before(lake, days, found) if table == PRICES else {}
-                wanted = [*found, *days]
-                connection.execute(
-                    f"delete from {quoted(table)} where market_date in (select unnest($days))", {"days": wanted}
-                )
-                files = list(found.values())
-            rows[table] = _insert(connection, lake, table, files)
-        if lake.is_shared:
-            note_commits(connection, lake.shared_id, {str(day): made.number for day, made in days.items()})
-        connection.execute("commit")
-        connection.execute("checkpoint draft")
-        connection.execute("use memory")
-        connection.execute("detach draft")
-    return rows
-
-
-def _of_runs(lake: Lake, table: str, day: date, made: Made) -> list[File]:
-    """The files of all runs that published the day. One that is damaged is left out, and told: the warehouse has its
-    rows, unless it is made anew."""
-    files = dict.fromkeys(lake.every(table, day)) | ({made[table]: None} if table in made else {})
-    return [file for file in files if file == made.get(table) or _is_sound(lake, file)]
-
-
-def _is_sound(lake: Lake, file: File) -> bool:
-    """Whether the file can be read; a warning tells why not."""
-    try:
-        footer(lake, file)
-    except InputError as error:
-        LOG.warning("%s", error)
-        return False
-    return True
-
-
-def _prices_before(lake: Lake, days: Collection[date], found: Mapping[date, File]) -> dict[date, File]:
-    """Prices of the days before, as far as they are there: so that bids can be explained from the warehouse alone."""
-    before = {day for market_date in days for day in history_dates(market_date)} - set(found)
-    files = {}
-    for day in sorted(before):
-        with suppress(InputError):  # a damaged manifest is told where its own day is read
-            file = lake.manifest(day).files.get(PRICES)
-            if file and _is_sound(lake, file):
-                files[day] = file
-    return files
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, files: Sequence[File]) -> int:
-    """Add the rows of ``files`` (of runs: those of new runs); returns the rows written."""
-    if not files:
-        return 0
-    key = ", ".join(map(quoted, TABLES[table].primary_key()))
-    # a run's rows come once, whichever files have them
-    is_new = f"({key}) not in (select ({key}) from {quoted(table)})" if table in BY_RUN else "true"
-    once = f"distinct on ({key})" if table in BY_RUN else ""
-    # a file older than a column has no value for it; a column that is not declared stays in the lake
-    insert = f"""
-        insert into {quoted(table)} by name
-        select {once} columns(lambda name: list_contains($declared, name))
-        from read_parquet($files, union_by_name = true) where {is_new}
-    """
-    paths, declared = [str(lake.path(file)) for file in files], TABLES[table].column_names()
-    try:
-        for file in files:
-            whole(lake, file)
-        (written,) = connection.execute(insert, {"files": paths, "declared": declared}).fetchall()[0]
-    except duckdb.Error as error:
-        for file in files:
-            read_file(lake, file)  # a damaged one is named, with its remedy
-        raise InputError(
-            f"{table} of {files[0].day} in the lake does not fit the warehouse: {error}",
-            file=lake.path(files[0]),
-            remedy=f"Make it again with the current code: vpp-pipeline bids --date {files[0].day}",
-        ) from error
-    return int(written)
-
-
-@contextmanager
 def only_publisher(warehouse: Path) -> Iterator[None]:
     """One publication at a time, across processes; the lock of a killed process is free."""
     lock = warehouse.absolute().with_name(f"{warehouse.name}.lock")
@@ -444,48 +198,6 @@ def only_publisher(warehouse: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
-
-
-def _settle_log(warehouse: Path) -> None:
-    """Take over what a writing session left in the write-ahead log, which the copy would miss and the swap orphan."""
-    if not warehouse.with_name(f"{warehouse.name}.wal").exists():
-        return
-    try:
-        with duckdb.connect(":memory:") as connection:
-            connection.execute(f"attach {literal(warehouse)} as vpp")
-            connection.execute("checkpoint vpp")
-    except duckdb.Error as error:
-        raise InputError(
-            f"the warehouse has unsaved changes of another session: {error}",
-            file=warehouse,
-            remedy="Close that session (or open the warehouse read-only there), then publish again.",
-        ) from error
-
-
-@contextmanager
-def _written_beside(draft: Path) -> Iterator[None]:
-    """Let the copied history go to the disk while the day is put in: the checkpoint at its end waits for both.
-
-    It only saves time, as the checkpoint syncs too. No other process opens the draft, so that DuckDB's lock on it,
-    which goes when this thread closes the file (on POSIX), is not missed.
-    """
-
-    def write() -> None:
-        with suppress(OSError), draft.open("rb+") as file:
-            os.fsync(file.fileno())
-
-    writing = Thread(target=write)
-    writing.start()
-    try:
-        yield
-    finally:
-        writing.join()
-
-
-def remove_draft(draft: Path) -> None:
-    """Remove the file with its write-ahead log, if there is one."""
-    draft.unlink(missing_ok=True)
-    draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
 
 
 def note_of(warehouse: Path) -> Path:

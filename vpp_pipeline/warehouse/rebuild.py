@@ -13,7 +13,8 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import RESTORED, File, Lake, Manifest, footer
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import APART, BIDS, BY_RUN, no_bids
-from vpp_pipeline.warehouse.publish import damage, draft_of_new, fill_all, note_of, only_publisher, set_aside
+from vpp_pipeline.warehouse.draft import damage, draft_of_new, fill_all, set_aside
+from vpp_pipeline.warehouse.publish import note_of, only_publisher
 from vpp_pipeline.warehouse.tables import open_warehouse, quoted
 
 LOG = logging.getLogger(__name__)

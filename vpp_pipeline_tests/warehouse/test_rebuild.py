@@ -100,7 +100,7 @@ def test_a_damaged_warehouse_stays_where_it_cannot_be_made_again(
     def full_disk(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("vpp_pipeline.warehouse.publish.fill_all", full_disk)
+    monkeypatch.setattr("vpp_pipeline.warehouse.draft.fill_all", full_disk)
     with pytest.raises(OSError, match="No space"):
         publish(lake, warehouse, NEXT_DAY)
     assert beside(warehouse) == {"vpp.duckdb", "vpp.duckdb.lock"}
