@@ -42,12 +42,11 @@ def _narrowed(shape: Array, gains: Gains) -> Array:
     box = Boxes(shape[None])
     hours = box.hours
     so_far, none = np.tril(np.ones((hours, hours))), np.zeros((hours, hours))
-    low = np.append(box.below[0, :-1], min(box.below[0, -1], box.last[0]))
     drawn = np.append(np.zeros(hours), np.ones(hours))
     found = linprog(
         np.append(gains.buy, -gains.sell[:, 0]),
         A_ub=np.vstack([np.hstack([so_far, none]), np.hstack([-so_far, so_far]), drawn]),
-        b_ub=np.concatenate([box.above[0], low, box.cycles]),
+        b_ub=np.concatenate([box.above[0], _lowest(box), box.cycles]),
         bounds=np.column_stack([np.zeros(2 * hours), np.append(box.charge[0], box.discharge[0])]),
     )
     if not found.success:
@@ -59,12 +58,16 @@ def _narrowed(shape: Array, gains: Gains) -> Array:
     return np.concatenate([charge, discharge, below, high, [0.0, below[-1], discharge.sum()]])
 
 
+def _lowest(box: Boxes) -> Array:
+    """How far below the baseline one resource may be after each hour (T,), its end included."""
+    return np.append(box.below[0, :-1], min(box.below[0, -1], box.last[0]))
+
+
 def deliverable(charge: Array, discharge: Array, box: Boxes) -> Array:
     """``discharge`` (1, T) of one resource, no more in any hour than ``charge`` (1, T) and the limits of ``box`` allow
     if all of it is awarded, kWh; what the last hours must keep is left to them.
     """
-    low = np.append(box.below[0, :-1], min(box.below[0, -1], box.last[0]))
-    most = np.minimum(np.cumsum(charge[0]) + low, box.cycles[0])
+    most = np.minimum(np.cumsum(charge[0]) + _lowest(box), box.cycles[0])
     ahead = np.minimum.accumulate(most[::-1])[::-1]  # what may be drawn by each hour, so that later hours are kept too
     drawn, kept = 0.0, np.zeros_like(discharge)
     for t, kwh in enumerate(discharge[0]):
@@ -73,8 +76,9 @@ def deliverable(charge: Array, discharge: Array, box: Boxes) -> Array:
     return kept
 
 
-def backed_kwh(box: Boxes) -> Array:
-    """Energy (1, T) that backs reserve if all discharge of one resource is awarded, before the hour and after it."""
-    left = np.cumsum(box.charge - box.discharge, axis=1) + box.below
+def backed_kwh(charge: Array, discharge: Array, box: Boxes) -> Array:
+    """Energy (1, T) above the limits of ``box`` that backs reserve if all of ``discharge`` is awarded, before the hour
+    and after it."""
+    left = np.cumsum(charge - discharge, axis=1) + box.below
     before = np.column_stack([box.first, left[:, :-1]])
     return np.maximum(np.minimum(before, left), 0.0)

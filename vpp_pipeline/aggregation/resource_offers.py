@@ -171,12 +171,12 @@ def _limited(offer: StorageOffer, resource: Resource, energy_price: Array, rules
     rows, hours = found.box.rows.copy(), found.box.hours
     out = found.discharge_efficiency[:, None]
     rows[:, :hours] = charge_kw * found.charge_efficiency[:, None]
-    backed_kw = found.backed_kw(offer.call_hours)
     if rules.storage_kept_by == "coordinator":
         discharge_kw = round_down(out * deliverable(rows[:, :hours], discharge_kw / out, found.box), step_kw)
+        backed_kw = out * backed_kwh(rows[:, :hours], discharge_kw / out, found.box) / offer.call_hours
+    else:
+        backed_kw = found.backed_kw(offer.call_hours)
     rows[:, hours : 2 * hours] = discharge_kw / out
-    if rules.storage_kept_by == "coordinator":
-        backed_kw = out * backed_kwh(Boxes(rows)) / offer.call_hours
     resources = replace(found, box=Boxes(rows), spare=found.spare * _ratio(spare_kw, found.spare_kw))
     held_kw = np.minimum(discharge_kw, round_down(backed_kw, step_kw)) + spare_kw
     certified_kw = [KW_PER_MW * resource.certified_mw.get(reserve.name, np.inf) for reserve in CAISO.reserves]

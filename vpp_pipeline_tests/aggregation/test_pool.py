@@ -219,7 +219,7 @@ def test_discharge_is_cut_to_what_is_left_after_all_of_it() -> None:
     """By hand: 2 kWh in the store, 1 kWh more by hour 2, of which the day must keep 1.5; 3 kWh are asked for."""
     box = Boxes(np.array([[*(0.0, 1.0, 0.0), *(1.0, 0.0, 2.0), *(2.0, 2.0, 2.0), *(9.0, 9.0, 9.0), 2.0, 0.5, 9.0]]))
     assert deliverable(box.charge, box.discharge, box).tolist() == [[1.0, 0.0, 0.5]]
-    assert backed_kwh(box).tolist() == [[1.0, 1.0, 0.0]]
+    assert backed_kwh(box.charge, box.discharge, box).tolist() == [[1.0, 1.0, 0.0]]
 
 
 def test_classes_are_kept_while_hardly_an_owner_comes_or_goes(pool: Pooled):
