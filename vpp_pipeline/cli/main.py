@@ -161,7 +161,7 @@ def bids(options: Options, market_date: date | None, keeps_history: bool, as_jso
     vpp-pipeline bids --date 2023-08-15
     vpp-pipeline bids --date 2024-07-11 --prices PATH --node TH_SP15_GEN-APND
     vpp-pipeline bids --date 2023-08-15 --fleet my_fleet.csv --set negotiation.rounds=5
-    vpp-pipeline bids --date 2023-08-15 --prosumers 1000000 --backend ray
+    vpp-pipeline bids --date 2023-08-15 --prosumers 100000 --backend ray
     vpp-pipeline bids --date 2023-08-15 --json | jq '.final_bids[] | select(.status == "bid")'
     """
     begun = time.perf_counter()
