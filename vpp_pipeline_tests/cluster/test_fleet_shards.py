@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vpp_pipeline.inputs.day_inputs import DayInputs
-from vpp_pipeline.pipeline import prepare_problem
-from vpp_pipeline.settings import FleetSettings, Settings
 from vpp_pipeline_tests.cluster.object_server import BUCKET, running
 from vpp_pipeline_tests.cluster.ray_nodes import Node, free_port, start_cluster
+from vpp_pipeline_tests.cluster.two_nodes import SHORT, on_two_nodes, why_not, write_day
 
 pytest.importorskip("ray", reason="Ray is not installed: make cluster")
 
 PROSUMERS = 1_500
 LONGEST_S = 300.0
 PATIENCE_S = 8.0
-SHORT = {"pivot_limit": 0, "gap_target_fraction": 0.05}
 
 Answer = dict[str, Any]
 
@@ -34,11 +29,7 @@ Answer = dict[str, Any]
 @pytest.fixture(scope="module")
 def day_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The problem of a day with a sample that is solved first."""
-    settings = Settings(fleet=FleetSettings(prosumers=PROSUMERS))
-    day = prepare_problem(DayInputs(date(2023, 8, 15), settings, None, None, None).tables(), settings)[1]
-    file = tmp_path_factory.mktemp("day") / "day.pickle"
-    file.write_bytes(pickle.dumps((day, settings.rules, settings.optimiser)))
-    return file
+    return write_day(PROSUMERS, tmp_path_factory.mktemp("day"))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +63,7 @@ def on(cluster: list[Node], **settings: Any) -> dict[str, Any]:
     return {"backend": "ray", "ray_address": cluster[0].address, "shard_cpus": 0.5} | settings
 
 
-@pytest.mark.parametrize("shards", [1, 2, 8])
+@pytest.mark.parametrize("shards", [1, 2, 8], ids="shards_{}".format)
 def test_the_day_is_the_same_to_the_bit_in_any_number_of_shards(
     shards: int, cluster: list[Node], solved: Callable[..., Answer], local: Answer
 ):
@@ -125,6 +116,21 @@ def test_the_node_that_is_left_takes_over_the_shards_of_one_that_is_lost(solved:
         answer = solved({"question": "price", "call": 4, "node": nodes[1].name}, **on(nodes, shards=2))
         assert answer["hashes"] == local["hashes"]
         assert sum(answer["restarts"].values()) == 1
+
+
+@pytest.mark.parametrize("lost", [None, "sweep", "settlement"], ids=lambda lost: f"lost_in_{lost}" if lost else "whole")
+def test_two_nodes_in_networks_of_their_own_find_the_bits_of_one_process(
+    day_file: Path, local: Answer, lost: str | None
+):
+    """Without a folder in common, and where every process of the second is killed; `two_nodes.py` does it with a large
+    fleet."""
+    pytest.importorskip("moto", reason="moto is in requirements-cluster-test.lock: make cluster-test")
+    if reason := why_not():
+        pytest.skip(reason)
+    found = on_two_nodes(day_file, SHORT, lost)
+    assert found["hashes"] == local["hashes"]
+    assert sum(found["restarts"].values()) == (1 if lost else 0)
+    assert found["crossed_mb"] > 0.1
 
 
 def test_without_any_node_that_takes_a_shard_the_day_ends_with_a_sentence(solved: Callable[..., Answer]):
