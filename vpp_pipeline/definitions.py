@@ -10,9 +10,8 @@ from vpp_pipeline.core.paths import keep_files_private
 from vpp_pipeline.core.portfolios import portfolio
 from vpp_pipeline.defs import bids, dispatch, evaluation, fleet, market, negotiation
 from vpp_pipeline.defs.alerts import alert_of_failed_runs, alert_of_late_bids
-from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.checks import all_checks
-from vpp_pipeline.defs.keys import OWN_TAGS, PREFIX
+from vpp_pipeline.defs.keys import OWN_TAGS, PREFIX, key_of
 from vpp_pipeline.defs.owner import Owner, resources_of
 from vpp_pipeline.defs.price_intake import is_in
 from vpp_pipeline.defs.resources import Prices, Storage

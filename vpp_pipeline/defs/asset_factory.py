@@ -12,8 +12,7 @@ import dagster as dg
 from vpp_pipeline.core.calendar import PACIFIC, SLOTS
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.core.tables import AGGREGATED
-from vpp_pipeline.defs.keys import PREFIX
-from vpp_pipeline.defs.keys import key_of as key_of
+from vpp_pipeline.defs.keys import PREFIX, key_of
 from vpp_pipeline.defs.metadata import columns_of, declared
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import SETTLED

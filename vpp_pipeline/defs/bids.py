@@ -13,9 +13,10 @@ from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, r
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import desk_address
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
-from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.asset_factory import DAYS, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.defs.evaluation import SETTLED, settles
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.metadata import figures_of, figures_of_file, tables_of_file
 from vpp_pipeline.defs.resources import HASHES, SETTINGS, Desk, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB, results_so_far

@@ -6,8 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of
+from vpp_pipeline.defs.asset_factory import DAYS, market_date_of
 from vpp_pipeline.defs.bids import is_scheduled
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.defs.run_inputs import keep_result
 from vpp_pipeline.settings import Settings

@@ -8,7 +8,8 @@ import polars as pl
 
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import AGGREGATED, BOUND
-from vpp_pipeline.defs.asset_factory import DAY_BEFORE, DAYS, key_of, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.asset_factory import DAY_BEFORE, DAYS, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.llm.session import solve_formulated
 from vpp_pipeline.pipeline import pay, state_problem, tabulate

@@ -7,7 +7,8 @@ import polars as pl
 
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import AGGREGATED
-from vpp_pipeline.defs.asset_factory import DAYS, key_of, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.asset_factory import DAYS, market_date_of, table_asset, table_outs
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.forecasting.meter_checks import Metered

@@ -11,7 +11,8 @@ from vpp_pipeline.core.calendar import comparable, history_dates, note_on_source
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import AGGREGATED
-from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, key_of, table_asset, table_outs
+from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, table_asset, table_outs
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.price_intake import (
     PRICE_HISTORY,

@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.defs.asset_factory import ROUNDS, SAME_DAY, key_of, market_date_of, table_asset, version_of
+from vpp_pipeline.defs.asset_factory import ROUNDS, SAME_DAY, market_date_of, table_asset, version_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.llm.adviser import ModelAdviser

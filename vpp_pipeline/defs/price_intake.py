@@ -16,7 +16,8 @@ from vpp_pipeline.core.display import usd
 from vpp_pipeline.core.errors import InputError, NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.defs.asset_factory import key_of, version_of
+from vpp_pipeline.defs.asset_factory import version_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.evaluation.settlement import same_source
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisIncompleteError

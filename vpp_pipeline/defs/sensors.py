@@ -19,7 +19,8 @@ from vpp_pipeline.core.calendar import HISTORY_DAYS, PACIFIC, history_dates, pri
 from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import history_folder
-from vpp_pipeline.defs.asset_factory import DAYS, key_of
+from vpp_pipeline.defs.asset_factory import DAYS
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.price_intake import PRICES, is_in
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError

@@ -18,7 +18,7 @@ from dagster import ExecuteInProcessResult
 
 from vpp_pipeline.core.lake import Lake, LakeFiles
 from vpp_pipeline.definitions import definitions_of, defs
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.owner import OF_RUN, Owner, owners_part, run_part
 from vpp_pipeline.warehouse.day import BY_HAND, LakeDay
 from vpp_pipeline.warehouse.tables import open_warehouse

@@ -14,7 +14,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import AGGREGATED, BOUND
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.price_intake import materialisation_of
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS

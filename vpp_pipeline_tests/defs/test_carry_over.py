@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.dispatch import SOLVED
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import prepare_problem
 from vpp_pipeline.settings import Settings

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.verification.registry import METRICS
 from vpp_pipeline.verification.settled_days import SETTLED
 from vpp_pipeline.warehouse.day import BY_HAND

@@ -9,7 +9,8 @@ import pytest
 
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.definitions import defs
-from vpp_pipeline.defs.asset_factory import COMPUTED_BY, DAYS, ROUNDS, key_of
+from vpp_pipeline.defs.asset_factory import COMPUTED_BY, DAYS, ROUNDS
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.evaluation.settle_day import READS
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.verification.registry import GUARDS, WARNINGS

@@ -8,8 +8,8 @@ import pytest
 
 from vpp_pipeline.bidding.run_history import changed_settings
 from vpp_pipeline.cli.main import main
-from vpp_pipeline.defs.asset_factory import key_of
 from vpp_pipeline.defs.bids import BIDS
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.settings import Settings
 from vpp_pipeline_tests.defs.desk import DAY, SMALL, negotiated, settled_small_desk
 

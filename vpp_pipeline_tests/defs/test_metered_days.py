@@ -12,7 +12,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.evaluation.backtest.plans import without_preferences
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.settings import Settings

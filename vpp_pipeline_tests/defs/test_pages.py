@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from vpp_pipeline.core.display import usd
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.metadata import (
     INLINE,
     LINEAGE,

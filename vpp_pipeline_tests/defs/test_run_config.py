@@ -19,7 +19,7 @@ from filelock import FileLock
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import LAUNCHPAD, definitions_of, defs
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.owner import Owner, resources_of
 from vpp_pipeline.defs.resources import Storage
 from vpp_pipeline.defs.sensors import LOCK_TAG, lock_of, lost_runs

@@ -15,7 +15,8 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from vpp_pipeline.core.calendar import note_on_source
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.definitions import bid_at_eight, defs, ingest_at_half_past_one, settle_at_two
-from vpp_pipeline.defs.asset_factory import DAYS, key_of
+from vpp_pipeline.defs.asset_factory import DAYS
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline_tests.defs.desk import GRAPH, SMALL, new_desk
 from vpp_pipeline_tests.warehouse.rows import rows

@@ -17,7 +17,7 @@ import pytest
 from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.market.synthetic_prices import Synthetic
 from vpp_pipeline_tests.cli.command_line import EXAMPLE_PRICES, own_history
 from vpp_pipeline_tests.market.oasis.published import generated

@@ -14,7 +14,7 @@ import pytest
 from vpp_pipeline.core.calendar import PACIFIC, history_dates
 from vpp_pipeline.definitions import correct_prices_daily, defs
 from vpp_pipeline.defs import price_intake
-from vpp_pipeline.defs.asset_factory import key_of
+from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.defs.sensors import LOCK_TAG, can_give, has, newest_due, wait
 from vpp_pipeline.market.synthetic_prices import Synthetic
