@@ -35,7 +35,7 @@ from vpp_pipeline.fleet.envelope import hourly_envelope
 from vpp_pipeline.negotiation.agreements import summarise
 from vpp_pipeline.negotiation.negotiate import Adviser, Engine
 from vpp_pipeline.negotiation.opportunities import Resource, members_of, resources_of
-from vpp_pipeline.negotiation.requests import Requests, place_requests, who_serves
+from vpp_pipeline.negotiation.requests import Offerable, Requests, offerable_mw, place_requests, who_serves
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES, SEGMENTS, InMemory, Store, negotiate_missing
 from vpp_pipeline.negotiation.terms import Terms, terms_by_resource
 from vpp_pipeline.schemas import DESK, TABLES, LLMCalls
@@ -165,12 +165,22 @@ def find_opportunities(day: Day, settings: Settings, requests: Requests, deals: 
     Requests that cannot be offered go to `market.request_quarantine`; the policy's opportunities keep their hours.
     ``deals``: what was agreed on the days before, by segment and product, where sizes are planned by it.
     """
+    placed = place_requests(requests, day["market.price_forecast"], offerable(day, settings, requests), settings.rules)
+    return open_opportunities(day, settings, placed, deals) | {"market.request_quarantine": placed.quarantine}
+
+
+def offerable(day: Day, settings: Settings, requests: Requests) -> Offerable:
+    """What the members of each resource that bids are made for can offer of what ``requests`` ask for."""
+    return offerable_mw(requests, members_of(fleet_of(day), _bid_as(day, settings)), settings.rules)
+
+
+def open_opportunities(day: Day, settings: Settings, placed: Requests, deals: pl.DataFrame | None = None) -> Tables:
+    """`market.opportunities`, of which ``placed``, requests with the resource that serves each, replace some."""
     from vpp_pipeline.dispatch.sizing import opportunities_of_day
 
     forecast, fleet, resources = day["market.price_forecast"], fleet_of(day), _bid_as(day, settings)
-    placed = place_requests(requests, forecast, members_of(fleet, resources), settings.rules)
     rows = opportunities_of_day(forecast["market_date"][0], forecast, fleet, settings, placed.rows, deals, resources)
-    return {"market.opportunities": rows, "market.request_quarantine": placed.quarantine}
+    return {"market.opportunities": rows}
 
 
 def fleet_of(day: Day) -> Fleet:

@@ -36,6 +36,12 @@ class FleetSettings(_Group):
 
     path: Path | None = Field(None, description="CSV or Parquet file of the fleet; null: the seeded generator.")
     prosumers: int = Field(200, ge=3, description="Size of the generated fleet.")
+    part_prosumers: int = Field(
+        100_000,
+        ge=100,
+        description="A fleet of more is made, bid, and verified in parts, one resource each, beside each other with "
+        "`optimiser.backend=ray`; a generated one is cut into so many resources.",
+    )
     seed: int = Field(20230815, description="Seed of the generated fleet.")
     business_sites: int = Field(
         14, ge=0, description="Small business sites (100-500 kW) among the first 200 prosumers; the share holds beyond."
@@ -586,6 +592,10 @@ class Settings(_Group):
     forecast: ForecastSettings = ForecastSettings()
     llm: LLMSettings = LLMSettings()
     model_use: ModelUseSettings = ModelUseSettings()
+
+    def in_this_process(self) -> Settings:
+        """The same, with the optimization in this process."""
+        return self.model_copy(update={"optimiser": self.optimiser.model_copy(update={"backend": "local"})})
 
     def deciding(self, *others: str) -> str:
         """What results depend on, as JSON: all settings but where they are computed, and but groups ``others``."""

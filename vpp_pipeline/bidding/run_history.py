@@ -72,7 +72,7 @@ def _run(day: Day, settings: Settings, hashes: Mapping[str, str], launch: Launch
         "price_source": prices["source"],
         "node": prices["node"],
         **{name: _version(hashes, tables) for name, tables in VERSIONS.items()},
-        "prosumers": day["fleet.prosumers"].height,
+        "prosumers": proof["prosumers"],
         "bids": final.filter(pl.col("status") == "bid").height,
         **{name: _sold(final, product) for product, name in SOLD.items()},
         **{name: float(final[name].sum()) for name in ("expected_revenue_usd", "payments_usd", "expected_profit_usd")},

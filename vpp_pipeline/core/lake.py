@@ -12,71 +12,49 @@ of an object store that several machines share.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from vpp_pipeline.core.bucket import Bucket
 from vpp_pipeline.core.errors import InputError, NoDataError
+from vpp_pipeline.core.manifest import (
+    MANIFESTS,
+    UNUSABLE,
+    File,
+    Manifest,
+    as_json,
+    day_name,
+    entry_of,
+    file_of,
+    manifest_of,
+)
 from vpp_pipeline.core.object_store import LocalFolder, ObjectStore
 from vpp_pipeline.core.parquet_files import (
     UNREADABLE,
     read_footer,
     read_parquet,
     read_together,
+    scan_together,
     table_folder,
     write_parquet,
 )
 from vpp_pipeline.core.provenance import columns_hash
 
 LOG = logging.getLogger(__name__)
-FORMAT = 1  # of manifests
-MANIFESTS, WORKING = "manifests", "working"
+WORKING = "working"
 COPIES = "copies"  # folder below the lake's own, for what is read of a bucket
 RESTORED = "restored from the warehouse"  # reason of a commit whose rows are those of all runs
-UNUSABLE = (ValueError, KeyError, TypeError, AttributeError)  # what reading a damaged manifest ends with
 _OWNER = re.compile(r"[A-Za-z0-9_-]+")
-
-
-@dataclass(frozen=True)
-class File:
-    """One version of one day's table."""
-
-    table: str
-    day: str
-    version: str
-    bytes: int
-
-    @property
-    def key(self) -> str:
-        """Its key in the object store."""
-        return f"{table_folder(self.table).as_posix()}/{self.day}/{self.version}.parquet"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a day consists of after its ``number``-th commit: the version of each table."""
-
-    day: str
-    number: int = 0
-    committed_utc: str = ""
-    reason: str = ""  # what was committed: bids, a settlement, one table
-    run_id: str = ""  # of the run whose bids the day has; empty before there are any
-    files: Mapping[str, File] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """Its key in the object store."""
-        return f"{MANIFESTS}/{self.day}/{self.number:06}.json"
 
 
 @dataclass(frozen=True)
@@ -123,6 +101,14 @@ class Lake:
         self.commit(day, table, lambda _: {table: file})
         return file
 
+    def put_together(
+        self, parts: Sequence[File], whole: pl.DataFrame | None = None, metadata: Mapping[str, str] | None = None
+    ) -> File:
+        """A version whose parts are written; with ``whole`` those rows are the day's, else all of the parts' are."""
+        table, day = parts[0].table, parts[0].day
+        own = File(table, day, _new_version(), 0) if whole is None else self.put(table, day, whole, metadata)
+        return replace(own, parts=tuple(parts))
+
     def put(
         self,
         table: str,
@@ -131,8 +117,8 @@ class Lake:
         metadata: Mapping[str, str] | None = None,
     ) -> File:
         """Write a version that no manifest names yet. ``metadata`` is kept in the Parquet footer."""
-        name = _day(day)
-        file = File(table, name, f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", 0)
+        name = day_name(day)
+        file = File(table, name, _new_version(), 0)
         size = self.store.create(file.key, lambda draft: write_parquet(draft, frame, metadata or {}))
         return File(table, name, file.version, size)
 
@@ -156,11 +142,11 @@ class Lake:
             last = self.last_readable(day) if passes_damaged else self.manifest(day)
             changed = change(last)
             files = {table: file for table, file in {**last.files, **changed}.items() if file is not None}
-            self.store.make_durable(sorted({file.key for file in changed.values() if file is not None}))
+            self.store.make_durable(sorted({key for file in changed.values() if file for key in file.keys}))
             of_run = last.run_id if run_id is None else run_id
             when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            manifest = Manifest(_day(day), last.number + 1, when, reason, of_run, files)
-            content = _as_json(manifest)
+            manifest = Manifest(day_name(day), last.number + 1, when, reason, of_run, files)
+            content = as_json(manifest)
 
             def fill(draft: Path, content: bytes = content) -> None:
                 draft.write_bytes(content)
@@ -174,12 +160,12 @@ class Lake:
 
     def manifest(self, day: date | str) -> Manifest:
         """The day's last one; an empty one of number 0 before the first commit. Raises InputError for a damaged one."""
-        keys = list(self.store.keys(f"{MANIFESTS}/{_day(day)}"))
-        return self._manifest(keys[-1]) if keys else Manifest(_day(day))
+        keys = list(self.store.keys(f"{MANIFESTS}/{day_name(day)}"))
+        return self._manifest(keys[-1]) if keys else Manifest(day_name(day))
 
     def numbered(self, day: date | str, number: int) -> Manifest:
         """The day's manifest of that number. Raises InputError where it is damaged or gone."""
-        return self._manifest(Manifest(_day(day), number).key)
+        return self._manifest(Manifest(day_name(day), number).key)
 
     def last_numbers(self) -> dict[str, int]:
         """Day -> number of its last manifest, for all days, in order; no manifest is read."""
@@ -191,7 +177,7 @@ class Lake:
     def manifests(self, day: date | str) -> list[Manifest]:
         """All of the day, in order; a damaged one is left out with a warning."""
         found = []
-        for key in self.store.keys(f"{MANIFESTS}/{_day(day)}"):
+        for key in self.store.keys(f"{MANIFESTS}/{day_name(day)}"):
             try:
                 found.append(self._manifest(key))
             except InputError as error:
@@ -200,14 +186,14 @@ class Lake:
 
     def last_readable(self, day: date | str) -> Manifest:
         """The last manifest that can be read, under the number of the last one there is."""
-        keys = list(self.store.keys(f"{MANIFESTS}/{_day(day)}"))
+        keys = list(self.store.keys(f"{MANIFESTS}/{day_name(day)}"))
         number = int(Path(keys[-1]).stem) if keys else 0
         for key in reversed(keys):
             try:
                 return replace(self._manifest(key), number=number)
             except InputError as error:
                 LOG.warning("%s", error)
-        return Manifest(_day(day), number)
+        return Manifest(day_name(day), number)
 
     def days(self) -> list[str]:
         """Days of which anything was committed, in order."""
@@ -233,16 +219,20 @@ class Lake:
         return list(dict.fromkeys(found))
 
     def path(self, file: File) -> Path:
-        """What polars and DuckDB read the version by."""
+        """What polars and DuckDB read the version by, where it is one file."""
         return self.store.path(file.key)
+
+    def paths(self, file: File) -> list[Path]:
+        """The same where it may be in parts."""
+        return [self.path(one) for one in file.with_rows]
 
     def _manifest(self, key: str) -> Manifest:
         day = key.split("/")[1]
         try:
             try:
-                return _of_json(day, self.store.get(key, is_final=True))
+                return manifest_of(day, self.store.get(key, is_final=True))
             except UNUSABLE:  # it may be this machine's copy alone
-                return _of_json(day, self.store.get(key))
+                return manifest_of(day, self.store.get(key))
         except UNUSABLE as error:
             raise InputError(
                 f"the manifest of {day} is damaged: {error}",
@@ -255,7 +245,7 @@ class Lake:
         found: dict[str, dict[str, File]] = {}
         for key in self.store.keys(WORKING):
             _, owner, of_day, name = key.split("/")
-            if of_day == _day(day):
+            if of_day == day_name(day):
                 written = _working(self.store, key, name.removesuffix(".json"), of_day)
                 if written is not None:
                     found.setdefault(owner, {})[written.table] = written
@@ -272,7 +262,7 @@ class LakeFiles:
     """
 
     def __init__(self, lake: Lake, day: str, owner: str | None = None) -> None:
-        self.lake, self.name, self.owner = lake, _day(day), owner
+        self.lake, self.name, self.owner = lake, day_name(day), owner
         self._pointers: dict[str, File | None] = {}
         if owner is not None and not _OWNER.fullmatch(owner):
             raise InputError("not a name of a run", value=repr(owner), remedy="Use letters, digits, - and _.")
@@ -285,6 +275,10 @@ class LakeFiles:
     def file(self, table: str) -> File | None:
         """The version that counts here; None where there is none."""
         return self._own(table) or self.committed.files.get(table)
+
+    def files(self) -> dict[str, File]:
+        """The version of every table that the day has here."""
+        return {**self.committed.files, **self.own()}
 
     def own(self) -> dict[str, File]:
         """What the owner has written and not committed."""
@@ -309,7 +303,7 @@ class LakeFiles:
         if self.owner is None:
             self.committed = self.lake.commit(self.name, table, lambda _: {table: file})
         else:
-            self.lake.store.put(f"{self._folder}/{table}.json", json.dumps(_entry(file)).encode())
+            self.lake.store.put(f"{self._folder}/{table}.json", json.dumps(entry_of(file)).encode())
             self._pointers[table] = file
 
     def forget(self) -> None:
@@ -328,13 +322,13 @@ class LakeFiles:
 
     def scan(self, table: str) -> pl.LazyFrame:
         """The same, read when it is collected."""
-        return pl.scan_parquet(self.lake.path(self.present(table)), glob=False, hive_partitioning=False)
+        return scan_together(self.lake.paths(self.present(table)))
 
     def schema(self, table: str) -> Mapping[str, pl.DataType]:
         """The columns as written; reads only the file's footer."""
         file = self.present(table)
         try:
-            return pl.read_parquet_schema(self.lake.path(file))
+            return pl.read_parquet_schema(self.lake.path(file.with_rows[0]))
         except UNREADABLE as error:
             raise unreadable(self.lake, file, error) from error
 
@@ -342,8 +336,19 @@ class LakeFiles:
         """What was written beside the rows; reads only the file's footer."""
         return footer(self.lake, self.present(table))
 
+    def metadata_of_parts(self, table: str) -> list[dict[str, str]]:
+        """The same of each file that the rows are in."""
+        return [footer(self.lake, one) for one in self.present(table).with_rows]
+
+    def height(self, table: str) -> int:
+        """The number of its rows, from the files' footers."""
+        return int(self.scan(table).select(pl.len()).collect().item())
+
     def hash(self, table: str) -> str:
-        """The `frame_hash` of the rows, with one column in memory at a time."""
+        """The `frame_hash` of the rows, with one column in memory at a time; where they are in parts, of the parts'."""
+        file = self.present(table)
+        if file.content or len(file.with_rows) > 1:
+            return file.content or content_of(file.parts)
         schema = self.schema(table)
         return columns_hash(schema, (self.read(table, [name]).to_series() for name in schema))
 
@@ -369,12 +374,43 @@ class LakeFiles:
         return f"{WORKING}/{self.owner}/{self.name}"
 
 
+def content_of(parts: Iterable[File]) -> str:
+    """The hash of what the rows of all parts are."""
+    return hashlib.sha256(" ".join(part.content for part in parts).encode()).hexdigest()
+
+
+class PartFiles(LakeFiles):
+    """One part of a day that is bid in parts: of each table in ``files`` the rows of that part, where it has parts, and
+    all of them where it has not.
+
+    What is written is named by nothing but ``written``, until whoever has asked for all parts puts them together.
+    """
+
+    def __init__(self, lake: Lake, day: str, files: Mapping[str, File], part: int, parts: int) -> None:
+        super().__init__(lake, day)
+        self.part, self.parts, self.written = part, parts, dict[str, File]()
+        self._files = {table: file.parts[part] if file.parts else file for table, file in files.items()}
+
+    def file(self, table: str) -> File | None:
+        """The version that counts here."""
+        return self.written.get(table) or self._files.get(table)
+
+    def own(self) -> dict[str, File]:
+        """What was written here."""
+        return dict(self.written)
+
+    def point(self, table: str, file: File) -> None:
+        """Let ``table`` be the version that ``file`` is, with the hash of its rows."""
+        self.written[table] = file
+        self.written[table] = replace(file, content=self.hash(table))
+
+
 def read_days(lake: Lake, table: str, days: Iterable[str], columns: list[str] | None = None) -> pl.DataFrame:
     """The table's committed rows of several days, in the order asked for; each must have it, and one must be named."""
     wanted = [lake.day(day) for day in days]
     if not wanted:
         raise NoDataError(f"no day of {table} was asked for", remedy="Name at least one.")
-    files = [lake.path(day.present(table)) for day in wanted]
+    files = [path for day in wanted for path in lake.paths(day.present(table))]
     try:
         return read_together(files, columns)
     except UNREADABLE:  # which of them it is, its own reading says
@@ -385,7 +421,9 @@ def read_file(lake: Lake, file: File, columns: list[str] | None = None) -> pl.Da
     """The rows of the version; all columns, or those named. Raises InputError for a damaged one."""
     whole(lake, file)
     try:
-        return read_parquet(lake.path(file), columns)
+        if len(file.with_rows) > 1:
+            return read_together(lake.paths(file), columns)
+        return read_parquet(lake.path(file.with_rows[0]), columns)
     except UNREADABLE as error:
         raise unreadable(lake, file, error) from error
 
@@ -394,18 +432,19 @@ def footer(lake: Lake, file: File) -> dict[str, str]:
     """What was written beside the rows of the version."""
     whole(lake, file)
     try:
-        return read_footer(lake.path(file))
+        return read_footer(lake.path(file.with_rows[0]))
     except UNREADABLE as error:
         raise unreadable(lake, file, error) from error
 
 
 def whole(lake: Lake, file: File) -> None:
     """Raise InputError where the version is gone, or has other bytes than were written."""
-    size = lake.store.fetch(file.key, file.bytes)
-    if size is None:
-        raise unreadable(lake, file, "it is gone")
-    if size != file.bytes:
-        raise unreadable(lake, file, f"it has {size:,} of {file.bytes:,} bytes")
+    for one in file.with_rows:
+        size = lake.store.fetch(one.key, one.bytes)
+        if size is None:
+            raise unreadable(lake, one, "it is gone")
+        if size != one.bytes:
+            raise unreadable(lake, one, f"it has {size:,} of {one.bytes:,} bytes")
 
 
 def unreadable(lake: Lake, file: File, error: object) -> InputError:
@@ -440,7 +479,7 @@ def _working(store: ObjectStore, key: str, table: str, day: str) -> File | None:
     """The version that a working pointer names; None where there is none, or power was lost while it was written."""
     try:
         told = json.loads(store.get(key) or b"null")
-        return None if told is None else File(told.get("table", table), day, told["version"], told["bytes"])
+        return None if told is None else file_of(told | {"table": told.get("table", table)}, day)
     except UNUSABLE:
         return None
 
@@ -451,33 +490,5 @@ def _bucket(url: str, copies: Path, copies_gb: float) -> Bucket:
     return Bucket(url, copies, copies_gb)
 
 
-def _entry(file: File) -> dict[str, Any]:
-    return {name: value for name, value in asdict(file).items() if name != "day"}
-
-
-def _of_json(day: str, content: bytes | None) -> Manifest:
-    """Raises one of UNUSABLE for a damaged manifest."""
-    told = json.loads(content or b"")
-    files = {name: File(entry["table"], day, entry["version"], entry["bytes"]) for name, entry in told["files"].items()}
-    return Manifest(day, told["number"], told["committed_utc"], told["reason"], told["run_id"], files)
-
-
-def _as_json(manifest: Manifest) -> bytes:
-    told = {
-        "format": FORMAT,
-        "day": manifest.day,
-        "number": manifest.number,
-        "committed_utc": manifest.committed_utc,
-        "reason": manifest.reason,
-        "run_id": manifest.run_id,
-        "files": {table: _entry(file) for table, file in sorted(manifest.files.items())},
-    }
-    return json.dumps(told, indent=1).encode()
-
-
-def _day(day: date | str) -> str:
-    """``2023-08-15``. Raises InputError for what is no market day."""
-    try:
-        return date.fromisoformat(str(day)).isoformat()
-    except ValueError:
-        raise InputError("not a market day", value=repr(day), remedy="Use a day such as 2023-08-15.") from None
+def _new_version() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"

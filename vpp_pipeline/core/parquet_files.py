@@ -53,8 +53,14 @@ def read_parquet(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
 
 def read_together(files: Iterable[Path], columns: list[str] | None = None) -> pl.DataFrame:
     """The rows of all ``files``, in their order; a column that only some have is null for the others."""
-    rows = pl.concat([pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files], how="diagonal")
+    rows = scan_together(files)
     return (rows.select(columns) if columns else rows).collect()
+
+
+def scan_together(files: Iterable[Path]) -> pl.LazyFrame:
+    """The same, read when it is collected."""
+    scans = [pl.scan_parquet(file, glob=False, hive_partitioning=False) for file in files]
+    return pl.concat(scans, how="diagonal") if len(scans) > 1 else scans[0]
 
 
 def read_footer(file: Path) -> dict[str, str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, time, timedelta
 from inspect import getdoc
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from vpp_pipeline.core.calendar import PACIFIC, SLOTS
-from vpp_pipeline.core.provenance import code_version
+from vpp_pipeline.core.lake import content_of
+from vpp_pipeline.core.provenance import code_version, frame_hash
 from vpp_pipeline.core.tables import AGGREGATED
+from vpp_pipeline.day_parts import InParts, Made
 from vpp_pipeline.defs.keys import PREFIX, key_of
 from vpp_pipeline.defs.metadata import columns_of, declared
 from vpp_pipeline.schemas import TABLES
@@ -132,6 +135,17 @@ def table_outs(tables: Mapping[str, str], kinds: set[str]) -> dict[str, dg.Asset
         )
         for output, table in tables.items()
     }
+
+
+def outputs_of(tables: Made, names: Mapping[str, str]) -> Iterator[dg.Output[pl.DataFrame | InParts]]:
+    """The outputs of a computation, name -> table, with the hash of its content as data version."""
+    for name, table in names.items():
+        yield dg.Output(tables[table], name, data_version=dg.DataVersion(version_of_rows(tables[table])))
+
+
+def version_of_rows(rows: pl.DataFrame | InParts) -> str:
+    """The hash of the rows."""
+    return content_of(rows.parts) if isinstance(rows, InParts) else frame_hash(rows)
 
 
 def market_date_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:

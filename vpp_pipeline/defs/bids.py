@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 
 import dagster as dg
@@ -13,6 +14,7 @@ from vpp_pipeline.bidding.run_history import REQUESTS, Launch, requests_among, r
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import desk_address
 from vpp_pipeline.core.provenance import code_version, fingerprint_of, hashes_of
+from vpp_pipeline.day_parts import InParts, in_hand, made, results_of_parts
 from vpp_pipeline.defs.asset_factory import DAYS, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.dispatch import INFEASIBLE, SOLVE_INPUTS, SOLVED
 from vpp_pipeline.defs.evaluation import SETTLED, settles
@@ -25,7 +27,8 @@ from vpp_pipeline.pipeline import form, verify
 from vpp_pipeline.reporting.asset_pages.bids import day_at_a_glance
 from vpp_pipeline.reporting.page import page_of_day, write_report
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.day import LakeDay, published_day
+from vpp_pipeline.verification.registry import GUARDS
+from vpp_pipeline.warehouse.day import LakeDay, parts_in, published_day
 from vpp_pipeline.warehouse.publish import publish, publish_settlement
 
 BIDS = {
@@ -72,7 +75,9 @@ def _hashes_of_inputs(day: LakeDay) -> dict[str, str]:
 @dg.multi_asset(
     outs=table_outs(BIDS, {"polars"}), deps=[key_of(table) for table in INPUTS], partitions_def=DAYS, name="formed_bids"
 )
-def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
+def formed_bids(
+    context: dg.AssetExecutionContext, desk: Desk, storage: Storage
+) -> Iterator[dg.Output[pl.DataFrame | InParts]]:
     """The day's bids with their price curves and money. Verifies everything itself: a broken rule means no bids.
 
     What a check of this run has found in the very same files is taken as it is.
@@ -87,16 +92,18 @@ def formed_bids(context: dg.AssetExecutionContext, desk: Desk, storage: Storage)
         run_id=context.run.run_id,
         created_utc=datetime.now(UTC),
     )
-    tables = form(day, settings, stamp)
-    known = results_so_far(day, settings, tables)
-    tables |= verify(day.holding(tables), settings, is_scheduled=is_scheduled(context.run), known=known)
-    glance = day_at_a_glance(day.holding(tables))
-    final = tables["bids.final_bids"]
+    tables = made(day, settings, partial(form, settings=settings, stamp=stamp))
+    formed, known = in_hand(day, tables), results_so_far(day, settings, tables)
+    if parts_in(day.kept):
+        known |= results_of_parts(formed, settings, [check for check in GUARDS if check.__name__ not in known])
+    tables |= verify(formed, settings, is_scheduled=is_scheduled(context.run), known=known)
+    formed = in_hand(day, tables)
+    final, glance = formed["bids.final_bids"], day_at_a_glance(formed)
     metadata = figures_of("bids.final_bids", final) | {name: glance[name] for name in ("gap_fraction", "violations")}
     metadata[SETTINGS] = dg.MetadataValue.json(settings.model_dump(mode="json"))
     requests = requests_among(day["market.opportunities"])
     metadata[HASHES] = dg.MetadataValue.json(hashes | hashes_of({REQUESTS: requests}))
-    yield dg.Output(final, "final_bids", metadata=metadata)
+    yield dg.Output(tables["bids.final_bids"], "final_bids", metadata=metadata)
     for output in ("bid_segments", "reconciliation", "checks"):
         yield dg.Output(tables[BIDS[output]], output)
 
@@ -115,11 +122,11 @@ def published(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -
     """
     market_date = market_date_of(context)
     run = None if settles(context) else _verified_run(context, desk, storage.day(market_date))
-    begun, made = perf_counter(), storage.made(market_date)
+    begun, new = perf_counter(), storage.made(market_date)
     if run is None:
-        rows = publish_settlement(storage.lake, storage.warehouse, market_date, made)
+        rows = publish_settlement(storage.lake, storage.warehouse, market_date, new)
     else:
-        rows = publish(storage.lake, storage.warehouse, market_date, made, run)
+        rows = publish(storage.lake, storage.warehouse, market_date, new, run)
     storage.forget(market_date)
     data = storage.warehouse.parent
     report, desk_url = write_report(data, market_date), desk_address(data)
@@ -145,7 +152,8 @@ def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay) -
     settings = Settings.model_validate_json(metadata[SETTINGS]) if SETTINGS in metadata else desk.settings()
     hashes, made_by = json.loads(metadata.get(HASHES, "{}")), bids["run_id"][0]
     if made_by != context.run.run_id:
-        verify(day, settings, is_scheduled=is_scheduled(context.run))
+        known = results_of_parts(day, settings, GUARDS) if parts_in(day.kept) else {}
+        verify(day, settings, is_scheduled=is_scheduled(context.run), known=known)
         found = _hashes_of_inputs(day)
         others = sorted(table for table in found if hashes.get(table, found[table]) != found[table])
         if others:

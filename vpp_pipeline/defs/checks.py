@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from vpp_pipeline.day_parts import results_of_parts
 from vpp_pipeline.defs.asset_factory import DAYS, market_date_of
 from vpp_pipeline.defs.bids import is_scheduled
 from vpp_pipeline.defs.keys import key_of
@@ -15,9 +16,9 @@ from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import bids_were_ready_before_the_deadline
 from vpp_pipeline.verification.check_result import CheckResult
 from vpp_pipeline.verification.inputs import prices_are_complete_and_ordered
-from vpp_pipeline.verification.registry import GUARDS, METRICS, WARNINGS
+from vpp_pipeline.verification.registry import GUARDS, METRICS, OF_WHOLE_DAY, WARNINGS
 from vpp_pipeline.verification.settled_days import SETTLED
-from vpp_pipeline.warehouse.day import LakeDay
+from vpp_pipeline.warehouse.day import LakeDay, parts_in
 
 #: tags of a run: the first and last of a range
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -76,7 +77,10 @@ def _run(
         extra["is_scheduled"] = is_scheduled(context.run)
     if check is prices_are_complete_and_ordered:
         extra["table"] = table
-    result = check(day, settings, **extra)
+    if parts_in(day.kept) and check not in OF_WHOLE_DAY:
+        result = results_of_parts(day, settings, [check])[check.__name__]
+    else:
+        result = check(day, settings, **extra)
     if GUARDS.get(check) == table:
         keep_result(check.__name__, day, settings, result)
     return result

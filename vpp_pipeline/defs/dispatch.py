@@ -1,18 +1,29 @@
 """The day's optimisation and what prosumers earn by it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.core.tables import AGGREGATED, BOUND
-from vpp_pipeline.defs.asset_factory import DAY_BEFORE, DAYS, market_date_of, table_asset, table_outs
+from vpp_pipeline.core.tables import AGGREGATED, BOUND, Tables
+from vpp_pipeline.day_parts import InParts, made
+from vpp_pipeline.defs.asset_factory import (
+    DAY_BEFORE,
+    DAYS,
+    market_date_of,
+    table_asset,
+    table_outs,
+    version_of_rows,
+)
 from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Desk, Storage
+from vpp_pipeline.dispatch.problem import DayProblem
 from vpp_pipeline.llm.session import solve_formulated
-from vpp_pipeline.pipeline import pay, state_problem, tabulate
+from vpp_pipeline.pipeline import pay, solve, state_problem, tabulate
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.warehouse.day import LakeDay, parts_in
 from vpp_pipeline.warehouse.publish import publish
 
 SOLVED = {
@@ -63,7 +74,9 @@ PARENTS = {name: _INPUTS if name == "infeasibilities" else _INPUTS | {key_of(SOL
     partitions_def=DAYS,
     name="day_solution",
 )
-def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> Iterator[dg.Output[pl.DataFrame]]:
+def day_solution(
+    context: dg.AssetExecutionContext, desk: Desk, storage: Storage
+) -> Iterator[dg.Output[pl.DataFrame | InParts]]:
     """The whole day solved at once, so that no kWh is sold twice.
 
     With `fleet.carry_over` every store begins with what the schedule of the day before leaves in it, if there is one.
@@ -71,23 +84,40 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
     of it.
     Where limits cannot be kept at all, the day stops here; which ones is published first, so that it can be queried.
     """
-    from vpp_pipeline.dispatch.infeasibility import InfeasibleDay, infeasibilities
+    from vpp_pipeline.dispatch.infeasibility import InfeasibleDay
 
     settings, market_date = desk.settings(), market_date_of(context)
-    problem, starts = state_problem(storage.figures(market_date), settings)
-    breaches = infeasibilities(problem)
+    day, folder, run_id = storage.figures(market_date), Path(storage.data_folder), context.run.run_id
+
+    def solved_whole(problem: DayProblem) -> Tables:
+        found = solve_formulated(problem, day.afresh(), settings, folder, run_id=run_id)
+        tables = tabulate(problem, found.solution, settings)
+        return tables | {PROOF: found.told_in(tables[PROOF])}
+
+    def solved_alone(problem: DayProblem) -> Tables:  # parts are spread over the cluster, not their prosumers
+        alone = settings.in_this_process()
+        return tabulate(problem, solve(problem, alone), alone)
+
+    solver = solved_alone if parts_in(day.kept) else solved_whole
+    tables = made(day, settings, lambda part: _solved(part, settings, solver))
+    breaches = tables.pop(INFEASIBLE)
     yield dg.Output(breaches, "infeasibilities")
-    if not breaches.is_empty():
-        made = storage.made(market_date)
-        publish(storage.lake, storage.warehouse, market_date, {INFEASIBLE: made[INFEASIBLE]})
-        raise InfeasibleDay(breaches)
-    folder, run_id = Path(storage.data_folder), context.run.run_id
-    solved = solve_formulated(problem, storage.figures(market_date), settings, folder, run_id=run_id)
-    tables = tabulate(problem, solved.solution, settings) | starts
-    tables[PROOF] = solved.told_in(tables[PROOF])
+    if not tables:
+        left = storage.made(market_date)
+        publish(storage.lake, storage.warehouse, market_date, {INFEASIBLE: left[INFEASIBLE]})
+        raise InfeasibleDay(storage.day(market_date)[INFEASIBLE])
     for table, rows in tables.items():
-        version = dg.DataVersion(frame_hash(rows)) if table == SCHEDULE else None
+        version = dg.DataVersion(version_of_rows(rows)) if table == SCHEDULE else None
         yield dg.Output(rows, table.removeprefix("dispatch."), data_version=version)
+
+
+def _solved(day: LakeDay, settings: Settings, solver: Callable[[DayProblem], Tables]) -> Tables:
+    """What cannot be kept, alone, or the solution. Only the problem is in memory while it is solved."""
+    from vpp_pipeline.dispatch.infeasibility import infeasibilities
+
+    problem, starts = state_problem(day.afresh(), settings)
+    breaches = {INFEASIBLE: infeasibilities(problem)}
+    return breaches | solver(problem) | starts if breaches[INFEASIBLE].is_empty() else breaches
 
 
 @table_asset(
@@ -95,6 +125,6 @@ def day_solution(context: dg.AssetExecutionContext, desk: Desk, storage: Storage
     {"polars"},
     deps=[key_of(table) for table in PAY_INPUTS],
 )
-def payments(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
+def payments(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.Output[Any]:
     """What each prosumer delivers and earns in each bid, how content it is, and the charging its sales recover."""
-    return pay(storage.figures(market_date_of(context)))["dispatch.payments"]
+    return dg.Output(made(storage.figures(market_date_of(context)), desk.settings(), pay)["dispatch.payments"])

@@ -1,18 +1,26 @@
 """What meters had shown, what is expected of each site, the fleet, and what it can do on the day."""
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.core.tables import AGGREGATED
-from vpp_pipeline.defs.asset_factory import DAYS, market_date_of, table_asset, table_outs
+from vpp_pipeline.core.tables import AGGREGATED, SCHEDULE_BEFORE
+from vpp_pipeline.day_parts import InParts, Made, cut, made, over_parts, together, written
+from vpp_pipeline.defs.asset_factory import DAYS, market_date_of, outputs_of, table_asset, table_outs
 from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
+from vpp_pipeline.fleet.notes.apply import by_rules
 from vpp_pipeline.forecasting.meter_checks import Metered
+from vpp_pipeline.inputs import day_fleet
+from vpp_pipeline.inputs.day_fleet import DayFleet
+from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, limit_fleet
+from vpp_pipeline.warehouse.day import PartDay
 
 EXPECTED = [key_of(table) for table in SITE_FORECASTS]
 FLEET = {name: f"fleet.{name}" for name in ("prosumers", "notes", "quarantine")}
@@ -81,23 +89,44 @@ By the setting `forecast.charging`: from meters, or 1 throughout; else as `marke
 )
 def fleet_of_day(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
-) -> Iterator[dg.Output[pl.DataFrame]]:
+) -> Iterator[dg.Output[pl.DataFrame | InParts]]:
     """The homes and businesses that take part, the readings of their owners' notes, and rows that cannot take part.
 
     Generated from a seed, or read from a user's own file (setting `fleet.path`). Who cannot keep their own
     limits on the day, by the load and charging that are expected, is set aside. The data version is a hash of the
-    content, so that another fleet makes everything downstream stale.
+    content, so that another fleet makes everything downstream stale. A fleet above `fleet.part_prosumers` is made in
+    parts, one resource each, and so is all that rests on it.
     """
-    tables = day_inputs(context, desk, prices_source, storage).fleet
-    for name in FLEET:
-        table = getattr(tables, name)
-        yield dg.Output(table, name, data_version=dg.DataVersion(frame_hash(table)))
+    inputs = day_inputs(context, desk, prices_source, storage)
+    tables: Made = _fleet_in_parts(inputs, storage) if inputs.parts else dict(_tables_of(inputs.fleet))
+    yield from outputs_of(tables, FLEET)
+
+
+def _tables_of(fleet: DayFleet) -> dict[str, pl.DataFrame]:
+    return {table: getattr(fleet, name) for name, table in FLEET.items()}
+
+
+def _fleet_in_parts(inputs: DayInputs, storage: Storage) -> Made:
+    """A generated fleet part by part, each made where it is worked on; one that a file has by its resources."""
+    settings, names, market_date = inputs.settings, inputs.parts, inputs.market_date
+    if settings.fleet.path:
+        return cut(storage.lake, market_date, _tables_of(inputs.fleet), names)
+
+    def part(day: PartDay) -> dict[str, pl.DataFrame]:
+        expected = tuple(day[table] for table in SITE_FORECASTS)
+        before = day.get(SCHEDULE_BEFORE) if settings.fleet.carry_over else None
+        known = (settings.fleet, market_date, before, by_rules, expected)
+        return _tables_of(day_fleet.fleet_of_day(*known, names, day.kept.part))
+
+    files = over_parts(storage.day(market_date), settings, lambda day: written(day, part(day)), len(names))
+    return together(storage.lake, files)
 
 
 @table_asset("fleet.availability", {"polars"}, deps=[*map(key_of, ("market.resources", "fleet.prosumers")), *EXPECTED])
-def availability(context: dg.AssetExecutionContext, storage: Storage) -> pl.DataFrame:
+def availability(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.Output[Any]:
     """What each prosumer can do in each hour once physics and its owner's preferences are honored."""
-    return limit_fleet(storage.day(market_date_of(context)))["fleet.availability"]
+    tables = made(storage.day(market_date_of(context)), desk.settings(), limit_fleet)
+    return dg.Output(tables["fleet.availability"])
 
 
 @dg.multi_asset(
@@ -111,12 +140,13 @@ def availability(context: dg.AssetExecutionContext, storage: Storage) -> pl.Data
 )
 def fleet_in_storage(
     context: dg.AssetExecutionContext, desk: Desk, storage: Storage
-) -> Iterator[dg.Output[pl.DataFrame]]:
+) -> Iterator[dg.Output[pl.DataFrame | InParts]]:
     """Owners of resources that take part as storage, cut into classes that are bid as one storage resource each.
 
     Classes of the last day before that has any are kept while hardly an owner has come or gone (setting
     `resources.storage_remade_fraction`). Empty where no resource takes part as storage.
     """
-    tables = aggregate(storage.day(market_date_of(context)), desk.settings())
-    for name, table in STORAGE.items():
-        yield dg.Output(tables[table], name, data_version=dg.DataVersion(frame_hash(tables[table])))
+    settings = desk.settings()
+    yield from outputs_of(
+        made(storage.day(market_date_of(context)), settings, partial(aggregate, settings=settings)), STORAGE
+    )

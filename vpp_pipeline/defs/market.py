@@ -11,7 +11,8 @@ from vpp_pipeline.core.calendar import comparable, history_dates, note_on_source
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import AGGREGATED
-from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, table_asset, table_outs
+from vpp_pipeline.day_parts import InParts, Made, made, over_parts
+from vpp_pipeline.defs.asset_factory import DAYS, WEEK_BEFORE, outputs_of, table_asset, table_outs
 from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.price_intake import (
@@ -25,7 +26,10 @@ from vpp_pipeline.defs.price_intake import (
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.defs.sensors import LOCK_TAG
-from vpp_pipeline.pipeline import find_opportunities
+from vpp_pipeline.negotiation.requests import Requests, place_requests
+from vpp_pipeline.pipeline import find_opportunities, offerable, open_opportunities
+from vpp_pipeline.settings import Settings
+from vpp_pipeline.warehouse.day import LakeDay, parts_in
 
 LOG = logging.getLogger(__name__)
 OFFERED = {name: f"market.{name}" for name in ("opportunities", "request_quarantine")}
@@ -149,7 +153,7 @@ def resources(
 )
 def market_opportunities(
     context: dg.AssetExecutionContext, desk: Desk, prices_source: Prices, storage: Storage
-) -> Iterator[dg.Output[pl.DataFrame]]:
+) -> Iterator[dg.Output[pl.DataFrame | InParts]]:
     """What can be sold: each product in each hour, sized to the fleet, and the requests that replace some of them.
 
     `planned` sizes are rehearsed with typical prosumers; with `opportunities.deal_days`, at the level of the deals of
@@ -157,8 +161,19 @@ def market_opportunities(
     Requests that cannot be offered are set aside, each with its reason; the policy's opportunities keep their hours.
     """
     inputs = day_inputs(context, desk, prices_source, storage)
-    day = storage.day(inputs.market_date)
-    tables = find_opportunities(day, inputs.settings, inputs.requests, inputs.recent_deals)
+    day, settings, deals = storage.day(inputs.market_date), inputs.settings, inputs.recent_deals
+    if parts_in(day.kept):
+        tables = _in_parts(day, settings, inputs.requests, deals)
+    else:
+        tables = dict(find_opportunities(day, settings, inputs.requests, deals))
     inputs.keep_recent_deals(storage.lake.day(inputs.market_date, storage.owner))
-    for name, table in OFFERED.items():
-        yield dg.Output(tables[table], name, data_version=dg.DataVersion(frame_hash(tables[table])))
+    yield from outputs_of(tables, OFFERED)
+
+
+def _in_parts(day: LakeDay, settings: Settings, requests: Requests, deals: pl.DataFrame | None) -> Made:
+    """Each part tells what it can offer; then requests have their place, and each part finds its opportunities."""
+    offers = over_parts(day, settings, lambda part: offerable(part, settings, requests))
+    of_all = {resource: mw for part in offers for resource, mw in part.items()}
+    placed = place_requests(requests, day["market.price_forecast"], of_all, settings.rules)
+    tables = made(day, settings, lambda part: open_opportunities(part, settings, placed, deals))
+    return tables | {"market.request_quarantine": placed.quarantine}

@@ -1,6 +1,6 @@
 """Negotiation: one partition per product and hour, and the daily tables that collect them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
@@ -9,9 +9,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.core.manifest import File
+from vpp_pipeline.core.tables import Tables
+from vpp_pipeline.day_parts import Made, over_parts, together, written
 from vpp_pipeline.defs.asset_factory import ROUNDS, SAME_DAY, market_date_of, table_asset, version_of
 from vpp_pipeline.defs.keys import key_of
-from vpp_pipeline.defs.metadata import figures_of
+from vpp_pipeline.defs.metadata import ROW_COUNT, figures_of
 from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.session import audit_of, open_adviser
@@ -19,7 +22,7 @@ from vpp_pipeline.llm.store import calls_in_numbers
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES
 from vpp_pipeline.pipeline import negotiate, negotiate_again
 from vpp_pipeline.settings import Settings
-from vpp_pipeline.warehouse.day import WORDS, LakeNegotiations
+from vpp_pipeline.warehouse.day import NEGOTIATED, WORDS, LakeDay, LakeNegotiations, PartDay, parts_in
 
 INPUTS = [
     "market.opportunities",
@@ -56,35 +59,65 @@ def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> N
         slots_by_day.setdefault(date.fromisoformat(name), []).append(slot)
     settings = desk.settings()
     for market_date, slots in slots_by_day.items():
-        day, store = storage.day(market_date), storage.negotiations(market_date)
-        wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
-        day = day.holding({"market.opportunities": wanted})
-        with _adviser(context, storage, settings, market_date) as adviser:
-            provenance = negotiate_again(day, settings, store, adviser)
-        for slot, metadata in _figures_by_slot(store, provenance):
+        day = storage.day(market_date)
+
+        def again(part: LakeDay, adviser: ModelAdviser | None, of_slots: list[str] = slots) -> pl.DataFrame:
+            wanted = part["market.opportunities"].filter(pl.col("slot").is_in(of_slots))
+            store = LakeNegotiations(part.kept)
+            return negotiate_again(part.holding({"market.opportunities": wanted}), settings, store, adviser)
+
+        if parts_in(day.kept):
+            provenance = _in_parts(day, storage, settings, lambda part: ({}, again(part, None)))[1]
+        else:
+            with _adviser(context, storage, settings, market_date) as adviser:
+                provenance = again(day, adviser)
+        for slot, metadata in _figures_by_slot(storage.negotiations(market_date), provenance):
             context.add_asset_metadata(metadata, partition_key=f"{market_date}|{slot}")
-        idle = sorted(set(slots) - set(wanted["slot"]))
+        idle = sorted(set(slots) - set(provenance["slot"]))
         context.log.info(
-            f"{market_date}: {wanted.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
+            f"{market_date}: {provenance.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
         )
 
 
+def _in_parts(
+    day: LakeDay, storage: Storage, settings: Settings, negotiated: Callable[[PartDay], tuple[Tables, pl.DataFrame]]
+) -> tuple[Made, pl.DataFrame]:
+    """The tables that ``negotiated`` makes of each part, and how each opportunity came by its deals; messages,
+    segments, and deals are kept as those of the run."""
+
+    def work(part: PartDay) -> tuple[dict[str, File], pl.DataFrame]:
+        tables, provenance = negotiated(part)
+        files = written(part, tables)
+        return files | {table: part.kept.present(table) for table in NEGOTIATED.values()}, provenance
+
+    found = over_parts(day, settings, work)
+    lake, kept = storage.lake, storage.lake.day(day.market_date, storage.owner)
+    for table in NEGOTIATED.values():
+        kept.point(table, lake.put_together([files.pop(table) for files, _ in found]))
+    return together(lake, [files for files, _ in found]), pl.concat(provenance for _, provenance in found)
+
+
 @table_asset("negotiation.summary", {"polars"}, deps=[key_of(table) for table in INPUTS])
-def summary(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.Output[pl.DataFrame]:
+def summary(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> dg.Output[Any]:
     """How each opportunity's negotiation went: who was asked, who closed, and whether that is enough to bid.
 
     Negotiates every opportunity whose partition of `negotiation/rounds` is missing or rests on other inputs, another
     policy or other code, and records it there; the others are reused.
     """
     market_date, settings = market_date_of(context), desk.settings()
-    store = storage.negotiations(market_date)
-    with _adviser(context, storage, settings, market_date) as adviser:
-        tables, provenance = negotiate(storage.day(market_date), settings, store, adviser)
-    _record(context, store, provenance)
+    day, advice = storage.day(market_date), dict[str, Any]()
+    tables: Made
+    if parts_in(day.kept):
+        tables, provenance = _in_parts(
+            day, storage, settings, lambda part: negotiate(part, settings, LakeNegotiations(part.kept))
+        )
+    else:
+        with _adviser(context, storage, settings, market_date) as adviser:
+            found, provenance = negotiate(day, settings, storage.negotiations(market_date), adviser)
+        tables, advice = dict(found), adviser.tally.in_numbers() if adviser else {}
+    _record(context, storage.negotiations(market_date), provenance)
     counts = {"negotiated": int(provenance["is_new"].sum()), "reused": int((~provenance["is_new"]).sum())}
-    advice = adviser.tally.in_numbers() if adviser else {}
-    table = tables["negotiation.summary"]
-    return dg.Output(table, metadata=figures_of("negotiation.summary", table) | counts | advice)
+    return dg.Output(tables["negotiation.summary"], metadata=counts | advice)
 
 
 def _adviser(
@@ -148,6 +181,8 @@ def agreements(context: dg.AssetExecutionContext, storage: Storage) -> dg.Materi
     whose messages are kept.
     """
     kept = storage.negotiations(market_date_of(context)).take_up()
+    if len(kept.present(AGREEMENTS).with_rows) > 1:
+        return dg.MaterializeResult(metadata={ROW_COUNT: kept.height(AGREEMENTS)})
     figures = [name for name in kept.schema(AGREEMENTS) if name != WORDS[AGREEMENTS]]
     table = kept.read(AGREEMENTS, figures)
     told = figures_of(AGREEMENTS, table.with_columns(pl.lit("").alias(WORDS[AGREEMENTS])))

@@ -13,8 +13,9 @@ from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import project_folder, requests_file
 from vpp_pipeline.core.table_cells import zone_of
 from vpp_pipeline.data_settings import RetentionSettings, WeatherSettings, lake_of, read_price_file
+from vpp_pipeline.day_parts import InParts
 from vpp_pipeline.defs.keys import table_of
-from vpp_pipeline.defs.metadata import figures_of, history_of
+from vpp_pipeline.defs.metadata import ROW_COUNT, figures_of, history_of
 from vpp_pipeline.market.open_source import PriceChoice, choose_source, open_source
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.settings import Settings, read_settings
@@ -155,18 +156,28 @@ class LakeIOManager(dg.IOManager):
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame | InParts) -> None:
         kept = {
             name: json.dumps(words.value, sort_keys=True)
             for name in KEPT
             if isinstance(words := context.output_metadata.get(name), dg.JsonMetadataValue)
         }
         table, lake = table_of(context.asset_key), self.storage.lake
-        file = lake.day(context.partition_key, self.storage.owner).write(table, obj, kept)
-        figures = figures_of(table, obj, history_of(lake, table, context.partition_key, obj))
+        day = lake.day(context.partition_key, self.storage.owner)
+        if isinstance(obj, InParts):
+            file = lake.put_together(obj.parts, obj.whole, kept)
+            day.point(table, file)
+            context.add_output_metadata({"parts": len(file.parts)})
+        else:
+            file = day.write(table, obj, kept)
+        rows = obj.whole if isinstance(obj, InParts) else obj
+        if rows is None:  # of all parts together, it stays in them
+            figures: dict[str, Any] = {ROW_COUNT: day.height(table)}
+        else:
+            figures = figures_of(table, rows, history_of(lake, table, context.partition_key, rows))
         said = context.output_metadata  # what the asset says itself goes before
         context.add_output_metadata({name: value for name, value in figures.items() if name not in said})
-        context.add_output_metadata({"file": lake.store.address(file.key)})
+        context.add_output_metadata({"file": lake.store.address(file.keys[0])})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame:
         table = table_of(context.asset_key)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from datetime import date
 from functools import lru_cache
 
 import dagster as dg
-import polars as pl
 
 from vpp_pipeline.defs.asset_factory import market_date_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
@@ -71,7 +70,7 @@ def keep_result(check: str, day: LakeDay, settings: Settings, result: CheckResul
     _checked[check] = (settings, dict(day.rests_on), result)
 
 
-def results_so_far(day: LakeDay, settings: Settings, made: Mapping[str, pl.DataFrame]) -> dict[str, CheckResult]:
+def results_so_far(day: LakeDay, settings: Settings, made: Collection[str]) -> dict[str, CheckResult]:
     """Results that this process has kept, of the versions that ``day`` has now, by check; none that rest on ``made``.
 
     A check of a million prosumers takes a minute: what has just been checked is not checked again beside the bids.

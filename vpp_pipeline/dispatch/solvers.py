@@ -125,7 +125,7 @@ def require_solvers(settings: OptimiserSettings) -> None:
 def require_backend(settings: OptimiserSettings) -> None:
     """Raises InputError where the settings name a cluster that cannot be reached, or Ray is not installed."""
     if settings.backend == "ray":
-        from vpp_pipeline.dispatch.column_generation.ray_shards import require_cluster
+        from vpp_pipeline.dispatch.ray_cluster import require_cluster
 
         require_cluster(settings.ray_address)
 

@@ -43,16 +43,25 @@ KINDS = tuple(archetype.name for archetype in (*HOUSEHOLDS, BUSINESS))
 STORES = ("battery", "ev", "none")
 
 
-def generate_fleet(settings: FleetSettings, market_date: date, resources: Sequence[str] = (DESK,)) -> pl.DataFrame:
+def generate_fleet(
+    settings: FleetSettings, market_date: date, resources: Sequence[str] = (DESK,), part: int | None = None
+) -> pl.DataFrame:
     """``settings.prosumers`` rows of :class:`~vpp_pipeline.schemas.Prosumers` for ``market_date``.
 
     Sites come in the order business, then homes; a home with battery and EV gives two rows with one ``site_id``, each
     with its own share of the site's export limit. The fleet depends on the seed only; the date is stamped on it, and
     EVs drive as on a working day. Every prosumer can keep its own limits, on the days of the clock changes too.
-    ``resources``: names among which sites are dealt out one by one, so that each has businesses and homes.
+    ``resources``: names among which sites are dealt out one by one, so that each has businesses and homes. ``part``: of
+    a fleet in parts only the prosumers of that one of ``resources``, which no other part need be made for; those of
+    the first are a fleet of their number.
     """
-    n = settings.prosumers
-    for_sites, for_devices, for_trips, for_preferences, for_notes = np.random.default_rng(settings.seed).spawn(5)
+    n, before, every, seed = settings.prosumers, 0, settings.prosumers, np.random.SeedSequence(settings.seed)
+    if part is not None:
+        sizes = [n // len(resources) + (place < n % len(resources)) for place in range(len(resources))]
+        n, before, resources = sizes[part], sum(sizes[:part]), [resources[part]]
+        settings = settings.model_copy(update={"prosumers": n})
+        seed = np.random.SeedSequence([settings.seed, part] if part else settings.seed)
+    for_sites, for_devices, for_trips, for_preferences, for_notes = np.random.default_rng(seed).spawn(5)
     rows = _draw_rows(for_sites, settings)
     devices = _draw_devices(for_devices, rows, settings)
     preferences, reserve_fraction = _draw_preferences(for_preferences, rows, devices)
@@ -62,8 +71,8 @@ def generate_fleet(settings: FleetSettings, market_date: date, resources: Sequen
     stored = _draw_trips(for_trips, rows, devices, keep_fraction, settings.initial_stored_fraction)
     names = {
         "market_date": pl.repeat(market_date, n, eager=True),
-        "prosumer_id": _ids("prosumer", np.arange(n), n),
-        "site_id": _ids("site", rows.site, n),
+        "prosumer_id": _ids("prosumer", before + np.arange(n), every),
+        "site_id": _ids("site", before + rows.site, every),
         "resource_id": pl.Series(list(resources), dtype=pl.String).gather(rows.site % len(resources)),
         "site_type": pl.Series(["home", "business"]).gather(rows.business.astype(int)),
         "archetype": pl.Series(KINDS).gather(rows.kind),

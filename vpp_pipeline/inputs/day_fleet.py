@@ -40,6 +40,7 @@ def fleet_of_day(
     read: Reader = by_rules,
     expected: tuple[pl.DataFrame, ...] | None = None,
     resources: Sequence[str] = (DESK,),
+    part: int | None = None,
 ) -> DayFleet:
     """Everyone who takes part on ``market_date``, within limits that each of them can keep.
 
@@ -48,7 +49,7 @@ def fleet_of_day(
     cannot take part is set aside with the reason: a wrong row; a size
     that points to another unit; a resource that is not of ``resources``, or not that of
     its site; a row whose site has a wrong one with a note, which might be meant for it; limits out of reach; stored
-    energy that carries over below what deals would be struck from.
+    energy that carries over below what deals would be struck from. ``part``: of a generated fleet in parts that one.
 
     Raises InputError where the file cannot be used, or more of it is quarantined than ``quarantine_limit_fraction``.
     """
@@ -58,7 +59,7 @@ def fleet_of_day(
         loaded = set_aside(loaded, unlikely_sizes(loaded.prosumers, settings), path)
         loaded = set_aside(loaded, _outside_resources(loaded.prosumers, resources), path)
     else:
-        loaded = LoadedFleet(generate_fleet(settings, market_date, resources))
+        loaded = LoadedFleet(generate_fleet(settings, market_date, resources, part))
     notes: pl.DataFrame = Notes.create_empty()
     if settings.reads_notes:
         loaded = set_aside(loaded, _beside_lost_notes(loaded), path)

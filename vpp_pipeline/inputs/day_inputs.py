@@ -18,13 +18,14 @@ from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.core.tables import CLASSES_BEFORE, MEMBERS_BEFORE, SCHEDULE_BEFORE, Tables
 from vpp_pipeline.data_settings import WeatherSettings
 from vpp_pipeline.fleet.archetypes import DEAL_SCHEMA, combine_deals, mean_deals
+from vpp_pipeline.fleet.notes.apply import by_rules
 from vpp_pipeline.forecasting.meter_checks import Metered
 from vpp_pipeline.forecasting.meters import meters_of_day
 from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_forecasts
 from vpp_pipeline.forecasting.price_scenarios import price_scenarios
 from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.inputs.requests import read_requests
-from vpp_pipeline.inputs.resource_file import check_settings, resources_of_day
+from vpp_pipeline.inputs.resource_file import check_settings, part_names, resources_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
@@ -193,12 +194,37 @@ class DayInputs:
 
     @property
     def _is_placed(self) -> bool:
-        return is_storage_asked(self._named, self.settings, self.requests)
+        return not self.parts and is_storage_asked(self._named, self.settings, self.requests)
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """The resources that are made, bid, and verified apart; none of a fleet that is one.
+
+        Raises InputError where a language model is to speak for a fleet in parts: each part would ask it anew.
+        """
+        fleet, names = self.settings.fleet, self._named["resource_id"].to_list()
+        if len(names) == 1:
+            return []
+        size = self._took_part.prosumers.height if fleet.path else fleet.prosumers
+        if size <= fleet.part_prosumers:
+            return []
+        chosen = {
+            "negotiation.engine": self.settings.negotiation.engine == "llm",
+            "model_use.reads_notes": self.settings.model_use.reads_notes,
+        }
+        if asked := [name for name, is_chosen in chosen.items() if is_chosen]:
+            raise InputError(
+                f"a language model cannot speak for a fleet in parts, and {size:,} prosumers are {len(names)}",
+                column=", ".join(asked),
+                remedy="Leave that at its default, or set fleet.part_prosumers to the size of the fleet",
+            )
+        return names
 
     @cached_property
     def _named(self) -> pl.DataFrame:
         """The resources of the settings or their file."""
-        found = resources_of_day(self.settings.resources, self.market_date, self.forecast["node"][0])
+        node, parts = self.forecast["node"][0], part_names(self.settings)
+        found = resources_of_day(self.settings.resources, self.market_date, node, parts)
         check_settings(found, self.settings)
         return found
 
@@ -222,6 +248,11 @@ class DayInputs:
     @cached_property
     def _took_part(self) -> DayFleet:
         """The same, each prosumer in the resource that the fleet's file names."""
+        if self.settings.fleet.path is None and self.parts:
+            known = (self.settings.fleet, self.market_date, self.schedule_before, by_rules, self.expected.tables)
+            every = [fleet_of_day(*known, self.parts, part) for part in range(len(self.parts))]
+            tables = ("prosumers", "notes", "quarantine")
+            return DayFleet(*(pl.concat(getattr(one, name) for one in every) for name in tables))
         folder = self.lake.root.parent if self.lake else project_folder() / "data"
         with open_reader(self.settings, folder, run_id=self.run_id, market_date=self.market_date) as read:
             return fleet_of_day(
@@ -274,7 +305,9 @@ class DayInputs:
     def read_all(self) -> None:
         """Raises InputError for the first input that cannot be used."""
         _ = self.forecast, self.price_scenarios, self.expected.tables, self.resources
-        _ = self.fleet, self.requests, self.recent_deals
+        _ = self.requests, self.recent_deals
+        if self.settings.fleet.path or not self.parts:  # those of a generated fleet are made where they are bid
+            _ = self.fleet
 
     def keep_recent_deals(self, kept: LakeFiles) -> None:
         """Keep what the day is sized by, so that the same day comes out of another run later."""

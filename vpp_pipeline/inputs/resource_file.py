@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -40,6 +40,16 @@ def resource_names(settings: ResourceSettings) -> list[str]:
     return [DESK] if settings.path is None else [str(row["resource_id"]) for row in _read(settings.path, None)]
 
 
+def part_names(settings: Settings) -> list[str]:
+    """The resources that a generated fleet is cut into where it is larger than a part and no file names any; else
+    none."""
+    fleet = settings.fleet
+    if settings.resources.path is not None or fleet.path is not None or fleet.prosumers <= fleet.part_prosumers:
+        return []
+    count = -(-fleet.prosumers // fleet.part_prosumers)
+    return [f"{DESK}{number:0{len(str(count))}}" for number in range(1, count + 1)]
+
+
 def check_settings(resources: pl.DataFrame, settings: Settings) -> None:
     """Raise InputError where the settings ask of several resources what is solved for one alone."""
     for_one = {
@@ -57,8 +67,11 @@ def check_settings(resources: pl.DataFrame, settings: Settings) -> None:
         )
 
 
-def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -> pl.DataFrame:
+def resources_of_day(
+    settings: ResourceSettings, market_date: date, node: str, parts: Sequence[str] = ()
+) -> pl.DataFrame:
     """Rows of :class:`~vpp_pipeline.schemas.Resources`; ``node``: that of the day's prices, at which all settle.
+    ``parts``: the names of those that the settings' single one is cut into, which share its certification.
 
     Raises InputError naming file, row, column and value of the first entry that cannot be used.
     """
@@ -66,7 +79,10 @@ def resources_of_day(settings: ResourceSettings, market_date: date, node: str) -
         rows, source = _read(settings.path, node), file_name(settings.path)
     else:
         chosen = {name: getattr(settings, name) for name in ("participation", *CERTIFIED)}
-        rows, source = [dict.fromkeys(COLUMNS) | chosen | {"resource_id": DESK, "node": node}], "settings"
+        names = parts or [DESK]
+        chosen |= {name: chosen[name] and chosen[name] / len(names) for name in CERTIFIED}
+        rows = [dict.fromkeys(COLUMNS) | chosen | {"resource_id": name, "node": node} for name in names]
+        source = "settings"
     kinds = {name: pl.Float64 if name in IN_MW else pl.String for name in COLUMNS}
     table = pl.DataFrame(rows, schema=kinds).with_columns(market_date=pl.lit(market_date), source=pl.lit(source))
     return validate(Resources, table)

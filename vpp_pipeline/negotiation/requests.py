@@ -70,11 +70,24 @@ def quarantined(market_date: date, faults: Iterable[tuple[Mapping[str, Any], Req
     return validate(RequestQuarantine, pl.DataFrame(rows, schema=RequestQuarantine.create_empty().schema))
 
 
-def place_requests(
-    requests: Requests, forecast: pl.DataFrame, parts: Mapping[Resource, Fleet], rules: MarketRules
-) -> Requests:
-    """``requests`` with the resource that serves each, of ``parts`` (resources with their members); those that the
-    market does not take or no resource can offer move to the quarantine.
+#: what the members of a resource can offer together of each product that is asked for (T,), MW
+Offerable = Mapping[Resource, Mapping[str, Array]]
+
+
+def offerable_mw(requests: Requests, parts: Mapping[Resource, Fleet], rules: MarketRules) -> Offerable:
+    """What each of ``parts``, resources with their members, can offer of what ``requests`` ask for."""
+    products = requests.rows["product"].unique().sort()
+    return {
+        resource: {
+            product: fleet.capacity_kw(product, rules.call_hours(product)).sum(axis=0) / 1000.0 for product in products
+        }
+        for resource, fleet in parts.items()
+    }
+
+
+def place_requests(requests: Requests, forecast: pl.DataFrame, offerable: Offerable, rules: MarketRules) -> Requests:
+    """``requests`` with the resource that serves each, of those that are ``offerable``; those that the market does not
+    take or no resource can offer move to the quarantine.
 
     Of two rows that say the same, the first counts. Rows of one product that otherwise share an hour are all set aside,
     whatever their order: which of them is meant is not ours to guess, and no hour is offered twice. Rows of several
@@ -85,16 +98,11 @@ def place_requests(
     rows = list(today.iter_rows(named=True))
     place = {start: hour for hour, start in enumerate(starts)}
     first = {row["file_row"]: place[row["start_utc"]] for row in rows}
-    offerable_mw = {
-        (resource, product): fleet.capacity_kw(product, rules.call_hours(product)).sum(axis=0) / 1000.0
-        for resource, fleet in parts.items()
-        for product in today["product"].unique().sort()
-    }
-    server = {row["file_row"]: _server(row, _hours_asked(row, first), parts, offerable_mw, rules) for row in rows}
+    server = {row["file_row"]: _server(row, _hours_asked(row, first), offerable, rules) for row in rows}
     faults = []
     for row in rows:
         resource = server[row["file_row"]]
-        left_mw = offerable_mw[resource, row["product"]][first[row["file_row"]] :]
+        left_mw = offerable[resource][row["product"]][first[row["file_row"]] :]
         faults += [(row, fault) for fault in _faults_of(row, resource, left_mw, rules)]
     wrong = {row["file_row"] for row, _ in faults}
     faults += _conflicts([row for row in rows if row["file_row"] not in wrong], first)
@@ -117,7 +125,7 @@ def who_serves(requests: Requests, forecast: pl.DataFrame, fleet: Fleet, floor: 
     (``floor``, (PRODUCTS, N, T)), of them those who can offer most, until they can offer SPARE times what is asked,
     each counted with the most that one owner may commit. So few owners leave storage, and some may decline.
     """
-    placed = place_requests(requests, forecast, {Resource(): fleet}, rules).rows
+    placed = place_requests(requests, forecast, offerable_mw(requests, {Resource(): fleet}, rules), rules).rows
     blocks = {product: requested_blocks(placed, product, forecast["start_utc"].to_list()) for product in PRODUCTS}
     asked = [(p, *block) for p, product in enumerate(PRODUCTS) for block in blocks[product]]
     serves = np.zeros(len(fleet), dtype=bool)
@@ -136,8 +144,7 @@ def who_serves(requests: Requests, forecast: pl.DataFrame, fleet: Fleet, floor: 
 def _server(
     request: Mapping[str, Any],
     hours: range,
-    parts: Mapping[Resource, Fleet],
-    offerable_mw: Mapping[tuple[Resource, str], Array],
+    offerable: Offerable,
     rules: MarketRules,
 ) -> Resource:
     """The resource whose members can offer most in the weakest hour asked for, of those that may offer so much."""
@@ -145,9 +152,9 @@ def _server(
 
     def fits(resource: Resource) -> tuple[bool, float]:
         may = resource.closed_to_requests(product, rules) is None and mw <= resource.most_mw(product) + TOLERANCE_MW
-        return may, float(offerable_mw[resource, product][hours.start : hours.stop].min())
+        return may, float(offerable[resource][product][hours.start : hours.stop].min())
 
-    return max(parts, key=fits)
+    return max(offerable, key=fits)
 
 
 def _beyond_the_maximum(

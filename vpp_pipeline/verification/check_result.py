@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -36,6 +36,26 @@ def count_violations(
     first = ", ".join(f"{name} {value}" for name, value in violations.row(0, named=True).items())
     description = printable(f"{violations.height} {failure}; first: {first}")  # of a file set aside: any letters
     return CheckResult(violations.height, description, value, is_warning)
+
+
+def of_all_parts(results: Sequence[CheckResult], metric: str) -> CheckResult:
+    """One result of a check that was made of each part of a day; ``metric``: the name of its number.
+
+    What is smallest or largest is so of all parts; anything else adds up.
+    """
+    failed = [(number, result) for number, result in enumerate(results, 1) if not result.passed]
+    values = [result.value for result in results]
+    is_extreme = metric.startswith(("largest", "highest", "widest", "gap"))
+    value = min(values) if metric.startswith("smallest") else max(values) if is_extreme else sum(values)
+    if not failed:
+        held = "; ".join(dict.fromkeys(result.description for result in results[:2]))
+        return CheckResult(
+            0, f"in each of {len(results)} parts of the fleet: {held}{'; …' * (len(results) > 2)}", value
+        )
+    stops = [one for one in failed if not one[1].is_warning]
+    number, first = (stops or failed)[0]
+    told = f"in {len(failed)} of {len(results)} parts of the fleet; of part {number}: {first.description}"
+    return CheckResult(sum(result.violations for _, result in failed), told, value, is_warning=not stops)
 
 
 def parts_of(prosumers: pl.DataFrame) -> Iterator[pl.Expr]:

@@ -109,6 +109,12 @@ WARNINGS = {
     advice_comes_from_the_model_that_was_asked,
 }
 
+#: checks of what a day in parts has once; any other is made of each part
+OF_WHOLE_DAY = {check for check, table in GUARDS.items() if table.startswith("market.")} | {
+    advice_comes_from_the_model_that_was_asked,
+    bids_were_ready_before_the_deadline,
+}
+
 #: check -> name of the number in `CheckResult.value`, which ends in its unit, or in `_count`
 METRICS: dict[Check, str] = {
     prices_are_complete_and_ordered: "priced_hours",

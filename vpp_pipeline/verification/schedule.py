@@ -285,6 +285,21 @@ def _unequal_storage(day: Day, hours: pl.DataFrame, sales: pl.DataFrame, product
     return unequal.select(product=pl.lit(product), fault=words)
 
 
+def nobody_is_in_two_parts(day: Day, settings: Settings) -> CheckResult:
+    """No prosumer, and no site, is of two resources: what a day that is verified part by part must be as a whole."""
+    members = rows_where(day, "fleet.prosumers", pl.lit(value=True), ["prosumer_id", "site_id", "resource_id"])
+    twice = members.filter(~pl.col("prosumer_id").is_first_distinct())
+    sites = members.group_by("site_id").agg(pl.col("resource_id").unique().sort())
+    split = sites.filter(pl.col("resource_id").list.len() > 1)
+    broken = pl.concat(
+        [
+            twice.select(of=pl.lit("prosumer"), name="prosumer_id"),
+            split.sort("site_id").select(of=pl.lit("site"), name="site_id"),
+        ]
+    )
+    return count_violations(broken, "prosumers or sites in two parts", "nobody is in two parts", 0.0)
+
+
 def proxy_demand_exports_nothing(day: Day, settings: Settings) -> CheckResult:
     """Members of a proxy demand resource sell and hold no more than the load that their own solar does not serve."""
     table = optional_table(day, "market.resources")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,13 +14,14 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import Lake, LakeFiles, read_file, unreadable, whole
+from vpp_pipeline.core.lake import Lake, LakeFiles, PartFiles, read_file, unreadable, whole
+from vpp_pipeline.core.manifest import File
 from vpp_pipeline.core.parquet_files import UNREADABLE, read_together, write_parquet
 from vpp_pipeline.core.tables import CLASSES_BEFORE, LLM_CALLS_BEFORE, MEMBERS_BEFORE, SCHEDULE_BEFORE
 from vpp_pipeline.schemas import TABLES
 
 SCHEDULE, BIDS, LLM_CALLS = "dispatch.schedule", "bids.final_bids", "negotiation.llm_calls"
-CLASSES = "fleet.storage_classes"
+CLASSES, FLEET, RESOURCES = "fleet.storage_classes", "fleet.prosumers", "market.resources"
 #: what a settlement makes, from what was published
 SETTLED = (
     "evaluation.dispatched",
@@ -54,9 +56,10 @@ class LakeDay(Mapping[str, pl.DataFrame]):
     """
 
     def __init__(self, lake: Lake, market_date: date, owner: str | None = None, *, figures_only: bool = False) -> None:
-        self.lake, self.market_date, self._figures_only = lake, market_date, figures_only
+        self.lake, self.market_date, self.figures_only = lake, market_date, figures_only
         self.kept = lake.day(market_date, owner)
         self._read: dict[str, pl.DataFrame] = {}
+        self.unwritten: Mapping[str, File] = {}
         #: table that was asked for -> its version then, as `version` tells it
         self.rests_on: dict[str, str | None] = {}
 
@@ -75,11 +78,16 @@ class LakeDay(Mapping[str, pl.DataFrame]):
             self._read[table] = self.rows(table)
         return self._read[table]
 
-    def holding(self, made: Mapping[str, pl.DataFrame]) -> LakeDay:
-        """The same day with tables that were ``made`` and are not written yet."""
-        day = LakeDay(self.lake, self.market_date, self.kept.owner, figures_only=self._figures_only)
-        day.kept = self.kept
-        day._read = self._read | dict(made)
+    def holding(self, made: Mapping[str, pl.DataFrame], parts: Mapping[str, File] | None = None) -> LakeDay:
+        """The same day with tables that were ``made`` and are not written yet; ``parts``: with the parts of them."""
+        day = copy(self)
+        day._read, day.rests_on, day.unwritten = self._read | dict(made), {}, {**self.unwritten, **(parts or {})}
+        return day
+
+    def afresh(self) -> LakeDay:
+        """The same day with nothing in memory."""
+        day = copy(self)
+        day._read, day.rests_on = {}, {}
         return day
 
     def version(self, table: str) -> str | None:
@@ -94,7 +102,7 @@ class LakeDay(Mapping[str, pl.DataFrame]):
         """The table's rows as the lake has them; all columns, or those named."""
         if table in BY_RUN:
             return _rows_of_runs(self.lake, table, self.market_date, columns)
-        if columns is None and self._figures_only and table in WORDS:
+        if columns is None and self.figures_only and table in WORDS:
             columns = [name for name in self.kept.schema(table) if name != WORDS[table]]
         return self.kept.read(table, columns)
 
@@ -122,9 +130,12 @@ class LakeDay(Mapping[str, pl.DataFrame]):
     def _schedule_before(self) -> pl.DataFrame:
         """That of the bids published for the day before. Raises KeyError where there are none."""
         before = published(self.lake, self.market_date - timedelta(days=1))
-        if before is None or not before.kept.exists(SCHEDULE) or before[SCHEDULE].is_empty():
+        if before is None or not before.kept.exists(SCHEDULE):
             raise KeyError(SCHEDULE_BEFORE)
-        return before[SCHEDULE]
+        schedule = self._seen(before.kept).read(SCHEDULE)
+        if schedule.is_empty():
+            raise KeyError(SCHEDULE_BEFORE)
+        return schedule
 
     def _llm_calls_before(self) -> pl.DataFrame:
         """Raises KeyError where no day before asked a model."""
@@ -136,15 +147,46 @@ class LakeDay(Mapping[str, pl.DataFrame]):
     def _storage_before(self, table: str) -> pl.DataFrame:
         """The table of the last day before that was published with storage classes. Raises KeyError where none was."""
         for day in reversed(self.lake.days_of(CLASSES)):
-            if day < self.kept.name and not (rows := self.lake.day(day).read(CLASSES)).is_empty():
-                return rows if table == CLASSES else self.lake.day(day).read(table)
+            if day < self.kept.name and not (rows := self._seen(self.lake.day(day)).read(CLASSES)).is_empty():
+                return rows if table == CLASSES else self._seen(self.lake.day(day)).read(table)
         raise KeyError(table)
+
+    def _seen(self, other: LakeFiles) -> LakeFiles:
+        """What this day sees of another."""
+        return other
 
     def __iter__(self) -> Iterator[str]:
         return iter(TABLES)
 
     def __len__(self) -> int:
         return len(TABLES)
+
+
+class PartDay(LakeDay):
+    """One part of a day that is bid in parts: the prosumers of one resource, and what is of them."""
+
+    kept: PartFiles
+
+    def __init__(self, lake: Lake, market_date: date, kept: PartFiles, *, figures_only: bool = False) -> None:
+        super().__init__(lake, market_date, figures_only=figures_only)
+        self.kept = kept
+
+    def rows(self, table: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """The part's rows of the table; all columns, or those named."""
+        rows = super().rows(table, columns)
+        return rows[self.kept.part : self.kept.part + 1] if table == RESOURCES else rows
+
+    def _seen(self, other: LakeFiles) -> LakeFiles:
+        """The same part of a day in as many, else the whole of it."""
+        if parts_in(other) != self.kept.parts:
+            return other
+        return PartFiles(self.lake, other.name, other.files(), self.kept.part, self.kept.parts)
+
+
+def parts_in(kept: LakeFiles) -> int:
+    """In how many parts the day is bid; 0 where its fleet is one."""
+    fleet = kept.file(FLEET)
+    return len(fleet.parts) if fleet else 0
 
 
 def published(lake: Lake, market_date: date, run_id: str | None = None) -> LakeDay | None:
@@ -200,7 +242,7 @@ def _rows_of_runs(lake: Lake, table: str, market_date: date, columns: list[str] 
             file=lake.address,
             remedy=f"Make the day's bids: vpp-pipeline bids --date {market_date}",
         )
-    rows = read_together(map(lake.path, files))
+    rows = read_together(lake.path(file) for file in files)
     rows = rows.unique(TABLES[table].primary_key(), keep="first", maintain_order=True)
     return rows.select(columns) if columns else rows
 
@@ -213,11 +255,15 @@ class LakeNegotiations:
 
     def bases(self) -> Mapping[str, Mapping[str, str]]:
         """What each opportunity's stored rows rest on; empty where a table is missing, damaged, or of another basis."""
+        bases: dict[str, Mapping[str, str]] = {}
         with suppress(InputError):
-            known = [self.kept.metadata(table).get(BASES) for table in NEGOTIATED.values()]
-            if known[0] is not None and all(found == known[0] for found in known):
-                bases: dict[str, dict[str, str]] = json.loads(known[0])
-                return {basis["opportunity_id"]: basis for basis in bases.values()}
+            told = [self.kept.metadata_of_parts(table) for table in NEGOTIATED.values()]
+            for part in zip(*told, strict=False):
+                known = [found.get(BASES) for found in part]
+                if known[0] is None or any(found != known[0] for found in known):
+                    return {}
+                bases |= {basis["opportunity_id"]: basis for basis in json.loads(known[0]).values()}
+            return bases
         return {}
 
     @contextmanager

@@ -20,7 +20,8 @@ import duckdb
 
 from vpp_pipeline.core.calendar import history_dates
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import File, Lake, Manifest, footer, read_file, whole
+from vpp_pipeline.core.lake import Lake, footer, read_file, whole
+from vpp_pipeline.core.manifest import File, Manifest
 from vpp_pipeline.core.parquet_files import sync
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import BY_RUN
@@ -254,7 +255,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, files
         select {once} columns(lambda name: list_contains($declared, name))
         from read_parquet($files, union_by_name = true) where {is_new}
     """
-    paths, declared = [str(lake.path(file)) for file in files], TABLES[table].column_names()
+    paths, declared = [str(path) for file in files for path in lake.paths(file)], TABLES[table].column_names()
     try:
         for file in files:
             whole(lake, file)
@@ -264,7 +265,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, files
             read_file(lake, file)  # a damaged one is named, with its remedy
         raise InputError(
             f"{table} of {files[0].day} in the lake does not fit the warehouse: {error}",
-            file=lake.path(files[0]),
+            file=lake.paths(files[0])[0],
             remedy=f"Make it again with the current code: vpp-pipeline bids --date {files[0].day}",
         ) from error
     return int(written)

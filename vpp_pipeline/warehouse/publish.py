@@ -22,7 +22,8 @@ from filelock import FileLock, Timeout
 
 from vpp_pipeline.core.bucket import UnknownOutcomeError
 from vpp_pipeline.core.errors import InputError, StoreError
-from vpp_pipeline.core.lake import File, Lake, Manifest, footer, read_file
+from vpp_pipeline.core.lake import Lake, footer, read_file
+from vpp_pipeline.core.manifest import File, Manifest
 from vpp_pipeline.core.parquet_files import replacing, sync
 from vpp_pipeline.core.paths import acquire
 from vpp_pipeline.schemas import TABLES

@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import RESTORED, File, Lake, Manifest, footer
+from vpp_pipeline.core.lake import RESTORED, Lake, footer
+from vpp_pipeline.core.manifest import File, Manifest
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.warehouse.day import APART, BIDS, BY_RUN, no_bids
 from vpp_pipeline.warehouse.draft import damage, draft_of_new, fill_all, set_aside
@@ -87,7 +88,7 @@ def _is_damaged_manifest(lake: Lake, day: date) -> bool:
 
 
 def _is_there(lake: Lake, file: File) -> bool:
-    return lake.store.size(file.key) == file.bytes
+    return all(lake.store.size(one.key) == one.bytes for one in file.with_rows)
 
 
 def _must_be_the_same_run(lake: Lake, connection: duckdb.DuckDBPyConnection, warehouse: Path, day: date) -> None:

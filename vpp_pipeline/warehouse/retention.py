@@ -11,7 +11,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from vpp_pipeline.core.errors import InputError
-from vpp_pipeline.core.lake import COPIES, MANIFESTS, WORKING, Lake, Manifest
+from vpp_pipeline.core.lake import COPIES, WORKING, Lake
+from vpp_pipeline.core.manifest import MANIFESTS, Manifest
 from vpp_pipeline.core.portfolios import FOLDER as PORTFOLIOS
 from vpp_pipeline.data_settings import RetentionSettings
 from vpp_pipeline.schemas import TABLES
@@ -102,8 +103,8 @@ def _remove_unnamed(lake: Lake, age_s: float, swept: Swept, reduced: set[str], i
     for day in lake.days():
         *before, last = lake.manifests(day) if day not in damaged else [Manifest(day)]
         kept = set(FOR_GOOD) if day in reduced else last.files.keys()
-        named |= {file.key for table, file in last.files.items() if table in kept}
-        named |= {file.key for one in before for table, file in one.files.items() if table in OF_RUNS}
+        named |= {key for table, file in last.files.items() if table in kept for key in file.keys}
+        named |= {key for one in before for table, file in one.files.items() if table in OF_RUNS for key in file.keys}
     living: dict[str, float] = {}
     for entry in store.entries(WORKING):
         owner = entry.key.split("/")[1]
@@ -115,7 +116,8 @@ def _remove_unnamed(lake: Lake, age_s: float, swept: Swept, reduced: set[str], i
                 store.remove(f"{WORKING}/{owner}")
     ended = {owner for owner, age in living.items() if age >= age_s}
     for owners in (lake.owners(day) for day in lake.days()):
-        named |= {file.key for owner, files in owners.items() if owner not in ended for file in files.values()}
+        files = [file for owner, files in owners.items() if owner not in ended for file in files.values()]
+        named |= {key for file in files for key in file.keys}
     for entry in list(store.entries("")):
         key = entry.key
         if key.split("/")[0] in (MANIFESTS, WORKING, SCRATCH, COPIES, PORTFOLIOS) or not key.endswith(".parquet"):

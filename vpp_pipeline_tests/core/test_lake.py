@@ -14,7 +14,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import File, Lake, Manifest, read_days
+from vpp_pipeline.core.lake import Lake, read_days
+from vpp_pipeline.core.manifest import File, Manifest
 
 FRAME = pl.DataFrame({"start_utc": ["a", "b"], "power_mw": [1.0, 2.0]})
 OTHER = FRAME.with_columns(pl.col("power_mw") * 2.0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vpp_pipeline.core.calendar import bid_deadline_utc, market_hours, pacific_moment_utc
 from vpp_pipeline.negotiation.opportunities import Resource, find_opportunities, hours_of
-from vpp_pipeline.negotiation.requests import REQUEST_SCHEMA, Requests, place_requests
+from vpp_pipeline.negotiation.requests import REQUEST_SCHEMA, Requests, offerable_mw, place_requests
 from vpp_pipeline.settings import MarketRules, OpportunityPolicy
 from vpp_pipeline_tests.cases import tries
 from vpp_pipeline_tests.conftest import request_table
@@ -146,7 +146,8 @@ def placed(
 ) -> Requests:
     """What becomes of requests for ``day`` to a fleet that offers ``mw`` of every product in every hour."""
     fleet, forecast = fleet_of(battery_of(1000.0 * mw), day=day), forecast_of(day=day)
-    return place_requests(Requests(request_table(*requests)), forecast, {Resource(): fleet}, rules or MarketRules())
+    asked, rules = Requests(request_table(*requests)), rules or MarketRules()
+    return place_requests(asked, forecast, offerable_mw(asked, {Resource(): fleet}, rules), rules)
 
 
 def rows_of(requests: Requests) -> tuple[list[int], list[int]]:

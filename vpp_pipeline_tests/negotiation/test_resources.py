@@ -12,7 +12,7 @@ from vpp_pipeline.core.calendar import pacific_moment_utc
 from vpp_pipeline.fleet.arrays import BOUNDS, CLOSED, Fleet
 from vpp_pipeline.negotiation.negotiate import negotiate
 from vpp_pipeline.negotiation.opportunities import Resource, find_opportunities
-from vpp_pipeline.negotiation.requests import Requests, place_requests, who_serves
+from vpp_pipeline.negotiation.requests import Requests, offerable_mw, place_requests, who_serves
 from vpp_pipeline.negotiation.terms import terms_by_resource
 from vpp_pipeline.settings import MarketRules, NegotiationPolicy, OpportunityPolicy
 from vpp_pipeline_tests.conftest import request_table
@@ -35,7 +35,8 @@ def opportunities(
 
 def placed(parts: Mapping[Resource, Fleet], *requests: tuple[object, ...]) -> Requests:
     """What becomes of requests to resources with these members."""
-    return place_requests(Requests(request_table(*requests)), forecast_of(), parts, RULES)
+    asked = Requests(request_table(*requests))
+    return place_requests(asked, forecast_of(), offerable_mw(asked, parts, RULES), RULES)
 
 
 def sizes(rows: pl.DataFrame, hour: int = 3) -> dict[str, float | None]:

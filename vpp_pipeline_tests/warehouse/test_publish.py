@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from vpp_pipeline.core.errors import InputError, NoDataError
-from vpp_pipeline.core.lake import File, Lake, Manifest
+from vpp_pipeline.core.lake import Lake
+from vpp_pipeline.core.manifest import File, Manifest
 from vpp_pipeline.core.provenance import PACKAGE
 from vpp_pipeline.schemas import TABLES, sentence
 from vpp_pipeline.schemas.bids import RENAMED_CHECKS

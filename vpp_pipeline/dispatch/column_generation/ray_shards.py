@@ -12,15 +12,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -33,7 +29,6 @@ from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.pricing import Pricer, part_of_stores
 from vpp_pipeline.dispatch.column_generation.shard import Collected, Mix, Plan, Shard
 from vpp_pipeline.dispatch.column_generation.shard_files import (
-    ClusterError,
     ShardFile,
     ShardFolder,
     made_with,
@@ -42,12 +37,10 @@ from vpp_pipeline.dispatch.column_generation.shard_files import (
     write_collected,
     write_shard,
 )
+from vpp_pipeline.dispatch.ray_cluster import MOST_LIVES, PULSE_S, ClusterError, connect, node_of_this
 from vpp_pipeline.settings import OptimiserSettings
 
 LOG = logging.getLogger(__name__)
-PULSE_S = 1.0  # how often a shard that has not answered is asked whether it is alive
-CONNECT_S = 5.0  # a head that takes no connection in that time is not there
-MOST_LIVES = 5  # of a shard while it answers one call: a shard that fails its process fails the next one
 MOST_REPEATS = 5  # of a call whose answer was lost
 
 
@@ -285,67 +278,3 @@ def _lost(shard: int, why: str) -> ClusterError:
         remedy="See `ray status`. Add a node by `ray start --address=HOST:PORT`, lower optimiser.shards or "
         "optimiser.shard_cpus, or leave optimiser.backend out; then give the command again",
     )
-
-
-@cache  # once in a process
-def require_cluster(address: str | None) -> None:
-    """Raises InputError where there is no cluster, or no Ray to ask it."""
-    if connect(address):
-        import_ray().shutdown()
-
-
-def import_ray() -> Any:
-    """The library. Raises InputError where it is not installed."""
-    try:
-        import ray
-    except ImportError:
-        raise InputError(
-            "the setting optimiser.backend cannot be used: Ray is not installed",
-            value="ray",
-            remedy="Install it (`make cluster` in a checkout, or pip install 'vpp-pipeline[cluster]'), or leave the "
-            "setting out",
-        ) from None
-    return ray
-
-
-def connect(address: str | None) -> bool:
-    """Whether this process was connected to the cluster just now, and not before.
-
-    ``address``: of the cluster's head, else RAY_ADDRESS, else a head on this machine. Raises ClusterError where there
-    is none.
-    """
-    ray = import_ray()
-    if ray.is_initialized():
-        return False
-    named = address or os.environ.get("RAY_ADDRESS") or "auto"
-    if "://" not in named and named not in ("auto", "local"):
-        host, _, port = named.rpartition(":")
-        try:  # Ray itself asks for two minutes and then ends the process
-            socket.create_connection((host, int(port)), CONNECT_S).close()
-        except (OSError, ValueError, OverflowError) as error:
-            raise _no_cluster(named, str(error)) from None
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(address=named, log_to_driver=False, logging_level=logging.ERROR)
-    except (Exception, SystemExit) as error:
-        raise _no_cluster(named, " ".join(str(error).split())) from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray's own would end the command without a word
-    return True
-
-
-def _no_cluster(address: str, why: str) -> ClusterError:
-    return ClusterError(
-        f"there is no Ray cluster to hold the fleet: {why}",
-        value=address,
-        remedy="Start one by `ray start --head`, name the head of another by RAY_ADDRESS=HOST:PORT or "
-        "--set optimiser.ray_address=HOST:PORT, or leave optimiser.backend out",
-    )
-
-
-def node_of_this() -> str:
-    """Address of this actor's node, as it was given to `ray start`."""
-    ray = import_ray()
-    mine = ray.get_runtime_context().get_node_id()
-    return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == mine)

@@ -21,14 +21,11 @@ from vpp_pipeline.core.errors import InputError, StoreError
 from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.shard import Collected, Shard, as_read_only
+from vpp_pipeline.dispatch.ray_cluster import ClusterError
 
 LEFT_OVER_S = 2 * 24 * 3600.0  # files of a day that was killed are removed after
 PREFIX = "vpp_shards_"
 POWER_COLUMNS = ("grid_charge", "solar_charge", "discharge", "solar_sold", "spin", "nonspin")
-
-
-class ClusterError(InputError):
-    """The Ray cluster cannot be used, or is lost."""
 
 
 @dataclass(frozen=True)
