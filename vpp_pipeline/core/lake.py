@@ -340,9 +340,10 @@ class LakeFiles:
         """The same of each file that the rows are in."""
         return [footer(self.lake, one) for one in self.present(table).with_rows]
 
-    def height(self, table: str) -> int:
-        """The number of its rows, from the files' footers."""
-        return int(self.scan(table).select(pl.len()).collect().item())
+    def heights(self, table: str) -> list[int]:
+        """The number of rows of each part, or of the whole, from the files' footers."""
+        paths = self.lake.paths(self.present(table))
+        return [int(scan_together([path]).select(pl.len()).collect().item()) for path in paths]
 
     def hash(self, table: str) -> str:
         """The `frame_hash` of the rows, with one column in memory at a time; where they are in parts, of the parts'."""

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
+from vpp_pipeline.core.tables import Tables
+from vpp_pipeline.day_parts import InParts, made
 from vpp_pipeline.defs.asset_factory import DAYS, market_date_of, table_asset, table_outs
 from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.metadata import figures_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
 from vpp_pipeline.defs.run_inputs import day_inputs
 from vpp_pipeline.evaluation.settle_day import READS, settle_day
+from vpp_pipeline.warehouse.day import LakeDay, PartDay
 from vpp_pipeline.warehouse.publish import SETTLES, publish_tables
 
 BENCHMARK = "evaluation.benchmark"
@@ -33,13 +36,19 @@ def settles(context: dg.AssetExecutionContext) -> bool:
 )
 def settlement_of_day(
     context: dg.AssetExecutionContext, desk: Desk, storage: Storage
-) -> Iterator[dg.Output[pl.DataFrame]]:
+) -> Iterator[dg.Output[pl.DataFrame | InParts]]:
     """What each bid earned at clearing prices, what the fleet did for it, what owners are paid, and the day's account.
 
     Of the published bids, not of what later runs have made and not published.
     """
     settings, day = desk.settings(), storage.settled_day(market_date_of(context))
-    settled = settle_day(day, settings.rules, settings.settlement)
+    counts = day.kept.heights("fleet.prosumers")
+
+    def settled_of(part: LakeDay) -> Tables:
+        before = sum(counts[: part.kept.part]) if isinstance(part, PartDay) else 0
+        return settle_day(part, settings.rules, settings.settlement, before)
+
+    settled = made(day, settings, settled_of)
     of_bids = dg.MetadataValue.json(day.kept.present("bids.final_bids").version)
     for output, table in SETTLED.items():
         yield dg.Output(settled[table], output, metadata={SETTLES: of_bids})

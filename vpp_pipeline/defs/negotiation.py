@@ -182,7 +182,7 @@ def agreements(context: dg.AssetExecutionContext, storage: Storage) -> dg.Materi
     """
     kept = storage.negotiations(market_date_of(context)).take_up()
     if len(kept.present(AGREEMENTS).with_rows) > 1:
-        return dg.MaterializeResult(metadata={ROW_COUNT: kept.height(AGREEMENTS)})
+        return dg.MaterializeResult(metadata={ROW_COUNT: sum(kept.heights(AGREEMENTS))})
     figures = [name for name in kept.schema(AGREEMENTS) if name != WORDS[AGREEMENTS]]
     table = kept.read(AGREEMENTS, figures)
     told = figures_of(AGREEMENTS, table.with_columns(pl.lit("").alias(WORDS[AGREEMENTS])))

@@ -1,6 +1,7 @@
 """What runs are configured with, and the lake that keeps the tables between assets."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,10 @@ class Storage(dg.ConfigurableResource[Any]):
 
         Raises NoDataError where no bids of the day are published.
         """
-        day, made = published_day(self.lake, market_date), self.day(market_date)
-        own = [table for table in self.made(market_date) if table in SETTLED]
-        return day.holding({table: made[table] for table in own})
+        day = published_day(self.lake, market_date)
+        own = {table: file for table, file in self.made(market_date).items() if table in SETTLED}
+        day.kept.committed = replace(day.kept.committed, files={**day.kept.committed.files, **own})
+        return day
 
 
 class Prices(dg.ConfigurableResource[Any]):
@@ -172,7 +174,7 @@ class LakeIOManager(dg.IOManager):
             file = day.write(table, obj, kept)
         rows = obj.whole if isinstance(obj, InParts) else obj
         if rows is None:  # of all parts together, it stays in them
-            figures: dict[str, Any] = {ROW_COUNT: day.height(table)}
+            figures: dict[str, Any] = {ROW_COUNT: sum(day.heights(table))}
         else:
             figures = figures_of(table, rows, history_of(lake, table, context.partition_key, rows))
         said = context.output_metadata  # what the asset says itself goes before

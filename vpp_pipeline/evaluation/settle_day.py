@@ -62,7 +62,7 @@ KW_PER_MW = 1000.0
 
 
 def settle_day(
-    tables: Mapping[str, pl.DataFrame], rules: MarketRules, settings: SettlementSettings
+    tables: Mapping[str, pl.DataFrame], rules: MarketRules, settings: SettlementSettings, before: int = 0
 ) -> dict[str, pl.DataFrame]:
     """`evaluation.dispatched`, `.deliveries`, `.settlement`, `.storage_awards`, and `.settled_days` of one day, from
     :data:`READS`.
@@ -72,7 +72,8 @@ def settle_day(
     settlements: the position at the clearing price, the difference to it at that price made worse by
     `imbalance_factor`.
 
-    Of several resources each is settled by itself, and `evaluation.settled_days` is their sum.
+    Of several resources each is settled by itself, and `evaluation.settled_days` is their sum. ``before``: prosumers of
+    the parts before, where ``tables`` are of one part of a day, so that no two parts have the same absences.
 
     Raises InputError where bids and prices are of different sources.
     """
@@ -82,7 +83,7 @@ def settle_day(
         rows = optional_table(tables, table)
         found[table] = TABLES[table].create_empty() if rows is None else rows
     rows = _bid_with(found)
-    is_there = draw_available(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings)
+    is_there = draw_available(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings, before)
     names = rows["resource_id"].unique().sort().to_list()
     if len(names) == 1:
         return _settle_resource(found, rules, settings, is_there)

@@ -44,15 +44,20 @@ class Delivery:
     imbalance_factor: float  # at least 1
 
 
-def draw_available(availability_fraction: Array, market_date: date, settings: SettlementSettings) -> Flags:
-    """Whether each prosumer (N,), in the order of its id, is there all day; the same draw for the same seed and day."""
+def draw_available(
+    availability_fraction: Array, market_date: date, settings: SettlementSettings, before: int = 0
+) -> Flags:
+    """Whether each prosumer (N,), in the order of its id, is there all day; the same draw for the same seed and day.
+
+    ``before``: so many draws are of other prosumers.
+    """
     chance = (
         availability_fraction
         if settings.availability == "fleet"
         else np.full_like(availability_fraction, settings.availability_fraction)
     )
-    rng = np.random.default_rng([settings.seed, market_date.toordinal()])
-    return np.asarray(rng.random(len(chance)) < chance)
+    draws = np.random.PCG64(np.random.SeedSequence([settings.seed, market_date.toordinal()])).advance(before)
+    return np.asarray(np.random.Generator(draws).random(len(chance)) < chance)
 
 
 def imbalance_usd(price_usd_per_mwh: Array, surplus_mwh: Array, factor: float) -> Array:

@@ -79,7 +79,8 @@ def publish_settlement(lake: Lake, warehouse: Path, market_date: date, made: Mad
     Raises InputError where the published bids are not those that were settled.
     """
     settled = {table: file for table, file in made.items() if table in SETTLED}
-    of_bids = {json.loads(footer(lake, file).get(SETTLES, "null")) for file in settled.values()}
+    told = [file for file in settled.values() if len(file.with_rows) == 1]  # those in parts are made with them
+    of_bids = {json.loads(footer(lake, file).get(SETTLES, "null")) for file in told}
 
     def change(last: Manifest) -> dict[str, File | None]:
         if BIDS not in last.files:
