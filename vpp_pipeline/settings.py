@@ -38,7 +38,7 @@ class FleetSettings(_Group):
     prosumers: int = Field(200, ge=3, description="Size of the generated fleet.")
     part_prosumers: int = Field(
         100_000,
-        ge=100,
+        ge=10,
         description="A fleet of more is made, bid, and verified in parts, one resource each, beside each other with "
         "`optimiser.backend=ray`; a generated one is cut into so many resources.",
     )

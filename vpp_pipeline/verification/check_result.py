@@ -48,10 +48,8 @@ def of_all_parts(results: Sequence[CheckResult], metric: str) -> CheckResult:
     is_extreme = metric.startswith(("largest", "highest", "widest", "gap"))
     value = min(values) if metric.startswith("smallest") else max(values) if is_extreme else sum(values)
     if not failed:
-        held = "; ".join(dict.fromkeys(result.description for result in results[:2]))
-        return CheckResult(
-            0, f"in each of {len(results)} parts of the fleet: {held}{'; …' * (len(results) > 2)}", value
-        )
+        held = f"in each of {len(results)} parts of the fleet; of the first: {results[0].description}"
+        return CheckResult(0, held, value)
     stops = [one for one in failed if not one[1].is_warning]
     number, first = (stops or failed)[0]
     told = f"in {len(failed)} of {len(results)} parts of the fleet; of part {number}: {first.description}"

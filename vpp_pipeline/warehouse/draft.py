@@ -38,6 +38,7 @@ from vpp_pipeline.warehouse.tables import (
 
 LOG = logging.getLogger(__name__)
 STORAGE_VERSION = "v1.2.0"  # released DuckDB 1.x tools open it; what DuckDB 2 writes by default they cannot
+MEMORY = "4GB"  # that a publication takes at most; what it needs beyond goes to the disk
 PRICES = "market.prices"
 Made = Mapping[str, File]
 
@@ -188,6 +189,7 @@ def fill(draft: Path, lake: Lake, days: Mapping[date, Manifest], tables: Sequenc
         connection.execute("use draft")
         # tables have no order; keeping the files' would write every row twice: twice the seconds and twice the file
         connection.execute("set preserve_insertion_order = false")
+        connection.execute(f"set memory_limit = '{MEMORY}'")  # by itself DuckDB takes four fifths of the machine
         connection.execute("begin")  # one transaction: each would wait for the disk
         create_tables(connection)
         create_views(connection)
