@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -24,7 +24,7 @@ from vpp_pipeline.core.lake import Lake, PartFiles
 from vpp_pipeline.core.manifest import File
 from vpp_pipeline.core.parquet_files import read_together
 from vpp_pipeline.core.provenance import frame_hash
-from vpp_pipeline.dispatch.ray_cluster import spread
+from vpp_pipeline.dispatch.ray_cluster import made_with, node_of_this, require_same_code, spread
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, of_all_parts
@@ -84,7 +84,8 @@ def over_parts(day: LakeDay, settings: Settings, work: Callable[[PartDay], T], p
     lake = Lake(day.lake.root, day.lake.url, day.lake.copies_gb)
     place = _Place(lake, day.market_date, day.kept.files() | dict(day.unwritten), count, day.figures_only)
     if settings.optimiser.backend == "ray":
-        answers = spread(settings.optimiser, _worked_on, [(place, part, work) for part in range(count)], "part")
+        given = [(made_with(), place, part, work) for part in range(count)]
+        answers = spread(settings.optimiser, _worked_on_a_node, given, "part")
     else:
         answers = [_worked_on(place, part, work) for part in range(count)]
     for _, read in answers:
@@ -97,6 +98,12 @@ def _worked_on(place: _Place, part: int, work: Callable[[PartDay], T]) -> tuple[
     """What ``work`` makes of the part, and the tables that it has read."""
     day = place.open(part)
     return work(day), list(day.rests_on)
+
+
+def _worked_on_a_node(driver: str, *given: Any) -> tuple[Any, list[str]]:
+    """The same on a node of the cluster, which must have the code of the ``driver``."""
+    require_same_code(driver, node_of_this())
+    return _worked_on(*given)
 
 
 def made(day: LakeDay, settings: Settings, stage: Callable[[LakeDay], Mapping[str, pl.DataFrame]]) -> Made:
@@ -116,10 +123,10 @@ def in_hand(day: LakeDay, tables: Made) -> LakeDay:
 
 def results_of_parts(day: LakeDay, settings: Settings, checks: Iterable[Check]) -> dict[str, CheckResult]:
     """The results of ``checks``, each of all parts of the day together, by name."""
-    wanted = [check for check in checks if check not in OF_WHOLE_DAY]
+    wanted, own = [check for check in checks if check not in OF_WHOLE_DAY], settings.of_part(parts_in(day.kept))
 
     def work(part: PartDay) -> list[CheckResult]:
-        return [check(part, settings) for check in wanted]
+        return [check(part, own) for check in wanted]
 
     of_each = zip(*over_parts(day, settings, work), strict=True) if wanted else []
     found = {check: list(results) for check, results in zip(wanted, of_each, strict=True)}

@@ -593,9 +593,15 @@ class Settings(_Group):
     llm: LLMSettings = LLMSettings()
     model_use: ModelUseSettings = ModelUseSettings()
 
-    def in_this_process(self) -> Settings:
-        """The same, with the optimization in this process."""
-        return self.model_copy(update={"optimiser": self.optimiser.model_copy(update={"backend": "local"})})
+    def of_part(self, parts: int) -> Settings:
+        """Those of one of so many parts of a fleet: it is optimized in the process that works on it, and keeps its
+        share of the transcripts."""
+        transcripts = -(-self.negotiation.transcript_prosumers // parts)
+        changed = {
+            "optimiser": self.optimiser.model_copy(update={"backend": "local"}),
+            "negotiation": self.negotiation.model_copy(update={"transcript_prosumers": transcripts}),
+        }
+        return self.model_copy(update=changed)
 
     def deciding(self, *others: str) -> str:
         """What results depend on, as JSON: all settings but where they are computed, and but groups ``others``."""

@@ -94,12 +94,13 @@ def day_solution(
         tables = tabulate(problem, found.solution, settings)
         return tables | {PROOF: found.told_in(tables[PROOF])}
 
-    def solved_alone(problem: DayProblem) -> Tables:  # parts are spread over the cluster, not their prosumers
-        alone = settings.in_this_process()
-        return tabulate(problem, solve(problem, alone), alone)
+    own = settings.of_part(count) if (count := parts_in(day.kept)) else settings
 
-    solver = solved_alone if parts_in(day.kept) else solved_whole
-    tables = made(day, settings, lambda part: _solved(part, settings, solver))
+    def solved_part(problem: DayProblem) -> Tables:
+        return tabulate(problem, solve(problem, own), own)
+
+    solver = solved_part if count else solved_whole
+    tables = made(day, settings, lambda part: _solved(part, own, solver))
     breaches = tables.pop(INFEASIBLE)
     yield dg.Output(breaches, "infeasibilities")
     if not tables:

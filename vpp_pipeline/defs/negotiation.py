@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from vpp_pipeline.defs.resources import Desk, Storage
 from vpp_pipeline.llm.adviser import ModelAdviser
 from vpp_pipeline.llm.session import audit_of, open_adviser
 from vpp_pipeline.llm.store import calls_in_numbers
+from vpp_pipeline.negotiation.negotiate import Adviser
 from vpp_pipeline.negotiation.store import AGREEMENTS, MESSAGES
 from vpp_pipeline.pipeline import negotiate, negotiate_again
 from vpp_pipeline.settings import Settings
@@ -60,23 +62,27 @@ def rounds(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> N
     settings = desk.settings()
     for market_date, slots in slots_by_day.items():
         day = storage.day(market_date)
-
-        def again(part: LakeDay, adviser: ModelAdviser | None, of_slots: list[str] = slots) -> pl.DataFrame:
-            wanted = part["market.opportunities"].filter(pl.col("slot").is_in(of_slots))
-            store = LakeNegotiations(part.kept)
-            return negotiate_again(part.holding({"market.opportunities": wanted}), settings, store, adviser)
-
-        if parts_in(day.kept):
-            provenance = _in_parts(day, storage, settings, lambda part: ({}, again(part, None)))[1]
+        if count := parts_in(day.kept):
+            again = partial(_again, settings=settings.of_part(count), slots=slots)
+            _, provenance = _in_parts(day, storage, settings, again)
         else:
             with _adviser(context, storage, settings, market_date) as adviser:
-                provenance = again(day, adviser)
+                _, provenance = _again(day, settings, slots, adviser)
         for slot, metadata in _figures_by_slot(storage.negotiations(market_date), provenance):
             context.add_asset_metadata(metadata, partition_key=f"{market_date}|{slot}")
         idle = sorted(set(slots) - set(provenance["slot"]))
         context.log.info(
             f"{market_date}: {provenance.height} negotiated; slots without an opportunity: {', '.join(idle) or 'none'}"
         )
+
+
+def _again(
+    day: LakeDay, settings: Settings, slots: list[str], adviser: Adviser | None = None
+) -> tuple[Tables, pl.DataFrame]:
+    """Negotiate the opportunities of ``slots`` once more: no table beside the deals, and what was negotiated."""
+    wanted = day["market.opportunities"].filter(pl.col("slot").is_in(slots))
+    store = LakeNegotiations(day.kept)
+    return {}, negotiate_again(day.holding({"market.opportunities": wanted}), settings, store, adviser)
 
 
 def _in_parts(
@@ -107,9 +113,10 @@ def summary(context: dg.AssetExecutionContext, desk: Desk, storage: Storage) -> 
     market_date, settings = market_date_of(context), desk.settings()
     day, advice = storage.day(market_date), dict[str, Any]()
     tables: Made
-    if parts_in(day.kept):
+    if count := parts_in(day.kept):
+        own = settings.of_part(count)
         tables, provenance = _in_parts(
-            day, storage, settings, lambda part: negotiate(part, settings, LakeNegotiations(part.kept))
+            day, storage, settings, lambda part: negotiate(part, own, LakeNegotiations(part.kept))
         )
     else:
         with _adviser(context, storage, settings, market_date) as adviser:

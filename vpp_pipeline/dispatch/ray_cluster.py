@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 from vpp_pipeline.core.errors import InputError
+from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.settings import OptimiserSettings
 
 LOG = logging.getLogger(__name__)
@@ -24,6 +26,20 @@ T = TypeVar("T")
 
 class ClusterError(InputError):
     """The Ray cluster cannot be used, or is lost."""
+
+
+def made_with() -> str:
+    """What must be the same on every node, so that it finds the same bits."""
+    return f"vpp_pipeline {code_version()}, " + ", ".join(f"{name} {version(name)}" for name in ("numba", "numpy"))
+
+
+def require_same_code(driver: str, node: str) -> None:
+    """Raises ClusterError where ``node``, which this process is on, has other versions than the ``driver``."""
+    if driver != (here := made_with()):
+        raise ClusterError(
+            f"node {node} of the cluster runs {here}, and the day is made with {driver}",
+            remedy="Install the same versions on every node (`make cluster` from the same checkout)",
+        )
 
 
 def spread(settings: OptimiserSettings, work: Callable[..., T], given: Sequence[tuple[Any, ...]], what: str) -> list[T]:

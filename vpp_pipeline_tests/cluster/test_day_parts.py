@@ -21,7 +21,7 @@ pytest.importorskip("ray", reason="Ray is not installed: make cluster")
 
 LONGEST_S = 600.0
 PATIENCE_S = 8.0
-WORKER = b"ray::_worked_on"  # how Ray names the process of a part while it works
+WORKER = b"ray::_worked_on_a_node"  # how Ray names the process of a part while it works
 DATE = "2023-08-15"
 SIZE = ("--prosumers", "60", "--set", "fleet.part_prosumers=20")
 

@@ -31,13 +31,12 @@ from vpp_pipeline.dispatch.column_generation.shard import Collected, Mix, Plan, 
 from vpp_pipeline.dispatch.column_generation.shard_files import (
     ShardFile,
     ShardFolder,
-    made_with,
     read_collected,
     read_shard,
     write_collected,
     write_shard,
 )
-from vpp_pipeline.dispatch.ray_cluster import MOST_LIVES, PULSE_S, ClusterError, connect, node_of_this
+from vpp_pipeline.dispatch.ray_cluster import MOST_LIVES, PULSE_S, ClusterError, connect, made_with, node_of_this
 from vpp_pipeline.settings import OptimiserSettings
 
 LOG = logging.getLogger(__name__)

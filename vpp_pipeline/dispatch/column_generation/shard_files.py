@@ -11,17 +11,15 @@ from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
-import numba
 import numpy as np
 import polars as pl
 
 from vpp_pipeline.core.arrays import Indices
 from vpp_pipeline.core.bucket import Bucket
 from vpp_pipeline.core.errors import InputError, StoreError
-from vpp_pipeline.core.provenance import code_version
 from vpp_pipeline.dispatch.column_generation.best_response import Stores
 from vpp_pipeline.dispatch.column_generation.shard import Collected, Shard, as_read_only
-from vpp_pipeline.dispatch.ray_cluster import ClusterError
+from vpp_pipeline.dispatch.ray_cluster import ClusterError, require_same_code
 
 LEFT_OVER_S = 2 * 24 * 3600.0  # files of a day that was killed are removed after
 PREFIX = "vpp_shards_"
@@ -113,11 +111,6 @@ class ShardFile:
     made_with: str
 
 
-def made_with() -> str:
-    """What must be the same on every node, so that it finds the same bits."""
-    return f"vpp_pipeline {code_version()}, numba {numba.__version__}, numpy {np.__version__}"
-
-
 def write_shard(held: ShardFile, stores: Stores, place: Indices, group: Indices) -> None:
     """A shard as Parquet: one row per prosumer, hours as arrays."""
     columns = {"place": place, "group": group} | stores._asdict()
@@ -126,11 +119,7 @@ def write_shard(held: ShardFile, stores: Stores, place: Indices, group: Indices)
 
 def read_shard(held: ShardFile, node: str, threads: int) -> Shard:
     """The shard of a file. Raises ClusterError where this ``node`` cannot read it, or has other code."""
-    if held.made_with != (here := made_with()):
-        raise ClusterError(
-            f"node {node} of the cluster runs {here}, and the day is made with {held.made_with}",
-            remedy="Install the same versions on every node (`make cluster` from the same checkout)",
-        )
+    require_same_code(held.made_with, node)
     try:
         frame = held.folder.read(held.file)
     except (OSError, StoreError, pl.exceptions.PolarsError) as error:
