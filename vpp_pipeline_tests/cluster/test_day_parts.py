@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from vpp_pipeline.core.lake import Lake
 from vpp_pipeline_tests import golden
 from vpp_pipeline_tests.cluster.object_server import BUCKET, running
 from vpp_pipeline_tests.cluster.ray_nodes import NAME, Node, start_cluster
@@ -159,6 +161,31 @@ def test_without_any_node_for_a_part_the_day_ends_with_a_sentence(tmp_path: Path
         assert "ray start --address" in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "vpp.duckdb").exists()
+
+
+def test_a_command_that_is_killed_leaves_nothing_and_the_next_one_makes_the_same(
+    cluster: list[Node], alone: golden.Hashes, tmp_path: Path
+):
+    """SIGKILL of the process of the day while parts are worked on: no manifest names what they wrote."""
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "vpp_pipeline", "bids", *SIZE, *on(cluster), "--date", DATE, "--data", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(golden.PROJECT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with killing(lambda number, _: number >= 10, most=1) as killed:  # some stages are done by then
+        while not killed and begun.poll() is None:
+            time.sleep(0.02)
+        begun.kill()
+        begun.wait()
+    assert killed
+    assert not (tmp_path / "vpp.duckdb").exists()
+    lake = Lake(tmp_path / "lake")
+    assert "bids.final_bids" not in lake.manifest(DATE).files
+    for line in (("bids", *SIZE, *on(cluster)), ("settle",)):
+        done = command(tmp_path, *line)
+        assert done.returncode == 0, done.stderr
+    assert tables(tmp_path) == alone
 
 
 def test_parts_read_and_write_a_lake_in_an_object_store(alone: golden.Hashes, tmp_path: Path):
