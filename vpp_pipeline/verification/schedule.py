@@ -297,7 +297,7 @@ def nobody_is_in_two_parts(day: Day, settings: Settings) -> CheckResult:
             split.sort("site_id").select(of=pl.lit("site"), name="site_id"),
         ]
     )
-    return count_violations(broken, "prosumers or sites in two parts", "nobody is in two parts", 0.0)
+    return count_violations(broken, "prosumers or sites in two parts", "no prosumer or site is in two parts", 0.0)
 
 
 def proxy_demand_exports_nothing(day: Day, settings: Settings) -> CheckResult:
