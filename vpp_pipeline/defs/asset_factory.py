@@ -36,7 +36,13 @@ OWNERS_BY_TABLE = {
     "dispatch.reconciliation": "team:settlements",
 }
 _INPUTS = "inputs.day_inputs.DayInputs"
-_SOLUTION = ("dispatch.infeasibility.infeasibilities", "pipeline.state_problem", "pipeline.solve", "pipeline.tabulate")
+_SOLUTION = (
+    "dispatch.infeasibility.infeasibilities",
+    "pipeline.state_problem",
+    "pipeline.solve",
+    "pipeline.tabulate",
+    "day_parts.sum_of",
+)
 #: what computes a table, or all tables of a group that are not named; an edit elsewhere does not make it stale
 COMPUTED_BY: dict[str, tuple[str, ...]] = {
     "market.prices": ("market.open_source.open_source",),
@@ -58,9 +64,9 @@ COMPUTED_BY: dict[str, tuple[str, ...]] = {
     "negotiation.llm_calls": ("llm.session.audit_of",),
     "dispatch": _SOLUTION,
     "dispatch.payments": ("pipeline.pay",),
-    "dispatch.reconciliation": ("pipeline.form",),
+    "dispatch.reconciliation": ("pipeline.form", "day_parts.sum_of"),
     "bids": ("pipeline.form", "pipeline.verify"),
-    "evaluation": ("evaluation.settle_day.settle_day",),
+    "evaluation": ("evaluation.settle_day.settle_day", "day_parts.sum_of"),
     "evaluation.benchmark": ("evaluation.backtest.run.replay_days",),
     "warehouse": ("warehouse.publish.publish", "warehouse.publish.publish_settlement"),
 }

@@ -47,7 +47,7 @@ demand,proxy_demand,2,0,0.5
 north,hourly,4,1.5,1.5
 pool,storage,9,2,2
 """
-MARKET_DATE = date.fromisoformat(DAY)
+MARKET_DATE, NEXT = date.fromisoformat(DAY), "2023-08-16"
 #: told of each part, of sums that are rounded there, or of how the day was set
 WHEN_AND_WHO = ("seconds", "run_id", "created_utc", "fingerprint", "bid_id")
 OTHERWISE = ("bids.checks", "bids.runs", "dispatch.proof", "dispatch.reconciliation")
@@ -156,6 +156,22 @@ def test_a_day_made_again_reuses_every_negotiation_and_is_the_same(parted: Tradi
     assert negotiated(result) == (0, desk.day()["market.opportunities"].height)
     assert metadata_of(result, "fleet.prosumers")["parts"] == 3
     assert [name for name in differences(before, desk.tables()) if not name.startswith("bids.run")] == []
+
+
+def test_the_next_day_begins_where_each_part_ended_and_keeps_its_classes(parted: TradingDesk):
+    desk = parted.copy()
+    result = desk.run(day=NEXT, settings=settings_of(10, carry_over=True))
+    assert result.success, failures(result)
+    before, after = desk.day(DAY), desk.day(NEXT)
+    assert parts_in(after.kept) == 3
+    ends = before["dispatch.schedule"].sort("prosumer_id", "start_utc").group_by("prosumer_id", maintain_order=True)
+    stored = ends.agg(pl.col("stored_kwh").last())
+    starts = after["dispatch.starts"].join(stored, on="prosumer_id", validate="1:1")
+    assert starts["carried_from"].cast(pl.String).unique().to_list() == [DAY]
+    assert (starts["initial_stored_kwh"] - starts["stored_kwh"]).abs().max() < 1e-9
+    members = [day["fleet.storage_members"].select("prosumer_id", "resource_id") for day in (before, after)]
+    assert members[0].height > 10
+    assert members[0].equals(members[1])
 
 
 def test_one_opportunity_negotiated_by_hand_keeps_those_of_all_parts(parted: TradingDesk):
