@@ -130,17 +130,22 @@ def aggregate(day: Day, settings: Settings) -> Tables:
         place = (pool.resource_id, forecast["market_date"][0], members, prices, floor, forecast["start_utc"])
         made.append(pool_tables(*place, settings.rules, settings.resources, day))
     tables |= {name: pl.concat([tables[name], *(one[name] for one in made)]) for name in AGGREGATED}
+    refuse_taken_names(tables[CLASSES], day["market.resources"])
+    return tables
+
+
+def refuse_taken_names(classes: pl.DataFrame, resources: pl.DataFrame) -> None:
+    """Raise InputError where one of ``resources`` has the name of a class of another."""
     of_others = pl.col("resource_id") != pl.col("pool_id")  # a pool of one class is that class
-    named = pl.col("resource_id").is_in([one.resource_id for one in _resources(day)])
-    taken = tables[CLASSES].filter(of_others, named)["resource_id"].sort()
-    if len(taken):
+    taken = classes.filter(of_others, pl.col("resource_id").is_in(resources["resource_id"].implode()))
+    if not taken.is_empty():
+        name = taken["resource_id"].sort()[0]
         raise InputError(
-            f"resource {taken[0]} has the name of a class of another, which takes part as storage",
+            f"resource {name} has the name of a class of another, which takes part as storage",
             column="resource_id",
-            value=taken[0],
+            value=name,
             remedy="Give the resource another name",
         )
-    return tables
 
 
 def _starts(day: Day, settings: Settings) -> pl.DataFrame:

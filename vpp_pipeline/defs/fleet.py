@@ -9,7 +9,7 @@ import polars as pl
 
 from vpp_pipeline.core.provenance import frame_hash
 from vpp_pipeline.core.tables import AGGREGATED, SCHEDULE_BEFORE
-from vpp_pipeline.day_parts import InParts, Made, cut, made, over_parts, together, written
+from vpp_pipeline.day_parts import InParts, Made, cut, in_hand, made, over_parts, together, written
 from vpp_pipeline.defs.asset_factory import DAYS, market_date_of, outputs_of, table_asset, table_outs
 from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.resources import Desk, Prices, Storage
@@ -19,7 +19,7 @@ from vpp_pipeline.forecasting.meter_checks import Metered
 from vpp_pipeline.inputs import day_fleet
 from vpp_pipeline.inputs.day_fleet import DayFleet
 from vpp_pipeline.inputs.day_inputs import DayInputs
-from vpp_pipeline.pipeline import SITE_FORECASTS, aggregate, limit_fleet
+from vpp_pipeline.pipeline import CLASSES, SITE_FORECASTS, aggregate, limit_fleet, refuse_taken_names
 from vpp_pipeline.warehouse.day import PartDay
 
 EXPECTED = [key_of(table) for table in SITE_FORECASTS]
@@ -146,7 +146,7 @@ def fleet_in_storage(
     Classes of the last day before that has any are kept while hardly an owner has come or gone (setting
     `resources.storage_remade_fraction`). Empty where no resource takes part as storage.
     """
-    settings = desk.settings()
-    yield from outputs_of(
-        made(storage.day(market_date_of(context)), settings, partial(aggregate, settings=settings)), STORAGE
-    )
+    day, settings = storage.day(market_date_of(context)), desk.settings()
+    tables = made(day, settings, partial(aggregate, settings=settings))
+    refuse_taken_names(in_hand(day, tables)[CLASSES], day["market.resources"])  # no part knows the others'
+    yield from outputs_of(tables, STORAGE)

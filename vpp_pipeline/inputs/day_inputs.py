@@ -205,8 +205,11 @@ class DayInputs:
         fleet, names = self.settings.fleet, self._named["resource_id"].to_list()
         if len(names) == 1:
             return []
-        size = self._took_part.prosumers.height if fleet.path else fleet.prosumers
-        if size <= fleet.part_prosumers:
+        size = fleet.prosumers
+        if fleet.path:
+            members = self._took_part.prosumers["resource_id"]
+            size, names = len(members), [name for name in names if (members == name).any()]
+        if size <= fleet.part_prosumers or len(names) == 1:
             return []
         chosen = {
             "negotiation.engine": self.settings.negotiation.engine == "llm",

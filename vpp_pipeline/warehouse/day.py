@@ -173,8 +173,11 @@ class PartDay(LakeDay):
 
     def rows(self, table: str, columns: list[str] | None = None) -> pl.DataFrame:
         """The part's rows of the table; all columns, or those named."""
-        rows = super().rows(table, columns)
-        return rows[self.kept.part : self.kept.part + 1] if table == RESOURCES else rows
+        if table != RESOURCES:
+            return super().rows(table, columns)
+        own = self.kept.read(FLEET, ["resource_id"])["resource_id"][0]
+        rows = super().rows(table).filter(pl.col("resource_id") == own)
+        return rows.select(columns) if columns else rows
 
     def _seen(self, other: LakeFiles) -> LakeFiles:
         """The same part of a day in as many, else the whole of it."""

@@ -33,7 +33,6 @@ from vpp_pipeline_tests.defs.desk import (
     DAY,
     TradingDesk,
     differences,
-    evaluations,
     failures,
     metadata_of,
     negotiated,
@@ -44,6 +43,7 @@ from vpp_pipeline_tests.shared import shared
 NAMES = ["demand", "north", "pool"]
 RESOURCES = """resource_id,participation,maximum_mw,certified_spin_mw,certified_nonspin_mw
 demand,proxy_demand,2,0,0.5
+empty,hourly,2,0,0
 north,hourly,4,1.5,1.5
 pool,storage,9,2,2
 """
@@ -150,10 +150,15 @@ def test_parts_have_absences_of_their_own(parted: TradingDesk):
 
 def test_a_day_made_again_reuses_every_negotiation_and_is_the_same(parted: TradingDesk):
     desk = parted.copy()
-    before = desk.tables()
+    before, day = desk.tables(), desk.lake.day(DAY)
+    schedule = day.present("dispatch.schedule")
     result = desk.run()
     assert result.success, failures(result)
     assert negotiated(result) == (0, desk.day()["market.opportunities"].height)
+    again = desk.lake.day(DAY)  # the same rows in new files have the same hash
+    assert again.present("dispatch.schedule").version != schedule.version
+    assert all(part.content for part in schedule.parts)
+    assert again.hash("dispatch.schedule") == day.hash("dispatch.schedule") == content_of(schedule.parts)
     assert metadata_of(result, "fleet.prosumers")["parts"] == 3
     assert [name for name in differences(before, desk.tables()) if not name.startswith("bids.run")] == []
 
@@ -284,6 +289,22 @@ def test_a_certification_of_the_whole_is_shared_by_the_parts():
     assert resources["certified_nonspin_mw"].null_count() == 4
 
 
+def test_a_resource_with_the_name_of_another_ones_class_is_refused_though_no_part_sees_both(parted: TradingDesk):
+    desk = new_desk(settings=settings_of(10))
+    file = desk.data / "resources.csv"
+    desk.data.mkdir(exist_ok=True)
+    file.write_text(RESOURCES.replace("north,", "pool-01,"))
+    fleet = pl.read_parquet(files()[0]).with_columns(pl.col("resource_id").replace("north", "pool-01"))
+    fleet.write_parquet(desk.data / "fleet.parquet")
+    settings = {
+        "fleet": {"path": str(desk.data / "fleet.parquet"), "part_prosumers": 10},
+        "resources": {"path": str(file)},
+    }
+    result = desk.make("fleet.storage_classes", settings=settings)
+    assert not result.success
+    assert "resource pool-01 has the name of a class of another" in failures(result)["fleet_in_storage"]
+
+
 def test_a_language_model_does_not_speak_for_a_fleet_in_parts():
     groups = {"fleet": {"prosumers": 40, "part_prosumers": 10}, "negotiation": {"engine": "llm"}}
     with pytest.raises(InputError, match=r"40 prosumers are 4 .*negotiation\.engine.*fleet\.part_prosumers"):
@@ -341,18 +362,3 @@ def test_amounts_add_up_words_are_named_once_and_the_gap_is_that_of_the_sums():
         "hours": 24,
         "worst_usd": None,
     }
-
-
-def test_the_hash_of_a_table_in_parts_is_of_its_rows(parted: TradingDesk):
-    """The same rows written again have the same, whatever the names of their files."""
-    desk = parted.copy()
-    day = desk.lake.day(DAY)
-    file = day.present("dispatch.schedule")
-    assert day.hash("dispatch.schedule") == content_of(file.parts)
-    assert all(part.content for part in file.parts)
-    result = desk.run()
-    assert result.success, failures(result)
-    again = desk.lake.day(DAY)
-    assert again.present("dispatch.schedule").version != file.version
-    assert again.hash("dispatch.schedule") == day.hash("dispatch.schedule")
-    assert evaluations(result)["no_kilowatt_hour_is_sold_twice"].passed
