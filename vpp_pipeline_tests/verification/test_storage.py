@@ -114,6 +114,9 @@ def test_selling_in_an_hour_below_zero_that_charges_is_found_out(tmp_path: Path)
     three: dict[str, dict[str, object]] = {"resources": {"storage_classes": 3}}
     tables, settings = day_of(tmp_path, 40, three, [], energy=pl.when(IS_NOON).then(-20.0).otherwise(ENERGY_USD))
     assert_every_rule_holds(tables, settings)
+    one_way = tables["fleet.prosumers"].filter(store="ev", max_discharge_kw=0.0)["prosumer_id"]
+    paid = tables["dispatch.charging"].filter(pl.col("no_sale_charging_usd") < 0.0)
+    assert set(paid["prosumer_id"]) & set(one_way)  # an EV that can only charge is paid for it
     charges = (pl.col("max_charge_mw") > 0.0) & (pl.col("charge_price_usd_per_mwh") == 0.0)
     noon = tables["market.price_forecast"].filter(ENERGY_USD < 0.0)["start_utc"]
     alone = charges & pl.col("start_utc").is_in(noon.implode())
