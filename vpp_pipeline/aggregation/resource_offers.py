@@ -216,7 +216,7 @@ def _taken_by_the_market(box: Boxes, energy_price: Array, rules: MarketRules) ->
 
 
 def _is_for_charging(energy_price: Array) -> Flags:
-    """Hours (T,) in which nobody would sell at the forecast: there a resource that charges sells no energy."""
+    """Hours (T,) in which no owner would sell at the forecast: there a resource that charges sells no energy."""
     return energy_price <= 0.0
 
 

@@ -92,7 +92,7 @@ def test_an_owner_who_cannot_follow_the_shape_still_holds_reserve():
 
 def test_only_who_can_never_discharge_charges_where_it_is_paid_to():
     """Prices −5, −30, 20: an EV of 3 kW and half an efficiency charges in both hours, as far as it has room; a battery
-    does not, and nobody where every MWh costs so much more that nothing is paid."""
+    does not, and none where every MWh costs so much more that nothing is paid."""
     price = np.array([-5.0, -30.0, 20.0])
     two = batteries([3.0, 3.0], [8.0, 8.0], max_discharge_kw=[[0.0], [3.0]], charge_efficiency=0.5)
     floor = np.broadcast_to(NO_FLOOR, (2, HOURS))
