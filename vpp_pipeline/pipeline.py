@@ -128,7 +128,8 @@ def aggregate(day: Day, settings: Settings) -> Tables:
             continue
         floor = typical_floors(members, settings.fleet, settings.negotiation)
         place = (pool.resource_id, forecast["market_date"][0], members, prices, floor, forecast["start_utc"])
-        made.append(pool_tables(*place, settings.rules, settings.resources, day))
+        adder = settings.optimiser.charging_adder_usd_per_mwh
+        made.append(pool_tables(*place, settings.rules, settings.resources, day, adder))
     tables |= {name: pl.concat([tables[name], *(one[name] for one in made)]) for name in AGGREGATED}
     refuse_taken_names(tables[CLASSES], day["market.resources"])
     return tables

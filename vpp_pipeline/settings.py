@@ -159,8 +159,8 @@ class MarketRules(_Group):
     )
     storage_limit_of_day: bool = Field(
         False,
-        description="Whether it takes a limit of daily discharge [not verified]; false: all charging that is offered "
-        "adds up to no more than may be discharged, in the cheapest hours of the forecast.",
+        description="Whether it takes a limit of daily discharge [not verified]; false: charging is "
+        "offered in the cheapest hours of the forecast, as far as no award can discharge more than the day may.",
     )
     required_fraction: float = Field(
         0.8, gt=0, le=1, description="The 80% rule: smallest share of R that a bid offers."

@@ -1,6 +1,7 @@
 """What each owner can lend to a storage resource: a baseline that it keeps, and a box of freedom around it.
 
     baseline    b_t = cheapest charging that the owner needs anyway,  v_t = own sun that is sold,  e_t = stored energy
+                (an owner who can never discharge also charges where it is paid to)
     charge      pc_t    = ηc (Pc_t − b_t)
     discharge   pd_t    = min(Pd_t, X_t − v_t)/ηd, and 0 where b_t > 0
     below       below_t = e_t − floor_t,   above_t = cap_t − e_t,   first = E_0 − min(E_0, floor_1)
@@ -40,17 +41,18 @@ class Baseline:
         return self.grid_charge_kw + self.solar_charge_kw
 
 
-def baseline_of(fleet: Fleet, energy_price: Array, sun_floor: Array) -> Baseline:
-    """The charging that each owner needs, in the cheapest hours at ``energy_price`` (T,), and the sun that it sells.
+def baseline_of(fleet: Fleet, energy_price: Array, sun_floor: Array, charging_adder: float = 0.0) -> Baseline:
+    """The charging that each owner needs, in the cheapest hours at ``energy_price`` (T,), and the sun that it sells;
+    whoever can never discharge has no other use of its room, and also charges where it is paid to.
 
-    Sun is sold where the price reaches ``sun_floor`` (N, T), its owner's floor; infinite where there is no deal.
-    Raises SolveError where an owner's own limits cannot be kept.
+    Charging costs ``charging_adder`` more than the price, $/MWh. Sun is sold where the price reaches ``sun_floor``
+    (N, T), its owner's floor; infinite where there is no deal. Raises SolveError where an owner's own limits cannot be
+    kept.
     """
-    charge_kw = cheapest_charging(fleet, energy_price)
-    stored_kwh = fleet.initial_stored_kwh[:, None] + np.cumsum(
-        fleet.charge_efficiency[:, None] * charge_kw - fleet.drive_kwh, axis=1
-    )
-    solar_charge_kw = np.minimum(charge_kw, fleet.surplus_kw)
+    needed_kw = cheapest_charging(fleet, energy_price)
+    charge_kw = needed_kw + paid_charging(fleet, needed_kw, energy_price + charging_adder)
+    stored_kwh = _stored_kwh(fleet, charge_kw)
+    solar_charge_kw = np.minimum(needed_kw, fleet.surplus_kw)
     spare_kw = np.minimum(fleet.surplus_kw - solar_charge_kw, fleet.export_room_kw)
     sold_kw = np.where(energy_price[None, :] >= sun_floor, np.maximum(spare_kw, 0.0), 0.0)
     return Baseline(charge_kw - solar_charge_kw, solar_charge_kw, sold_kw, stored_kwh)
@@ -87,6 +89,30 @@ def cheapest_charging(fleet: Fleet, energy_price: Array) -> Array:
             raise SolveError(f"{who} cannot charge what its own limits ask for by hour {t + 1}")
     charge_kw[wants] = mine
     return charge_kw
+
+
+def paid_charging(fleet: Fleet, needed_kw: Array, charge_price: Array) -> Array:
+    """What owners charge (N, T) beyond ``needed_kw`` (N, T), in kW of the grid, who can never discharge: at a
+    ``charge_price`` (T,) below zero all that they have power and room for, the lowest price first.
+    """
+    added_kw = np.zeros(needed_kw.shape)
+    mine = np.flatnonzero(fleet.has_store & (fleet.max_discharge_kw <= 0.0).all(axis=1))
+    part, left_kw = fleet.part(mine), (fleet.max_charge_kw - needed_kw)[mine]
+    stored, efficiency = _stored_kwh(fleet, needed_kw)[mine], part.charge_efficiency
+    for h in np.argsort(charge_price, kind="stable"):
+        if charge_price[h] >= 0.0:
+            break
+        room = (part.max_stored_kwh[:, h:] - stored[:, h:]).min(axis=1)
+        added = np.clip(np.minimum(efficiency * left_kw[:, h], room), 0.0, None)
+        added_kw[mine, h] = added / efficiency
+        stored[:, h:] += added[:, None]
+    return added_kw
+
+
+def _stored_kwh(fleet: Fleet, charge_kw: Array) -> Array:
+    """Stored energy (N, T) at each hour's end."""
+    into = fleet.charge_efficiency[:, None] * charge_kw
+    return np.asarray(fleet.initial_stored_kwh[:, None] + np.cumsum(into - fleet.drive_kwh, axis=1))
 
 
 @dataclass(frozen=True)

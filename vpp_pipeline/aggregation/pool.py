@@ -49,14 +49,15 @@ def pool_tables(
     rules: MarketRules,
     settings: ResourceSettings,
     before: Day,
+    charging_adder: float,
 ) -> Tables:
     """Rows of CLASSES, MEMBERS, and BASELINE of one pool, whose members are ``fleet``.
 
     ``forecast`` (3, T); ``floor`` (3, N, T): what owners typically ask; ``hours`` (T,): starts of the day's hours.
-    ``before``: CLASSES_BEFORE and MEMBERS_BEFORE, if there are any. Raises SolveError where an owner's own limits
-    cannot be kept.
+    ``before``: CLASSES_BEFORE and MEMBERS_BEFORE, if there are any. ``charging_adder``: what every MWh charged costs
+    more. Raises SolveError where an owner's own limits cannot be kept.
     """
-    baseline = baseline_of(fleet, forecast[0], floor[0])
+    baseline = baseline_of(fleet, forecast[0], floor[0], charging_adder)
     boxes, call_hours = boxes_of(fleet, baseline), rules.backing_hours
     outlook, energy_floor = outlook_of(fleet, floor, forecast[None], call_hours), floor[0].mean(axis=1)
     kept = _kept_from(before, pool_id, fleet, forecast.shape[1], settings)

@@ -15,6 +15,7 @@ from vpp_pipeline.aggregation.coordinator import backed_kwh, deliverable
 from vpp_pipeline.aggregation.offer import StorageOffer
 from vpp_pipeline.aggregation.pool import BASELINE, CLASSES, MEMBERS, entries_of
 from vpp_pipeline.aggregation.resources import StorageResources, composed
+from vpp_pipeline.aggregation.storage_day import Gains, StorageDay
 from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
@@ -163,6 +164,9 @@ def _limited(offer: StorageOffer, resource: Resource, energy_price: Array, rules
     takes."""
     step_kw = KW_PER_MW * rules.storage_step_mw
     found = replace(offer.resources, box=_taken_by_the_market(offer.resources.box, energy_price, rules))
+    sells = offer.bids.discharge_kw > 0.0
+    if rules.storage_kept_by == "market" and not rules.storage_limit_of_day:
+        sells &= ~((found.box.charge > 0.0) & _is_for_charging(energy_price))[:, :, None]
     baseline = _sun_in_steps(offer.baseline, resource, rules)
     left_kw = np.maximum(KW_PER_MW * resource.maximum_mw - baseline.solar_sold_kw.sum(axis=0), 0.0)
     discharge_kw = round_down(np.minimum(found.reachable_discharge_kw, left_kw), step_kw)
@@ -183,7 +187,7 @@ def _limited(offer: StorageOffer, resource: Resource, energy_price: Array, rules
     reserve_kw = np.where(
         offer.bids.reserve_kw > 0.0, np.minimum(held_kw[None], np.array(certified_kw)[:, None, None]), 0.0
     )
-    sold_kw = np.where(offer.bids.discharge_kw > 0.0, discharge_kw[:, :, None], 0.0)
+    sold_kw = np.where(sells, discharge_kw[:, :, None], 0.0)
     if rules.storage_kept_by == "coordinator":  # the market may award all reserves: the first has what is backed
         most_kw = np.where(backed_kw < discharge_kw, held_kw, np.inf)
         taken_kw = np.minimum(np.cumsum(reserve_kw, axis=0), most_kw)
@@ -196,9 +200,7 @@ def _taken_by_the_market(box: Boxes, energy_price: Array, rules: MarketRules) ->
     """``box`` of one resource such that limits which the market does not take hold by themselves.
 
     Without limits by hour, one range of stored energy holds for the day: the narrowest of all hours, that the day must
-    begin and end in included. Without a limit of the day, what is discharged is at most what is charged and what the
-    day may end below its start, Σq = Σc − S_T ≤ Σc + last: so charging is offered in the cheapest hours at
-    ``energy_price`` (T,) until that is used up.
+    begin and end in included. Without a limit of the day, charging is offered so that the other limits keep it.
     """
     rows, hours = box.rows.copy(), box.hours
     if rules.storage_kept_by == "coordinator":  # then none of them is the market's
@@ -209,11 +211,42 @@ def _taken_by_the_market(box: Boxes, energy_price: Array, rules: MarketRules) ->
         rows[:, -3:-1] = rows[0, 2 * hours]
     if not rules.storage_limit_of_day:
         rows[:, -2] = np.minimum(rows[:, -2], rows[:, -1])
-        cheapest = np.argsort(energy_price, kind="stable")
-        charge = rows[0, cheapest]
-        left = np.maximum(rows[0, -1] - rows[0, -2] - (np.cumsum(charge) - charge), 0.0)
-        rows[0, cheapest] = np.minimum(charge, left)
+        rows[0, :hours] = charging_within_the_day(Boxes(rows), energy_price)
     return Boxes(rows)
+
+
+def _is_for_charging(energy_price: Array) -> Flags:
+    """Hours (T,) in which no owner would sell at the forecast: there a resource that charges sells no energy."""
+    return energy_price <= 0.0
+
+
+def charging_within_the_day(box: Boxes, energy_price: Array) -> Array:
+    """Charging (T,) of one resource with which no award that keeps its other limits discharges more than the day may.
+
+    What is discharged is at most what is charged and what the day may end below its start, Σq = Σc − S_T ≤ Σc + last.
+    Hours are taken as they are cheapest at ``energy_price`` (T,) while that is within the limit; then while the most
+    that any award discharges, a linear program, still is. Where a resource does not sell in the hours in which it
+    charges, it can charge no more than it has room for, however many they are: so those below zero are all open.
+    """
+    hours, nothing, limit = box.hours, np.zeros(box.hours), float(box.cycles[0])
+    program, row = StorageDay(hours, 1.0), np.append(box.rows[0, :-1], np.inf)
+    program.earn(Gains(nothing, np.ones((hours, 1)), nothing, nothing))
+
+    def most_discharged(charge: Array, sells: Flags) -> float:
+        program.limit(row, charge, np.where(sells, box.discharge[0], 0.0)[:, None])
+        return float(program.solve().sold.sum())
+
+    charge, sells, most = nothing.copy(), np.ones(hours, dtype=bool), float(box.last[0])
+    for t in np.argsort(energy_price, kind="stable"):
+        before, kwh = charge.copy(), float(box.charge[0, t])
+        if kwh <= 0.0:
+            continue
+        charge[t], sells[t] = kwh, not _is_for_charging(energy_price)[t]
+        most = most + kwh if most + kwh <= limit else most_discharged(charge, sells)
+        if most > limit:
+            charge[t] = min(kwh, max(limit - most_discharged(before, sells), 0.0))
+            break
+    return charge
 
 
 def _sun_in_steps(baseline: Baseline, resource: Resource, rules: MarketRules) -> Baseline:

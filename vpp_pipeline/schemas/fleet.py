@@ -169,7 +169,8 @@ class StorageMembers(dy.Schema):
 class BaselineHours(dy.Schema):
     """What each member of a storage resource does whatever the market awards: charging that it needs, and sun.
 
-    Where the owner has a deal for it, its sun is sold as the resource's self-schedule.
+    A store that can never discharge also charges where it is paid to. Where the owner has a deal for it, its sun is
+    sold as the resource's self-schedule.
     """
 
     market_date = market_day(primary_key=True)

@@ -5,7 +5,9 @@ That members can deliver what these allow is the check of `certificate.py`.
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
+from scipy.optimize import linprog
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import market_hours
@@ -41,6 +43,16 @@ from vpp_pipeline.verification.terms import DEAL, is_of_storage, resources_of_pr
 PLAN_TOLERANCE = 1e-6  # MW or MWh that a solver leaves open
 SUM_TOLERANCE = 1e-5  # MW or MWh between a resource and the sum of its members
 CENT = 0.01
+_LIMITS_OF_AWARDS = [
+    "max_charge_mw",
+    "max_discharge_mw",
+    "lowest_stored_mwh",
+    "highest_stored_mwh",
+    "initial_stored_mwh",
+    "final_stored_mwh",
+    "charge_efficiency",
+    "discharge_efficiency",
+]
 
 
 def _orphans(day: Day, *tables: str) -> list[pl.DataFrame]:
@@ -299,10 +311,8 @@ def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> Check
             - pl.col("first_backing_mwh"),
         }
     if settings.rules.storage_kept_by == "market" and not settings.rules.storage_limit_of_day:
-        may_charge = (into * pl.col("max_charge_mw")).sum().over("resource_id")
-        beyond["may discharge more than in a day it may"] = (
-            may_charge + pl.col("initial_stored_mwh") - pl.col("final_stored_mwh") - pl.col("daily_discharge_mwh")
-        )
+        rows = rows.join(_most_discharged(rows), on="resource_id", how="left")
+        beyond["may discharge more than in a day it may"] = pl.col("most_mwh") - pl.col("daily_discharge_mwh")
     summed = {
         "members charge another quantity": pl.col("charge_mw") - pl.col("charged_mw"),
         "members discharge another quantity": pl.col("discharge_mw") - pl.col("discharged_mw"),
@@ -331,6 +341,35 @@ def storage_state_of_charge_is_consistent(day: Day, settings: Settings) -> Check
     largest = float(differs.to_numpy().max(initial=0.0))
     held = f"{rows.height} hours of {rows['resource_id'].n_unique()} storage resources follow their state of charge"
     return count_violations(pl.concat(broken), "states of charge or limits that do not hold", held, largest)
+
+
+def _most_discharged(rows: pl.DataFrame) -> pl.DataFrame:
+    """resource_id, most_mwh: the most that leaves the store in a day, whichever awards within its limits of charging,
+    discharging, and state of charge the market gives; null where a limit is missing or they leave no award at all.
+    A linear program for each resource of ``rows``.
+    """
+    found: list[tuple[str, float | None]] = []
+    for (name,), hours in rows.sort(HOUR).group_by("resource_id", maintain_order=True):
+        if hours.select(_LIMITS_OF_AWARDS).null_count().sum_horizontal().item():
+            found.append((name, None))
+            continue
+        whole = hours.row(0, named=True)
+        most = [
+            hours["max_charge_mw"].to_numpy() * whole["charge_efficiency"],
+            hours["max_discharge_mw"].to_numpy() / whole["discharge_efficiency"],
+        ]
+        low = hours["lowest_stored_mwh"].to_numpy().copy()
+        low[-1] = max(low[-1], whole["final_stored_mwh"])
+        summed, begins = np.tri(hours.height), whole["initial_stored_mwh"]
+        stored = np.hstack([summed, -summed])
+        answer = linprog(
+            np.repeat([0.0, -1.0], hours.height),
+            A_ub=np.vstack([stored, -stored]),
+            b_ub=np.concatenate([hours["highest_stored_mwh"].to_numpy() - begins, begins - low]),
+            bounds=[(0.0, mwh) for mwh in np.concatenate(most)],
+        )
+        found.append((name, -answer.fun if answer.success else None))
+    return pl.DataFrame(found, schema={"resource_id": pl.String, "most_mwh": pl.Float64}, orient="row")
 
 
 def _beyond_any_awards(rows: pl.DataFrame) -> dict[str, pl.Expr]:

@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from vpp_pipeline.aggregation.boxes import Boxes
 from vpp_pipeline.aggregation.coordinator import backed_kwh, deliverable
 from vpp_pipeline.aggregation.offer import StorageOffer
-from vpp_pipeline.aggregation.resource_offers import bound_offer, storage_resources
+from vpp_pipeline.aggregation.resource_offers import bound_offer, charging_within_the_day, storage_resources
 from vpp_pipeline.aggregation.resources import StorageAwards
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRICE_COLUMN, PRODUCTS
@@ -129,9 +129,11 @@ def test_certification_and_pmax_are_shared_out_and_hold(pool: Pooled):
     assert (np.sum([one.resources.max_charge_kw[0] for one in offers], axis=0) <= 500.0 + 1e-6).all()
 
 
-def dearest_award(box: Boxes, price: Array, rules: MarketRules) -> tuple[Array, Array]:
+def dearest_award(offer: StorageOffer, price: Array, rules: MarketRules) -> tuple[Array, Array]:
     """Discharge and stored energy (T,) that a market at ``price`` awards a resource of the limits that it takes: by the
     hour or one range, of the day or none."""
+    box = offer.resources.box
+    sold = offer.bids.discharge_kw[0].sum(axis=1) / offer.resources.discharge_efficiency
     hours, path = box.hours, np.tril(np.ones((box.hours, box.hours)))
     low, high = (
         one[0] if rules.storage_limits_by_hour else np.full(hours, one.max()) for one in (box.below, box.above)
@@ -143,7 +145,7 @@ def dearest_award(box: Boxes, price: Array, rules: MarketRules) -> tuple[Array, 
     if rules.storage_limit_of_day:
         rows.append(np.append(np.zeros(hours), np.ones(hours))[None])
         limits.append(box.cycles)
-    bounds = [(0.0, kwh) for kwh in (*box.charge[0], *box.discharge[0])]
+    bounds = [(0.0, kwh) for kwh in (*box.charge[0], *sold)]
     cost = np.append(1.02 * price, -0.98 * price)
     found = linprog(cost, A_ub=np.vstack(rows), b_ub=np.concatenate(limits), bounds=bounds)
     assert found.success
@@ -164,11 +166,12 @@ def test_limits_that_the_market_does_not_take_hold_by_themselves(pool: Pooled, b
     pools = resources_of(pool.day["market.resources"])
     of_each = (storage_resources(pools, pool.day, pool.fleet, one) for one in (rules, takes_all))
     for resource, full in zip(*of_each, strict=True):
-        kept = pool.offer(full, rules=takes_all).resources.box
-        offers = {"offered so": pool.offer(resource, rules=rules).resources.box, "offered otherwise": kept}
+        otherwise = pool.offer(full, rules=takes_all)
+        kept = otherwise.resources.box
+        offers = {"offered so": pool.offer(resource, rules=rules), "offered otherwise": otherwise}
         for price in rng.normal(50.0, 80.0, (6, kept.hours)):
-            for how, box in offers.items():
-                discharge, stored = dearest_award(box, price, rules)
+            for how, offer in offers.items():
+                discharge, stored = dearest_award(offer, price, rules)
                 over_kwh = [
                     (-kept.below[0] - stored).max(),
                     (stored - kept.above[0]).max(),
@@ -178,6 +181,60 @@ def test_limits_that_the_market_does_not_take_hold_by_themselves(pool: Pooled, b
                 broken[how] += max(over_kwh) > 1e-6
     assert broken["offered so"] == 0
     assert broken["offered otherwise"] > 0
+
+
+@pytest.fixture(scope="module")
+def below_zero(pool: Pooled) -> Pooled:
+    """The same pool on a day whose forecast is below zero at noon."""
+    rows = pool.day["market.price_forecast"]
+    is_noon = pl.int_range(pl.len()).is_between(9, 15)
+    energy = pl.when(is_noon).then(-20.0 + pl.int_range(pl.len())).otherwise("energy_usd_per_mwh")
+    day = {**pool.day, "market.price_forecast": rows.with_columns(energy_usd_per_mwh=energy)}
+    return pooled(day | aggregate(day, SETTINGS))
+
+
+def test_at_prices_below_zero_more_charging_is_open_than_the_day_may_discharge(below_zero: Pooled) -> None:
+    """No award discharges more than the day may; if energy were sold in the hours that charge, some would."""
+    rng, wider, broken = np.random.default_rng(5), 0, {"offered so": 0, "sold in hours that charge": 0}
+    alone = below_zero.forecast[0] <= 0.0
+    for resource in below_zero.resources:
+        offer = below_zero.offer(resource)
+        box = offer.resources.box
+        assert not offer.bids.discharge_kw[0, alone & (box.charge[0] > 0.0)].any()
+        wider += box.charge.sum() > box.cycles[0] + 1e-6
+        most_kw = offer.resources.max_discharge_kw[:, :, None]
+        offers = {"offered so": offer}
+        offers["sold in hours that charge"] = replace(offer, bids=replace(offer.bids, discharge_kw=most_kw))
+        for price in [50.0 * (-1.0) ** np.arange(box.hours), *rng.normal(20.0, 80.0, (6, box.hours))]:
+            for how, one in offers.items():
+                discharge, _ = dearest_award(one, price, RULES)
+                broken[how] += discharge.sum() > box.cycles[0] + 1e-6
+    assert wider > 0
+    assert broken["offered so"] == 0
+    assert broken["sold in hours that charge"] > 0
+
+
+def test_no_award_breaks_a_limit_where_more_charging_is_open(below_zero: Pooled) -> None:
+    figures, rng = Figures(), np.random.default_rng(3)
+    for resource in below_zero.resources:
+        attack(below_zero.offer(resource), 12, rng, figures)
+    assert not figures.broken
+    assert figures.controls_caught > 0
+
+
+@pytest.mark.parametrize(
+    ("prices", "open_kwh"),
+    [
+        ([-10.0, -20.0, -30.0, 50.0], [2.0, 2.0, 2.0, 0.0]),  # three hours with room for 2 kWh, sold in the fourth
+        ([10.0, 20.0, 30.0, 50.0], [2.0, 0.0, 0.0, 0.0]),  # the second could be charged after a sale in between
+        ([-10.0, 20.0, 30.0, 50.0], [2.0, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_charging_is_open_as_far_as_the_day_may_discharge(prices: list[float], open_kwh: list[float]) -> None:
+    """By hand: 2 kWh an hour either way, room for 2 kWh, and 2 kWh that the day may discharge."""
+    each = np.full(4, 2.0)
+    box = Boxes(np.concatenate([[*each[:3], 0.0], each, np.zeros(4), each, [0.0, 0.0, 2.0]])[None])
+    assert charging_within_the_day(box, np.array(prices)) == pytest.approx(np.array(open_kwh))
 
 
 def some_awards(offer: StorageOffer, rng: np.random.Generator) -> StorageAwards:

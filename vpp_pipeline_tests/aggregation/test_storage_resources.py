@@ -90,6 +90,22 @@ def test_an_owner_who_cannot_follow_the_shape_still_holds_reserve():
     assert all((past <= TOLERANCE).all() for past in limits(two, given_kw).values())
 
 
+def test_only_who_can_never_discharge_charges_where_it_is_paid_to():
+    """Prices −5, −30, 20: an EV of 3 kW and half an efficiency charges in both hours, as far as it has room; a battery
+    does not, and none where every MWh costs so much more that nothing is paid."""
+    price = np.array([-5.0, -30.0, 20.0])
+    two = batteries([3.0, 3.0], [8.0, 8.0], max_discharge_kw=[[0.0], [3.0]], charge_efficiency=0.5)
+    floor = np.broadcast_to(NO_FLOOR, (2, HOURS))
+    found = baseline_of(two, price, floor)
+    assert found.grid_charge_kw[0] == pytest.approx([3.0, 3.0, 0.0])
+    assert found.stored_kwh[0] == pytest.approx([5.5, 7.0, 7.0])
+    assert not found.grid_charge_kw[1].any()
+    assert baseline_of(two, price, floor, charging_adder=6.0).grid_charge_kw[0] == pytest.approx([0.0, 3.0, 0.0])
+    assert not baseline_of(two, price, floor, charging_adder=30.0).grid_charge_kw.any()
+    full = replace(two, max_stored_kwh=np.full((2, HOURS), 5.0))  # with room for 1 kWh, bought at the lowest price
+    assert baseline_of(full, price, floor).grid_charge_kw[0] == pytest.approx([0.0, 2.0, 0.0])
+
+
 @given(st.integers(0, 10_000))
 @tries(60)
 def test_the_baseline_charges_no_dearer_than_a_linear_program(seed: int):

@@ -14,7 +14,7 @@ from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.tables import AGGREGATED, BOUND, Tables
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.negotiation.requests import Requests
-from vpp_pipeline.pipeline import bid
+from vpp_pipeline.pipeline import aggregate, bid, find_opportunities
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.bids import (
     bid_curves_are_valid_for_caiso,
@@ -53,6 +53,7 @@ def test_the_fault_is_caught(storage_day: SolvedDay, fault: Fault) -> None:
     assert_caught(storage_day, fault)
 
 
+ENERGY_USD, IS_NOON = pl.col("energy_usd_per_mwh"), pl.int_range(pl.len()).is_between(9, 15)
 #: faults that no other rule catches
 ALONE = {
     CURVES: ["pays for charging", "two cents above the members' price", "twelve segments"],
@@ -106,6 +107,24 @@ def test_more_charging_than_a_day_may_discharge_is_found_out(storage_day: Solved
     assert "may discharge more than in a day it may" in STATES(tables, unknown).description
     assert STATES(storage_day.tables, unknown).passed
     assert "may discharge more than in a day it may" not in STATES(tables, known).description
+
+
+def test_selling_in_an_hour_below_zero_that_charges_is_found_out(tmp_path: Path) -> None:
+    """More charging is open there than the day may discharge: with a sale in between it could be charged twice."""
+    three: dict[str, dict[str, object]] = {"resources": {"storage_classes": 3}}
+    tables, settings = day_of(tmp_path, 40, three, [], energy=pl.when(IS_NOON).then(-20.0).otherwise(ENERGY_USD))
+    assert_every_rule_holds(tables, settings)
+    one_way = tables["fleet.prosumers"].filter(store="ev", max_discharge_kw=0.0)["prosumer_id"]
+    paid = tables["dispatch.charging"].filter(pl.col("no_sale_charging_usd") < 0.0)
+    assert set(paid["prosumer_id"]) & set(one_way)  # an EV that can only charge is paid for it
+    charges = (pl.col("max_charge_mw") > 0.0) & (pl.col("charge_price_usd_per_mwh") == 0.0)
+    noon = tables["market.price_forecast"].filter(ENERGY_USD < 0.0)["start_utc"]
+    alone = charges & pl.col("start_utc").is_in(noon.implode())
+    assert tables[LIMITS].filter(alone).height
+    assert tables[LIMITS].filter(alone)["max_discharge_mw"].max() == 0.0
+    sold = pl.when(alone).then("max_charge_mw").otherwise("max_discharge_mw")
+    changed = {**tables, LIMITS: tables[LIMITS].with_columns(max_discharge_mw=sold)}
+    assert "may discharge more than in a day it may" in STATES(changed, settings).description
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +217,14 @@ SLOW_EDGES: dict[str, tuple[int, dict[str, dict[str, object]], list[str]]] = {
 
 
 def day_of(
-    folder: Path, prosumers: int, groups: dict[str, dict[str, object]], rows: list[str], market_date: date = DAY
+    folder: Path,
+    prosumers: int,
+    groups: dict[str, dict[str, object]],
+    rows: list[str],
+    market_date: date = DAY,
+    energy: pl.Expr | None = None,
 ) -> tuple[Tables, Settings]:
-    """A day of storage resources; those of a file with ``rows``, if there are any."""
+    """A day of storage resources; those of a file with ``rows``, if there are any. ``energy``: another forecast."""
     resources: dict[str, object] = {"participation": "storage"}
     if rows:
         file = folder / "resources.csv"
@@ -210,9 +234,12 @@ def day_of(
     merged = {group: own.get(group, {}) | groups.get(group, {}) for group in {*own, *groups}}
     settings = Settings.model_validate(merged)
     stamp = Stamp("fingerprint", "0.1.0", 1, "run", bid_deadline_utc(market_date) - timedelta(hours=2))
-    return bid(
-        DayInputs(market_date, settings, None, None, None, stated=Requests()).tables(), settings, stamp
-    ), settings
+    day = DayInputs(market_date, settings, None, None, None, stated=Requests()).tables()
+    if energy is not None:
+        day["market.price_forecast"] = day["market.price_forecast"].with_columns(energy.alias("energy_usd_per_mwh"))
+        day |= aggregate(day, settings)
+        day |= find_opportunities(day, settings, Requests())
+    return bid(day, settings, stamp), settings
 
 
 def assert_every_rule_holds(tables: Tables, settings: Settings) -> None:
