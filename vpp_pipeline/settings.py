@@ -604,8 +604,8 @@ class Settings(_Group):
         return cls.model_validate(groups)
 
     def hour_by_hour(self) -> Settings:
-        """The same with the single resource bid hour by hour, where it takes part as storage."""
-        if self.resources.participation != "storage":
+        """The same with the single resource bid hour by hour, where it takes part as storage. A file states its own."""
+        if self.resources.path is not None or self.resources.participation != "storage":
             return self
         hourly = self.resources.model_copy(update={"participation": "hourly"})
         return self.model_copy(update={"resources": hourly})
