@@ -24,7 +24,7 @@ limit 10;
 -- 4. How did one prosumer negotiate the 12:00 request, word by word?
 select round, sender, kind, round(capacity_kw, 2) as capacity_kw, round(price_usd_per_mwh, 2) as price, reason
 from negotiation.messages
-where opportunity_id = 'energy_20230815_1200_vpp-requests' and prosumer_id = 'prosumer_020'
+where opportunity_id = 'energy_20230815_1200_vpp-requests' and prosumer_id = 'prosumer_005'
 order by round, case kind when 'ask' then 1 when 'offer' then 2 else 3 end;
 
 -- 5. What does the fleet do hour by hour?

@@ -26,7 +26,7 @@ from vpp_pipeline_tests.defs.desk import SMALL, evaluations, metadata_of, small_
 PRICES = Path(__file__).resolve().parents[1] / "../shared/data/caiso_prices"
 NODE = "TH_SP15_GEN-APND"
 CAP = 50.0
-DEAREST = f"energy_20230815_1900_{SERVING}"
+DEAREST = "energy_20230815_1900"
 #: rows 4 and 8 are right; 10 and 11 are of other days
 REQUESTS = f"""product,start,duration_hours,required_capacity_mw,offered_price_usd_per_mwh
 energy,{SMALL_DAY}T19:00,1,0.1,4500
@@ -88,6 +88,7 @@ def test_a_reserve_price_above_the_cap_costs_its_own_bid_alone(
 def test_a_price_above_the_cap_costs_its_own_bid_alone() -> None:
     """A cap of 50 $/MWh: at fixed prices, what the dearest hour would pay owners is more than a bid may ask."""
     fixed = {"rules": {"energy_price_cap_usd_per_mwh": CAP}, "negotiation": {"contract": "fixed"}}
+    fixed["resources"] = {"participation": "hourly"}
     desk = replace(small_desk(), settings=SMALL | fixed)
     assert desk.run().success
     bids = desk.day()["bids.final_bids"]

@@ -348,8 +348,9 @@ def test_a_users_requests_go_before_the_example(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared():
-    """One bid of each kind by hand, of a day whose request takes all owners, so that they are bid hour by hour: the segments at or below the clearing price are awarded and paid that price.
+    """One bid of each kind by hand: the segments at or below the clearing price are awarded and paid that price.
 
+    The day's request takes all owners, so that they are bid hour by hour; storage: evaluation/test_settled_storage.py.
     Owners are paid for what they deliver, by their deals; what an hour lacks is the award less what the fleet gives.
     """
     desk = settled_small_desk()

@@ -119,7 +119,7 @@ def test_without_a_date_the_latest_day_is_read(command: str, desk: Path, capsys:
 
 
 def test_a_transcript_is_of_the_latest_day_that_has_the_opportunity(desk: Path, capsys: pytest.CaptureFixture[str]):
-    one = ["transcript", "--opportunity", EXAMPLE, "--prosumer", "prosumer_020"]
+    one = ["transcript", "--opportunity", EXAMPLE, "--prosumer", "prosumer_005"]
     assert main(one) == 0
     without = capsys.readouterr().out
     assert without.count("\n") > 1

@@ -13,7 +13,6 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.core.tables import AGGREGATED, BOUND
 from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.price_intake import materialisation_of
 from vpp_pipeline.schemas import TABLES, sentence
@@ -95,7 +94,9 @@ def test_the_week_before_is_recorded_as_ingested(small: TradingDesk):
 
 def test_the_warehouse_answers():
     desk, _ = example_run()
-    assert desk.sql("select participation, count(distinct resource_id), count(*) from market.opportunities group by 1 order by 1") == [
+    assert desk.sql(
+        "select participation, count(distinct resource_id), count(*) from market.opportunities group by 1 order by 1"
+    ) == [
         ("hourly", 1, 72),
         ("storage", 7, 7 * 72),
     ]

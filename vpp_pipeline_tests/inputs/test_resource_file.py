@@ -134,7 +134,9 @@ def test_settings_that_contradict_are_refused(chosen: dict[str, object], words: 
 def test_what_is_solved_for_hourly_bids_alone_names_the_setting_that_works(group: str, name: str, value: object):
     asked = {group: {name: value}}
     rows = resources_of_day(ResourceSettings(), DAY, NODE)
-    with pytest.raises(InputError, match=rf"storage .* {group}.{name}.*--set resources.participation=hourly\)") as found:
+    with pytest.raises(
+        InputError, match=rf"storage .* {group}.{name}.*--set resources.participation=hourly\)"
+    ) as found:
         check_settings(rows, read_settings(asked))
     assert "without --resources" not in str(found.value)
     hourly = read_settings({**asked, "resources": {"participation": "hourly"}})
