@@ -21,6 +21,7 @@ from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline_tests.cluster.object_server import BUCKET, Running, running
 
 DATE = "2023-08-15"
+HOURLY = ("--set", "resources.participation=hourly")  # as the figures of docs/scaling.md
 
 
 def cpu_s(data: Path, environment: dict[str, str], *line: str) -> float:
@@ -37,7 +38,7 @@ def cpu_s(data: Path, environment: dict[str, str], *line: str) -> float:
 def measure(server: Running, prosumers: int, repeat: int) -> None:
     """Print a table of commands."""
     lines = {
-        "bids": ("bids", "--date", DATE, "--source", "synthetic", "--prosumers", str(prosumers)),
+        "bids": ("bids", "--date", DATE, "--source", "synthetic", "--prosumers", str(prosumers), *HOURLY),
         "settle": ("settle", "--date", DATE, "--source", "synthetic"),
         "rebuild on another machine": ("rebuild",),
     }

@@ -95,6 +95,7 @@ def sample(folder: str, prosumers: str) -> None:
         from vpp_pipeline.cli.main import main
 
         sys.argv = ["vpp-pipeline", "bids", "--date", DAY, "--data", f"{folder}/data", "--prosumers", prosumers]
+        sys.argv += ["--set", "resources.participation=hourly"]
         try:
             main()
         except SystemExit as ended:

@@ -68,7 +68,7 @@ def measure(prosumers: int) -> list[Step]:
     with TemporaryDirectory() as folder, dg.DagsterInstance.ephemeral() as instance:
         config = {
             "resources": {
-                "desk": {"config": {"fleet": {"prosumers": prosumers}}},
+                "desk": {"config": {"fleet": {"prosumers": prosumers}, "resources": {"participation": "hourly"}}},
             },
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }

@@ -41,6 +41,7 @@ def timed(work: Callable[[], object]) -> Seconds:
 def make_day(data: Path, prosumers: int) -> None:
     """The day's bids, made and published below ``data`` as a user would."""
     command = [sys.executable, "-m", "vpp_pipeline", "bids", "--date", DAY.isoformat(), "--data", str(data)]
+    command += ["--set", "resources.participation=hourly"]
     done = subprocess.run([*command, "--prosumers", str(prosumers)], check=True, capture_output=True, text=True)
     print("\n".join(line for line in done.stdout.splitlines() if line.startswith(("seconds", "objective"))), flush=True)
 

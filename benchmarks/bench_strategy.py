@@ -100,7 +100,7 @@ def settings_with(policy: NegotiationPolicy) -> Settings:
 
 def past_day(market_date: date, source: PriceSource) -> PastDay:
     settings = Settings()
-    inputs = DayInputs(market_date, settings, None, None, None, opened=source).tables()
+    inputs = DayInputs(market_date, settings.hour_by_hour(), None, None, None, opened=source).tables()
     rows = inputs["fleet.prosumers"].sort("prosumer_id")
     is_there = draw_available(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
     return PastDay(inputs, settings, source.day(market_date), is_there, no_sale_plan(inputs, settings))

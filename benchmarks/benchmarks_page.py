@@ -53,8 +53,9 @@ CPU seconds is the least of three runs, everything else one run; a program that 
 END_TO_END = """\
 ## A whole day, end to end
 
-`python -m vpp_pipeline bids --date … --prosumers N` at defaults in an empty folder, fleet to warehouse and report, with
-kernels compiled before. CPU is user and system time of the process; gaps are shares of what bidding could add;
+`python -m vpp_pipeline bids --date … --prosumers N --set resources.participation=hourly` in an empty folder, fleet to
+warehouse and report, with kernels compiled before. CPU is user and system time of the process; gaps are shares of what
+bidding could add;
 violations are those found by the checks that stop bids. Embedded prices are synthetic, real ones of SP15. 100,000 is
 measured only when asked for (`--sizes`)."""
 TARGETS = """\

@@ -71,7 +71,11 @@ class Units:
 def settings_of(prosumers: int, **optimiser: float) -> Any:
     from vpp_pipeline.settings import Settings
 
-    return Settings.model_validate({"fleet": {"prosumers": prosumers}, "optimiser": _search(**optimiser)})
+    groups = {
+        "fleet": {"prosumers": prosumers},
+        "resources": {"participation": "hourly"},
+    }  # as before it was no default
+    return Settings.model_validate({**groups, "optimiser": _search(**optimiser)})
 
 
 def _search(**optimiser: float) -> dict[str, float]:

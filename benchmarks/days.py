@@ -38,8 +38,8 @@ def random_days(count: int) -> list[date]:
 def prepare_day(
     market_date: date, source: PriceSource, settings: Settings, deals: pl.DataFrame | None = None
 ) -> Tables:
-    """The day's tables up to the policy's opportunities; no requests. ``deals``: of the days before."""
+    """The day's tables up to the policy's opportunities, bid hour by hour; no requests. ``deals``: of days before."""
     forecast = settings.forecast.model_copy(update={"price": "seven_day_mean"})
-    settings = settings.model_copy(update={"forecast": forecast})
+    settings = settings.hour_by_hour().model_copy(update={"forecast": forecast})
     day = DayInputs(market_date, settings, None, None, None, opened=source).tables()
     return day if deals is None else day | find_opportunities(day, settings, Requests(), deals)

@@ -27,6 +27,7 @@ MADE = (0, 3)  # exit status: published, and published with a gap above the warn
 def run_day(market_date: str, prosumers: str, prices: str) -> dict[str, Any]:
     """What one run of the command took and made. Raises RuntimeError where it made nothing, with its last line."""
     command = [sys.executable, "-m", "vpp_pipeline", "bids", "--date", market_date, "--prosumers", prosumers, "--json"]
+    command += ["--set", "resources.participation=hourly"]
     if prices == "real" and not PRICES.exists():
         raise RuntimeError("left out: no real prices beside the checkout")
     if prices == "real":

@@ -24,7 +24,7 @@ limit 10;
 -- 4. How did one prosumer negotiate the 12:00 request, word by word?
 select round, sender, kind, round(capacity_kw, 2) as capacity_kw, round(price_usd_per_mwh, 2) as price, reason
 from negotiation.messages
-where opportunity_id = 'energy_20230815_1200' and prosumer_id = 'prosumer_020'
+where opportunity_id = 'energy_20230815_1200_vpp-requests' and prosumer_id = 'prosumer_005'
 order by round, case kind when 'ask' then 1 when 'offer' then 2 else 3 end;
 
 -- 5. What does the fleet do hour by hour?
@@ -54,14 +54,14 @@ select market_date, check_name, passed, description from bids.checks order by al
 -- 9. Why is each prosumer in or out of the 12:00 request?
 select prosumer_id, holds_option, rank, round(committed_capacity_kw, 2) as kw, round(agreed_price_usd_per_mwh, 2) as price, reason
 from negotiation.agreements
-where opportunity_id = 'energy_20230815_1200'
+where opportunity_id = 'energy_20230815_1200_vpp-requests'
 order by holds_option desc, rank, prosumer_id;
 
 -- 10. How did each kind of prosumer negotiate it, round by round?
 select round, segment, prosumers, round(mean_ask_usd_per_mwh, 2) as mean_ask, round(mean_offer_usd_per_mwh, 2) as mean_offer,
        accepted, "left" as walked_away, round(accepted_kw / 1000, 3) as accepted_mw
 from negotiation.segments
-where opportunity_id = 'energy_20230815_1200'
+where opportunity_id = 'energy_20230815_1200_vpp-requests'
 order by round, segment;
 
 -- 11. Which homes with battery and EV earn most, all devices together?
@@ -115,7 +115,7 @@ select prosumer_id, round(first_ask_usd_per_mwh, 2) as first_ask, round(first_of
        round(agreed_price_usd_per_mwh, 2) as agreed, round(owner_conceded_usd_per_mwh, 2) as owner_conceded,
        round(desk_conceded_usd_per_mwh, 2) as desk_conceded, round(dispatched_kw, 2) as kw, limit_name
 from explain.member
-where opportunity_id = 'energy_20230815_1200' and dispatched_kw > 0
+where opportunity_id = 'energy_20230815_1200_vpp-requests' and dispatched_kw > 0
 order by dispatched_kw desc
 limit 10;
 
@@ -192,7 +192,7 @@ order by market_date, run_number;
 -- 30. Which runs bid one opportunity, how much and at which price?
 select run_number, published_pacific, status, total_capacity_mw, bid_price_usd_per_mwh, curve
 from bids.run_bids join bids.runs_of_day using (market_date, run_id)
-where opportunity_id = 'energy_20230815_1200'
+where opportunity_id = 'energy_20230815_1200_vpp-requests'
 order by run_number;
 
 -- 31. What did each settled day leave, against what its bids expected, and who was missing?

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -103,7 +104,7 @@ class ResourceSettings(_Group):
 
     path: Path | None = Field(None, description="CSV file of resources; null: one resource for the whole fleet.")
     participation: Literal["storage", "hourly", "proxy_demand", "none"] = Field(
-        "hourly",
+        "storage",
         description="How the single resource takes part: `storage` is cleared over the day with its state of charge, "
         "`hourly` hour by hour; `proxy_demand` exports nothing, `none` sells nothing.",
     )
@@ -606,6 +607,24 @@ class Settings(_Group):
     def deciding(self, *others: str) -> str:
         """What results depend on, as JSON: all settings but where they are computed, and but groups ``others``."""
         return self.model_dump_json(exclude={"optimiser": COMPUTED_WHERE, **dict.fromkeys(others, True)})
+
+    @classmethod
+    def as_published(cls, text: str) -> Settings:
+        """Those that a published day was made with, from their JSON.
+
+        A day of a file of resources may name `hourly` beside it, which was the default then; the file decides.
+        """
+        groups = json.loads(text)
+        if groups.get("resources", {}).get("path"):
+            groups["resources"].pop("participation", None)
+        return cls.model_validate(groups)
+
+    def hour_by_hour(self) -> Settings:
+        """The same with the single resource bid hour by hour, where it takes part as storage. A file states its own."""
+        if self.resources.path is not None or self.resources.participation != "storage":
+            return self
+        hourly = self.resources.model_copy(update={"participation": "hourly"})
+        return self.model_copy(update={"resources": hourly})
 
 
 def read_settings(groups: Mapping[str, Mapping[str, Any]]) -> Settings:

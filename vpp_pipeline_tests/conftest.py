@@ -131,6 +131,7 @@ def _solved(market_date: date, settings: Settings, requests: tuple[tuple[object,
 def solved_day() -> Callable[..., SolvedDay]:
     """`solved_day(market_date, prosumers, settings, requests)`: the chain, solved once per argument; all have defaults.
 
+    The day is bid hour by hour unless ``settings`` state how its resource takes part, as those of `storage_day`.
     ``prosumers`` overrides the size of the fleet in ``settings``. Frames are shared between tests: never change one in
     place.
     """
@@ -142,6 +143,8 @@ def solved_day() -> Callable[..., SolvedDay]:
         requests: tuple[tuple[object, ...], ...] = (EXAMPLE_REQUEST,),
     ) -> SolvedDay:
         settings = settings or Settings()
+        if "participation" not in settings.resources.model_fields_set:
+            settings = settings.hour_by_hour()
         if prosumers is not None:
             fleet = FleetSettings(**{**settings.fleet.model_dump(), "prosumers": prosumers})
             settings = settings.model_copy(update={"fleet": fleet})

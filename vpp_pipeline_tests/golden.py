@@ -58,7 +58,8 @@ class GoldenDay:
         return self.prices == REAL
 
 
-_SMALL = ("--prosumers", "30", "--set", "optimiser.time_limit_seconds=60")
+_HOURLY = ("--set", "resources.participation=hourly")
+_SMALL = ("--prosumers", "30", "--set", "optimiser.time_limit_seconds=60", *_HOURLY)
 _EVERY_TABLE = (  # the defaults leave scenarios, scenario quantities and top-ups empty
     *("--set", "risk.scenarios=4", "--set", "risk.aversion=0.3", "--set", "risk.history_days=8"),
     *("--set", "payments.rule=owen"),
@@ -75,7 +76,8 @@ DAYS = {
             *("--set", "optimiser.time_limit_seconds=1000"),  # its gaps are a column: none may end by the clock
         ),
     ),
-    "embedded_storage": GoldenDay("2023-08-16", ("--prosumers", "60", "--set", "resources.participation=storage")),
+    "embedded_hourly": GoldenDay("2023-08-16", ("--prosumers", "60", *_HOURLY)),
+    "embedded_storage": GoldenDay("2023-08-16", ("--prosumers", "60")),
     "real_concession": GoldenDay("2024-07-11", _SMALL, REAL),
     "real_uniform_clearing": GoldenDay("2024-07-11", ("--engine", "uniform_clearing", *_SMALL), REAL),
 }

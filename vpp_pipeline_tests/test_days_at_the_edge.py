@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.calendar import bid_deadline_utc, pacific_moment_utc
 from vpp_pipeline.inputs.day_inputs import DayInputs
-from vpp_pipeline.pipeline import bid
+from vpp_pipeline.pipeline import SERVING, bid
 from vpp_pipeline.settings import MarketRules, Settings
 from vpp_pipeline.verification.registry import verify
 from vpp_pipeline_tests.conftest import DAY, SolvedDay
@@ -88,6 +88,7 @@ def test_a_reserve_price_above_the_cap_costs_its_own_bid_alone(
 def test_a_price_above_the_cap_costs_its_own_bid_alone() -> None:
     """A cap of 50 $/MWh: at fixed prices, what the dearest hour would pay owners is more than a bid may ask."""
     fixed = {"rules": {"energy_price_cap_usd_per_mwh": CAP}, "negotiation": {"contract": "fixed"}}
+    fixed["resources"] = {"participation": "hourly"}
     desk = replace(small_desk(), settings=SMALL | fixed)
     assert desk.run().success
     bids = desk.day()["bids.final_bids"]
@@ -109,13 +110,13 @@ def test_wrong_rows_of_requests_cost_neither_the_day_nor_the_other_rows(tmp_path
     result = desk.run()
     assert result.success
     offered = desk.sql("select opportunity_id from market.opportunities where origin = 'request' order by all")
-    assert offered == [("energy_20230815_1200",), ("spin_20230815_2000",)]
+    assert offered == [(f"energy_20230815_1200_{SERVING}",), (f"spin_20230815_2000_{SERVING}",)]
     ((count,),) = desk.sql("select sum(duration_hours) from market.opportunities")
     assert count == 3 * 24  # the policy's opportunities keep the hours of the others
     columns = "file_row, column_name, value"
     assert desk.sql(f"select {columns} from market.request_quarantine order by all") == SET_ASIDE
     assert desk.sql("select distinct file from market.request_quarantine") == [("requests.csv",)]
-    noon = desk.sql("select status from bids.final_bids where opportunity_id = 'energy_20230815_1200'")
+    noon = desk.sql(f"select status from bids.final_bids where opportunity_id = 'energy_20230815_1200_{SERVING}'")
     assert noon == [("bid",)]
     check = evaluations(result)["every_request_is_offered"]
     assert (check.passed, check.severity, check.blocking) == (False, dg.AssetCheckSeverity.WARN, False)

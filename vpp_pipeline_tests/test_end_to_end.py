@@ -42,7 +42,7 @@ from vpp_pipeline_tests.defs.desk import (
     differences,
     example_run,
     new_desk,
-    settled_example,
+    settled_small_desk,
     small_desk,
 )
 from vpp_pipeline_tests.warehouse.rows import fill
@@ -350,10 +350,12 @@ def test_a_users_requests_go_before_the_example(tmp_path: Path, monkeypatch: pyt
 def test_a_settled_day_follows_from_its_curves_and_the_prices_that_cleared():
     """One bid of each kind by hand: the segments at or below the clearing price are awarded and paid that price.
 
+    The day's request takes all owners, so that they are bid hour by hour; storage: evaluation/test_settled_storage.py.
     Owners are paid for what they deliver, by their deals; what an hour lacks is the award less what the fleet gives.
     """
-    desk = settled_example()
+    desk = settled_small_desk()
     settlement, day = desk.day()["evaluation.settlement"], desk.day()
+    assert set(day["market.opportunities"]["participation"]) == {"hourly"}
     bids_made = day["bids.final_bids"].filter(pl.col("status") == "bid")
     assert sorted(settlement["bid_id"]) == sorted(bids_made["bid_id"])
     prices = {row["start_utc"]: row for row in day["market.prices"].iter_rows(named=True)}

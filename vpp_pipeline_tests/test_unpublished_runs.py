@@ -35,7 +35,7 @@ KILLED = {
     "other bids": (["--set", "negotiation.inconvenience_usd_per_mwh=80"], "bids.final_bids"),
     "the schedule of a smaller fleet": (["--prosumers", "24"], "dispatch.schedule"),
     "another fleet": (["--seed", "9"], "fleet.prosumers"),
-    "the same fleet bid as storage": (["--set", "resources.participation=storage"], "dispatch.storage_limits"),
+    "the same fleet bid hour by hour": (["--set", "resources.participation=hourly"], "dispatch.storage_limits"),
 }
 OTHER: dict[str, Any] = {**SMALL, "negotiation": {"inconvenience_usd_per_mwh": 80.0}}
 COMMANDS = {

@@ -195,12 +195,12 @@ def _first_shapes(own: Boxes, extra: Array, value: Valuer, count: int, least_kwh
         kept, member = _fitted(earns[:, chosen], power[:, chosen], least_kwh)
         return float(earns[np.arange(len(member)), np.array(chosen)[kept][member]].sum()) if len(kept) else 0.0
 
-    chosen, most = _grown([], 0.0, count, len(tree), total)
+    chosen, most = _grown([], 0.0, count, earns, total)
     for _ in range(EXCHANGES):
         before = most
         for place in list(chosen):
             without = [other for other in chosen if other != place]
-            again, usd = _grown(without, total(without) if without else 0.0, count, len(tree), total)
+            again, usd = _grown(without, total(without) if without else 0.0, count, earns, total)
             if usd > most * (1.0 + 1e-9):
                 chosen, most = again, usd
         if most <= before:
@@ -209,11 +209,23 @@ def _first_shapes(own: Boxes, extra: Array, value: Valuer, count: int, least_kwh
 
 
 def _grown(
-    chosen: list[int], most: float, count: int, candidates: int, total: Callable[[list[int]], float]
+    chosen: list[int], most: float, count: int, earns: Array, total: Callable[[list[int]], float]
 ) -> tuple[list[int], float]:
-    """``chosen`` with the candidates added that raise ``total`` most, one by one, up to ``count``."""
-    while len(chosen) < min(count, candidates):
-        found = max((total([*chosen, place]), -place) for place in range(candidates) if place not in chosen)
+    """``chosen`` with the shapes (of ``earns`` (N, candidates)) added that raise ``total`` most, one by one, to
+    ``count``.
+
+    Whatever the least size of a class, no owner earns more than in the best of its shapes: most candidates fall behind
+    what was found by that bound alone, and their total is not computed.
+    """
+    while len(chosen) < min(count, earns.shape[1]):
+        held = earns[:, chosen].max(axis=1, initial=0.0)
+        bound = np.maximum(held[:, None], earns).sum(axis=0)
+        found = (most, 0)
+        for place in np.argsort(-bound, kind="stable").tolist():
+            if bound[place] * (1.0 + 1e-9) < found[0]:
+                break
+            if place not in chosen:
+                found = max(found, (total([*chosen, place]), -place))
         if found[0] <= most * (1.0 + 1e-9):
             break
         chosen, most = [*chosen, -found[1]], found[0]

@@ -36,7 +36,7 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
     """The storage resources of ``pools``, with what each offers before any deal.
 
     ``fleet``: all prosumers, each of its storage resource. What a pool is certified for, and its Pmin and Pmax, are
-    shared out by the most that its resources discharge.
+    shared out by the most that its resources discharge or hold.
     """
     energy_price = day["market.price_forecast"].sort("start_utc")[PRICE_COLUMN["energy"]].to_numpy()
     found = []
@@ -44,7 +44,7 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
         names = day[CLASSES].filter(pool_id=pool.resource_id)["resource_id"].unique().sort().to_list()
         parts = {name: fleet.part(np.flatnonzero(fleet.resource_id == name)) for name in names}
         offers = {name: _offered_before_deals(_members_of(name, of, day), rules) for name, of in parts.items()}
-        size = {name: float(offer.resources.max_discharge_kw.max(initial=0.0)) for name, offer in offers.items()}
+        size = {name: float(offer.resources.most_kw.max(initial=0.0)) for name, offer in offers.items()}
         for name, offer in offers.items():
             part = size[name] / max(sum(size.values()), 1e-9)
             own = replace(
@@ -67,8 +67,8 @@ def storage_resources(pools: Sequence[Resource], day: Day, fleet: Fleet, rules: 
 
 
 def _part_of(mw: float, part: float) -> float:
-    """``part`` of a limit, which may be infinite; nothing of any limit for no part."""
-    return part * mw if part > 0.0 else 0.0
+    """``part`` of a limit; an infinite one is none of any part."""
+    return part * mw if np.isfinite(mw) else mw
 
 
 def bound_offer(
@@ -268,7 +268,7 @@ def bound_tables(
     """Rows of BOUND of one resource. States of charge are counted from the lowest that any hour allows."""
     found, box, bids = offer.resources, offer.resources.box, offer.bids
     initial_kwh = float(max(box.below.max(initial=0.0), box.first.max(initial=0.0)))
-    most_mw = float((found.max_discharge_kw + found.spare_kw).max(initial=0.0)) / KW_PER_MW
+    most_mw = float(found.most_kw.max(initial=0.0)) / KW_PER_MW
     if np.isfinite(resource.size_mw):  # as it is registered, whatever the day leaves
         most_mw = max(most_mw, resource.size_mw)
     whole = {

@@ -48,8 +48,13 @@ class StorageResources:
 
     @property
     def max_discharge_kw(self) -> Array:
-        """Most that it discharges or holds as reserve at the meter (K, T)."""
+        """Most that it discharges or holds as reserve at the meter (K, T), within the box."""
         return self.box.discharge * self.discharge_efficiency[:, None]
+
+    @property
+    def most_kw(self) -> Array:
+        """The same with the reserve that its owners hold beyond the box, which may be all that it has."""
+        return self.max_discharge_kw + self.spare_kw
 
     @cached_property
     def _reachable_kwh(self) -> Array:

@@ -157,9 +157,10 @@ def document(rows: pl.DataFrame) -> dict[str, Any]:
     from dataclasses import asdict
 
     from vpp_pipeline.evaluation.backtest.bootstrap import by_arm, differences
-    from vpp_pipeline.evaluation.backtest.strategies import BEST, OURS
+    from vpp_pipeline.evaluation.backtest.strategies import BEST, ours_of
 
-    found = {measure: differences(rows, measure, OURS) for measure in COMPARED} if OURS in rows["arm"] else {}
+    ours = ours_of(rows["arm"])
+    found = {measure: differences(rows, measure, ours) for measure in COMPARED} if ours else {}
     return {
         "arms": by_arm(rows, BEST),
         "differences": [
@@ -178,7 +179,7 @@ def show(rows: pl.DataFrame, new_days: int) -> None:
 
     from vpp_pipeline.core.display import terminal
     from vpp_pipeline.evaluation.backtest.bootstrap import by_arm
-    from vpp_pipeline.evaluation.backtest.strategies import BEST, DESCRIPTIONS, OURS
+    from vpp_pipeline.evaluation.backtest.strategies import BEST, DESCRIPTIONS, ours_of
 
     found, console = by_arm(rows, BEST), terminal()
     order, days = found["arm"].to_list(), rows["market_date"].unique().sort().to_list()
@@ -197,24 +198,23 @@ def show(rows: pl.DataFrame, new_days: int) -> None:
     console.print(table)
     for arm in order:
         console.print(f"{arm}: {DESCRIPTIONS[arm]}", soft_wrap=True)
-    if OURS in order and len(order) > 1:
-        _show_differences(rows)
+    if (ours := ours_of(order)) and len(order) > 1:
+        _show_differences(rows, ours)
 
 
-def _show_differences(rows: pl.DataFrame) -> None:
+def _show_differences(rows: pl.DataFrame, ours: str) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
     from vpp_pipeline.core.display import terminal
     from vpp_pipeline.evaluation.backtest.bootstrap import differences
-    from vpp_pipeline.evaluation.backtest.strategies import OURS
 
-    title = f"{OURS} less each arm, mean of a day [95% interval, weeks drawn]"
+    title = f"{ours} less each arm, mean of a day [95% interval, weeks drawn]"
     table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column("arm", no_wrap=True)
     for heading, _ in COMPARED.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    found = {measure: differences(rows, measure, OURS) for measure in COMPARED}
+    found = {measure: differences(rows, measure, ours) for measure in COMPARED}
     for arm in found["net_usd"]:
         table.add_row(arm, *(_interval(found[measure].get(arm), form) for measure, (_, form) in COMPARED.items()))
     terminal().print(table)

@@ -13,7 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from vpp_pipeline.core.calendar import note_on_source
+from vpp_pipeline.core.calendar import PACIFIC, note_on_source
 from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.errors import without_secrets
 from vpp_pipeline.core.paths import REQUESTS, example_file
@@ -90,19 +90,43 @@ def is_proven(day: LakeDay) -> bool:
 def show_bids(data: Path, day: LakeDay, seconds: dict[str, float], inputs: Mapping[str, str]) -> None:
     """The table of bids, a summary, what they were made from, seconds per stage, and where the warehouse lies.
 
-    Of storage resources, which bid in every hour, a row for each resource.
+    Of storage resources, which bid in every hour, what clears at the forecast: a row for each hour, and one for each
+    resource. Beside them hourly opportunities without a bid are counted only.
     """
     market_date, console = day.market_date, terminal()
     bids, source = day["bids.final_bids"], day["market.price_forecast"].row(0, named=True)
     resources = day["dispatch.storage_resources"]
     hourly = bids.filter(~pl.col("resource_id").is_in(resources["resource_id"].implode()))
     title = f"Bids for {market_date:%A %d %B %Y}, {source['node']}, prices: {source['source']}"
+    requested = day["market.opportunities"].filter(origin="request")["opportunity_id"]
+    is_shown = (pl.col("status") == "bid") | pl.col("opportunity_id").is_in(requested.implode()) | resources.is_empty()
+    shown = hourly.filter(is_shown).sort("product", "start_utc")
+    if shown.height:
+        console.print(_hourly_table(title, shown))
+    if others := hourly.height - shown.height:
+        console.print(f"and {others} hourly opportunities without a bid: select * from bids.final_bids", soft_wrap=True)
+    if not resources.is_empty():
+        console.print(_storage_hours(title, day))
+        console.print(_storage_table(resources, day["dispatch.storage_limits"], bids))
+    _show_summary(console, day, bids.filter(pl.col("status") == "bid"))
+    for name, words in inputs.items():
+        console.print(f"{name}: {words}", soft_wrap=True)
+    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
+    console.print(f"seconds: {stages}", soft_wrap=True)
+    console.print(f"warehouse: {data / 'vpp.duckdb'}  (select * from bids.final_bids)", soft_wrap=True)
+    if not resources.is_empty():
+        console.print("storage resources by hour: select * from dispatch.storage_by_hour", soft_wrap=True)
+    console.print(f"report: {report_file(data, market_date)}", soft_wrap=True)
+
+
+def _hourly_table(title: str, bids: pl.DataFrame) -> Table:
+    """A row for each opportunity that is bid by itself, with its bid or the reason why there is none."""
     table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column("opportunity", no_wrap=True)
     for name in ("MW", "bid/MWh", "forecast/MWh", "profit", "members"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why there is no bid", overflow="fold")
-    for bid in hourly.sort("product", "start_utc").iter_rows(named=True):
+    for bid in bids.iter_rows(named=True):
         expected = usd(bid["forecast_price"])
         if bid["status"] == "bid":
             table.add_row(
@@ -116,22 +140,41 @@ def show_bids(data: Path, day: LakeDay, seconds: dict[str, float], inputs: Mappi
             )
         else:
             table.add_row(bid["opportunity_id"], "no bid", "", expected, "", "", bid["reason"], style="dim")
-    if hourly.height:
-        console.print(table)
-    if not resources.is_empty():
-        console.print(_storage_table(title, resources, day["dispatch.storage_limits"], bids))
-    _show_summary(console, day, bids.filter(pl.col("status") == "bid"))
-    for name, words in inputs.items():
-        console.print(f"{name}: {words}", soft_wrap=True)
-    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
-    console.print(f"seconds: {stages}", soft_wrap=True)
-    console.print(f"warehouse: {data / 'vpp.duckdb'}  (select * from bids.final_bids)", soft_wrap=True)
-    if not resources.is_empty():
-        console.print("storage resources by hour: select * from dispatch.storage_by_hour", soft_wrap=True)
-    console.print(f"report: {report_file(data, market_date)}", soft_wrap=True)
+    return table
 
 
-def _storage_table(title: str, resources: pl.DataFrame, limits: pl.DataFrame, bids: pl.DataFrame) -> Table:
+def _storage_hours(title: str, day: Day) -> Table:
+    """What all storage resources together offer in each hour, and what of it clears at the forecast."""
+    hour = ["resource_id", "start_utc"]
+    sums = ("low_mw", "high_mw", "net_mw", "spin_mw", "nonspin_mw", "stored_mwh")
+    sun, forecast = pl.col("self_schedule_mw"), day["market.price_forecast"]
+    limits = day["dispatch.storage_limits"].select(
+        *hour, "self_schedule_mw", low_mw=sun - pl.col("max_charge_mw"), high_mw=sun + pl.col("max_discharge_mw")
+    )
+    plan = day["dispatch.storage_plan"].join(limits, on=hour)
+    plan = plan.with_columns(net_mw=sun + pl.col("discharge_mw") - pl.col("charge_mw"))
+    rows = plan.group_by("start_utc").agg(pl.col(*sums).sum()).join(forecast, on="start_utc").sort("start_utc")
+    words = f"{title}\nStorage resources by hour: offered from charging to discharge, and what clears at the forecast"
+    table = Table(title=words, title_justify="left", box=SIMPLE)
+    heads = ("hour", "energy/MWh", "offered MW", "clears MW", "spin/MW", "spin MW", "nonspin MW", "stored MWh")
+    for name in heads:
+        table.add_column(name, justify="left" if name == "hour" else "right", no_wrap=True)
+    for row in rows.iter_rows(named=True):
+        low, high, net, spin, nonspin, stored = (f"{row[name] + 0.0:.2f}".replace("-0.00", "0.00") for name in sums)
+        table.add_row(
+            f"{row['start_utc'].astimezone(PACIFIC):%H:%M}",
+            usd(row["energy_usd_per_mwh"]),
+            f"{low} to {high}",
+            net,
+            usd(row["spin_usd_per_mw_h"]),
+            spin,
+            nonspin,
+            stored,
+        )
+    return table
+
+
+def _storage_table(resources: pl.DataFrame, limits: pl.DataFrame, bids: pl.DataFrame) -> Table:
     """What each storage resource offers over the day, its plan, and its money; the last row is their sum.
 
     Of reserve the larger bid of each hour: both are offered over the same MW.
@@ -147,7 +190,7 @@ def _storage_table(title: str, resources: pl.DataFrame, limits: pl.DataFrame, bi
         .join(bids.group_by("resource_id").agg(cleared.alias("held_mw_h"), pl.col(*amounts).sum()), on="resource_id")
         .sort("resource_id")
     )
-    table = Table(title=f"{title}\nStorage resources: offered over the day", title_justify="left", box=SIMPLE)
+    table = Table(title="Storage resources: offered over the day", title_justify="left", box=SIMPLE)
     heads = ("resource", "members", "bound", "charge MWh", "discharge MWh", "reserve MW·h", "of it planned")
     for name in (*heads, "revenue", "payments", "profit"):
         table.add_column(name, justify="left" if name == "resource" else "right", no_wrap=name != "of it planned")

@@ -245,14 +245,14 @@ def compare_engines(options: Options, market_date: date, as_json: bool) -> None:
 @click.option("--points", type=click.IntRange(2, 100), default=5, metavar="N", help="Points of a curve. [default: 5]")
 @click.option("--output", type=FILE, help="SVG file of the picture. [default: DATA/frontier_DATE.svg]")
 def frontier(options: Options, market_date: date, points: int, output: Path | None, as_json: bool) -> None:
-    """Weigh the day's profit against risk and satisfaction.
+    """Weigh the day's profit against risk and satisfaction, of bids hour by hour.
 
     \b
     vpp-pipeline frontier --date 2023-08-15 --output frontier.svg
     """
     from vpp_pipeline.evaluation import frontier as frontiers
 
-    day = options.inputs(market_date, frontiers.with_enough_scenarios(options.settings()))
+    day = options.inputs(market_date, frontiers.for_frontier(options.settings()))
     with stages() as begin:
         begin("prices and fleet")
         inputs = day.tables()

@@ -149,7 +149,7 @@ def _verified_run(context: dg.AssetExecutionContext, desk: Desk, day: LakeDay) -
     bids = day["bids.final_bids"]
     market_date = market_date_of(context)
     metadata = day.kept.metadata("bids.final_bids")
-    settings = Settings.model_validate_json(metadata[SETTINGS]) if SETTINGS in metadata else desk.settings()
+    settings = Settings.as_published(metadata[SETTINGS]) if SETTINGS in metadata else desk.settings()
     hashes, made_by = json.loads(metadata.get(HASHES, "{}")), bids["run_id"][0]
     if made_by != context.run.run_id:
         known = results_of_parts(day, settings, GUARDS) if parts_in(day.kept) else {}

@@ -76,7 +76,12 @@ def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
     met = (summary.sort("opportunity_id")["status"] != "no_bid").to_numpy()
     of_resources = terms_of(tables, settings)
     names = np.concatenate([terms.opportunity_id for terms in of_resources])
-    feasible = np.concatenate([_is_feasible(terms, settings) for terms in of_resources])[np.argsort(names)]
+    kinds = tables["market.opportunities"].select("opportunity_id", pl.col("participation") == "storage")
+    is_storage = dict(kinds.iter_rows())
+    could = [
+        _is_feasible(terms, settings, [is_storage[name] for name in terms.opportunity_id]) for terms in of_resources
+    ]
+    feasible = np.concatenate(could)[np.argsort(names)]
     held = options(tables["negotiation.agreements"]).select(
         *DEAL, "committed_capacity_kw", least="reservation_price_usd_per_mwh"
     )
@@ -100,13 +105,13 @@ def measures_of(tables: Tables, settings: Settings) -> dict[str, float | int]:
     }
 
 
-def _is_feasible(terms: Terms, settings: Settings) -> np.ndarray:
+def _is_feasible(terms: Terms, settings: Settings, is_storage: Sequence[bool]) -> np.ndarray:
     """Whether each opportunity (O,) could be met by any engine: 80% of R, and enough members, among the prosumers
-    whose reservation price the aggregator could pay."""
+    whose reservation price the aggregator could pay. Of a storage resource one member is enough."""
     rules = settings.rules
     payable = (terms.capacity_kw > 0.0) & (terms.ceiling > 0.0) & (terms.ceiling >= terms.reservation)
     reach_kw = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)
-    enough = payable.sum(axis=1) >= rules.minimum_members
+    enough = payable.sum(axis=1) >= np.where(is_storage, 1, rules.minimum_members)
     found: np.ndarray = enough & (reach_kw >= rules.required_fraction * terms.required_kw - 1e-6)
     return found
 

@@ -27,8 +27,9 @@ MOST_WEIGHT = 10.0  # $/MWh, the largest that the settings allow
 DEAL = ["opportunity_id", "prosumer_id"]
 
 
-def with_enough_scenarios(settings: Settings) -> Settings:
-    """The settings, with scenarios for a frontier where they have none."""
+def for_frontier(settings: Settings) -> Settings:
+    """The settings bid hour by hour, which scenarios are solved for alone, with scenarios where they have none."""
+    settings = settings.hour_by_hour()
     if settings.risk.scenarios > 1:
         return settings
     return settings.model_copy(update={"risk": settings.risk.model_copy(update={"scenarios": ENOUGH_SCENARIOS})})
@@ -148,8 +149,9 @@ def show_frontier(day: DayInputs, risk: pl.DataFrame, satisfaction: pl.DataFrame
         )
     )
     console.print(
-        "Profit is the day's, less the charging that owners need anyway. Expected: at forecast prices, with every "
-        "prosumer available; in scenarios some are unavailable, and their part is bought back.",
+        "Profit is the day's, less the charging that owners need anyway, of bids hour by hour "
+        "(resources.participation=hourly): scenarios are solved for them alone. Expected: at forecast prices, with "
+        "every prosumer available; in scenarios some are unavailable, and their part is bought back.",
         soft_wrap=True,
     )
 

@@ -57,13 +57,16 @@ def check_settings(resources: pl.DataFrame, settings: Settings) -> None:
         "payments.rule": settings.payments.rule != "agreed",
         "model_use.formulation": settings.model_use.formulation,
     }
-    chosen = [name for name, is_chosen in for_one.items() if is_chosen]
-    are_several = resources.height > 1 or (resources["participation"] == "storage").any()
-    if are_several and chosen:
+    chosen = ", ".join(name for name, is_chosen in for_one.items() if is_chosen)
+    is_storage = (resources["participation"] == "storage").any()
+    if chosen and (is_storage or resources.height > 1):
+        file = settings.resources.path
+        hourly = "--set resources.participation=hourly" + (", without --resources" if file else "")
+        what = f"{resources.height} resources" if resources.height > 1 else "a resource that takes part as storage"
         raise InputError(
-            f"{resources.height} resources, or storage, cannot be bid with these settings, which are for one alone",
-            column=", ".join(chosen),
-            remedy="Leave them at their defaults, or bid the fleet as one resource, hour by hour",
+            f"{what} cannot be bid with {chosen}: solved for one resource that is bid hour by hour alone",
+            file=file,
+            remedy=f"Bid the fleet hour by hour ({hourly}), or leave {chosen} at the default",
         )
 
 

@@ -38,7 +38,8 @@ OTHER = "other"  # whatever else a fleet calls its prosumers: their words go now
 CLOSED_LIST = (*SEGMENT_IDS.values(), OTHER)
 LEAST_COMPANY = 3  # what fewer prosumers ask is not told, for it would be one person's word
 
-_OPPORTUNITY = re.compile(rf"({'|'.join(PRODUCTS)})_\d{{8}}_(\d{{2}})\d{{2}}r?")
+#: the name of an opportunity, which may end in that of its resource
+_OPPORTUNITY = re.compile(rf"({'|'.join(PRODUCTS)})_\d{{8}}_(\d{{2}})\d{{2}}r?(?:_[A-Za-z0-9_-]{{1,43}})?")
 PURPOSE, PROMPT_VERSION = "counter_offer", "1"
 MOST_SEGMENTS = 64  # entries of an answer that are looked at
 
@@ -104,7 +105,8 @@ class Tally:
 
 
 class ModelAdviser:
-    """Asks once per opportunity, in round 2, for the counter-offer and the final offer together.
+    """Asks once per opportunity, in round 2, for the counter-offer and the final offer together; of a storage resource
+    once per product, about its largest hour: its owners need deals for all hours, and a day of 17 has 1,224.
 
     One question for both halves requests, cost and waiting; a second one could only add the asks of the last round,
     which are the owners' reservation prices and never sent. Rounds between the two lie on the line between the answers.
@@ -118,16 +120,17 @@ class ModelAdviser:
     def concede(self, seen: Seen) -> Array:
         """Shares (O, N) as advised; the rule's own where there is no advice. See `Adviser`."""
         if seen.round_ == 2:
-            self._advice = self._ask_about(list(views(seen)))
+            self._advice = self._ask_about(list(views(seen)), seen.is_storage)
         kind, shares = kinds_of(seen), np.array(seen.rule)
         for o, name in enumerate(seen.opportunity_id):
             for segment, advice in self._advice.get(str(name), {}).items():
                 shares[o, kind == CLOSED_LIST.index(segment)] = _share(advice, seen.round_, seen.rounds)
         return shares
 
-    def _ask_about(self, opportunities: list[OpportunityView]) -> dict[str, Advised]:
+    def _ask_about(self, opportunities: list[OpportunityView], is_storage: bool) -> dict[str, Advised]:
         """What the model advises, by opportunity; all are asked about side by side, equal questions once."""
-        questions = [question(view, self._policy, self._llm) for view in opportunities]
+        told = _largest_by_product(opportunities) if is_storage else opportunities
+        questions = [question(view, self._policy, self._llm) for view in told]
         distinct = {request.key(): request for request in questions}
         with ThreadPoolExecutor(self._llm.workers, thread_name_prefix="advice") as pool:
             answers = dict(zip(distinct, pool.map(self._ask, distinct.values()), strict=True))
@@ -151,6 +154,14 @@ class ModelAdviser:
             return self._gateway.ask(request, AdviceEnvelope)
         except LLMError as error:  # the rule stands in, and is counted
             return error
+
+
+def _largest_by_product(opportunities: list[OpportunityView]) -> list[OpportunityView]:
+    """For each of ``opportunities`` the one of its product with most kinds of prosumers, then the largest."""
+    largest: dict[str | None, OpportunityView] = {}
+    for view in sorted(opportunities, key=lambda one: (len(one.segments), one.required_mw)):
+        largest[view.product] = view
+    return [largest[view.product] for view in opportunities]
 
 
 def _share(advice: SegmentAdvice, round_: int, rounds: int) -> float:

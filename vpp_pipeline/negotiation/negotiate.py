@@ -79,6 +79,7 @@ class Seen:
     is_open: Flags  # (O, N) negotiations still open
     ask: Array  # (O, N) of this round
     rule: Array  # (O, N) share of the way from first offer to ceiling that the engine would have conceded by now
+    is_storage: bool = False  # whether the opportunities are hours of one resource that is cleared over the day
 
 
 class Adviser(Protocol):
@@ -158,7 +159,7 @@ def _seen(terms: Terms, policy: NegotiationPolicy, round_: int, is_open: Flags, 
     }
     arrays = public | {"is_open": is_open.copy(), "ask": ask, "rule": rule}  # who is at the table changes in place
     views = {name: np.broadcast_to(values, values.shape) for name, values in arrays.items()}
-    return Seen(round_=round_, rounds=policy.rounds, **views)
+    return Seen(round_=round_, rounds=policy.rounds, is_storage=terms.is_storage, **views)
 
 
 def _advised(adviser: Adviser, seen: Seen, trust: float, before: Array) -> Array:

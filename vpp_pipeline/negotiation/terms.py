@@ -42,6 +42,7 @@ class Terms:
     availability_fraction: Array  # (N,)
     recharge_factor: Array  # (N,) MWh bought for each MWh of energy delivered
     cheapest_usd_per_mwh: float  # mean of the cheapest forecast hours
+    is_storage: bool = False  # whether the resource is cleared over the day: an owner needs deals for all of its hours
     heard: Flags | None = None  # (N,) whose messages are kept; None: by the number of members
     #: quantile -> that of the reservation prices of the other owners of each one's kind in the whole fleet (O, N)
     of_others: Mapping[float, Array] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class Terms:
             "\n".join(self.prosumer_id).encode(),
             "\n".join(self.segment).encode(),
             b"" if self.heard is None else self.heard.tobytes(),
+            b"storage" if self.is_storage else b"",
         ):
             shared.update(values)
         hashes = []
@@ -200,6 +202,7 @@ def prepare_terms(
         availability_fraction=fleet.availability_fraction,
         recharge_factor=factor,
         cheapest_usd_per_mwh=cheapest,
+        is_storage=any(is_storage),
     )
 
 

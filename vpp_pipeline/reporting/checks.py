@@ -151,8 +151,13 @@ def _command(facts: Facts, forecast: Mapping[str, Any], changed: Mapping[str, An
 
 
 def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``group.name`` -> value of the settings that are not the defaults."""
+    """``group.name`` -> value of the settings that are not the defaults.
+
+    Beside a file of resources, which states participation itself, an older day names the default of then.
+    """
     defaults = Settings().model_dump(mode="json")
+    if settings.get("resources", {}).get("path"):
+        settings = {**settings, "resources": {**settings["resources"], "participation": "storage"}}
     return {
         f"{group}.{name}": value
         for group, values in settings.items()

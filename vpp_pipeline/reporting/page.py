@@ -22,6 +22,7 @@ from vpp_pipeline.reporting.negotiation_and_payments import limits, negotiation,
 from vpp_pipeline.reporting.queries import Facts, read_facts
 from vpp_pipeline.reporting.settlement import settlement
 from vpp_pipeline.reporting.storage import storage
+from vpp_pipeline.schemas import DESK
 from vpp_pipeline.settings import Settings
 
 #: values of each section by the name of its template, in the order of the page
@@ -111,7 +112,10 @@ def facts_of(data: Path, market_date: date, place: Place | None = None) -> Facts
 
 def _settings(lake: Lake, facts: Facts) -> dict[str, Any]:
     """Settings of the published bids: they stand beside these in the lake or, where the day was taken from the
-    warehouse again, in `bids.runs`, which has those that differ from the defaults."""
+    warehouse again, in `bids.runs`, which has those that differ from the defaults.
+
+    How the single resource took part is that of the day: another was the default before.
+    """
     kept = lake.day(facts.market_date)
     with suppress(InputError, StoreError):  # damaged, or not to be had: the report needs no more than the warehouse has
         if kept.exists(BIDS) and "settings" in (told := kept.metadata(BIDS)):
@@ -122,4 +126,7 @@ def _settings(lake: Lake, facts: Facts) -> dict[str, Any]:
     for name, value in json.loads(run.get("settings", "{}")).items():
         group, _, setting = name.partition(".")
         settings.setdefault(group, {})[setting] = value
+    for resource in facts["resources"] if run else ():
+        if (resource["pool_id"] or resource["resource_id"]) == DESK:
+            settings["resources"]["participation"] = resource["participation"] or "hourly"
     return settings

@@ -335,3 +335,24 @@ def test_no_rows_where_none_takes_part_as_storage(pool: Pooled):
     rows = pool.day["market.resources"].with_columns(participation=pl.lit("hourly"))
     tables = aggregate({**pool.day, "market.resources": rows}, SETTINGS)
     assert all(table.is_empty() for table in tables.values())
+
+
+def test_a_class_that_holds_reserve_alone_keeps_its_part_of_the_limits_of_its_pool(pool: Pooled):
+    """Such a class has no box: what its owners hold is beyond it."""
+    name = max(pool.resources, key=lambda one: one.size_mw).resource_id
+    mine = pool.day[MEMBERS].filter(resource_id=name)["prosumer_id"]
+    is_class, is_member = pl.col("resource_id") == name, pl.col("prosumer_id").is_in(mine.implode())
+    alone = pool.day[CLASSES].with_columns(limit_kwh=pl.when(~is_class).then("limit_kwh").otherwise(0.0))
+    spare_kw = pl.when(~is_member).then("spare_reserve_kw").otherwise(10.0)
+    baseline = pool.day["fleet.baseline"].with_columns(spare_reserve_kw=spare_kw)
+    share = pl.when(~is_class).then("share_fraction").otherwise(0.0)
+    members = pool.day[MEMBERS].with_columns(share_fraction=share)
+    day = {**pool.day, CLASSES: alone, MEMBERS: members, "fleet.baseline": baseline}
+    whole = Resource("vpp", "storage")
+    for limited in (whole, replace(whole, certified_mw={"spin": 0.5, "nonspin": 0.5})):
+        found = {one.resource_id: one for one in storage_resources([limited], day, pool.fleet, RULES)}
+        assert found[name].offers_mw is not None
+        assert found[name].offers_mw["energy"].max() == 0.0
+        assert found[name].offers_mw["spin"].min() > 0.0
+        certified = [one.certified_mw.get("spin", np.inf) for one in found.values()]
+        assert sum(certified) == np.inf or 0.45 < sum(certified) <= 0.5

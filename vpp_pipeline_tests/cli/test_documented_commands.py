@@ -19,7 +19,7 @@ from vpp_pipeline.cli.main import main
 from vpp_pipeline.core.paths import project_folder
 from vpp_pipeline.market.synthetic_prices import NODE, Synthetic
 from vpp_pipeline_tests.cli.test_help import COMMAND, PAGES
-from vpp_pipeline_tests.defs.desk import DAY, settled_small_desk
+from vpp_pipeline_tests.defs.desk import DAY, EXAMPLE, settled_small_desk
 
 BARE = re.compile(r"`(?:\.venv/bin/)?(?:python -m vpp_pipeline|vpp-pipeline) ([a-z][a-z-]*)`")
 SMALLER = {
@@ -119,7 +119,7 @@ def test_without_a_date_the_latest_day_is_read(command: str, desk: Path, capsys:
 
 
 def test_a_transcript_is_of_the_latest_day_that_has_the_opportunity(desk: Path, capsys: pytest.CaptureFixture[str]):
-    one = ["transcript", "--opportunity", "energy_20230815_1200", "--prosumer", "prosumer_020"]
+    one = ["transcript", "--opportunity", EXAMPLE, "--prosumer", "prosumer_005"]
     assert main(one) == 0
     without = capsys.readouterr().out
     assert without.count("\n") > 1

@@ -55,7 +55,7 @@ def test_a_stage_is_a_line_where_no_terminal_is_and_the_output_is_the_document_a
     ]
     assert main(["bids", "--quiet", *SMALL, "--data", str(tmp_path)]) == 0
     told = capsys.readouterr()
-    assert "41 bids" in told.out
+    assert "258 bids" in told.out
     assert " …" not in told.err
 
 

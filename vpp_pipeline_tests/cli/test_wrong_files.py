@@ -183,7 +183,7 @@ def test_a_wrong_request_is_set_aside_and_the_others_bid(
     ]
     assert mine.sql("select file_row from market.request_quarantine order by all") == [(3,), (5,)]
     asked = f"select opportunity_id from market.opportunities where origin = 'request' and market_date = '{NEXT}'"
-    assert mine.sql(asked) == [("energy_20230816_1300",)]
+    assert mine.sql(asked) == [("energy_20230816_1300_vpp-requests",)]
 
 
 def test_a_file_of_requests_with_other_columns_is_refused(

@@ -122,7 +122,7 @@ def write_day(prosumers: int, folder: Path) -> Path:
     from vpp_pipeline.pipeline import prepare_problem
     from vpp_pipeline.settings import FleetSettings, Settings
 
-    settings = Settings(fleet=FleetSettings(prosumers=prosumers))
+    settings = Settings(fleet=FleetSettings(prosumers=prosumers)).hour_by_hour()  # storage needs no shards
     day = prepare_problem(DayInputs(date(2023, 8, 15), settings, None, None, None).tables(), settings)[1]
     file = folder / f"day_{prosumers}.pickle"
     with file.open("wb") as out:

@@ -25,7 +25,8 @@ from vpp_pipeline.warehouse.tables import open_warehouse
 from vpp_pipeline_tests.shared import shared, temporary
 
 DAY = "2023-08-15"
-EXAMPLE = "energy_20230815_1200"  # the embedded request: 2 MW at noon for 85 $/MWh
+#: the embedded request, 2 MW at noon for 85 $/MWh, by the owners who leave storage for it
+EXAMPLE = "energy_20230815_1200_vpp-requests"
 EXAMPLE_SLOT = "energy_he13"
 # a search that is stopped by the clock depends on the machine: here none is
 UNHURRIED = 60.0

@@ -13,7 +13,6 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.core.tables import AGGREGATED, BOUND
 from vpp_pipeline.defs.keys import key_of
 from vpp_pipeline.defs.price_intake import materialisation_of
 from vpp_pipeline.schemas import TABLES, sentence
@@ -83,7 +82,9 @@ def test_each_opportunity_is_a_partition_of_the_rounds(small: TradingDesk):
     slots = small.day()["market.opportunities"]["slot"].to_list()
     assert len(slots) == 72
     assert small.instance.get_materialized_partitions(ROUNDS_KEY) == {f"{DAY}|{slot}" for slot in slots}
-    assert negotiated(example_run()[1]) == (72, 0)
+    desk, result = example_run()  # of 8 resources: one partition per product and hour all the same
+    assert negotiated(result) == (8 * 72, 0)
+    assert set(desk.day()["market.opportunities"]["slot"]) == set(slots)
 
 
 def test_the_week_before_is_recorded_as_ingested(small: TradingDesk):
@@ -93,7 +94,13 @@ def test_the_week_before_is_recorded_as_ingested(small: TradingDesk):
 
 def test_the_warehouse_answers():
     desk, _ = example_run()
-    assert len(desk.sql("select * from bids.final_bids")) == 72
+    assert desk.sql(
+        "select participation, count(distinct resource_id), count(*) from market.opportunities group by 1 order by 1"
+    ) == [
+        ("hourly", 1, 72),
+        ("storage", 7, 7 * 72),
+    ]
+    assert len(desk.sql("select * from bids.final_bids")) == 8 * 72
     ((status, wanted, offered, mw, reason),) = desk.sql(f"""
         select status, required_capacity_mw, forecast_price, total_capacity_mw, reason
         from bids.final_bids where opportunity_id = '{EXAMPLE}'
@@ -121,8 +128,6 @@ def test_every_table_and_column_of_the_warehouse_is_there_and_described():
         "fleet.quarantine",
         "dispatch.infeasibilities",
         "dispatch.scenario_quantities",
-        *AGGREGATED,  # no resource takes part as storage
-        *BOUND,
         *LATER,
     }
     mute = "select count(*) from duckdb_columns() where database_name = 'vpp' and coalesce(comment, '') = ''"

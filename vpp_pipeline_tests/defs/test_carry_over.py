@@ -87,15 +87,15 @@ def test_a_day_made_again_is_the_same_whatever_a_run_of_the_day_before_left_unpu
 
 def test_without_the_setting_every_day_stands_alone(carried: TradingDesk):
     desk = carried.copy()
-    alone = replace(desk, settings={"fleet": {"prosumers": 30}})
-    assert alone.materialise(*SOLVED.values(), partition=NEXT).success
+    result = desk.make(*SOLVED.values(), day=NEXT, settings={"fleet": {"prosumers": 30}})
+    assert result.success, failures(result)
     assert starts(desk, NEXT)["carried_from"].null_count() == 30
 
 
 def test_a_store_that_owes_less_than_it_starts_with_is_set_aside_and_a_gap_begins_as_stated(carried: TradingDesk):
     desk = new_desk()
     desk.data.mkdir(exist_ok=True)
-    fleet = carried.day(DAY)["fleet.prosumers"].drop("market_date")
+    fleet = carried.day(DAY)["fleet.prosumers"].drop("market_date", "resource_id")
     # the first one owes as little as its backup reserve
     low = pl.col("backup_reserve_fraction") * pl.col("capacity_kwh")
     first = pl.col("prosumer_id") == "prosumer_001"

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
@@ -180,8 +181,10 @@ def test_a_day_on_which_the_clocks_change_is_bid_whole(day: str, hours: int, las
     desk = new_desk(settings={**SMALL, "fleet": {"prosumers": 12}, "optimiser": {"node_limit": 20}})
     assert desk.run(day=day).success
     bids = desk.day(day)["bids.final_bids"]
-    assert bids.height == 3 * hours
-    assert f"energy_{day.replace('-', '')}_{last}" in bids["opportunity_id"].to_list()
+    ours = bids["resource_id"].n_unique()
+    assert bids.height == 3 * hours * ours
+    of_last = bids.filter(pl.col("opportunity_id").str.starts_with(f"energy_{day.replace('-', '')}_{last}_vpp-"))
+    assert of_last.height == ours > 1
     assert desk.day(day)["dispatch.proof"]["hours"].to_list() == [hours]
-    assert desk.sql(f"select count(*) from bids.final_bids where market_date = '{day}'") == [(3 * hours,)]
+    assert desk.sql(f"select count(*) from bids.final_bids where market_date = '{day}'") == [(3 * hours * ours,)]
     assert set(desk.day(day)["bids.checks"]["violations"]) == {0}

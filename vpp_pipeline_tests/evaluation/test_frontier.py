@@ -20,7 +20,7 @@ from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.pipeline import bid
 from vpp_pipeline.reporting.pictures import Panel, draw
 from vpp_pipeline.schemas import PriceScenarios
-from vpp_pipeline.settings import FleetSettings, OptimiserSettings, RiskSettings, Settings
+from vpp_pipeline.settings import FleetSettings, OptimiserSettings, ResourceSettings, RiskSettings, Settings
 from vpp_pipeline.verification.registry import GUARDS
 from vpp_pipeline_tests.conftest import DAY
 
@@ -35,6 +35,7 @@ def settings(scenarios: int, aversion: float = 0.0, seed: int = 7) -> Settings:
         fleet=FleetSettings(prosumers=20),
         optimiser=OptimiserSettings(time_limit_seconds=4.0),
         risk=RiskSettings(scenarios=scenarios, aversion=aversion, seed=seed),
+        resources=ResourceSettings(participation="hourly"),
     )
 
 

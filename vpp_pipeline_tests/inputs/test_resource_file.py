@@ -9,9 +9,9 @@ import pytest
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.paths import project_folder
-from vpp_pipeline.inputs.resource_file import COLUMNS, resources_of_day
+from vpp_pipeline.inputs.resource_file import COLUMNS, check_settings, resources_of_day
 from vpp_pipeline.schemas import Resources
-from vpp_pipeline.settings import ResourceSettings, read_settings
+from vpp_pipeline.settings import ResourceSettings, Settings, read_settings
 from vpp_pipeline_tests.examples import DAY
 
 NODE = "TH_SP15_GEN-APND"
@@ -28,7 +28,8 @@ def read(tmp_path: Path, *lines: str) -> pl.DataFrame:
 
 def test_without_a_file_one_resource_holds_the_fleet_and_its_certification_is_assumed():
     (row,) = resources_of_day(ResourceSettings(), DAY, NODE).iter_rows(named=True)
-    assert (row["resource_id"], row["participation"], row["node"], row["source"]) == ("vpp", "hourly", NODE, "settings")
+    assert (row["resource_id"], row["node"], row["source"]) == ("vpp", NODE, "settings")
+    assert row["participation"] == "storage"
     assert (row["certified_spin_mw"], row["certified_nonspin_mw"], row["maximum_mw"]) == (None, None, None)
     stated = ResourceSettings(certified_spin_mw=0.0, certified_nonspin_mw=2.5)
     (row,) = resources_of_day(stated, DAY, NODE).iter_rows(named=True)
@@ -124,3 +125,41 @@ def test_settings_that_contradict_are_refused(chosen: dict[str, object], words: 
         read_settings({"resources": chosen})
     stored = read_settings({"resources": {"path": "mine.csv"}}).model_dump_json()
     assert read_settings({"resources": {"path": "mine.csv"}}).model_validate_json(stored)  # with every default in it
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [("risk", "scenarios", 4), ("payments", "rule", "owen"), ("model_use", "formulation", True)],
+)
+def test_what_is_solved_for_hourly_bids_alone_names_the_setting_that_works(group: str, name: str, value: object):
+    asked = {group: {name: value}}
+    rows = resources_of_day(ResourceSettings(), DAY, NODE)
+    with pytest.raises(
+        InputError, match=rf"storage .* {group}.{name}.*--set resources.participation=hourly\)"
+    ) as found:
+        check_settings(rows, read_settings(asked))
+    assert "without --resources" not in str(found.value)
+    hourly = read_settings({**asked, "resources": {"participation": "hourly"}})
+    check_settings(resources_of_day(hourly.resources, DAY, NODE), hourly)
+    check_settings(rows, Settings())
+    of_file = read_settings({**asked, "resources": {"path": str(EXAMPLE)}})
+    with pytest.raises(InputError, match=r"3 resources .*--set resources.participation=hourly, without --resources"):
+        check_settings(resources_of_day(of_file.resources, DAY, NODE), of_file)
+
+
+def test_a_day_that_was_published_when_hourly_was_the_default_is_read_beside_its_file():
+    now = read_settings({"resources": {"path": "mine.csv"}})
+    then = now.model_dump_json().replace('"participation":"storage"', '"participation":"hourly"')
+    assert then != now.model_dump_json()
+    assert Settings.as_published(then) == now
+    with pytest.raises(ValueError, match="states participation itself"):
+        Settings.model_validate_json(then)
+    hourly = read_settings({"resources": {"participation": "hourly"}})
+    assert Settings.as_published(hourly.model_dump_json()) == hourly != Settings()
+
+
+def test_the_same_settings_hour_by_hour_leave_a_file_and_other_participation_alone():
+    for resources in ({"path": "mine.csv"}, {"participation": "none"}, {"participation": "hourly"}):
+        settings = read_settings({"resources": resources})
+        assert settings.hour_by_hour() == settings
+    assert Settings().hour_by_hour() == read_settings({"resources": {"participation": "hourly"}})

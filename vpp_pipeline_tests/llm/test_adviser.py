@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +127,23 @@ def test_each_opportunity_is_asked_about_once_and_equal_questions_are_asked_once
     assert len(gateway.asked) == 2
     assert (adviser.tally.asked, adviser.tally.answered) == (3, 3)
     np.testing.assert_array_equal(outcome.offer[:, 0], outcome.offer[:, 1])
+
+
+def test_of_a_storage_resource_one_question_per_product_is_asked_about_its_largest_hour() -> None:
+    names = [f"{product}_20230815_{hour}00_vpp-03" for product in ("energy", "spin") for hour in (19, 20)]
+    hours = terms_of([[25] * 3] * 4, [[90] * 3] * 4, [[130] * 3] * 4, [[80] * 3] * 4, [50.0, 60.0, 55.0, 50.0])
+    hours = replace(hours, opportunity_id=np.array(names, dtype=object))
+    adviser, gateway = adviser_of(pretended_advice.good)
+    concession(hours, NegotiationPolicy(), adviser)
+    assert (len(gateway.asked), adviser.tally.asked) == (4, 4)
+    adviser, gateway = adviser_of(pretended_advice.good, trust_region_fraction=1.0)
+    policy = NegotiationPolicy(trust_region_fraction=1.0)
+    outcome = concession(replace(hours, is_storage=True), policy, adviser)
+    assert sorted(request.subject for request in gateway.asked) == [names[1], names[2]]
+    told = [json.loads(request.user) for request in gateway.asked]
+    assert sorted((one["product"], one["local_hour"]) for one in told) == [("energy", 20), ("spin", 19)]
+    assert (adviser.tally.asked, adviser.tally.answered, adviser.tally.fallback_fraction) == (4, 4, 0.0)
+    np.testing.assert_array_equal(outcome.offer[:, 0], outcome.offer[:, 1])  # both hours of energy are advised alike
 
 
 ARMS: dict[str, Say] = {

@@ -40,10 +40,10 @@ def test_the_example_answers_are_all_that_the_day_s_negotiations_need_without_a_
     result = desk.materialise("negotiation.summary", "negotiation.agreements", "negotiation.llm_calls")
     assert result.success, failures(result)
     told = metadata_of(result, "negotiation.llm_calls")
-    assert (told["questions"], told["requests"]) == (62, 0)
+    assert (told["questions"], told["requests"]) == (76, 0)
     assert metadata_of(result, "negotiation.summary")["fallback_fraction"] == 0.0
     assert (
-        desk.day()["negotiation.llm_calls"].select("outcome", "model_version").rows() == [("ok", "fake-gemini-1")] * 62
+        desk.day()["negotiation.llm_calls"].select("outcome", "model_version").rows() == [("ok", "fake-gemini-1")] * 76
     )
     assert example_answers(desk.data) is not None  # the desk's store now holds an audit, but still no answer of its own
 
@@ -57,9 +57,9 @@ def test_bids_and_the_day_s_note_are_made_from_the_example_answers_without_a_key
     said = capsys.readouterr().out
     assert "negotiated by llm" in said
     assert "violations found: 0" in said
-    assert "language model (fake-gemini-1): 71 questions, 71 answered from the store, 0 requests" in said
+    assert "language model (fake-gemini-1): 76 questions, 76 answered from the store, 0 requests" in said
     assert "the rule stood in" not in said
-    assert desk.sql("select count(*) from negotiation.llm_calls where outcome = 'ok'") == [(71,)]
+    assert desk.sql("select count(*) from negotiation.llm_calls where outcome = 'ok'") == [(76,)]
     assert example_answers(desk.data) is not None  # the desk's store now holds an audit, but still no answer of its own
 
     # the note of that day, without a model: here, since tests side by side come in any order
@@ -67,7 +67,7 @@ def test_bids_and_the_day_s_note_are_made_from_the_example_answers_without_a_key
     file = desk.data / "briefs" / f"{DAY}.md"
     assert "Made by rule from the day's tables." in file.read_text(encoding="utf-8")
     ((bids,),) = desk.sql("select count(*) from bids.final_bids where status = 'bid'")
-    assert f"Of 72 opportunities {bids} are bid" in capsys.readouterr().out
+    assert f"Of {8 * 72} opportunities {bids} are bid" in capsys.readouterr().out
 
 
 def test_a_note_of_a_day_without_bids_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

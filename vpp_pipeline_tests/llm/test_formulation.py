@@ -40,6 +40,7 @@ SETTINGS = Settings.model_validate(
         "negotiation": {"contract": "fixed"},
         "optimiser": {"node_limit": 40},
         "model_use": {"formulation": True},
+        "resources": {"participation": "hourly"},
     }
 )
 PLAIN: dict[str, Any] = {

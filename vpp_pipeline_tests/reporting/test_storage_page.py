@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from vpp_pipeline.cli import console
+from vpp_pipeline.core.calendar import pacific_moment_utc
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.llm.brief import facts_of
 from vpp_pipeline.reporting.documents import documents_of
@@ -206,6 +208,22 @@ def printed(data: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def with_proof(data: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return printed(data, monkeypatch)
+
+
+def test_the_command_prints_what_clears_of_all_storage_in_each_hour(day: SolvedDay, with_proof: str):
+    rows = {line.split()[0]: line.split()[1:] for line in with_proof.splitlines() if re.match(r"\s+\d\d:00 ", line)}
+    assert len(rows) == 24
+    plan = day.tables["dispatch.storage_plan"].join(day.tables[LIMITS], on=["resource_id", "start_utc"])
+    at_seven = plan.filter(pl.col("start_utc") == pacific_moment_utc(DAY, 19))
+    sun, net = at_seven["self_schedule_mw"].sum(), (at_seven["discharge_mw"] - at_seven["charge_mw"]).sum()
+    low, high = sun - at_seven["max_charge_mw"].sum(), sun + at_seven["max_discharge_mw"].sum()
+    energy, first, _, last, clears, spin, held, nonspin, stored = rows["19:00"]
+    sums = [at_seven[name].sum() for name in ("spin_mw", "nonspin_mw", "stored_mwh")]
+    found = [value(cell) for cell in (first, last, clears, held, nonspin, stored)]
+    assert found == pytest.approx([low, high, sun + net, *sums], abs=0.00501)
+    forecast = day.tables["market.price_forecast"].filter(pl.col("start_utc") == pacific_moment_utc(DAY, 19))
+    priced = forecast.select("energy_usd_per_mwh", "spin_usd_per_mw_h").row(0)
+    assert [value(energy), value(spin)] == pytest.approx(priced, abs=0.00501)
 
 
 def test_the_command_prints_a_row_for_each_resource_and_their_sum(day: SolvedDay, with_proof: str):

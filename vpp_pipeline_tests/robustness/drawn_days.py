@@ -39,13 +39,14 @@ ALLOWED = {"optimiser.gap_failure_fraction": "1"}
 #: settings of groups that say nothing of a day whose fleet and prices are files, or that are drawn by themselves
 LEFT_OUT = (
     *("llm.", "model_use.", "settlement.", "fleet.prosumers", "fleet.seed", "fleet.business_sites"),
-    "resources.participation",  # `storage` is not bid by the day yet, and `none` bids nothing
+    "resources.participation",
     *ALLOWED,
 )
 SLOW = (
     *("forecast.price", "forecast.solar", "forecast.load", "forecast.charging"),
     *("risk.scenarios", "risk.history_days"),
 )
+HOURLY = 0.5  # share of the days that are bid hour by hour, of those that may be bid as storage
 MOST_AT_RISK = 40  # prosumers of a day with scenarios, whose problem grows with both
 UNBOUNDED = 100.0  # times its default: the largest value of a setting without a largest
 
@@ -83,6 +84,9 @@ def draw_case(seed: int, number: int, folder: Path) -> Case:
     rng = np.random.default_rng([seed, number])
     market_date = DATES[int(rng.integers(len(DATES)))]
     settings = dict(draw_settings(rng)) | ALLOWED
+    needs_hourly = "risk.scenarios" in settings or settings.get("payments.rule") == "owen"
+    if needs_hourly or rng.random() < HOURLY:
+        settings["resources.participation"] = "hourly"
     begins_before = settings.get("fleet.carry_over") == "true" and bool(rng.random() < 0.7)
     case = Case(market_date, settings, begins_before)
     folder.mkdir(parents=True, exist_ok=True)

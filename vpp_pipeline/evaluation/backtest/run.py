@@ -68,6 +68,14 @@ def replay(
             value=", ".join(rows["resource_id"].unique().sort()),
             remedy="Name a file of one resource, or none",
         )
+    if (inputs["market.resources"]["participation"] == "storage").any():
+        raise InputError(
+            "a back-test bids its resource hour by hour, and as storage by the arms of that name",
+            file=settings.resources.path,
+            column="participation",
+            value="storage",
+            remedy="Write hourly, and run the arms storage and indexed",
+        )
     market_date = inputs["market.price_forecast"]["market_date"][0]
     is_there = draw_available(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
     no_sale = no_sale_plan(inputs, settings)
@@ -179,15 +187,17 @@ def fingerprint_of(settings: Settings, arms: Sequence[str], source: str, classes
 class PastDays:
     """A day -> its tables before any negotiation, and its clearing prices. Opened when first asked.
 
-    ``first``: the inputs of any day. Requests are left out, for they are of single days: the policy's hours alone.
-    Another process gets it unopened.
+    ``first``: the inputs of any day. Requests are left out, for they are of single days: the policy's hours alone. How
+    the resource takes part is each arm's: the tables are those of a day that is bid hour by hour. Another process gets
+    it unopened.
     """
 
     first: DayInputs
 
     def __call__(self, day: date) -> tuple[Day, pl.DataFrame]:
         """The day's tables, and its clearing prices."""
-        inputs = replace(self.first, market_date=day, requests_file=None, opened=self.source)
+        settings = self.first.settings.hour_by_hour()
+        inputs = replace(self.first, market_date=day, settings=settings, requests_file=None, opened=self.source)
         tables = inputs.tables()
         tables.pop(SCHEDULE_BEFORE, None)  # it is of the bids that were published, not of the arm that is replayed
         return tables, self.source.day(day)

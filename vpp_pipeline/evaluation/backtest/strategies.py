@@ -17,7 +17,7 @@ between hours, and no rest of the day, so no store recharges after a sale, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -212,7 +212,7 @@ def _segments(bid_mw: Array, price: Array) -> pl.DataFrame:
     )
 
 
-#: name -> arm; the first is the one that others are held against
+#: name -> arm
 ARMS: dict[str, Arm] = {
     "indexed": _indexed,
     "storage": _storage("concession"),
@@ -237,13 +237,21 @@ BY_NAME_ONLY = ("indexed_half_share", "indexed_at_any_price", "centralised_at_an
 #: arms that bid classes of owners
 AS_STORAGE = ("storage", "storage_posted")
 DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in BY_NAME_ONLY)
-OURS, BEST = "indexed", "perfect_foresight"
+OURS, BEST = ("storage", "indexed"), "perfect_foresight"  # ours: as the desk bids by default, else hour by hour
+
+
+def ours_of(arms: Iterable[str]) -> str | None:
+    """Of ``arms`` the one that the others are held against."""
+    found = set(arms)
+    return next((arm for arm in OURS if arm in found), None)
+
+
 #: what each arm is, for readers
 DESCRIPTIONS = {
-    "indexed": "ours: indexed deals, caps by bargaining over three rounds; dispatch after awards",
-    "storage": "the same deals, bid as storage resources that the market clears over the day",
+    "indexed": "ours hour by hour: indexed deals, caps by bargaining over three rounds; dispatch after awards",
+    "storage": "ours by default: the same deals, bid as storage resources that the market clears over the day",
     "storage_posted": "the same at posted caps",
-    "indexed_posted": "ours: indexed deals at posted caps; dispatch after awards",
+    "indexed_posted": "ours hour by hour at posted caps; dispatch after awards",
     "indexed_half_share": "the same, and half of what exceeds a posted reference",
     "concession": "fixed prices by bargaining; planned sales shrunk by rule",
     "uniform_clearing": "fixed prices by an auction; planned sales shrunk by rule",

@@ -66,7 +66,7 @@ PAGES = {
     ),
 }
 EXPORTED = pl.col("discharge_kw") + pl.col("solar_sold_kw")
-OURS, BEST = pl.col("arm") == "indexed", pl.col("arm") == "perfect_foresight"
+OURS, BEST = pl.col("arm") == "storage", pl.col("arm") == "perfect_foresight"
 PAGE = Page(
     text="{rows:,} rows in {tables} tables published: {bids} bids of {bid_mw_h:.2f} MW·h, expected profit "
     "{expected_profit_usd:usd}, gap {gap_fraction:percent.3}, {violations} violations. File size {file_mb:.1f} MB.",
@@ -168,7 +168,7 @@ EVALUATION_PAGES = {
         is_daily=True,
     ),
     "evaluation.benchmark": Page(
-        text="Net {ours_net_usd:usd} and owner surplus {ours_surplus_usd:usd} with indexed deals; net "
+        text="Net {ours_net_usd:usd} and owner surplus {ours_surplus_usd:usd} as storage resources; net "
         "{best_net_usd:usd} with perfect foresight. {arms} arms in all.",
         figures={
             "arms": pl.len(),

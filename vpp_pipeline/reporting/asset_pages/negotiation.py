@@ -84,8 +84,7 @@ def _is(*kind: str) -> pl.Expr:
 PAGES = {
     "negotiation.rounds": Page(
         text="{prosumers} prosumers, {rounds} rounds, {words} messages: {accepted} deals closed for "
-        "{accepted_mw:.3f} MW; mean ask {mean_ask_usd_per_mwh:usd}, mean offer {mean_offer_usd_per_mwh:usd} per MWh "
-        "(reserve: per MW and hour).",
+        "{accepted_mw:.3f} MW; mean ask {mean_ask_usd_per_mwh:usd} per MWh (reserve: per MW and hour).",
         empty="0 messages: no prosumer was contacted.",
         figures={
             "words": pl.len(),

@@ -36,6 +36,32 @@ def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
     assert len(printed["benchmark"]) == 4
 
 
+def test_differences_are_from_storage_where_it_is_replayed_whatever_the_desk_bids(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    one_day = ["backtest", "--source", "synthetic", "--from", "2023-08-15", "--to", "2023-08-15"]
+    arguments = [*one_day, *SMALL, "--arms", "indexed,storage", "--data", str(tmp_path)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "storage less each arm" in printed
+    hourly = [*arguments, "--set", "resources.participation=hourly", "--json"]
+    assert main([*arguments, "--json"]) == 0
+    by_default = json.loads(capsys.readouterr().out)["arms"]
+    assert main(hourly) == 0
+    assert _without_seconds(json.loads(capsys.readouterr().out)["arms"]) == _without_seconds(by_default)
+
+
+def _without_seconds(arms: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{name: value for name, value in arm.items() if name != "seconds"} for arm in arms]
+
+
+def test_a_file_of_storage_is_told_how_a_back_test_bids(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "resources.csv"
+    file.write_text("resource_id,participation,maximum_mw\nnorth,storage,5\n", encoding="utf-8")
+    assert main([*RANGE, *SMALL, "--resources", str(file), "--workers", "1", "--data", str(tmp_path)]) == 2
+    assert "column participation, value storage). Write hourly, and run the arms" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

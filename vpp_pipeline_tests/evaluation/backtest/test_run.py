@@ -23,7 +23,7 @@ from vpp_pipeline_tests.cases import seeds
 
 SETTINGS = Settings(
     fleet=FleetSettings(prosumers=20, business_sites=4), optimiser=OptimiserSettings(time_limit_seconds=1.0)
-)
+).hour_by_hour()
 FIRST = date(2023, 8, 15)
 DAYS = [FIRST + timedelta(days=k) for k in range(3)]
 ARM = ["greedy"]
