@@ -191,7 +191,7 @@ def test_charging_in_an_hour_that_another_resource_sells_is_bought(day: Tables, 
 def test_what_is_solved_for_one_resource_is_refused_for_several(tmp_path: Path, groups: dict[str, dict[str, object]]):
     ((group, setting),) = ((group, next(iter(values))) for group, values in groups.items())
     several = read_settings(groups | {"resources": {"path": settings_of(tmp_path, *ROWS).resources.path}})
-    words = f"4 resources, or storage, cannot be bid with these settings.*{group}.{setting}"
+    words = rf"4 resources cannot be bid with {group}\.{setting}: .*--set resources.participation=hourly"
     with pytest.raises(InputError, match=words):
         _ = DayInputs(DAY, several, None, None, None).resources
     alone = read_settings(groups | {"resources": {"path": settings_of(tmp_path, ROWS[-1]).resources.path}})

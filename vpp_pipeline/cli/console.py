@@ -13,6 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import PACIFIC, note_on_source
 from vpp_pipeline.core.display import percent, terminal, usd
 from vpp_pipeline.core.errors import without_secrets
@@ -145,8 +146,8 @@ def _hourly_table(title: str, bids: pl.DataFrame) -> Table:
 
 def _storage_hours(title: str, day: Day) -> Table:
     """What all storage resources together offer in each hour, and what of it clears at the forecast."""
-    hour = ["resource_id", "start_utc"]
-    sums = ("low_mw", "high_mw", "net_mw", "spin_mw", "nonspin_mw", "stored_mwh")
+    hour, held = ["resource_id", "start_utc"], [f"{reserve.name}_mw" for reserve in CAISO.reserves]
+    sums, dearest = ("low_mw", "high_mw", "net_mw", *held, "stored_mwh"), CAISO.reserves[0]
     sun, forecast = pl.col("self_schedule_mw"), day["market.price_forecast"]
     limits = day["dispatch.storage_limits"].select(
         *hour, "self_schedule_mw", low_mw=sun - pl.col("max_charge_mw"), high_mw=sun + pl.col("max_discharge_mw")
@@ -156,21 +157,14 @@ def _storage_hours(title: str, day: Day) -> Table:
     rows = plan.group_by("start_utc").agg(pl.col(*sums).sum()).join(forecast, on="start_utc").sort("start_utc")
     words = f"{title}\nStorage resources by hour: offered from charging to discharge, and what clears at the forecast"
     table = Table(title=words, title_justify="left", box=SIMPLE)
-    heads = ("hour", "energy/MWh", "offered MW", "clears MW", "spin/MW", "spin MW", "nonspin MW", "stored MWh")
-    for name in heads:
+    reserves = [f"{reserve.name} MW" for reserve in CAISO.reserves]
+    for name in ("hour", "energy/MWh", "offered MW", "clears MW", f"{dearest.name}/MW", *reserves, "stored MWh"):
         table.add_column(name, justify="left" if name == "hour" else "right", no_wrap=True)
     for row in rows.iter_rows(named=True):
-        low, high, net, spin, nonspin, stored = (f"{row[name] + 0.0:.2f}".replace("-0.00", "0.00") for name in sums)
-        table.add_row(
-            f"{row['start_utc'].astimezone(PACIFIC):%H:%M}",
-            usd(row["energy_usd_per_mwh"]),
-            f"{low} to {high}",
-            net,
-            usd(row["spin_usd_per_mw_h"]),
-            spin,
-            nonspin,
-            stored,
-        )
+        low, high, net, *others = (f"{row[name] + 0.0:.2f}".replace("-0.00", "0.00") for name in sums)
+        begins = f"{row['start_utc'].astimezone(PACIFIC):%H:%M}"
+        prices = usd(row["energy_usd_per_mwh"]), usd(row[dearest.price_column])
+        table.add_row(begins, prices[0], f"{low} to {high}", net, prices[1], *others)
     return table
 
 

@@ -245,7 +245,9 @@ def compare_engines(options: Options, market_date: date, as_json: bool) -> None:
 @click.option("--points", type=click.IntRange(2, 100), default=5, metavar="N", help="Points of a curve. [default: 5]")
 @click.option("--output", type=FILE, help="SVG file of the picture. [default: DATA/frontier_DATE.svg]")
 def frontier(options: Options, market_date: date, points: int, output: Path | None, as_json: bool) -> None:
-    """Weigh the day's profit against risk and satisfaction, of bids hour by hour.
+    """Weigh the day's profit against risk and satisfaction.
+
+    Of bids hour by hour, which alone can be solved for scenarios.
 
     \b
     vpp-pipeline frontier --date 2023-08-15 --output frontier.svg

@@ -163,6 +163,7 @@ def test_a_day_made_again_reuses_every_negotiation_and_is_the_same(parted: Tradi
     assert [name for name in differences(before, desk.tables()) if not name.startswith("bids.run")] == []
 
 
+@pytest.mark.slow
 def test_the_next_day_begins_where_each_part_ended_and_keeps_its_classes(parted: TradingDesk):
     desk = parted.copy()
     result = desk.run(day=NEXT, settings=settings_of(10, carry_over=True))

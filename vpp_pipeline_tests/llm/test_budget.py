@@ -59,7 +59,9 @@ def test_parallel_processes_never_overshoot(pool: ProcessPoolExecutor, tmp_path:
 
 
 def test_a_budget_that_looks_before_it_reserves_would_overshoot(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
-    assert run_processes(pool, tmp_path / "llm.sqlite", is_careless=True, calls_per_day=50)["sent"] > 50
+    """At one of ten tries at the latest, where the machine is busy with other work."""
+    tries = (tmp_path / f"{number}.sqlite" for number in range(10))
+    assert any(run_processes(pool, file, is_careless=True, calls_per_day=50)["sent"] > 50 for file in tries)
 
 
 def test_a_killed_process_has_spent_its_worst_case(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_the_fingerprint_changes_with_what_recharging_costs() -> None:
     [
         field.name
         for field in fields(Terms)
-        if field.name not in ("market_date", "cheapest_usd_per_mwh", "heard", "of_others")
+        if field.name not in ("market_date", "cheapest_usd_per_mwh", "heard", "of_others", "is_storage")
     ],
 )
 def test_the_fingerprint_changes_with_each_input_and_only_where_it_is_used(array: str) -> None:
