@@ -49,7 +49,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-# without the tests marked slow and with a fifth of the drawn cases: the others are in `make test-all`; files in the order
+# without the tests marked slow and with an eighth of the drawn cases: the others are in `make test-all`; files in the order
 # of conftest.py, whole days first
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)

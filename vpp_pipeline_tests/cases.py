@@ -1,4 +1,4 @@
-"""How many drawn cases a test tries: a fifth where slow tests are left out (`make test`), all of them elsewhere."""
+"""How many drawn cases a test tries: an eighth where slow tests are left out (`make test`), all of them elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ is_short = False  # set from the marker expression, before tests are collected
 
 def tries(examples: int, **others: Any) -> settings:
     """Hypothesis' settings for ``examples`` cases, without a deadline for each."""
-    return settings(max_examples=max(8, examples // 5) if is_short else examples, deadline=None, **others)
+    return settings(max_examples=max(8, examples // 8) if is_short else examples, deadline=None, **others)
 
 
 def seeds(values: Iterable[int], often: int | None = None) -> list[Any]:

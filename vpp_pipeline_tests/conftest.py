@@ -45,7 +45,7 @@ INTEGRATION_NAMES = {"new_desk", "small_desk", "settled_small_desk", "example_ru
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A fifth of the drawn cases where slow tests are left out; a folder for days that processes share."""
+    """An eighth of the drawn cases where slow tests are left out; a folder for days that processes share."""
     cases.is_short = "not slow" in config.getoption("markexpr")
     if not hasattr(config, "workerinput"):  # not in the processes of pytest-xdist, which inherit the variable
         os.environ[SHARED] = tempfile.mkdtemp(prefix="vpp_shared_")

@@ -66,7 +66,8 @@ def test_the_bids_of_the_day_are_those_of_the_table(screens: Screens, desk: Desk
     screens.partition("bids/final_bids", FIRST)
     bids = final.filter(pl.col("status") == "bid")
     assert float(screens.value("expected_profit_usd")) == pytest.approx(bids["expected_profit_usd"].sum(), abs=0.005)
-    assert float(screens.value("bid_mw_h")) == pytest.approx(bids["total_capacity_mw"].sum(), abs=0.005)
+    cleared = pl.coalesce("expected_mw", "total_capacity_mw") * pl.col("duration_hours")
+    assert float(screens.value("bid_mw_h")) == pytest.approx(bids.select(cleared.abs().sum()).item(), abs=0.005)
     assert int(screens.value("violations")) == 0
     assert int(screens.value("dagster/row_count")) == final.height
     assert screens.value("in_a_sentence").startswith(f"{bids.height} bids of ")
@@ -82,8 +83,8 @@ def test_units_stand_beside_the_columns(screens: Screens):
 
 
 def test_one_negotiation_is_a_partition_with_its_words(screens: Screens, desk: Desk):
-    (opportunity,) = table(desk, "market.opportunities").filter(slot="energy_he20")["opportunity_id"]
-    words = table(desk, "negotiation.messages").filter(opportunity_id=opportunity)
+    of_slot = table(desk, "market.opportunities").filter(slot="energy_he20")["opportunity_id"]  # one of each resource
+    words = table(desk, "negotiation.messages").filter(pl.col("opportunity_id").is_in(of_slot.implode()))
     screens.partition("negotiation/rounds", FIRST, "energy_he20")
     assert "Materialized (" in screens.text()
     assert int(screens.value("words")) == words.height

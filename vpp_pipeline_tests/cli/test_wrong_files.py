@@ -173,7 +173,9 @@ def test_a_wrong_request_is_set_aside_and_the_others_bid(
     requests, mine = tmp_path / "requests.csv", desk.copy()
     rows = [f"regulation,{NEXT}T12:00,1,2.0,85.0", f"energy,{NEXT}T13:00,1,1.0,85.0", f"energy,{NEXT}T14:30,1,1.0,85"]
     requests.write_text("\n".join(["# asked by telephone", REQUESTS.strip(), *rows]) + "\n")
-    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--requests", str(requests)]) == 0
+    assert (
+        main(["bids", "--date", NEXT, "--data", str(mine.data), "--requests", str(requests), "--prosumers", "30"]) == 0
+    )
     shown = capsys.readouterr().out
     told = [line for line in shown.splitlines() if line.startswith("warning: ") and "requests" in line]
     assert told == [

@@ -64,6 +64,7 @@ def test_the_satisfaction_weight_at_its_maximum_burns_no_energy_at_the_lowest_pr
     assert np.minimum(stressed.schedule.charge_kw, stressed.schedule.discharge_kw).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_nobody_charges_and_discharges_at_once_in_another_fleet(pipeline_day):
     """Free solar makes charging and discharging at once worth nothing; this seed used to show 4.3 kW of it."""
     settings = OptimiserSettings()

@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", seeds(CASES, often=3))
+@pytest.mark.parametrize("kind", seeds(CASES, often=2))
 def test_what_is_cut_short_heals_or_is_told_with_a_remedy_that_works(kind: str, made: Path, tmp_path: Path):
     name = [name for name in files_of(made) if name.startswith(kind)][-1]
     size, commands = CASES[kind]

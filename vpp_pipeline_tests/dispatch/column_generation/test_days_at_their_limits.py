@@ -81,6 +81,7 @@ HAND_MADE = {
 }
 
 
+@pytest.mark.slow
 def test_a_day_asks_for_no_kernel_but_those_of_the_warm_up(monkeypatch: pytest.MonkeyPatch):
     """By its name and by the types of what it is given: of numbers, and whether an array may be written to."""
     asked: set[tuple[str, tuple[Any, ...]]] = set()

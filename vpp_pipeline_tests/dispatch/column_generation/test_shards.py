@@ -136,6 +136,7 @@ def test_two_plans_of_one_mixture_do_not_mix():
     assert pricer.powers_of(first).tobytes() == ended.tobytes()
 
 
+@pytest.mark.slow
 def test_a_whole_day_is_the_same_to_the_bit_in_one_shard_and_in_seven(monkeypatch: pytest.MonkeyPatch):
     """1,200 prosumers, of which a sample is solved first."""
     settings = OptimiserSettings(method="column_generation", pivot_limit=0, gap_target_fraction=0.3)
