@@ -9,7 +9,6 @@ result: what a part is does not depend on who works on it.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +31,6 @@ from vpp_pipeline.verification.registry import METRICS, OF_WHOLE_DAY, Check
 from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, nobody_is_in_two_parts
 from vpp_pipeline.warehouse.day import LakeDay, PartDay, parts_in
 
-LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 OF_DAY = ("dispatch.proof", "dispatch.reconciliation", "evaluation.settled_days")  # tables of one row a day
 SAME = ("market_date", "hours", "scenarios", "aversion")  # columns of such a row that all parts share
