@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from scipy.optimize import linprog
 
 from vpp_pipeline.core.caiso import CAISO
 from vpp_pipeline.core.calendar import market_hours
@@ -348,6 +347,8 @@ def _most_discharged(rows: pl.DataFrame) -> pl.DataFrame:
     discharging, and state of charge the market gives; null where a limit is missing or they leave no award at all.
     A linear program for each resource of ``rows``.
     """
+    from scipy.optimize import linprog  # a third of a second, which no other command should wait for
+
     found: list[tuple[str, float | None]] = []
     for (name,), hours in rows.sort(HOUR).group_by("resource_id", maintain_order=True):
         if hours.select(_LIMITS_OF_AWARDS).null_count().sum_horizontal().item():
