@@ -48,7 +48,7 @@ from vpp_pipeline.core.parquet_files import (
     table_folder,
     write_parquet,
 )
-from vpp_pipeline.core.provenance import columns_hash
+from vpp_pipeline.core.provenance import columns_hash, frame_hash
 
 LOG = logging.getLogger(__name__)
 WORKING = "working"
@@ -390,18 +390,26 @@ class PartFiles(LakeFiles):
     def __init__(self, lake: Lake, day: str, files: Mapping[str, File], part: int, parts: int) -> None:
         super().__init__(lake, day)
         self.part, self.parts, self.written = part, parts, dict[str, File]()
-        self._files = {table: file.parts[part] if file.parts else file for table, file in files.items()}
-
-    def file(self, table: str) -> File | None:
-        """The version that counts here."""
-        return self.written.get(table) or self._files.get(table)
+        own = {table: file.parts[part] if file.parts else file for table, file in files.items()}
+        self.committed = Manifest(self.name, files=own)
 
     def own(self) -> dict[str, File]:
         """What was written here."""
         return dict(self.written)
 
+    def _own(self, table: str) -> File | None:
+        return self.written.get(table)
+
+    def write(self, table: str, frame: pl.DataFrame | pl.LazyFrame, metadata: Mapping[str, str] | None = None) -> File:
+        """Write a version of the part, with the hash of its rows."""
+        file = self.lake.put(table, self.name, frame, metadata)
+        if isinstance(frame, pl.DataFrame):
+            file = replace(file, content=frame_hash(frame))
+        self.point(table, file)
+        return self.written[table]
+
     def point(self, table: str, file: File) -> None:
-        """Let ``table`` be the version that ``file`` is, with the hash of its rows."""
+        """Let ``table`` be the version that ``file`` is; rows that were not in memory are read for their hash."""
         self.written[table] = file
         self.written[table] = replace(file, content=self.hash(table))
 
