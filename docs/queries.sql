@@ -84,7 +84,7 @@ group by site_id
 order by most_percent desc
 limit 10;
 
--- 14. Who earns most beyond the agreed prices, and why? (With `payments.rule = agreed`, nobody does.)
+-- 14. Who earns most beyond the agreed prices, and why? (With `payments.rule = agreed`, no owner does.)
 select prosumer_id, round(sum(payment_usd), 2) as agreed_usd, round(any_value(coalesce(top_up_usd, 0)), 2) as top_up_usd,
        any_value(case when top_up_usd is null then 'agreed prices are all that is paid'
                       when top_up_usd = 0 then 'adds nothing beyond what it is paid'

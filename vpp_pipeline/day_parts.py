@@ -28,7 +28,7 @@ from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.settings import Settings
 from vpp_pipeline.verification.check_result import CheckResult, of_all_parts
 from vpp_pipeline.verification.registry import METRICS, OF_WHOLE_DAY, Check
-from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, nobody_is_in_two_parts
+from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_in_two_parts
 from vpp_pipeline.warehouse.day import LakeDay, PartDay, parts_in
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ def results_of_parts(day: LakeDay, settings: Settings, checks: Iterable[Check]) 
     of_each = zip(*over_parts(day, settings, work), strict=True) if wanted else []
     found = {check: list(results) for check, results in zip(wanted, of_each, strict=True)}
     if no_kilowatt_hour_is_sold_twice in found:
-        found[no_kilowatt_hour_is_sold_twice].append(nobody_is_in_two_parts(day, settings))
+        found[no_kilowatt_hour_is_sold_twice].append(no_prosumer_is_in_two_parts(day, settings))
     return {check.__name__: of_all_parts(results, METRICS[check]) for check, results in found.items()}
 
 

@@ -285,7 +285,7 @@ def _unequal_storage(day: Day, hours: pl.DataFrame, sales: pl.DataFrame, product
     return unequal.select(product=pl.lit(product), fault=words)
 
 
-def nobody_is_in_two_parts(day: Day, settings: Settings) -> CheckResult:
+def no_prosumer_is_in_two_parts(day: Day, settings: Settings) -> CheckResult:
     """No prosumer, and no site, is of two resources: what a day that is verified part by part must be as a whole."""
     members = rows_where(day, "fleet.prosumers", pl.lit(value=True), ["prosumer_id", "site_id", "resource_id"])
     twice = members.filter(~pl.col("prosumer_id").is_first_distinct())
