@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -15,16 +16,16 @@ from polars.testing import assert_frame_equal
 
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import content_of
-from vpp_pipeline.core.manifest import File
 from vpp_pipeline.data_settings import RetentionSettings
 from vpp_pipeline.day_parts import over_parts, results_of_parts, sum_of
+from vpp_pipeline.defs.dispatch import SOLVED as DISPATCH
 from vpp_pipeline.fleet.generator import generate_fleet
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.schemas import TABLES
 from vpp_pipeline.settings import FleetSettings, Settings, read_settings
 from vpp_pipeline.verification.check_result import CheckResult, of_all_parts
 from vpp_pipeline.verification.registry import GUARDS, verify
-from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, nobody_is_in_two_parts
+from vpp_pipeline.verification.schedule import no_kilowatt_hour_is_sold_twice, no_prosumer_is_in_two_parts
 from vpp_pipeline.verification.settled_days import SETTLED
 from vpp_pipeline.warehouse.day import FLEET, PartDay, parts_in, published_day
 from vpp_pipeline.warehouse.rebuild import rebuild_warehouse, restore_days
@@ -34,6 +35,7 @@ from vpp_pipeline_tests.defs.desk import (
     TradingDesk,
     differences,
     failures,
+    made,
     metadata_of,
     negotiated,
     new_desk,
@@ -180,6 +182,26 @@ def test_the_next_day_begins_where_each_part_ended_and_keeps_its_classes(parted:
     assert members[0].equals(members[1])
 
 
+def test_a_part_that_no_schedule_can_keep_stops_the_day_and_is_told(parted: TradingDesk):
+    """One battery of the last part owes more than its size; the others are solved, and nothing of them is kept."""
+    desk = parted.copy()
+    kept = desk.by_hand()
+    file = kept.present("fleet.availability")
+    hourly = pl.read_parquet(desk.lake.path(file.parts[2]))
+    victim = desk.day()["fleet.prosumers"].filter(store="battery", resource_id="pool").row(0, named=True)
+    is_last = (pl.col("prosumer_id") == victim["prosumer_id"]) & (pl.col("start_utc") == hourly["start_utc"].max())
+    owed = pl.when(is_last).then(victim["capacity_kwh"] + 2.5).otherwise("min_stored_kwh")
+    changed = desk.lake.put("fleet.availability", DAY, hourly.with_columns(min_stored_kwh=owed))
+    kept.point("fleet.availability", desk.lake.put_together((*file.parts[:2], changed)))
+    bids = desk.sql("from bids.final_bids order by all")
+    stopped = desk.materialise(*DISPATCH.values(), checks=False)
+    words = failures(stopped)["day_solution"]
+    assert f"1 prosumer cannot keep its limits even if nothing is bid: {victim['prosumer_id']} min_stored_kwh" in words
+    assert made(stopped) == {"dispatch.infeasibilities"}
+    assert desk.sql("select prosumer_id from dispatch.infeasibilities") == [(victim["prosumer_id"],)]
+    assert desk.sql("from bids.final_bids order by all") == bids
+
+
 def test_one_opportunity_negotiated_by_hand_keeps_those_of_all_parts(parted: TradingDesk):
     desk = parted.copy()
     count = desk.day()["market.opportunities"].height
@@ -246,19 +268,14 @@ def test_a_prosumer_in_two_parts_is_sold_twice(parted: TradingDesk):
     file = day.kept.present(FLEET)
     pool = pl.concat([pl.read_parquet(desk.lake.path(file.parts[2])), twin])
     parts = (*file.parts[:2], desk.lake.put(FLEET, MARKET_DATE, pool))
-    day.kept.committed = _with(day.kept.committed, FLEET, desk.lake.put_together(parts))
+    files = {**day.kept.committed.files, FLEET: desk.lake.put_together(parts)}
+    day.kept.committed = replace(day.kept.committed, files=files)
     day = day.afresh()
-    result = nobody_is_in_two_parts(day, settings)
+    result = no_prosumer_is_in_two_parts(day, settings)
     assert result.violations == 2  # the prosumer, and its site
     assert f"name {twin['prosumer_id'][0]}" in result.description
     (found,) = results_of_parts(day, settings, [no_kilowatt_hour_is_sold_twice]).values()
     assert not found.passed
-
-
-def _with(manifest: Any, table: str, file: File) -> Any:
-    from dataclasses import replace
-
-    return replace(manifest, files={**manifest.files, table: file})
 
 
 def _check(name: str) -> Any:
