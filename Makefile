@@ -10,6 +10,7 @@
 #   make screen  the warehouse in an SQL screen (Harlequin), in an environment of its own
 #   make test-browser  Dagster's pages, desk and report in Chromium   make screenshots  the README's pictures of them
 #   make cluster  what several machines need, in an environment of its own   make cluster-test  its tests
+#   (cluster-test-short: what continuous integration runs of them)
 #   make compose-check  whether deploy/compose.yaml can work, without a container engine
 #   make compare what became slower or faster, against the stored ratios or AGAINST=main~5
 #   make bench   the optimiser's benchmark, into docs/benchmarks.md (BENCH_ARGS="--only 1 2": some rows)
@@ -29,7 +30,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids cluster cluster-test compose-check screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days torture powerloss hostile
+.PHONY: bids cluster cluster-test cluster-test-short compose-check screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days torture powerloss hostile
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -106,6 +107,10 @@ cluster: $(CLUSTER_STAMP)
 
 cluster-test: $(CLUSTER_TEST_STAMP)
 	$(CLUSTER)/bin/python -m pytest -m cluster vpp_pipeline_tests/cluster $(PYTEST_ARGS)
+
+# a day in shards, in parts, on two nodes, and on an object store, with nothing killed
+cluster-test-short: $(CLUSTER_TEST_STAMP)
+	$(CLUSTER)/bin/python -m pytest -m cluster -k 'whole or parts_on_a_cluster or commit_one_day_at_once' vpp_pipeline_tests/cluster $(PYTEST_ARGS)
 
 compose-check: $(STAMP)
 	$(BIN)/python deploy/check.py

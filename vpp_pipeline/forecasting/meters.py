@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import bid_deadline_utc, local_midnight_utc, market_hours
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.table_cells import moments
@@ -143,21 +144,31 @@ def synthetic_meters(first: date, last: date, sites: int) -> pl.DataFrame:
     """Rows in the layout of docs/meters.md, ``first`` to ``last``, both whole; the same for the same arguments."""
     rng = np.random.default_rng(SEED)
     days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
+    loads = {day: load_forecast(day).sort("start_utc") for day in days}
     tables = []
     for k in range(sites):
         kind = "business" if k % BUSINESS_EVERY == BUSINESS_EVERY - 1 else "home"
         solar_kw = round(float(rng.uniform(4, 12) if kind == "home" else rng.uniform(50, 200)), 1)
         mean_kw = round(float(rng.uniform(0.7, 1.8) if kind == "home" else rng.uniform(20, 80)), 2)
-        tables += [_day(day, f"meter_{k + 1:03d}", kind, solar_kw, mean_kw, k % EV_EVERY == 0, rng) for day in days]
+        for day in days:
+            load = loads[day].filter(site_type=kind)["load_per_mean"].to_numpy()
+            tables.append(_day(day, f"meter_{k + 1:03d}", kind, solar_kw, mean_kw, load, k % EV_EVERY == 0, rng))
     return pl.concat(tables)
 
 
 def _day(
-    day: date, meter_id: str, kind: str, solar_kw: float, mean_kw: float, has_ev: bool, rng: np.random.Generator
+    day: date,
+    meter_id: str,
+    kind: str,
+    solar_kw: float,
+    mean_kw: float,
+    load: Array,
+    has_ev: bool,
+    rng: np.random.Generator,
 ) -> pl.DataFrame:
+    """``load`` (T,): of the site, over its mean."""
     hours = market_hours(day)
     count, clock = hours.height, hours["local_hour"].to_numpy()
-    load = load_forecast(day).filter(pl.col("site_type") == kind).sort("start_utc")["load_per_mean"].to_numpy()
     charging = CHARGING_CLOCK[clock] / CHARGING_CLOCK.mean() * CHARGED_KWH_PER_DAY / 24.0
     charging = charging * (1.0 if day.weekday() < 5 else REST_DAYS_CHARGE) * rng.lognormal(0.0, 0.4, count)
     sun = clear_sky(day) * clearness(day) * np.clip(rng.normal(1.0, 0.05, count), 0.8, 1.2)

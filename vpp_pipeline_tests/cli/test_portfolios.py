@@ -21,7 +21,7 @@ from vpp_pipeline_tests.shared import shared
 DAY = "2023-08-15"
 OF_FILE = ("bid_id", "fingerprint", "settings")  # name the file of the fleet, with its folder
 SETTINGS = {
-    "north": "[fleet]\nprosumers = 30\nseed = 1\n",
+    "north": '[fleet]\nprosumers = 12\nseed = 1\n\n[resources]\nparticipation = "hourly"\n',
     "south": '[fleet]\npath = "fleet.csv"\n\n[negotiation]\nengine = "uniform_clearing"\n',
 }
 
@@ -43,7 +43,7 @@ def _write(folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.toml").write_text(SETTINGS[name])
     if name == "south":
-        main(["make-fleet", "--prosumers", "25", "--out", str(folder / "fleet.csv")])
+        main(["make-fleet", "--prosumers", "15", "--out", str(folder / "fleet.csv")])
 
 
 def _make(root: Path) -> None:
@@ -52,11 +52,11 @@ def _make(root: Path) -> None:
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     for name in SETTINGS:
-        _command("portfolios", "--add", name, "--data", str(root / "shared"))
+        assert main(["portfolios", "--add", name, "--data", str(root / "shared")]) == 0
         _write(root / "shared" / "portfolios" / name, name)
         _write(root / name, name)
         _command("bids", "--date", DAY, "--data", str(root / "shared"), "--portfolio", name, home=home)
-        _command("bids", "--date", DAY, "--data", str(root / name))
+        assert main(["bids", "--date", DAY, "--data", str(root / name), "--no-history", "--quiet"]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def test_each_bids_as_a_data_folder_of_its_own_does(desks: Path):
         assert len(tables) > 30
         assert [table for table, frame in tables.items() if not frame.equals(alone[table])] == []
     assert not made["north"]["bids.final_bids"].equals(made["south"]["bids.final_bids"])
-    assert made["north"]["fleet.prosumers"].height == 30
-    assert made["south"]["fleet.prosumers"].height == 25
+    assert made["north"]["fleet.prosumers"].height == 12
+    assert made["south"]["fleet.prosumers"].height == 15
 
 
 def test_nothing_of_either_lies_outside_its_folder(desks: Path):
@@ -118,7 +118,7 @@ def test_the_variable_names_the_portfolio_too(
     desks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     query = "select count(*) as n from fleet.prosumers"
-    for name, count in (("north", 30), ("south", 25)):
+    for name, count in (("north", 12), ("south", 15)):
         monkeypatch.setenv("VPP_PORTFOLIO", name)
         assert main(["sql", query, "--data", str(desks / "shared"), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["n"] == count

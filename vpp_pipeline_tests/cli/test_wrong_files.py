@@ -152,31 +152,25 @@ def test_a_wrong_fleet_file_is_refused_where_no_row_may_be_set_aside(
     assert_no_run()
 
 
-def test_a_wrong_row_is_set_aside_and_the_others_bid(
+def test_wrong_rows_of_fleet_and_requests_are_set_aside_and_the_others_bid(
     desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     fleet, mine = fleet_with("capacity_kwh", "-13.5", tmp_path / "fleet.csv"), desk.copy()
-    assert main(["bids", "--date", NEXT, "--data", str(mine.data), "--fleet", str(fleet)]) == 0
+    requests = tmp_path / "requests.csv"
+    rows = [f"regulation,{NEXT}T12:00,1,2.0,85.0", f"energy,{NEXT}T13:00,1,1.0,85.0", f"energy,{NEXT}T14:30,1,1.0,85"]
+    requests.write_text("\n".join(["# asked by telephone", REQUESTS.strip(), *rows]) + "\n")
+    given = ["--data", str(mine.data), "--fleet", str(fleet), "--requests", str(requests)]
+    assert main(["bids", "--date", NEXT, *given]) == 0
     shown = capsys.readouterr().out
     for words in ("violations found: 0", "seconds: prices and forecasts ", ", publication ", ", in all "):
         assert words in shown
+
     assert "warning: 1 row(s) of 12 in quarantine; first: file_row 6" in shown
-    rows = mine.sql("select file_row, column_name, value, problem, remedy, row_json from fleet.quarantine")
-    assert [row[:3] for row in rows] == [(6, "capacity_kwh", "-13.5")]
-    assert all(rows[0][3:])
+    (row,) = mine.sql("select file_row, column_name, value, problem, remedy, row_json from fleet.quarantine")
+    assert row[:3] == (6, "capacity_kwh", "-13.5")
+    assert all(row[3:])
     assert mine.sql("select count(*) from fleet.prosumers") == [(30 + 11,)]  # the day before, and those that are right
 
-
-def test_a_wrong_request_is_set_aside_and_the_others_bid(
-    desk: TradingDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    requests, mine = tmp_path / "requests.csv", desk.copy()
-    rows = [f"regulation,{NEXT}T12:00,1,2.0,85.0", f"energy,{NEXT}T13:00,1,1.0,85.0", f"energy,{NEXT}T14:30,1,1.0,85"]
-    requests.write_text("\n".join(["# asked by telephone", REQUESTS.strip(), *rows]) + "\n")
-    assert (
-        main(["bids", "--date", NEXT, "--data", str(mine.data), "--requests", str(requests), "--prosumers", "30"]) == 0
-    )
-    shown = capsys.readouterr().out
     told = [line for line in shown.splitlines() if line.startswith("warning: ") and "requests" in line]
     assert told == [
         "warning: 2 row(s) of requests in quarantine, 1 offered; row 3 of requests.csv, product regulation: not a "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -25,6 +26,7 @@ LOCAL_DAY = CLOCK.dt.convert_time_zone("America/Los_Angeles").dt.date()
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
+@cache
 def rows_of(day: date = DAY, sites: int = 5) -> pl.DataFrame:
     return synthetic_meters(day - timedelta(days=30), day, sites)
 

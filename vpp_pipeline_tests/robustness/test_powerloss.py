@@ -44,7 +44,7 @@ def test_what_is_cut_short_heals_or_is_told_with_a_remedy_that_works(kind: str, 
     assert sum(figures.outcomes.values()) == len(commands)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["half", pytest.param("empty", marks=pytest.mark.slow)])
 def test_a_damaged_history_does_not_keep_the_desk_from_bidding(size: str, tmp_path: Path):
     """One that a run has left, cut short; then bids without it."""
     folder = tmp_path
