@@ -1,6 +1,6 @@
 """What aggregation to storage resources loses against the exact fleet, and what it takes, on real SP15 prices.
 
-    python benchmarks/bench_aggregation.py [part, default all: loss, size, baseline] [largest fleet, default 100000]
+    python benchmarks/bench_aggregation.py [part, default all: loss, size, day, baseline] [largest, default 100000]
     python benchmarks/bench_aggregation.py absent FILE
 
 Reads CAISO day-ahead prices (2023 and 2024) from ``../shared/data`` beside the checkout. Everyone is there, prices are
@@ -10,9 +10,10 @@ needs if each owner is dispatched by itself; `shares` what it loses where awards
 `dispatched` where the same awards are delivered by the linear program of a settled day. July and January were looked
 at while the classes were designed, October was not.
 
-`baseline` is what homes lose by what their baselines decide at the forecast, on every ninth day from February to June
-2024: each store a resource by itself, settled as a day is. `absent` splits the days of a back-test by whether a
-business site stayed away; FILE is what `backtest --arms storage,indexed,foresight_within_preferences --json` printed.
+`day` is what a day of the default fleet takes by stage, with classes kept from another. `baseline` is what homes lose
+by what their baselines decide at the forecast, on every ninth day from February to June 2024: each store a resource by
+itself, settled as a day is. `absent` splits the days of a back-test by whether a business site stayed away; FILE is
+what `backtest --arms storage,indexed,foresight_within_preferences --json` printed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,20 @@ from vpp_pipeline.aggregation.classes import Classes, for_the_day
 from vpp_pipeline.aggregation.clearing import bids_at_floors, clear
 from vpp_pipeline.aggregation.offer import LEAST_SIZE_MW, classes_of, offer_of, outlook_of
 from vpp_pipeline.aggregation.resources import disaggregated, resources_of
+from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.arrays import Array
 from vpp_pipeline.core.calendar import PRODUCTS
+from vpp_pipeline.core.tables import CLASSES_BEFORE, MEMBERS_BEFORE, Day
 from vpp_pipeline.dispatch.after_awards import Cleared, Deals, best_dispatch, dispatch_after_awards
 from vpp_pipeline.dispatch.schedule import DaySchedule
-from vpp_pipeline.evaluation.backtest.plans import prices_by_hour
+from vpp_pipeline.evaluation.backtest.plans import as_storage, prices_by_hour
+from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.evaluation.settlement import draw_available, net_export_mw
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.price_source import PriceSource
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh
-from vpp_pipeline.pipeline import fleet_of
+from vpp_pipeline.pipeline import CLASSES, MEMBERS, bid_solution, fleet_of, prepare_problem, solve
 from vpp_pipeline.settings import Settings
 
 CALL_HOURS = 1.0
@@ -235,6 +239,36 @@ def size(largest: int) -> Iterator[str]:
         )
 
 
+def day() -> Iterator[str]:
+    """Lines of the CPU seconds of a day as storage: from its forecast to what it is paid."""
+    source, settings = real_prices(), Settings()
+    stamp = Stamp("benchmark", "", None, "benchmark", datetime(2000, 1, 1, tzinfo=UTC))
+    kept: Day = {}
+    yield "day          inputs   resources   negotiation   solve   bids   clearing and dispatch   beyond the solve"
+    for market_date in (DAY + timedelta(days=7 * k) for k in range(6)):
+        laps = [time.process_time()]
+        tables = prepare_day(market_date, source, settings)
+        laps.append(time.process_time())
+        tables = as_storage(tables, settings, kept)
+        laps.append(time.process_time())
+        tables, problem = prepare_problem(tables, settings)
+        laps.append(time.process_time())
+        solution = solve(problem, settings)
+        laps.append(time.process_time())
+        tables = bid_solution(tables, problem, solution, settings, stamp)
+        laps.append(time.process_time())
+        cleared = {**tables, "market.prices": source.day(market_date)}
+        settle_day(cleared, settings.rules, settings.settlement)
+        laps.append(time.process_time())
+        inputs, resources, negotiation, solving, bids, settling = np.diff(laps)
+        if kept:  # the first day makes them
+            yield (
+                f"{market_date} {inputs:>8.2f} {resources:>11.2f} {negotiation:>13.2f} {solving:>7.2f} {bids:>6.2f} "
+                f"{settling:>23.2f} {laps[-1] - laps[0] - solving:>18.2f}"
+            )
+        kept = {CLASSES_BEFORE: tables[CLASSES], MEMBERS_BEFORE: tables[MEMBERS]}
+
+
 def main() -> None:
     """The command."""
     part = sys.argv[1] if len(sys.argv) > 1 else "all"
@@ -242,7 +276,7 @@ def main() -> None:
         print("\n".join(absent(Path(sys.argv[2]))))
         return
     largest = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
-    for name, lines in (("loss", loss()), ("size", size(largest)), ("baseline", baselines())):
+    for name, lines in (("loss", loss()), ("size", size(largest)), ("day", day()), ("baseline", baselines())):
         if part in ("all", name):
             for line in lines:
                 print(line, flush=True)

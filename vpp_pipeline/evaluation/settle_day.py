@@ -32,7 +32,7 @@ from vpp_pipeline.fleet.arrays import Fleet, begin_with, fleet_arrays
 from vpp_pipeline.negotiation.agreements import options
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh, prices_of
 from vpp_pipeline.negotiation.opportunities import covered_hours, hours_of
-from vpp_pipeline.schemas import DESK, TABLES, Dispatched, SettledDays, StorageAwards, validate
+from vpp_pipeline.schemas import DESK, TABLES, StorageAwards, validate
 from vpp_pipeline.settings import MarketRules, SettlementSettings
 
 if TYPE_CHECKING:
@@ -85,18 +85,20 @@ def settle_day(
     rows = _bid_with(found)
     is_there = draw_available(rows["availability_fraction"].to_numpy(), rows["market_date"][0], settings, before)
     names = rows["resource_id"].unique().sort().to_list()
-    if len(names) == 1:
-        return _settle_resource(found, rules, settings, is_there)
     of_prosumer = rows["resource_id"].to_numpy()
     settled = [
-        _settle_resource(_of_resource(found, rows, name), rules, settings, is_there[of_prosumer == name])
+        _settle_resource(
+            found if len(names) == 1 else _of_resource(found, rows, name),
+            rules,
+            settings,
+            is_there[of_prosumer == name],
+        )
         for name in names
     ]
-    every = {table: pl.concat(one[table] for one in settled) for table in settled[0]}
-    account = every.pop("evaluation.settled_days")
-    added = account.group_by("market_date").agg(pl.all().sum()).with_columns(pl.selectors.ends_with("_usd").round(2))
-    tables_of_day = {table: validate(TABLES[table], found) for table, found in every.items()}
-    return tables_of_day | {"evaluation.settled_days": validate(SettledDays, added)}
+    every = {table: pl.concat((one[table] for one in settled), how="vertical_relaxed") for table in settled[0]}
+    account = every["evaluation.settled_days"].group_by("market_date").agg(pl.all().sum())
+    every["evaluation.settled_days"] = account.with_columns(pl.selectors.ends_with("_usd").round(2))
+    return {table: validate(TABLES[table], rows) for table, rows in every.items()}
 
 
 def _bid_with(tables: Tables) -> pl.DataFrame:
@@ -170,7 +172,7 @@ def _over_the_day(tables: Tables, fleet: Fleet) -> _Sold:
 def _settle_resource(
     tables: Tables, rules: MarketRules, settings: SettlementSettings, is_there: Flags
 ) -> dict[str, pl.DataFrame]:
-    """The settlement of one resource, whose prosumers are available where ``is_there`` (N,)."""
+    """The settlement of one resource, whose prosumers are available where ``is_there`` (N,), not yet validated."""
     from vpp_pipeline.dispatch.after_awards import Cleared  # with CVXPY, which takes two seconds to import
 
     prices, opportunities = tables["market.prices"].sort("start_utc"), tables["market.opportunities"]
@@ -193,7 +195,7 @@ def _settle_resource(
     awarded_mw = by_hour("awarded_mw")
     market = Cleared(position_mw(planned, won), awarded_mw[1:], owed_mw, prices_of_hours, factor, leftover)
     done = dispatched_anew(fleet, planned, deals, market, is_there, rules.backing_hours)
-    dispatched = validate(Dispatched, schedule_rows(done, schedule))
+    dispatched = schedule_rows(done, schedule)
     broken = limits_broken(fleet, done)
     is_let_down = np.any([where.reshape(len(fleet), -1).any(axis=1) for where in broken.values()], axis=0)
     presence = {"is_there": pl.Series(is_there), "is_let_down": pl.Series(is_let_down)}
@@ -223,7 +225,7 @@ def _settle_resource(
         "evaluation.dispatched": dispatched,
         "evaluation.deliveries": deliveries,
         "evaluation.settlement": settlement,
-        "evaluation.settled_days": validate(SettledDays, pl.DataFrame([account])),
+        "evaluation.settled_days": pl.DataFrame([account]),
         "evaluation.storage_awards": sold.storage_awards,
     }
 

@@ -102,13 +102,15 @@ def settle(
     """
     bids = awarded_bids(opportunities, final_bids, segments, prices)
     paid = None if delivery is None else deliveries_of(opportunities, bids, prices, delivery)
-    return account_of(opportunities, bids, delivery, paid)
+    return validate(Settlement, account_of(opportunities, bids, delivery, paid))
 
 
 def account_of(
     opportunities: pl.DataFrame, bids: pl.DataFrame, delivery: Delivery | None, paid: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """:func:`settle`, of :func:`awarded_bids` and, if they were delivered, what :func:`deliveries_of` says was paid."""
+    """:func:`settle`, of :func:`awarded_bids` and, if they were delivered, what :func:`deliveries_of` says was paid;
+    not yet validated.
+    """
     bids = with_missing(bids, resource_id=DESK)
     rows = bids.join(_delivered(opportunities, bids, delivery, paid), on="opportunity_id", how="left").with_columns(
         pl.col("shortfall_mw", "surplus_mw", "wear_usd").fill_null(0.0),
@@ -133,7 +135,7 @@ def account_of(
     )
     costs = ("no_pay_usd", "imbalance_usd", "payments_usd", "charging_cost_usd")
     profit = pl.col("revenue_usd") - pl.sum_horizontal(costs)
-    return validate(Settlement, rows.with_columns(profit_usd=profit.round(2)))
+    return rows.with_columns(profit_usd=profit.round(2)).select(Settlement.column_names())
 
 
 def awarded_bids(
@@ -219,7 +221,8 @@ def given_of(opportunities: pl.DataFrame, bids: pl.DataFrame, done: pl.DataFrame
 def deliveries_of(
     opportunities: pl.DataFrame, bids: pl.DataFrame, prices: pl.DataFrame, delivery: Delivery
 ) -> pl.DataFrame:
-    """Rows of :class:`~vpp_pipeline.schemas.Deliveries`: what each owner is paid for each delivery, by its deal.
+    """Rows of :class:`~vpp_pipeline.schemas.Deliveries`, not yet validated: what each owner is paid for each delivery,
+    by its deal.
 
     ``bids``: of :func:`awarded_bids`. ``prices``: rows of `market.prices`.
     """
@@ -252,7 +255,7 @@ def deliveries_of(
         "satisfaction_score": score,
     }
     rows = rows.with_columns(pl.Series(name, values) for name, values in money.items())
-    return validate(Deliveries, rows.with_columns(reason=_why()))
+    return rows.with_columns(reason=_why()).select(Deliveries.column_names())
 
 
 def _why() -> pl.Expr:
