@@ -53,14 +53,16 @@ $(STAMP): requirements.lock pyproject.toml
 # without the tests marked slow and with an eighth of the drawn cases: the others are in `make test-all`; files in the order
 # of conftest.py, whole days first
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# of as many processes as there are cores each needs one thread
+ONE_THREAD := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not browser and not cluster" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow and not browser and not cluster" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-unit: $(STAMP)
-	$(BIN)/python -m pytest -m "unit and not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "unit and not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m "not browser and not cluster" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not browser and not cluster" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 # Dagster's pages and the report in the system's Chromium, which Playwright drives and never downloads
 BROWSER_STAMP := $(VENV)/.browser
