@@ -22,6 +22,8 @@ FUZZ_ARGS ?= --days 300 --seed 1
 AGAINST ?=
 BENCH_ARGS ?=
 ARGS ?=
+# modules are compiled when they are first imported, most of them never
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
 # Tools run as modules or from .venv/bin by relative path, so that the folder's own path may contain spaces.
 VENV := .venv
@@ -30,7 +32,7 @@ STAMP := $(VENV)/.installed
 LOCK_EXTRAS := --extra ui --extra gemini --extra solar --extra dev
 
 .DEFAULT_GOAL := bids
-.PHONY: bids cluster cluster-test cluster-test-short compose-check screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days torture powerloss hostile
+.PHONY: bids cluster cluster-test cluster-test-short compose-check environments screen screenshots setup test test-unit test-all test-browser test-legacy bench compare lint check format dev lock clean fuzz fuzz-days torture powerloss hostile
 
 bids: $(STAMP)
 	$(BIN)/python -m vpp_pipeline bids --date $(DATE)
@@ -46,8 +48,8 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "Python's venv module did not work; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m $(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(BIN)/python -m $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
 # without the tests marked slow and with an eighth of the drawn cases: the others are in `make test-all`; files in the order
@@ -73,7 +75,7 @@ screenshots: $(STAMP) $(BROWSER_STAMP)
 	$(BIN)/python -m vpp_pipeline_tests.browser.screenshots
 
 $(BROWSER_STAMP): $(STAMP) requirements-browser.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-browser.lock
+	$(BIN)/python -m $(PIP_INSTALL) --require-hashes -r requirements-browser.lock
 	@touch $(BROWSER_STAMP)
 
 # google-generativeai forces protobuf back to 5, where the rest of the lock wants 6
@@ -85,8 +87,8 @@ test-legacy: $(LEGACY_STAMP)
 
 $(LEGACY_STAMP): requirements-legacy.lock pyproject.toml
 	@$(LEGACY)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LEGACY)
-	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-legacy.lock
-	$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(LEGACY)/bin/python -m $(PIP_INSTALL) --require-hashes -r requirements-legacy.lock
+	$(LEGACY)/bin/python -m $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(LEGACY_STAMP)
 
 # thirty packages that nothing else needs
@@ -97,7 +99,7 @@ screen: $(STAMP) $(SCREEN_STAMP)
 
 $(SCREEN_STAMP): requirements-screen.lock
 	@$(SCREEN)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(SCREEN)
-	$(SCREEN)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-screen.lock
+	$(SCREEN)/bin/python -m $(PIP_INSTALL) --require-hashes -r requirements-screen.lock
 	@touch $(SCREEN_STAMP)
 
 # Ray, Postgres, and object stores: packages that no single machine needs; `--no-deps`, since pip 23 refuses a package that one
@@ -114,17 +116,20 @@ cluster-test: $(CLUSTER_TEST_STAMP)
 cluster-test-short: $(CLUSTER_TEST_STAMP)
 	$(CLUSTER)/bin/python -m pytest -m cluster -k 'whole or parts_on_a_cluster or commit_one_day_at_once' vpp_pipeline_tests/cluster $(PYTEST_ARGS)
 
+# what tests need beside .venv
+environments: $(LEGACY_STAMP) $(CLUSTER_TEST_STAMP)
+
 compose-check: $(STAMP)
 	$(BIN)/python deploy/check.py
 
 $(CLUSTER_STAMP): requirements-cluster.lock pyproject.toml
 	@$(CLUSTER)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(CLUSTER)
-	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-cluster.lock
-	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(CLUSTER)/bin/python -m $(PIP_INSTALL) --no-deps --require-hashes -r requirements-cluster.lock
+	$(CLUSTER)/bin/python -m $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $(CLUSTER_STAMP)
 
 $(CLUSTER_TEST_STAMP): $(CLUSTER_STAMP) requirements-cluster-test.lock
-	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-cluster-test.lock
+	$(CLUSTER)/bin/python -m $(PIP_INSTALL) --no-deps --require-hashes -r requirements-cluster-test.lock
 	@touch $(CLUSTER_TEST_STAMP)
 
 # other programs in an environment of their own: energy-py-linear asks for numpy 1, Python < 3.13
@@ -138,7 +143,7 @@ bench: $(STAMP)
 
 $(COMPARISON_STAMP): benchmarks/comparison.txt
 	@$(COMPARISON)/bin/python -m pip --version >/dev/null 2>&1 || $(COMPARISON_BASE) -m venv --clear $(COMPARISON)
-	$(COMPARISON)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/comparison.txt
+	$(COMPARISON)/bin/python -m $(PIP_INSTALL) -r benchmarks/comparison.txt
 	@touch $(COMPARISON_STAMP)
 
 # ratios of CPU seconds, which nothing asserts
@@ -187,7 +192,7 @@ hostile: $(STAMP)
 # runtime, ui, gemini, solar and dev, with hashes; for one test alone, google-generativeai with what goes with it; the SQL
 # screen; several machines
 lock: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	$(BIN)/python -m $(PIP_INSTALL) 'uv>=0.9'
 	$(BIN)/python -m uv pip compile pyproject.toml --output-file requirements.lock --quiet \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --custom-compile-command "make lock" $(LOCK_EXTRAS) $(LOCK_ARGS)

@@ -34,7 +34,7 @@ from days import prepare_day, random_days, real_prices
 
 from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.tables import Tables
-from vpp_pipeline.evaluation.backtest.metrics import market_of, measure, realise
+from vpp_pipeline.evaluation.backtest.metrics import measure, outcome, realise
 from vpp_pipeline.evaluation.backtest.plans import ENERGY, Plan, no_sale_plan, prices_by_hour
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
 from vpp_pipeline.evaluation.settlement import draw_available
@@ -196,7 +196,6 @@ def compare_everybody(runs: dict[str, list[Replayed]]) -> None:
 
 def _if_everybody(run: Replayed, arm: str, factor: float) -> tuple[float, float]:
     day = run.day
-    no_sale_usd = market_of(day, day.no_sale)
     if factor == 1.0:
         plan = run.plan
     else:
@@ -209,16 +208,14 @@ def _if_everybody(run: Replayed, arm: str, factor: float) -> tuple[float, float]
         lied = replace(day, inputs=everybody_states(day, factor), settings=settings)
         # what is planned on stated prices is paid and measured by the true reservation prices of the fleet
         plan = replace(ARMS[arm](lied), fleet=fleet_of(day.inputs))
-    found = measure(day, plan, no_sale_usd)
+    found = measure([outcome(day, plan)])
     return float(found["value_usd"] or 0.0), float(found["net_usd"] or 0.0)
 
 
 def frontier(runs: dict[str, list[Replayed]]) -> list[tuple[str, float, float, float]]:
     """Of each setting: net of perfect foresight's, and mean satisfaction."""
     best = [
-        float(
-            measure(run.day, ARMS["perfect_foresight"](run.day), market_of(run.day, run.day.no_sale))["net_usd"] or 0.0
-        )
+        float(measure([outcome(run.day, ARMS["perfect_foresight"](run.day))])["net_usd"] or 0.0)
         for run in runs["indexed"]
     ]
     points = []
@@ -250,7 +247,7 @@ def _with_caps(run: Replayed, policy: NegotiationPolicy) -> Plan:
 
 
 def _measured(run: Replayed, plan: Plan) -> dict[str, float | int | None]:
-    return measure(run.day, plan, market_of(run.day, run.day.no_sale))
+    return measure([outcome(run.day, plan)])
 
 
 def _of(found: list[dict[str, float | int | None]], best: list[float]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 import numpy as np
 from days import prepare_day, real_prices
 
-from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
+from vpp_pipeline.evaluation.backtest.metrics import measure, outcome
 from vpp_pipeline.evaluation.backtest.plans import no_sale_plan
 from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
 from vpp_pipeline.evaluation.settlement import draw_available
@@ -40,8 +40,7 @@ def main() -> None:
         for a, assumed in enumerate(ASSUMED):
             is_there = draw_available(chance, market_date, assumed)
             other = replace(day, settings=settings.model_copy(update={"settlement": assumed}), is_there=is_there)
-            no_sale_usd = market_of(other, day.no_sale)
-            net[a, :, k] = [float(measure(other, plan, no_sale_usd)["net_usd"] or 0.0) for plan in plans]
+            net[a, :, k] = [float(measure([outcome(other, plan)])["net_usd"] or 0.0) for plan in plans]
     print(f"{'there':>6s} {'factor':>7s}  " + " ".join(f"{arm:>17s}" for arm in COMPARED))
     for a, assumed in enumerate(ASSUMED):
         means = " ".join(f"{value:17.2f}" for value in net[a].mean(axis=1))

@@ -15,7 +15,7 @@ from datetime import date
 import numpy as np
 from days import prepare_day, real_prices
 
-from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
+from vpp_pipeline.evaluation.backtest.metrics import measure, outcome
 from vpp_pipeline.evaluation.backtest.plans import at_fixed_prices, bid_plan, no_sale_plan, posted_price
 from vpp_pipeline.evaluation.backtest.strategies import PastDay
 from vpp_pipeline.evaluation.settlement import draw_available
@@ -36,7 +36,7 @@ def main() -> None:
         day = PastDay(inputs, settings, source.day(market_date), is_there, no_sale)
         for share in shares:
             plan = bid_plan(inputs, settings, posted_price(share))
-            net[share].append(float(measure(day, plan, market_of(day, no_sale))["net_usd"] or 0.0))
+            net[share].append(float(measure([outcome(day, plan)])["net_usd"] or 0.0))
     for share, values in net.items():
         print(f"share {share:.2f}: net {np.mean(values):8.2f} $ a day ({', '.join(f'{v:.2f}' for v in values)})")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -14,7 +16,10 @@ from vpp_pipeline.bidding.bids import Stamp
 from vpp_pipeline.core.calendar import bid_deadline_utc
 from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.tables import Tables
-from vpp_pipeline.evaluation.backtest.run import replay
+from vpp_pipeline.evaluation.backtest.metrics import measure, outcome
+from vpp_pipeline.evaluation.backtest.plans import as_storage, no_sale_plan
+from vpp_pipeline.evaluation.backtest.run import PastDays, of_resource, replay
+from vpp_pipeline.evaluation.backtest.strategies import PastDay, plan_by
 from vpp_pipeline.evaluation.settle_day import settle_day
 from vpp_pipeline.inputs.day_inputs import DayInputs
 from vpp_pipeline.market.open_source import open_source
@@ -43,7 +48,7 @@ def settings_of_fleet() -> FleetSettings:
 def settings_of(folder: Path, *rows: str, **groups: object) -> Settings:
     file = folder / "resources.csv"
     file.write_text("\n".join([HEADER, *rows]), encoding="utf-8")
-    return Settings(fleet=settings_of_fleet(), resources=ResourceSettings(path=file), **groups)
+    return Settings(fleet=settings_of_fleet(), resources=ResourceSettings(path=file, storage_classes=4), **groups)
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +203,99 @@ def test_what_is_solved_for_one_resource_is_refused_for_several(tmp_path: Path, 
     assert DayInputs(DAY, alone, None, None, None).resources.height == 1
 
 
-def test_a_back_test_is_of_one_resource(day: Tables, settings: Settings):
-    with pytest.raises(InputError, match="a back-test replays the days of one resource"):
-        replay(day, day["market.prices"], settings, ["indexed"])
+REPLAYED = ["indexed", "storage", "perfect_foresight"]
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tables, pl.DataFrame, Settings]:
+    """The day as a back-test reads it, whoever is called being there; north takes part as storage."""
+    rows = [row.replace("north,hourly", "north,storage") for row in ROWS]
+    settings = settings_of(tmp_path_factory.mktemp("past"), *rows)
+    inputs, prices = PastDays(DayInputs(DAY, settings, None, None, None))(DAY)
+    there = inputs["fleet.prosumers"].with_columns(availability_fraction=pl.lit(1.0))
+    return inputs | {"fleet.prosumers": there}, prices, settings
+
+
+def past_day(past: tuple[Tables, pl.DataFrame, Settings], name: str) -> PastDay:
+    inputs, prices, settings = past
+    alone = of_resource(inputs, name)
+    is_there = np.ones(alone["fleet.prosumers"].height, dtype=bool)
+    return PastDay(alone, settings, prices, is_there, no_sale_plan(alone, settings))
+
+
+@pytest.fixture(scope="module")
+def replayed(past: tuple[Tables, pl.DataFrame, Settings]) -> pl.DataFrame:
+    return replay(*past, REPLAYED)
+
+
+def test_a_back_test_bids_storage_of_a_file_hour_by_hour_but_in_its_arms(past: tuple[Tables, pl.DataFrame, Settings]):
+    inputs, _, _ = past
+    kinds = dict(inputs["market.resources"].select("resource_id", "participation").iter_rows())
+    assert kinds == {"demand": "proxy_demand", "idle": "none", "north": "hourly", "south": "hourly"}
+    assert inputs["fleet.storage_members"].is_empty()
+    made = as_storage(inputs, past[2], {})
+    assert set(made["fleet.storage_classes"]["pool_id"]) == {"north", "south"}
+    assert made["market.resources"]["minimum_mw"].to_list() == [0.0, 0.0, None, None]  # pools may charge
+    prosumers = made["fleet.prosumers"].filter(pl.col("resource_id").is_in(["north", "south"]))
+    assert set(made["fleet.storage_members"]["prosumer_id"]) == set(prosumers["prosumer_id"])
+
+
+def test_a_replayed_day_is_the_sum_of_its_resources(
+    past: tuple[Tables, pl.DataFrame, Settings], replayed: pl.DataFrame
+):
+    inputs, prices, settings = past
+    alone = {name: replay(of_resource(inputs, name), prices, settings, ["storage"]) for name in NAMES}
+    columns = [
+        name
+        for name in replayed.columns
+        if name.endswith(("_usd", "_mwh", "_kw", "_mw_h")) or name.startswith(("violations", "feasible", "met"))
+    ]
+    columns += ["prosumers", "present", "homes", "dispatched", "let_down", "bids"]
+    whole = replayed.row(by_predicate=pl.col("arm") == "storage", named=True)
+    parts = [rows.row(0, named=True) for rows in alone.values()]
+    for column in columns:
+        values = [part[column] for part in parts if part[column] is not None]
+        assert whole[column] == (pytest.approx(sum(values), abs=1e-6) if values else None), column
+    for column in ("satisfaction", "fill_fraction"):
+        values = [part[column] for part in parts if part[column] is not None]
+        assert min(values) < whole[column] < max(values)
+    assert alone["idle"]["bids"].item() == 0
+    assert alone["idle"]["value_usd"].item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_a_resource_may_not_offer_is_in_no_plan(past: tuple[Tables, pl.DataFrame, Settings]):
+    """Proxy demand offers no spin, and is no storage in the arm of that name either."""
+    day = past_day(past, "demand")
+    is_closed = day.inputs["market.opportunities"]["closed_reason"].is_not_null().to_numpy()
+    assert 24 <= is_closed.sum() < 72
+    for arm in ("original", "storage"):
+        plan = plan_by(arm, day)
+        assert plan.quantity_mw[is_closed].max() == 0.0
+        assert not plan.storage
+    assert plan_by("original", past_day(past, "idle")).quantity_mw.max() == 0.0
+
+
+def test_no_arm_that_keeps_preferences_breaks_any_for_several_resources(replayed: pl.DataFrame):
+    ours = replayed.filter(pl.col("arm").is_in(["indexed", "storage"]))
+    assert ours["violations"].to_list() == [0, 0]
+    best = replayed.filter(arm="perfect_foresight")["net_usd"].item()
+    assert all(0.0 < value <= best + 1e-6 for value in ours["value_usd"])
+
+
+def test_the_gap_of_several_resources_is_a_share_of_what_bidding_adds_to_all(
+    past: tuple[Tables, pl.DataFrame, Settings],
+):
+    """By hand: $1 of $10 and $3 of $10 are left open, of $20 in all."""
+    inputs, prices, settings = past
+    north = of_resource(inputs, "north")
+    day = PastDay(
+        north, settings, prices, np.ones(north["fleet.prosumers"].height, bool), no_sale_plan(north, settings)
+    )
+    one = outcome(day, day.no_sale)
+    found = measure([replace(one, gap_usd=1.0, added_usd=10.0), replace(one, gap_usd=3.0, added_usd=10.0)])
+    assert (found["gap_usd"], found["gap_fraction"]) == (4.0, 0.2)
+    assert found["satisfaction"] is None
+    assert measure([one])["gap_fraction"] is None
 
 
 def test_a_single_resource_without_certification_bids_energy_alone():

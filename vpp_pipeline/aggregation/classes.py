@@ -262,14 +262,16 @@ def _fill(k: int, member: Indices, earns: Array, power: Array, least_kwh: float)
     every = np.arange(len(member))
     loses = np.where(member == k, np.inf, earns[every, member] - earns[:, k])
     per_kwh = np.where(power[:, k] > USABLE_KWH, loses / np.maximum(power[:, k], USABLE_KWH), np.inf)
-    size = _sizes(member, power)
-    for i in np.argsort(per_kwh, kind="stable"):
-        if size[k] >= least_kwh or not np.isfinite(per_kwh[i]):
+    order = np.argsort(per_kwh, kind="stable")[: np.isfinite(per_kwh).sum()]
+    size, of = _sizes(member, power).tolist(), member[order]
+    moves = zip(order.tolist(), of.tolist(), power[order, of].tolist(), power[order, k].tolist(), strict=True)
+    for i, own, leaves_kwh, brings_kwh in moves:
+        if size[k] >= least_kwh:
             break
-        left = size[member[i]] - power[i, member[i]]
+        left = size[own] - leaves_kwh
         if left >= least_kwh:
-            size[member[i]] = left
-            member[i], size[k] = k, size[k] + power[i, k]
+            size[own], size[k] = left, size[k] + brings_kwh
+            member[i] = k
 
 
 @dataclass(frozen=True)

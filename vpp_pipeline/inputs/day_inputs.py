@@ -25,7 +25,7 @@ from vpp_pipeline.forecasting.price_models import PriceForecaster, choose, past_
 from vpp_pipeline.forecasting.price_scenarios import price_scenarios
 from vpp_pipeline.inputs.day_fleet import DayFleet, fleet_of_day
 from vpp_pipeline.inputs.requests import read_requests
-from vpp_pipeline.inputs.resource_file import check_settings, part_names, resources_of_day
+from vpp_pipeline.inputs.resource_file import check_settings, hour_by_hour, part_names, resources_of_day
 from vpp_pipeline.inputs.site_forecasts import Expected
 from vpp_pipeline.llm.session import open_reader
 from vpp_pipeline.market.oasis.source import OasisPrices
@@ -77,6 +77,7 @@ class DayInputs:
     weather: WeatherSettings = field(default_factory=WeatherSettings)
     opened: PriceSource | None = None  # the source of ``prices``, where several days are read from it
     stated: Requests | None = field(default=None, compare=False)  # in place of those of the file
+    is_hour_by_hour: bool = False  # storage is bid so, whatever settings or file say
 
     @cached_property
     def history(self) -> dict[date, pl.DataFrame]:
@@ -228,6 +229,8 @@ class DayInputs:
         """The resources of the settings or their file."""
         node, parts = self.forecast["node"][0], part_names(self.settings)
         found = resources_of_day(self.settings.resources, self.market_date, node, parts)
+        if self.is_hour_by_hour:
+            found = hour_by_hour(found)
         check_settings(found, self.settings)
         return found
 

@@ -91,6 +91,18 @@ def resources_of_day(
     return validate(Resources, table)
 
 
+def hour_by_hour(resources: pl.DataFrame) -> pl.DataFrame:
+    """The same resources, storage among them bid hour by hour.
+
+    There no Pmin counts: one of 0 is left open, so that the resource may charge where it is bid as storage after all.
+    """
+    is_hourly = pl.col("participation") == "hourly"
+    return resources.with_columns(
+        minimum_mw=pl.when(is_hourly & (pl.col("minimum_mw") == 0.0)).then(None).otherwise("minimum_mw"),
+        participation=pl.col("participation").replace("storage", "hourly"),
+    )
+
+
 def _read(path: Path, node: str | None) -> list[Row]:
     """One row per resource."""
     table = read_table(path, "resources").whole().with_decimal_points(IN_MW)

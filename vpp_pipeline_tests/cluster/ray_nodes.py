@@ -23,6 +23,7 @@ from uuid import uuid4
 
 NAME = "VPP_TEST_NODE"
 START_S = 60.0
+STARTS = 3  # Ray gives a node 30 s to come up, which a busy machine may need more than once
 
 
 def free_port() -> int:
@@ -57,13 +58,14 @@ class Node:
         ]
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         environment |= {NAME: self.name}
-        said = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=START_S, cwd=self.folder, check=False
-        )
-        if said.returncode:
+        for _ in range(STARTS):
+            said = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=START_S, cwd=self.folder, check=False
+            )
+            if not said.returncode:
+                return self
             self.kill()
-            raise RuntimeError(f"{said.stdout}{said.stderr}")
-        return self
+        raise RuntimeError(f"{said.stdout}{said.stderr}")
 
     def processes(self) -> list[int]:
         """Its processes, workers and their children included."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from vpp_pipeline.core.arrays import Array, Flags
@@ -16,14 +19,49 @@ from vpp_pipeline.evaluation.settlement import Awards, Money, position_mw
 from vpp_pipeline.fleet.arrays import Fleet, reservation_price
 from vpp_pipeline.negotiation.agreements import satisfaction_score, weighted_satisfaction
 from vpp_pipeline.negotiation.contract import cheapest_usd_per_mwh
+from vpp_pipeline.negotiation.terms import Terms
 from vpp_pipeline.pipeline import terms_of
-from vpp_pipeline.settings import Settings
+from vpp_pipeline.settings import MarketRules, Settings
 
 DUST_KW = 1e-6
 
 
-def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | int | None]:
-    """The measures of a plan on its day; ``no_sale_usd``: :func:`market_of` a plan that sells nothing."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a plan of one resource comes to on its day. Those of several resources make one row by :func:`measure`."""
+
+    sums: dict[str, float | int]  # measures of which those of the day are the sums
+    score: Array  # (D,) satisfaction of each paid delivery
+    weight_kw: Array  # (D,) what was committed to it
+    is_unbroken: Flags  # (D,) no preference violated
+    paid_usd: Array  # (N,) to each owner
+    option_kw: float  # under option, up to R
+    required_kw: float
+    gap_usd: float | None
+    added_usd: float | None  # most that bidding can add, of which the gap is a share
+
+
+def measure(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
+    """The measures of a day by one arm, over all its resources."""
+    score, weight_kw, is_unbroken, paid_usd = (
+        np.concatenate([getattr(one, name) for one in outcomes])
+        for name in ("score", "weight_kw", "is_unbroken", "paid_usd")
+    )
+    gaps = [one.gap_usd for one in outcomes if one.gap_usd is not None]
+    added_usd = sum(one.added_usd for one in outcomes if one.added_usd is not None)
+    return {
+        **{name: sum(one.sums[name] for one in outcomes) for name in outcomes[0].sums},
+        "satisfaction": weighted_satisfaction(score, weight_kw),
+        "satisfaction_of_unbroken": weighted_satisfaction(score[is_unbroken], weight_kw[is_unbroken]),
+        "gini": gini(paid_usd),
+        "fill_fraction": sum(one.option_kw for one in outcomes) / sum(one.required_kw for one in outcomes),
+        "gap_fraction": (sum(gaps) / added_usd if added_usd > 0.0 else 0.0) if gaps else None,
+        "gap_usd": sum(gaps) if gaps else None,
+    }
+
+
+def outcome(day: PastDay, plan: Plan) -> Outcome:
+    """What ``plan`` comes to on its day, above selling nothing."""
     settings, own = day.settings, day.no_sale.fleet
     price = prices_by_hour(day.prices)
     plan = plan.cleared(price)
@@ -31,6 +69,7 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
     awarded = plan.awarded_mw(clearing)
     share = np.divide(awarded, plan.quantity_mw, out=np.zeros_like(awarded), where=plan.quantity_mw > 0.0)
     done, money = settled(day, plan, price)
+    no_sale_usd = market_of(day, day.no_sale)
     sold, paid = plan.sold_kw(done), paid_price(plan, price)
     least = np.stack([reservation_price(own, product, settings.negotiation) for product in PRODUCTS])[plan.product]
     is_paid = sold > DUST_KW
@@ -42,8 +81,8 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
     is_home = np.strings.startswith(own.segment.astype(str), "home")
     used = np.clip(sold / np.maximum(plan.committed_kw, DUST_KW), 0.0, 1.0)
     let_down = np.broadcast_to(_let_down(own, done), sold.shape) | underpaid
-    score = satisfaction_score(paid, least, used, let_down)
-    return {
+    (terms,) = terms_of(day.inputs, settings)
+    sums = {
         "net_usd": net_usd,
         "value_usd": net_usd + surplus_usd,
         "energy_usd": money.energy_usd,
@@ -57,11 +96,6 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
         "no_sale_usd": no_sale_usd,
         "surplus_usd": surplus_usd,
         "wear_usd": float((own.wear_usd_per_mwh @ done.discharge_kw).sum()) / 1000.0,
-        "satisfaction": weighted_satisfaction(score[is_paid], plan.committed_kw[is_paid]),
-        "satisfaction_of_unbroken": weighted_satisfaction(
-            score[is_paid & ~let_down], plan.committed_kw[is_paid & ~let_down]
-        ),
-        "gini": gini(paid_usd.sum(axis=0)),
         "dispatched": int(is_paid.any(axis=0).sum()),
         **broken,
         "violations_underpaid": int(underpaid.sum()),
@@ -71,11 +105,20 @@ def measure(day: PastDay, plan: Plan, no_sale_usd: float) -> dict[str, float | i
         "awarded_mwh": float(awarded[plan.product == ENERGY].sum()),
         "delivered_mwh": float(done.exported_kw.sum()) / 1000.0,
         "reserve_mw_h": float(awarded[plan.product != ENERGY].sum()),
-        **_success(day, plan),
-        "gap_fraction": plan.gap_fraction,
-        "gap_usd": plan.gap_usd,
+        **_success(terms, plan, settings.rules),
         "seconds": plan.seconds,
     }
+    return Outcome(
+        sums,
+        score=satisfaction_score(paid, least, used, let_down)[is_paid],
+        weight_kw=plan.committed_kw[is_paid],
+        is_unbroken=~let_down[is_paid],
+        paid_usd=paid_usd.sum(axis=0),
+        option_kw=float(np.minimum(_option_kw(terms, plan, settings.rules), terms.required_kw).sum()),
+        required_kw=float(terms.required_kw.sum()),
+        gap_usd=plan.gap_usd,
+        added_usd=plan.added_usd,
+    )
 
 
 def settled(day: PastDay, plan: Plan, price: Array) -> tuple[DaySchedule, Money]:
@@ -119,27 +162,29 @@ def _let_down(own: Fleet, done: DaySchedule) -> Flags:
     return np.asarray(np.any([where.reshape(len(own), -1).any(axis=1) for where in kinds], axis=0))
 
 
-def _success(day: PastDay, plan: Plan) -> dict[str, float | int | None]:
+def _success(terms: Terms, plan: Plan, rules: MarketRules) -> dict[str, int]:
     """Capacity under option against R, for opportunities that can be met at all.
 
     An opportunity is feasible where a linear program over it alone reaches 80% (or all) of R: with commitments of at
     most 0.39 R its optimum is the sum of what everyone can commit whose reservation price the aggregator could pay.
     """
-    rules, (terms,) = day.settings.rules, terms_of(day.inputs, day.settings)
-    required = terms.required_kw
+    required, option = terms.required_kw, _option_kw(terms, plan, rules)
     payable = (terms.capacity_kw > 0.0) & (terms.reservation <= terms.ceiling)
     reach = np.where(payable, terms.capacity_kw, 0.0).sum(axis=1)
     enough = payable.sum(axis=1) >= rules.minimum_members
-    most = rules.maximum_commitment_fraction * required[:, None]
-    option = np.minimum(plan.committed_kw, most).sum(axis=1)
-    found: dict[str, float | int | None] = {}
+    found: dict[str, int] = {}
     for percent, fraction in ((80, rules.required_fraction), (100, 1.0)):
         feasible = enough & (reach >= fraction * required - 1e-6)
         met = option >= fraction * required - 1e-6
         found[f"feasible_{percent}"] = int(feasible.sum())
         found[f"met_{percent}"] = int((feasible & met).sum())
-    found["fill_fraction"] = float(np.minimum(option, required).sum() / required.sum())
     return found
+
+
+def _option_kw(terms: Terms, plan: Plan, rules: MarketRules) -> Array:
+    """Capacity under option (O,), of each owner no more than may count."""
+    most = rules.maximum_commitment_fraction * terms.required_kw[:, None]
+    return np.asarray(np.minimum(plan.committed_kw, most).sum(axis=1))
 
 
 def gini(amounts: Array) -> float | None:

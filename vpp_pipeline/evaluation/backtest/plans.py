@@ -111,7 +111,7 @@ def bid_plan(inputs: Day, settings: Settings, engine: Engine, *, market_minimum_
     quantity_mw = np.where(solution.is_bid, solution.quantity_mw, 0.0)
     plan = _plan(day, problem, solution.schedule, quantity_mw, segments, seconds)
     gap_usd = max(0.0, solution.bound_usd - solution.objective_usd)
-    return replace(plan, gap_fraction=solution.gap_fraction, gap_usd=gap_usd)
+    return replace(plan, gap_usd=gap_usd, added_usd=solution.bound_usd - solution.no_bid_usd)
 
 
 def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: Settings) -> pl.DataFrame:
@@ -126,7 +126,7 @@ def _curves(day: Tables, problem: DayProblem, solution: DaySolution, settings: S
 
 
 def storage_plan(inputs: Day, settings: Settings, engine: Engine, classes: Day) -> Plan:
-    """The day's only resource as storage: deals by ``engine``, bids as the desk forms them; ``classes`` as for
+    """The day's resource as storage: deals by ``engine``, bids as the desk forms them; ``classes`` as for
     :func:`as_storage`.
     """
     begun = time.perf_counter()
@@ -146,12 +146,12 @@ def storage_plan(inputs: Day, settings: Settings, engine: Engine, classes: Day) 
 
 
 def as_storage(inputs: Day, settings: Settings, classes: Day) -> Tables:
-    """The same day with its only resource as storage.
+    """The same day with its resources as storage, those that are bid hour by hour.
 
     ``classes``: CLASSES_BEFORE and MEMBERS_BEFORE of another day, which are kept; without them they are made for this
     one.
     """
-    resources = inputs["market.resources"].with_columns(participation=pl.lit("storage"))
+    resources = inputs["market.resources"].with_columns(pl.col("participation").replace("hourly", "storage"))
     day = {**inputs, **classes, "market.resources": resources}
     day |= aggregate(day, settings)
     return day | find_opportunities(day, settings, Requests())
@@ -269,8 +269,8 @@ class Plan:
     committed_kw: Array  # (O, N) most that each may be asked for; 0 without a deal
     deals: Prices  # (O, N) what a delivery is paid; not a number without a deal
     seconds: float  # to make it
-    gap_fraction: float | None = None  # of its objective at forecast prices, where the search proves one
-    gap_usd: float | None = None
+    gap_usd: float | None = None  # of its objective at forecast prices, where the search proves one
+    added_usd: float | None = None  # most that bidding can add, likewise
     goes_as_planned: bool = False  # with everything known: awards and dispatch are the plan's
     is_dispatched_anew: bool = False  # after awards, by the linear program of a settled day
     #: bid as storage resources, each with the places of its members: awards and schedule follow from all prices at once

@@ -21,9 +21,9 @@ from vpp_pipeline.core.errors import InputError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.provenance import code_version, frame_hash
 from vpp_pipeline.core.tables import CLASSES_BEFORE, MEMBERS_BEFORE, SCHEDULE_BEFORE, Day, with_missing
-from vpp_pipeline.evaluation.backtest.metrics import market_of, measure
+from vpp_pipeline.evaluation.backtest.metrics import measure, outcome
 from vpp_pipeline.evaluation.backtest.plans import as_storage, no_sale_plan
-from vpp_pipeline.evaluation.backtest.strategies import ARMS, PastDay
+from vpp_pipeline.evaluation.backtest.strategies import PastDay, plan_by
 from vpp_pipeline.evaluation.settlement import draw_available, same_source
 from vpp_pipeline.forecasting.meters import content_of
 from vpp_pipeline.inputs.day_inputs import DayInputs
@@ -57,30 +57,17 @@ def replay(
 ) -> pl.DataFrame:
     """Rows of `evaluation.benchmark` of one day: every arm on the same fleet, prices, absences and settlement.
 
-    ``classes``: of storage resources, made before; none: made for this day.
+    ``inputs``: resources bid hour by hour, each of which is replayed as if it were alone (ADR 0080). ``classes``: of
+    storage resources, made before; none: made for this day.
     """
     same_source(inputs["market.price_forecast"], prices)
     rows = with_missing(inputs["fleet.prosumers"].sort("prosumer_id"), resource_id=DESK)
-    if rows["resource_id"].n_unique() > 1:
-        raise InputError(
-            "a back-test replays the days of one resource",
-            column="resources.path",
-            value=", ".join(rows["resource_id"].unique().sort()),
-            remedy="Name a file of one resource, or none",
-        )
-    if (inputs["market.resources"]["participation"] == "storage").any():
-        raise InputError(
-            "a back-test bids its resource hour by hour, and as storage by the arms of that name",
-            file=settings.resources.path,
-            column="participation",
-            value="storage",
-            remedy="Write hourly, and run the arms storage and indexed",
-        )
     market_date = inputs["market.price_forecast"]["market_date"][0]
     is_there = draw_available(rows["availability_fraction"].to_numpy(), market_date, settings.settlement)
-    no_sale = no_sale_plan(inputs, settings)
-    day = PastDay(inputs, settings, prices, is_there, no_sale, classes)
-    no_sale_usd = market_of(day, no_sale)
+    days = []
+    for name in rows["resource_id"].unique().sort():
+        alone, mine = of_resource(inputs, name), (rows["resource_id"] == name).to_numpy()
+        days.append(PastDay(alone, settings, prices, is_there[mine], no_sale_plan(alone, settings), classes))
     source, node = inputs["market.price_forecast"].select("source", "node").row(0)
     shared = {
         "market_date": market_date,
@@ -90,8 +77,22 @@ def replay(
         "present": int(is_there.sum()),
         "fleet_kw": float(rows["max_discharge_kw"].sum()),
     }
-    measured = [shared | {"arm": arm} | measure(day, ARMS[arm](day), no_sale_usd) for arm in arms]
+    measured = [shared | {"arm": arm} | measure([outcome(day, plan_by(arm, day)) for day in days]) for arm in arms]
     return validate(Benchmark, pl.DataFrame(measured, infer_schema_length=None))
+
+
+def of_resource(day: Day, name: str) -> Day:
+    """The day of one resource, with its members alone."""
+    resources, prosumers = day["market.resources"], day["fleet.prosumers"]
+    if resources.height == 1:
+        return day
+    mine = {"resource_id": resources.filter(resource_id=name), "prosumer_id": prosumers.filter(resource_id=name)}
+
+    def cut(rows: pl.DataFrame) -> pl.DataFrame:
+        known = next((column for column in mine if column in rows.columns), None)
+        return rows if known is None else rows.join(mine[known], on=known, how="semi", maintain_order="left")
+
+    return {table: cut(rows) for table, rows in day.items()}
 
 
 def replay_days(
@@ -187,17 +188,16 @@ def fingerprint_of(settings: Settings, arms: Sequence[str], source: str, classes
 class PastDays:
     """A day -> its tables before any negotiation, and its clearing prices. Opened when first asked.
 
-    ``first``: the inputs of any day. Requests are left out, for they are of single days: the policy's hours alone. How
-    the resource takes part is each arm's: the tables are those of a day that is bid hour by hour. Another process gets
-    it unopened.
+    ``first``: the inputs of any day. Requests are left out, for they are of single days: the policy's hours alone.
+    Whether a resource is bid hour by hour or as storage is each arm's choice: the tables are those of a day that is bid
+    hour by hour. Another process gets it unopened.
     """
 
     first: DayInputs
 
     def __call__(self, day: date) -> tuple[Day, pl.DataFrame]:
         """The day's tables, and its clearing prices."""
-        settings = self.first.settings.hour_by_hour()
-        inputs = replace(self.first, market_date=day, settings=settings, requests_file=None, opened=self.source)
+        inputs = replace(self.first, market_date=day, requests_file=None, opened=self.source, is_hour_by_hour=True)
         tables = inputs.tables()
         tables.pop(SCHEDULE_BEFORE, None)  # it is of the bids that were published, not of the arm that is replayed
         return tables, self.source.day(day)

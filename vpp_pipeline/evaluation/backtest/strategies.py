@@ -26,7 +26,7 @@ import polars as pl
 
 from vpp_pipeline.core.arrays import Array, Flags, round_down
 from vpp_pipeline.core.calendar import PRODUCTS
-from vpp_pipeline.core.tables import Day
+from vpp_pipeline.core.tables import Day, with_missing
 from vpp_pipeline.dispatch.schedule import DaySchedule, held_by_column
 from vpp_pipeline.evaluation.backtest.plans import (
     ENERGY,
@@ -55,7 +55,7 @@ LEAST_MEMBERS, MOST_MEMBERS, LEAST_SHARE = 3, 20, 0.8
 
 @dataclass(frozen=True)
 class PastDay:
-    """A day to be replayed. Only foresight reads ``prices`` and ``is_there``."""
+    """A day of one resource to be replayed. Only foresight reads ``prices`` and ``is_there``."""
 
     inputs: Day
     settings: Settings
@@ -63,6 +63,11 @@ class PastDay:
     is_there: Flags  # (N,)
     no_sale: Plan
     classes: Day = field(default_factory=dict)  # of storage resources, made before; none: made for the day
+
+    @property
+    def participation(self) -> str:
+        """How the resource takes part where it is not bid as storage."""
+        return str(self.inputs["market.resources"]["participation"].item())
 
     @cached_property
     def central(self) -> Plan:
@@ -72,6 +77,11 @@ class PastDay:
 
 
 Arm = Callable[[PastDay], Plan]
+
+
+def plan_by(arm: str, day: PastDay) -> Plan:
+    """What an arm plans for the day's resource: no sale of one that takes no part in the market."""
+    return day.no_sale if day.participation == "none" else ARMS[arm](day)
 
 
 def _indexed(day: PastDay) -> Plan:
@@ -133,6 +143,8 @@ def _foresight(day: PastDay) -> Plan:
 def _storage(engine: str) -> Arm:
     def arm(day: PastDay) -> Plan:
         settings = negotiating(day.settings, engine=engine, contract="indexed", posted="cap")
+        if day.participation != "hourly":  # proxy demand, which is no storage
+            return replace(bid_plan(day.inputs, settings, ENGINES[engine]), is_dispatched_anew=True)
         return storage_plan(day.inputs, settings, ENGINES[engine], day.classes)
 
     return arm
@@ -153,7 +165,8 @@ def original_plan(inputs: Day, settings: Settings, no_sale: Plan) -> Plan:
     required_kw = 1000.0 * inputs["market.opportunities"]["required_capacity_mw"].to_numpy()
     price = inputs["market.opportunities"]["forecast_price"].to_numpy()
     least = np.stack([reservation_price(fleet, name, settings.negotiation) for name in PRODUCTS])[product]
-    agreed = np.where(least <= price[:, None], (least + price[:, None]) / 2.0, np.nan)
+    is_open = with_missing(inputs["market.opportunities"], closed_reason=None)["closed_reason"].is_null().to_numpy()
+    agreed = np.where((least <= price[:, None]) & is_open[:, None], (least + price[:, None]) / 2.0, np.nan)
     capacity_kw = np.where(np.isfinite(agreed), _capacity_kw(fleet)[:, hour].T, 0.0)
     committed = np.stack([_coalition(agreed[o], capacity_kw[o], required_kw[o]) for o in range(len(price))])
     given = np.minimum(1.0, required_kw / np.maximum(committed.sum(axis=1), 1e-9))[:, None] * committed

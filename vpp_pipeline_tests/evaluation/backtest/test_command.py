@@ -10,6 +10,7 @@ import pytest
 from vpp_pipeline.cli.main import main
 
 RANGE = ["backtest", "--source", "synthetic", "--from", "2023-08-15", "--to", "2023-08-16"]
+ONE_DAY = [*RANGE[:-1], "2023-08-15"]
 SMALL = ["--prosumers", "12", "--set", "fleet.business_sites=2", "--set", "optimiser.time_limit_seconds=0.5"]
 
 
@@ -39,8 +40,7 @@ def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
 def test_differences_are_from_storage_where_it_is_replayed_whatever_the_desk_bids(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    one_day = ["backtest", "--source", "synthetic", "--from", "2023-08-15", "--to", "2023-08-15"]
-    arguments = [*one_day, *SMALL, "--arms", "indexed,storage", "--data", str(tmp_path)]
+    arguments = [*ONE_DAY, *SMALL, "--arms", "indexed,storage", "--data", str(tmp_path)]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "storage less each arm" in printed
@@ -55,11 +55,14 @@ def _without_seconds(arms: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{name: value for name, value in arm.items() if name != "seconds"} for arm in arms]
 
 
-def test_a_file_of_storage_is_told_how_a_back_test_bids(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_storage_of_a_file_is_replayed_hour_by_hour_and_as_storage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "resources.csv"
     file.write_text("resource_id,participation,maximum_mw\nnorth,storage,5\n", encoding="utf-8")
-    assert main([*RANGE, *SMALL, "--resources", str(file), "--workers", "1", "--data", str(tmp_path)]) == 2
-    assert "column participation, value storage). Write hourly, and run the arms" in capsys.readouterr().err
+    found = [*ONE_DAY, *SMALL, "--resources", str(file), "--workers", "1", "--json", "--data", str(tmp_path)]
+    assert main([*found, "--arms", "storage,indexed"]) == 0
+    rows = json.loads(capsys.readouterr().out)["benchmark"]
+    assert [row["arm"] for row in rows] == ["indexed", "storage"]
+    assert all(row["bids"] > 0 and row["violations"] == 0 for row in rows)
 
 
 @pytest.mark.parametrize(
