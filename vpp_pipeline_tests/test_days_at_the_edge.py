@@ -85,6 +85,7 @@ def test_a_reserve_price_above_the_cap_costs_its_own_bid_alone(
     assert (bids["status"] == "bid").sum() >= 40
 
 
+@pytest.mark.slow
 def test_a_price_above_the_cap_costs_its_own_bid_alone() -> None:
     """A cap of 50 $/MWh: at fixed prices, what the dearest hour would pay owners is more than a bid may ask."""
     fixed = {"rules": {"energy_price_cap_usd_per_mwh": CAP}, "negotiation": {"contract": "fixed"}}
@@ -129,6 +130,7 @@ def test_wrong_rows_of_requests_cost_neither_the_day_nor_the_other_rows(tmp_path
         assert words in report
 
 
+@pytest.mark.slow
 def test_a_bid_whose_revenue_rounds_to_nothing_has_no_margin(solved_day: Callable[..., SolvedDay]) -> None:
     """Half a MW at 0.9 cents makes 0.45 cents: revenue is 0.00 $, of which profit is no share."""
     costless = ["nonspin_holding_usd_per_mw_h", "nonspin_call_probability"]

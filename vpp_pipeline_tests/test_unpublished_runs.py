@@ -196,6 +196,7 @@ def test_a_settlement_by_hand_publishes_itself_alone(made: TradingDesk, undistur
     assert rows_of(desk) == undisturbed.rows
 
 
+@pytest.mark.slow
 def test_the_settlement_of_bids_that_are_replaced_goes_with_them():
     desk, count = settled_small_desk(), f"select count(*) from evaluation.settlement where market_date = '{DAY}'"
     sold = f"select sum(bid_mw) from evaluation.settlement where market_date = '{DAY}'"

@@ -198,7 +198,7 @@ def test_every_award_on_a_grid_can_be_delivered():
     assert tried > 100
 
 
-@pytest.mark.parametrize("kind", ["all", "EVs"])
+@pytest.mark.parametrize("kind", ["all", pytest.param("EVs", marks=pytest.mark.slow)])
 def test_no_attack_breaks_a_limit_and_every_control_does(kind: str):
     """A small share of `make storage-attacks`."""
     figures = run(60, (10,), (kind,), (date(2023, 8, 15), date(2024, 3, 10)))

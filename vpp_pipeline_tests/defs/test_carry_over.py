@@ -85,6 +85,7 @@ def test_a_day_made_again_is_the_same_whatever_a_run_of_the_day_before_left_unpu
     assert differences(carried.tables(NEXT), desk.tables(NEXT)) == []
 
 
+@pytest.mark.slow
 def test_without_the_setting_every_day_stands_alone(carried: TradingDesk):
     desk = carried.copy()
     result = desk.make(*SOLVED.values(), day=NEXT, settings={"fleet": {"prosumers": 30}})
@@ -92,6 +93,7 @@ def test_without_the_setting_every_day_stands_alone(carried: TradingDesk):
     assert starts(desk, NEXT)["carried_from"].null_count() == 30
 
 
+@pytest.mark.slow
 def test_a_store_that_owes_less_than_it_starts_with_is_set_aside_and_a_gap_begins_as_stated(carried: TradingDesk):
     desk = new_desk()
     desk.data.mkdir(exist_ok=True)

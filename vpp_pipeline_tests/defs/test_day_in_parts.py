@@ -150,6 +150,7 @@ def test_parts_have_absences_of_their_own(parted: TradingDesk):
     assert every[:40].tolist() != draw_available(chance[:40], MARKET_DATE, settings, 20).tolist()
 
 
+@pytest.mark.slow
 def test_a_day_made_again_reuses_every_negotiation_and_is_the_same(parted: TradingDesk):
     desk = parted.copy()
     before, day = desk.tables(), desk.lake.day(DAY)

@@ -70,6 +70,7 @@ def test_what_evs_drive_follows_the_forecast_of_charging(made_day: tuple[Trading
         assert row["drive_kwh"] == pytest.approx(level * row["ev_drive_kwh"])
 
 
+@pytest.mark.slow
 def test_the_back_test_reads_meters_as_well(made_day: tuple[TradingDesk, Path]):
     desk, file = made_day
     settings, table = Settings.model_validate(HOMES_ONLY), "fleet.availability"

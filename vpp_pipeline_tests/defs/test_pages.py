@@ -203,6 +203,7 @@ def test_settlement_has_a_page(settled: dg.ExecuteInProcessResult):
     assert {"profit_usd", "awarded_mw", "delivered_mw"} <= set(made["evaluation.settlement"].metadata)
 
 
+@pytest.mark.slow
 def test_a_past_day_is_replayed_by_every_arm_and_published_by_itself(small: TradingDesk):
     result = small.run("backtest_day", settings={"fleet": {"prosumers": 12}, "optimiser": {"node_limit": 0}})
     assert result.success

@@ -24,6 +24,7 @@ def relaxation(linear: Formulation, day: DayProblem) -> _Relaxation:
     return _Relaxation(linear, linear.program.another(), Cuts(linear, day))
 
 
+@pytest.mark.slow
 def test_cuts_tighten_the_root(default_day: DayProblem, linear: Formulation):
     closed, open_ = np.zeros(len(default_day.price)), default_day.may_bid.astype(float)
     plain = relaxation(linear, default_day).solve(closed, open_)

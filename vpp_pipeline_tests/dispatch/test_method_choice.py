@@ -37,7 +37,11 @@ def test_the_limit_itself_is_still_solved_exactly():
 
 @pytest.mark.parametrize(
     ("seed", "below_zero_usd", "method"),
-    [(39, 0.0, "column_generation"), (105, 0.0, "column_generation"), (41, 150.0, "exact")],
+    [
+        pytest.param(39, 0.0, "column_generation", marks=pytest.mark.slow),
+        (105, 0.0, "column_generation"),
+        (41, 150.0, "exact"),
+    ],
 )
 def test_a_wide_gap_of_one_method_is_narrowed_by_the_other(
     seed: int, below_zero_usd: float, method: Literal["exact", "column_generation"]

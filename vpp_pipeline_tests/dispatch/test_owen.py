@@ -186,7 +186,10 @@ OWEN, SMALL = PaymentSettings(rule="owen"), OpportunityPolicy(sizing="fraction",
     [
         Settings(payments=OWEN, opportunities=SMALL),  # slots are scarce, and keep much of the profit
         Settings(payments=OWEN),  # energy is scarce, so that shares are nearly all of it
-        Settings(payments=OWEN, optimiser=OptimiserSettings(satisfaction_weight_usd_per_mwh=5.0)),
+        pytest.param(
+            Settings(payments=OWEN, optimiser=OptimiserSettings(satisfaction_weight_usd_per_mwh=5.0)),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["scarce slots", "scarce energy", "with a weight on satisfaction"],
 )

@@ -152,6 +152,7 @@ def test_panels_elsewhere_are_held_against_their_own_sun(tmp_path: Path):
     assert set(meters_of_day(file, DAY).quarantine["column_name"]) == {SOLAR, LOAD, CHARGING}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HOMES.exists(), reason="the real homes are not at hand")
 def test_real_homes_are_suspected_on_no_day_of_a_year_but_for_their_winter_clock(tmp_path: Path):
     """Their summer clock is right; in winter it is an hour early, which is told as long as it is not accepted."""

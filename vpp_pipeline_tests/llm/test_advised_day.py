@@ -82,6 +82,7 @@ def test_replay_gives_the_same_deals_and_sends_no_request(sdk: str, server: Fake
     assert not plain[DEALS].equals(first.tables[DEALS])
 
 
+@pytest.mark.slow
 def test_replay_repeats_failures_as_well(sdk: str, server: FakeGemini, tmp_path: Path) -> None:
     server.responder = lambda request: advice(request) if len(server.seen) % 3 else Step("bad_request")
     server.script.extend([Step("malformed"), Step("blocked_prompt")])

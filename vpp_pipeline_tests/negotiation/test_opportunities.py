@@ -277,7 +277,7 @@ def test_requests_for_one_hour_are_never_offered_twice(
         assert found.quarantine["problem"][0] == "shares an hour of energy with row 3; neither is offered"
 
 
-@pytest.mark.parametrize("day", [DAY, SPRING, AUTUMN])
+@pytest.mark.parametrize("day", [AUTUMN, *(pytest.param(day, marks=pytest.mark.slow) for day in (DAY, SPRING))])
 @tries(60)
 @given(data=st.data())
 def test_whatever_is_asked_for_every_hour_is_offered_once_and_the_order_of_rows_decides_nothing(

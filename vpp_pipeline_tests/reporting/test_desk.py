@@ -205,6 +205,7 @@ def links(address: str, body: bytes) -> set[str]:
     return {normpath(join(dirname(address), link)) for link in found}
 
 
+@pytest.mark.slow
 def test_every_link_of_every_page_leads_somewhere(site: Site):
     """From the first page on, as a browser follows them."""
     waiting, done = {"index.html"}, set[str]()

@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", seeds(CASES, often=2))
+@pytest.mark.parametrize("kind", seeds(CASES, often=1))
 def test_what_is_cut_short_heals_or_is_told_with_a_remedy_that_works(kind: str, made: Path, tmp_path: Path):
     name = [name for name in files_of(made) if name.startswith(kind)][-1]
     size, commands = CASES[kind]
@@ -44,7 +44,8 @@ def test_what_is_cut_short_heals_or_is_told_with_a_remedy_that_works(kind: str, 
     assert sum(figures.outcomes.values()) == len(commands)
 
 
-@pytest.mark.parametrize("size", ["half", pytest.param("empty", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["half", "empty"])
 def test_a_damaged_history_does_not_keep_the_desk_from_bidding(size: str, tmp_path: Path):
     """One that a run has left, cut short; then bids without it."""
     folder = tmp_path

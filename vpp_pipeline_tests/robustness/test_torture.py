@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline_tests.defs.desk import DAY, SMALL, settled_small_desk
@@ -28,6 +29,7 @@ def test_after_a_kill_the_published_day_is_settled_whole(tmp_path: Path):
     assert figures.kills == 2
 
 
+@pytest.mark.slow
 def test_a_day_of_two_runs_and_bids_that_were_swapped_are_found(tmp_path: Path):
     folder = settled(tmp_path)
     known = {MARGIN: warehouse_rows(folder)}

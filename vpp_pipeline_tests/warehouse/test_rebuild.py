@@ -54,7 +54,7 @@ def age(lake: Lake, hours: float) -> None:
         os.utime(file, (then, then))
 
 
-@pytest.mark.parametrize("share", [None, 0.0, 0.5])
+@pytest.mark.parametrize("share", [None, 0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_the_warehouse_is_made_from_the_lake_as_it_was(both: tuple[Lake, Path], share: float | None):
     lake, warehouse = both
     before = content(warehouse)
@@ -70,7 +70,7 @@ def test_the_warehouse_is_made_from_the_lake_as_it_was(both: tuple[Lake, Path], 
     assert ("vpp.duckdb.damaged" in beside(warehouse)) == (share is not None)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("share", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_publication_that_finds_the_warehouse_damaged_makes_it_again(
     both: tuple[Lake, Path], share: float, caplog: pytest.LogCaptureFixture
 ):

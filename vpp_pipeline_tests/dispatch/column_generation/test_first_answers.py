@@ -37,10 +37,8 @@ MANY = Limits(nodes=1_000, pivots=np.inf)
 COARSE = RULES.model_copy(update={"quantity_step_mw": 0.037})  # leaves far more to give up than the market's step
 
 
-@pytest.mark.parametrize(
-    ("prosumers", "every"),
-    [(1_000, 2), pytest.param(1_200, 1, marks=pytest.mark.slow)],  # slow: a search that has more to do, 17 CPU s
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("prosumers", "every"), [(1_000, 2), (1_200, 1)])
 def test_a_search_without_any_time_still_bids_close_to_the_best(prosumers: int, every: int):
     """A fleet large enough to be sampled: its first answers leave less than 5% of what bidding could add."""
     day = make_day(OptimiserSettings(), prosumers=prosumers)

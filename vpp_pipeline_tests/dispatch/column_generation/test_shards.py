@@ -107,6 +107,7 @@ def test_every_group_lies_in_one_shard_and_no_shard_has_two_more_than_another(gr
         assert counts.max() - counts.min() <= 1
 
 
+@pytest.mark.slow
 def test_a_shard_that_forgot_its_schedule_finds_it_again_from_the_plan():
     """As one that is started again in the middle: each question of the plan so far gives the same bits."""
     rng, count = np.random.default_rng(3), 90

@@ -37,6 +37,7 @@ def test_a_back_test_prints_a_line_per_measure_and_is_not_done_twice(
     assert len(printed["benchmark"]) == 4
 
 
+@pytest.mark.slow
 def test_differences_are_from_storage_where_it_is_replayed_whatever_the_desk_bids(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -134,6 +134,7 @@ def test_a_day_is_published(tmp_path: Path):
         assert connection.execute("select arm from evaluation.benchmark").fetchall() == [("greedy",)]
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path: Path):
     days = PastDays(DayInputs(FIRST, SETTINGS, None, None, None))
     alone, together = Lake(tmp_path / "alone"), Lake(tmp_path / "together")
