@@ -53,12 +53,9 @@ def test_a_stage_is_a_line_where_no_terminal_is_and_the_output_is_the_document_a
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "status", "words"),
-    [
-        (signal.SIGTERM, 143, "stopped by SIGTERM"),
-        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.slow),
-    ],
+    ("number", "status", "words"), [(signal.SIGTERM, 143, "stopped by SIGTERM"), (signal.SIGINT, 130, "interrupted")]
 )
 def test_a_stopped_command_ends_with_a_sentence_and_publishes_nothing(
     number: signal.Signals, status: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,7 @@ class Deployment:
     root: Path
     environment: dict[str, str]
     parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    begun: dict[str, Callable[[], subprocess.Popen[bytes]]] = field(default_factory=dict)  # how each was started
 
     @property
     def data(self) -> Path:
@@ -81,6 +82,7 @@ class Deployment:
 
     def start(self, name: str, *command: str, user: str | None = None, **variables: str) -> subprocess.Popen[bytes]:
         """Start a part; what it prints is in ``NAME.log``."""
+        self.begun[name] = partial(self.start, name, *command, user=user, **variables)
         with (self.root / f"{name}.log").open("ab") as log:
             self.parts[name] = subprocess.Popen(
                 command,
@@ -92,6 +94,20 @@ class Deployment:
                 user=user,
             )
         return self.parts[name]
+
+    def lose(self, name: str) -> None:
+        """End every process of a part by SIGKILL, as where its machine is lost."""
+        while left := self._of_part(name):
+            for process in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            self.parts[name].poll()
+            time.sleep(0.1)
+
+    def start_again(self, name: str) -> None:
+        """Start a part that has ended as it was started before, which a service manager does."""
+        self.parts[name].wait()
+        self.begun[name]()
 
     def run(self, *command: str, **variables: str) -> str:
         """Run a command of the deployment to its end; what it printed."""

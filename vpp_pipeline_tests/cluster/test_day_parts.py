@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline_tests import golden
+from vpp_pipeline_tests.cluster.cable import SLOW
 from vpp_pipeline_tests.cluster.object_server import BUCKET, running
 from vpp_pipeline_tests.cluster.ray_nodes import NAME, Node, start_cluster
+from vpp_pipeline_tests.cluster.two_nodes import two_nodes, why_not
 
 pytest.importorskip("ray", reason="Ray is not installed: make cluster")
 
@@ -24,15 +27,18 @@ LONGEST_S = 600.0
 PATIENCE_S = 8.0
 WORKER = b"ray::_worked_on_a_node"  # how Ray names the process of a part while it works
 DATE = "2023-08-15"
+LOST = "of the cluster was lost; each part on it is made again"
 SIZE = ("--prosumers", "60", "--set", "fleet.part_prosumers=20")
 
 
-def command(data: Path, *line: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """``vpp-pipeline LINE`` on that data folder."""
+def command(
+    data: Path, *line: str, environment: dict[str, str] | None = None, before: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """``vpp-pipeline LINE`` on that data folder; ``before``: words that lead into another network."""
     data.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "DAGSTER_HOME")}
     return subprocess.run(
-        [sys.executable, "-m", "vpp_pipeline", *line, "--date", DATE, "--data", data],
+        [*before, sys.executable, "-m", "vpp_pipeline", *line, "--date", DATE, "--data", data],
         capture_output=True,
         text=True,
         timeout=LONGEST_S,
@@ -135,19 +141,46 @@ def test_processes_that_are_killed_at_work_change_nothing(cluster: list[Node], a
     assert tables(tmp_path) == alone
 
 
+@contextmanager
+def losing_at_work(node: Node) -> Iterator[None]:
+    """Kill every process of the node as soon as one of them works on a part."""
+
+    def is_of_it(number: int, environment: bytes) -> bool:
+        return f"{NAME}={node.name}".encode() in environment.split(b"\0")
+
+    with killing(is_of_it, most=1) as killed, losing(node, killed):
+        yield
+    assert killed
+
+
 def test_a_node_that_is_lost_is_told_and_changes_nothing(alone: golden.Hashes, tmp_path: Path):
     for nodes in start_cluster([1, 1]):
-        lost = nodes[1]
-
-        def is_of_the_lost(number: int, environment: bytes, name: str = lost.name) -> bool:
-            return f"{NAME}={name}".encode() in environment.split(b"\0")
-
-        with killing(is_of_the_lost, most=1) as killed, losing(lost, killed):
+        with losing_at_work(nodes[1]):
             done = command(tmp_path, "bids", "-v", *SIZE, *on(nodes))
         assert done.returncode == 0, done.stderr
-        assert "of the cluster was lost; each part on it is made again" in done.stderr
+        assert LOST in done.stderr
         assert command(tmp_path, "settle").returncode == 0
         assert tables(tmp_path) == alone
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["slow_cable", "slow_cable_and_a_lost_node"])
+def test_two_nodes_in_networks_of_their_own_bid_and_settle_as_one_process(
+    is_lost: bool, alone: golden.Hashes, tmp_path: Path
+):
+    """A cable of 5 ms and 1% loss; the lake is an object store beside the head, with which nodes have nothing else in
+    common."""
+    pytest.importorskip("moto", reason="moto is in requirements-cluster-test.lock: make cluster-test")
+    if reason := why_not():
+        pytest.skip(reason)
+    with patch.dict(os.environ, VPP_LAKE_URL=f"s3://{BUCKET}/lake"), two_nodes(SLOW) as nodes:
+        before, both = nodes.head.before, [nodes.head, nodes.other]
+        with losing_at_work(nodes.other) if is_lost else nullcontext():
+            done = command(tmp_path / "driver", "bids", "-v", *SIZE, *on(both), before=before)
+        assert done.returncode == 0, done.stderr
+        assert (LOST in done.stderr) == is_lost
+        done = command(tmp_path / "driver", "settle", before=before)
+        assert done.returncode == 0, done.stderr
+    assert tables(tmp_path / "driver") == alone
 
 
 def test_without_any_node_for_a_part_the_day_ends_with_a_sentence(tmp_path: Path):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from vpp_pipeline_tests.cluster.cable import SLOW, WIRE, Link
 from vpp_pipeline_tests.cluster.object_server import BUCKET, running
 from vpp_pipeline_tests.cluster.ray_nodes import Node, free_port, start_cluster
 from vpp_pipeline_tests.cluster.two_nodes import SHORT, on_two_nodes, why_not, write_day
@@ -118,16 +119,20 @@ def test_the_node_that_is_left_takes_over_the_shards_of_one_that_is_lost(solved:
         assert sum(answer["restarts"].values()) == 1
 
 
-@pytest.mark.parametrize("lost", [None, "sweep", "settlement"], ids=lambda lost: f"lost_in_{lost}" if lost else "whole")
+@pytest.mark.parametrize(
+    ("lost", "link"),
+    [(None, WIRE), ("sweep", WIRE), ("settlement", WIRE), (None, SLOW), ("sweep", SLOW)],
+    ids=["whole", "lost_in_sweep", "lost_in_settlement", "slow_cable", "slow_cable_lost_in_sweep"],
+)
 def test_two_nodes_in_networks_of_their_own_find_the_bits_of_one_process(
-    day_file: Path, local: Answer, lost: str | None
+    day_file: Path, local: Answer, lost: str | None, link: Link
 ):
-    """Without a folder in common, and where every process of the second is killed; `two_nodes.py` does it with a large
-    fleet."""
+    """Without a folder in common, over a cable with 5 ms and 1% loss, and where every process of the second is killed;
+    `two_nodes.py` does it with a large fleet."""
     pytest.importorskip("moto", reason="moto is in requirements-cluster-test.lock: make cluster-test")
     if reason := why_not():
         pytest.skip(reason)
-    found = on_two_nodes(day_file, SHORT, lost)
+    found = on_two_nodes(day_file, SHORT, lost, link)
     assert found["hashes"] == local["hashes"]
     assert sum(found["restarts"].values()) == (1 if lost else 0)
     assert found["crossed_mb"] > 0.1

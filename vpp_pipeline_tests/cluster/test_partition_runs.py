@@ -31,6 +31,7 @@ from vpp_pipeline_tests.defs.desk import WHEN_AND_WHO
 
 DAYS = ("2023-08-15", "2023-08-16")
 LOST_DAY, TWICE = "2023-08-17", "2023-08-18"
+WITHOUT_HEAD, WITHOUT_HISTORY = "2023-08-19", "2023-08-20"
 PATIENCE_S = 600.0  # a day takes half a minute on an idle machine
 ASK = """mutation ($of: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $of) { ... on LaunchBackfillSuccess { backfillId } }
@@ -75,6 +76,16 @@ def _backfill(cluster: Deployment, *days: str, location: str = "vpp_pipeline.def
 
 def _runs(history: dg.DagsterInstance, backfill: str) -> list[dg.DagsterRun]:
     return list(history.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill})))
+
+
+def _in_its_middle(history: dg.DagsterInstance, backfill: str) -> dg.DagsterRun:
+    """The back-fill's run, once its deals are struck and before its day is solved."""
+
+    def negotiated() -> list[dg.DagsterRun]:
+        return [run for run in _runs(history, backfill) if _has_negotiated(history, run.run_id)]
+
+    found: list[dg.DagsterRun] = wait_until(negotiated, "the middle of the run", PATIENCE_S)
+    return found[0]
 
 
 def _ended(history: dg.DagsterInstance, backfill: str, count: int) -> list[dg.DagsterRun]:
@@ -140,11 +151,7 @@ def test_days_of_a_back_fill_run_on_ray_and_bid_as_the_command_line_does(
 
 def test_a_run_whose_process_is_killed_is_reported_and_run_again(cluster: Deployment, history: dg.DagsterInstance):
     backfill = _backfill(cluster, LOST_DAY)
-    first = wait_until(
-        lambda: [run for run in _runs(history, backfill) if _has_negotiated(history, run.run_id)],
-        "the middle of the run",
-        PATIENCE_S,
-    )[0]
+    first = _in_its_middle(history, backfill)
     killed = [process for process in processes(first.run_id) if _is_run(process)]
     assert killed
     for process in killed:
@@ -161,6 +168,27 @@ def test_a_run_whose_process_is_killed_is_reported_and_run_again(cluster: Deploy
     assert Lake(cluster.data / "lake").manifest(LOST_DAY).number == 1
     _assert_whole(cluster, LOST_DAY, again.run_id)
     _assert_equal(_bids(cluster.data, LOST_DAY), _alone(cluster, LOST_DAY))
+
+
+@pytest.mark.parametrize(("part", "day"), [("ray", WITHOUT_HEAD), ("postgres", WITHOUT_HISTORY)])
+def test_a_day_whose_head_or_history_is_lost_in_its_middle_is_run_again_once_that_is_back(
+    cluster: Deployment, history: dg.DagsterInstance, part: str, day: str
+):
+    """Every process of the part is killed, and it is started again, as docs/deploy.md says; the bids are those of an
+    undisturbed day."""
+    backfill = _backfill(cluster, day)
+    first = _in_its_middle(history, backfill)
+    cluster.lose(part)
+    assert Lake(cluster.data / "lake").manifest(day).number == 0
+    cluster.start_again(part)
+    runs = _ended(history, backfill, 2)
+    by_id = {run.run_id: run for run in runs}
+    assert by_id.pop(first.run_id).status == dg.DagsterRunStatus.FAILURE
+    (last,) = (run for run in by_id.values() if run.status == dg.DagsterRunStatus.SUCCESS)
+    assert last.root_run_id == first.run_id
+    _assert_whole(cluster, day, last.run_id)
+    _assert_equal(_bids(cluster.data, day), _alone(cluster, day))
+    assert cluster.parts["daemon"].poll() is None
 
 
 def test_two_back_fills_and_a_command_of_one_day_give_one_result(cluster: Deployment, history: dg.DagsterInstance):

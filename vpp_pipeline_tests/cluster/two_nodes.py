@@ -1,13 +1,14 @@
 """A day on two nodes of one CPU each, in network namespaces of their own, joined by a cable that is counted.
 
     python -m vpp_pipeline_tests.cluster.two_nodes [--prosumers 200000] [--shards 2] [--full] [--only price collect]
+                                                   [--delay-s 0.005] [--loss 0.01]
 
 The day is solved in one process, then with its fleet on two nodes: undisturbed, and with every process of the second
 node ended by SIGKILL in the middle of a sweep, of the recovery of schedules, of what settles quantities, and while
 schedules are written. The nodes have no folder in common: shards lie in an object store beside the head. Prints what
 each run took; ends with 1 where a bit differs. Overhead is wall time less the slowest shard's busy time, call by call.
-Needs the right to make network namespaces; without it, it says so and ends with 0. The link is neither slow nor lossy,
-since not every kernel has `tc netem`.
+Needs the right to make network namespaces; without it, it says so and ends with 0. The cable may be slow and lossy
+(`cable.py`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
+from vpp_pipeline_tests.cluster.cable import WIRE, End, Link, joined
 from vpp_pipeline_tests.cluster.object_server import BUCKET, running
 from vpp_pipeline_tests.cluster.ray_nodes import Node
 
@@ -72,34 +74,42 @@ def why_not() -> str:
 
 
 @contextmanager
-def namespaces() -> Iterator[tuple[str, str, str]]:
-    """Two namespaces with addresses 10.77.0.1 and 10.77.0.2, joined by a veth pair; and the first's end of it."""
+def namespaces(link: Link = WIRE) -> Iterator[tuple[str, str, str]]:
+    """Two namespaces with addresses 10.77.0.1 and 10.77.0.2, joined by a cable; and the first's end of it.
+
+    The kernel's own pair of devices, where the link is a mere wire.
+    """
     mark = uuid4().hex[:6]
-    names, ends = (f"vppa{mark}", f"vppb{mark}"), (f"va{mark}", f"vb{mark}")
+    ends = (End(f"vppa{mark}", f"va{mark}", "10.77.0.1/24"), End(f"vppb{mark}", f"vb{mark}", "10.77.0.2/24"))
 
     def ip(*words: str) -> None:
         subprocess.run(["ip", *words], check=True, capture_output=True)
 
     try:
-        for name in names:
-            ip("netns", "add", name)
-        ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
-        for number, (name, end) in enumerate(zip(names, ends, strict=True), start=1):
-            ip("link", "set", end, "netns", name)
-            ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", end)
-            ip("-n", name, "link", "set", end, "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield (*names, ends[0])
+        for end in ends:
+            ip("netns", "add", end.namespace)
+            ip("-n", end.namespace, "link", "set", "lo", "up")
+        names = (ends[0].namespace, ends[1].namespace, ends[0].device)
+        if link != WIRE:
+            with joined(ends, link):
+                yield names
+        else:
+            ip("link", "add", ends[0].device, "type", "veth", "peer", "name", ends[1].device)
+            for end in ends:
+                ip("link", "set", end.device, "netns", end.namespace)
+                ip("-n", end.namespace, "address", "add", end.address, "dev", end.device)
+                ip("-n", end.namespace, "link", "set", end.device, "up")
+            yield names
     finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+        for end in ends:
+            subprocess.run(["ip", "netns", "delete", end.namespace], check=False, capture_output=True)
 
 
 @contextmanager
-def two_nodes() -> Iterator[TwoNodes]:
+def two_nodes(link: Link = WIRE) -> Iterator[TwoNodes]:
     """The cluster, each node with one CPU of its own where the machine has two, and an object store beside the head."""
     with (
-        namespaces() as (first, second, cable),
+        namespaces(link) as (first, second, cable),
         running("10.77.0.1", ("ip", "netns", "exec", first)) as store,
         patch.dict(os.environ, store.environment),
     ):
@@ -147,9 +157,9 @@ def solve(
     return found
 
 
-def on_two_nodes(day: Path, settings: dict[str, Any], lost: str | None = None) -> dict[str, Any]:
+def on_two_nodes(day: Path, settings: dict[str, Any], lost: str | None = None, link: Link = WIRE) -> dict[str, Any]:
     """The day with its fleet on two nodes, of which the second is ``lost`` in the middle of that (LOST)."""
-    with two_nodes() as nodes:
+    with two_nodes(link) as nodes:
         chosen = {"backend": "ray", "ray_address": nodes.head.address, "shard_cpus": 0.5, "shard_folder": SHARDS}
         chosen |= settings
         kill = None
@@ -183,6 +193,8 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--full", action="store_true", help="the whole search, not the first answers alone")
     parser.add_argument("--only", nargs="*", choices=LOST, default=list(LOST), help="when the second node is lost")
+    parser.add_argument("--delay-s", type=float, default=0.0, help="of the cable, each way")
+    parser.add_argument("--loss", type=float, default=0.0, help="fraction of packets that the cable loses, each way")
     asked = parser.parse_args()
     if reason := why_not():
         print(f"left out: {reason}")
@@ -195,7 +207,8 @@ def main() -> None:
         show("one process", local, True)
         differs = False
         for lost in (None, *asked.only):
-            found = on_two_nodes(day, settings | {"shards": asked.shards}, lost)
+            link = Link(asked.delay_s, asked.loss)
+            found = on_two_nodes(day, settings | {"shards": asked.shards}, lost, link)
             is_same = found["hashes"] == local["hashes"]
             differs |= not is_same
             show(f"second node lost in {lost}" if lost else "two nodes", found, is_same)
