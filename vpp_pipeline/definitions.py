@@ -16,7 +16,7 @@ from vpp_pipeline.defs.owner import Owner, resources_of
 from vpp_pipeline.defs.price_intake import is_in
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.defs.run_inputs import BIDS_JOB
-from vpp_pipeline.defs.sensors import can_give, has, lost_runs, prices_are_in, the_week_is_whole, wait
+from vpp_pipeline.defs.sensors import can_give, has, left_runs, lost_runs, prices_are_in, the_week_is_whole, wait
 from vpp_pipeline.defs.upkeep import sweep_at_three, sweep_storage
 from vpp_pipeline.market.oasis.source import CORRECTED_DAYS, OasisPrices
 from vpp_pipeline.market.price_source import PriceSource
@@ -123,6 +123,18 @@ def wait_for_prices(context: dg.SensorEvaluationContext, prices_source: Prices, 
     return wait(prices_source, storage, datetime.now(UTC), context.cursor)
 
 
+@dg.sensor(
+    jobs=[ingest_market, bid_day, settle_day, backtest_day],
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Makes a run of a back-fill again that was lost and that Dagster leaves, since it had called the "
+    "back-fill complete before.",
+)
+def runs_left_by_back_fills(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    requests = left_runs(context.instance, datetime.now(UTC))
+    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else "none was left")
+
+
 @dg.schedule(
     job=ingest_market,
     cron_schedule="0 15 * * *",
@@ -191,7 +203,7 @@ def definitions_of(owner: Owner) -> dg.Definitions:
         asset_checks=[*all_checks, prices_are_in, the_week_is_whole],
         jobs=[ingest_market, bid_day, settle_day, backtest_day, sweep_storage],
         schedules=[ingest_at_half_past_one, correct_prices_daily, bid_at_eight, settle_at_two, sweep_at_three],
-        sensors=[lost_runs, wait_for_prices, alert_of_failed_runs, alert_of_late_bids],
+        sensors=[lost_runs, runs_left_by_back_fills, wait_for_prices, alert_of_failed_runs, alert_of_late_bids],
         executor=dg.in_process_executor,  # one process per run: the solvers and Dagster itself take seconds to import
         resources=resources_of(owner),
     )

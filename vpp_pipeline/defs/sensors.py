@@ -1,9 +1,10 @@
-"""What is watched: whether OASIS's prices are out, and runs of the command line whose process was killed.
+"""What is watched: whether OASIS's prices are out, and runs that were lost.
 
-Runs of the command line whose process was killed.
+Runs of the command line whose process was killed. Dagster would show them as running, and queue every later run of
+their market day behind them. Each holds a file lock while it runs, which the operating system frees however it ends.
 
-Dagster would show them as running, and queue every later run of their market day behind them. Each holds a file lock
-while it runs, which the operating system frees however it ends.
+Runs of a back-fill that were lost last. Dagster calls a back-fill complete as soon as none of its runs is under way and
+runs none of a complete one again: one that it had marked to be run again is left where it sees the back-fill first.
 """
 
 import uuid
@@ -20,7 +21,7 @@ from vpp_pipeline.core.errors import NoDataError
 from vpp_pipeline.core.lake import Lake
 from vpp_pipeline.core.paths import history_folder
 from vpp_pipeline.defs.asset_factory import DAYS
-from vpp_pipeline.defs.keys import key_of
+from vpp_pipeline.defs.keys import is_own, key_of
 from vpp_pipeline.defs.price_intake import PRICES, is_in
 from vpp_pipeline.defs.resources import Prices, Storage
 from vpp_pipeline.market.oasis.report import OasisDownError, OasisError
@@ -36,6 +37,8 @@ State = Literal["in", "out", "awaited", "late", "down", "refused"]
 CALM: frozenset[State] = frozenset({"in", "out", "awaited"})
 # marks a run of the command line, hidden on Dagster's pages; anyone may write tags, so its content is never read
 LOCK_TAG = ".dagster/vpp_lock"
+AGAIN_TAG = "vpp/again"  # the lost run that this one is made for
+LEFT_DAYS = 1.0  # of runs that ended before, someone has seen to it
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
@@ -202,6 +205,30 @@ def close_lost_runs(instance: dg.DagsterInstance, data: Path) -> list[str]:
             continue
         file.unlink(missing_ok=True)
     return closed
+
+
+def left_runs(instance: dg.DagsterInstance, now: datetime) -> list[dg.RunRequest]:
+    """Runs to be made again that were lost, and that Dagster leaves since it had called their back-fill complete.
+
+    Each once, and as a run by itself, which Dagster then watches. None of a back-fill that somebody has canceled.
+    """
+    lost = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE],
+        tags={"dagster/will_retry": "true"},
+        updated_after=now - timedelta(days=LEFT_DAYS),
+    )
+    wanted = []
+    for run in instance.get_runs(lost):
+        name = run.tags.get("dagster/backfill")
+        if not is_own(run) or name is None or "dagster/auto_retry_run_id" in run.tags:
+            continue
+        backfill = instance.get_backfill(name)
+        if backfill is not None and backfill.status.value.startswith("COMPLETED"):
+            day = run.tags["dagster/partition"]
+            again = {AGAIN_TAG: run.run_id}
+            request = dg.RunRequest(f"again {run.run_id}", partition_key=day, job_name=run.job_name, tags=again)
+            wanted.append(request)
+    return wanted
 
 
 @dg.sensor(
