@@ -22,7 +22,7 @@ from pathlib import Path
 from uuid import uuid4
 
 NAME = "VPP_TEST_NODE"
-START_S = 60.0
+START_S = 120.0
 STARTS = 3  # Ray gives a node 30 s to come up, which a busy machine may need more than once
 
 
