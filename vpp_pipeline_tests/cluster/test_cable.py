@@ -52,7 +52,7 @@ def answered(link: Link) -> list[float]:
     return found
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not() or "they are")
+@pytest.mark.skipif(bool(why_not(SLOW)), reason=why_not(SLOW) or "they are")
 def test_a_cable_is_as_slow_and_as_lossy_as_it_is_asked_to_be():
     """Of 4,000 packets there and back 1.99% are lost: 80, whose standard deviation is 9."""
     seconds = answered(SLOW)

@@ -170,7 +170,7 @@ def test_two_nodes_in_networks_of_their_own_bid_and_settle_as_one_process(
     """A cable of 5 ms and 1% loss; the lake is an object store beside the head, with which nodes have nothing else in
     common."""
     pytest.importorskip("moto", reason="moto is in requirements-cluster-test.lock: make cluster-test")
-    if reason := why_not():
+    if reason := why_not(SLOW):
         pytest.skip(reason)
     with patch.dict(os.environ, VPP_LAKE_URL=f"s3://{BUCKET}/lake"), two_nodes(SLOW) as nodes:
         before, both = nodes.head.before, [nodes.head, nodes.other]

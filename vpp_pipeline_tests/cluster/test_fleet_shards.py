@@ -130,7 +130,7 @@ def test_two_nodes_in_networks_of_their_own_find_the_bits_of_one_process(
     """Without a folder in common, over a cable with 5 ms and 1% loss, and where every process of the second is killed;
     `two_nodes.py` does it with a large fleet."""
     pytest.importorskip("moto", reason="moto is in requirements-cluster-test.lock: make cluster-test")
-    if reason := why_not():
+    if reason := why_not(link):
         pytest.skip(reason)
     found = on_two_nodes(day_file, SHORT, lost, link)
     assert found["hashes"] == local["hashes"]

@@ -61,10 +61,12 @@ class TwoNodes:
         return sum(map(int, said.split()))
 
 
-def why_not() -> str:
-    """Why no network namespaces can be made here; empty where they can."""
+def why_not(link: Link = WIRE) -> str:
+    """Why no network namespaces can be made and joined so here; empty where they can."""
     if not sys.platform.startswith("linux") or shutil.which("ip") is None:
         return "network namespaces need Linux and the command ip"
+    if link != WIRE and not Path("/dev/net/tun").exists():
+        return "a slow or lossy cable needs TUN devices, and there is no /dev/net/tun"
     name = f"vpp{uuid4().hex[:6]}"
     tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     if tried.returncode:
@@ -196,7 +198,8 @@ def main() -> None:
     parser.add_argument("--delay-s", type=float, default=0.0, help="of the cable, each way")
     parser.add_argument("--loss", type=float, default=0.0, help="fraction of packets that the cable loses, each way")
     asked = parser.parse_args()
-    if reason := why_not():
+    link = Link(asked.delay_s, asked.loss)
+    if reason := why_not(link):
         print(f"left out: {reason}")
         return
     settings: dict[str, Any] = {} if asked.full else dict(SHORT)
@@ -207,7 +210,6 @@ def main() -> None:
         show("one process", local, True)
         differs = False
         for lost in (None, *asked.only):
-            link = Link(asked.delay_s, asked.loss)
             found = on_two_nodes(day, settings | {"shards": asked.shards}, lost, link)
             is_same = found["hashes"] == local["hashes"]
             differs |= not is_same
